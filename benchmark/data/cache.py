@@ -1,0 +1,130 @@
+"""Disk cache of rendered or resized splits: one folder per content key, verified whenever it is read.
+
+An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions and fingerprints. It is
+written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.data.dataset import CaptionDataset, Images, Splits
+from benchmark.errors import UsageError
+
+SPLITS = ("train", "val", "test")
+_INDEX = "entry.json"
+_log = logging.getLogger(__name__)
+
+Draw = Callable[[str, Images], None]
+
+
+def cached_splits(
+    cache: Path,
+    name: str,
+    kind: str,
+    key: Mapping[str, Any],
+    captions: Mapping[str, list[list[str]]],
+    resolution: int,
+    draw: Draw,
+) -> Splits:
+    """The three splits from the cache, drawn first if they are not there or the entry is damaged.
+
+    Args:
+        cache: folder of all entries; made if missing.
+        name: name of the data set as its splits carry it; not part of the key.
+        kind: first part of the entry's folder name.
+        key: everything besides captions and resolution that decides the images; JSON values only.
+        captions: captions per image for ``train``, ``val`` and ``test``.
+        resolution: height and width in pixels.
+        draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split.
+
+    Returns:
+        Splits whose images are memory-mapped read-only.
+
+    Raises:
+        UsageError: the folder cannot be written or read; the message names it. What ``draw`` raises passes through,
+            and nothing is left behind.
+    """
+    content = json.dumps({**key, "captions": captions, "resolution": resolution}, sort_keys=True)
+    entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
+    splits = _read_or_discard(entry, name)
+    if splits is None:
+        try:
+            _write(entry, name, captions, resolution, draw)
+        except OSError as error:
+            raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
+        splits = _read_or_discard(entry, name)
+    if splits is None:
+        raise UsageError(f"cannot read back what was just written to the cache folder {cache}")
+    return splits
+
+
+def _read_or_discard(entry: Path, name: str) -> Splits | None:
+    try:
+        if not entry.exists():
+            return None
+        index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
+        splits = {split: _read_split(entry, name, split, index[split]) for split in SPLITS}
+    except PermissionError as error:
+        raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("cache entry %s is damaged (%s) and is made anew", entry, error)
+        _discard(entry)
+        return None
+    return Splits(**splits)
+
+
+def _read_split(entry: Path, name: str, split: str, stored: Mapping[str, Any]) -> CaptionDataset:
+    images = np.lib.format.open_memmap(entry / f"{split}.npy", mode="r")
+    dataset = CaptionDataset(name, split, images, stored["captions"])
+    if dataset.fingerprint != stored["fingerprint"]:
+        raise ValueError(f"the content of {split} does not match its fingerprint")
+    return dataset
+
+
+def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    needed = sum(map(len, captions.values())) * 3 * resolution**2
+    # Checked beforehand, because a process that fills the disk through a memory map is killed without a word.
+    if shutil.disk_usage(entry.parent).free < needed:
+        raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
+    temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        index = {}
+        for split in SPLITS:
+            shape = (len(captions[split]), 3, resolution, resolution)
+            images = np.lib.format.open_memmap(temporary / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
+            draw(split, images)
+            images.flush()
+            dataset = CaptionDataset(name, split, images, captions[split])
+            index[split] = {"fingerprint": dataset.fingerprint, "captions": captions[split]}
+        (temporary / _INDEX).write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+        try:
+            temporary.replace(entry)
+        except OSError:
+            # Another process finished the same entry first: its content is the same, so it may stay.
+            if not entry.exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _discard(entry: Path) -> None:
+    # Renamed first: a folder that is half removed must not be found under the entry's name.
+    aside = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
+    try:
+        entry.replace(aside)
+        shutil.rmtree(aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"cannot remove the damaged cache entry {entry}: {error.strerror or error}") from error

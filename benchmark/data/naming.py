@@ -1,0 +1,11 @@
+"""How a data set is called in records: its registered name and the parameters that differ from the defaults."""
+
+from benchmark.registry import parameters_of
+from benchmark.spec import Spec
+
+
+def written_name(name: str, source: object) -> str:
+    """``scenes[train=64]`` for a source that keeps each constructor parameter in an attribute of the same name."""
+    known = parameters_of(type(source)).items()
+    values = {key: getattr(source, key) for key, parameter in known if getattr(source, key) != parameter.default}
+    return str(Spec(name, values))

@@ -1,0 +1,79 @@
+"""The OpenMoji drawings themselves, one per image, with the names people gave them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.cache import cached_splits
+from benchmark.data.dataset import Images
+from benchmark.data.drawings import Drawing, all_drawings, package_versions, rasterise
+from benchmark.data.naming import written_name
+from benchmark.data.progress import progress
+from benchmark.errors import UsageError
+from benchmark.seeding import numpy_generator
+
+# Part of the cache key: raise it when the pixels change.
+OPENMOJI_VERSION = 1
+
+
+@DATASETS.register("openmoji", order=10)
+class OpenMoji(DatasetSource):
+    """Single OpenMoji drawings on white (about 3,950) with their human-written names and aliases.
+
+    As found in the packages: variants of one drawing (skin tones, genders) are images of their own and may fall into
+    different splits.
+
+    Args:
+        val: share of the drawings in val, between 0 and 1.
+        test: share of the drawings in test, between 0 and 1; together with ``val`` below 1.
+        seed: decides which drawing goes to which split, at least 0.
+
+    Raises:
+        UsageError: a parameter is out of range.
+    """
+
+    def __init__(self, val: float = 0.1, test: float = 0.2, seed: int = 0) -> None:
+        if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+            raise UsageError(f"openmoji: val and test must be above 0 and together below 1, got {val:g} and {test:g}")
+        if seed < 0:
+            raise UsageError(f"openmoji[seed=…] must be at least 0, got {seed}")
+        self.val, self.test, self.seed = val, test, seed
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """The drawings at ``resolution`` pixels squared, rasterised once and then read from the cache.
+
+        Raises:
+            UsageError: a split would be empty, or the cache folder cannot be written.
+        """
+        drawings = self.drawings()
+        captions = {split: [list(drawing.names) for drawing in chosen] for split, chosen in drawings.items()}
+
+        def draw(split: str, out: Images) -> None:
+            for index, drawing in enumerate(progress(drawings[split], f"rasterising drawings ({split})")):
+                out[index] = _on_white(drawing, resolution)
+
+        order = {split: [drawing.emoji for drawing in chosen] for split, chosen in drawings.items()}
+        key = {"version": OPENMOJI_VERSION, "drawings": order, **package_versions()}
+        return cached_splits(cache, written_name("openmoji", self), "openmoji", key, captions, resolution, draw)
+
+    def drawings(self) -> dict[str, list[Drawing]]:
+        """The drawings of each split.
+
+        Raises:
+            UsageError: a split would be empty.
+        """
+        everything = all_drawings()
+        order = numpy_generator(self.seed, "openmoji", "splits").permutation(len(everything))
+        test, val = round(self.test * len(order)), round(self.val * len(order))
+        parts = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
+        for split, part in parts.items():
+            if not len(part):
+                raise UsageError(f"openmoji: {split} gets none of the {len(everything)} drawings")
+        return {split: [everything[index] for index in part] for split, part in parts.items()}
+
+
+def _on_white(drawing: Drawing, resolution: int) -> Images:
+    pixels = rasterise(drawing, resolution).astype(np.float32)
+    alpha = pixels[..., 3:] / 255
+    return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8).transpose(2, 0, 1)

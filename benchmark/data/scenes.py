@@ -1,0 +1,83 @@
+"""The default data set: scenes of OpenMoji drawings on coloured grounds, with five captions each."""
+
+from pathlib import Path
+
+from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.cache import SPLITS, cached_splits
+from benchmark.data.dataset import Images
+from benchmark.data.drawings import Drawing, package_versions
+from benchmark.data.naming import written_name
+from benchmark.data.progress import progress
+from benchmark.data.scene_layout import PAIR_CLASSES, Layout, draw_layout
+from benchmark.data.scene_painter import Painter
+from benchmark.data.scene_words import captions_of, nameable_drawings
+from benchmark.errors import UsageError
+from benchmark.seeding import numpy_generator
+
+# Part of the cache key: raise it with every change of what scenes look like or say.
+SCENES_VERSION = 1
+
+
+@DATASETS.register("scenes", order=0)
+class Scenes(DatasetSource):
+    """Rendered scenes of one or two OpenMoji drawings on a coloured ground, five captions each.
+
+    Determined by its parameters alone: scene i of a split does not depend on how many scenes there are. Val and test
+    show pairs of drawings that training never shows, though every drawing may occur in every split.
+
+    Args:
+        train: number of training scenes, at least 1.
+        val: number of validation scenes, at least 1.
+        test: number of test scenes, at least 1.
+        objects: how many different drawings occur, at least 30.
+        seed: decides which drawings occur and every scene, at least 0.
+
+    Raises:
+        UsageError: a parameter is out of range.
+    """
+
+    def __init__(self, train: int = 4000, val: int = 500, test: int = 1000, objects: int = 650, seed: int = 0) -> None:
+        self.train, self.val, self.test, self.objects, self.seed = train, val, test, objects, seed
+        for split in SPLITS:
+            if getattr(self, split) < 1:
+                raise UsageError(f"scenes[{split}=…] must be at least 1, got {getattr(self, split)}")
+        if seed < 0:
+            raise UsageError(f"scenes[seed=…] must be at least 0, got {seed}")
+        if not 3 * PAIR_CLASSES <= objects <= len(nameable_drawings()):
+            limits = f"{3 * PAIR_CLASSES} to {len(nameable_drawings())}"
+            raise UsageError(f"scenes[objects=…] must be {limits}, got {objects}")
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """Scenes at ``resolution`` pixels squared, painted once and then read from the cache.
+
+        Raises:
+            UsageError: the cache folder cannot be written.
+        """
+        drawings = self.drawings()
+        names = [drawing.names[0] for drawing in drawings]
+        layouts = {split: self.layouts(split) for split in SPLITS}
+        captions = {split: self._captions(split, layouts[split], names) for split in SPLITS}
+        painters: list[Painter] = []
+
+        def draw(split: str, out: Images) -> None:
+            if not painters:
+                painters.append(Painter(drawings, resolution))
+            for index, layout in enumerate(progress(layouts[split], f"painting scenes ({split})")):
+                out[index] = painters[0].paint(layout, numpy_generator(self.seed, "scenes", "texture", split, index))
+
+        key = {"version": SCENES_VERSION, "objects": self.objects, "seed": self.seed, **package_versions()}
+        return cached_splits(cache, written_name("scenes", self), "scenes", key, captions, resolution, draw)
+
+    def drawings(self) -> list[Drawing]:
+        """The drawings that occur, chosen by the seed."""
+        candidates = nameable_drawings()
+        chosen = numpy_generator(self.seed, "scenes", "drawings").permutation(len(candidates))[: self.objects]
+        return [candidates[index] for index in chosen]
+
+    def layouts(self, split: str) -> list[Layout]:
+        """What each scene of a split shows and where."""
+        return [draw_layout(self.seed, split, index, self.objects) for index in range(getattr(self, split))]
+
+    def _captions(self, split: str, layouts: list[Layout], names: list[str]) -> list[list[str]]:
+        generators = (numpy_generator(self.seed, "scenes", "captions", split, index) for index in range(len(layouts)))
+        return [captions_of(layout, names, rng) for layout, rng in zip(layouts, generators, strict=True)]

@@ -1,0 +1,13 @@
+"""Errors that a user can mend: one clear line, exit code 2."""
+
+
+class UsageError(Exception):
+    """Bad input (a name, a parameter, a file, a data set): the message is shown as one line, without a traceback."""
+
+
+class PoisonError(UsageError):
+    """A poison that cannot be used: missing, unreadable, for other data, or beyond its own bound."""
+
+
+class VictimDiverged(RuntimeError):
+    """A model whose loss or embeddings are no longer finite: the cell fails, the grid goes on."""

@@ -1,0 +1,83 @@
+"""Progress of long work, with time left: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+class Stage(Protocol):
+    """Something that is told how far a stage has come."""
+
+    def advance(self, note: str = "") -> None:
+        """One more unit is done; ``note`` says how things stand, e.g. the loss."""
+        ...
+
+
+class Silent:
+    """A stage that nobody watches."""
+
+    def advance(self, note: str = "") -> None:
+        """Nothing to show."""
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, note: str = "") -> None:
+        self._progress.advance(self._task)
+        if note:
+            self._progress.update(self._task, note=note)
+
+
+class _Lines:
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total, self._done, self._note = label, total, 0, ""
+        self._start = self._last = time.monotonic()
+
+    def advance(self, note: str = "") -> None:
+        self._done += 1
+        self._note = note or self._note
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        left = (now - self._start) / self._done * (self._total - self._done)
+        share = 100 * self._done // self._total
+        print(f"{self._label}: {share} %, {clock(left)} left  {self._note}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stage(label: str, total: int) -> Iterator[Stage]:
+    """Show the progress of ``total`` units of work on standard error while the block runs."""
+    if not sys.stderr.isatty():
+        yield _Lines(label, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress, progress.add_task(label, total=total, note=""))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: ``47 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

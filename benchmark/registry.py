@@ -1,0 +1,204 @@
+"""The one registry: names to classes, with parameters checked against the constructor's signature.
+
+A constructor's signature is the documentation of its parameters: names, kinds, defaults. A class registers itself with
+a decorator in its own file, and a package's files are all imported on first use, so a new attack or defense is one new
+file.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from benchmark.errors import UsageError
+from benchmark.spec import Spec, format_value
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered class, the name it goes by and what that name fixes."""
+
+    name: str
+    factory: type[T]
+    fixed: Mapping[str, Any]
+    groups: tuple[str, ...]
+    order: int
+
+    @property
+    def summary(self) -> str:
+        """The first line of the class's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    def signature(self) -> str:
+        """Parameters with their defaults, as written on the command line."""
+        shown = []
+        for name, parameter in parameters_of(self.factory).items():
+            value = self.fixed.get(name, parameter.default)
+            shown.append(name if value is inspect.Parameter.empty else f"{name}={format_value(value)}")
+        return f"{self.name}[{','.join(shown)}]" if shown else self.name
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing (attacks, defenses, victims, data sets)."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
+
+    def register(
+        self,
+        name: str,
+        *,
+        groups: Iterable[str] = (),
+        order: int = 100,
+        aliases: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Callable[[type[T]], type[T]]:
+        """Class decorator that makes a class known by ``name``.
+
+        Args:
+            name: the name on the command line.
+            groups: collective names it belongs to (``table2``); ``all`` holds every entry.
+            order: where it stands in lists and tables; equal orders are sorted by name.
+            aliases: further names and the parameters each fixes, e.g. ``{"mem3": {"k": 3}}``.
+        """
+
+        def decorate(factory: type[T]) -> type[T]:
+            for key, fixed in {name: {}, **(aliases or {})}.items():
+                if key in self._entries:
+                    raise ValueError(f"{self.kind} '{key}' is registered twice")
+                self._entries[key] = Entry(key, factory, fixed, tuple(groups) if key == name else (), order)
+            return factory
+
+        return decorate
+
+    def entries(self) -> list[Entry[T]]:
+        """All entries in their order."""
+        self._load()
+        return sorted(self._entries.values(), key=lambda entry: (entry.order, entry.name))
+
+    def group(self, name: str) -> list[str]:
+        """The names in a group, in order; empty if there is no such group."""
+        entries = self.entries()
+        aliases = {entry.name for entry in entries if entry.fixed}
+        return [e.name for e in entries if e.name not in aliases and (name == "all" or name in e.groups)]
+
+    def groups(self) -> list[str]:
+        """The names of all groups."""
+        return ["all", *sorted({group for entry in self.entries() for group in entry.groups})]
+
+    def entry(self, name: str) -> Entry[T]:
+        """The entry of that name.
+
+        Raises:
+            UsageError: no such name; the message says what was probably meant and what exists.
+        """
+        self._load()
+        if name not in self._entries:
+            raise UsageError(unknown(self.kind, name, [entry.name for entry in self.entries()]))
+        return self._entries[name]
+
+    def build(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> T:
+        """Make the object a spec names.
+
+        Args:
+            spec: name and parameters as written.
+            defaults: values of the preset, used where the spec says nothing and the constructor has such a parameter.
+
+        Raises:
+            UsageError: unknown name or parameter, a value of the wrong kind or out of range, a parameter missing.
+        """
+        return self.entry(spec.name).factory(**self.resolve(spec, defaults))
+
+    def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every constructor parameter with the value it gets: spec over name over preset over signature."""
+        entry = self.entry(spec.name)
+        known = parameters_of(entry.factory)
+        hints = typing.get_type_hints(entry.factory.__init__)
+        given: dict[str, Any] = {}
+        for key, value in spec.params.items():
+            if key not in known:
+                raise UsageError(unknown(f"parameter of {self.kind} {spec.name}", key, list(known)))
+            if key in entry.fixed:
+                raise UsageError(f"{self.kind} {spec.name} already fixes {key}={format_value(entry.fixed[key])}")
+            given[key] = convert(value, hints.get(key, str), f"{spec.name}[{key}=…]")
+        preset = {key: value for key, value in (defaults or {}).items() if key in known}
+        signature = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
+        values = {**signature, **preset, **entry.fixed, **given}
+        missing = [key for key in known if key not in values]
+        if missing:
+            raise UsageError(f"{self.kind} {spec.name} needs {', '.join(f'{key}=…' for key in missing)}")
+        return {key: values[key] for key in known}
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+
+
+def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The constructor's parameters by name."""
+    return dict(inspect.signature(factory).parameters)
+
+
+def unknown(kind: str, name: str, available: list[str]) -> str:
+    """The message for an unknown name: what was probably meant, and what exists."""
+    close = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown {kind} '{name}'; {meant}available: {', '.join(available) or 'none'}"
+
+
+def convert(value: Any, hint: Any, what: str) -> Any:
+    """Turn a written value into the kind a signature asks for.
+
+    Raises:
+        UsageError: the value is not of that kind.
+    """
+    if not isinstance(value, str):
+        value = format_value(value)
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            if value in typing.get_args(option):
+                return value
+        elif option is type(None):
+            if value.lower() == "none":
+                return None
+        elif option is bool:
+            if value.lower() in {"yes", "true", "on", "no", "false", "off"}:
+                return value.lower() in {"yes", "true", "on"}
+        elif option in (int, float):
+            try:
+                return option(value)
+            except ValueError:
+                continue
+        else:
+            return option(value)
+    raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    # None first, so that "none" is not read as a string or path.
+    return tuple(sorted(typing.get_args(hint), key=lambda o: o is not type(None))) if is_union else (hint,)
+
+
+def _describe(hint: Any) -> str:
+    words = {int: "an integer", float: "a number", bool: "yes or no", type(None): "none"}
+    parts = []
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            parts += [str(choice) for choice in typing.get_args(option)]
+        else:
+            parts.append(words.get(option, "text"))
+    return " or ".join(parts)

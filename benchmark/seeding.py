@@ -1,0 +1,50 @@
+"""Every random choice derives from one seed and the name of the stage that makes it.
+
+Stages, not cells, own the derived seeds: victims of one seed start from the same weights and see the same order of
+rows whatever the attack or defense, so cells of one seed are paired.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(seed: int, *stage: str | int) -> int:
+    """A 63-bit seed for a stage, e.g. ``derive_seed(1, "victim", "init")``; the same on every machine."""
+    text = "/".join(str(part) for part in (seed, *stage))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def torch_generator(seed: int, *stage: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A torch generator for a stage, seeded by :func:`derive_seed`."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, *stage))
+
+
+def numpy_generator(seed: int, *stage: str | int) -> np.random.Generator:
+    """A numpy generator for a stage, seeded by :func:`derive_seed`."""
+    return np.random.default_rng(derive_seed(seed, *stage))
+
+
+@contextmanager
+def seeded_globals(seed: int) -> Iterator[None]:
+    """Seed Python's, numpy's and torch's global random state for a block and put the old state back afterwards.
+
+    For libraries that draw from global state (model initialisation in open_clip, nlpaug, kornia).
+    """
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda_states:
+            torch.cuda.set_rng_state_all(cuda_states)

@@ -1,0 +1,140 @@
+"""A user's own tables: tabs and commas, grouped captions, val cut from train, one clear line for what is wrong."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data import DATASETS
+from benchmark.data.csv_table import CsvTable, read_table
+from benchmark.errors import UsageError
+from benchmark.spec import parse_spec
+
+MakeImages = Callable[..., None]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_tab_and_comma_read_alike(tmp_path: Path) -> None:
+    comma = write(tmp_path / "a.csv", 'filepath,title\nx.png,"a cat, asleep"\ny.png,NA\nx.png,12\n')
+    tab = write(tmp_path / "a.tsv", "\ufefftitle\tfilepath\na cat, asleep\tx.png\nNA\ty.png\n12\tx.png\n")
+    for table in (comma, tab):
+        files = read_table(table)
+        assert [file.path for file in files] == [tmp_path / "x.png", tmp_path / "y.png"]
+        assert [file.captions for file in files] == [["a cat, asleep", "12"], ["NA"]]
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path / "a.csv", "filepath,title\n/somewhere/x.png,cat\n"))[0].path == Path(
+        "/somewhere/x.png"
+    )
+
+
+def test_loaded_by_name_with_all_three_tables(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("img/0.png", "img/1.png", "img/2.png", "img/3.png")
+    write(tmp_path / "train.csv", "filepath,title\nimg/1.png,one\nimg/0.png,zero\nimg/1.png,eins\n")
+    write(tmp_path / "val.csv", "filepath,title\nimg/2.png,two\n")
+    write(tmp_path / "test.tsv", "filepath\ttitle\nimg/3.png\tthree\n")
+    spec = f"csv[train={tmp_path}/train.csv,val={tmp_path}/val.csv,test={tmp_path}/test.tsv]"
+    splits = DATASETS.build(parse_spec(spec)).load(8, tmp_path / "cache")
+    assert splits.train.captions == [["one", "eins"], ["zero"]]
+    assert (splits.val.captions, splits.test.captions) == ([["two"]], [["three"]])
+    red = [int(dataset.images[0, 0, 0, 0]) for dataset in (splits.train, splits.val, splits.test)]
+    assert red == [1, 2, 3]
+    assert splits.train.images.shape == (2, 3, 8, 8)
+
+
+def table_of(folder: Path, count: int) -> tuple[str, str]:
+    rows = "".join(f"{number}.png,number {number}\n" for number in range(count))
+    train = write(folder / "train.csv", f"filepath,title\n{rows}")
+    test = write(folder / "test.csv", "filepath,title\n0.png,number 0\n")
+    return str(train), str(test)
+
+
+def test_a_missing_val_is_cut_from_train_by_the_seed(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(*(f"{number}.png" for number in range(20)))
+    train, test = table_of(tmp_path, 20)
+    cut = [CsvTable(train, test, seed=seed, val_fraction=0.25).load(8, tmp_path / "c") for seed in (1, 1, 2)]
+    for splits in cut:
+        assert (len(splits.train), len(splits.val)) == (15, 5)
+        together = [caption for (caption,) in (*splits.train.captions, *splits.val.captions)]
+        assert sorted(together) == sorted(f"number {number}" for number in range(20))
+        # Captions stay with their images.
+        for dataset in (splits.train, splits.val):
+            assert [f"number {image[0, 0, 0]}" for image in dataset.images] == [c for (c,) in dataset.captions]
+    assert cut[0].val.captions == cut[1].val.captions != cut[2].val.captions
+
+
+def test_a_changed_image_is_read_again(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("0.png", "1.png")
+    source = CsvTable(*table_of(tmp_path, 2))
+    before = source.load(8, tmp_path / "cache").test
+    Image.new("RGB", (20, 16), (99, 100, 200)).save(tmp_path / "0.png")
+    os.utime(tmp_path / "0.png", ns=(1, 1))
+    after = source.load(8, tmp_path / "cache").test
+    assert (before.images[0, 0] == 0).all()
+    assert (after.images[0, 0] == 99).all()
+
+
+def test_a_missing_image_is_named_and_nothing_is_left(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("0.png", "1.png")
+    with pytest.raises(UsageError, match=f"image {tmp_path / '2.png'} does not exist"):
+        CsvTable(*table_of(tmp_path, 3)).load(8, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_left(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("0.png", "1.png", "2.png")
+    write(tmp_path / "1.png", "no image")
+    with pytest.raises(UsageError, match=r"image .*1\.png cannot be read: not an image"):
+        CsvTable(*table_of(tmp_path, 3)).load(8, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("filepath,title\n", "holds no captions"),
+        ("file,caption\nx.png,cat\n", "lacks the column filepath and title; found: file, caption"),
+        ("filepath,caption\nx.png,cat\n", "lacks the column title; found: filepath, caption"),
+        ("filepath,title\nx.png,\n", r"image .*x\.png has no caption"),
+        ("filepath\ttitle\nx.png\n", r"image .*x\.png has no caption"),
+        ("filepath,title\n,cat\n", "a row without a filepath"),
+        ("filepath,title\nx.png,a cat, asleep\n", "cannot be read"),
+        ("filepath,title\nx.png,a cat\ny.png,a cat, asleep\n", "cannot be read"),
+        ('filepath,title\n"x.png,cat\n', "cannot be read"),
+    ],
+)
+def test_a_bad_table_is_named_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+    table = write(tmp_path / "bad.csv", text)
+    with pytest.raises(UsageError, match=said) as error:
+        read_table(table)
+    assert str(table) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_or_binary_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"caption file .*none\.csv does not exist"):
+        read_table(tmp_path / "none.csv")
+    (tmp_path / "binary.csv").write_bytes(np.arange(256, dtype=np.uint8).tobytes())
+    with pytest.raises(UsageError, match=r"caption file .*binary\.csv cannot be read"):
+        read_table(tmp_path / "binary.csv")
+
+
+def test_val_cannot_be_cut_from_one_image(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("0.png")
+    with pytest.raises(UsageError, match=r"train\.csv: val is cut from train, which needs at least 2 images and has 1"):
+        CsvTable(*table_of(tmp_path, 1)).load(8, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("val_fraction", 0.0), ("val_fraction", 1.0), ("seed", -1)])
+def test_parameters_out_of_range(parameter: str, value: float) -> None:
+    with pytest.raises(UsageError, match=parameter):
+        CsvTable("a.csv", "b.csv", **{parameter: value})  # type: ignore[arg-type]

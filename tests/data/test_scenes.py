@@ -1,0 +1,210 @@
+"""Scenes: what is painted is what the captions say, the same everywhere, and test pairs are new."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data import CaptionDataset, Splits
+from benchmark.data.scene_layout import GROUNDS, SPLIT_CLASSES, Layout, pair_class
+from benchmark.data.scene_painter import Painter
+from benchmark.data.scene_words import nameable_drawings, with_article
+from benchmark.data.scenes import Scenes
+from benchmark.errors import UsageError
+from benchmark.seeding import numpy_generator
+
+
+@pytest.fixture(scope="module")
+def source() -> Scenes:
+    return Scenes(train=120, val=30, test=40, objects=60, seed=3)
+
+
+@pytest.fixture(scope="module")
+def splits(source: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    return source.load(64, tmp_path_factory.mktemp("cache"))
+
+
+def names_in(source: Scenes, layout: Layout) -> list[str]:
+    drawings = source.drawings()
+    return [drawings[placed.drawing].names[0] for placed in layout.objects]
+
+
+def mentions(caption: str, name: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", caption) is not None
+
+
+def test_shapes_and_names(splits: Splits) -> None:
+    assert splits.train.images.shape == (120, 3, 64, 64)
+    assert [len(splits.val), len(splits.test)] == [30, 40]
+    assert splits.train.name == "scenes[train=120,val=30,test=40,objects=60,seed=3]"
+    assert [splits.train.split, splits.val.split, splits.test.split] == ["train", "val", "test"]
+
+
+def test_five_differing_captions_of_5_to_14_words(splits: Splits) -> None:
+    for captions in (*splits.train.captions, *splits.val.captions, *splits.test.captions):
+        assert len(captions) == len(set(captions)) == 5
+        assert all(5 <= len(caption.split()) <= 14 for caption in captions), captions
+
+
+def test_captions_name_the_objects_and_mostly_the_ground(source: Scenes, splits: Splits) -> None:
+    grounds = 0
+    for layout, captions in zip(source.layouts("train"), splits.train.captions, strict=True):
+        names = names_in(source, layout)
+        assert sum(all(mentions(caption, name) for name in names) for caption in captions) >= 4
+        grounds += sum(mentions(caption, layout.ground) for caption in captions)
+    assert grounds >= 0.75 * 5 * len(splits.train)
+
+
+def test_captions_tell_the_true_relation(source: Scenes, splits: Splits) -> None:
+    told = 0
+    words = r"left of|right of|above|over|below|under"
+    for layout, captions in zip(source.layouts("train"), splits.train.captions, strict=True):
+        if len(layout.objects) == 1:
+            assert not any(re.search(rf" ({words}|next to|beside|near) ", caption) for caption in captions)
+            continue
+        first, second = zip(names_in(source, layout), layout.objects, strict=True)
+        for caption in captions:
+            for (name, it), (other, that) in ((first, second), (second, first)):
+                pattern = rf"{re.escape(name)} (?:to the )?({words}) (?:an? )?{re.escape(other)}"
+                if found := re.search(pattern, caption):
+                    x, y = that.x - it.x, that.y - it.y
+                    distance = {"left of": x, "right of": -x, "above": y, "over": y, "below": -y, "under": -y}
+                    assert distance[found[1]] > 0, (caption, layout)
+                    assert distance[found[1]] == max(abs(x), abs(y))
+                    told += 1
+    assert told > 50
+
+
+def test_objects_are_where_the_layout_says(source: Scenes) -> None:
+    """Against a scene painted with everything but its objects: the changed pixels lie around the objects' centres."""
+    painter = Painter(source.drawings(), 64)
+    for index, layout in enumerate(source.layouts("test")[:20]):
+        with_objects = painter.paint(layout, numpy_generator(0, "t", index)).astype(int)
+        without = painter.paint(Layout(layout.ground, ()), numpy_generator(0, "t", index)).astype(int)
+        y, x = np.nonzero(np.abs(with_objects - without).max(0) > 24)
+        far = [np.hypot((x + 0.5) / 64 - it.x, (y + 0.5) / 64 - it.y) / it.size for it in layout.objects]
+        assert np.min(far, axis=0).max() < 0.75
+        assert all((distance < 0.5).sum() > 20 for distance in far)
+
+
+def test_two_objects_barely_overlap(source: Scenes) -> None:
+    painter = Painter(source.drawings(), 64)
+
+    def ink(layout: Layout) -> int:
+        bare = painter.paint(Layout(layout.ground, ()), numpy_generator(0)).astype(int)
+        return int((np.abs(painter.paint(layout, numpy_generator(0)).astype(int) - bare).max(0) > 24).sum())
+
+    for layout in source.layouts("train")[:40]:
+        apart = sum(ink(Layout(layout.ground, (it,))) for it in layout.objects)
+        assert ink(layout) > 0.85 * apart
+
+
+def test_about_one_scene_in_five_shows_a_single_object() -> None:
+    layouts = Scenes(train=1000, objects=60).layouts("train")
+    assert 0.15 < np.mean([len(layout.objects) == 1 for layout in layouts]) < 0.25
+    assert {layout.ground for layout in layouts} == set(GROUNDS)
+
+
+def test_val_and_test_pairs_are_never_seen_in_training() -> None:
+    source = Scenes(train=2000, val=500, test=500, objects=60)
+    pairs = {
+        split: {frozenset(it.drawing for it in layout.objects) for layout in source.layouts(split)}
+        for split in ("train", "val", "test")
+    }
+    pairs = {split: {pair for pair in found if len(pair) == 2} for split, found in pairs.items()}
+    assert len(pairs["train"]) > 500
+    assert pairs["train"].isdisjoint(pairs["val"] | pairs["test"])
+    assert pairs["val"].isdisjoint(pairs["test"])
+    everywhere = {drawing for pair in pairs["train"] for drawing in pair}
+    assert {drawing for pair in pairs["test"] for drawing in pair} <= everywhere
+
+
+def test_pair_classes_are_disjoint_and_ignore_order() -> None:
+    assert sorted(c for classes in SPLIT_CLASSES.values() for c in classes) == list(range(10))
+    assert pair_class(7, 12) == pair_class(12, 7)
+
+
+def test_a_scene_does_not_depend_on_how_many_there_are(splits: Splits, tmp_path: Path) -> None:
+    fewer = Scenes(train=5, val=2, test=3, objects=60, seed=3).load(64, tmp_path)
+    for few, many in ((fewer.train, splits.train), (fewer.val, splits.val), (fewer.test, splits.test)):
+        assert np.array_equal(few.images, many.images[: len(few)])
+        assert few.captions == many.captions[: len(few)]
+
+
+def test_the_same_in_another_process(splits: Splits, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from benchmark.data.scenes import Scenes;"
+        "s = Scenes(train=120, val=30, test=40, objects=60, seed=3).load(64, Path(sys.argv[1]));"
+        "print(s.train.fingerprint, s.test.fingerprint)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.split() == [splits.train.fingerprint, splits.test.fingerprint]
+    assert not run.stderr
+
+
+def test_seed_and_split_change_the_scenes(splits: Splits, tmp_path: Path) -> None:
+    other = Scenes(train=30, val=30, test=30, objects=60, seed=4).load(64, tmp_path)
+    for one, two in ((other.train, splits.train), (splits.train, splits.test), (splits.val, splits.test)):
+        assert one.captions[:30] != two.captions[:30]
+        assert not (np.asarray(one.images[:30]) == two.images[:30]).all(axis=(1, 2, 3)).any()
+
+
+def test_64_and_224_pixels_look_alike(splits: Splits, tmp_path: Path) -> None:
+    large = Scenes(train=12, val=1, test=1, objects=60, seed=3).load(224, tmp_path).train
+    assert large.resolution == 224
+    assert large.captions == splits.train.captions[:12]
+
+    def correlation(small: CaptionDataset, index: int, against: int) -> float:
+        image = Image.fromarray(large.images[index].transpose(1, 2, 0)).resize((64, 64), Image.Resampling.BOX)
+        pair = np.asarray(image).transpose(2, 0, 1).ravel(), np.asarray(small.images[against]).ravel()
+        return float(np.corrcoef(*pair)[0, 1])
+
+    alike = [correlation(splits.train, index, index) for index in range(12)]
+    different = [correlation(splits.train, index, (index + 1) % 12) for index in range(12)]
+    assert min(alike) > 0.95
+    assert np.mean(different) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("train", 0), ("val", 0), ("test", -1), ("objects", 5), ("objects", 100_000), ("seed", -1)],
+)
+def test_parameters_out_of_range(parameter: str, value: int) -> None:
+    with pytest.raises(UsageError, match=rf"scenes\[{parameter}=…\] must be .*{value}"):
+        Scenes(**{parameter: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"),
+    [
+        ("fox", "a fox"),
+        ("red apple", "a red apple"),
+        ("owl", "an owl"),
+        ("unicorn", "a unicorn"),
+        ("euro banknote", "a euro banknote"),
+        ("x-ray", "an x-ray"),
+        ("one-piece swimsuit", "a one-piece swimsuit"),
+        ("umbrella", "an umbrella"),
+        ("grapes", "grapes"),
+        ("bread", "bread"),
+        ("wine glass", "a wine glass"),
+        ("octopus", "an octopus"),
+        ("scissors", "scissors"),
+        ("rhinoceros", "a rhinoceros"),
+    ],
+)
+def test_articles(name: str, phrase: str) -> None:
+    assert with_article(name) == phrase
+
+
+def test_no_two_drawings_share_a_name_and_the_default_has_enough() -> None:
+    names = [drawing.names[0] for drawing in nameable_drawings()]
+    assert len(names) == len(set(names)) >= 650
+    assert {"red apple", "fox", "cat"} <= set(names)
+    assert not [name for name in names if "skin tone" in name or "flag:" in name or "face" in name]
