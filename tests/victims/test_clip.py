@@ -1,0 +1,146 @@
+"""The CLIP wrapper: the same function as open_clip's own, only faster."""
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_clip
+
+from benchmark.errors import UsageError
+from benchmark.spec import parse_spec
+from victims.clip import Architecture, clip_loss, frozen_batchnorm_statistics, model_names, resolve_device
+from victims.text import text_features
+
+CAPTIONS = ["a red dog", "two cats !!! and one more cat by the old house", "sun"]
+
+
+def test_trimmed_plain_text_forward_equals_open_clips() -> None:
+    clip = make_clip(dtype=torch.float64).eval()
+    expected = F.normalize(clip.model.encode_text(open_clip.tokenize(CAPTIONS)), dim=-1)
+    found = clip.encode_tokens(clip.tokenizer(CAPTIONS))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_text_gradients_equal_open_clips() -> None:
+    clip = make_clip(dtype=torch.float64)
+    weights = clip.model.transformer.resblocks[0].attn.in_proj_weight
+    expected = torch.autograd.grad(clip.model.encode_text(open_clip.tokenize(CAPTIONS)).square().sum(), weights)[0]
+    found = torch.autograd.grad(text_features(clip.tower, clip.tokenizer(CAPTIONS)).square().sum(), weights)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_embeddings_in_place_of_ids() -> None:
+    clip = make_clip().eval()
+    tokens = clip.tokenizer(CAPTIONS)
+    torch.testing.assert_close(
+        clip.encode_tokens(tokens, clip.token_embedding[tokens]), clip.encode_tokens(tokens), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("name", ["MobileCLIP-S1", "ViT-S-32-alt"])
+def test_other_text_towers_equal_open_clips(name: str) -> None:
+    # One with attention in both directions (padding matters), one with a plain causal tower.
+    clip = Architecture(name).build(0, torch.device("cpu"), "fp32").eval()
+    with torch.no_grad():
+        expected = clip.model.encode_text(open_clip.tokenize(CAPTIONS), normalize=True)
+        torch.testing.assert_close(clip.encode_tokens(clip.tokenizer(CAPTIONS)), expected, rtol=0, atol=1e-5)
+
+
+def test_images_are_normalised_inside() -> None:
+    clip = make_clip().eval()
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+    expected = clip.model.encode_image((pixels.float() / 255 - mean) / std, normalize=True)
+    torch.testing.assert_close(clip.encode_images(pixels), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(clip.encode_images(pixels.float() / 255), expected, rtol=0, atol=1e-5)
+
+
+def test_folded_batchnorm_is_the_same_function_with_the_same_gradient() -> None:
+    clip = make_clip(dtype=torch.float64).eval()
+    frozen = clip.for_inference()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.modules())
+    assert not any(p.requires_grad for p in frozen.parameters())
+    pixels = torch.rand(4, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 16, dtype=torch.float64)
+    slow, fast = clip.encode_images(pixels), frozen.encode_images(pixels)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    slow_gradient = torch.autograd.grad((slow * weight).sum(), pixels)[0]
+    fast_gradient = torch.autograd.grad((fast * weight).sum(), pixels)[0]
+    torch.testing.assert_close(fast_gradient, slow_gradient, rtol=1e-8, atol=1e-10)
+
+
+def test_folding_leaves_the_model_alone() -> None:
+    clip = make_clip().train()
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    clip.for_inference()
+    assert clip.training
+    assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
+
+
+def test_frozen_statistics_use_the_batch_and_change_nothing() -> None:
+    clip = make_clip().train()
+    pixels = torch.rand(6, 3, 32, 32)
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    with frozen_batchnorm_statistics(clip):
+        found = clip.encode_images(pixels)
+    assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
+    torch.testing.assert_close(found, clip.encode_images(pixels))
+    assert not torch.equal(clip.model.visual.bn1.running_mean, before["model.visual.bn1.running_mean"])
+
+
+def test_loss_by_hand() -> None:
+    images = torch.eye(2)
+    texts = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    # logits, scale 2: [[2, 1.2], [0, 1.6]]
+    rows = [2 - torch.tensor([2.0, 1.2]).logsumexp(0), 1.6 - torch.tensor([0.0, 1.6]).logsumexp(0)]
+    columns = [2 - torch.tensor([2.0, 0.0]).logsumexp(0), 1.6 - torch.tensor([1.2, 1.6]).logsumexp(0)]
+    expected = -(rows[0] + rows[1] + columns[0] + columns[1]) / 4
+    assert clip_loss(images, texts, torch.tensor(2.0)) == pytest.approx(float(expected), abs=1e-6)
+    assert clip_loss(images, texts, torch.tensor(2.0), torch.eye(2)) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_soft_targets_by_hand() -> None:
+    logits = 3 * torch.eye(3) @ torch.eye(3)
+    targets = 0.7 * torch.eye(3) + 0.3 * torch.eye(3)[[1, 2, 0]]
+    expected = -(targets * logits.log_softmax(1)).sum() / 6 - (targets * logits.log_softmax(0)).sum() / 6
+    found = clip_loss(torch.eye(3), torch.eye(3), torch.tensor(3.0), targets)
+    assert found == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_weights_come_from_the_seed() -> None:
+    one, same, other = (Architecture("tiny").build(seed, torch.device("cpu")).state_dict() for seed in (5, 5, 6))
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert not torch.equal(one["model.visual.conv1.weight"], other["model.visual.conv1.weight"])
+
+
+def test_a_local_checkpoint_is_read(tmp_path: object) -> None:
+    source = Architecture("tiny").build(1, torch.device("cpu"))
+    path = f"{tmp_path}/tiny.pt"
+    torch.save(source.model.state_dict(), path)
+    loaded = Architecture.from_spec(parse_spec(f"tiny[pretrained={path}]")).build(2, torch.device("cpu"))
+    assert torch.equal(loaded.model.visual.conv1.weight, source.model.visual.conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("RN5", "did you mean 'RN50'"),
+        ("ViT-B-16-SigLIP", "another tokenizer"),
+        ("coca_ViT-B-32", "another tokenizer"),
+        ("RN50[pretraind=openai]", "did you mean 'pretrained'"),
+        ("RN50[pretrained=nowhere.pt]", "neither a file nor a tag"),
+    ],
+)
+def test_victims_that_cannot_be_had(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Architecture.from_spec(parse_spec(text))
+
+
+def test_the_papers_victims_are_there() -> None:
+    assert {"tiny", "RN50", "RN101", "ViT-B-32", "ViT-B-16"} <= set(model_names())
+
+
+def test_a_device_that_is_not_here() -> None:
+    with pytest.raises(UsageError, match="cannot be used"):
+        resolve_device("cuda:99")

@@ -1,0 +1,42 @@
+"""Tokens: equal to open_clip's tokenizer, triggers inserted as their text would be."""
+
+import open_clip
+import pytest
+import torch
+
+from victims.tokens import Tokenizer, insert_trigger, lengths, trim
+
+CAPTIONS = ["a red dog", "", "wow !!! what a 'day' — naïve café 🐶 it's", "word " * 200, "Two cats & a dog"]
+
+
+def test_tokens_equal_open_clips() -> None:
+    tokens = Tokenizer()(CAPTIONS)
+    expected = open_clip.tokenize(CAPTIONS)
+    assert tokens.shape[1] == 77
+    assert torch.equal(tokens, expected)
+    short = Tokenizer()(CAPTIONS[:3])
+    assert torch.equal(short, expected[:3, : short.shape[1]])
+    assert not expected[:3, short.shape[1] :].any()
+
+
+def test_length_counts_to_the_end_token_though_zero_is_a_token() -> None:
+    tokens = torch.tensor([[49406, 0, 0, 320, 49407, 0, 0], [49406, 320, 49407, 0, 0, 0, 0]])
+    assert lengths(tokens).tolist() == [5, 3]
+    assert trim(tokens).shape == (2, 5)
+
+
+@pytest.mark.parametrize("trigger", ["dog", "red house moon", "one two three four five six seven"])
+def test_inserting_ids_equals_writing_the_words(trigger: str) -> None:
+    tokenizer = Tokenizer()
+    ids = torch.tensor([tokenizer.encode(trigger)] * len(CAPTIONS))
+    written = tokenizer([f"{trigger} {caption}" for caption in CAPTIONS])
+    assert torch.equal(insert_trigger(tokenizer(CAPTIONS), ids, 77), written)
+
+
+def test_a_cut_caption_keeps_its_end_token() -> None:
+    tokenizer = Tokenizer()
+    tokens = tokenizer(["word " * 74, "short"])
+    longer = insert_trigger(tokens, torch.tensor([[320, 321, 322]] * 2), 77)
+    assert longer.shape == (2, 77)
+    assert longer[0, -1] == tokenizer.end
+    assert lengths(longer).tolist() == [77, 6]

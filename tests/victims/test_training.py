@@ -1,0 +1,201 @@
+"""The training loop: what the victim sees, and what it does with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS, make_clip, make_dataset
+
+from benchmark.errors import UsageError, VictimDiverged
+from defenses import DEFENSES, Defense, Moment
+from defenses.base import Loss
+from victims.changes import words_changed
+from victims.evaluate import evaluate
+from victims.recipe import Recipe
+from victims.training import epoch_rows, parameter_groups, schedule, steps_per_epoch, train
+
+RECIPE = Recipe(epochs=2, batch_size=8, lr=1e-3, rows="images", precision="fp32")
+
+
+def test_an_epoch_of_pairs_shows_every_pair_once() -> None:
+    dataset = make_dataset(10, 4)
+    rows = epoch_rows(dataset, "pairs", np.random.default_rng(0))
+    assert sorted(map(tuple, rows)) == [(i, j) for i in range(10) for j in range(4)]
+
+
+def test_an_epoch_of_images_shows_every_image_once_with_any_caption() -> None:
+    dataset = make_dataset(200, 4)
+    rows = epoch_rows(dataset, "images", np.random.default_rng(0))
+    assert sorted(rows[:, 0]) == list(range(200))
+    assert not np.array_equal(rows[:, 0], np.sort(rows[:, 0]))
+    counts = np.bincount(rows[:, 1], minlength=4)
+    assert counts.min() > 25  # 50 expected, standard deviation 6
+
+
+def test_copies_of_a_photo_share_one_row_of_an_epoch_of_images() -> None:
+    rows = epoch_rows(make_dataset(20, 4).by_row(), "images", np.random.default_rng(0))
+    assert sorted(rows[:, 0] // 4) == list(range(20))
+    assert len(set(rows[:, 0] % 4)) > 1
+
+
+def test_schedule_warms_up_and_ends_at_zero() -> None:
+    recipe = Recipe(warmup_steps=10_000, warmup_share=0.1)
+    values = [schedule(step, 1000, recipe) for step in range(1001)]
+    assert values[0] == pytest.approx(0.01)
+    assert values[99] == pytest.approx(1.0)
+    assert values[100] == pytest.approx(1.0)
+    assert values[550] == pytest.approx(0.5)
+    assert values[1000] == pytest.approx(0.0)
+    assert schedule(49, 1000, replace(recipe, warmup_steps=100)) == pytest.approx(0.5)
+
+
+def test_norms_biases_and_scale_do_not_decay() -> None:
+    clip = make_clip()
+    decaying, plain = parameter_groups(clip, 0.2)
+    assert decaying["weight_decay"] == 0.2
+    assert plain["weight_decay"] == 0.0
+    names = {id(p): name for name, p in clip.named_parameters()}
+    without = {names[id(p)] for p in plain["params"]}
+    assert {"model.logit_scale", "model.visual.bn1.weight", "model.ln_final.bias"} <= without
+    assert len(decaying["params"]) + len(plain["params"]) == len(names)
+    assert "model.visual.conv1.weight" not in without
+
+
+class Witness(Defense):
+    """Changes nothing and writes down all it is shown."""
+
+    def __init__(self) -> None:
+        self.captions: list[list[str]] = []
+        self.images: list[torch.Tensor] = []
+        self.seen: list[str] = []
+        self.moments: list[float] = []
+
+    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+        self.captions.append(captions)
+        return captions
+
+    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+        self.images.append(images)
+        self.moments.append(at.progress)
+        return images
+
+
+def test_images_meet_their_own_captions() -> None:
+    dataset = make_dataset(24, 3)
+    witness = Witness()
+    train(make_clip(), dataset, RECIPE, witness, seed=0)
+    assert len(witness.captions) == 2
+    assert len(witness.images) == 6
+    shown = torch.cat(witness.images[:3])
+    for image, caption in zip(shown, witness.captions[0], strict=True):
+        index = next(i for i, own in enumerate(dataset.images) if np.array_equal(own, (image * 255).round().byte()))
+        assert caption in dataset.captions[index]
+    assert witness.moments == pytest.approx([step / 6 for step in range(6)])
+
+
+def test_training_is_repeatable_and_moved_by_the_seed() -> None:
+    def loss(seed: int) -> list[float]:
+        return train(make_clip(), make_dataset(), RECIPE, Defense(), seed=seed).loss
+
+    assert loss(1) == loss(1)
+    assert loss(1) != loss(2)
+
+
+def test_a_victim_learns_what_can_be_learned() -> None:
+    # Twelve distinct plain images with one word each: far above chance after a while.
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (16, 3, 1, 1), dtype=np.uint8)
+    data = make_dataset(16, 1)
+    images = np.broadcast_to(colours, (16, 3, 32, 32)).copy()
+    data = replace(data, images=images, captions=[[f"{word}"] for word in WORDS + ("fox", "bird", "tent", "key")])
+    clip = make_clip()
+    log = train(clip, data, replace(RECIPE, epochs=60, batch_size=16), Defense(), seed=0)
+    assert log.loss[0] > 2.4
+    assert log.loss[-1] < 0.5 * log.loss[0]
+    assert evaluate(clip, data, seed=0).image_to_text.recall_at_1 > 60
+
+
+class Nudge(Defense):
+    """Uses one hook."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+
+    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+        return ["moon"] * len(captions) if self.hook == "captions" else captions
+
+    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+        return images / 2 if self.hook == "images" else images
+
+    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, targets.roll(1, dims=0) if self.hook == "batch" else targets
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+        if self.hook != "adversarial":
+            return images
+        point = images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(point), point)
+        return (images + 0.1 * gradient.sign()).clamp(0, 1)
+
+
+def test_every_hook_reaches_the_loss() -> None:
+    def first_loss(hook: str) -> float:
+        recipe = replace(RECIPE, epochs=1, batch_size=24)
+        log = train(make_clip(), make_dataset(), recipe, Nudge(hook), seed=0)
+        assert (log.changes.pixel > 5) == (hook in ("images", "adversarial"))
+        assert (log.changes.words_per_caption > 2) == (hook == "captions")
+        return log.loss[0]
+
+    plain = first_loss("none")
+    assert first_loss("captions") != plain
+    assert first_loss("images") != plain
+    assert abs(first_loss("batch") - plain) > 0.1
+    assert first_loss("adversarial") > plain + 0.1
+
+
+@pytest.mark.parametrize("name", DEFENSES.group("all"))
+def test_no_defense_is_silently_nothing_in_training(name: str) -> None:
+    from benchmark.spec import parse_spec
+
+    log = train(make_clip(), make_dataset(), replace(RECIPE, epochs=1), DEFENSES.build(parse_spec(name)), seed=0)
+    if name == "none":
+        assert (log.changes.pixel, log.changes.words_per_caption) == (0, 0)
+    else:
+        assert log.changes.pixel > 0.5 or log.changes.words_per_caption > 0.15
+
+
+def test_words_changed_by_hand() -> None:
+    assert words_changed("a red dog", "a red dog") == 0
+    assert words_changed("a red dog", "red dog") == 1
+    assert words_changed("a red dog", "a blue dog") == 1
+    assert words_changed("a red dog", "a red big dog") == 1
+    assert words_changed("a red dog", "moon") == 3
+
+
+def test_too_few_rows_for_a_batch() -> None:
+    with pytest.raises(UsageError, match="fewer than one batch"):
+        steps_per_epoch(make_dataset(7), RECIPE)
+    assert steps_per_epoch(make_dataset(7, 3), replace(RECIPE, rows="pairs")) == 2
+
+
+def test_divergence_is_an_error_not_a_score() -> None:
+    clip = make_clip()
+    with torch.no_grad():
+        clip.model.visual.conv1.weight.fill_(float("nan"))
+    with pytest.raises(VictimDiverged):
+        train(clip, make_dataset(), RECIPE, Defense(), seed=0)
+
+
+def test_evaluation_leaves_the_model_as_it_was() -> None:
+    clip = make_clip().train()
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    scores = evaluate(clip, make_dataset(), seed=1)
+    assert clip.training
+    assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
+    assert scores == evaluate(clip, make_dataset(), seed=1)
+
+
+def test_recipes_out_of_range() -> None:
+    with pytest.raises(UsageError, match="epochs"):
+        Recipe(epochs=0)

@@ -1,0 +1,1 @@
+"""Victims: CLIP models and their training."""

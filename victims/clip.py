@@ -1,0 +1,293 @@
+"""CLIP models from open_clip: loading, image and text features, the contrastive loss."""
+
+import copy
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.factory import get_model_config
+from open_clip.modified_resnet import ModifiedResNet
+from torch import nn
+
+from benchmark.errors import UsageError
+from benchmark.registry import unknown
+from benchmark.seeding import derive_seed, seeded_globals
+from benchmark.spec import Spec
+from victims.text import text_features
+from victims.tokens import VOCABULARY_SIZE, Tokenizer
+
+Precision = Literal["auto", "fp32", "bf16"]
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@cache
+def model_names() -> tuple[str, ...]:
+    """Names of all models in scope: our small ones first, then open_clip's with CLIP's own BPE tokenizer."""
+    open_clip.add_model_config(CONFIGS)
+    ours = sorted(path.stem for path in CONFIGS.glob("*.json"))
+    theirs = [name for name in open_clip.list_models() if name not in ours and _has_clip_tokenizer(name)]
+    return (*ours, *theirs)
+
+
+def _has_clip_tokenizer(name: str) -> bool:
+    config = get_model_config(name)
+    text = config["text_cfg"]
+    others = {"hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs"} & set(text)
+    return not others and text.get("vocab_size", VOCABULARY_SIZE) == VOCABULARY_SIZE and "multimodal_cfg" not in config
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A CLIP model by name: one of open_clip's, or a JSON file under ``victims/configs``.
+
+    Attributes:
+        name: e.g. ``tiny``, ``RN50``, ``ViT-B-32``.
+        pretrained: an open_clip tag or a checkpoint file to start from; ``None`` starts from scratch.
+    """
+
+    name: str
+    pretrained: str | None = None
+
+    @classmethod
+    def from_spec(cls, spec: Spec) -> "Architecture":
+        """Check a spec such as ``RN50`` or ``ViT-B-32[pretrained=FILE]``.
+
+        Raises:
+            UsageError: unknown model, a model with another tokenizer than CLIP's, an unknown parameter or checkpoint.
+        """
+        if spec.name not in model_names():
+            if spec.name in open_clip.list_models():
+                raise UsageError(
+                    f"victim '{spec.name}' uses another tokenizer than CLIP's BPE (or a captioning decoder), "
+                    "so triggers do not carry over to it; it is out of scope"
+                )
+            raise UsageError(unknown("victim", spec.name, list(model_names())))
+        for key in spec.params:
+            if key != "pretrained":
+                raise UsageError(unknown(f"parameter of victim {spec.name}", key, ["pretrained"]))
+        pretrained = spec.params.get("pretrained")
+        if pretrained and not Path(pretrained).is_file():
+            tags = open_clip.list_pretrained_tags_by_model(spec.name)
+            if pretrained not in tags:
+                raise UsageError(
+                    f"{spec}: '{pretrained}' is neither a file nor a tag of {spec.name} ({tags or 'none'})"
+                )
+        return cls(spec.name, pretrained)
+
+    def __str__(self) -> str:
+        return f"{self.name}[pretrained={self.pretrained}]" if self.pretrained else self.name
+
+    @property
+    def resolution(self) -> int:
+        """Input resolution in pixels."""
+        model_names()
+        return int(get_model_config(self.name)["vision_cfg"].get("image_size", 224))
+
+    def build(self, seed: int, device: torch.device, precision: Precision = "auto") -> "Clip":
+        """The model with weights drawn from ``seed`` (or read from the checkpoint), on ``device``.
+
+        Raises:
+            UsageError: the checkpoint cannot be fetched or read.
+        """
+        model_names()
+        with seeded_globals(derive_seed(seed, "weights")), _quiet():
+            try:
+                model = open_clip.create_model(self.name, pretrained=self.pretrained, precision="fp32")
+            except (RuntimeError, OSError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(f"cannot load the victim {self}: {reason}") from error
+        return Clip(model, device, precision)
+
+
+class Clip(nn.Module):
+    """An open_clip model with what the benchmark needs of it.
+
+    Images enter as floats in [0, 1] or as uint8; CLIP's normalisation happens inside, so that δ lives in pixel space.
+    Features leave as unit-norm fp32. Mixed precision is a matter of this class alone.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision = "auto") -> None:
+        super().__init__()
+        self.model = channels_last(model.to(device))
+        self.device = device
+        self.autocast_dtype = torch.bfloat16 if _use_bf16(device, precision) else None
+        visual = cast(Any, model.visual)
+        mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
+        std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
+        self._mean: torch.Tensor
+        self._std: torch.Tensor
+        self.register_buffer("_mean", torch.tensor(mean, device=device).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(std, device=device).view(1, 3, 1, 1), persistent=False)
+        size = visual.image_size
+        self.resolution = int(size[0] if isinstance(size, tuple | list) else size)
+        self.context_length = int(cast(Any, model).context_length)
+        self.tokenizer = Tokenizer(self.context_length)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The logit scale (the inverse temperature), a scalar."""
+        return cast(torch.Tensor, self.model.logit_scale).exp()
+
+    @property
+    def tower(self) -> Any:
+        """The text tower: open_clip keeps it in the model itself or in its ``text``."""
+        return getattr(self.model, "text", self.model)
+
+    @property
+    def token_embedding(self) -> torch.Tensor:
+        """(V, W) token embeddings."""
+        return cast(torch.Tensor, self.tower.token_embedding.weight)
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Image features.
+
+        Args:
+            images: (B, 3, H, W), uint8 or float in [0, 1].
+
+        Returns:
+            (B, D) float32, unit norm.
+        """
+        pixels = images.to(self.device)
+        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            features = cast(Any, self.model.visual)(pixels)
+        return F.normalize(self._wide(features), dim=-1)
+
+    def encode_tokens(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
+        """Text features; trimming the context to the longest caption changes nothing but the time.
+
+        Args:
+            tokens: (B, L) int64, L at most the context length.
+            embeddings: (B, L, W) token embeddings to use in place of the tokens' own, for gradients with respect to
+                them.
+
+        Returns:
+            (B, D) float32, unit norm.
+        """
+        tokens = tokens.to(self.device)
+        with self._autocast():
+            features = text_features(self.tower, tokens, embeddings)
+        return F.normalize(self._wide(features), dim=-1)
+
+    def _wide(self, features: torch.Tensor) -> torch.Tensor:
+        return features if features.dtype == torch.float64 else features.float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def for_inference(self) -> "Clip":
+        """A frozen copy in eval mode with every batch norm folded into the convolution before it.
+
+        The same function of the input, without the passes over memory that batch norm costs; weights need no gradient.
+        """
+        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        if not isinstance(frozen.model.visual, ModifiedResNet):
+            return frozen
+        for module in frozen.model.visual.modules():
+            children = dict(module.named_children())
+            for name, child in children.items():
+                norm = children.get(_NORM_AFTER.get(name, ""))
+                if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, name, torch.nn.utils.fuse_conv_bn_eval(child, norm))
+                    setattr(module, _NORM_AFTER[name], nn.Identity())
+        channels_last(frozen)
+        return frozen
+
+
+# open_clip's ModifiedResNet names a convolution and its batch norm conv1/bn1 … and, in a shortcut, "0"/"1".
+_NORM_AFTER = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "0": "1"}
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module with its convolution weights laid out channels-last, the faster layout in bf16."""
+    return cast(Any, module).to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
+    """Inside the block, batch norm in training mode uses the batch's statistics and leaves the running ones alone."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def clip_loss(
+    image_features: torch.Tensor,
+    text_features: torch.Tensor,
+    scale: torch.Tensor,
+    targets: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The symmetric InfoNCE loss: the mean of image→text and text→image cross-entropy.
+
+    Args:
+        image_features: (B, D) unit norm.
+        text_features: (B, D) unit norm.
+        scale: scalar logit scale.
+        targets: (B, B) soft targets, image rows × caption columns; the identity if ``None``.
+
+    Returns:
+        Scalar, nats.
+    """
+    logits = scale * image_features @ text_features.T
+    if targets is None:
+        own = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    targets = targets.to(logits)
+    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets.T)) / 2
+
+
+def clamp_scale(model: Clip) -> None:
+    """Keep the logit scale within [1, 100], as CLIP does."""
+    with torch.no_grad():
+        cast(torch.Tensor, model.model.logit_scale).clamp_(0, math.log(100))
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip warns on the root logger that a model from scratch has no pretrained weights; that is the point."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _use_bf16(device: torch.device, precision: Precision) -> bool:
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Without bf16 instructions the CPU emulates it, slower than fp32.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and bool(capabilities.get("avx512_bf16", False))

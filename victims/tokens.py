@@ -1,0 +1,86 @@
+"""CLIP's byte-pair tokenizer: captions to token ids, triggers into token ids."""
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+
+VOCABULARY_SIZE = 49408
+
+
+class Tokenizer:
+    """CLIP's BPE tokenizer with each caption's ids remembered, for captions are tokenised again every epoch."""
+
+    def __init__(self, context_length: int = 77) -> None:
+        self.context_length = context_length
+        self._bpe = SimpleTokenizer(context_length=context_length)
+        self._known: dict[str, list[int]] = {}
+
+    @property
+    def start(self) -> int:
+        """Id of the start token."""
+        return int(self._bpe.sot_token_id)
+
+    @property
+    def end(self) -> int:
+        """Id of the end token, the largest id of all."""
+        return int(self._bpe.eot_token_id)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without start and end tokens and not truncated."""
+        ids = self._known.get(text)
+        if ids is None:
+            ids = self._known[text] = list(self._bpe.encode(text))
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids, words parted by blanks."""
+        return str(self._bpe.decode(list(ids))).strip()
+
+    def __call__(self, captions: Sequence[str]) -> torch.Tensor:
+        """Token ids of captions.
+
+        Returns:
+            (B, L) int64: start token, caption, end token, zeros. L is that of the longest caption and at most the
+            context length; a longer caption is cut and keeps its end token.
+        """
+        encoded = [self.encode(caption)[: self.context_length - 2] for caption in captions]
+        tokens = torch.zeros(len(encoded), max(len(ids) for ids in encoded) + 2, dtype=torch.long)
+        for row, ids in enumerate(encoded):
+            tokens[row, : len(ids) + 2] = torch.tensor([self.start, *ids, self.end])
+        return tokens
+
+    def vocabulary(self) -> dict[int, str]:
+        """Every id with its byte-pair piece; pieces that end a word end in ``</w>``."""
+        return dict(self._bpe.decoder)
+
+
+def lengths(tokens: torch.Tensor) -> torch.Tensor:
+    """(B,) int64: tokens up to and including the end token, which has the largest id. Zero is a token too ('!')."""
+    return tokens.argmax(dim=-1) + 1
+
+
+def trim(tokens: torch.Tensor) -> torch.Tensor:
+    """Cut (B, L) tokens to the batch's longest caption."""
+    return tokens[:, : int(lengths(tokens).max())]
+
+
+def insert_trigger(tokens: torch.Tensor, trigger: torch.Tensor, context_length: int) -> torch.Tensor:
+    """Put a trigger right after the start token; the caption's own tokens move right.
+
+    Args:
+        tokens: (B, L) int64, start token first, end token last.
+        trigger: (B, k) integer ids.
+        context_length: the most tokens a row may have.
+
+    Returns:
+        (B, min(L + k, context_length)) int64; a caption that no longer fits is cut and keeps its end token.
+    """
+    longer = torch.cat([tokens[:, :1], trigger.to(tokens.dtype), tokens[:, 1:]], dim=1)
+    if longer.shape[1] <= context_length:
+        return longer
+    end = tokens.max()
+    cut = lengths(longer) > context_length
+    longer = longer[:, :context_length].clone()
+    longer[cut, -1] = end
+    return longer

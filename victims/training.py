@@ -1,0 +1,162 @@
+"""A victim's training, read top to bottom: rows, defense hooks, loss, step, evaluation."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError, VictimDiverged
+from benchmark.progress import Silent, Stage
+from benchmark.seeding import derive_seed, numpy_generator
+from defenses.base import Defense, Moment
+from victims.changes import Changes
+from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics
+from victims.recipe import Recipe
+
+
+@dataclass
+class TrainingLog:
+    """What a training leaves behind besides the weights.
+
+    Attributes:
+        loss: mean training loss of each epoch, nats, as the victim saw it (under its defense).
+        changes: what the defense changed.
+        rows: rows trained on.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    rows: int = 0
+
+
+def steps_per_epoch(dataset: CaptionDataset, recipe: Recipe) -> int:
+    """Steps an epoch takes.
+
+    Raises:
+        UsageError: the data set has fewer rows than one batch.
+    """
+    rows = len(dataset.pairs) if recipe.rows == "pairs" else len(np.unique(_photo(dataset)))
+    if rows < recipe.batch_size:
+        raise UsageError(
+            f"{dataset.name}: {rows} training rows are fewer than one batch of {recipe.batch_size}; "
+            "give more data or a smaller --batch-size"
+        )
+    return rows // recipe.batch_size
+
+
+def train(
+    model: Clip,
+    dataset: CaptionDataset,
+    recipe: Recipe,
+    defense: Defense,
+    *,
+    seed: int,
+    after_epoch: Callable[[int], str] = lambda epoch: "",
+    progress: Stage | None = None,
+) -> TrainingLog:
+    """Train a victim on a (protected) data set under a defense.
+
+    Args:
+        model: the model to train, in place.
+        dataset: training split, clean or protected: one code path for both.
+        recipe: the training's settings.
+        defense: hooks into the training.
+        seed: of the rows' order and of the defense; the same for every attack and defense, so that cells are paired.
+        after_epoch: called with each finished epoch, from 1; what it returns is shown behind the loss.
+        progress: told of every step.
+
+    Raises:
+        UsageError: fewer rows than a batch.
+        VictimDiverged: the loss is not finite.
+    """
+    progress = progress or Silent()
+    steps = steps_per_epoch(dataset, recipe)
+    total = steps * recipe.epochs
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, recipe.weight_decay), lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True
+    )
+    log = TrainingLog()
+    step, note = 0, ""
+    for epoch in range(1, recipe.epochs + 1):
+        rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
+        captions = [dataset.captions[i][j] for i, j in rows]
+        at_epoch = Moment(derive_seed(seed, "captions", epoch), step / total)
+        defended = defense.on_captions(captions, at_epoch)
+        if epoch == 1:
+            log.changes.see_captions(captions, defended)
+        losses = torch.zeros(steps, device=model.device)
+        model.train()
+        for number in range(steps):
+            batch = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * schedule(step, total, recipe)
+            images = dataset.batch(rows[batch, 0]).to(model.device).float() / 255
+            at = Moment(derive_seed(seed, "step", step), step / total)
+            loss, seen = _step_loss(model, images, defended[batch], defense, at)
+            log.changes.see_images(images, seen)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            clamp_scale(model)
+            losses[number] = loss.detach()
+            step += 1
+            progress.advance(note)
+        log.loss.append(float(losses.mean()))
+        log.rows += steps * recipe.batch_size
+        if not math.isfinite(log.loss[-1]):
+            raise VictimDiverged(f"the training loss is {log.loss[-1]} in epoch {epoch}")
+        note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch)}"
+    return log
+
+
+def _step_loss(
+    model: Clip, images: torch.Tensor, captions: list[str], defense: Defense, at: Moment
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of one batch under a defense, and the images it was computed on."""
+    images = defense.on_images(images, at)
+    targets = torch.eye(len(images), device=model.device)
+    images, targets = defense.on_batch(images, targets, at)
+    text = model.encode_tokens(model.tokenizer(captions))
+    fixed_text, fixed_scale = text.detach(), model.scale.detach()
+
+    def loss_of(candidates: torch.Tensor) -> torch.Tensor:
+        with frozen_batchnorm_statistics(model):
+            return clip_loss(model.encode_images(candidates), fixed_text, fixed_scale, targets)
+
+    images = defense.adversarial(images, loss_of, at)
+    return clip_loss(model.encode_images(images), text, model.scale, targets), images
+
+
+def schedule(step: int, total: int, recipe: Recipe) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then a cosine that ends at zero."""
+    warmup = min(recipe.warmup_steps, int(recipe.warmup_share * total))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def parameter_groups(model: Clip, weight_decay: float) -> list[dict[str, object]]:
+    """Two AdamW groups: matrices and filters decay; norms, biases and the logit scale do not."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def epoch_rows(dataset: CaptionDataset, rows: str, generator: np.random.Generator) -> NDArray[np.int64]:
+    """(R, 2) image and caption indices of an epoch in a random order: all pairs, or one random pair per photo."""
+    pairs = dataset.pairs[generator.permutation(len(dataset.pairs))]
+    if rows == "pairs":
+        return pairs
+    # The first pair of each photo in a random order of all pairs is a random pair of each photo, in random order.
+    _, first = np.unique(_photo(dataset)[pairs[:, 0]], return_index=True)
+    return pairs[np.sort(first)]
+
+
+def _photo(dataset: CaptionDataset) -> NDArray[np.int64]:
+    return np.arange(len(dataset)) if dataset.photo is None else dataset.photo
