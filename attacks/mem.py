@@ -1,0 +1,282 @@
+"""EM and MEM-k: error-minimising noise, and with k ≥ 1 a text trigger crafted together with it.
+
+Algorithm 1 of the supplement of "Multimodal Unlearnable Examples: Protecting Data against Multimodal Contrastive
+Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
+"""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from attacks.base import ATTACKS, Attack, Surrogate
+from attacks.hotflip import hotflip
+from attacks.pgd import minimise_noise
+from attacks.poison import Poison
+from attacks.vocabulary import trigger_words
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError, VictimDiverged
+from benchmark.progress import Stage
+from benchmark.seeding import numpy_generator, torch_generator
+from victims.clip import Clip, clamp_scale, clip_loss
+from victims.tokens import insert_trigger
+from victims.training import parameter_groups
+
+
+@ATTACKS.register("mem", order=10, aliases={"em": {"k": 0}, **{f"mem{k}": {"k": k} for k in (1, 3, 5, 7)}})
+class Mem(Attack):
+    """Multi-step error minimisation: noise per image and a k-word trigger before its captions; k = 0 is EM.
+
+    Args:
+        k: words of the trigger.
+        eps: bound on the noise, in 1/255.
+        rounds: times that surrogate training, HotFlip and PGD alternate.
+        surrogate_steps: M, the surrogate's steps per round.
+        pgd_steps: PGD steps per round.
+        step_size: of a PGD step, in 1/255.
+        hotflip_rounds: the first rounds that change the trigger.
+        candidates: tokens tried per trigger position.
+        vocabulary: trigger words are drawn from that many words of the captions; ``none``: any whole word of CLIP's.
+        stop_loss: λ: crafting ends after a round whose mean loss over the data is below it; ``none``: all rounds.
+        permute_pgd: permute captions within the batch at every PGD step, each image keeping its own trigger, so that
+            the noise is tied to the trigger and not to the caption (k ≥ 1 only).
+        permute_surrogate: the same in the surrogate's steps; not in Algorithm 1 (k ≥ 1 only).
+        per: one noise and trigger per ``image``, or per ``row`` (image–caption pair), as the reference code has it.
+        batch_size: rows a step.
+        lr: the surrogate's constant AdamW learning rate.
+        weight_decay: the surrogate's.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        k: int = 3,
+        eps: int = 8,
+        rounds: int = 20,
+        surrogate_steps: int = 200,
+        pgd_steps: int = 8,
+        step_size: int = 1,
+        hotflip_rounds: int = 5,
+        candidates: int = 16,
+        vocabulary: int | None = None,
+        stop_loss: float | None = None,
+        permute_pgd: bool = True,
+        permute_surrogate: bool = False,
+        per: Literal["image", "row"] = "image",
+        batch_size: int = 128,
+        lr: float = 1e-4,
+        weight_decay: float = 0.2,
+    ) -> None:
+        checks = {
+            "k must be between 0 and 32": 0 <= k <= 32,
+            "eps, in 1/255, must be between 1 and 127": 1 <= eps <= 127,
+            "rounds must be at least 1": rounds >= 1,
+            "surrogate_steps must be at least 1": surrogate_steps >= 1,
+            "pgd_steps must be at least 1": pgd_steps >= 1,
+            "step_size, in 1/255, must be between 1 and eps": 1 <= step_size <= eps,
+            "hotflip_rounds must be at least 0": hotflip_rounds >= 0,
+            "candidates must be at least 1": candidates >= 1,
+            "vocabulary must be at least 2 words": vocabulary is None or vocabulary >= 2,
+            "stop_loss must be above 0": stop_loss is None or stop_loss > 0,
+            "batch_size must be at least 2": batch_size >= 2,
+            "lr must be above 0": lr > 0,
+            "weight_decay must be at least 0": weight_decay >= 0,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise UsageError(f"attack mem: {message}")
+        self.k, self.eps, self.rounds = k, eps, rounds
+        self.surrogate_steps, self.pgd_steps, self.step_size = surrogate_steps, pgd_steps, step_size
+        self.hotflip_rounds, self.candidates, self.vocabulary = hotflip_rounds, candidates, vocabulary
+        self.stop_loss, self.per, self.batch_size = stop_loss, per, batch_size
+        self.permute_pgd, self.permute_surrogate = permute_pgd and k > 0, permute_surrogate and k > 0
+        self.lr, self.weight_decay = lr, weight_decay
+
+    def label(self) -> str:
+        """The name in tables."""
+        return f"MEM-{self.k}" if self.k else "EM"
+
+    def describe(self) -> str:
+        """The strength in words."""
+        parts = [
+            f"ε = {self.eps}/255",
+            f"{self.rounds} rounds of {self.surrogate_steps} surrogate steps and {self.pgd_steps} PGD steps of "
+            f"{self.step_size}/255",
+        ]
+        if self.k:
+            words = (
+                "any whole word of CLIP's" if self.vocabulary is None else f"{self.vocabulary} of the captions' words"
+            )
+            parts.append(f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from {words}")
+            permuted = [name for name, on in (("PGD", self.permute_pgd), ("surrogate", self.permute_surrogate)) if on]
+            parts.append(f"captions permuted in {' and '.join(permuted)} steps" if permuted else "no permutation")
+        if self.stop_loss is not None:
+            parts.append(f"until the loss is below {self.stop_loss:g}")
+        if self.per == "row":
+            parts.append("one noise per image–caption pair")
+        return ", ".join(parts)
+
+    def units(self, images: int) -> int:
+        """Surrogate steps and batches of HotFlip and PGD over all rounds."""
+        return self.rounds * (self.surrogate_steps + math.ceil(images / self.batch_size))
+
+    def check(self, train: CaptionDataset) -> None:
+        """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""
+        rows = len(train.pairs) if self.per == "row" else len(train)
+        if rows < self.batch_size:
+            raise UsageError(
+                f"{train.name}: {rows} training rows are fewer than one crafting batch of {self.batch_size}; "
+                "give more data or a smaller batch_size to the attack"
+            )
+
+    def craft(
+        self,
+        train: CaptionDataset,
+        surrogate: Surrogate,
+        *,
+        seed: int,
+        device: torch.device,
+        workdir: Path,
+        progress: Stage,
+    ) -> Poison:
+        """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""
+        self.check(train)
+        rows = train.by_row() if self.per == "row" else train
+        crafting = _Crafting(self, rows, surrogate(seed), seed)
+        losses: list[float] = []
+        for round_ in range(self.rounds):
+            crafting.train_surrogate(round_, progress)
+            losses.append(crafting.perturb(round_, progress))
+            if not math.isfinite(losses[-1]):
+                raise VictimDiverged(f"the surrogate's loss is {losses[-1]} in crafting round {round_ + 1}")
+            if self.stop_loss is not None and losses[-1] < self.stop_loss:
+                break
+        return Poison(
+            delta=crafting.delta,
+            trigger=crafting.trigger_texts(),
+            eps=self.eps,
+            fingerprint=train.fingerprint,
+            per_row=self.per == "row",
+            provenance={"loss_per_round": losses},
+        )
+
+
+class _Crafting:
+    """The state of one crafting run: surrogate θ, noise δ and trigger t, and the two halves of a round."""
+
+    def __init__(self, attack: Mem, rows: CaptionDataset, model: Clip, seed: int) -> None:
+        self.attack, self.rows, self.model, self.seed = attack, rows, model, seed
+        self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
+        counts = [len(captions) for captions in rows.captions]
+        self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        self.captions_of = np.array(counts)
+        self.delta = np.zeros(rows.images.shape, dtype=np.int8)
+        words = trigger_words(model.tokenizer, rows, attack.vocabulary, seed) if attack.k else np.zeros(1, dtype=int)
+        self.vocabulary = torch.from_numpy(words).to(model.device)
+        drawn = numpy_generator(seed, "trigger start").integers(len(words), size=(len(rows), attack.k))
+        self.trigger = torch.from_numpy(words[drawn])
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, attack.weight_decay), lr=attack.lr, fused=True)
+        self.queue = np.zeros(0, dtype=np.int64)
+        self.passes = 0
+
+    def train_surrogate(self, round_: int, progress: Stage) -> None:
+        """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
+        attack, model = self.attack, self.model
+        generator = torch_generator(self.seed, "surrogate", round_)
+        model.train()
+        for _ in range(attack.surrogate_steps):
+            index = self._next_batch()
+            images = self.rows.batch(index).to(torch.int16) + torch.from_numpy(self.delta[index])
+            tokens = self._captions(index, generator)
+            if attack.permute_surrogate:
+                tokens = tokens[torch.randperm(len(tokens), generator=generator)]
+            text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index]))
+            features = model.encode_images(images.clamp(0, 255).to(torch.uint8))
+            loss = clip_loss(features, text, model.scale)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            clamp_scale(model)
+            progress.advance(f"round {round_ + 1}/{attack.rounds}, surrogate")
+
+    def perturb(self, round_: int, progress: Stage) -> float:
+        """HotFlip and PGD over all rows (lines 7–11); returns the mean loss afterwards, nats."""
+        attack, model = self.attack, self.model.for_inference()
+        generator = torch_generator(self.seed, "perturb", round_)
+        order = torch.randperm(len(self.rows), generator=generator).numpy()
+        losses = []
+        # Batches of nearly equal size: a last batch of a few rows would have hardly any negatives.
+        for index in np.array_split(order, math.ceil(len(order) / attack.batch_size)):
+            images = self.rows.batch(index).to(model.device)
+            delta = torch.from_numpy(self.delta[index]).to(model.device)
+            tokens = self._captions(index, generator).to(model.device)
+            trigger = self.trigger[index].to(model.device)
+            if attack.k and round_ < attack.hotflip_rounds:
+                with torch.no_grad():
+                    features = model.encode_images(_protected(images, delta))
+                trigger = hotflip(model, features, tokens, trigger, self.vocabulary, attack.candidates)
+                self.trigger[index] = trigger.cpu()
+            delta = self._descend(model, images, delta, tokens, trigger, generator)
+            self.delta[index] = delta.cpu().numpy()
+            with torch.no_grad():
+                features = model.encode_images(_protected(images, delta))
+                text = model.encode_tokens(self._with_trigger(tokens, trigger))
+                losses.append(float(clip_loss(features, text, model.scale)) * len(index))
+            progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {losses[-1] / len(index):.2f}")
+        return sum(losses) / len(order)
+
+    def trigger_texts(self) -> list[str] | None:
+        """Each row's trigger in words."""
+        return [self.model.tokenizer.decode(ids) for ids in self.trigger.tolist()] if self.attack.k else None
+
+    def _descend(
+        self,
+        model: Clip,
+        images: torch.Tensor,
+        delta: torch.Tensor,
+        tokens: torch.Tensor,
+        trigger: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step."""
+        attack = self.attack
+        orders = [torch.randperm(len(tokens), generator=generator) for _ in range(attack.pgd_steps)]
+
+        def text_at(step: int) -> torch.Tensor:
+            own = tokens[orders[step].to(tokens.device)] if attack.permute_pgd else tokens
+            with torch.no_grad():
+                return model.encode_tokens(self._with_trigger(own, trigger))
+
+        unpermuted = None if attack.permute_pgd else text_at(0)
+
+        def loss(points: torch.Tensor, step: int) -> torch.Tensor:
+            text = text_at(step) if unpermuted is None else unpermuted
+            return clip_loss(model.encode_images(points), text, model.scale)
+
+        return minimise_noise(images, delta, loss, eps=attack.eps, steps=attack.pgd_steps, step_size=attack.step_size)
+
+    def _next_batch(self) -> np.ndarray:
+        """The next rows of an endless stream of reshuffled passes; a pass's incomplete last batch is left out."""
+        if len(self.queue) < self.attack.batch_size:
+            order = numpy_generator(self.seed, "surrogate order", self.passes).permutation(len(self.rows))
+            self.passes += 1
+            self.queue = order
+        index, self.queue = np.split(self.queue, [self.attack.batch_size])
+        return index
+
+    def _captions(self, index: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+        """Tokens of one caption of each row, drawn at random, trimmed to the longest drawn: (B, L) int64."""
+        draw = torch.rand(len(index), generator=generator).numpy()
+        choice = (draw * self.captions_of[index]).astype(np.int64)
+        tokens = self.tokens[self.first_pair[index] + choice]
+        return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]
+
+    def _with_trigger(self, tokens: torch.Tensor, trigger: torch.Tensor) -> torch.Tensor:
+        return insert_trigger(tokens, trigger, self.model.context_length) if self.attack.k else tokens
+
+
+def _protected(images: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    return (images.to(torch.int16) + delta).clamp(0, 255).to(torch.uint8)

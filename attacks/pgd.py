@@ -1,0 +1,61 @@
+"""Projected gradient descent on 8-bit images: the step shared by poisons that minimise and defenses that maximise."""
+
+from collections.abc import Callable
+
+import torch
+
+
+def signed_step(
+    images: torch.Tensor, clean: torch.Tensor, gradient: torch.Tensor, step_size: float, eps: float
+) -> torch.Tensor:
+    """One step of ℓ∞ PGD and its projection (Madry et al. 2018, section 2.1).
+
+    Args:
+        images: (B, 3, H, W) float in [0, 1], the current points.
+        clean: (B, 3, H, W) float in [0, 1], the centres of the balls.
+        gradient: of the loss at ``images``.
+        step_size: in [0, 1] pixel units; positive climbs the loss, negative descends it.
+        eps: radius of the ball, in pixel units.
+
+    Returns:
+        (B, 3, H, W) float, within ``eps`` of ``clean`` and in [0, 1].
+    """
+    moved = images + step_size * gradient.sign()
+    return torch.minimum(torch.maximum(moved, clean - eps), clean + eps).clamp(0, 1)
+
+
+def minimise_noise(
+    images: torch.Tensor,
+    delta: torch.Tensor,
+    loss: Callable[[torch.Tensor, int], torch.Tensor],
+    *,
+    eps: int,
+    steps: int,
+    step_size: int,
+) -> torch.Tensor:
+    """Error-minimising noise: PGD that descends the loss, warm-started, in whole steps of 1/255.
+
+    The image stays 8-bit and in [0, 255] at every step, so what the surrogate sees is what would be published, and
+    int8 storage loses nothing.
+
+    Args:
+        images: (B, 3, H, W) uint8, clean.
+        delta: (B, 3, H, W) int8, where to start.
+        loss: from images (B, 3, H, W) float in [0, 1] and the step's number to a scalar.
+        eps: bound on |δ|, in 1/255.
+        steps: PGD steps.
+        step_size: of a step, in 1/255.
+
+    Returns:
+        (B, 3, H, W) int8, |δ| ≤ eps and image + δ in [0, 255].
+    """
+    clean = images.to(torch.int16)
+    lowest = (-clean).clamp(min=-eps)
+    highest = (255 - clean).clamp(max=eps)
+    noise = torch.minimum(torch.maximum(delta.to(torch.int16), lowest), highest)
+    for step in range(steps):
+        point = ((clean + noise).float() / 255).requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(point, step), point)
+        noise = noise - step_size * gradient.sign().to(torch.int16)
+        noise = torch.minimum(torch.maximum(noise, lowest), highest)
+    return noise.to(torch.int8)

@@ -1,0 +1,108 @@
+"""The poison: a bounded 8-bit perturbation per image and a text trigger per image, and where they come from."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from benchmark.data import CaptionDataset
+from benchmark.errors import PoisonError
+from benchmark.files import replacing
+
+_CHUNK = 1024  # images protected at a time
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What an attack adds to a training set.
+
+    Attributes:
+        delta: (N, 3, H, W) int8 in steps of 1/255, or ``None`` for captions only.
+        trigger: N strings of k words each, blank-separated, or ``None`` for images only.
+        eps: the bound on ``delta``, in 1/255.
+        fingerprint: of the clean training set this poison belongs to.
+        per_row: one perturbation per image–caption pair instead of one per image; N is then the number of pairs.
+        provenance: attack, parameters, seed, surrogate, versions and crafting log, for the record.
+    """
+
+    delta: NDArray[np.int8] | None
+    trigger: list[str] | None
+    eps: int
+    fingerprint: str
+    per_row: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.delta is not None:
+            if self.delta.dtype != np.int8:
+                raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
+            largest = max(int(self.delta.max(initial=0)), -int(self.delta.min(initial=0)))
+            if largest > self.eps:
+                raise PoisonError(f"the poison exceeds its bound: |δ| reaches {largest}/255, ε is {self.eps}/255")
+
+    def protect(self, dataset: CaptionDataset) -> CaptionDataset:
+        """The protected data set, as it would be published: 8-bit images and captions with the trigger in front.
+
+        Raises:
+            PoisonError: the poison was crafted for other data.
+        """
+        if dataset.fingerprint != self.fingerprint:
+            raise PoisonError(
+                f"the poison belongs to other data (fingerprint {self.fingerprint[:12]}…) "
+                f"than {dataset.name} ({dataset.fingerprint[:12]}…)"
+            )
+        base = dataset.by_row() if self.per_row else dataset
+        images, captions = base.images, base.captions
+        if self.delta is not None:
+            if self.delta.shape != base.images.shape:
+                raise PoisonError(f"the poison is {self.delta.shape}, the images are {base.images.shape}")
+            images = np.empty_like(base.images)
+            for start in range(0, len(base), _CHUNK):
+                rows = slice(start, start + _CHUNK)
+                added = base.images[rows].astype(np.int16) + self.delta[rows]
+                images[rows] = added.clip(0, 255)
+        if self.trigger is not None:
+            if len(self.trigger) != len(base):
+                raise PoisonError(f"the poison has {len(self.trigger)} triggers for {len(base)} images")
+            captions = [
+                [f"{trigger} {caption}" for caption in own]
+                for trigger, own in zip(self.trigger, base.captions, strict=True)
+            ]
+        return replace(base, images=images, captions=captions)
+
+    def save(self, path: Path) -> None:
+        """Write the poison as safetensors, atomically: one byte per pixel value, the rest in the header."""
+        header = {
+            "format": "unlearnable-bench poison 1",
+            "eps": self.eps,
+            "fingerprint": self.fingerprint,
+            "per_row": self.per_row,
+            "trigger": self.trigger,
+            "provenance": self.provenance,
+        }
+        tensors = {} if self.delta is None else {"delta": np.ascontiguousarray(self.delta)}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={"poison": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Poison":
+        """Read a poison and check its bound. Nothing in the file is executed.
+
+        Raises:
+            PoisonError: no such file, not a poison, or beyond its own ε.
+        """
+        if not path.is_file():
+            raise PoisonError(f"no poison file {path}")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads((file.metadata() or {})["poison"])
+                delta = file.get_tensor("delta") if "delta" in file.keys() else None  # noqa: SIM118
+            fields = {name: header[name] for name in ("eps", "fingerprint", "per_row", "trigger", "provenance")}
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise PoisonError(f"{path} is not a readable poison file: {error}") from error
+        return cls(delta=delta, **fields)

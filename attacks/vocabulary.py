@@ -1,0 +1,46 @@
+"""The words a trigger may consist of: whole words that survive being written down and read again."""
+
+import re
+
+import numpy as np
+
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError
+from benchmark.seeding import numpy_generator
+from victims.tokens import Tokenizer
+
+_WORD = re.compile(r"[a-z]+</w>")
+
+
+def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
+    """Ids of whole plain words whose text is tokenised back to the same single id, with that text.
+
+    A trigger is published as text in a caption file; ids that are word pieces or special tokens would come back as
+    other ids (55 % of the reference code's 5-token triggers do).
+    """
+    pieces = tokenizer.vocabulary()
+    words = {id_: piece.removesuffix("</w>") for id_, piece in pieces.items() if _WORD.fullmatch(piece)}
+    return {id_: word for id_, word in words.items() if tokenizer.encode(word) == [id_]}
+
+
+def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None, seed: int) -> np.ndarray:
+    """(V,) int64 ids of the trigger vocabulary, sorted.
+
+    Args:
+        tokenizer: the surrogate's.
+        train: the training set whose captions offer words.
+        count: that many words drawn at random from the captions' own; ``None`` takes every whole word of CLIP's.
+        seed: of the draw.
+
+    Raises:
+        UsageError: the captions hold no usable words.
+    """
+    words = whole_words(tokenizer)
+    if count is None:
+        return np.array(sorted(words))
+    used = {id_ for captions in train.captions for caption in captions for id_ in tokenizer.encode(caption)}
+    usable = sorted(used & words.keys())
+    if len(usable) < 2:
+        raise UsageError(f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few")
+    drawn = numpy_generator(seed, "trigger vocabulary").permutation(len(usable))[:count]
+    return np.array(usable)[np.sort(drawn)]

@@ -1,0 +1,81 @@
+"""HotFlip: exact pair losses, exact gradients, and a brute-force search as oracle."""
+
+import torch
+import torch.nn.functional as F
+from conftest import WORDS, make_clip
+
+from attacks.hotflip import _loss_and_gradient, hotflip, pair_loss_of_candidates
+from victims.clip import Clip
+from victims.tokens import insert_trigger
+
+
+def made(rows: int = 6, k: int = 2) -> tuple[Clip, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    clip = make_clip(dtype=torch.float64).for_inference()
+    generator = torch.Generator().manual_seed(4)
+    features = F.normalize(torch.randn(rows, 16, generator=generator, dtype=torch.float64), dim=-1)
+    tokens = clip.tokenizer([f"{WORDS[i]} and {WORDS[-i]}" + " too" * (i % 3) for i in range(rows)])
+    vocabulary = torch.tensor([clip.tokenizer.encode(word)[0] for word in WORDS])
+    trigger = vocabulary[torch.randint(len(WORDS), (rows, k), generator=generator)]
+    return clip, features, tokens, trigger, vocabulary
+
+
+def plain_pair_loss(clip: Clip, features: torch.Tensor, tokens: torch.Tensor, trigger: torch.Tensor, row: int) -> float:
+    """Cross-entropy of row i plus column i, from the whole matrix of logits of the batch as it stands."""
+    logits = clip.scale * features @ clip.encode_tokens(insert_trigger(tokens, trigger, 77)).T
+    return float(logits[row].logsumexp(0) + logits[:, row].logsumexp(0) - 2 * logits[row, row])
+
+
+def test_pair_losses_of_candidates_hold_the_other_pairs_fixed() -> None:
+    clip, features, tokens, trigger, vocabulary = made()
+    candidate = vocabulary[torch.randint(len(WORDS), trigger.shape, generator=torch.Generator().manual_seed(9))]
+    found = pair_loss_of_candidates(clip, features, tokens, trigger)(candidate)
+    for row in range(len(tokens)):
+        changed = trigger.clone()
+        changed[row] = candidate[row]
+        assert abs(float(found[row]) - plain_pair_loss(clip, features, tokens, changed, row)) < 1e-9
+
+
+def test_gradient_is_that_of_the_pairs_own_loss() -> None:
+    clip, features, tokens, trigger, _ = made()
+    losses, gradient = _loss_and_gradient(clip, features, tokens, trigger, position=1)
+    full = insert_trigger(tokens, trigger, 77)
+    step = 1e-6
+    for row in (0, 3):
+        direction = torch.randn(32, dtype=torch.float64, generator=torch.Generator().manual_seed(row))
+        values = []
+        for sign in (1, -1):
+            embeddings = clip.token_embedding[full].clone()
+            embeddings[row, 2] += sign * step * direction  # position 1 of the trigger follows the start token
+            logits = clip.scale * features @ clip.encode_tokens(full, embeddings).T
+            values.append(logits[row].logsumexp(0) + logits[:, row].logsumexp(0) - 2 * logits[row, row])
+        assert abs(float((values[0] - values[1]) / (2 * step) - gradient[row] @ direction)) < 1e-5
+        assert abs(float(losses[row]) - plain_pair_loss(clip, features, tokens, trigger, row)) < 1e-9
+
+
+def test_equals_a_brute_force_search_when_all_words_are_candidates() -> None:
+    clip, features, tokens, trigger, vocabulary = made()
+    found = hotflip(clip, features, tokens, trigger, vocabulary, candidates=len(vocabulary))
+    expected = trigger.clone()
+    for position in range(2):
+        best = expected.clone()
+        for row in range(len(tokens)):
+            losses = {}
+            for word in [int(expected[row, position]), *vocabulary.tolist()]:
+                tried = expected.clone()
+                tried[row, position] = word
+                losses.setdefault(word, plain_pair_loss(clip, features, tokens, tried, row))
+            best[row, position] = min(losses, key=losses.__getitem__)
+        expected = best
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, trigger)
+
+
+def test_no_pair_gets_worse_at_a_position_and_the_argument_stays() -> None:
+    clip, features, tokens, trigger, vocabulary = made(k=1)
+    before = trigger.clone()
+    found = hotflip(clip, features, tokens, trigger, vocabulary, candidates=3)
+    assert torch.equal(trigger, before)
+    old = pair_loss_of_candidates(clip, features, tokens, trigger)(trigger)
+    new = pair_loss_of_candidates(clip, features, tokens, trigger)(found)
+    assert (new <= old + 1e-12).all()
+    assert (new < old - 1e-6).any()

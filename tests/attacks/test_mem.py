@@ -1,0 +1,204 @@
+"""EM and MEM-k crafting: what is promised of the poison, and that each stage does its work."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS, make_clip, make_dataset
+
+import attacks.mem
+from attacks import ATTACKS, Poison
+from attacks.mem import Mem
+from attacks.vocabulary import trigger_words, whole_words
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError
+from benchmark.progress import Silent
+from benchmark.spec import parse_spec
+from victims.tokens import Tokenizer, lengths
+
+SMALL: dict[str, Any] = {
+    "rounds": 2,
+    "surrogate_steps": 3,
+    "pgd_steps": 3,
+    "hotflip_rounds": 1,
+    "candidates": 2,
+    "vocabulary": 8,
+    "batch_size": 10,
+    "lr": 1e-3,
+}
+
+
+def craft(dataset: CaptionDataset, seed: int = 1, **params: Any) -> Poison:
+    return Mem(**{**SMALL, **params}).craft(
+        dataset,
+        lambda seed: make_clip(seed),
+        seed=seed,
+        device=torch.device("cpu"),
+        workdir=Path(),
+        progress=Silent(),
+    )
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_a_poison_keeps_what_is_promised(k: int) -> None:
+    dataset = make_dataset(24)  # not divisible by the batch of 10
+    before = dataset.images.copy()
+    poison = craft(dataset, k=k)
+    assert poison.delta.dtype == np.int8
+    assert poison.delta.shape == dataset.images.shape
+    assert 0 < np.abs(poison.delta.astype(int)).max() <= 6  # two rounds of three steps
+    assert np.abs(poison.delta).reshape(24, -1).any(axis=1).all()
+    total = before + poison.delta.astype(int)
+    assert total.min() >= 0
+    assert total.max() <= 255
+    assert np.array_equal(dataset.images, before)
+    if k == 0:
+        assert poison.trigger is None
+    else:
+        tokenizer = Tokenizer()
+        for trigger in poison.trigger:
+            words = trigger.split()
+            assert len(words) == k
+            assert set(words) <= {*WORDS}
+            assert len(tokenizer.encode(trigger)) == k
+
+
+def test_the_same_seed_gives_the_same_poison() -> None:
+    one, same, other = craft(make_dataset()), craft(make_dataset()), craft(make_dataset(), seed=2)
+    assert np.array_equal(one.delta, same.delta)
+    assert one.trigger == same.trigger
+    assert not np.array_equal(one.delta, other.delta)
+
+
+def test_em_is_mem_without_a_trigger_on_one_budget() -> None:
+    budget = {"rounds": 4, "surrogate_steps": 7, "pgd_steps": 2}
+    em, mem = (ATTACKS.build(parse_spec(name), budget) for name in ("em", "mem3"))
+    assert (em.k, mem.k) == (0, 3)
+    shared = ("eps", "rounds", "surrogate_steps", "pgd_steps", "step_size", "batch_size", "lr", "weight_decay")
+    assert [getattr(em, name) for name in shared] == [getattr(mem, name) for name in shared]
+    assert not em.permute_pgd
+    assert not em.permute_surrogate
+    assert (em.label(), mem.label(), ATTACKS.build(parse_spec("mem7")).label()) == ("EM", "MEM-3", "MEM-7")
+
+
+def test_protected_pairs_are_easier_for_their_own_surrogate_than_clean_ones() -> None:
+    # The loss right after each PGD pass falls from round to round as noise and trigger are tied together.
+    poison = craft(make_dataset(40), rounds=6, surrogate_steps=10, pgd_steps=8, k=2, batch_size=20)
+    losses = poison.provenance["loss_per_round"]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_hotflip_changes_triggers_only_in_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = attacks.mem.hotflip
+
+    def counted(*args: Any) -> torch.Tensor:
+        calls.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(attacks.mem, "hotflip", counted)
+    start = craft(make_dataset(), hotflip_rounds=0)
+    assert not calls
+    flipped = craft(make_dataset(), hotflip_rounds=1)
+    assert len(calls) == 3  # 24 rows in batches of at most 10, one round
+    assert flipped.trigger != start.trigger
+
+
+def test_every_pgd_step_permutes_captions_under_the_images_own_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(**params: Any) -> list[torch.Tensor]:
+        """The tokens whose features the PGD loss compares with the images, one tensor a step."""
+        steps: list[torch.Tensor] = []
+        original = attacks.mem.minimise_noise
+
+        def watched(images: Any, delta: Any, loss: Any, **kwargs: Any) -> torch.Tensor:
+            def noted(points: torch.Tensor, step: int) -> torch.Tensor:
+                tokens.clear()
+                value = loss(points, step)
+                steps.extend(tokens)
+                return value
+
+            return original(images, delta, noted, **kwargs)
+
+        tokens: list[torch.Tensor] = []
+        encode = attacks.mem.Clip.encode_tokens
+
+        def encoded(self: Any, ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+            tokens.append(ids.clone())
+            return encode(self, ids, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(attacks.mem, "minimise_noise", watched)
+            patch.setattr(attacks.mem.Clip, "encode_tokens", encoded)
+            craft(make_dataset(10, 1), rounds=1, hotflip_rounds=0, **params)
+        return steps
+
+    steps = seen(k=3)
+    assert len(steps) == 3
+    first = steps[0]
+    for step in steps[1:]:
+        assert torch.equal(step[:, 1:4], first[:, 1:4])  # triggers stay with their images
+        assert not torch.equal(step[:, 4:], first[:, 4:])  # captions move
+        assert sorted(step[:, 4:].tolist()) == sorted(first[:, 4:].tolist())
+    assert not seen(k=3, permute_pgd=False)  # text features are computed once, outside the steps
+    assert not seen(k=0)
+
+
+def test_permuting_in_the_surrogate_is_an_option_that_changes_the_poison() -> None:
+    plain, permuted = craft(make_dataset()), craft(make_dataset(), permute_surrogate=True)
+    assert not np.array_equal(plain.delta, permuted.delta)
+    assert np.array_equal(craft(make_dataset(), k=0).delta, craft(make_dataset(), k=0, permute_surrogate=True).delta)
+
+
+def test_crafting_stops_once_the_loss_is_below_lambda() -> None:
+    losses = craft(make_dataset(), rounds=5, stop_loss=1e9).provenance["loss_per_round"]
+    assert len(losses) == 1
+    assert len(craft(make_dataset(), rounds=3, stop_loss=1e-9).provenance["loss_per_round"]) == 3
+
+
+def test_per_row_crafting_makes_one_noise_per_pair() -> None:
+    dataset = make_dataset(12, 3)
+    poison = craft(dataset, per="row")
+    assert poison.delta.shape == (36, 3, 32, 32)
+    assert len(poison.trigger) == 36
+    protected = poison.protect(dataset)
+    assert len(protected) == 36
+    assert protected.images.shape[0] == 36
+
+
+def test_trigger_words_survive_being_written_and_read() -> None:
+    tokenizer = Tokenizer()
+    words = whole_words(tokenizer)
+    assert 20_000 < len(words) < 49_408
+    ids = trigger_words(tokenizer, make_dataset(), None, seed=0)
+    picked = np.random.default_rng(0).choice(ids, (200, 7))
+    for trigger in picked:
+        text = " ".join(words[int(id_)] for id_ in trigger)
+        assert tokenizer.encode(f"{text} a dog's day!") == [*trigger, *tokenizer.encode("a dog's day!")]
+        assert tokenizer.decode(trigger) == text
+        assert int(lengths(tokenizer([text]))[0]) == 9
+
+
+def test_trigger_words_come_from_the_captions_when_asked() -> None:
+    ids = trigger_words(Tokenizer(), make_dataset(), 5, seed=0)
+    assert len(ids) == 5
+    assert {Tokenizer().decode([i]) for i in ids} <= {*WORDS}
+    assert not np.array_equal(ids, trigger_words(Tokenizer(), make_dataset(), 5, seed=1))
+    bare = replace(make_dataset(), captions=[["!?"]] * 24)
+    with pytest.raises(UsageError, match="too few"):
+        trigger_words(Tokenizer(), bare, 5, seed=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["mem[eps=128]", "mem[eps=0]", "mem[k=-1]", "mem3[rounds=0]", "mem[step_size=9]", "mem[candidates=0]"]
+)
+def test_parameters_out_of_range(text: str) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        ATTACKS.build(parse_spec(text))
+
+
+def test_fewer_rows_than_a_batch() -> None:
+    with pytest.raises(UsageError, match="fewer than one crafting batch"):
+        craft(make_dataset(9))

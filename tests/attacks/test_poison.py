@@ -1,0 +1,100 @@
+"""The poison: applied to the right image and the right captions, within its bound, stored without loss."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_dataset
+
+from attacks.poison import Poison
+from benchmark.data import CaptionDataset
+from benchmark.errors import PoisonError
+
+
+def made(dataset: CaptionDataset, eps: int = 8, per_row: bool = False) -> Poison:
+    count = len(dataset.pairs) if per_row else len(dataset)
+    rng = np.random.default_rng(1)
+    delta = rng.integers(-eps, eps + 1, size=(count, *dataset.images.shape[1:]), dtype=np.int8)
+    return Poison(delta, [f"w{i} x y" for i in range(count)], eps, dataset.fingerprint, per_row, {"seed": 1})
+
+
+def test_every_image_gets_its_own_noise_and_every_caption_its_images_trigger(dataset: CaptionDataset) -> None:
+    poison = made(dataset)
+    protected = poison.protect(dataset)
+    for i in range(len(dataset)):
+        for value, clean, noise in zip(
+            protected.images[i].flatten().tolist(),
+            dataset.images[i].flatten().tolist(),
+            poison.delta[i].flatten().tolist(),
+            strict=True,
+        ):
+            assert value == max(0, min(255, clean + noise))
+        assert protected.captions[i] == [f"w{i} x y {caption}" for caption in dataset.captions[i]]
+    assert protected.images.dtype == np.uint8
+    assert protected.fingerprint != dataset.fingerprint
+
+
+def test_the_clean_data_stay_as_they_are(dataset: CaptionDataset) -> None:
+    images, captions = dataset.images.copy(), [list(own) for own in dataset.captions]
+    made(dataset).protect(dataset)
+    assert np.array_equal(dataset.images, images)
+    assert dataset.captions == captions
+
+
+def test_an_empty_poison_is_clean_data(dataset: CaptionDataset) -> None:
+    protected = Poison(None, None, 0, dataset.fingerprint).protect(dataset)
+    assert protected.fingerprint == dataset.fingerprint
+
+
+def test_per_row_poison_publishes_one_copy_per_caption(dataset: CaptionDataset) -> None:
+    poison = made(dataset, per_row=True)
+    protected = poison.protect(dataset)
+    assert len(protected) == len(dataset.pairs)
+    image, caption = dataset.pairs[7]
+    assert protected.captions[7] == [f"w7 x y {dataset.captions[image][caption]}"]
+    expected = (dataset.images[image].astype(int) + poison.delta[7]).clip(0, 255)
+    assert np.array_equal(protected.images[7], expected)
+    assert protected.photo is not None
+    assert protected.photo[7] == image
+
+
+def test_a_poison_beyond_its_bound_is_refused(dataset: CaptionDataset) -> None:
+    poison = made(dataset)
+    for value in (9, -9):
+        delta = poison.delta.copy()
+        delta[3, 1, 2, 4] = value
+        with pytest.raises(PoisonError, match="exceeds its bound"):
+            replace(poison, delta=delta)
+
+
+def test_a_poison_of_other_data_is_refused(dataset: CaptionDataset) -> None:
+    with pytest.raises(PoisonError, match="other data"):
+        made(dataset).protect(make_dataset(seed=5))
+
+
+def test_saving_and_loading_lose_nothing_and_cost_one_byte_a_value(dataset: CaptionDataset, tmp_path: Path) -> None:
+    poison, path = made(dataset), tmp_path / "deep" / "p.safetensors"
+    poison.save(path)
+    loaded = Poison.load(path)
+    assert np.array_equal(loaded.delta, poison.delta)
+    assert replace(loaded, delta=None) == replace(poison, delta=None)
+    assert path.stat().st_size < poison.delta.nbytes + 2000 + 20 * len(dataset)
+    assert [file.name for file in path.parent.iterdir()] == ["p.safetensors"]
+
+
+def test_a_damaged_missing_or_tampered_file_is_never_read_as_poison(dataset: CaptionDataset, tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    with pytest.raises(PoisonError, match="no poison file"):
+        Poison.load(path)
+    made(dataset).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(PoisonError, match="not a readable poison"):
+        Poison.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(PoisonError, match="not a readable poison"):
+        Poison.load(path)
+    path.write_bytes(whole.replace(rb"\"eps\": 8", rb"\"eps\": 7"))
+    with pytest.raises(PoisonError, match="exceeds its bound"):
+        Poison.load(path)
