@@ -1,0 +1,5 @@
+"""Defenses: what a scraper may do to the data before or while training. One file per defense."""
+
+from defenses.base import DEFENSES, Defense, Moment
+
+__all__ = ["DEFENSES", "Defense", "Moment"]

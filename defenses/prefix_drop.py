@@ -1,0 +1,33 @@
+"""Drop the first words of every caption."""
+
+from benchmark.errors import UsageError
+from defenses.base import DEFENSES, Defense, Moment
+
+
+@DEFENSES.register("prefix-drop", order=90)
+class PrefixDrop(Defense):
+    """Drop the first n words of every caption, where a text trigger sits; the last word always stays.
+
+    Not among the defenses of "Multimodal Unlearnable Examples", though any scraper can do it. The default is the length
+    of the paper's usual trigger (MEM-3).
+
+    Args:
+        n: words to drop, at least 1.
+
+    Raises:
+        UsageError: ``n`` out of range.
+    """
+
+    def __init__(self, n: int = 3) -> None:
+        if n < 1:
+            raise UsageError(f"prefix-drop: n must be at least 1, got {n}")
+        self.n = n
+
+    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+        """The captions without their first n words, as many as were given; an empty one stays empty."""
+        # Of n + 1 pieces the last is the rest of the caption; of fewer, it is the last word.
+        return [caption.split(maxsplit=self.n)[-1] if caption.strip() else caption for caption in captions]
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return f"first {self.n} words dropped"

@@ -1,0 +1,183 @@
+"""The word operations change captions by the amount they claim, at every position alike."""
+
+from collections import Counter
+
+import pytest
+
+from benchmark.spec import parse_spec
+from defenses import DEFENSES, Moment
+from defenses.eda import words_to_change
+
+WORDS = ["Cheap", "violin", "seven", "A", "small", "i", "Dog,", "sits", "THE", "house"]
+CAPTION = " ".join(WORDS)
+MANY = 4000
+TEXT = ["random-insertion", "random-deletion", "random-swap", "synonym-replacement", "prefix-drop"]
+
+
+def apply(spec: str, captions: list[str], seed: int = 0) -> list[str]:
+    return DEFENSES.build(parse_spec(spec)).on_captions(captions, Moment(seed, 0.0))
+
+
+def inversions(order: list[int]) -> int:
+    return sum(order[i] > order[j] for i in range(len(order)) for j in range(i + 1, len(order)))
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every word has two synonyms, one of two words, that name the word they come from."""
+
+    def fake(word: str) -> tuple[str, ...]:
+        return (f"{word}~1 {word}~2", f"{word}~3")
+
+    monkeypatch.setattr("defenses.synonym_replacement.synonyms", fake)
+    monkeypatch.setattr("defenses.random_insertion.synonyms", fake)
+
+
+@pytest.mark.parametrize(
+    ("words", "alpha", "n"),
+    [(1, 0.1, 1), (4, 0.1, 1), (10, 0.1, 1), (11, 0.1, 1), (16, 0.1, 2), (20, 0.1, 2), (200, 0.1, 20), (10, 0.3, 3)],
+)
+def test_number_of_changes_is_that_of_eda(words: int, alpha: float, n: int) -> None:
+    assert words_to_change(words, alpha) == n
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.1, 1), (0.3, 3)])
+def test_swap_is_n_adjacent_transpositions(alpha: float, n: int) -> None:
+    for swapped in apply(f"random-swap[alpha={alpha}]", [CAPTION] * 500):
+        order = [WORDS.index(word) for word in swapped.split()]
+        assert sorted(order) == list(range(10))
+        # Every adjacent transposition adds or removes exactly one inversion.
+        assert inversions(order) in range(n, -1, -2)
+
+
+def test_swap_follows_the_count_of_eda_for_long_captions() -> None:
+    words = [f"w{number}" for number in range(200)]
+    order = [words.index(word) for word in apply("random-swap", [" ".join(words)])[0].split()]
+    assert 10 < inversions(order) <= 20
+
+
+def test_swap_draws_every_position_alike() -> None:
+    moved = Counter[int]()
+    for swapped in apply("random-swap", [CAPTION] * MANY):
+        moved.update(place for place, (old, new) in enumerate(zip(WORDS, swapped.split(), strict=True)) if old != new)
+    # A place changes when drawn (1/10) or when a neighbour is and takes its side: an end always, else half the time.
+    expected = [0.15, 0.25, *[0.2] * 6, 0.25, 0.15]
+    assert [moved[place] / MANY for place in range(10)] == pytest.approx(expected, abs=0.025)
+
+
+def test_deletion_takes_each_word_with_probability_p_and_keeps_the_rest() -> None:
+    kept = Counter[str]()
+    lengths = Counter[int]()
+    for caption in apply("random-deletion", [CAPTION] * MANY):
+        words = caption.split()
+        places = [WORDS.index(word) for word in words]
+        assert places == sorted(places)
+        kept.update(words)
+        lengths[len(words)] += 1
+    assert [1 - kept[word] / MANY for word in WORDS] == pytest.approx([0.1] * 10, abs=0.02)
+    # Independent of each other: all ten stay with probability 0.9¹⁰, nine with 10 · 0.1 · 0.9⁹.
+    assert lengths[10] / MANY == pytest.approx(0.349, abs=0.03)
+    assert lengths[9] / MANY == pytest.approx(0.387, abs=0.03)
+
+
+def test_deletion_yields_every_subsequence_and_never_an_empty_caption() -> None:
+    parts = {"A big Dog", "A big", "A Dog", "big Dog", "A", "big", "Dog"}
+    assert set(apply("random-deletion[p=0.6]", ["A big Dog"] * 500)) == parts
+    last = Counter(apply("random-deletion[p=1]", ["A big Dog"] * 3000))
+    assert set(last) == {"A", "big", "Dog"}
+    assert min(last.values()) > 900
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.1, 1), (0.3, 3), (1.0, 10)])
+def test_replacement_changes_n_words(marked: None, alpha: float, n: int) -> None:
+    for caption in apply(f"synonym-replacement[alpha={alpha}]", [CAPTION] * 300):
+        words = caption.lower().split()
+        sources = [word.partition("~")[0] for word in words]
+        # In place: with the synonyms read as their sources, the caption is as it was.
+        assert list(dict.fromkeys(sources)) == CAPTION.lower().split()
+        assert len({source for source, word in zip(sources, words, strict=True) if source != word}) == n
+        untouched = [word for word in caption.split() if "~" not in word]
+        assert all(word in WORDS for word in untouched)
+
+
+def test_replacement_draws_every_position_and_synonym_alike(marked: None) -> None:
+    first = Counter[str]()
+    for caption in apply("synonym-replacement", [CAPTION] * MANY):
+        first.update([next(word for word in caption.lower().split() if "~" in word)])
+    by_word = [sum(first[f"{word.lower()}~{end}"] for end in "13") / MANY for word in WORDS]
+    assert by_word == pytest.approx([0.1] * 10, abs=0.02)
+    assert sum(count for word, count in first.items() if word.endswith("3")) / MANY == pytest.approx(0.5, abs=0.03)
+
+
+def test_replacement_passes_over_words_without_synonyms() -> None:
+    captions = apply("synonym-replacement[alpha=0.5]", ["Qwxz the of automobile bread ."] * 50)
+    assert all(caption.startswith("Qwxz the of ") and caption.endswith(" .") for caption in captions)
+    # n counts all the words: three of these six, of which two can be replaced.
+    assert not any({"automobile", "bread"} & set(caption.split()) for caption in captions)
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.1, 1), (0.3, 3)])
+def test_insertion_adds_n_synonyms_of_the_captions_words(marked: None, alpha: float, n: int) -> None:
+    for caption in apply(f"random-insertion[alpha={alpha}]", [CAPTION] * 300):
+        words = caption.split()
+        assert [word for word in words if "~" not in word] == WORDS
+        added = [word for word in words if "~" in word]
+        assert sum(not word.endswith("~2") for word in added) == n
+        assert all(word.partition("~")[0] in WORDS for word in added)
+
+
+def test_insertion_uses_every_place_and_source_alike(marked: None) -> None:
+    places, sources = Counter[int](), Counter[str]()
+    for caption in apply("random-insertion", [CAPTION] * MANY):
+        words = caption.split()
+        place = next(place for place, word in enumerate(words) if "~" in word)
+        places[place] += 1
+        sources[words[place].partition("~")[0]] += 1
+    assert [places[place] / MANY for place in range(11)] == pytest.approx([1 / 11] * 11, abs=0.02)
+    assert [sources[word] / MANY for word in WORDS] == pytest.approx([0.1] * 10, abs=0.02)
+
+
+def test_insertion_counts_words_without_synonyms_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defenses.random_insertion.synonyms", lambda word: ("hound",) if word == "dog" else ())
+    for caption in apply("random-insertion[alpha=0.3]", ["the dog of a and the of in at to"] * 50):
+        assert caption.split().count("hound") == 3
+        assert [word for word in caption.split() if word != "hound"] == "the dog of a and the of in at to".split()
+
+
+@pytest.mark.parametrize(
+    ("caption", "n", "rest"),
+    [
+        ("cheap violin seven A  small Dog", 3, "A  small Dog"),
+        ("cheap violin seven A small Dog", 1, "violin seven A small Dog"),
+        ("cheap violin seven", 3, "seven"),
+        ("cheap violin", 3, "violin"),
+        ("cheap", 1, "cheap"),
+        (" ", 3, " "),
+        ("", 3, ""),
+    ],
+)
+def test_prefix_drop_drops_n_words_but_never_the_last(caption: str, n: int, rest: str) -> None:
+    assert apply(f"prefix-drop[n={n}]", [caption]) == [rest]
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_captions_are_treated_one_by_one_and_keep_their_order(name: str) -> None:
+    captions = [f"x{row}a dog x{row}b x{row}c x{row}d" for row in range(100)]
+    for row, caption in enumerate(apply(name, captions)):
+        assert {word[1:-1] for word in caption.split() if word[0] == "x"} == {str(row)}
+
+
+@pytest.mark.parametrize("name", TEXT[:4])
+def test_equal_captions_are_changed_differently(name: str) -> None:
+    assert len(set(apply(name, ["dog house tree boat car hat"] * 100))) >= 5
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_degenerate_captions_survive(name: str) -> None:
+    captions = ["dog", "the", "qwxz", ".", "☃", "a b", "dog " * 60]
+    for seed in range(20):
+        out = apply(name, captions, seed)
+        assert len(out) == len(captions)
+        assert all(caption.split() for caption in out)
+    assert [caption.strip() for caption in apply(name, ["", "  "])] == ["", ""]
+    assert apply(name, []) == []
