@@ -1,5 +1,8 @@
 """Small real things that tests share: a handful of captioned images, a CLIP of a few thousand weights."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import open_clip
 import pytest
@@ -44,3 +47,12 @@ def dataset() -> CaptionDataset:
 @pytest.fixture
 def clip() -> Clip:
     return make_clip()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests neither read nor fill the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("UNLEARNABLE_BENCH_CACHE", str(folder))
+        yield folder

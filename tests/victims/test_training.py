@@ -108,7 +108,7 @@ def test_a_victim_learns_what_can_be_learned() -> None:
     colours = rng.integers(0, 256, (16, 3, 1, 1), dtype=np.uint8)
     data = make_dataset(16, 1)
     images = np.broadcast_to(colours, (16, 3, 32, 32)).copy()
-    data = replace(data, images=images, captions=[[f"{word}"] for word in WORDS + ("fox", "bird", "tent", "key")])
+    data = replace(data, images=images, captions=[[f"{word}"] for word in (*WORDS, "fox", "bird", "tent", "key")])
     clip = make_clip()
     log = train(clip, data, replace(RECIPE, epochs=60, batch_size=16), Defense(), seed=0)
     assert log.loss[0] > 2.4

@@ -1,0 +1,269 @@
+"""Cells: data set × attack × defense × victim × seed, checked and made concrete before any work begins."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attacks import ATTACKS, Attack
+from benchmark.data import DATASETS, DatasetSource
+from benchmark.errors import UsageError
+from benchmark.presets import Preset
+from benchmark.records import Choice
+from benchmark.registry import unknown
+from benchmark.spec import Spec, parse_spec, split_outside_brackets
+from defenses import DEFENSES, Defense
+from defenses.base import Composed
+from victims.clip import Architecture
+from victims.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class ChosenAttack:
+    """An attack ready to craft, and its entry in the record."""
+
+    attack: Attack
+    choice: Choice
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the data stay as they are."""
+        return self.choice.spec == "clean"
+
+
+@dataclass(frozen=True)
+class ChosenDefense:
+    """A defense ready to train under, and its entry in the record."""
+
+    defense: Defense
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class ChosenDataset:
+    """A data set ready to load, and its entry in the record."""
+
+    source: DatasetSource
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of work: it ends as one record."""
+
+    dataset: ChosenDataset
+    attack: ChosenAttack
+    defense: ChosenDefense
+    victim: Architecture
+    surrogate: Architecture
+    recipe: Recipe
+    seed: int
+
+    def key(self, fingerprints: Sequence[str]) -> str:
+        """The cell's address: a hash of everything that decides its result, data included.
+
+        Args:
+            fingerprints: of the train, val and test split.
+        """
+        return content_key(
+            list(fingerprints),
+            poison_identity(self.attack, self.surrogate, self.seed),
+            self.defense.choice.params,
+            str(self.victim),
+            asdict(self.recipe),
+            self.seed,
+        )
+
+    def title(self) -> str:
+        """The cell in words, for the plan and messages."""
+        return f"{self.attack.choice.label} × {self.defense.choice.spec} × {self.victim}, seed {self.seed}"
+
+
+def content_key(*parts: Any) -> str:
+    """40 hex digits that name a piece of content by what it is made from."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def poison_identity(chosen: ChosenAttack, surrogate: Architecture, seed: int) -> Any:
+    """What decides a poison besides its data; clean data come out the same from every surrogate and seed."""
+    if chosen.is_clean:
+        return "clean"
+    attack = chosen.attack
+    return [type(attack).__name__, attack.version, attack.identity(), dict(chosen.choice.params), str(surrogate), seed]
+
+
+def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
+    """Read ``--attack``; clean data come first, asked for or not.
+
+    Raises:
+        UsageError: unknown attack or parameter, none at all.
+    """
+    specs = [_renamed(spec) for spec in _specs(text, "--attack")]
+    if all(spec.name != "clean" for spec in specs):
+        specs.insert(0, Spec("clean"))
+    chosen = []
+    for spec in _distinct(specs):
+        attack = ATTACKS.build(spec, preset.attack)
+        params = ATTACKS.resolve(spec, preset.attack)
+        chosen.append(ChosenAttack(attack, Choice(str(spec), attack.label(), params, attack.describe())))
+    return sorted(chosen, key=lambda one: not one.is_clean)
+
+
+def _renamed(spec: Spec) -> Spec:
+    """``mem[k=3]`` under its short name ``mem3``, so that one thing has one name."""
+    for entry in ATTACKS.entries():
+        own = ATTACKS.entry(spec.name)
+        if entry.fixed and entry.factory is own.factory and not own.fixed:
+            given = {key: str(value) for key, value in spec.params.items()}
+            if all(given.get(key) == str(value) for key, value in entry.fixed.items()):
+                rest = {key: value for key, value in spec.params.items() if key not in entry.fixed}
+                return Spec(entry.name, rest)
+    return spec
+
+
+def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
+    """Read ``--defense``: names, groups (``all``, ``table2``) and compositions; ``none`` comes first, always.
+
+    Raises:
+        UsageError: unknown defense or parameter, none at all.
+    """
+    parts = [part for part in split_outside_brackets(text, ",") if part]
+    if not parts:
+        raise UsageError("--defense names nothing")
+    names = ["none", *(name for part in parts for name in DEFENSES.group(part) or [part])]
+    chosen: dict[str, ChosenDefense] = {}
+    for name in names:
+        one = _composed([parse_spec(part) for part in split_outside_brackets(name, "+")], preset)
+        chosen.setdefault(one.choice.spec, one)
+    return list(chosen.values())
+
+
+def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
+    for spec in specs:
+        if spec.name in DEFENSES.groups():
+            raise UsageError(f"'{spec.name}' is a group of defenses and cannot be part of a composition")
+    parts = [DEFENSES.build(spec, preset.defense.get(spec.name)) for spec in specs]
+    resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
+    name = "+".join(str(spec) for spec in specs)
+    label = " + ".join(spec.name.replace("-", " ").capitalize() for spec in specs)
+    defense = parts[0] if len(parts) == 1 else Composed(parts)
+    params = {spec.name: params for spec, params in zip(specs, resolved, strict=True)}
+    if len(params) < len(specs):
+        raise UsageError(f"'{name}' names a defense twice")
+    strengths = [part.describe() for part in parts]
+    if len(parts) > 1:
+        strengths = [f"{spec.name}: {text}" for spec, text in zip(specs, strengths, strict=True)]
+    return ChosenDefense(defense, Choice(name, label, params, "; ".join(strengths)))
+
+
+def choose_dataset(text: str) -> ChosenDataset:
+    """Read ``--dataset``.
+
+    Raises:
+        UsageError: unknown data set or parameter.
+    """
+    spec = parse_spec(text)
+    return ChosenDataset(DATASETS.build(spec), Choice(str(spec), spec.name, DATASETS.resolve(spec)))
+
+
+def choose_victims(text: str) -> list[Architecture]:
+    """Read ``--victim``.
+
+    Raises:
+        UsageError: unknown victim, none at all.
+    """
+    return [Architecture.from_spec(spec) for spec in _distinct(_specs(text, "--victim"))]
+
+
+def choose_surrogates(
+    victims: Sequence[Architecture], given: str | None, preset: Preset
+) -> Mapping[Architecture, Architecture]:
+    """The surrogate of each victim: the one given; else the preset's; else the first victim of that resolution.
+
+    Noise is made of pixels, so a surrogate sees images at its victims' resolution.
+
+    Raises:
+        UsageError: unknown surrogate, or one of another resolution than a victim's.
+    """
+    if given is not None:
+        surrogate = Architecture.from_spec(parse_spec(given))
+        for victim in victims:
+            if victim.resolution != surrogate.resolution:
+                raise UsageError(
+                    f"surrogate {surrogate} sees {surrogate.resolution} px, victim {victim} {victim.resolution} px; "
+                    "a poison is made for one resolution"
+                )
+        return dict.fromkeys(victims, surrogate)
+    known = [Architecture.from_spec(parse_spec(preset.surrogate)), *victims]
+    return {victim: next(one for one in known if one.resolution == victim.resolution) for victim in victims}
+
+
+def make_cells(
+    dataset: ChosenDataset,
+    attacks: Sequence[ChosenAttack],
+    defenses: Sequence[ChosenDefense],
+    victims: Mapping[Architecture, Architecture],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    *,
+    cross_clean: bool,
+) -> list[Cell]:
+    """The grid, in the order it runs: by seed and victim, clean first.
+
+    Args:
+        dataset: the data.
+        attacks: clean and the attacks.
+        defenses: none and the defenses.
+        victims: victims with their surrogates.
+        recipe: the victims' training.
+        seeds: cell seeds.
+        cross_clean: whether clean data, too, meet every defense; else only ``none``.
+    """
+    return [
+        Cell(dataset, attack, defense, victim, surrogate, recipe, seed)
+        for seed in seeds
+        for victim, surrogate in victims.items()
+        for attack in attacks
+        for defense in defenses
+        if cross_clean or not attack.is_clean or defense.choice.spec == "none"
+    ]
+
+
+def _specs(text: str, flag: str) -> list[Spec]:
+    specs = [parse_spec(part) for part in split_outside_brackets(text, ",") if part]
+    if not specs:
+        raise UsageError(f"{flag} names nothing")
+    return specs
+
+
+def _distinct(specs: Sequence[Spec]) -> list[Spec]:
+    return list({str(spec): spec for spec in specs}.values())
+
+
+def read_seeds(text: str) -> list[int]:
+    """Read ``--seeds``: a count (``3`` is 1, 2, 3) or a comma list of seeds (``4,7``).
+
+    Raises:
+        UsageError: neither of the two.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds takes a count or a comma list of integers, got '{text}'") from None
+    if "," not in text:
+        numbers = list(range(1, numbers[0] + 1))
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
+        raise UsageError(f"--seeds takes a count of at least 1 or seeds from 0 to 2147483647, got '{text}'")
+    return list(dict.fromkeys(numbers))
+
+
+def pick_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UsageError: unknown preset.
+    """
+    if name not in presets:
+        raise UsageError(unknown("preset", name, list(presets)))
+    return presets[name]

@@ -1,0 +1,112 @@
+"""The command line: ``run``, ``table``, ``list``. It only reads arguments and prints; the work is elsewhere."""
+
+import argparse
+import dataclasses
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from benchmark import __version__
+from benchmark.errors import UsageError
+from victims.recipe import Recipe
+
+SUCCESS, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see '{self.prog} --help')")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command line. Defaults are ``None``: they live in presets and signatures."""
+    parser = _Parser(prog="python -m benchmark", description="Multimodal unlearnable examples against defenses.")
+    parser.add_argument("--version", action="version", version=f"unlearnable-bench {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+    _add_run(commands)
+    _add_table(commands)
+    _add_list(commands)
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", help="show a traceback with every error")
+    return parser
+
+
+def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    run = commands.add_parser("run", help="craft poisons, train victims, print the table")
+    run.add_argument("--attack", help="attacks, comma-separated, e.g. mem3 or clean,em,mem[k=3,rounds=8]")
+    run.add_argument("--defense", help="defenses, comma-separated; table2, all; composed with +")
+    run.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
+    run.add_argument("--victim", help="victims, comma-separated, e.g. tiny, RN50, ViT-B-32[pretrained=FILE]")
+    run.add_argument("--surrogate", help="the model that crafts poisons")
+    run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7)")
+    run.add_argument("--preset", help="named set of values: tiny (default) or paper")
+    run.add_argument("--config", type=Path, help="YAML file with the same keys as these flags")
+    run.add_argument("--out", type=Path, help="folder for records (default results/runs)")
+    run.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …")
+    run.add_argument("--poisons", help="folder that keeps poisons (default: in the cache), or 'off' to craft anew")
+    run.add_argument("--cache", type=Path, help="folder for rendered and resized images")
+    run.add_argument("--rerun", choices=("missing", "failed", "all"), help="which cells to run (default missing)")
+    run.add_argument("--dry-run", action="store_true", default=None, help="print the plan and stop")
+    recipe = run.add_argument_group("the victims' training (defaults: the preset's)")
+    for field in dataclasses.fields(Recipe):
+        words = field.name.replace("_", " ")
+        recipe.add_argument(f"--{field.name.replace('_', '-')}", help=f"{words} (paper: {field.default})")
+
+
+def _add_table(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    table = commands.add_parser("table", help="print a table of the paper from records")
+    table.add_argument("number", choices=("1", "2"), help="1: trigger lengths; 2: defenses")
+    table.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
+    table.add_argument("--format", choices=("markdown", "latex", "csv", "json"), default="markdown")
+    table.add_argument("--beside", choices=("paper",), help="set the paper's values and the differences beside ours")
+
+
+def _add_list(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    listing = commands.add_parser("list", help="what there is, with parameters and defaults")
+    listing.add_argument("kind", choices=("attacks", "defenses", "victims", "datasets", "presets"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0 if all went well, 1 if cells failed, 2 for bad input (one line on standard error).
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = build_parser().parse_args(argv)
+        return _dispatch(arguments, argv)
+    except UsageError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        return SUCCESS
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    # Imported here so that --help and a mistyped flag answer at once.
+    if arguments.command == "run":
+        from benchmark.run import run_command
+
+        return run_command(arguments, argv)
+    if arguments.command == "table":
+        from benchmark.records import load_records
+        from benchmark.tables import render, table1, table2
+
+        make = table1 if arguments.number == "1" else table2
+        table = make(load_records(arguments.records), beside_paper=arguments.beside == "paper")
+        print(render(table, arguments.format))
+        return SUCCESS
+    from benchmark.listing import list_lines
+
+    print("\n".join(list_lines(arguments.kind)))
+    return SUCCESS

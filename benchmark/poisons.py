@@ -1,0 +1,106 @@
+"""Poisons by address: crafted once per (data, attack, surrogate, seed), shared by every defense and victim."""
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attacks import Poison
+from benchmark import __version__
+from benchmark.cells import Cell, content_key, poison_identity
+from benchmark.data import CaptionDataset
+from benchmark.errors import PoisonError
+from benchmark.files import make_folder
+from benchmark.progress import clock, stage
+from benchmark.seeding import derive_seed
+
+_TOP_WORDS = 20
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class PoisonStore:
+    """Poisons in a folder, one file each, named by what they are made from."""
+
+    folder: Path
+
+    def path(self, cell: Cell, train: CaptionDataset) -> Path:
+        """Where the poison of a cell lies, crafted or not."""
+        key = content_key(train.fingerprint, poison_identity(cell.attack, cell.surrogate, cell.seed))
+        label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
+        return self.folder / f"{label}-seed{cell.seed}-{key[:20]}.safetensors"
+
+    def has(self, cell: Cell, train: CaptionDataset) -> bool:
+        """Whether the cell's poison needs no crafting."""
+        return cell.attack.is_clean or self.path(cell, train).is_file()
+
+    def get(self, cell: Cell, train: CaptionDataset, device: torch.device, precision: Any) -> Poison:
+        """The cell's poison: read if it is there and whole, else crafted and kept.
+
+        Raises:
+            UsageError: the data do not suit the attack, or the folder cannot be written to.
+            VictimDiverged: the surrogate diverged.
+        """
+        path = self.path(cell, train)
+        if path.is_file():
+            try:
+                return Poison.load(path)
+            except PoisonError as error:
+                print(f"{error}; crafting it anew", file=sys.stderr)
+        make_folder(self.folder)
+        attack, start = cell.attack.attack, time.monotonic()
+        with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.units(len(train))) as progress:
+            poison = attack.craft(
+                train,
+                lambda seed: cell.surrogate.build(derive_seed(seed, "surrogate"), device, precision),
+                seed=cell.seed,
+                device=device,
+                workdir=self.folder,
+                progress=progress,
+            )
+        seconds = time.monotonic() - start
+        provenance = {
+            "attack": str(cell.attack.choice.spec),
+            "version": attack.version,
+            "params": dict(cell.attack.choice.params),
+            "surrogate": str(cell.surrogate),
+            "seed": cell.seed,
+            "seconds": seconds,
+            "package": __version__,
+            **poison.provenance,
+        }
+        poison = replace(poison, provenance=provenance)
+        if not cell.attack.is_clean:
+            print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
+            poison.save(path)
+        return poison
+
+
+def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset) -> dict[str, Any]:
+    """What a record says of its poison: bound, largest |δ| (1/255), PSNR (dB), the most frequent trigger words."""
+    if poison.delta is None and poison.trigger is None:
+        return {}
+    base = clean.by_row() if poison.per_row else clean
+    squared = 0.0
+    for start in range(0, len(base), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        difference = protected.images[rows].astype(np.float32) - base.images[rows]
+        squared += float((difference**2).sum(dtype=np.float64))
+    mean = squared / base.images.size
+    words: dict[str, int] = {}
+    for trigger in poison.trigger or []:
+        for word in trigger.split():
+            words[word] = words.get(word, 0) + 1
+    largest = 0 if poison.delta is None else max(int(poison.delta.max()), -int(poison.delta.min()))
+    return {
+        "eps": poison.eps,
+        "largest": largest,
+        "psnr": None if mean == 0 else float(10 * np.log10(255**2 / mean)),
+        "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),
+        "distinct_trigger_words": len(words),
+        "loss_per_round": poison.provenance.get("loss_per_round", []),
+    }

@@ -1,0 +1,166 @@
+"""The ``run`` command: settings from flags, file and preset; the plan; the grid; the table."""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+import tempfile
+import typing
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from benchmark.cells import (
+    choose_attacks,
+    choose_dataset,
+    choose_defenses,
+    choose_surrogates,
+    choose_victims,
+    make_cells,
+    pick_preset,
+    read_seeds,
+)
+from benchmark.errors import UsageError
+from benchmark.files import make_folder
+from benchmark.grid import Grid, PlannedCell, Rerun, load_splits, require_records, run_grid
+from benchmark.paths import cache_folder
+from benchmark.poisons import PoisonStore
+from benchmark.presets import PRESETS
+from benchmark.registry import convert, unknown
+from benchmark.tables import render, table2
+from victims.clip import resolve_device
+from victims.recipe import Recipe
+
+_DEFAULTS = {
+    "attack": "mem3",
+    "defense": "table2",
+    "seeds": "1",
+    "preset": "tiny",
+    "out": "results/runs",
+    "device": "auto",
+    "rerun": "missing",
+}
+_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "dry_run")
+
+
+def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Run a grid from the command line.
+
+    Returns:
+        0 if every cell is done, 1 if one failed.
+
+    Raises:
+        UsageError: bad input, found before any work.
+    """
+    settings = read_settings(arguments)
+    preset = pick_preset(str(settings["preset"]), PRESETS)
+    attacks = choose_attacks(str(settings["attack"]), preset)
+    asked = str(settings["attack"])
+    defenses = choose_defenses(str(settings["defense"]), preset)
+    victims = choose_victims(str(settings.get("victim") or preset.victim))
+    recipe = read_recipe(settings, preset.recipe)
+    cells = make_cells(
+        choose_dataset(str(settings.get("dataset") or preset.dataset)),
+        attacks,
+        defenses,
+        choose_surrogates(victims, settings.get("surrogate"), preset),
+        recipe,
+        read_seeds(str(settings["seeds"])),
+        cross_clean=any(part.strip() == "clean" for part in asked.split(",")),
+    )
+    rerun = settings["rerun"]
+    if rerun not in typing.get_args(Rerun):
+        raise UsageError(f"rerun takes missing, failed or all, got '{rerun}'")
+    device = resolve_device(str(settings["device"]))
+    out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
+    with ExitStack() as stack:
+        store = settings.get("poisons")
+        if str(store) == "off":
+            store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-"))
+        grid = Grid(
+            cells=cells,
+            splits=load_splits(cells, cache),
+            out=out,
+            poisons=PoisonStore(Path(store or cache / "poisons")),
+            device=device,
+            provenance={"command": f"python -m benchmark {shlex.join(argv)}", "preset": preset.name},
+        )
+        grid.check()
+        planned = grid.plan()
+        print(plan_table(grid, planned, rerun), file=sys.stderr, flush=True)
+        if settings.get("dry_run"):
+            return 0
+        make_folder(out)
+        make_folder(grid.poisons.folder)
+        records = run_grid(grid, planned, rerun)
+    failed = [record for record in records if record.status == "failed"]
+    for record in failed:
+        print(f"failed: {record.attack.label} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
+    if failed:
+        print("a failed cell runs again with --rerun failed", file=sys.stderr)
+    require_records(records)
+    print(render(table2(records), "markdown"))
+    return 1 if failed else 0
+
+
+def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Flags over the YAML file over defaults; recipe fields and options that nobody set are absent.
+
+    Raises:
+        UsageError: the file cannot be read or has an unknown key.
+    """
+    fields = [field.name for field in dataclasses.fields(Recipe)]
+    known = [*_DEFAULTS, *_OPTIONAL, *fields]
+    flags = {key: value for key in known if (value := getattr(arguments, key, None)) is not None}
+    return {**_DEFAULTS, **(_read_config(arguments.config, known) if arguments.config else {}), **flags}
+
+
+def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
+    settings = {}
+    for key, value in data.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise UsageError(f"{path}: {unknown('key', str(key), list(known))}")
+        if value is not None:
+            settings[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return settings
+
+
+def read_recipe(settings: dict[str, Any], preset: Recipe) -> Recipe:
+    """The preset's recipe with the fields that were set.
+
+    Raises:
+        UsageError: a value of the wrong kind or out of range.
+    """
+    hints = typing.get_type_hints(Recipe)
+    given = {
+        field.name: convert(settings[field.name], hints[field.name], f"--{field.name.replace('_', '-')}")
+        for field in dataclasses.fields(Recipe)
+        if field.name in settings
+    }
+    return dataclasses.replace(preset, **given)
+
+
+def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> str:
+    """The plan: every cell, whether it runs, whether its poison is there."""
+    rows = []
+    for one in planned:
+        state = "runs" if one.has_to_run(rerun) else (one.record.status if one.record else "runs")
+        train = grid.splits[one.cell.victim.resolution].train
+        poison = "–" if one.cell.attack.is_clean else "cached" if grid.poisons.has(one.cell, train) else "to craft"
+        cell = one.cell
+        rows.append([cell.seed, str(cell.victim), cell.attack.choice.label, cell.defense.choice.spec, poison, state])
+    running = sum(one.has_to_run(rerun) for one in planned)
+    head = f"{len(planned)} cells, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"
+    table = tabulate(rows, headers=["seed", "victim", "attack", "defense", "poison", "cell"])
+    return f"{head}\n{table}\n"

@@ -1,0 +1,132 @@
+"""Table 2: an attack against defenses."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmark.errors import UsageError
+from benchmark.records import Choice, Record
+from benchmark.spec import parse_spec, split_outside_brackets
+from benchmark.tables.notes import notes, titled
+from benchmark.tables.published import beside, paper_notes
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.table import DIRECTIONS, Observation, Table, mark_best, measure, observe, seeds_by_row, summarise
+from defenses import DEFENSES
+
+LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
+BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
+RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
+RECOVERED = "recovered %"
+_TERMS = {
+    BEST[0].name: "best: R@10 after the epoch that is best on val, which a scraper who stops early gets.",
+    f"clean {RECALLS[0].name}": "clean: R@10 of a victim of clean data under the same defense: what it costs.",
+    RECOVERED: "recov.: of the R@10 lost to the attack, mean of both directions, the share that is back.",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table: an attack (or clean data) under a defense, by their specs."""
+
+    name: str
+    attack: str
+    defense: str
+    records: list[Record]
+
+
+def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
+    """An attack against defenses: one table for every data set, victim and attack.
+
+    Rows: clean data, the undefended attack, each defense. Columns: the paper's four after the last epoch; R@10 after
+    the epoch that is best on val, which is what an early-stopping scraper gets; where clean data met the defenses, the
+    clean victim's R@10 under each; and the share of the lost recall that is recovered.
+
+    Args:
+        records: of any runs.
+        beside_paper: set the paper's values and the differences beside the four columns that it has; markdown and LaTeX
+            then show only these, CSV and JSON keep all.
+
+    Raises:
+        UsageError: no records of an attack, or records that mix settings.
+    """
+    tables = [_table(block, attack, beside_paper) for block in blocks(records) for attack in block.attacks]
+    if not tables:
+        raise UsageError("these records hold clean data only; Table 2 needs an attack")
+    return tables
+
+
+def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
+    clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
+    baseline = _Row(attack.label, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
+    defended = _defended(block, attack)
+    rows = [clean, baseline, *defended]
+    columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
+    crossed = any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN))
+    clean_columns = {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS if crossed}
+    known = any(record.status == "done" for record in clean.records)
+
+    observations: list[Observation] = []
+    for row in rows:
+        observations += [observe(record, row.name, one.name, one) for one in (*LAST, *BEST) for record in row.records]
+        for column, one in zip(clean_columns, RECALLS, strict=False):
+            observations += [observe(record, row.name, column, one) for record in block.of(CLEAN, row.defense)]
+        if known:
+            observations += _recovered(row, baseline, clean)
+    judged = [*columns, RECOVERED]
+    columns |= clean_columns | ({RECOVERED: "recov. %"} if known else {})
+    cells = mark_best(summarise(observations), [row.name for row in defended], judged)
+    explained = ["After the last epoch; bold: the best defense in a column."]
+    if beside_paper:
+        cells = beside(cells, 2, {CLEAN: "Clean", attack.spec: attack.label})
+        columns = {one.name: one.name for one in LAST}
+        explained += paper_notes(2)
+    else:
+        explained += [text for column, text in _TERMS.items() if column in columns]
+    shown = [record for row in rows for record in row.records]
+    shown += [record for row in defended if crossed for record in block.of(CLEAN, row.defense)]
+    return Table(
+        title=f"Table 2: {titled(attack)} against defenses; {block.dataset.label}, victim {block.victim.spec}",
+        keys={"dataset": block.dataset.spec, "victim": block.victim.spec, "attack": attack.spec},
+        corner="Defense",
+        rows=tuple(row.name for row in rows),
+        columns=columns,
+        cells=cells,
+        seeds=seeds_by_row({row.name: row.records for row in rows}),
+        notes=tuple(notes([attack], shown, explained)),
+        beside="columns" if beside_paper else None,
+    )
+
+
+def _defended(block: Block, attack: Choice) -> list[_Row]:
+    """The defenses that met the attack: in the registry's order, compositions after single ones, strangers last."""
+    order = {entry.name: place for place, entry in enumerate(DEFENSES.entries())}
+
+    def place(spec: str) -> tuple[bool, int, list[int], str]:
+        names = [parse_spec(part).name for part in split_outside_brackets(spec, "+")]
+        return not set(names) <= set(order), len(names), [order.get(name, 0) for name in names], spec
+
+    found = {record.defense.spec: record.defense for record in block.of(attack.spec)}
+    found.pop(UNDEFENDED, None)
+    return [
+        # A defense whose parameters were written out goes by them, as there may be several of one label.
+        _Row(spec if "[" in spec else found[spec].label, attack.spec, spec, block.of(attack.spec, spec))
+        for spec in sorted(found, key=place)
+    ]
+
+
+def _recovered(row: _Row, baseline: _Row, clean: _Row) -> list[Observation]:
+    """Share of the recall lost to the attack that a row has back, percent, seed by seed: seeds are paired."""
+    lost, full = _recall(baseline.records), _recall(clean.records)
+    found = []
+    for record in row.records:
+        value = None
+        seed = record.seed
+        if record.status == "done" and seed in lost and seed in full and full[seed] > lost[seed]:
+            value = 100 * (_recall([record])[seed] - lost[seed]) / (full[seed] - lost[seed])
+        failed = record.status == "failed"
+        found.append(Observation(row.name, RECOVERED, RECOVERED, "%", row.attack, row.defense, value, failed))
+    return found
+
+
+def _recall(records: Sequence[Record]) -> dict[int, float]:
+    """Mean of both directions' R@10 after the last epoch, by seed."""
+    return {record.seed: record.last.test.mean_recall_at_10 for record in records if record.status == "done"}

@@ -1,0 +1,87 @@
+"""Table 1: the length of the text trigger."""
+
+from collections.abc import Iterable, Mapping
+
+from benchmark.errors import UsageError
+from benchmark.records import Choice, Record
+from benchmark.tables.notes import notes
+from benchmark.tables.published import beside, paper_notes
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.table import DIRECTIONS, Kind, Moment, Table, measure, observe, summarise
+
+_ROWS: dict[str, tuple[Kind, Moment]] = {
+    "R@10": ("R@10", "last"),
+    "Medr": ("Medr", "last"),
+    "R@10, best on val": ("R@10", "best"),
+    "Medr, best on val": ("Medr", "best"),
+}
+
+
+def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
+    """Trigger lengths against undefended victims: one table for every data set and victim.
+
+    Rows: R@10 and Medr after the last epoch and after the epoch that is best on val. Columns: clean data and each
+    trigger length in both directions; EM is length 0.
+
+    Args:
+        records: of any runs; defended ones are left out.
+        beside_paper: set the paper's values and the differences below ours.
+
+    Raises:
+        UsageError: no undefended attack with a trigger length, or records that mix settings.
+    """
+    records = list(records)
+    undefended = [record for record in records if record.defense.spec == UNDEFENDED]
+    # No records at all is another mistake than defended ones alone.
+    found = [(block, _by_length(block)) for block in (blocks(undefended) if undefended or not records else [])]
+    tables = [_table(block, lengths, beside_paper) for block, lengths in found if lengths]
+    if not tables:
+        raise UsageError("these records hold no undefended em or mem attack; Table 1 needs one")
+    return tables
+
+
+def _by_length(block: Block) -> dict[int, Choice]:
+    """The block's attacks by trigger length, in order.
+
+    Raises:
+        UsageError: two attacks of one length.
+    """
+    found: dict[int, Choice] = {}
+    for attack in block.attacks:
+        if "k" in attack.params:
+            other = found.setdefault(int(attack.params["k"]), attack)
+            if other is not attack:
+                raise UsageError(
+                    f"records hold two attacks of trigger length {attack.params['k']}: {other.spec} and {attack.spec}; "
+                    "give --records a folder of one setting"
+                )
+    return dict(sorted(found.items()))
+
+
+def _table(block: Block, lengths: Mapping[int, Choice], beside_paper: bool) -> Table:
+    shown = {"clean": CLEAN} if block.of(CLEAN) else {}
+    shown |= {f"k={length}": attack.spec for length, attack in lengths.items()}
+    columns = {f"{name} {direction}": (spec, direction) for name, spec in shown.items() for direction in DIRECTIONS}
+    cells = summarise(
+        observe(record, row, column, measure(kind, direction, at=at))
+        for row, (kind, at) in _ROWS.items()
+        for column, (spec, direction) in columns.items()
+        for record in block.of(spec)
+    )
+    members = [record for spec in shown.values() for record in block.of(spec)]
+    explained = ["k: words of the trigger; k=0 is EM, noise alone."]
+    if beside_paper:
+        labels = {attack.spec: attack.label for attack in lengths.values()}
+        cells = beside(cells, 1, {CLEAN: "Clean", **labels})
+        explained += paper_notes(1)
+    return Table(
+        title=f"Table 1: length of the text trigger; {block.dataset.label}, victim {block.victim.spec}",
+        keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
+        corner="Metric",
+        rows=tuple(_ROWS),
+        columns={column: column for column in columns},
+        cells=cells,
+        seeds={},
+        notes=tuple(notes(list(lengths.values()), members, explained)),
+        beside="rows" if beside_paper else None,
+    )

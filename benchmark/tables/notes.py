@@ -1,0 +1,142 @@
+"""The lines under a table: settings and strengths, chance, time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from benchmark.records import Choice, Record
+from benchmark.spec import format_value
+from benchmark.tables.chance import image_to_text, text_to_image
+from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
+
+_SPLITS = ("train", "val", "test")
+_FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "test_captions", "fingerprint")
+
+
+def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Iterable[str]) -> list[str]:
+    """All lines, in order.
+
+    Args:
+        attacks: the attacks in the table; each has a record.
+        records: the records in the table's rows.
+        explained: what the table's own terms mean.
+    """
+    any_record = records[0]
+    permuted = [attack.label for attack in attacks if attack.params.get("permute_surrogate") and attack.params.get("k")]
+    lines = [
+        *explained,
+        _data(any_record.dataset),
+        f"Victim: {titled(any_record.victim)}; {_words(any_record.recipe)}.",
+        *_attacks(attacks, records),
+    ]
+    if permuted:
+        lines.append(
+            f"{', '.join(permuted)}: captions were permuted in the surrogate's steps as well, which Algorithm 1 of the "
+            "paper does not have."
+        )
+    # On clean captions, which have no trigger, a defense changes fewer words.
+    lines += _defenses([record for record in records if record.attack.spec != CLEAN])
+    done = [record for record in records if record.status == "done"]
+    return [*lines, _seeds(records), *_chance(any_record.dataset), *_time(done), *_failures(records)]
+
+
+def titled(choice: Choice) -> str:
+    """A label, with the spec where that says more."""
+    return f"{choice.label} ({choice.spec})" if "[" in choice.spec else choice.label
+
+
+def _words(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {format_value(value)}" for key, value in flatten(params).items())
+
+
+def _data(dataset: Choice) -> str:
+    params = dataset.params
+    sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS if f"{split}_images" in params)
+    facts = [f"{sizes} images"] if sizes else []
+    facts += [f"{params['resolution']} px"] if "resolution" in params else []
+    facts += [_words({key: value for key, value in params.items() if key not in _FACTS})]
+    return f"Data: {dataset.label}; {'; '.join(fact for fact in facts if fact)}."
+
+
+def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
+    """Settings, in one line for all attacks that differ in nothing but their trigger length; then what came out."""
+    settings: dict[str, list[str]] = {}
+    measured = []
+    for attack in attacks:
+        own = [record for record in records if record.attack.spec == attack.spec]
+        words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
+        settings.setdefault(f"surrogate {own[0].surrogate.spec}; {words}", []).append(attack.label)
+        noises = [record.poison for record in own if record.poison.get("psnr") is not None]
+        if noises:
+            psnr = fmean(noise["psnr"] for noise in noises)
+            measured.append(f"{attack.label} up to {max(n['largest'] for n in noises)}/255, PSNR {psnr:.1f} dB")
+    lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
+    return [*lines, f"Noise, measured: {'; '.join(measured)}."] if measured else lines
+
+
+def _defenses(records: Iterable[Record]) -> list[str]:
+    """Each defense's strength and what it changed, on average over the runs that have it."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record.defense.spec != UNDEFENDED:
+            found.setdefault(record.defense.spec, []).append(record)
+    return [
+        f"{titled(own[0].defense)}: {own[0].defense.strength or _words(own[0].defense.params)}{_effect(own)}."
+        for own in found.values()
+    ]
+
+
+def _effect(records: Iterable[Record]) -> str:
+    changes = [record.changes for record in records if record.changes]
+    if not changes:
+        return ""
+    words, pixel = (fmean(one.get(what, 0.0) for one in changes) for what in ("words_per_caption", "pixel"))
+    parts = [f"{words:.2f} words per caption"] if words else []
+    parts += [f"{pixel:.1f}/255 per pixel value"] if pixel else []
+    return f"; changed {' and '.join(parts) or 'nothing'} on average"
+
+
+def _seeds(records: Iterable[Record]) -> str:
+    seeds = sorted({record.seed for record in records})
+    numbers = ", ".join(map(str, seeds))
+    return f"Seeds: {numbers}; mean ± sample standard deviation." if len(seeds) > 1 else f"One seed: {numbers}."
+
+
+def _chance(dataset: Choice) -> list[str]:
+    images, captions = dataset.params.get("test_images"), dataset.params.get("test_captions")
+    if images is None or captions is None:
+        return []
+    text, image = image_to_text(images, captions), text_to_image(images)
+    return [
+        f"Chance for {images:,} test images with {captions:,} captions: R@10 {text.recall_at_10:.1f} I→T, "
+        f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."
+    ]
+
+
+def _time(done: Sequence[Record]) -> list[str]:
+    """Mean seconds by stage; a poison counts once, however many victims shared it."""
+    if not done:
+        return []
+    crafted = {(one.attack.spec, one.seed): one.seconds for one in done if one.attack.spec != CLEAN}
+    stages = {
+        ("craft", "poison"): [seconds["craft"] for seconds in crafted.values() if "craft" in seconds],
+        ("train", "victim"): [one.seconds["train"] for one in done if "train" in one.seconds],
+        ("evaluate", "victim"): [one.seconds["evaluate"] for one in done if "evaluate" in one.seconds],
+    }
+    parts = [f"{stage} {_spread(values)} a {unit}" for (stage, unit), values in stages.items() if values]
+    devices = sorted({str(one.provenance["device"]) for one in done if "device" in one.provenance})
+    return [f"Time: {', '.join(parts)}; on {' and '.join(devices) or 'an unknown device'}."] if parts else []
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{fmean(values):.0f} s" + (f" ({low:.0f} to {high:.0f})" if round(low) != round(high) else "")
+
+
+def _failures(records: Iterable[Record]) -> list[str]:
+    return [
+        f"Failed: {record.attack.label} × {titled(record.defense)}, seed {record.seed}: "
+        f"{' '.join(record.error.get('message', '').split()) or record.error.get('type', 'no reason given')}."
+        for record in records
+        if record.status == "failed"
+    ]

@@ -1,0 +1,155 @@
+"""Tables as text: markdown and LaTeX to read, CSV and JSON to compute with."""
+
+import json
+from collections.abc import Callable, Sequence
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from benchmark.errors import UsageError
+from benchmark.registry import unknown
+from benchmark.tables.table import Table
+
+FORMATS = ("markdown", "latex", "csv", "json")
+MISSING, FAILED = "–", "failed"
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+        "→": r"$\to$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "∞": r"$\infty$",
+        "ℓ": r"$\ell$", "·": r"$\cdot$", "−": "$-$", "Δ": r"$\Delta$", "α": r"$\alpha$", "β": r"$\beta$",
+        "δ": r"$\delta$", "ε": r"$\varepsilon$", "θ": r"$\theta$", "λ": r"$\lambda$", "σ": r"$\sigma$",
+        "–": "--", "…": r"\dots{}",
+    }
+)  # fmt: skip
+
+
+def render(tables: Sequence[Table], style: str) -> str:
+    """Tables as text, without a newline at the end.
+
+    Args:
+        tables: at least one, all of one kind.
+        style: ``markdown``; ``latex`` (needs the package booktabs); ``csv``, a line per cell; ``json``, a list.
+
+    Raises:
+        UsageError: unknown style.
+    """
+    if style == "markdown":
+        return "\n\n".join(_markdown(table) for table in tables)
+    if style == "latex":
+        return "\n\n".join(_latex(table) for table in tables)
+    if style == "csv":
+        return pd.concat([_plain(table) for table in tables]).to_csv(index=False).rstrip("\n")
+    if style == "json":
+        return json.dumps([_data(table) for table in tables], indent=1, ensure_ascii=False)
+    raise UsageError(unknown("format", style, list(FORMATS)))
+
+
+def _markdown(table: Table) -> str:
+    heads, rows = _grid(table, bold="**{}**")
+    # Heads given as such are padded by two, which makes the table too wide for a terminal; so they are its first row.
+    rule, head, *lines = tabulate(
+        [heads, *rows], tablefmt="pipe", disable_numparse=True, colalign=_alignment(heads)
+    ).split("\n")
+    notes = [
+        fill(f"- {n}", 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) for n in table.notes
+    ]
+    return "\n".join([f"**{table.title}**", "", head, rule, *lines, "", *notes])
+
+
+def _latex(table: Table) -> str:
+    heads, rows = _grid(table, bold=r"\textbf{{{}}}", escape=_escaped)
+    columns = "".join(side[0] for side in _alignment(heads))
+    body = pd.DataFrame(rows, columns=heads).to_latex(index=False, escape=False, column_format=columns).rstrip("\n")
+    notes = [rf"\item {_escaped(note)}" for note in table.notes]
+    caption = table.title.partition(": ")[2]  # LaTeX numbers tables itself
+    lines = [
+        r"\begin{table*}",
+        rf"\caption{{{_escaped(caption)}}}",
+        r"\centering\small\setlength{\tabcolsep}{3pt}",
+        body,
+        r"\begin{itemize}\footnotesize",
+        *notes,
+        r"\end{itemize}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def _alignment(heads: Sequence[str]) -> list[str]:
+    return ["left", *("right" for _ in heads[1:])]
+
+
+def _grid(table: Table, bold: str, escape: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of escaped text; ``bold`` is a template."""
+    rows, columns = list(table.rows), list(table.columns)
+    kinds = {"ours": _ours, "paper": _paper, "Δ": _difference} if table.beside else {"ours": _ours}
+    text = {}
+    for kind, show in kinds.items():
+        shown = []
+        for cell in table.cells.itertuples(index=False):
+            plain = escape(show(cell))
+            shown.append(bold.format(plain) if kind == "ours" and cell.best else plain)
+        grid = table.cells.assign(text=shown).pivot(index="row", columns="column", values="text")
+        text[kind] = grid.reindex(index=rows, columns=columns).fillna(escape(MISSING))
+    names = {row: escape(row) for row in rows}
+    heads = [escape(table.columns[column]) for column in columns]
+    if table.beside == "rows":
+        lines = [
+            [names[row] if kind == "ours" else escape(kind), *text[kind].loc[row]]
+            for row in rows
+            for kind in kinds
+            # The paper has nothing to say of some rows.
+            if kind == "ours" or (text["paper"].loc[row] != escape(MISSING)).any()
+        ]
+        return [escape(table.corner), *heads], lines
+    heads = [head if kind == "ours" else escape(kind) for head in heads for kind in kinds]
+    lines = [[names[row], *(text[kind].loc[row, column] for column in columns for kind in kinds)] for row in rows]
+    if table.seeds:
+        heads.append("seeds")
+        lines = [[*line, str(table.seeds.get(row, escape(MISSING)))] for row, line in zip(rows, lines, strict=True)]
+    return [escape(table.corner), *heads], lines
+
+
+def _ours(cell: Any) -> str:
+    if pd.isna(cell.mean):
+        return FAILED if cell.failed else MISSING
+    digits = _digits(cell)
+    spread = "" if pd.isna(cell.std) else f"±{cell.std:.{digits}f}"
+    return f"{cell.mean:.{digits}f}{spread}"
+
+
+def _paper(cell: Any) -> str:
+    return MISSING if pd.isna(cell.paper) else f"{cell.paper:g}"
+
+
+def _difference(cell: Any) -> str:
+    return MISSING if pd.isna(cell.difference) else f"{cell.difference:+.{_digits(cell)}f}"
+
+
+def _digits(cell: Any) -> int:
+    """Digits after the point: a tenth of a percent, a tenth of a rank below 10."""
+    return 0 if cell.unit == "rank" and cell.mean >= 10 else 1
+
+
+def _plain(table: Table) -> pd.DataFrame:
+    """All cells, whatever fits on a page, with what the table is about in front."""
+    cells = table.cells.round(6)
+    about = {key: value for key, value in table.keys.items() if key not in cells}
+    return pd.concat([pd.DataFrame(about, index=cells.index), cells], axis=1)
+
+
+def _data(table: Table) -> dict[str, Any]:
+    cells = table.cells.round(6).astype(object)
+    return {
+        "title": table.title,
+        **table.keys,
+        "cells": cells.where(cells.notna(), None).to_dict("records"),
+        "notes": list(table.notes),
+    }

@@ -1,0 +1,101 @@
+"""Which records belong in one table, by content alone; records of differing settings are refused, not averaged."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from benchmark.errors import UsageError
+from benchmark.records import Choice, Record
+from benchmark.spec import format_value
+
+CLEAN, UNDEFENDED = "clean", "none"
+
+
+@dataclass(frozen=True)
+class Block:
+    """All records of one data set and one victim, in one setting."""
+
+    dataset: Choice
+    victim: Choice
+    records: tuple[Record, ...]
+
+    @property
+    def attacks(self) -> list[Choice]:
+        """The attacks, each once, by label; clean data are none."""
+        found = {r.attack.spec: r.attack for r in self.records if r.attack.spec != CLEAN}
+        return sorted(found.values(), key=lambda attack: (len(attack.label), attack.label, attack.spec))
+
+    def of(self, attack: str | None = None, defense: str | None = None) -> list[Record]:
+        """The records of an attack, of a defense or of both, given by their specs; by seed."""
+        found = [
+            record
+            for record in self.records
+            if attack in (None, record.attack.spec) and defense in (None, record.defense.spec)
+        ]
+        return sorted(found, key=lambda record: record.seed)
+
+
+def blocks(records: Iterable[Record]) -> list[Block]:
+    """Records by data set and victim.
+
+    Raises:
+        UsageError: no records; records of one attack, defense or victim with differing settings; a cell twice.
+    """
+
+    def place(record: Record) -> tuple[str, str]:
+        return record.dataset.spec, record.victim.spec
+
+    found = []
+    for _, group in groupby(sorted(records, key=place), key=place):
+        members = tuple(group)
+        _require_one_setting(members)
+        found.append(Block(members[0].dataset, members[0].victim, members))
+    if not found:
+        raise UsageError("there are no records to make a table of; make some with 'python -m benchmark run'")
+    return found
+
+
+def _require_one_setting(records: Sequence[Record]) -> None:
+    first = records[0]
+    _compare(f"data set {first.dataset.spec}", [one.dataset.params for one in records])
+    _compare(f"victim {first.victim.spec}", [{**one.victim.params, **one.recipe} for one in records])
+    by_attack: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_defense: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_cell: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+    for record in records:
+        # Clean data come out the same from every surrogate.
+        surrogate = {} if record.attack.spec == CLEAN else {"surrogate": record.surrogate.spec}
+        by_attack[record.attack.spec].append({**record.attack.params, **surrogate})
+        by_defense[record.defense.spec].append(record.defense.params)
+        by_cell[record.attack.spec, record.defense.spec, record.seed].append(record.file_name())
+    for attack, settings in by_attack.items():
+        _compare(f"attack {attack}", settings)
+    for defense, settings in by_defense.items():
+        _compare(f"defense {defense}", settings)
+    for files in by_cell.values():
+        if len(files) > 1:
+            raise UsageError(f"two records of one cell that differ in data or code: {' and '.join(files)}; keep one")
+
+
+def _compare(what: str, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse settings that differ in a value; one that lacks it (an older version's) differs in nothing."""
+    seen: dict[str, dict[str, None]] = {}
+    for one in settings:
+        for key, value in flatten(one).items():
+            seen.setdefault(key, {})[json.dumps(value, sort_keys=True, default=str)] = None
+    for key, values in seen.items():
+        if len(values) > 1:
+            shown = " and ".join(f"{key}={format_value(json.loads(value))}" for value in list(values)[:2])
+            raise UsageError(f"records mix settings of {what}: {shown}; give --records a folder of one setting")
+
+
+def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested parameters side by side: ``{"cutout": {"size": 0.5}}`` is ``{"cutout.size": 0.5}``."""
+    flat: dict[str, Any] = {}
+    for key, value in params.items():
+        inner = flatten(value) if isinstance(value, Mapping) else None
+        flat.update({key: value} if inner is None else {f"{key}.{name}": below for name, below in inner.items()})
+    return flat

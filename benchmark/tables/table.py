@@ -1,0 +1,134 @@
+"""What a table is: one line of a data frame per cell, and the measures that fill it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import pandas as pd
+
+from benchmark.records import Record
+
+DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
+Kind = Literal["R@10", "Medr"]
+Moment = Literal["last", "best"]
+_FIELDS: dict[Kind, str] = {"R@10": "recall_at_10", "Medr": "median_rank"}
+_KEYS = ["row", "column", "measure", "unit", "attack", "defense"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number read from a record that is done.
+
+    Attributes:
+        name: in CSV and JSON, and in the paper's numbers.
+        unit: ``%``, of which more is better, or ``rank``, of which less is.
+        of: reads it.
+    """
+
+    name: str
+    unit: Literal["%", "rank"]
+    of: Callable[[Record], float]
+
+
+def measure(kind: Kind, direction: str, *, at: Moment = "last") -> Measure:
+    """A measure on the test split.
+
+    Args:
+        kind: recall@10 in percent, or median rank.
+        direction: ``I→T`` or ``T→I``.
+        at: after the last epoch, or after the epoch that is best on val.
+    """
+
+    def read(record: Record) -> float:
+        scores = record.last if at == "last" else record.best
+        return float(getattr(getattr(scores.test, DIRECTIONS[direction]), _FIELDS[kind]))
+
+    name = f"{kind} {direction}"
+    return Measure(name if at == "last" else f"best {name}", "%" if kind == "R@10" else "rank", read)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One seed's value in one cell of a table; ``None`` where there is none.
+
+    Attributes:
+        row: name of the row.
+        column: name of the column.
+        measure: name of what is measured.
+        unit: as in :class:`Measure`.
+        attack: spec of the attack.
+        defense: spec of the defense.
+        value: the number.
+        failed: whether the run behind it failed.
+    """
+
+    row: str
+    column: str
+    measure: str
+    unit: str
+    attack: str
+    defense: str
+    value: float | None
+    failed: bool
+
+
+def observe(record: Record, row: str, column: str, what: Measure) -> Observation:
+    """What a record says for one cell of a table."""
+    done = record.status == "done"
+    value = what.of(record) if done else None
+    return Observation(row, column, what.name, what.unit, record.attack.spec, record.defense.spec, value, not done)
+
+
+def summarise(observations: Iterable[Observation]) -> pd.DataFrame:
+    """Mean, sample standard deviation (missing for one seed) and number of seeds of every cell.
+
+    Returns:
+        One line per cell, in order of appearance: row, column, measure, unit, attack, defense, mean, std, n, failed (a
+        seed's run failed) and best (false throughout).
+    """
+    frame = pd.DataFrame([asdict(one) for one in observations], columns=[*_KEYS, "value", "failed"])
+    grouped = frame.astype({"value": float, "failed": bool}).groupby(_KEYS, sort=False, as_index=False)
+    cells = grouped.agg(mean=("value", "mean"), std=("value", "std"), n=("value", "count"), failed=("failed", "any"))
+    return cells.assign(best=False)
+
+
+def mark_best(cells: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Mark the best of some rows in each of some columns: the highest value, of ranks the lowest; equals together."""
+    judged = cells[cells["row"].isin(list(rows)) & cells["column"].isin(list(columns))]
+    score = judged["mean"].where(judged["unit"] != "rank", -judged["mean"])
+    best = score == score.groupby(judged["column"]).transform("max")
+    return cells.assign(best=best.reindex(cells.index, fill_value=False))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be rendered.
+
+    Attributes:
+        title: with its number.
+        keys: what the whole table is about: data set, victim and, of Table 2, the attack.
+        corner: what the rows are.
+        rows: names of the rows, in order.
+        columns: names of the columns that fit on a page, in order, with the heads over them.
+        cells: one line per filled cell, as :func:`summarise` gives them; beside the paper also ``paper`` and
+            ``difference``. A cell without a line was not run.
+        seeds: by row, for a column of its own; empty where all rows have the same number.
+        notes: settings and strengths, for the lines under the table.
+        beside: whether the paper's values go into rows or columns of their own; ``None`` without them.
+    """
+
+    title: str
+    keys: Mapping[str, str]
+    corner: str
+    rows: tuple[str, ...]
+    columns: Mapping[str, str]
+    cells: pd.DataFrame
+    seeds: Mapping[str, int]
+    notes: tuple[str, ...]
+    beside: Literal["rows", "columns"] | None = None
+
+
+def seeds_by_row(rows: Mapping[str, Iterable[Record]]) -> dict[str, int]:
+    """How many seeds are done in each row; empty if that is the same number in all rows that ran."""
+    counts = {row: sum(record.status == "done" for record in records) for row, records in rows.items() if records}
+    return counts if len(set(counts.values())) > 1 else {}

@@ -1,0 +1,213 @@
+"""The harness, end to end on a handful of scenes: what victims are given, what is kept, what is run again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import benchmark.grid
+from attacks.mem import Mem
+from attacks.poison import Poison
+from benchmark.cli import main
+from benchmark.data import CaptionDataset
+from benchmark.records import Record, load_records
+
+SCENES = "scenes[train=40,val=8,test=12,objects=30]"
+ATTACK = "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
+EM = ATTACK.replace("k=2", "k=0")
+
+
+def run(out: Path, *extra: str, attack: str = ATTACK, defense: str = "prefix-drop,cutout+random-swap") -> int:
+    settings = {"--attack": attack, "--defense": defense, "--dataset": SCENES, "--out": str(out), "--epochs": "1"}
+    settings |= {"--batch-size": "16", "--device": "cpu", "--precision": "fp32", "--poisons": str(out / "poisons")}
+    return main(["run", *(word for pair in settings.items() for word in pair), *extra])
+
+
+def by_cell(folder: Path) -> dict[tuple[str, str], Record]:
+    return {(r.attack.label, r.defense.spec): r for r in load_records(folder)}
+
+
+def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    crafted: list[int] = []
+    craft = Mem.craft
+    monkeypatch.setattr(Mem, "craft", lambda self, *a, **k: crafted.append(1) or craft(self, *a, **k))
+    assert run(tmp_path) == 0
+    printed = capsys.readouterr()
+    for word in ("Clean", "MEM-2", "Prefix drop", "Cutout", "R@10", "Medr", "8/255"):
+        assert word in printed.out
+    assert "4 cells, 4 to run" in printed.err
+    records = by_cell(tmp_path)
+    expected = {("Clean", "none"), ("MEM-2", "none"), ("MEM-2", "prefix-drop"), ("MEM-2", "cutout+random-swap")}
+    assert set(records) == expected
+    assert len(crafted) == 1  # once for all defenses
+    for record in records.values():
+        assert record.status == "done"
+        assert len(record.epochs) == len(record.loss) == 1
+        assert record.seconds["train"] > 0
+        assert record.peak_memory_mb["train"] > 100
+        assert record.provenance["command"].startswith("python -m benchmark run --attack")
+        assert record.dataset.params["test_images"] == 12
+    poison = records["MEM-2", "none"].poison
+    assert 0 < poison["largest"] <= 2
+    assert 40 < poison["psnr"] < 50  # |δ| of at most 2/255: 20·log10(255/2) = 42.1 dB at the least
+    assert sum(poison["trigger_words"].values()) == 80
+    assert not records["Clean", "none"].poison
+    assert records["MEM-2", "prefix-drop"].changes["words_per_caption"] == pytest.approx(3, abs=0.3)
+
+    # The same command again runs nothing and prints the same table.
+    monkeypatch.setattr(benchmark.grid, "train", lambda *a, **k: pytest.fail("ran again"))
+    assert run(tmp_path) == 0
+    again = capsys.readouterr()
+    assert again.out == printed.out
+    assert "4 cells, 0 to run" in again.err
+
+
+def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[CaptionDataset] = []
+    measured: list[CaptionDataset] = []
+    train, evaluate = benchmark.grid.train, benchmark.grid.evaluate
+    monkeypatch.setattr(benchmark.grid, "train", lambda m, d, *a, **k: trained.append(d) or train(m, d, *a, **k))
+    monkeypatch.setattr(benchmark.grid, "evaluate", lambda m, d, s: measured.append(d) or evaluate(m, d, s))
+    assert run(tmp_path, "--poisons", "off", defense="none") == 0
+    clean, protected = trained
+    record = by_cell(tmp_path)["MEM-2", "none"]
+    words = set(record.poison["trigger_words"])
+    assert len(clean) == len(protected) == 40
+    difference = protected.images.astype(int) - clean.images
+    assert 0 < np.abs(difference).max() <= 8
+    assert np.abs(difference).reshape(40, -1).max(axis=1).all()
+    for own, before in zip(protected.captions, clean.captions, strict=True):
+        prefix = own[0].split()[:2]
+        assert set(prefix) <= words
+        assert own == [" ".join([*prefix, caption]) for caption in before]
+    # val and test are the clean splits, the same objects for both victims, without a trigger or noise.
+    assert [d.split for d in measured] == ["val", "test", "val", "test"]
+    assert measured[0] is measured[2]
+    assert measured[1] is measured[3]
+    assert measured[1].fingerprint not in {clean.fingerprint, protected.fingerprint}
+    assert all(5 <= len(caption.split()) <= 14 for own in measured[1].captions for caption in own)
+
+
+def test_the_same_seed_gives_the_same_records_timing_and_memory_aside(tmp_path: Path) -> None:
+    def result(folder: str, *extra: str) -> list[dict[str, Any]]:
+        assert run(tmp_path / folder, "--poisons", "off", *extra, defense="cutout+random-swap") == 0
+        kept = []
+        for path in sorted((tmp_path / folder).glob("*.json")):
+            data = json.loads(path.read_text())
+            kept.append({key: data[key] for key in data if key not in ("seconds", "peak_memory_mb", "provenance")})
+        return kept
+
+    first = result("one")
+    assert first == result("two")
+    other = result("three", "--seeds", "7,7")
+    assert [r["loss"] for r in first] != [r["loss"] for r in other]
+
+
+def test_clean_in_the_attack_list_meets_every_defense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--dry-run", attack=f"clean,{ATTACK}", defense="all") == 0
+    assert "20 cells, 20 to run" in capsys.readouterr().err  # 2 attacks × (none, the paper's eight, prefix-drop)
+    assert not list(tmp_path.iterdir())  # a dry run writes nothing
+
+
+def test_an_interrupted_grid_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, calls = benchmark.grid.train, []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(benchmark.grid, "train", interrupted)
+    assert run(tmp_path) == 130
+    assert len(load_records(tmp_path)) == 2
+    monkeypatch.setattr(Mem, "craft", lambda *a, **k: pytest.fail("crafted again"))
+    assert run(tmp_path) == 0
+    assert len(calls) == 5  # two, the interrupted one, and the two that were missing
+    assert len(load_records(tmp_path)) == 4
+
+
+def test_a_failing_cell_is_reported_and_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("defenses.prefix_drop.PrefixDrop.on_captions", lambda *a: 1 / 0)
+        assert run(tmp_path) == 1
+    printed = capsys.readouterr()
+    assert "division by zero" in printed.err
+    assert "failed" in printed.out
+    records = by_cell(tmp_path)
+    assert len(records) == 4
+    failed = records["MEM-2", "prefix-drop"]
+    assert failed.status == "failed"
+    assert failed.error["type"] == "ZeroDivisionError"
+    assert "Traceback" in failed.error["traceback"]
+    assert sum(record.status == "done" for record in records.values()) == 3
+
+    assert run(tmp_path) == 1  # still failed: not run again unless asked for
+    assert "0 to run" in capsys.readouterr().err
+    assert run(tmp_path, "--rerun", "failed") == 0
+    assert "1 to run" in capsys.readouterr().err
+    assert by_cell(tmp_path)["MEM-2", "prefix-drop"].status == "done"
+
+
+def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    whole = poison.read_bytes()
+    poison.write_bytes(whole[:5000])
+    before = by_cell(tmp_path)["MEM-2", "none"]
+    assert run(tmp_path, "--rerun", "all", defense="none") == 0
+    assert "crafting it anew" in capsys.readouterr().err
+    assert poison.stat().st_size == pytest.approx(len(whole), abs=100)
+    assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
+
+
+def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "a", defense="none") == 0
+    (poison,) = (tmp_path / "a" / "poisons").glob("*.safetensors")
+    assert run(tmp_path / "b", defense="none", attack=f"poison[file={poison}]") == 0
+    crafted = by_cell(tmp_path / "a")["MEM-2", "none"]
+    (stored,) = (r for r in load_records(tmp_path / "b") if r.attack.spec != "clean")
+    assert stored.epochs == crafted.epochs
+    assert stored.poison == crafted.poison
+    capsys.readouterr()
+    others = SCENES.replace("40", "41")
+    assert run(tmp_path / "c", "--dataset", others, attack=f"poison[file={poison}]") == 2
+    assert "other data" in capsys.readouterr().err
+    assert Poison.load(poison).provenance["params"]["k"] == 2
+
+
+def test_em_has_no_trigger(tmp_path: Path) -> None:
+    assert run(tmp_path, attack=EM, defense="none") == 0
+    record = by_cell(tmp_path)["EM", "none"]
+    assert record.poison["trigger_words"] == {}
+    assert record.poison["largest"] > 0
+
+
+def test_settings_come_from_flags_over_file_over_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "grid.yaml"
+    config.write_text(f"attack: '{ATTACK}'\ndefense: [none, cutout]\ndataset: '{SCENES}'\nbatch-size: 16\nepochs: 3\n")
+    out = tmp_path / "runs"
+    flags = ["--epochs", "1", "--out", str(out), "--poisons", str(tmp_path / "p")]
+    assert main(["run", "--config", str(config), *flags]) == 0
+    (record,) = (r for r in load_records(out) if r.defense.spec == "cutout")
+    assert record.recipe["epochs"] == 1
+    assert record.recipe["batch_size"] == 16
+    assert record.recipe["weight_decay"] == 0.1  # the preset's
+    config.write_text("epoch: 3\n")
+    capsys.readouterr()
+    assert main(["run", "--config", str(config)]) == 2
+    assert "did you mean 'epochs'" in capsys.readouterr().err
+
+
+def test_two_seeds_and_two_victims_share_what_they_can(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--seeds", "2", "--dry-run", defense="none") == 0
+    assert "4 cells" in capsys.readouterr().err
+    assert run(tmp_path, "--seeds", "2", defense="none") == 0
+    assert len(list((tmp_path / "poisons").glob("*"))) == 2
+    assert "±" in capsys.readouterr().out

@@ -1,0 +1,184 @@
+"""Break one thing at a time and see a test turn red: ``python tests/mutations.py``.
+
+Each mutation is a piece of code and what takes its place. The tree is copied, changed and tested there, with poisons
+crafted anew (no cache is shared). Exit code 0 if every mutation was caught; prints a table for results/mutations.md.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "results/paper")
+
+
+class Mutation(NamedTuple):
+    """What is broken, where, the code and its replacement, and the tests that should notice."""
+
+    fault: str
+    file: str
+    code: str
+    replacement: str
+    tests: str
+
+
+MUTATIONS = (
+    Mutation(
+        "PGD climbs instead of descending",
+        "attacks/pgd.py",
+        "noise = noise - step_size",
+        "noise = noise + step_size",
+        "tests/attacks",
+    ),
+    Mutation(
+        "the trigger is not applied to the victim's captions",
+        "attacks/poison.py",
+        '[f"{trigger} {caption}" for caption in own]',
+        "[caption for caption in own]",
+        "tests/harness/test_run.py",
+    ),
+    Mutation(
+        "δ exceeds ε",
+        "attacks/pgd.py",
+        "highest = (255 - clean).clamp(max=eps)",
+        "highest = (255 - clean).clamp(max=eps + 1)",
+        "tests/attacks",
+    ),
+    Mutation(
+        "a poison beyond its ε is accepted",
+        "attacks/poison.py",
+        "if largest > self.eps:",
+        "if largest > self.eps + 1:",
+        "tests/attacks/test_poison.py",
+    ),
+    Mutation(
+        "noise goes to the wrong image",
+        "attacks/poison.py",
+        "+ self.delta[rows]",
+        "+ np.roll(self.delta, 1, axis=0)[rows]",
+        "tests/attacks/test_poison.py",
+    ),
+    Mutation(
+        "the trigger goes to the wrong image",
+        "attacks/poison.py",
+        "zip(self.trigger, base.captions, strict=True)",
+        "zip(self.trigger[1:] + self.trigger[:1], base.captions, strict=True)",
+        "tests/attacks/test_poison.py",
+    ),
+    Mutation(
+        "the protected images are not what the victim trains on",
+        "benchmark/grid.py",
+        "                protected,\n                cell.recipe,",
+        "                data.train,\n                cell.recipe,",
+        "tests/harness/test_run.py",
+    ),
+    Mutation(
+        "test captions carry triggers",
+        "benchmark/grid.py",
+        "evaluate(model, data.test, seed))",
+        "evaluate(model, replace(data.test, captions=[['a ' + c for c in x] for x in data.test.captions]), seed))",
+        "tests/harness/test_run.py",
+    ),
+    Mutation(
+        "prefix-drop silently does nothing",
+        "defenses/prefix_drop.py",
+        "def on_captions(",
+        "def on_caption(",
+        "tests/defenses",
+    ),
+    Mutation(
+        "the image hook of a defense is never called",
+        "victims/training.py",
+        "images = defense.on_images(images, at)",
+        "pass",
+        "tests/victims/test_training.py",
+    ),
+    Mutation(
+        "adversarial training descends",
+        "defenses/adv_training.py",
+        "step_size, eps)",
+        "-step_size, eps)",
+        "tests/defenses tests/victims/test_training.py",
+    ),
+    Mutation(
+        "captions are not permuted in the PGD steps",
+        "attacks/mem.py",
+        "if attack.permute_pgd else tokens",
+        "if False else tokens",
+        "tests/attacks/test_mem.py",
+    ),
+    Mutation(
+        "HotFlip keeps the old trigger",
+        "attacks/hotflip.py",
+        "torch.where(best < current,",
+        "torch.where(best < -1,",
+        "tests/attacks/test_hotflip.py",
+    ),
+    Mutation(
+        "a trigger one token short",
+        "attacks/mem.py",
+        "self.trigger = torch.from_numpy(words[drawn])",
+        "self.trigger = torch.from_numpy(words[drawn[:, 1:]])",
+        "tests/attacks/test_mem.py",
+    ),
+    Mutation(
+        "recall is off by one rank",
+        "benchmark/metrics.py",
+        "recall_at_10=float((ranks <= 10)",
+        "recall_at_10=float((ranks <= 11)",
+        "tests/test_metrics.py",
+    ),
+    Mutation(
+        "ties count in the victim's favour",
+        "benchmark/metrics.py",
+        "ahead = (similarity > best) | (tied & (order < place))",
+        "ahead = similarity > best",
+        "tests/test_metrics.py",
+    ),
+    Mutation(
+        "em gets a smaller budget than mem",
+        "attacks/mem.py",
+        'aliases={"em": {"k": 0},',
+        'aliases={"em": {"k": 0, "surrogate_steps": 12},',
+        "tests/attacks/test_mem.py",
+    ),
+)
+
+
+def caught_by(mutation: Mutation, folder: Path) -> str | None:
+    """The first test that turns red under the mutation, or ``None``.
+
+    Raises:
+        ValueError: the code to replace is not there exactly once.
+    """
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    file = folder / mutation.file
+    text = file.read_text("utf-8")
+    if text.count(mutation.code) != 1:
+        raise ValueError(f"{mutation.file} holds {mutation.code!r} {text.count(mutation.code)} times")
+    file.write_text(text.replace(mutation.code, mutation.replacement), "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests.split()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    red = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return red[0] if done.returncode == 1 and red else None
+
+
+def main() -> int:
+    """Try every mutation and print the table."""
+    print("| fault | file | the test that turned red |\n|---|---|---|")
+    missed = 0
+    for mutation in MUTATIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            red = caught_by(mutation, Path(folder))
+        missed += red is None
+        print(f"| {mutation.fault} | {mutation.file} | {f'`{red}`' if red else '**none**'} |", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

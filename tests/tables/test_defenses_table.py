@@ -1,0 +1,196 @@
+"""Table 2 against hand-worked numbers."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.records import Record
+from benchmark.tables import Table, table2
+from tests.tables.factory import record
+
+FOUR = ["R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I"]
+
+
+def cell(table: Table, row: str, column: str) -> "pd.Series[float]":
+    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
+    assert len(found) == 1, f"{len(found)} cells in {row}, {column}"
+    return found.iloc[0]
+
+
+def basic() -> list[Record]:
+    return [
+        record("clean", recalls=(56.0, 50.0), ranks=(8, 10)),
+        record("mem3", recalls=(10.0, 8.0), ranks=(150, 200)),
+        record("mem3", "cutout", recalls=(12.0, 7.0), ranks=(140, 210)),
+        record("mem3", "prefix-drop", recalls=(52.0, 48.0), ranks=(10, 11)),
+    ]
+
+
+def test_each_score_lands_in_its_own_cell() -> None:
+    (table,) = table2(basic())
+    assert table.rows == ("Clean", "MEM-3", "Cutout", "Prefix drop")
+    assert [cell(table, "Cutout", column)["mean"] for column in FOUR] == [12.0, 140, 7.0, 210]
+    assert [cell(table, "Clean", column)["mean"] for column in FOUR] == [56.0, 8, 50.0, 10]
+    assert table.cells["std"].isna().all()
+    assert table.seeds == {}
+
+
+def test_the_last_epoch_and_the_best_on_val_are_told_apart() -> None:
+    (table,) = table2([record("mem3", recalls=(4.5, 3.5), best=(10.1, 9.1))])
+    assert cell(table, "MEM-3", "R@10 I→T")["mean"] == 4.5
+    assert cell(table, "MEM-3", "best R@10 I→T")["mean"] == 10.1
+    assert cell(table, "MEM-3", "best R@10 T→I")["mean"] == 9.1
+
+
+def test_mean_and_sample_standard_deviation_over_seeds() -> None:
+    recalls = {1: (10.0, 8.0), 2: (11.0, 8.0), 3: (15.0, 8.0)}
+    (table,) = table2(record("mem3", recalls=value, seed=seed) for seed, value in recalls.items())
+    found = cell(table, "MEM-3", "R@10 I→T")
+    # Deviations from 12 are -2, -1 and 3: variance 14 / 2.
+    assert (found["mean"], found["std"], found["n"]) == (pytest.approx(12), pytest.approx(7**0.5), 3)
+    assert cell(table, "MEM-3", "R@10 T→I")["std"] == 0
+
+
+def test_recovered_is_the_share_of_what_was_lost() -> None:
+    (table,) = table2(basic())
+    # Means of both directions: clean 53, attack 9, cutout 9.5, prefix-drop 50.
+    assert cell(table, "Cutout", "recovered %")["mean"] == pytest.approx(100 * 0.5 / 44)
+    assert cell(table, "Prefix drop", "recovered %")["mean"] == pytest.approx(100 * 41 / 44)
+    assert cell(table, "MEM-3", "recovered %")["mean"] == 0
+    assert cell(table, "Clean", "recovered %")["mean"] == 100
+
+
+def test_recovered_is_paired_by_seed() -> None:
+    clean = {1: 50.0, 2: 60.0}
+    attacked = {1: 10.0, 2: 40.0}
+    defended = {1: 30.0, 2: 45.0, 3: 99.0}
+    records = [record("clean", recalls=(r, r), seed=seed) for seed, r in clean.items()]
+    records += [record("mem3", recalls=(r, r), seed=seed) for seed, r in attacked.items()]
+    records += [record("mem3", "cutout", recalls=(r, r), seed=seed) for seed, r in defended.items()]
+    (table,) = table2(records)
+    found = cell(table, "Cutout", "recovered %")
+    # 20 of 40 and 5 of 20; of the means it would be 12.5 of 30. Seed 3 has nothing to be paired with.
+    assert (found["mean"], found["n"]) == (pytest.approx(37.5), 2)
+    assert table.seeds == {"Clean": 2, "MEM-3": 2, "Cutout": 3}
+
+
+def test_recovered_is_negative_below_the_attack_and_absent_without_a_loss() -> None:
+    worse = [record("clean", recalls=(50, 50)), record(recalls=(10, 10)), record("mem3", "cutout", recalls=(8, 8))]
+    assert cell(table2(worse)[0], "Cutout", "recovered %")["mean"] == pytest.approx(-5)
+    harmless = [record("clean", recalls=(50, 50)), record(recalls=(50, 50)), record("mem3", "cutout", recalls=(60, 60))]
+    assert pd.isna(cell(table2(harmless)[0], "Cutout", "recovered %")["mean"])
+    assert "recovered %" not in table2(harmless[1:])[0].columns
+
+
+def test_the_best_is_the_highest_recall_and_the_lowest_rank_among_defenses_alone() -> None:
+    records = [*basic(), record("mem3", "mixup", recalls=(52.0, 9.0), ranks=(12, 230))]
+    (table,) = table2(records)
+    best = table.cells[table.cells["best"]]
+    assert set(zip(best["row"], best["column"], strict=True)) == {
+        ("Prefix drop", "R@10 I→T"), ("Mixup", "R@10 I→T"),
+        ("Prefix drop", "best R@10 I→T"), ("Mixup", "best R@10 I→T"),
+        ("Prefix drop", "R@10 T→I"), ("Prefix drop", "best R@10 T→I"),
+        ("Prefix drop", "Medr I→T"), ("Prefix drop", "Medr T→I"), ("Prefix drop", "recovered %"),
+    }  # fmt: skip
+
+
+def test_clean_victims_under_defenses_get_columns_of_their_own() -> None:
+    (table,) = table2([*basic(), record("clean", "cutout", recalls=(49.0, 44.0))])
+    assert cell(table, "Cutout", "clean R@10 I→T")["mean"] == 49.0
+    assert cell(table, "Cutout", "clean R@10 T→I")["mean"] == 44.0
+    assert cell(table, "Cutout", "R@10 I→T")["mean"] == 12.0
+    assert table.cells[(table.cells["row"] == "Prefix drop") & table.cells["column"].str.startswith("clean")].empty
+    assert not any(column.startswith("clean") for column in table2(basic())[0].columns)
+
+
+def test_a_failed_cell_is_failed_and_counts_for_nothing() -> None:
+    records = [*basic()[:2], record("mem3", "cutout", failed="out of memory\nat step 3")]
+    (table,) = table2(records)
+    found = cell(table, "Cutout", "R@10 I→T")
+    assert pd.isna(found["mean"])
+    assert found["failed"]
+    assert found["n"] == 0
+    assert "Failed: MEM-3 × Cutout, seed 1: out of memory at step 3." in table.notes
+    (table,) = table2([*records, record("mem3", "cutout", recalls=(12, 7), seed=2)])
+    assert cell(table, "Cutout", "R@10 I→T")["mean"] == 12
+    assert cell(table, "Cutout", "R@10 I→T")["n"] == 1
+    assert cell(table, "Cutout", "R@10 I→T")["failed"]
+
+
+def test_defenses_stand_in_the_registrys_order_compositions_after_and_strangers_last() -> None:
+    names = [
+        "zeta",
+        "cutout+random-swap",
+        "prefix-drop",
+        "alpha",
+        "adv-training",
+        "cutout[size=0.3]",
+        "cutout",
+        "mixup",
+    ]
+    (table,) = table2([record("mem3", name) for name in names])
+    assert [*table.rows][2:] == [
+        "Adv training", "Mixup", "Cutout", "cutout[size=0.3]", "Prefix drop", "Cutout + Random swap", "Alpha", "Zeta",
+    ]  # fmt: skip
+
+
+def test_one_table_for_every_data_set_victim_and_attack() -> None:
+    cells = [
+        ("scenes", "tiny", "clean"),
+        ("scenes", "tiny", "mem3"),
+        ("scenes", "tiny", "em"),
+        ("scenes", "tiny", "mem3[eps=4]"),
+    ]
+    cells += [("openmoji", "tiny", "mem3"), ("scenes", "RN50", "mem3"), ("scenes", "RN50", "clean")]
+    numbers = {place: float(number) for number, place in enumerate(cells, start=10)}
+    tables = table2(
+        record(attack, recalls=(number, number), dataset=dataset, victim=victim)
+        for (dataset, victim, attack), number in numbers.items()
+    )
+    found = {(t.keys["dataset"], t.keys["victim"], t.keys["attack"]): t for t in tables}
+    assert set(found) == {place for place in cells if place[2] != "clean"}
+    for (dataset, victim, attack), table in found.items():
+        label = "EM" if attack == "em" else "MEM-3"
+        assert cell(table, label, "R@10 I→T")["mean"] == numbers[dataset, victim, attack]
+        clean = numbers.get((dataset, victim, "clean"))
+        assert (clean is None) == table.cells[table.cells["row"] == "Clean"].empty
+        if clean is not None:
+            assert cell(table, "Clean", "R@10 I→T")["mean"] == clean
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (record("mem3", seed=2, params={"rounds": 20}), "attack mem3: rounds=6 and rounds=20"),
+        (record("mem3", seed=2, surrogate="RN50"), "attack mem3: surrogate=tiny and surrogate=RN50"),
+        (record("mem3", seed=2, epochs=20), "victim tiny: epochs=14 and epochs=20"),
+        (record("mem3", seed=2, facts={"test_images": 500}), "data set scenes: test_images=1000 and test_images=500"),
+        (
+            record("mem3", "cutout", seed=2, defense_params={"size": 0.3}),
+            "defense cutout: cutout.size=0.5 and cutout.size=0.3",
+        ),
+        (record("mem3", key="other"), "two records of one cell"),
+    ],
+)
+def test_records_of_differing_settings_are_refused(other: Record, message: str) -> None:
+    records = [record("clean"), record("mem3"), record("mem3", "cutout", defense_params={"size": 0.5}), other]
+    with pytest.raises(UsageError, match=message) as caught:
+        table2(records)
+    assert "\n" not in str(caught.value)
+
+
+def test_time_device_and_the_surrogate_of_clean_data_may_differ() -> None:
+    other = record("clean", seed=2, surrogate="RN50", seconds={"train": 999.0})
+    other = dataclasses.replace(other, provenance={"device": "NVIDIA H100"})
+    (table,) = table2([record("clean"), other, record("mem3")])
+    assert cell(table, "Clean", "R@10 I→T")["n"] == 2
+    assert any("NVIDIA H100 and cpu" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(("records", "message"), [([], "no records"), ([record("clean")], "clean data only")])
+def test_nothing_to_show_is_one_line(records: list[Record], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        table2(records)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,64 @@
+"""Table 1 against hand-worked numbers."""
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.records import Record
+from benchmark.tables import Table, render, table1
+from tests.tables.factory import record
+
+
+def mean(table: Table, row: str, column: str) -> float:
+    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
+    assert len(found) == 1
+    return float(found.iloc[0]["mean"])
+
+
+def lengths() -> list[Record]:
+    records = [
+        record(
+            attack, recalls=(number, number + 0.5), ranks=(100 + number, 200 + number), best=(number + 5, number + 6)
+        )
+        for number, attack in enumerate(("mem7", "em", "mem3", "clean", "mem1"), start=1)
+    ]
+    return [*records, record("mem3", "cutout", recalls=(99, 99))]
+
+
+def test_columns_are_clean_and_the_lengths_in_order() -> None:
+    (table,) = table1(lengths())
+    names = ("clean", "k=0", "k=1", "k=3", "k=7")
+    assert list(table.columns) == [f"{name} {direction}" for name in names for direction in ("I→T", "T→I")]
+
+
+def test_each_score_lands_in_its_own_cell_and_defended_runs_in_none() -> None:
+    (table,) = table1(lengths())
+    assert (mean(table, "R@10", "k=3 I→T"), mean(table, "R@10", "k=3 T→I")) == (3, 3.5)
+    assert (mean(table, "Medr", "k=0 I→T"), mean(table, "Medr", "k=0 T→I")) == (102, 202)
+    assert (mean(table, "R@10, best on val", "k=7 I→T"), mean(table, "R@10, best on val", "clean T→I")) == (6, 10)
+    assert (mean(table, "Medr, best on val", "k=1 I→T"), mean(table, "Medr, best on val", "k=1 T→I")) == (90, 95)
+
+
+def test_the_paper_stands_below_ours() -> None:
+    text = render(table1(lengths(), beside_paper=True), "markdown")
+    lines = [[part.strip() for part in line.strip("|").split("|")] for line in text.split("\n") if line.startswith("|")]
+    assert [line[0] for line in lines[2:]] == [
+        "R@10", "paper", "Δ", "Medr", "paper", "Δ", "R@10, best on val", "Medr, best on val",
+    ]  # fmt: skip
+    # Of clean, k = 0, 1, 3, 7; the paper's table holds neither of the first two.
+    assert lines[3][1:] == ["–", "–", "–", "–", "4.3", "2.5", "3.8", "2.2", "3.5", "2"]
+    assert lines[7][7:9] == [f"{103 - 412:+d}", f"{203 - 308:+d}"]
+
+
+def test_two_settings_of_one_length_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"trigger length 3: mem3 and mem3\[eps=4\]"):
+        table1([record("mem3"), record("mem3[eps=4]")])
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [([], "no records"), ([record("clean")], "no undefended"), ([record("mem3", "cutout")], "no undefended")],
+)
+def test_nothing_to_show_is_one_line(records: list[Record], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        table1(records)
+    assert "\n" not in str(caught.value)

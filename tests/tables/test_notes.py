@@ -1,0 +1,82 @@
+"""The lines under a table say what the numbers rest on."""
+
+import random
+
+import pytest
+
+from benchmark.records import Record
+from benchmark.tables import table1, table2
+from benchmark.tables.chance import image_to_text, text_to_image
+from tests.tables.factory import record
+
+
+def notes(*records: Record) -> str:
+    return "\n".join(table2([record("clean"), record("mem3"), *records])[0].notes)
+
+
+def test_data_victim_attack_and_seed_are_named() -> None:
+    text = notes()
+    assert "4,000 train / 500 val / 1,000 test images; 64 px" in text
+    assert "Victim: tiny; epochs 14, lr 0.0005." in text
+    assert "MEM-3: surrogate tiny; rounds 6." in text
+    assert "MEM-3 up to 8/255, PSNR 33.0 dB" in text
+    assert "One seed: 1." in text
+
+
+def test_a_permuted_surrogate_is_said_where_it_was_and_only_there() -> None:
+    permuted = {"permute_surrogate": True}
+    said = "captions were permuted in the surrogate's steps"
+    assert said in "\n".join(table2([record("mem3", params=permuted)])[0].notes)
+    assert said not in "\n".join(table2([record("mem3", params={"permute_surrogate": False})])[0].notes)
+    # EM has no trigger to tie noise to, whatever its parameter says.
+    (table,) = table1([record("em", params=permuted), record("mem3", params=permuted)])
+    assert next(note for note in table.notes if said in note).startswith("MEM-3: ")
+
+
+def test_a_defenses_strength_and_effect_are_said() -> None:
+    text = notes(
+        record("mem3", "cutout", strength="square of 0.5", changes={"words_per_caption": 0, "pixel": 20.0}),
+        record("mem3", "cutout", seed=2, strength="square of 0.5", changes={"words_per_caption": 0, "pixel": 21.0}),
+        record("mem3", "random-swap", changes={"words_per_caption": 1.25, "pixel": 0}, defense_params={"alpha": 0.1}),
+        record("mem3", "mixup", strength="λ"),
+        record("clean", "random-swap", changes={"words_per_caption": 9.0, "pixel": 0}, defense_params={"alpha": 0.1}),
+    )
+    assert "Cutout: square of 0.5; changed 20.5/255 per pixel value on average." in text
+    assert "Random swap: random-swap.alpha 0.1; changed 1.25 words per caption on average." in text
+    assert "Mixup: λ; changed nothing on average." in text
+
+
+def test_a_shared_poisons_time_counts_once() -> None:
+    text = notes(
+        record("mem3", "cutout", seconds={"craft": 300.0, "train": 200.0, "evaluate": 3.0}),
+        record("mem3", "none", seed=2, seconds={"craft": 400.0, "train": 170.0, "evaluate": 3.0}),
+    )
+    assert "craft 350 s (300 to 400) a poison, train 178 s (170 to 200) a victim, evaluate 3 s a victim" in text
+    assert "cpu (x86_64, 2 threads)" in text
+
+
+def test_attacks_of_one_budget_share_a_line_and_others_do_not() -> None:
+    same = table1([record("em"), record("mem3")])[0].notes
+    assert "EM, MEM-3: surrogate tiny; rounds 6." in same
+    unequal = table1([record("em", params={"rounds": 2}), record("mem3")])[0].notes
+    assert {"EM: surrogate tiny; rounds 2.", "MEM-3: surrogate tiny; rounds 6."} <= set(unequal)
+
+
+def test_chance_at_the_papers_size() -> None:
+    assert "R@10 1.0 I→T, 1.0 T→I; Medr 647 I→T, 500 T→I" in notes()
+
+
+@pytest.mark.parametrize(("images", "captions"), [(40, 200), (30, 75), (8, 8)])
+def test_chance_is_that_of_a_shuffled_ranking(images: int, captions: int) -> None:
+    rng = random.Random(1)
+    owner = [number % images for number in range(captions)]
+    text_ranks: list[int] = []
+    image_ranks: list[int] = []
+    for _ in range(1500):
+        rng.shuffle(owner)
+        first = {image: rank for rank, image in reversed(list(enumerate(owner, start=1)))}
+        text_ranks += first.values()
+        image_ranks += [rng.randint(1, images) for _ in range(images)]
+    for expected, ranks in ((image_to_text(images, captions), text_ranks), (text_to_image(images), image_ranks)):
+        assert expected.recall_at_10 == pytest.approx(100 * sum(rank <= 10 for rank in ranks) / len(ranks), abs=0.8)
+        assert abs(expected.median_rank - sorted(ranks)[len(ranks) // 2]) <= 1

@@ -1,0 +1,142 @@
+"""Markdown, LaTeX, CSV and JSON of one table, and the paper's numbers beside ours."""
+
+import io
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.records import Record
+from benchmark.tables import FORMATS, render, table2
+from benchmark.tables.published import published
+from tests.tables.factory import record
+
+
+def several() -> list[Record]:
+    records = [record("clean", recalls=(56, 50), ranks=(8, 10)), record("mem3", recalls=(10, 8))]
+    records += [record("mem3", recalls=(11, 8), ranks=(153, 200), seed=2)]
+    records += [
+        record("mem3", "cutout", recalls=(12.34, 7), ranks=(9.5, 210), strength="5 % & a_b, α ~ {1} #2 | $3 \\x ^")
+    ]
+    return [*records, record("mem3", "mixup", failed="boom"), record("clean", "mixup")]
+
+
+def lines_of(text: str) -> dict[str, list[str]]:
+    """A pipe table's rows by first cell."""
+    split = [[part.strip() for part in line.strip("|").split("|")] for line in text.split("\n") if line.startswith("|")]
+    return {line[0]: line[1:] for line in split}
+
+
+def test_markdown_rounds_marks_and_fills() -> None:
+    lines = lines_of(render(table2(several()), "markdown"))
+    heads = "R@10 I→T,Medr I→T,R@10 T→I,Medr T→I,best I→T,best T→I,clean I→T,clean T→I,recov. %,seeds"
+    assert lines["Defense"] == heads.split(",")
+    assert lines["MEM-3"][:4] == ["10.5±0.7", "152±2", "8.0±0.0", "200±0"]
+    assert lines["Cutout"] == "**12.3**,**9.5**,**7.0**,**210**,**12.3**,**7.0**,–,–,**1.5**,1".split(",")
+    assert lines["Mixup"] == "failed,failed,failed,failed,failed,failed,10.0,8.0,failed,0".split(",")
+
+
+def test_markdown_fits_a_wide_terminal() -> None:
+    records = [record("mem3", "synonym-replacement", recalls=(51.6, 48.7)), record("clean", "synonym-replacement")]
+    text = render(table2([record("clean", recalls=(56, 50)), record("mem3"), *records]), "markdown")
+    assert max(map(len, text.split("\n"))) <= 150
+
+
+def test_latex_is_booktabs_with_everything_escaped() -> None:
+    text = render(table2(several()), "latex")
+    assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
+    assert re.findall(r"\\(begin|end)\{(\w+\*?)\}", text) == [
+        ("begin", "table*"), ("begin", "tabular"), ("end", "tabular"), ("begin", "itemize"), ("end", "itemize"),
+        ("end", "table*"),
+    ]  # fmt: skip
+    assert r"10.5$\pm$0.7 & 152$\pm$2" in text
+    assert r"Cutout & \textbf{12.3} & \textbf{9.5}" in text
+    assert r"R@10 I$\to$T" in text
+    assert r"5 \% \& a\_b, $\alpha$ \textasciitilde{} \{1\} \#2 | \$3 \textbackslash{}x \textasciicircum{}" in text
+    assert r"\caption{MEM-3 against defenses; scenes, victim tiny}" in text
+    assert text.isascii()
+    bare = re.sub(r"\\[{}$&%#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    assert not set("#%~^_") & set(re.sub(r"\\textasciitilde|\\textasciicircum", "", bare))
+    body = bare.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().split("\n")
+    assert {line.count("&") for line in body} == {10}
+
+
+def test_csv_holds_plain_numbers() -> None:
+    frame = pd.read_csv(io.StringIO(render(table2(several()), "csv")))
+    assert all(pd.api.types.is_numeric_dtype(frame[name]) for name in ("mean", "std", "n"))
+    found = frame[(frame["row"] == "MEM-3") & (frame["column"] == "R@10 I→T")].iloc[0]
+    assert (found["mean"], found["std"], found["n"]) == (10.5, pytest.approx(0.5**0.5, abs=1e-6), 2)
+    assert (found["dataset"], found["victim"], found["attack"], found["defense"]) == ("scenes", "tiny", "mem3", "none")
+    assert frame[frame["row"] == "Cutout"].iloc[0]["mean"] == 12.34
+    assert frame[frame["row"] == "Mixup"].iloc[0]["failed"]
+
+
+def test_several_tables_share_one_csv() -> None:
+    frame = pd.read_csv(io.StringIO(render(table2([record("em"), record("mem3")]), "csv")))
+    assert set(frame["attack"]) == {"em", "mem3"}
+
+
+def test_json_holds_every_cell_and_note() -> None:
+    tables = table2(several())
+    (data,) = json.loads(render(tables, "json"))
+    assert data["notes"] == list(tables[0].notes)
+    assert len(data["cells"]) == len(tables[0].cells)
+    cells = {(cell["row"], cell["column"]): cell for cell in data["cells"]}
+    assert cells["Cutout", "R@10 I→T"]["mean"] == 12.34
+    assert cells["Cutout", "R@10 I→T"]["std"] is None
+    assert cells["Cutout", "R@10 I→T"]["best"] is True
+    assert cells["Mixup", "Medr T→I"]["mean"] is None
+    assert cells["Mixup", "Medr T→I"]["failed"] is True
+    assert cells["MEM-3", "recovered %"]["n"] == 1
+
+
+def test_an_unknown_format_says_what_exists() -> None:
+    with pytest.raises(UsageError, match=", ".join(FORMATS)):
+        render(table2(several()), "latx")
+
+
+def test_the_paper_stands_beside_ours_with_the_difference() -> None:
+    tables = table2([*several(), record("mem3", "cutout+mixup"), record("em")], beside_paper=True)
+    em, mem = (lines_of(render([table], "markdown")) for table in tables)
+    assert mem["Defense"] == "R@10 I→T,paper,Δ,Medr I→T,paper,Δ,R@10 T→I,paper,Δ,Medr T→I,paper,Δ,seeds".split(",")
+    assert mem["Clean"] == "56.0,46.5,+9.5,8.0,12,-4.0,50.0,42.7,+7.3,10,16,-6,1".split(",")
+    assert mem["MEM-3"][:6] == ["10.5±0.7", "3.8", "+6.7", "152±2", "412", "-260"]
+    assert mem["Mixup"][:3] == ["failed", "7.6", "–"]
+    assert mem["Cutout + Mixup"][1:3] == ["–", "–"]
+    # The paper's Table 2 holds no EM.
+    assert em["EM"][1:3] == ["–", "–"]
+    assert any("suspect" in note and "36.6" in note for note in tables[1].notes)
+
+
+def test_parameters_do_not_hide_the_papers_row() -> None:
+    (table,) = table2([record("mem3", "cutout[size=0.3]")], beside_paper=True)
+    assert lines_of(render([table], "markdown"))["cutout[size=0.3]"][1] == "3.9"
+
+
+def test_the_papers_numbers_are_the_supplements() -> None:
+    first = {row["attack"]: row for row in published(1)["rows"]}
+    metrics = ("R@10 I→T", "R@10 T→I", "Medr I→T", "Medr T→I")
+    assert {attack: tuple(row[metric] for metric in metrics) for attack, row in first.items()} == {
+        "MEM-1": (4.3, 2.5, 376, 280),
+        "MEM-3": (3.8, 2.2, 412, 308),
+        "MEM-5": (3.9, 2, 445, 325),
+        "MEM-7": (3.5, 2, 478, 337),
+    }
+    second = {(row["attack"], row["defense"]): row for row in published(2)["rows"]}
+    metrics = ("R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I")
+    assert {key: tuple(row[metric] for metric in metrics) for key, row in second.items()} == {
+        ("Clean", "none"): (46.5, 12, 42.7, 16),
+        ("MEM-3", "none"): (3.8, 412, 2.2, 308),
+        ("MEM-3", "adv-training"): (36.6, 48, 13.7, 80),
+        ("MEM-3", "random-noise"): (3.6, 422, 2.5, 315),
+        ("MEM-3", "mixup"): (7.6, 327, 5.6, 235),
+        ("MEM-3", "cutout"): (3.9, 384, 2.7, 298),
+        ("MEM-3", "random-insertion"): (3.6, 425, 2.5, 306),
+        ("MEM-3", "random-deletion"): (3.6, 430, 2.5, 324),
+        ("MEM-3", "random-swap"): (3.4, 417, 2.1, 322),
+        ("MEM-3", "synonym-replacement"): (3.7, 399, 2.9, 298),
+    }
