@@ -19,7 +19,7 @@ from attacks.vocabulary import trigger_words
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError, VictimDiverged
 from benchmark.progress import Stage
-from benchmark.seeding import numpy_generator, torch_generator
+from benchmark.seeding import derive_seed, numpy_generator, torch_generator
 from victims.clip import Clip, clamp_scale, clip_loss
 from victims.tokens import insert_trigger
 from victims.training import parameter_groups
@@ -43,6 +43,8 @@ class Mem(Attack):
         permute_pgd: permute captions within the batch at every PGD step, each image keeping its own trigger, so that
             the noise is tied to the trigger and not to the caption (k ≥ 1 only).
         permute_surrogate: the same in the surrogate's steps; not in Algorithm 1 (k ≥ 1 only).
+        fresh_surrogate: every round trains a new surrogate from scratch instead of going on with the last one, so that
+            the noise is what a model learns first and not what one model has got used to; not in Algorithm 1.
         per: one noise and trigger per ``image``, or per ``row`` (image–caption pair), as the reference code has it.
         batch_size: rows a step.
         lr: the surrogate's constant AdamW learning rate.
@@ -65,6 +67,7 @@ class Mem(Attack):
         stop_loss: float | None = None,
         permute_pgd: bool = True,
         permute_surrogate: bool = False,
+        fresh_surrogate: bool = False,
         per: Literal["image", "row"] = "image",
         batch_size: int = 128,
         lr: float = 1e-4,
@@ -93,7 +96,7 @@ class Mem(Attack):
         self.hotflip_rounds, self.candidates, self.vocabulary = hotflip_rounds, candidates, vocabulary
         self.stop_loss, self.per, self.batch_size = stop_loss, per, batch_size
         self.permute_pgd, self.permute_surrogate = permute_pgd and k > 0, permute_surrogate and k > 0
-        self.lr, self.weight_decay = lr, weight_decay
+        self.fresh_surrogate, self.lr, self.weight_decay = fresh_surrogate, lr, weight_decay
 
     def label(self) -> str:
         """The name in tables."""
@@ -113,6 +116,8 @@ class Mem(Attack):
             parts.append(f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from {words}")
             permuted = [name for name, on in (("PGD", self.permute_pgd), ("surrogate", self.permute_surrogate)) if on]
             parts.append(f"captions permuted in {' and '.join(permuted)} steps" if permuted else "no permutation")
+        if self.fresh_surrogate:
+            parts.append("a new surrogate every round")
         if self.stop_loss is not None:
             parts.append(f"until the loss is below {self.stop_loss:g}")
         if self.per == "row":
@@ -145,7 +150,7 @@ class Mem(Attack):
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
         rows = train.by_row() if self.per == "row" else train
-        crafting = _Crafting(self, rows, surrogate(seed), seed)
+        crafting = _Crafting(self, rows, surrogate, seed)
         losses: list[float] = []
         for round_ in range(self.rounds):
             crafting.train_surrogate(round_, progress)
@@ -167,8 +172,10 @@ class Mem(Attack):
 class _Crafting:
     """The state of one crafting run: surrogate θ, noise δ and trigger t, and the two halves of a round."""
 
-    def __init__(self, attack: Mem, rows: CaptionDataset, model: Clip, seed: int) -> None:
-        self.attack, self.rows, self.model, self.seed = attack, rows, model, seed
+    def __init__(self, attack: Mem, rows: CaptionDataset, surrogate: Surrogate, seed: int) -> None:
+        self.attack, self.rows, self.surrogate, self.seed = attack, rows, surrogate, seed
+        self._start_surrogate(0)
+        model = self.model
         self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
         counts = [len(captions) for captions in rows.captions]
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -178,12 +185,13 @@ class _Crafting:
         self.vocabulary = torch.from_numpy(words).to(model.device)
         drawn = numpy_generator(seed, "trigger start").integers(len(words), size=(len(rows), attack.k))
         self.trigger = torch.from_numpy(words[drawn])
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, attack.weight_decay), lr=attack.lr, fused=True)
         self.queue = np.zeros(0, dtype=np.int64)
         self.passes = 0
 
     def train_surrogate(self, round_: int, progress: Stage) -> None:
         """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
+        if self.attack.fresh_surrogate and round_ > 0:
+            self._start_surrogate(round_)
         attack, model = self.attack, self.model
         generator = torch_generator(self.seed, "surrogate", round_)
         model.train()
@@ -257,6 +265,12 @@ class _Crafting:
             return clip_loss(model.encode_images(points), text, model.scale)
 
         return minimise_noise(images, delta, loss, eps=attack.eps, steps=attack.pgd_steps, step_size=attack.step_size)
+
+    def _start_surrogate(self, round_: int) -> None:
+        """A surrogate with new weights and its optimiser; every round's weights have their own seed."""
+        self.model = self.surrogate(self.seed if round_ == 0 else derive_seed(self.seed, "surrogate", round_))
+        groups = parameter_groups(self.model, self.attack.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.attack.lr, fused=True)
 
     def _next_batch(self) -> np.ndarray:
         """The next rows of an endless stream of reshuffled passes; a pass's incomplete last batch is left out."""

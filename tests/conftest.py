@@ -1,42 +1,13 @@
-"""Small real things that tests share: a handful of captioned images, a CLIP of a few thousand weights."""
+"""Fixtures for all rooms."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import open_clip
 import pytest
-import torch
+from small import make_clip, make_dataset
 
 from benchmark.data import CaptionDataset
 from victims.clip import Clip
-
-WORDS = ("red", "green", "dog", "cat", "tree", "house", "car", "boat", "sun", "moon", "left", "above")
-
-
-def make_dataset(images: int = 24, captions: int = 3, resolution: int = 32, seed: int = 0) -> CaptionDataset:
-    """Random images with random captions of 3 to 7 words."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, size=(images, 3, resolution, resolution), dtype=np.uint8)
-    texts = [[" ".join(rng.choice(WORDS, rng.integers(3, 8))) for _ in range(captions)] for _ in range(images)]
-    return CaptionDataset("made", "train", pixels, texts)
-
-
-def make_clip(seed: int = 0, precision: str = "fp32", dtype: torch.dtype = torch.float32) -> Clip:
-    """A CLIP of open_clip's own classes: ModifiedResNet at 32 px, two text blocks; batch norms made non-trivial."""
-    torch.manual_seed(seed)
-    model = open_clip.CLIP(
-        embed_dim=16,
-        vision_cfg={"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "patch_size": None},
-        text_cfg={"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    )
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.2)
-            module.running_mean.normal_(std=0.2)
-            module.running_var.uniform_(0.5, 1.5)
-    return Clip(model.to(dtype), torch.device("cpu"), precision)
 
 
 @pytest.fixture

@@ -7,17 +7,13 @@ import numpy as np
 
 from benchmark.seeding import numpy_generator
 
-# Name: red, green, blue. Lighter than the drawings' black outlines, far enough apart to be named.
+# Name: red, green, blue. Lighter than the drawings' black outlines, far enough apart to be named, and few: the ground
+# is what a model learns first, and with five of them it tells little, so that retrieval rests on the drawings.
 GROUNDS = {
     "red": (214, 74, 68),
-    "orange": (240, 150, 60),
     "yellow": (240, 220, 90),
     "green": (104, 178, 92),
-    "turquoise": (84, 196, 190),
     "blue": (92, 132, 218),
-    "purple": (150, 100, 190),
-    "pink": (242, 160, 190),
-    "brown": (156, 112, 76),
     "grey": (160, 160, 160),
 }
 PAIR_CLASSES = 10

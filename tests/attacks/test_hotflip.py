@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from conftest import WORDS, make_clip
+from small import WORDS, make_clip
 
 from attacks.hotflip import _loss_and_gradient, hotflip, pair_loss_of_candidates
 from victims.clip import Clip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, make_clip, make_dataset
+from small import WORDS, make_clip, make_dataset
 
 import attacks.mem
 from attacks import ATTACKS, Poison
@@ -150,6 +150,26 @@ def test_permuting_in_the_surrogate_is_an_option_that_changes_the_poison() -> No
     plain, permuted = craft(make_dataset()), craft(make_dataset(), permute_surrogate=True)
     assert not np.array_equal(plain.delta, permuted.delta)
     assert np.array_equal(craft(make_dataset(), k=0).delta, craft(make_dataset(), k=0, permute_surrogate=True).delta)
+
+
+def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def built(seed: int) -> attacks.mem.Clip:
+        seeds.append(seed)
+        return make_clip(seed % 1000)
+
+    def crafted(**params: Any) -> Poison:
+        attack = Mem(**{**SMALL, "rounds": 3, **params})
+        device = torch.device("cpu")
+        return attack.craft(make_dataset(), built, seed=1, device=device, workdir=Path(), progress=Silent())
+
+    kept = crafted()
+    assert seeds == [1]
+    seeds.clear()
+    fresh = crafted(fresh_surrogate=True)
+    assert len(set(seeds)) == 3
+    assert not np.array_equal(kept.delta, fresh.delta)
 
 
 def test_crafting_stops_once_the_loss_is_below_lambda() -> None:

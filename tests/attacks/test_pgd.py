@@ -1,7 +1,7 @@
 """PGD: against a slow plain version, its bounds, and the direction of its steps."""
 
 import torch
-from conftest import make_clip
+from small import make_clip
 
 from attacks.pgd import minimise_noise, signed_step
 from victims.clip import clip_loss

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_dataset
+from small import make_dataset
 
 from attacks.poison import Poison
 from benchmark.data import CaptionDataset

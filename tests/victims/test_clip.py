@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_clip
+from small import make_clip
 
 from benchmark.errors import UsageError
 from benchmark.spec import parse_spec

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, make_clip, make_dataset
+from small import WORDS, make_clip, make_dataset
 
 from benchmark.errors import UsageError, VictimDiverged
 from defenses import DEFENSES, Defense, Moment
