@@ -32,8 +32,8 @@ class Attack(ABC):
         """The name in tables, e.g. ``MEM-3``."""
 
     @abstractmethod
-    def units(self, images: int) -> int:
-        """How often :meth:`craft` tells its progress for a training set of that many images."""
+    def units(self, train: CaptionDataset) -> int:
+        """How often :meth:`craft` tells its progress for a training set."""
 
     def identity(self) -> str:
         """What decides the poison besides parameters, data, surrogate and seed, e.g. the content of a file."""

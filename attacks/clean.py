@@ -20,7 +20,7 @@ class Clean(Attack):
         """The name in tables."""
         return "Clean"
 
-    def units(self, images: int) -> int:
+    def units(self, train: CaptionDataset) -> int:
         """Nothing to do."""
         return 0
 

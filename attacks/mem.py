@@ -124,13 +124,13 @@ class Mem(Attack):
             parts.append("one noise per image–caption pair")
         return ", ".join(parts)
 
-    def units(self, images: int) -> int:
+    def units(self, train: CaptionDataset) -> int:
         """Surrogate steps and batches of HotFlip and PGD over all rounds."""
-        return self.rounds * (self.surrogate_steps + math.ceil(images / self.batch_size))
+        return self.rounds * (self.surrogate_steps + math.ceil(self._rows(train) / self.batch_size))
 
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""
-        rows = len(train.pairs) if self.per == "row" else len(train)
+        rows = self._rows(train)
         if rows < self.batch_size:
             raise UsageError(
                 f"{train.name}: {rows} training rows are fewer than one crafting batch of {self.batch_size}; "
@@ -167,6 +167,9 @@ class Mem(Attack):
             per_row=self.per == "row",
             provenance={"loss_per_round": losses},
         )
+
+    def _rows(self, train: CaptionDataset) -> int:
+        return len(train.pairs) if self.per == "row" else len(train)
 
 
 class _Crafting:

@@ -103,6 +103,6 @@ class Poison:
                 header = json.loads((file.metadata() or {})["poison"])
                 delta = file.get_tensor("delta") if "delta" in file.keys() else None  # noqa: SIM118
             fields = {name: header[name] for name in ("eps", "fingerprint", "per_row", "trigger", "provenance")}
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            return cls(delta=delta, **fields)
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise PoisonError(f"{path} is not a readable poison file: {error}") from error
-        return cls(delta=delta, **fields)

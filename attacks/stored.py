@@ -1,6 +1,5 @@
 """A poison from a file: crafted elsewhere or earlier, measured like any other."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError
+from benchmark.files import sha256_of
 from benchmark.progress import Stage
 
 
@@ -26,6 +26,7 @@ class Stored(Attack):
         self._path = Path(file)
         # Read now: a missing or damaged poison ends the run before any work.
         self._poison = Poison.load(self._path)
+        self._digest = sha256_of(self._path)
 
     def label(self) -> str:
         """The name in tables."""
@@ -33,13 +34,13 @@ class Stored(Attack):
 
     def identity(self) -> str:
         """SHA-256 of the file: another poison under the same name is another attack."""
-        return hashlib.sha256(self._path.read_bytes()).hexdigest()
+        return self._digest
 
     def describe(self) -> str:
         """The bound and where the poison came from."""
         return f"ε = {self._poison.eps}/255, from {self._path.name}"
 
-    def units(self, images: int) -> int:
+    def units(self, train: CaptionDataset) -> int:
         """Nothing to craft."""
         return 0
 

@@ -18,6 +18,9 @@ from defenses.base import Composed
 from victims.clip import Architecture
 from victims.recipe import Recipe
 
+# Part of every cell's address: raise it when training, defenses or metrics change what they compute.
+RESULTS_VERSION = 1
+
 
 @dataclass(frozen=True)
 class ChosenAttack:
@@ -67,13 +70,23 @@ class Cell:
             fingerprints: of the train, val and test split.
         """
         return content_key(
+            RESULTS_VERSION,
             list(fingerprints),
-            poison_identity(self.attack, self.surrogate, self.seed),
-            self.defense.choice.params,
-            str(self.victim),
+            self.poison_identity(),
+            # As a list, for the order of composed defenses counts.
+            [[name, params] for name, params in self.defense.choice.params.items()],
+            self.victim.identity(),
             asdict(self.recipe),
             self.seed,
         )
+
+    def poison_identity(self) -> Any:
+        """What decides the poison besides its data; clean data come out the same from every surrogate and seed."""
+        if self.attack.is_clean:
+            return "clean"
+        attack, params = self.attack.attack, dict(self.attack.choice.params)
+        surrogate = [self.surrogate.identity(), self.recipe.precision]
+        return [type(attack).__name__, attack.version, attack.identity(), params, surrogate, self.seed]
 
     def title(self) -> str:
         """The cell in words, for the plan and messages."""
@@ -85,14 +98,6 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def poison_identity(chosen: ChosenAttack, surrogate: Architecture, seed: int) -> Any:
-    """What decides a poison besides its data; clean data come out the same from every surrogate and seed."""
-    if chosen.is_clean:
-        return "clean"
-    attack = chosen.attack
-    return [type(attack).__name__, attack.version, attack.identity(), dict(chosen.choice.params), str(surrogate), seed]
-
-
 def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
     """Read ``--attack``; clean data come first, asked for or not.
 
@@ -102,12 +107,14 @@ def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
     specs = [_renamed(spec) for spec in _specs(text, "--attack")]
     if all(spec.name != "clean" for spec in specs):
         specs.insert(0, Spec("clean"))
-    chosen = []
-    for spec in _distinct(specs):
+    chosen: dict[str, ChosenAttack] = {}
+    for spec in specs:
         attack = ATTACKS.build(spec, preset.attack)
         params = ATTACKS.resolve(spec, preset.attack)
-        chosen.append(ChosenAttack(attack, Choice(str(spec), attack.label(), params, attack.describe())))
-    return sorted(chosen, key=lambda one: not one.is_clean)
+        one = ChosenAttack(attack, Choice(str(spec), attack.label(), params, attack.describe()))
+        # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
+        chosen.setdefault(content_key(type(attack).__name__, params), one)
+    return sorted(chosen.values(), key=lambda one: not one.is_clean)
 
 
 def _renamed(spec: Spec) -> Spec:
@@ -135,7 +142,8 @@ def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
     chosen: dict[str, ChosenDefense] = {}
     for name in names:
         one = _composed([parse_spec(part) for part in split_outside_brackets(name, "+")], preset)
-        chosen.setdefault(one.choice.spec, one)
+        # Two spellings of one defense (prefix-drop, prefix-drop[n=3]) are one defense, under the first.
+        chosen.setdefault(content_key(list(one.choice.params.items())), one)
     return list(chosen.values())
 
 
@@ -242,16 +250,16 @@ def _distinct(specs: Sequence[Spec]) -> list[Spec]:
 
 
 def read_seeds(text: str) -> list[int]:
-    """Read ``--seeds``: a count (``3`` is 1, 2, 3) or a comma list of seeds (``4,7``).
+    """Read ``--seeds``: a count (``3`` is 1, 2, 3) or a comma list of seeds (``4,7``; ``4,`` is seed 4 alone).
 
     Raises:
         UsageError: neither of the two.
     """
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(f"--seeds takes a count or a comma list of integers, got '{text}'") from None
-    if "," not in text:
+    if "," not in text and numbers:
         numbers = list(range(1, numbers[0] + 1))
     if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
         raise UsageError(f"--seeds takes a count of at least 1 or seeds from 0 to 2147483647, got '{text}'")

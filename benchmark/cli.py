@@ -42,7 +42,7 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
     run.add_argument("--victim", help="victims, comma-separated, e.g. tiny, RN50, ViT-B-32[pretrained=FILE]")
     run.add_argument("--surrogate", help="the model that crafts poisons")
-    run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7)")
+    run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7 or 4,)")
     run.add_argument("--preset", help="named set of values: tiny (default) or paper")
     run.add_argument("--config", type=Path, help="YAML file with the same keys as these flags")
     run.add_argument("--out", type=Path, help="folder for records (default results/runs)")

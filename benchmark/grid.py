@@ -20,7 +20,6 @@ from attacks import Poison
 from benchmark import __version__
 from benchmark.cells import Cell
 from benchmark.data import CaptionDataset, Splits
-from benchmark.errors import UsageError
 from benchmark.poisons import PoisonStore, describe_poison
 from benchmark.progress import clock, stage
 from benchmark.records import Choice, EpochScores, Record
@@ -70,17 +69,20 @@ class Grid:
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset] | None = None
+        self._uncraftable: dict[Path, Exception] = {}
 
     def check(self) -> None:
         """See that every cell can run, before any does.
 
         Raises:
-            UsageError: too little data for a batch, or data that do not suit an attack.
+            UsageError: too little data for a batch, data that do not suit an attack, a checkpoint that cannot be read.
         """
         for cell in self.cells:
             data = self._splits(cell)
             steps_per_epoch(data.train, cell.recipe)
             cell.attack.attack.check(data.train)
+        for architecture in {one for cell in self.cells for one in (cell.victim, cell.surrogate) if one.pretrained}:
+            architecture.build(0, torch.device("cpu"))
 
     def plan(self) -> list[PlannedCell]:
         """Every cell with its record, if there is one."""
@@ -156,7 +158,14 @@ class Grid:
         path = self.poisons.path(cell, clean)
         if self._protected is None or self._protected[0] != path:
             self._protected = None
-            poison = self.poisons.get(cell, clean, self.device, cell.recipe.precision)
+            if path in self._uncraftable:
+                # The same seed would fail the same way, after the same time.
+                raise self._uncraftable[path]
+            try:
+                poison = self.poisons.get(cell, clean, self.device)
+            except Exception as error:
+                self._uncraftable[path] = error
+                raise
             self._protected = (path, poison, poison.protect(clean))
         return self._protected[1:]
 
@@ -264,13 +273,3 @@ def git_commit() -> str | None:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def require_records(records: Sequence[Record]) -> None:
-    """Refuse to print a table of nothing.
-
-    Raises:
-        UsageError: no cell is done.
-    """
-    if not any(record.status == "done" for record in records):
-        raise UsageError("no cell of this grid is done; see the failures above")

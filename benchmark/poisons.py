@@ -11,7 +11,7 @@ import torch
 
 from attacks import Poison
 from benchmark import __version__
-from benchmark.cells import Cell, content_key, poison_identity
+from benchmark.cells import Cell, content_key
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError
 from benchmark.files import make_folder
@@ -30,7 +30,7 @@ class PoisonStore:
 
     def path(self, cell: Cell, train: CaptionDataset) -> Path:
         """Where the poison of a cell lies, crafted or not."""
-        key = content_key(train.fingerprint, poison_identity(cell.attack, cell.surrogate, cell.seed))
+        key = content_key(train.fingerprint, cell.poison_identity())
         label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
         return self.folder / f"{label}-seed{cell.seed}-{key[:20]}.safetensors"
 
@@ -38,7 +38,7 @@ class PoisonStore:
         """Whether the cell's poison needs no crafting."""
         return cell.attack.is_clean or self.path(cell, train).is_file()
 
-    def get(self, cell: Cell, train: CaptionDataset, device: torch.device, precision: Any) -> Poison:
+    def get(self, cell: Cell, train: CaptionDataset, device: torch.device) -> Poison:
         """The cell's poison: read if it is there and whole, else crafted and kept.
 
         Raises:
@@ -53,10 +53,10 @@ class PoisonStore:
                 print(f"{error}; crafting it anew", file=sys.stderr)
         make_folder(self.folder)
         attack, start = cell.attack.attack, time.monotonic()
-        with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.units(len(train))) as progress:
+        with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.units(train)) as progress:
             poison = attack.craft(
                 train,
-                lambda seed: cell.surrogate.build(derive_seed(seed, "surrogate"), device, precision),
+                lambda seed: cell.surrogate.build(derive_seed(seed, "surrogate"), device, cell.recipe.precision),
                 seed=cell.seed,
                 device=device,
                 workdir=self.folder,
@@ -68,6 +68,7 @@ class PoisonStore:
             "version": attack.version,
             "params": dict(cell.attack.choice.params),
             "surrogate": str(cell.surrogate),
+            "precision": cell.recipe.precision,
             "seed": cell.seed,
             "seconds": seconds,
             "package": __version__,

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from tabulate import tabulate
 
@@ -26,13 +27,13 @@ from benchmark.cells import (
 )
 from benchmark.errors import UsageError
 from benchmark.files import make_folder
-from benchmark.grid import Grid, PlannedCell, Rerun, load_splits, require_records, run_grid
+from benchmark.grid import Grid, PlannedCell, Rerun, load_splits, run_grid
 from benchmark.paths import cache_folder
 from benchmark.poisons import PoisonStore
 from benchmark.presets import PRESETS
 from benchmark.registry import convert, unknown
 from benchmark.tables import render, table2
-from victims.clip import resolve_device
+from victims.clip import resolve_device, resolve_precision
 from victims.recipe import Recipe
 
 _DEFAULTS = {
@@ -62,7 +63,9 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     asked = str(settings["attack"])
     defenses = choose_defenses(str(settings["defense"]), preset)
     victims = choose_victims(str(settings.get("victim") or preset.victim))
+    device = resolve_device(str(settings["device"]))
     recipe = read_recipe(settings, preset.recipe)
+    recipe = dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision))
     cells = make_cells(
         choose_dataset(str(settings.get("dataset") or preset.dataset)),
         attacks,
@@ -75,8 +78,9 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     rerun = settings["rerun"]
     if rerun not in typing.get_args(Rerun):
         raise UsageError(f"rerun takes missing, failed or all, got '{rerun}'")
-    device = resolve_device(str(settings["device"]))
     out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
+    # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
+    torch.backends.cudnn.deterministic = True
     with ExitStack() as stack:
         store = settings.get("poisons")
         if str(store) == "off":
@@ -102,8 +106,8 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         print(f"failed: {record.attack.label} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
     if failed:
         print("a failed cell runs again with --rerun failed", file=sys.stderr)
-    require_records(records)
-    print(render(table2(records), "markdown"))
+    if any(record.status == "done" for record in records):
+        print(render(table2(records), "markdown"))
     return 1 if failed else 0
 
 
@@ -132,8 +136,17 @@ def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
         if name not in known:
             raise UsageError(f"{path}: {unknown('key', str(key), list(known))}")
         if value is not None:
-            settings[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+            settings[name] = _as_written(name, value)
     return settings
+
+
+def _as_written(name: str, value: Any) -> Any:
+    """A YAML value as it would be written behind the flag."""
+    if name == "poisons" and value is False:  # YAML reads a bare off as false
+        return "off"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) + ("," if name == "seeds" else "")
+    return value if isinstance(value, bool) else str(value)
 
 
 def read_recipe(settings: dict[str, Any], preset: Recipe) -> Recipe:

@@ -1,7 +1,7 @@
 """Break one thing at a time and see a test turn red: ``python tests/mutations.py``.
 
 Each mutation is a piece of code and what takes its place. The tree is copied, changed and tested there, with poisons
-crafted anew (no cache is shared). Exit code 0 if every mutation was caught; prints a table for results/mutations.md.
+crafted anew (no cache is shared). Exit code 0 if every mutation was caught; prints a table for tests/MUTATIONS.md.
 """
 
 import shutil

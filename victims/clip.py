@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, cast
 
 import open_clip
@@ -19,6 +20,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from benchmark.errors import UsageError
+from benchmark.files import sha256_of
 from benchmark.registry import unknown
 from benchmark.seeding import derive_seed, seeded_globals
 from benchmark.spec import Spec
@@ -75,6 +77,8 @@ class Architecture:
             if key != "pretrained":
                 raise UsageError(unknown(f"parameter of victim {spec.name}", key, ["pretrained"]))
         pretrained = spec.params.get("pretrained")
+        if pretrained == "none":
+            pretrained = None
         if pretrained and not Path(pretrained).is_file():
             tags = open_clip.list_pretrained_tags_by_model(spec.name)
             if pretrained not in tags:
@@ -85,6 +89,13 @@ class Architecture:
 
     def __str__(self) -> str:
         return f"{self.name}[pretrained={self.pretrained}]" if self.pretrained else self.name
+
+    def identity(self) -> list[Any]:
+        """What decides the model besides the seed: its name and configuration, and the checkpoint's content or tag."""
+        model_names()
+        file = Path(self.pretrained or "")
+        start = sha256_of(file) if self.pretrained and file.is_file() else self.pretrained
+        return [self.name, get_model_config(self.name), start]
 
     @property
     def resolution(self) -> int:
@@ -102,8 +113,8 @@ class Architecture:
         with seeded_globals(derive_seed(seed, "weights")), _quiet():
             try:
                 model = open_clip.create_model(self.name, pretrained=self.pretrained, precision="fp32")
-            except (RuntimeError, OSError, ValueError) as error:
-                reason = str(error).splitlines()[0]
+            except (RuntimeError, OSError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+                reason = (str(error) or repr(error)).splitlines()[0]
                 raise UsageError(f"cannot load the victim {self}: {reason}") from error
         return Clip(model, device, precision)
 
@@ -119,7 +130,7 @@ class Clip(nn.Module):
         super().__init__()
         self.model = channels_last(model.to(device))
         self.device = device
-        self.autocast_dtype = torch.bfloat16 if _use_bf16(device, precision) else None
+        self.autocast_dtype = torch.bfloat16 if resolve_precision(device, precision) == "bf16" else None
         visual = cast(Any, model.visual)
         mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
         std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
@@ -190,7 +201,8 @@ class Clip(nn.Module):
 
         The same function of the input, without the passes over memory that batch norm costs; weights need no gradient.
         """
-        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        # The tokenizer is shared: it is large and the same for both.
+        frozen = copy.deepcopy(self, {id(self.tokenizer): self.tokenizer}).eval().requires_grad_(False)
         if not isinstance(frozen.model.visual, ModifiedResNet):
             return frozen
         for module in frozen.model.visual.modules():
@@ -283,11 +295,13 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _use_bf16(device: torch.device, precision: Precision) -> bool:
+def resolve_precision(device: torch.device, precision: Precision) -> Literal["fp32", "bf16"]:
+    """What ``auto`` means on a device: bf16 where it has instructions for it, else fp32."""
     if precision != "auto":
-        return precision == "bf16"
+        return precision
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        return "bf16" if native else "fp32"
     # Without bf16 instructions the CPU emulates it, slower than fp32.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and bool(capabilities.get("avx512_bf16", False))
+    return "bf16" if device.type == "cpu" and capabilities.get("avx512_bf16", False) else "fp32"

@@ -6,6 +6,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 VOCABULARY_SIZE = 49408
+_REMEMBERED = 500_000  # captions; text defenses make new ones every epoch
 
 
 class Tokenizer:
@@ -30,6 +31,8 @@ class Tokenizer:
         """Ids of a text, without start and end tokens and not truncated."""
         ids = self._known.get(text)
         if ids is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
             ids = self._known[text] = list(self._bpe.encode(text))
         return ids
 

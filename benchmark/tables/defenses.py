@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmark.errors import UsageError
 from benchmark.records import Choice, Record
 from benchmark.spec import parse_spec, split_outside_brackets
 from benchmark.tables.notes import notes, titled
@@ -46,23 +45,26 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
             then show only these, CSV and JSON keep all.
 
     Raises:
-        UsageError: no records of an attack, or records that mix settings.
+        UsageError: no records, or records that mix settings.
     """
-    tables = [_table(block, attack, beside_paper) for block in blocks(records) for attack in block.attacks]
-    if not tables:
-        raise UsageError("these records hold clean data only; Table 2 needs an attack")
-    return tables
+    # Without an attack, the table shows what the defenses cost clean data.
+    return [
+        _table(block, attack, beside_paper)
+        for block in blocks(records)
+        for attack in (block.attacks or [block.of(CLEAN)[0].attack])
+    ]
 
 
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
     baseline = _Row(attack.label, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     defended = _defended(block, attack)
-    rows = [clean, baseline, *defended]
+    attacked = attack.spec != CLEAN
+    rows = [clean, baseline, *defended] if attacked else [clean, *defended]
     columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
-    crossed = any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN))
+    crossed = attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN))
     clean_columns = {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS if crossed}
-    known = any(record.status == "done" for record in clean.records)
+    known = attacked and any(record.status == "done" for record in clean.records)
 
     observations: list[Observation] = []
     for row in rows:

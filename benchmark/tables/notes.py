@@ -12,6 +12,11 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 _SPLITS = ("train", "val", "test")
 _FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "test_captions", "fingerprint")
 
+_BEYOND_ALGORITHM_1 = {
+    "permute_surrogate": "captions were permuted in the surrogate's steps as well",
+    "fresh_surrogate": "every round trained a new surrogate from scratch",
+}
+
 
 def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Iterable[str]) -> list[str]:
     """All lines, in order.
@@ -22,22 +27,25 @@ def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Itera
         explained: what the table's own terms mean.
     """
     any_record = records[0]
-    permuted = [attack.label for attack in attacks if attack.params.get("permute_surrogate") and attack.params.get("k")]
     lines = [
         *explained,
         _data(any_record.dataset),
         f"Victim: {titled(any_record.victim)}; {_words(any_record.recipe)}.",
         *_attacks(attacks, records),
     ]
-    if permuted:
-        lines.append(
-            f"{', '.join(permuted)}: captions were permuted in the surrogate's steps as well, which Algorithm 1 of the "
-            "paper does not have."
-        )
+    for option, words in _BEYOND_ALGORITHM_1.items():
+        used = [attack.label for attack in attacks if attack.params.get(option) and _matters(option, attack)]
+        if used:
+            lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     # On clean captions, which have no trigger, a defense changes fewer words.
     lines += _defenses([record for record in records if record.attack.spec != CLEAN])
     done = [record for record in records if record.status == "done"]
     return [*lines, _seeds(records), *_chance(any_record.dataset), *_time(done), *_failures(records)]
+
+
+def _matters(option: str, attack: Choice) -> bool:
+    """Without a trigger nothing is permuted, whatever the option says."""
+    return option != "permute_surrogate" or bool(attack.params.get("k"))
 
 
 def titled(choice: Choice) -> str:

@@ -67,6 +67,15 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
     assert "cannot write to folder" in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "start.pt", tmp_path / "runs"
+    file.write_text("not a checkpoint")
+    words = ["run", "--attack", "clean", "--dataset", SCENES, "--batch-size", "16", "--out", str(out)]
+    assert main([*words, "--victim", f"tiny[pretrained={file}]"]) == 2
+    assert "cannot load the victim" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import benchmark.grid
 from attacks.mem import Mem
 from attacks.poison import Poison
-from benchmark.cli import main
+from benchmark.cli import build_parser, main
 from benchmark.data import CaptionDataset
 from benchmark.records import Record, load_records
+from benchmark.run import read_settings
+from victims.clip import Architecture
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
-ATTACK = "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
+ATTACK = "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
 EM = ATTACK.replace("k=2", "k=0")
 
 
@@ -103,7 +106,7 @@ def test_the_same_seed_gives_the_same_records_timing_and_memory_aside(tmp_path: 
 
     first = result("one")
     assert first == result("two")
-    other = result("three", "--seeds", "7,7")
+    other = result("three", "--seeds", "7,")
     assert [r["loss"] for r in first] != [r["loss"] for r in other]
 
 
@@ -199,6 +202,10 @@ def test_settings_come_from_flags_over_file_over_preset(tmp_path: Path, capsys: 
     assert record.recipe["epochs"] == 1
     assert record.recipe["batch_size"] == 16
     assert record.recipe["weight_decay"] == 0.1  # the preset's
+    config.write_text("seeds: [4]\npoisons: off\n")
+    arguments = build_parser().parse_args(["run", "--config", str(config)])
+    assert read_settings(arguments)["seeds"] == "4,"
+    assert read_settings(arguments)["poisons"] == "off"
     config.write_text("epoch: 3\n")
     capsys.readouterr()
     assert main(["run", "--config", str(config)]) == 2
@@ -211,3 +218,42 @@ def test_two_seeds_and_two_victims_share_what_they_can(tmp_path: Path, capsys: p
     assert run(tmp_path, "--seeds", "2", defense="none") == 0
     assert len(list((tmp_path / "poisons").glob("*"))) == 2
     assert "±" in capsys.readouterr().out
+
+
+def test_two_spellings_are_one_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    defenses = "prefix-drop,prefix-drop[n=3],cutout+random-noise,random-noise+cutout"
+    assert run(tmp_path, "--dry-run", attack=f"{ATTACK},{ATTACK.replace('k=2', 'eps=8,k=2')}", defense=defenses) == 0
+    # Clean, and the attack under none, prefix-drop and the two orders of a composition, which are two defenses.
+    assert "5 cells, 5 to run" in capsys.readouterr().err
+
+
+def test_clean_data_alone_make_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, attack="clean", defense="cutout") == 0
+    assert "Cutout" in capsys.readouterr().out
+
+
+def test_a_poison_that_cannot_be_crafted_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[int] = []
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        tried.append(1)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Mem, "craft", broken)
+    assert run(tmp_path) == 1
+    assert len(tried) == 1
+    records = by_cell(tmp_path)
+    assert [records["MEM-2", spec].status for spec in ("none", "prefix-drop", "cutout+random-swap")] == ["failed"] * 3
+    assert records["Clean", "none"].status == "done"
+    assert "out of memory" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_known_by_its_content(tmp_path: Path) -> None:
+    identities = []
+    for seed in (1, 2):
+        torch.save(Architecture("tiny").build(seed, torch.device("cpu")).model.state_dict(), tmp_path / "start.pt")
+        identities.append(Architecture("tiny", str(tmp_path / "start.pt")).identity())
+    assert identities[0] != identities[1]
+    assert Architecture("tiny").identity() not in identities

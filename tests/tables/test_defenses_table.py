@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.errors import UsageError
 from benchmark.records import Record
-from benchmark.tables import Table, table2
+from benchmark.tables import Table, render, table2
 from tests.tables.factory import record
 
 FOUR = ["R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I"]
@@ -189,7 +189,14 @@ def test_time_device_and_the_surrogate_of_clean_data_may_differ() -> None:
     assert any("NVIDIA H100 and cpu" in note for note in table.notes)
 
 
-@pytest.mark.parametrize(("records", "message"), [([], "no records"), ([record("clean")], "clean data only")])
+def test_clean_data_alone_show_what_the_defenses_cost() -> None:
+    (table,) = table2([record("clean"), record("clean", "cutout")])
+    assert table.rows == ("Clean", "Cutout")
+    assert "recov. %" not in table.columns.values()
+    assert "Clean" in render([table], "markdown")
+
+
+@pytest.mark.parametrize(("records", "message"), [([], "no records")])
 def test_nothing_to_show_is_one_line(records: list[Record], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         table2(records)

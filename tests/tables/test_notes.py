@@ -33,6 +33,13 @@ def test_a_permuted_surrogate_is_said_where_it_was_and_only_there() -> None:
     assert next(note for note in table.notes if said in note).startswith("MEM-3: ")
 
 
+def test_a_fresh_surrogate_is_said() -> None:
+    (table,) = table1(
+        [record("em", params={"fresh_surrogate": True}), record("mem3", params={"fresh_surrogate": True})]
+    )
+    assert any(note.startswith("EM, MEM-3: every round trained a new surrogate") for note in table.notes)
+
+
 def test_a_defenses_strength_and_effect_are_said() -> None:
     text = notes(
         record("mem3", "cutout", strength="square of 0.5", changes={"words_per_caption": 0, "pixel": 20.0}),
