@@ -18,7 +18,10 @@ from benchmark.run import read_settings
 from victims.clip import Architecture
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
-ATTACK = "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
+ATTACK = (
+    "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,"
+    "hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
+)
 EM = ATTACK.replace("k=2", "k=0")
 
 
