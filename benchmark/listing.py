@@ -1,15 +1,18 @@
 """The ``list`` command: what exists, one line each."""
 
+import dataclasses
+
 from attacks import ATTACKS
 from benchmark.data import DATASETS
-from benchmark.presets import PRESETS
-from benchmark.registry import Registry
+from benchmark.presets import PRESETS, Preset
+from benchmark.registry import Entry, Registry
+from benchmark.spec import Spec
 from defenses import DEFENSES
 from victims.clip import Architecture, model_names
 
 
 def list_lines(kind: str) -> list[str]:
-    """One line for each attack, defense, victim, data set or preset.
+    """One line for each attack, defense, victim, data set or preset, with parameters and defaults.
 
     Args:
         kind: ``attacks``, ``defenses``, ``victims``, ``datasets`` or ``presets``.
@@ -17,9 +20,23 @@ def list_lines(kind: str) -> list[str]:
     if kind == "victims":
         return [f"{name}[pretrained=none]  {Architecture(name).resolution} px" for name in model_names()]
     if kind == "presets":
-        return [f"{preset.name}  {preset.summary}" for preset in PRESETS.values()]
+        return [_preset(preset) for preset in PRESETS.values()]
     registries: dict[str, Registry] = {"attacks": ATTACKS, "defenses": DEFENSES, "datasets": DATASETS}
     registry = registries[kind]
-    lines = [f"{entry.signature()}  {entry.summary}" for entry in registry.entries()]
+    lines = [_entry(entry, registry) for entry in registry.entries()]
     groups = [group for group in registry.groups() if kind == "defenses"]
     return lines + [f"{group}  = {', '.join(registry.group(group))}" for group in groups]
+
+
+def _entry(entry: Entry, registry: Registry) -> str:
+    if entry.fixed:
+        base = next(one for one in registry.entries() if one.factory is entry.factory and not one.fixed)
+        return f"{entry.name}  = {Spec(base.name, entry.fixed)}"
+    return f"{entry.signature()}  {entry.summary.replace('``', '')}"
+
+
+def _preset(preset: Preset) -> str:
+    defaults = {"dataset": preset.dataset, "victim": preset.victim, "surrogate": preset.surrogate}
+    values = {"recipe": dataclasses.asdict(preset.recipe), "attacks": preset.attack, **preset.defense}
+    parts = [str(Spec(name, params)) for name, params in values.items() if params]
+    return f"{Spec(preset.name, defaults)}  {preset.summary}; {'; '.join(parts)}"

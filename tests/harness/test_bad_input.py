@@ -105,12 +105,13 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("attacks", "mem3[k=3,eps=8"),
+        ("attacks", "mem[k=3,eps=8"),
+        ("attacks", "mem3  = mem[k=3]"),
         ("defenses", "prefix-drop[n=3]"),
         ("defenses", "table2  = adv-training, random-noise, mixup, cutout, random-insertion"),
         ("victims", "ViT-B-32[pretrained=none]  224 px"),
         ("datasets", "karpathy[json,images"),
-        ("presets", "tiny  "),
+        ("presets", "tiny[dataset=scenes,victim=tiny,surrogate=tiny]  "),
     ],
 )
 def test_lists(kind: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
