@@ -101,7 +101,7 @@ MUTATIONS = (
         "defenses/adv_training.py",
         "step_size, eps)",
         "-step_size, eps)",
-        "tests/defenses tests/victims/test_training.py",
+        "tests/defenses/test_adv_training.py",
     ),
     Mutation(
         "captions are not permuted in the PGD steps",

@@ -1,0 +1,80 @@
+"""Adversarial training: the loss rises, within the ball, on the share and at the time that were asked for."""
+
+import pytest
+import torch
+from small import make_clip
+
+from defenses import Moment
+from defenses.adv_training import AdvTraining
+from defenses.base import Loss
+from victims.clip import clip_loss, frozen_batchnorm_statistics
+
+AT = Moment(seed=3, progress=0.5)
+
+
+def images(count: int = 8) -> torch.Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def clip_loss_of() -> Loss:
+    clip = make_clip().train()
+    text = clip.encode_tokens(clip.tokenizer([f"{word} day" for word in "red green dog cat sun moon car boat".split()]))
+    text = text.detach()
+
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        with frozen_batchnorm_statistics(clip):
+            return clip_loss(clip.encode_images(points), text, clip.scale.detach())
+
+    return loss
+
+
+def test_the_clip_loss_rises_with_every_larger_ball() -> None:
+    loss, clean = clip_loss_of(), images()
+    values = [float(loss(clean))]
+    values += [float(loss(AdvTraining(eps=eps, steps=5).adversarial(clean, loss, AT))) for eps in (2, 8, 32)]
+    assert values == sorted(values)
+    assert values[-1] > values[0] + 0.5
+
+
+def test_equals_a_plain_loop() -> None:
+    clean = images(2)
+    weight = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    found = AdvTraining(eps=8, steps=3, step_size=2).adversarial(clean, lambda x: (weight * x.square()).sum(), AT)
+    generator = torch.Generator().manual_seed(3)
+    torch.randperm(2, generator=generator)
+    start = (torch.rand(clean.shape, generator=generator) * 2 - 1) * 8 / 255
+    point = (clean + start).clamp(0, 1)
+    for _ in range(3):
+        point = point + 2 / 255 * (2 * weight * point).sign()
+        point = point.clamp(min=clean - 8 / 255, max=clean + 8 / 255).clamp(0, 1)
+    torch.testing.assert_close(found, point, rtol=0, atol=1e-6)
+
+
+def test_images_stay_in_the_ball_and_in_range() -> None:
+    clean = images()
+    clean[0], clean[1] = 0, 1
+    found = AdvTraining(eps=8, steps=10).adversarial(clean, clip_loss_of(), AT)
+    assert float((found - clean).abs().max()) <= 8 / 255 + 1e-6
+    assert float((found - clean).abs().mean()) > 4 / 255
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+
+
+def test_only_the_share_of_a_batch_moves() -> None:
+    clean = images()
+    found = AdvTraining(share=0.5, steps=1).adversarial(clean, clip_loss_of(), AT)
+    moved = (found != clean).flatten(1).any(dim=1)
+    assert int(moved.sum()) == 4
+    assert torch.equal(found[~moved], clean[~moved])
+
+
+@pytest.mark.parametrize(("progress", "radius"), [(0.0, 0), (0.29, 0), (0.3, 0), (0.5, 4), (0.7, 8), (0.99, 8)])
+def test_the_radius_grows_after_the_start(progress: float, radius: float) -> None:
+    defense = AdvTraining(eps=8, steps=3, start=0.3, ramp=0.4)
+    found = defense.adversarial(images(), clip_loss_of(), Moment(seed=1, progress=progress))
+    assert float((found - images()).abs().max()) * 255 == pytest.approx(radius, abs=0.01)
+
+
+def test_step_size_defaults_to_two_and_a_half_radii_over_the_steps() -> None:
+    assert AdvTraining(eps=8, steps=10).step_size == 2.0
+    assert "3 PGD steps of 6.67/255" in AdvTraining(eps=8, steps=3).describe()
