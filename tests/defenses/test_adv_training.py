@@ -28,12 +28,14 @@ def clip_loss_of() -> Loss:
     return loss
 
 
-def test_the_clip_loss_rises_with_every_larger_ball() -> None:
+@pytest.mark.parametrize("eps", [1, 2, 8])
+def test_the_clip_loss_rises(eps: float) -> None:
     loss, clean = clip_loss_of(), images()
-    values = [float(loss(clean))]
-    values += [float(loss(AdvTraining(eps=eps, steps=5).adversarial(clean, loss, AT))) for eps in (2, 8, 32)]
-    assert values == sorted(values)
-    assert values[-1] > values[0] + 0.5
+    with torch.no_grad():
+        before = float(loss(clean))
+    adversarial = AdvTraining(eps=eps, steps=5).adversarial(clean, loss, AT)
+    with torch.no_grad():
+        assert float(loss(adversarial)) > before + 1
 
 
 def test_equals_a_plain_loop() -> None:
