@@ -14,10 +14,11 @@ from defenses import DEFENSES
 LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
 BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
 RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
-RECOVERED = "recovered %"
+KEPT, RECOVERED = "kept %", "recovered %"
 _TERMS = {
     BEST[0].name: "best: R@10 after the epoch that is best on val, which a scraper who stops early gets.",
     f"clean {RECALLS[0].name}": "clean: R@10 of a victim of clean data under the same defense: what it costs.",
+    KEPT: "kept: of the clean victim's R@10, mean of both directions, the share that is left under the defense.",
     RECOVERED: "recov.: of the R@10 lost to the attack, mean of both directions, the share that is back.",
 }
 
@@ -71,10 +72,12 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
         observations += [observe(record, row.name, one.name, one) for one in (*LAST, *BEST) for record in row.records]
         for column, one in zip(clean_columns, RECALLS, strict=False):
             observations += [observe(record, row.name, column, one) for record in block.of(CLEAN, row.defense)]
+        if crossed:
+            observations += _kept(row, block.of(CLEAN, row.defense), clean)
         if known:
             observations += _recovered(row, baseline, clean)
     judged = [*columns, RECOVERED]
-    columns |= clean_columns | ({RECOVERED: "recov. %"} if known else {})
+    columns |= clean_columns | ({KEPT: KEPT} if crossed else {}) | ({RECOVERED: "recov. %"} if known else {})
     cells = mark_best(summarise(observations), [row.name for row in defended], judged)
     explained = ["After the last epoch; bold: the best defense in a column."]
     if beside_paper:
@@ -113,6 +116,18 @@ def _defended(block: Block, attack: Choice) -> list[_Row]:
         _Row(spec if "[" in spec else found[spec].label, attack.spec, spec, block.of(attack.spec, spec))
         for spec in sorted(found, key=place)
     ]
+
+
+def _kept(row: _Row, under_defense: Sequence[Record], clean: _Row) -> list[Observation]:
+    """Share of the clean recall that a clean victim keeps under a row's defense, percent, seed by seed."""
+    full = _recall(clean.records)
+    found = []
+    for record in under_defense:
+        own = _recall([record]).get(record.seed)
+        value = 100 * own / full[record.seed] if own is not None and full.get(record.seed) else None
+        failed = record.status == "failed"
+        found.append(Observation(row.name, KEPT, KEPT, "%", row.attack, row.defense, value, failed))
+    return found
 
 
 def _recovered(row: _Row, baseline: _Row, clean: _Row) -> list[Observation]:

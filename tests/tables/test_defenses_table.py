@@ -76,6 +76,18 @@ def test_recovered_is_paired_by_seed() -> None:
     assert table.seeds == {"Clean": 2, "MEM-3": 2, "Cutout": 3}
 
 
+def test_kept_is_paired_by_seed() -> None:
+    clean = {1: 50.0, 2: 80.0}
+    records = [record("clean", recalls=(r, r), seed=seed) for seed, r in clean.items()]
+    records += [record("mem3"), record("mem3", "cutout"), record("clean", "cutout", recalls=(30, 30), seed=1)]
+    (table,) = table2(records)
+    # 30 of seed 1's own 50; of the mean of both seeds it would be 30 of 65.
+    found = cell(table, "Cutout", "kept %")
+    assert (found["mean"], found["n"]) == (pytest.approx(60), 1)
+    assert cell(table, "Clean", "kept %")["mean"] == 100
+    assert "kept %" not in table2([record("clean"), record("mem3")])[0].columns
+
+
 def test_recovered_is_negative_below_the_attack_and_absent_without_a_loss() -> None:
     worse = [record("clean", recalls=(50, 50)), record(recalls=(10, 10)), record("mem3", "cutout", recalls=(8, 8))]
     assert cell(table2(worse)[0], "Cutout", "recovered %")["mean"] == pytest.approx(-5)

@@ -31,11 +31,11 @@ def lines_of(text: str) -> dict[str, list[str]]:
 
 def test_markdown_rounds_marks_and_fills() -> None:
     lines = lines_of(render(table2(several()), "markdown"))
-    heads = "R@10 I→T,Medr I→T,R@10 T→I,Medr T→I,best I→T,best T→I,clean I→T,clean T→I,recov. %,seeds"
+    heads = "R@10 I→T,Medr I→T,R@10 T→I,Medr T→I,best I→T,best T→I,clean I→T,clean T→I,kept %,recov. %,seeds"
     assert lines["Defense"] == heads.split(",")
     assert lines["MEM-3"][:4] == ["10.5±0.7", "152±2", "8.0±0.0", "200±0"]
-    assert lines["Cutout"] == "**12.3**,**9.5**,**7.0**,**210**,**12.3**,**7.0**,–,–,**1.5**,1".split(",")
-    assert lines["Mixup"] == "failed,failed,failed,failed,failed,failed,10.0,8.0,failed,0".split(",")
+    assert lines["Cutout"] == "**12.3**,**9.5**,**7.0**,**210**,**12.3**,**7.0**,–,–,–,**1.5**,1".split(",")
+    assert lines["Mixup"] == "failed,failed,failed,failed,failed,failed,10.0,8.0,17.0,failed,0".split(",")
 
 
 def test_markdown_fits_a_wide_terminal() -> None:
@@ -62,7 +62,7 @@ def test_latex_is_booktabs_with_everything_escaped() -> None:
     assert bare.count("$") % 2 == 0
     assert not set("#%~^_") & set(re.sub(r"\\textasciitilde|\\textasciicircum", "", bare))
     body = bare.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().split("\n")
-    assert {line.count("&") for line in body} == {10}
+    assert {line.count("&") for line in body} == {11}
 
 
 def test_csv_holds_plain_numbers() -> None:
