@@ -45,8 +45,6 @@ class PoisonStore:
             UsageError: the data do not suit the attack, or the folder cannot be written to.
             VictimDiverged: the surrogate diverged.
         """
-        if cell.attack.is_clean:
-            return Poison(delta=None, trigger=None, eps=0, fingerprint=train.fingerprint)
         path = self.path(cell, train)
         if path.is_file():
             try:
@@ -77,8 +75,9 @@ class PoisonStore:
             **poison.provenance,
         }
         poison = replace(poison, provenance=provenance)
-        print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
-        poison.save(path)
+        if not cell.attack.is_clean:
+            print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
+            poison.save(path)
         return poison
 
 

@@ -57,7 +57,10 @@ class _Lines:
 
 @contextmanager
 def stage(label: str, total: int) -> Iterator[Stage]:
-    """Show the progress of ``total`` units of work on standard error while the block runs."""
+    """Show the progress of ``total`` units of work on standard error while the block runs; of none, nothing."""
+    if total == 0:
+        yield Silent()
+        return
     if not sys.stderr.isatty():
         yield _Lines(label, total)
         return
