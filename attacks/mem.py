@@ -5,6 +5,7 @@ Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,13 @@ from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from attacks.poison import Poison
 from attacks.vocabulary import trigger_words
-from benchmark.data import CaptionDataset
+from benchmark.data import CaptionDataset, LazyImages
 from benchmark.errors import UsageError, VictimDiverged
+from benchmark.files import zeros_on_disk
 from benchmark.progress import Stage
 from benchmark.seeding import derive_seed, numpy_generator, torch_generator
 from victims.clip import Clip, clamp_scale, clip_loss
+from victims.embedding import ActiveEmbedding
 from victims.tokens import insert_trigger
 from victims.training import parameter_groups
 
@@ -150,7 +153,7 @@ class Mem(Attack):
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
         rows = train.by_row() if self.per == "row" else train
-        crafting = _Crafting(self, rows, surrogate, seed)
+        crafting = _Crafting(self, rows, surrogate, seed, workdir)
         losses: list[float] = []
         for round_ in range(self.rounds):
             crafting.train_surrogate(round_, progress)
@@ -175,19 +178,20 @@ class Mem(Attack):
 class _Crafting:
     """The state of one crafting run: surrogate θ, noise δ and trigger t, and the two halves of a round."""
 
-    def __init__(self, attack: Mem, rows: CaptionDataset, surrogate: Surrogate, seed: int) -> None:
+    def __init__(self, attack: Mem, rows: CaptionDataset, surrogate: Surrogate, seed: int, workdir: Path) -> None:
         self.attack, self.rows, self.surrogate, self.seed = attack, rows, surrogate, seed
-        self._start_surrogate(0)
-        model = self.model
+        self.model = model = surrogate(seed)
         self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
         counts = [len(captions) for captions in rows.captions]
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
         self.captions_of = np.array(counts)
-        self.delta = np.zeros(rows.images.shape, dtype=np.int8)
+        self.delta = zeros_on_disk(workdir, rows.images.shape)
+        self.protected = replace(rows, images=LazyImages(rows.images, noise=self.delta))
         words = trigger_words(model.tokenizer, rows, attack.vocabulary, seed) if attack.k else np.zeros(1, dtype=int)
         self.vocabulary = torch.from_numpy(words).to(model.device)
         drawn = numpy_generator(seed, "trigger start").integers(len(words), size=(len(rows), attack.k))
         self.trigger = torch.from_numpy(words[drawn])
+        self._start_optimizer()
         self.queue = np.zeros(0, dtype=np.int64)
         self.passes = 0
 
@@ -200,12 +204,11 @@ class _Crafting:
         model.train()
         for _ in range(attack.surrogate_steps):
             index = self._next_batch()
-            images = self.rows.batch(index).to(torch.int16) + torch.from_numpy(self.delta[index])
             tokens = self._captions(index, generator)
             if attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
             text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index]))
-            features = model.encode_images(images.clamp(0, 255).to(torch.uint8))
+            features = model.encode_images(self.protected.batch(index))
             loss = clip_loss(features, text, model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -271,9 +274,15 @@ class _Crafting:
 
     def _start_surrogate(self, round_: int) -> None:
         """A surrogate with new weights and its optimiser; every round's weights have their own seed."""
-        self.model = self.surrogate(self.seed if round_ == 0 else derive_seed(self.seed, "surrogate", round_))
+        self.model = self.surrogate(derive_seed(self.seed, "surrogate", round_))
+        self._start_optimizer()
+
+    def _start_optimizer(self) -> None:
+        # The words of a trigger come from the vocabulary, all others from the captions.
+        table = ActiveEmbedding.put_into(self.model.tower, torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
         groups = parameter_groups(self.model, self.attack.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.attack.lr, fused=True)
+        table.follow(self.optimizer)
 
     def _next_batch(self) -> np.ndarray:
         """The next rows of an endless stream of reshuffled passes; a pass's incomplete last batch is left out."""

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from benchmark.data import CaptionDataset
+from benchmark.data import CaptionDataset, LazyImages
 from benchmark.errors import PoisonError
 from benchmark.files import replacing
-
-_CHUNK = 1024  # images protected at a time
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Poison:
     """What an attack adds to a training set.
 
     Attributes:
-        delta: (N, 3, H, W) int8 in steps of 1/255, or ``None`` for captions only.
+        delta: (N, 3, H, W) int8 in steps of 1/255, in memory or memory-mapped; ``None`` for captions only.
         trigger: N strings of k words each, blank-separated, or ``None`` for images only.
         eps: the bound on ``delta``, in 1/255.
         fingerprint: of the clean training set this poison belongs to.
@@ -48,6 +46,8 @@ class Poison:
     def protect(self, dataset: CaptionDataset) -> CaptionDataset:
         """The protected data set, as it would be published: 8-bit images and captions with the trigger in front.
 
+        The noise is added as images are read, so neither the images nor the noise are copied.
+
         Raises:
             PoisonError: the poison was crafted for other data.
         """
@@ -61,11 +61,7 @@ class Poison:
         if self.delta is not None:
             if self.delta.shape != base.images.shape:
                 raise PoisonError(f"the poison is {self.delta.shape}, the images are {base.images.shape}")
-            images = np.empty_like(base.images)
-            for start in range(0, len(base), _CHUNK):
-                rows = slice(start, start + _CHUNK)
-                added = base.images[rows].astype(np.int16) + self.delta[rows]
-                images[rows] = added.clip(0, 255)
+            images = LazyImages(base.images, noise=self.delta)
         if self.trigger is not None:
             if len(self.trigger) != len(base):
                 raise PoisonError(f"the poison has {len(self.trigger)} triggers for {len(base)} images")
@@ -91,7 +87,7 @@ class Poison:
 
     @classmethod
     def load(cls, path: Path) -> "Poison":
-        """Read a poison and check its bound. Nothing in the file is executed.
+        """Read a poison and check its bound; the noise is memory-mapped. Nothing in the file is executed.
 
         Raises:
             PoisonError: no such file, not a poison, or beyond its own ε.
@@ -99,9 +95,12 @@ class Poison:
         if not path.is_file():
             raise PoisonError(f"no poison file {path}")
         try:
-            with safe_open(path, framework="numpy") as file:
+            # As numpy arrays the library would copy tensors into memory; as torch tensors it maps them.
+            with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})["poison"])
-                delta = file.get_tensor("delta") if "delta" in file.keys() else None  # noqa: SIM118
+                delta = file.get_tensor("delta").numpy() if "delta" in file.keys() else None  # noqa: SIM118
+            if delta is not None:
+                delta.flags.writeable = False
             fields = {name: header[name] for name in ("eps", "fingerprint", "per_row", "trigger", "provenance")}
             return cls(delta=delta, **fields)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:

@@ -1,11 +1,17 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and arrays that live in a file."""
 
+import errno
 import hashlib
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.errors import UsageError
 
@@ -39,6 +45,30 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """See that a file fits before it is written through a memory map: filling the disk so kills without a word.
+
+    Raises:
+        OSError: fewer than ``needed`` bytes are free.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
+
+
+def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """(*shape) int8 zeros, memory-mapped from a sparse file without a name, which goes when the array or process does.
+
+    Raises:
+        UsageError: the folder cannot be written to, or has less space than the array and a saved copy of it take.
+    """
+    try:
+        require_space(folder, 2 * math.prod(shape))
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return np.memmap(file, dtype=np.int8, mode="w+", shape=shape)
     except OSError as error:
         raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
 

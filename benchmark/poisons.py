@@ -1,5 +1,6 @@
 """Poisons by address: crafted once per (data, attack, surrogate, seed), shared by every defense and victim."""
 
+import math
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from benchmark.progress import clock, stage
 from benchmark.seeding import derive_seed
 
 _TOP_WORDS = 20
-_CHUNK = 256
+_CHUNK = 64  # images compared at a time
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class PoisonStore:
         if not cell.attack.is_clean:
             print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
             poison.save(path)
+            # Read back: the noise is then mapped from this file, and the one it was crafted in is gone.
+            return Poison.load(path)
         return poison
 
 
@@ -86,12 +89,12 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
     if poison.delta is None and poison.trigger is None:
         return {}
     base = clean.by_row() if poison.per_row else clean
-    squared = 0.0
+    squared = 0
     for start in range(0, len(base), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        difference = protected.images[rows].astype(np.float32) - base.images[rows]
-        squared += float((difference**2).sum(dtype=np.float64))
-    mean = squared / base.images.size
+        difference = protected.images[rows].astype(np.int32) - base.images[rows]
+        squared += int((difference**2).sum(dtype=np.int64))
+    mean = squared / math.prod(base.images.shape)
     words: dict[str, int] = {}
     for trigger in poison.trigger or []:
         for word in trigger.split():

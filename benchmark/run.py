@@ -15,6 +15,7 @@ import torch
 import yaml
 from tabulate import tabulate
 
+from benchmark.allocator import keep_freed_memory
 from benchmark.cells import (
     choose_attacks,
     choose_dataset,
@@ -81,10 +82,13 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
     # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
     torch.backends.cudnn.deterministic = True
+    keep_freed_memory()
     with ExitStack() as stack:
         store = settings.get("poisons")
         if str(store) == "off":
-            store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-"))
+            # Beside the data, not where the system keeps temporary files: that may be memory.
+            make_folder(cache)
+            store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-", dir=cache))
         grid = Grid(
             cells=cells,
             splits=load_splits(cells, cache),

@@ -56,9 +56,9 @@ MUTATIONS = (
     ),
     Mutation(
         "noise goes to the wrong image",
-        "attacks/poison.py",
-        "+ self.delta[rows]",
-        "+ np.roll(self.delta, 1, axis=0)[rows]",
+        "benchmark/data/dataset.py",
+        "added += self.noise[rows]",
+        "added += np.roll(self.noise, 1, axis=0)[rows]",
         "tests/attacks/test_poison.py",
     ),
     Mutation(

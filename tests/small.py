@@ -1,5 +1,8 @@
 """Small real things that tests share: a handful of captioned images, a CLIP of few weights."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import open_clip
 import torch
@@ -16,6 +19,16 @@ def make_dataset(images: int = 24, captions: int = 3, resolution: int = 32, seed
     pixels = rng.integers(0, 256, size=(images, 3, resolution, resolution), dtype=np.uint8)
     texts = [[" ".join(rng.choice(WORDS, rng.integers(3, 8))) for _ in range(captions)] for _ in range(images)]
     return CaptionDataset("made", "train", pixels, texts)
+
+
+def make_mapped_dataset(file: Path, images: int, captions: int, resolution: int) -> CaptionDataset:
+    """The same with images memory-mapped from a ``.npy`` file, never all in memory."""
+    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (images, 3, resolution, resolution))
+    rng = np.random.default_rng(0)
+    for start in range(0, images, 256):
+        chunk = pixels[start : start + 256]
+        chunk[:] = rng.integers(0, 256, chunk.shape, np.uint8)
+    return replace(make_dataset(images, captions, 1), images=np.lib.format.open_memmap(file, "r"))
 
 
 def make_clip(seed: int = 0, precision: str = "fp32", dtype: torch.dtype = torch.float32) -> Clip:

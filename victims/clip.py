@@ -24,10 +24,15 @@ from benchmark.files import sha256_of
 from benchmark.registry import unknown
 from benchmark.seeding import derive_seed, seeded_globals
 from benchmark.spec import Spec
+from victims.embedding import ActiveEmbedding
+from victims.frozen_resnet import FrozenResNet
+from victims.resnet import resnet_features
 from victims.text import text_features
-from victims.tokens import VOCABULARY_SIZE, Tokenizer
+from victims.tokens import VOCABULARY_SIZE, Tokenizer, lengths, trim
 
 Precision = Literal["auto", "fp32", "bf16"]
+# Captions that go through the text tower together: enough for full speed, few enough for a CPU's cache.
+_CAPTIONS_AT_ONCE = {"cpu": 128, "cuda": 4096}
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -171,7 +176,8 @@ class Clip(nn.Module):
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            features = cast(Any, self.model.visual)(pixels)
+            visual = cast(Any, self.model.visual)
+            features = resnet_features(visual, pixels) if isinstance(visual, ModifiedResNet) else visual(pixels)
         return F.normalize(self._wide(features), dim=-1)
 
     def encode_tokens(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
@@ -190,6 +196,23 @@ class Clip(nn.Module):
             features = text_features(self.tower, tokens, embeddings)
         return F.normalize(self._wide(features), dim=-1)
 
+    def encode_many(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
+        """The same for any number of captions: those of like length go together, trimmed to their own longest.
+
+        Args:
+            tokens: (R, L) int64.
+            embeddings: (R, L, W), see :meth:`encode_tokens`.
+
+        Returns:
+            (R, D) float32, unit norm, in the order of ``tokens``.
+        """
+        shortest_first = lengths(tokens).sort(stable=True).indices
+        pieces = []
+        for rows in shortest_first.split(_CAPTIONS_AT_ONCE.get(self.device.type, 1024)):
+            piece = trim(tokens[rows])
+            pieces.append(self.encode_tokens(piece, None if embeddings is None else embeddings[rows, : piece.shape[1]]))
+        return torch.cat(pieces)[shortest_first.argsort()]
+
     def _wide(self, features: torch.Tensor) -> torch.Tensor:
         return features if features.dtype == torch.float64 else features.float()
 
@@ -197,27 +220,23 @@ class Clip(nn.Module):
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
     def for_inference(self) -> "Clip":
-        """A frozen copy in eval mode with every batch norm folded into the convolution before it.
+        """A frozen copy in eval mode: the same function, faster; only pixels and embeddings have gradients.
 
-        The same function of the input, without the passes over memory that batch norm costs; weights need no gradient.
+        Weights are in the compute dtype once and for all, and a ResNet's batch norms are folded into its convolutions.
         """
         # The tokenizer is shared: it is large and the same for both.
-        frozen = copy.deepcopy(self, {id(self.tokenizer): self.tokenizer}).eval().requires_grad_(False)
-        if not isinstance(frozen.model.visual, ModifiedResNet):
-            return frozen
-        for module in frozen.model.visual.modules():
-            children = dict(module.named_children())
-            for name, child in children.items():
-                norm = children.get(_NORM_AFTER.get(name, ""))
-                if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    setattr(module, name, torch.nn.utils.fuse_conv_bn_eval(child, norm))
-                    setattr(module, _NORM_AFTER[name], nn.Identity())
-        channels_last(frozen)
+        frozen = copy.deepcopy(self, {id(self.tokenizer): self.tokenizer})
+        if isinstance(frozen.tower.token_embedding, ActiveEmbedding):
+            frozen.tower.token_embedding.take_out(frozen.tower)
+        frozen.eval().requires_grad_(False)
+        visual = frozen.model.visual
+        if isinstance(visual, ModifiedResNet):
+            frozen.model.visual = FrozenResNet(visual, self.autocast_dtype or visual.conv1.weight.dtype)
+        if self.autocast_dtype is not None:
+            for module in frozen.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d | nn.MultiheadAttention):
+                    module.to(self.autocast_dtype)
         return frozen
-
-
-# open_clip's ModifiedResNet names a convolution and its batch norm conv1/bn1 … and, in a shortcut, "0"/"1".
-_NORM_AFTER = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "0": "1"}
 
 
 def channels_last(module: nn.Module) -> nn.Module:

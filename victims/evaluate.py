@@ -29,12 +29,6 @@ def evaluate(model: Clip, dataset: CaptionDataset, seed: int) -> Retrieval:
                 for start in range(0, len(dataset), _BATCH)
             ]
         )
-        texts = [dataset.captions[i][j] for i, j in pairs]
-        # Captions of like length go together, so that each batch is trimmed to its own longest.
-        order = sorted(range(len(texts)), key=lambda row: len(model.tokenizer.encode(texts[row])))
-        features = torch.empty(len(texts), images.shape[1], device=images.device)
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
-            features[rows] = frozen.encode_tokens(model.tokenizer([texts[row] for row in rows]))
+        features = frozen.encode_many(model.tokenizer([dataset.captions[i][j] for i, j in pairs]).to(model.device))
     owner = torch.from_numpy(pairs[:, 0]).to(images.device)
     return retrieval(images, features, owner, seed)

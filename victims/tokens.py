@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
@@ -47,11 +48,11 @@ class Tokenizer:
             (B, L) int64: start token, caption, end token, zeros. L is that of the longest caption and at most the
             context length; a longer caption is cut and keeps its end token.
         """
-        encoded = [self.encode(caption)[: self.context_length - 2] for caption in captions]
-        tokens = torch.zeros(len(encoded), max(len(ids) for ids in encoded) + 2, dtype=torch.long)
+        encoded = [[self.start, *self.encode(caption)[: self.context_length - 2], self.end] for caption in captions]
+        tokens = np.zeros((len(encoded), max(map(len, encoded))), dtype=np.int64)
         for row, ids in enumerate(encoded):
-            tokens[row, : len(ids) + 2] = torch.tensor([self.start, *ids, self.end])
-        return tokens
+            tokens[row, : len(ids)] = ids
+        return torch.from_numpy(tokens)
 
     def vocabulary(self) -> dict[int, str]:
         """Every id with its byte-pair piece; pieces that end a word end in ``</w>``."""

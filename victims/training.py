@@ -15,7 +15,9 @@ from benchmark.seeding import derive_seed, numpy_generator
 from defenses.base import Defense, Moment
 from victims.changes import Changes
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics
+from victims.embedding import ActiveEmbedding
 from victims.recipe import Recipe
+from victims.tokens import trim
 
 
 @dataclass
@@ -76,9 +78,11 @@ def train(
     progress = progress or Silent()
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
+    table = ActiveEmbedding.put_into(model.tower, torch.zeros(1, dtype=torch.long))
     optimizer = torch.optim.AdamW(
         parameter_groups(model, recipe.weight_decay), lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True
     )
+    table.follow(optimizer)
     log = TrainingLog()
     step, note = 0, ""
     for epoch in range(1, recipe.epochs + 1):
@@ -88,6 +92,8 @@ def train(
         defended = defense.on_captions(captions, at_epoch)
         if epoch == 1:
             log.changes.see_captions(captions, defended)
+        tokens = model.tokenizer(defended)
+        table.admit(tokens, optimizer)
         losses = torch.zeros(steps, device=model.device)
         model.train()
         for number in range(steps):
@@ -96,7 +102,7 @@ def train(
                 group["lr"] = recipe.lr * schedule(step, total, recipe)
             images = dataset.batch(rows[batch, 0]).to(model.device).float() / 255
             at = Moment(derive_seed(seed, "step", step), step / total)
-            loss, seen = _step_loss(model, images, defended[batch], defense, at)
+            loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
             log.changes.see_images(images, seen)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -110,17 +116,18 @@ def train(
         if not math.isfinite(log.loss[-1]):
             raise VictimDiverged(f"the training loss is {log.loss[-1]} in epoch {epoch}")
         note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch)}"
+    table.take_out(model.tower)
     return log
 
 
 def _step_loss(
-    model: Clip, images: torch.Tensor, captions: list[str], defense: Defense, at: Moment
+    model: Clip, images: torch.Tensor, tokens: torch.Tensor, defense: Defense, at: Moment
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of one batch under a defense, and the images it was computed on."""
     images = defense.on_images(images, at)
     targets = torch.eye(len(images), device=model.device)
     images, targets = defense.on_batch(images, targets, at)
-    text = model.encode_tokens(model.tokenizer(captions))
+    text = model.encode_tokens(tokens)
     fixed_text, fixed_scale = text.detach(), model.scale.detach()
 
     def loss_of(candidates: torch.Tensor) -> torch.Tensor:

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from benchmark.data.dataset import CaptionDataset, Splits
+from benchmark.data.dataset import CaptionDataset, LazyImages, Splits
 from benchmark.registry import Registry
 
-__all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "Splits"]
+__all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "LazyImages", "Splits"]
 
 
 class DatasetSource(ABC):

@@ -4,7 +4,6 @@ An entry holds one ``.npy`` array of images per split and ``entry.json`` with th
 written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ import numpy as np
 
 from benchmark.data.dataset import CaptionDataset, Images, Splits
 from benchmark.errors import UsageError
+from benchmark.files import require_space
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
@@ -93,9 +93,7 @@ def _read_split(entry: Path, name: str, split: str, stored: Mapping[str, Any]) -
 def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(map(len, captions.values())) * 3 * resolution**2
-    # Checked beforehand, because a process that fills the disk through a memory map is killed without a word.
-    if shutil.disk_usage(entry.parent).free < needed:
-        raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
+    require_space(entry.parent, needed)
     temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
     temporary.mkdir()
     try:

@@ -9,6 +9,42 @@ import torch
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
+Rows = NDArray[np.int64] | slice
+_CHUNK = 128  # images hashed at a time
+
+
+@dataclass(frozen=True, eq=False)
+class LazyImages:
+    """Other images picked and perturbed as they are read: looks like (N, 3, H, W) uint8 and takes no memory.
+
+    Attributes:
+        source: (M, 3, H, W) uint8.
+        pick: (N,) int64, which of ``source`` each image is; ``None`` for all in their order.
+        noise: (N, 3, H, W) int8 in steps of 1/255, added and the sum clamped to [0, 255]; ``None`` for none.
+    """
+
+    source: "Images | LazyImages"
+    pick: NDArray[np.int64] | None = None
+    noise: NDArray[np.int8] | None = None
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __len__(self) -> int:
+        return len(self.source if self.pick is None else self.pick)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, 3, H, W)."""
+        return (len(self), *self.source.shape[1:])
+
+    def __getitem__(self, rows: int | Rows) -> Images:
+        images = np.asarray(self.source[rows if self.pick is None else self.pick[rows]])
+        if self.noise is None:
+            return images
+        added = images.astype(np.int16)
+        added += self.noise[rows]
+        return added.clip(0, 255, out=added).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -18,7 +54,7 @@ class CaptionDataset:
     Attributes:
         name: data set and parameters, as written on the command line.
         split: ``train``, ``val`` or ``test``.
-        images: (N, 3, H, W) uint8, in memory or memory-mapped.
+        images: (N, 3, H, W) uint8, in memory, memory-mapped, or worked out as they are read.
         captions: N lists of at least one caption each.
         photo: (N,) int64, the photo each image is a copy of; ``None`` where every image is its own photo. Only the
             per-row form of an attack publishes several differently perturbed copies of one photo.
@@ -26,7 +62,7 @@ class CaptionDataset:
 
     name: str
     split: str
-    images: Images
+    images: Images | LazyImages
     captions: list[list[str]]
     photo: NDArray[np.int64] | None = None
 
@@ -58,8 +94,8 @@ class CaptionDataset:
     def fingerprint(self) -> str:
         """SHA-256 of pixels and captions, 64 hex digits: equal content, equal fingerprint, whatever the name."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        for start in range(0, len(self), 1024):
-            digest.update(np.ascontiguousarray(self.images[start : start + 1024]).data)
+        for start in range(0, len(self), _CHUNK):
+            digest.update(np.ascontiguousarray(self.images[start : start + _CHUNK]).data)
         for captions in self.captions:
             digest.update(("\x1e".join(captions) + "\x1d").encode())
         return digest.hexdigest()
@@ -72,7 +108,7 @@ class CaptionDataset:
         """One image per image–caption pair, as row-wise attacks see it: (P, 3, H, W) images, one caption each."""
         image = self.pairs[:, 0]
         captions = [[self.captions[i][j]] for i, j in self.pairs]
-        return replace(self, images=self.images[image], captions=captions, photo=image)
+        return replace(self, images=LazyImages(self.images, pick=image), captions=captions, photo=image)
 
 
 @dataclass(frozen=True)

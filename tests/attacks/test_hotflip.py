@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from small import WORDS, make_clip
 
-from attacks.hotflip import _loss_and_gradient, hotflip, pair_loss_of_candidates
+from attacks.hotflip import _linearised, hotflip, own_pair_losses
 from victims.clip import Clip
 from victims.tokens import insert_trigger
 
@@ -25,19 +25,27 @@ def plain_pair_loss(clip: Clip, features: torch.Tensor, tokens: torch.Tensor, tr
     return float(logits[row].logsumexp(0) + logits[:, row].logsumexp(0) - 2 * logits[row, row])
 
 
+def features_of(clip: Clip, tokens: torch.Tensor, trigger: torch.Tensor) -> torch.Tensor:
+    return clip.encode_tokens(insert_trigger(tokens, trigger, 77))
+
+
 def test_pair_losses_of_candidates_hold_the_other_pairs_fixed() -> None:
     clip, features, tokens, trigger, vocabulary = made()
-    candidate = vocabulary[torch.randint(len(WORDS), trigger.shape, generator=torch.Generator().manual_seed(9))]
-    found = pair_loss_of_candidates(clip, features, tokens, trigger)(candidate)
+    candidates = [vocabulary[torch.randint(len(WORDS), trigger.shape)] for _ in range(3)]
+    theirs = torch.stack([features_of(clip, tokens, candidate) for candidate in candidates], dim=1)
+    found = own_pair_losses(features, features_of(clip, tokens, trigger), theirs, clip.scale)
     for row in range(len(tokens)):
-        changed = trigger.clone()
-        changed[row] = candidate[row]
-        assert abs(float(found[row]) - plain_pair_loss(clip, features, tokens, changed, row)) < 1e-9
+        for number, candidate in enumerate(candidates):
+            changed = trigger.clone()
+            changed[row] = candidate[row]
+            expected = plain_pair_loss(clip, features, tokens, changed, row)
+            assert abs(float(found[row, number]) - expected) < 1e-9
 
 
 def test_gradient_is_that_of_the_pairs_own_loss() -> None:
     clip, features, tokens, trigger, _ = made()
-    losses, gradient = _loss_and_gradient(clip, features, tokens, trigger, position=1)
+    text, losses, gradient = _linearised(clip, features, tokens, trigger, position=1)
+    torch.testing.assert_close(text, features_of(clip, tokens, trigger))
     full = insert_trigger(tokens, trigger, 77)
     step = 1e-6
     for row in (0, 3):
@@ -75,7 +83,8 @@ def test_no_pair_gets_worse_at_a_position_and_the_argument_stays() -> None:
     before = trigger.clone()
     found = hotflip(clip, features, tokens, trigger, vocabulary, candidates=3)
     assert torch.equal(trigger, before)
-    old = pair_loss_of_candidates(clip, features, tokens, trigger)(trigger)
-    new = pair_loss_of_candidates(clip, features, tokens, trigger)(found)
+    text = features_of(clip, tokens, trigger)
+    old = own_pair_losses(features, text, text[:, None], clip.scale)
+    new = own_pair_losses(features, text, features_of(clip, tokens, found)[:, None], clip.scale)
     assert (new <= old + 1e-12).all()
     assert (new < old - 1e-6).any()

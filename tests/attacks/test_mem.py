@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory import backing_file, linux_only
 from small import WORDS, make_clip, make_dataset
 
 import attacks.mem
@@ -31,13 +32,13 @@ SMALL: dict[str, Any] = {
 }
 
 
-def craft(dataset: CaptionDataset, seed: int = 1, **params: Any) -> Poison:
+def craft(dataset: CaptionDataset, seed: int = 1, workdir: Path = Path(), **params: Any) -> Poison:
     return Mem(**{**SMALL, **params}).craft(
         dataset,
         lambda seed: make_clip(seed),
         seed=seed,
         device=torch.device("cpu"),
-        workdir=Path(),
+        workdir=workdir,
         progress=Silent(),
     )
 
@@ -185,7 +186,28 @@ def test_per_row_crafting_makes_one_noise_per_pair() -> None:
     assert len(poison.trigger) == 36
     protected = poison.protect(dataset)
     assert len(protected) == 36
-    assert protected.images.shape[0] == 36
+    assert protected.images[:].shape[0] == 36
+
+
+@linux_only
+@pytest.mark.parametrize("per", ["image", "row"])
+def test_the_noise_lies_in_a_file_that_goes_with_it(per: str, tmp_path: Path) -> None:
+    poison = craft(make_dataset(12), per=per, workdir=tmp_path)
+    assert backing_file(poison.delta).startswith(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_crafting_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks.mem, "minimise_noise", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        craft(make_dataset(), workdir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_space_is_noticed_before_crafting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 24 * 3 * 32 * 32}))
+    with pytest.raises(UsageError, match="needs 0 MiB of free space"):
+        craft(make_dataset(24), workdir=tmp_path)
 
 
 def test_trigger_words_survive_being_written_and_read() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import backing_file, linux_only
+from safetensors.numpy import load_file
 from small import make_dataset
 
 from attacks.poison import Poison
@@ -81,6 +83,43 @@ def test_saving_and_loading_lose_nothing_and_cost_one_byte_a_value(dataset: Capt
     assert replace(loaded, delta=None) == replace(poison, delta=None)
     assert path.stat().st_size < poison.delta.nbytes + 2000 + 20 * len(dataset)
     assert [file.name for file in path.parent.iterdir()] == ["p.safetensors"]
+
+
+def test_any_safetensors_reader_sees_the_noise(dataset: CaptionDataset, tmp_path: Path) -> None:
+    poison, path = made(dataset), tmp_path / "p.safetensors"
+    poison.save(path)
+    content = load_file(path)
+    assert list(content) == ["delta"]
+    assert content["delta"].dtype == np.int8
+    assert np.array_equal(content["delta"], poison.delta)
+
+
+@linux_only
+@pytest.mark.parametrize("per_row", [False, True])
+def test_a_loaded_poison_is_mapped_and_protects_without_a_copy(
+    dataset: CaptionDataset, tmp_path: Path, per_row: bool
+) -> None:
+    path = tmp_path / "p.safetensors"
+    made(dataset, per_row=per_row).save(path)
+    poison = Poison.load(path)
+    assert backing_file(poison.delta) == str(path)
+    assert not poison.delta.flags.writeable
+    published = poison.protect(dataset).images
+    assert published.noise is poison.delta
+    assert (published.source.source if per_row else published.source) is dataset.images
+
+
+def test_a_poison_of_another_type_or_shape_is_refused(dataset: CaptionDataset, tmp_path: Path) -> None:
+    poison, path = made(dataset), tmp_path / "p.safetensors"
+    with pytest.raises(PoisonError, match="int8"):
+        replace(poison, delta=poison.delta.astype(np.int16))
+    replace(poison, delta=poison.delta[:, :1]).save(path)
+    with pytest.raises(PoisonError, match="the images are"):
+        Poison.load(path).protect(dataset)
+    poison.save(path)
+    path.write_bytes(path.read_bytes().replace(b'"dtype":"I8"', b'"dtype":"U8"'))
+    with pytest.raises(PoisonError, match="int8"):
+        Poison.load(path)
 
 
 def test_a_damaged_missing_or_tampered_file_is_never_read_as_poison(dataset: CaptionDataset, tmp_path: Path) -> None:

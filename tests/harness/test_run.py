@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory import backing_file, linux_only
 
 import benchmark.grid
 from attacks.mem import Mem
@@ -70,6 +71,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert "4 cells, 0 to run" in again.err
 
 
+@linux_only
 def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,8 +85,9 @@ def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
     record = by_cell(tmp_path)["MEM-2", "none"]
     words = set(record.poison["trigger_words"])
     assert len(clean) == len(protected) == 40
-    difference = protected.images.astype(int) - clean.images
+    difference = protected.images[:].astype(int) - clean.images
     assert 0 < np.abs(difference).max() <= 8
+    assert ".safetensors" in backing_file(protected.images.noise)
     assert np.abs(difference).reshape(40, -1).max(axis=1).all()
     for own, before in zip(protected.captions, clean.captions, strict=True):
         prefix = own[0].split()[:2]

@@ -1,0 +1,45 @@
+"""Crafting's cost per row, flat from 1,000 rows on: ``python -m pytest tests/benchmarks/test_scaling.py -m large
+--benchmark-enable``. With ``-k "1000 or 3000"`` and so on only some sizes run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from small import make_mapped_dataset
+
+from attacks.mem import Mem
+from benchmark.progress import Silent
+from victims.clip import Architecture, Clip
+
+pytestmark = pytest.mark.large
+BATCH = 128
+PER_ROW: dict[int, float] = {}  # seconds, of the sizes that have run
+
+
+@pytest.fixture(scope="module")
+def model() -> Clip:
+    return Architecture("tiny").build(1, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("rows", [1_000, 3_000, 10_000, 30_000])
+def test_cost_per_row(benchmark: BenchmarkFixture, model: Clip, rows: int, tmp_path: Path) -> None:
+    train = make_mapped_dataset(tmp_path / "images.npy", rows, 5, 64)
+    # Every stage sees every row once: M steps of the surrogate are one pass.
+    attack = Mem(
+        k=3,
+        rounds=1,
+        surrogate_steps=rows // BATCH,
+        pgd_steps=1,
+        hotflip_rounds=1,
+        candidates=2,
+        vocabulary=12,
+        batch_size=BATCH,
+    )
+    shared = {"seed": 1, "device": torch.device("cpu"), "workdir": tmp_path, "progress": Silent()}
+    warm = Mem(k=3, rounds=1, surrogate_steps=1, pgd_steps=1, candidates=2, vocabulary=12, batch_size=BATCH)
+    warm.craft(make_mapped_dataset(tmp_path / "warm.npy", BATCH, 5, 64), lambda _: model, **shared)
+    benchmark.pedantic(attack.craft, (train, lambda _: model), shared, rounds=1)
+    PER_ROW[rows] = benchmark.stats.stats.min / rows
+    benchmark.extra_info["seconds_per_row"] = round(PER_ROW[rows], 6)
+    assert max(PER_ROW.values()) < 1.5 * min(PER_ROW.values())
