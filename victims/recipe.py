@@ -22,7 +22,7 @@ class Recipe:
         rows: ``pairs``: an epoch is every image–caption pair; ``images``: every photo once, with one of its captions
             drawn at random.
         evaluate_every: epochs between evaluations on val and test; the last epoch is always evaluated.
-        precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 where the device has instructions for it.
+        precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 where the device is faster in it.
     """
 
     epochs: int = 32

@@ -8,7 +8,14 @@ from small import make_clip
 
 from benchmark.errors import UsageError
 from benchmark.spec import parse_spec
-from victims.clip import Architecture, clip_loss, frozen_batchnorm_statistics, model_names, resolve_device
+from victims.clip import (
+    Architecture,
+    clip_loss,
+    frozen_batchnorm_statistics,
+    model_names,
+    resolve_device,
+    resolve_precision,
+)
 from victims.text import text_features
 
 CAPTIONS = ["a red dog", "two cats !!! and one more cat by the old house", "sun"]
@@ -144,3 +151,15 @@ def test_the_papers_victims_are_there() -> None:
 def test_a_device_that_is_not_here() -> None:
     with pytest.raises(UsageError, match="cannot be used"):
         resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "fp32"), ({}, "fp32")],
+)
+def test_auto_precision_on_a_cpu_is_bf16_only_with_matrix_instructions(
+    instructions: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert resolve_precision(torch.device("cpu"), "auto") == expected
+    assert resolve_precision(torch.device("cpu"), "bf16") == "bf16"
