@@ -69,13 +69,17 @@ class ActiveEmbedding(nn.Module):
         table = self._settled()
         self._set_ids(ids)
         place = self._place[known]
-        self.weight.data = table[ids]
-        state = optimizer.state[self.weight]
+        # A new parameter: one that changed its shape would still be known by its old one to graphs that are alive.
+        old, self.weight = self.weight, nn.Parameter(table[ids])
+        for group in optimizer.param_groups:
+            group["params"] = [self.weight if p is old else p for p in group["params"]]
+        state = optimizer.state.pop(old, {})
         for name, value in state.items():
-            if value.shape == (len(known), table.shape[1]):
-                grown = value.new_zeros(len(ids), table.shape[1])
+            if value.shape == old.shape:
+                grown = value.new_zeros(self.weight.shape)
                 grown[place] = value
                 state[name] = grown
+        optimizer.state[self.weight] = state
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embeddings (…, W) of tokens (…).

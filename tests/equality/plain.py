@@ -1,0 +1,147 @@
+"""The plain versions of the fast paths: open_clip's own modules, whole contexts, one thing at a time."""
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from torch import nn
+
+from benchmark.data import CaptionDataset
+from benchmark.seeding import numpy_generator
+from victims.recipe import Recipe
+from victims.tokens import insert_trigger
+from victims.training import epoch_rows, schedule
+
+
+def small_clip(
+    resolution: int = 32, layers: tuple[int, ...] = (1, 1, 1, 1), dtype: torch.dtype = torch.float64
+) -> open_clip.CLIP:
+    """A CLIP with a ModifiedResNet whose weights, norms and statistics are all away from their initial values."""
+    torch.manual_seed(3)
+    model = open_clip.CLIP(
+        embed_dim=16,
+        vision_cfg={"image_size": resolution, "layers": layers, "width": 8, "head_width": 32, "patch_size": None},
+        text_cfg={"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    )
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(std=0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.to(dtype)
+
+
+def image_features(model: open_clip.CLIP, pixels: torch.Tensor) -> torch.Tensor:
+    """(B, D) unit norm, of pixels in [0, 1]."""
+    # CLIP's constants are fp32 numbers, in every precision.
+    mean, std = (torch.tensor(x).to(pixels.dtype).view(3, 1, 1) for x in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    return model.encode_image((pixels - mean) / std, normalize=True)
+
+
+def text_features(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
+    """(B, D) unit norm, at the whole context."""
+    return model.encode_text(F.pad(tokens, (0, 77 - tokens.shape[1])), normalize=True)
+
+
+def contrastive_loss(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The symmetric loss, by the definition of cross-entropy."""
+    logits = scale * images @ texts.T
+    own = logits.diagonal()
+    return ((logits.logsumexp(1) - own).mean() + (logits.logsumexp(0) - own).mean()) / 2
+
+
+def minimise_noise(
+    model: open_clip.CLIP,
+    images: torch.Tensor,
+    delta: torch.Tensor,
+    texts: torch.Tensor,
+    eps: int,
+    steps: int,
+    size: int,
+) -> torch.Tensor:
+    """PGD in integers, gradients of all weights and pixels taken and the latter used."""
+    for _ in range(steps):
+        point = ((images.double() + delta) / 255).to(model.logit_scale.dtype).requires_grad_()
+        contrastive_loss(image_features(model, point), texts, model.logit_scale.exp()).backward()
+        assert point.grad is not None
+        delta = (delta - size * point.grad.sign()).clamp(-eps, eps)
+        delta = (images + delta).clamp(0, 255) - images
+    return delta
+
+
+def hotflip(
+    model: open_clip.CLIP,
+    features: torch.Tensor,
+    tokens: torch.Tensor,
+    trigger: torch.Tensor,
+    vocabulary: torch.Tensor,
+    candidates: int,
+) -> torch.Tensor:
+    """Position by position, row by row, candidate by candidate."""
+    trigger, scale = trigger.clone(), model.logit_scale.exp()
+
+    def loss(texts: torch.Tensor, row: int) -> torch.Tensor:
+        logits = scale * features @ texts.T
+        return logits[row].logsumexp(0) + logits[:, row].logsumexp(0) - 2 * logits[row, row]
+
+    for position in range(trigger.shape[1]):
+        texts, embedded = _text_features_and_embeddings(model, insert_trigger(tokens, trigger, 77))
+        chosen = trigger.clone()
+        for row in range(len(tokens)):
+            alone = texts.detach().clone()
+            alone[row] = texts[row]
+            (gradient,) = torch.autograd.grad(loss(alone, row), embedded, retain_graph=True)
+            scores = -model.token_embedding.weight[vocabulary] @ gradient[row, 1 + position]
+            best = loss(texts, row)
+            for candidate in vocabulary[scores.argsort(descending=True)[:candidates]]:
+                tried = trigger[row : row + 1].clone()
+                tried[0, position] = candidate
+                changed = texts.detach().clone()
+                changed[row] = text_features(model, insert_trigger(tokens[row : row + 1], tried, 77))[0]
+                if loss(changed, row) < best:
+                    best, chosen[row, position] = loss(changed, row), candidate
+        trigger = chosen
+    return trigger
+
+
+def _text_features_and_embeddings(model: open_clip.CLIP, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    seen: list[torch.Tensor] = []
+    watch = model.token_embedding.register_forward_hook(lambda *call: seen.append(call[2]))
+    texts = text_features(model, tokens)
+    watch.remove()
+    return texts, seen[0]
+
+
+def train(model: open_clip.CLIP, data: CaptionDataset, recipe: Recipe, seed: int) -> list[float]:
+    """A victim's training with every weight in AdamW, in the rows' order of the suite; the mean loss of every epoch."""
+    dtype = model.logit_scale.dtype
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        betas=(recipe.beta1, recipe.beta2),
+    )
+    steps = len(data) // recipe.batch_size
+    model.train()
+    losses: list[float] = []
+    for epoch in range(recipe.epochs):
+        rows = epoch_rows(data, recipe.rows, numpy_generator(seed, "rows", epoch + 1))
+        of_epoch = []
+        for number, batch in enumerate(np.split(rows[: steps * recipe.batch_size], steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * schedule(epoch * steps + number, steps * recipe.epochs, recipe)
+            pixels = torch.from_numpy(np.stack([data.images[i] for i, _ in batch])).to(dtype) / 255
+            texts = model.encode_text(open_clip.tokenize([data.captions[i][j] for i, j in batch]), normalize=True)
+            loss = contrastive_loss(image_features(model, pixels), texts, model.logit_scale.exp())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, np.log(100))
+            of_epoch.append(float(loss))
+        losses.append(float(np.mean(of_epoch)))
+    return losses
