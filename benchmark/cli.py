@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``table``, ``list``. It only reads arguments and prints; the work is elsewhere."""
+"""The command line: its grammar, and which command does what. It only reads arguments and prints."""
 
 import argparse
 import dataclasses
@@ -13,6 +13,7 @@ from benchmark.errors import UsageError
 from victims.recipe import Recipe
 
 SUCCESS, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DEVIATION = 1
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,7 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_table(commands)
     _add_list(commands)
+    _add_contract(commands)
     for command in commands.choices.values():
+        command.add_argument(
+            "--plugin",
+            type=Path,
+            action="append",
+            default=[],
+            help="Python file with attacks, defenses or data sets of your own; may be given several times",
+        )
         command.add_argument("--debug", action="store_true", help="show a traceback with every error")
     return parser
 
@@ -75,6 +84,12 @@ def _add_list(commands: "argparse._SubParsersAction[_Parser]") -> None:
     listing.add_argument("kind", choices=("attacks", "defenses", "victims", "datasets", "presets"))
 
 
+def _add_contract(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    contract = commands.add_parser("contract", help="see whether an attack or a defense keeps what all of them promise")
+    contract.add_argument("kind", choices=("attack", "defense"))
+    contract.add_argument("spec", help="its name, with parameters if need be, e.g. cutout[size=0.3]")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -99,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # Imported here so that --help and a mistyped flag answer at once.
+    if arguments.plugin:
+        from benchmark.plugins import load_file
+
+        for path in arguments.plugin:
+            load_file(path)
     if arguments.command == "run":
         from benchmark.run import run_command
 
@@ -111,6 +131,12 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         table = make(load_records(arguments.records), beside_paper=arguments.beside == "paper")
         print(render(table, arguments.format))
         return SUCCESS
+    if arguments.command == "contract":
+        from benchmark.contracts import check
+
+        verdict = check(arguments.kind, arguments.spec)
+        print("\n".join([*(f"✓ {line}" for line in verdict.kept), *(f"✗ {line}" for line in verdict.broken)]))
+        return DEVIATION if verdict.broken else SUCCESS
     from benchmark.listing import list_lines
 
     print("\n".join(list_lines(arguments.kind)))
