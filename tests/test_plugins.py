@@ -253,3 +253,13 @@ def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["contract", "defense", "dark[share=-1]"]) == 1
     assert "✗ images stay within 0 and 1" in capsys.readouterr().out
     load_file(tmp_path / "dark.py")  # a second time changes nothing
+
+
+def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "own-attack.md").read_text()
+    (tmp_path / "checker.py").write_text(text.split("```python\n")[1].split("```")[0])
+    plugin = ("--plugin", str(tmp_path / "checker.py"))
+    assert main(["contract", "attack", "checker", *plugin]) == 0
+    assert run(tmp_path / "out", *plugin, attack="checker[eps=5]", defense="none", epochs=1) == 0
+    (record,) = (r for r in load_records(tmp_path / "out") if r.attack.label == "Checker")
+    assert record.poison["largest"] == 5
