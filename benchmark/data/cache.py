@@ -1,29 +1,33 @@
 """Disk cache of rendered or resized splits: one folder per content key, verified whenever it is read.
 
-An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions and fingerprints. It is
+An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions, the fingerprints, the bad
+images that were left out and a hash of every stretch of the arrays, so that they can be verified in parallel. It is
 written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
 """
 
 import hashlib
 import json
 import logging
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.data.dataset import CaptionDataset, Images, Splits
+from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.errors import UsageError
 from benchmark.files import require_space
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
+_STRETCH = 64  # images hashed at a time
 _log = logging.getLogger(__name__)
 
-Draw = Callable[[str, Images], None]
+Draw = Callable[[str, Images], Mapping[int, str] | None]
 
 
 def cached_splits(
@@ -44,14 +48,15 @@ def cached_splits(
         key: everything besides captions and resolution that decides the images; JSON values only.
         captions: captions per image for ``train``, ``val`` and ``test``.
         resolution: height and width in pixels.
-        draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split.
+        draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split. It
+            may return the indices of images to leave out, each with the reason.
 
     Returns:
         Splits whose images are memory-mapped read-only.
 
     Raises:
-        UsageError: the folder cannot be written or read; the message names it. What ``draw`` raises passes through,
-            and nothing is left behind.
+        UsageError: the folder cannot be written or read (the message names it), or all images of a split are left
+            out. What ``draw`` raises passes through, and nothing is left behind.
     """
     content = json.dumps({**key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
@@ -72,22 +77,56 @@ def _read_or_discard(entry: Path, name: str) -> Splits | None:
         if not entry.exists():
             return None
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
+        if index.pop("sha256") != _hash_of(index):
+            raise ValueError(f"{_INDEX} does not match its hash")
         splits = {split: _read_split(entry, name, split, index[split]) for split in SPLITS}
+        left_out = [reason for split in SPLITS for reason in index[split]["left_out"].values()]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         _log.warning("cache entry %s is damaged (%s) and is made anew", entry, error)
         _discard(entry)
         return None
-    return Splits(**splits)
+    return Splits(**splits, left_out=tuple(left_out))
+
+
+def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
+    """See that leaving out bad images has left some.
+
+    Raises:
+        UsageError: it has left none; the message holds the first reason.
+    """
+    if not count and left_out:
+        raise UsageError(f"{split}: no image is left, all are bad; the first reason: {left_out[0]}")
 
 
 def _read_split(entry: Path, name: str, split: str, stored: Mapping[str, Any]) -> CaptionDataset:
     images = np.lib.format.open_memmap(entry / f"{split}.npy", mode="r")
-    dataset = CaptionDataset(name, split, images, stored["captions"])
-    if dataset.fingerprint != stored["fingerprint"]:
-        raise ValueError(f"the content of {split} does not match its fingerprint")
+    if _hashes(images) != stored["hashes"]:
+        raise ValueError(f"the images of {split} do not match their hashes")
+    dataset = CaptionDataset(name, split, _without(images, stored["left_out"]), stored["captions"])
+    # Worked out anew, on one core, it would take most of the time of a start; what it is of has just been verified.
+    vars(dataset)["fingerprint"] = stored["fingerprint"]
     return dataset
+
+
+def _without(images: Images, left_out: Mapping[str, str]) -> Images | LazyImages:
+    if not left_out:
+        return images
+    return LazyImages(images, pick=np.delete(np.arange(len(images)), [int(index) for index in left_out]))
+
+
+def _hashes(images: Images) -> list[str]:
+    def hash_of(start: int) -> str:
+        return hashlib.sha256(np.ascontiguousarray(images[start : start + _STRETCH]).data).hexdigest()
+
+    # Hashing, and reading what is mapped, go on outside the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(hash_of, range(0, len(images), _STRETCH)))
+
+
+def _hash_of(index: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
@@ -97,14 +136,22 @@ def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], reso
     temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
     temporary.mkdir()
     try:
-        index = {}
+        index: dict[str, Any] = {}
         for split in SPLITS:
             shape = (len(captions[split]), 3, resolution, resolution)
             images = np.lib.format.open_memmap(temporary / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
-            draw(split, images)
+            left_out = {str(row): reason for row, reason in (draw(split, images) or {}).items()}
             images.flush()
-            dataset = CaptionDataset(name, split, images, captions[split])
-            index[split] = {"fingerprint": dataset.fingerprint, "captions": captions[split]}
+            kept = [own for row, own in enumerate(captions[split]) if str(row) not in left_out]
+            require_images(split, len(kept), list(left_out.values()))
+            dataset = CaptionDataset(name, split, _without(images, left_out), kept)
+            index[split] = {
+                "fingerprint": dataset.fingerprint,
+                "captions": kept,
+                "left_out": left_out,
+                "hashes": _hashes(images),
+            }
+        index["sha256"] = _hash_of(index)
         (temporary / _INDEX).write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
         try:
             temporary.replace(entry)

@@ -113,8 +113,16 @@ class CaptionDataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set; the test split chooses nothing, val picks the best epoch."""
+    """The three splits of a data set; the test split chooses nothing, val picks the best epoch.
+
+    Attributes:
+        train: images to train on.
+        val: images that pick the best epoch.
+        test: images to report on.
+        left_out: one line for each image that was asked to be left out because it is bad, with the reason.
+    """
 
     train: CaptionDataset
     val: CaptionDataset
     test: CaptionDataset
+    left_out: tuple[str, ...] = ()

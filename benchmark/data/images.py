@@ -1,7 +1,10 @@
 """One image file to the pixels a model sees."""
 
+import io
+import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -11,33 +14,71 @@ from benchmark.errors import UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
+_LONGEST = 16  # sides; resized whole, an image a thousand times as long as wide would fill the memory
 
-def read_image(path: Path, resolution: int) -> Images:
+
+class BadImage(UsageError):
+    """An image that cannot be used, through a fault of its own: what ``skip_bad`` leaves out."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image within an archive that is not compressed: a stretch of its bytes."""
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}:{self.name}"
+
+
+def read_image(source: Path | Member, resolution: int) -> Images:
     """The image upright, in RGB, its shorter side resized to ``resolution`` (bicubic), and its centre cut out.
 
-    The orientation that a camera noted is applied, transparent parts lie on white, 16-bit grey is reduced to 8 bits.
+    The orientation that a camera noted is applied, transparent parts lie on white, 16 bits are reduced to 8. An image
+    more than 16 times as long as wide is first cut to that.
 
     Args:
-        path: any format that Pillow reads; of an animation, the first picture.
+        source: any format that Pillow reads; of an animation, the first picture.
         resolution: height and width of the result in pixels.
 
     Returns:
         (3, resolution, resolution) uint8.
 
     Raises:
-        UsageError: the file is missing or cannot be read; the message names it.
+        BadImage: there is no such file, or it is not an image, is cut short, has more than 179 million pixels or
+            pixels of more than 16 bits; the message names it.
+        UsageError: the disk fails.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
-        with Image.open(path) as opened:
-            image = _to_rgb(ImageOps.exif_transpose(opened))
+        with _open(source) as file, Image.open(file) as opened:
+            image = _to_rgb(_upright(opened), opened.format)
     except FileNotFoundError as error:
-        raise UsageError(f"image {path} does not exist") from error
+        raise BadImage(f"image {source} does not exist") from error
     # Pillow reports broken files by many kinds of errors, depending on the format.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise UsageError(f"image {path} cannot be read: {reason}") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        EOFError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        ZeroDivisionError,
+        NotImplementedError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UsageError(f"image {source} cannot be read: {error.strerror}") from error
+        raise BadImage(f"image {source} cannot be read: {_reason(error)}") from error
+    image = _to_length(image)
     width, height = image.size
     shorter = min(width, height)
     image = image.resize((resolution * width // shorter, resolution * height // shorter), Image.Resampling.BICUBIC)
@@ -46,12 +87,53 @@ def read_image(path: Path, resolution: int) -> Images:
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def _to_rgb(image: "Image.Image") -> "Image.Image":
+def _open(source: Path | Member) -> BinaryIO:
+    if isinstance(source, Path):
+        return source.open("rb")
+    with source.archive.open("rb") as archive:
+        archive.seek(source.offset)
+        content = archive.read(source.size)
+    if len(content) < source.size:
+        raise ValueError("the archive ends within it")
+    return io.BytesIO(content)
+
+
+def _reason(error: Exception) -> str:
     from PIL import Image
 
-    if image.mode.startswith("I;16"):
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image, or of a format that Pillow does not read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _upright(image: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    # Decoded first, so that what goes wrong below is the camera's note and not the picture.
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken note (Pillow raises anything) does not make the picture unreadable
+        return image
+
+
+def _to_length(image: "Image.Image") -> "Image.Image":
+    width, height = image.size
+    longest = _LONGEST * min(width, height)
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top)) if left or top else image
+
+
+def _to_rgb(image: "Image.Image", file_format: str | None) -> "Image.Image":
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PNG"):
         # Pillow would clip to 255 instead of scaling.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits, whose range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
