@@ -40,6 +40,9 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run.add_argument("--attack", help="attacks, comma-separated, e.g. mem3 or clean,em,mem[k=3,rounds=8]")
     run.add_argument("--defense", help="defenses, comma-separated; table2, all; composed with +")
     run.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
+    run.add_argument(
+        "--skip-bad", action="store_true", default=None, help="leave out images that cannot be read, and list them"
+    )
     run.add_argument("--victim", help="victims, comma-separated, e.g. tiny, RN50, ViT-B-32[pretrained=FILE]")
     run.add_argument("--surrogate", help="the model that crafts poisons")
     run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7 or 4,)")

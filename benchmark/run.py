@@ -46,7 +46,7 @@ _DEFAULTS = {
     "device": "auto",
     "rerun": "missing",
 }
-_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "dry_run")
+_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "skip_bad", "dry_run")
 
 
 def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -68,7 +68,9 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     recipe = read_recipe(settings, preset.recipe)
     recipe = dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision))
     cells = make_cells(
-        choose_dataset(str(settings.get("dataset") or preset.dataset)),
+        choose_dataset(
+            str(settings.get("dataset") or preset.dataset), convert(settings.get("skip_bad", False), bool, "--skip-bad")
+        ),
         attacks,
         defenses,
         choose_surrogates(victims, settings.get("surrogate"), preset),
