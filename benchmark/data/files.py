@@ -101,6 +101,7 @@ def load_files(
     unusable: list[str] = []
     stamp_of = _Stamps()
     for split in SPLITS:
+        known = len(unusable)
         for file in files[split]:
             try:
                 stamps[split].append(stamp_of(file))
@@ -109,7 +110,7 @@ def load_files(
                 if not skip_bad:
                     raise
                 unusable.append(str(error))
-        require_images(split, len(kept[split]), unusable)
+        require_images(split, len(kept[split]), unusable[known:])
     # Which images turn out bad is part of an entry, so that it is not found out twice.
     key = {"version": FILES_VERSION, "files": stamps, "skip_bad": skip_bad}
     captions = {split: [file.captions for file in kept[split]] for split in SPLITS}

@@ -81,6 +81,37 @@ def test_bad_metadata_are_named_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (True, r"metadata\.csv: image .*alone\.png has no caption"),
+        (False, r"alone\.txt: image .*alone\.png has no caption"),
+        (None, r"alone\.txt has no image beside it"),
+        ("latin", r"alone\.txt cannot be read: .*utf-8"),
+    ],
+)
+def test_an_image_or_a_caption_on_its_own(
+    listed: object, said: str, tmp_path: Path, make_images: MakeImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_images("train/0.png", "train/1.png", "test/0.png", "dev/0.png")
+    for split, number in (("train", 0), ("train", 1), ("test", 0), ("dev", 0)):
+        (tmp_path / split / f"{number}.txt").write_text("a caption")
+    alone = tmp_path / "train/alone.txt"
+    if listed is None:
+        alone.write_text("a caption")
+    else:
+        make_images("train/alone.png")
+    if listed == "latin":
+        alone.write_bytes(b"caf\xe9")
+    if listed is True:
+        (tmp_path / "train/metadata.csv").write_text("file_name,text\n0.png,zero\n1.png,one\n")
+    with pytest.raises(UsageError, match=said) as error:
+        ImageFolder(str(tmp_path)).load(8, tmp_path / "cache")
+    splits = ImageFolder(str(tmp_path), skip_bad=True).load(8, tmp_path / "cache")
+    assert len(splits.train) == 2
+    assert str(error.value) in capsys.readouterr().err
+
+
 def test_missing_and_double_folders_are_named(tmp_path: Path, make_images: MakeImages) -> None:
     with pytest.raises(UsageError, match=f"folder {tmp_path}/none cannot be read"):
         ImageFolder(f"{tmp_path}/none").load(8, tmp_path)

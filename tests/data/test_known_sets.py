@@ -159,7 +159,7 @@ def images_twice(root: Path, make_images: MakeImages, karpathy_file: KarpathyFil
         (images_twice, r"several folders below ROOT hold images of .*: ROOT/Images, ROOT/Small; keep one"),
     ],
 )
-def test_what_is_not_found_or_found_twice_is_told_in_one_line(
+def test_what_is_not_found_or_found_twice_is_told(
     prepare: Callable[..., None], said: str, tmp_path: Path, make_images: MakeImages, karpathy_file: KarpathyFile
 ) -> None:
     prepare(tmp_path, make_images, karpathy_file)
