@@ -2,9 +2,12 @@
 
 An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions, the fingerprints, the bad
 images that were left out and a hash of every stretch of the arrays, so that they can be verified in parallel. It is
-written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
+written to a temporary folder beside its place and renamed, so that a half-written entry is never seen. Its writer holds
+a lock in that folder, so that the next one can tell what a killed writer has left, and removes it.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -24,6 +27,7 @@ from benchmark.files import require_space
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
+_LOCK = "writing"
 _STRETCH = 64  # images hashed at a time
 _log = logging.getLogger(__name__)
 
@@ -131,11 +135,17 @@ def _hash_of(index: Mapping[str, Any]) -> str:
 
 def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(entry)
     needed = sum(map(len, captions.values())) * 3 * resolution**2
     require_space(entry.parent, needed)
     temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
     temporary.mkdir()
-    try:
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(shutil.rmtree, temporary, ignore_errors=True)
+        lock = at_end.enter_context((temporary / _LOCK).open("w"))
+        # Where the file system has no locks, nobody else gets one either, and nothing is taken for abandoned.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         index: dict[str, Any] = {}
         for split in SPLITS:
             shape = (len(captions[split]), 3, resolution, resolution)
@@ -159,8 +169,13 @@ def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], reso
             # Another process finished the same entry first: its content is the same, so it may stay.
             if not entry.exists():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(entry: Path) -> None:
+    for lock in entry.parent.glob(f".{entry.name}.*/{_LOCK}"):
+        with contextlib.suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
 
 
 def _discard(entry: Path) -> None:

@@ -1,5 +1,6 @@
 """One image file to the pixels a model sees."""
 
+import contextlib
 import io
 import struct
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from benchmark.errors import UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
+# Pillow reports broken files by many kinds of errors, depending on the format.
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError),
+    *(ArithmeticError, NotImplementedError, struct.error),
+)
 _LONGEST = 16  # sides; resized whole, an image a thousand times as long as wide would fill the memory
 
 
@@ -56,25 +62,11 @@ def read_image(source: Path | Member, resolution: int) -> Images:
 
     try:
         with _open(source) as file, Image.open(file) as opened:
-            image = _to_rgb(_upright(opened), opened.format)
+            _turn_upright(opened)
+            image = _to_rgb(opened)
     except FileNotFoundError as error:
         raise BadImage(f"image {source} does not exist") from error
-    # Pillow reports broken files by many kinds of errors, depending on the format.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        EOFError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-        ZeroDivisionError,
-        NotImplementedError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except (*_BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UsageError(f"image {source} cannot be read: {error.strerror}") from error
         raise BadImage(f"image {source} cannot be read: {_reason(error)}") from error
@@ -108,15 +100,14 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _upright(image: "Image.Image") -> "Image.Image":
+def _turn_upright(image: "Image.Image") -> None:
     from PIL import ImageOps
 
     # Decoded first, so that what goes wrong below is the camera's note and not the picture.
     image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a broken note (Pillow raises anything) does not make the picture unreadable
-        return image
+    # A broken note does not make the picture unreadable.
+    with contextlib.suppress(*_BROKEN):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_length(image: "Image.Image") -> "Image.Image":
@@ -126,10 +117,10 @@ def _to_length(image: "Image.Image") -> "Image.Image":
     return image.crop((left, top, width - left, height - top)) if left or top else image
 
 
-def _to_rgb(image: "Image.Image", file_format: str | None) -> "Image.Image":
+def _to_rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PNG"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # Pillow would clip to 255 instead of scaling.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
@@ -137,4 +128,4 @@ def _to_rgb(image: "Image.Image", file_format: str | None) -> "Image.Image":
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -109,8 +109,7 @@ def _members(file: BinaryIO, shard: Path, others: Counter[str]) -> dict[str, Sam
     samples: dict[str, Sample] = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for info in archive:
-            _check(info, shard, size)
-            path = PurePosixPath(info.name)
+            path = _checked(info, shard, size)
             # As WebDataset does: the key ends at the first dot of the file's own name.
             stem, _, ending = path.name.partition(".")
             if info.isdir():
@@ -128,7 +127,7 @@ def _members(file: BinaryIO, shard: Path, others: Counter[str]) -> dict[str, Sam
     return samples
 
 
-def _check(info: tarfile.TarInfo, shard: Path, size: int) -> None:
+def _checked(info: tarfile.TarInfo, shard: Path, size: int) -> PurePosixPath:
     if info.size < 0 or info.offset_data + (info.size if info.isreg() else 0) > size:
         raise UsageError(f"shard {shard} is cut short or damaged at member {info.name!r}")
     if not (info.isreg() or info.isdir()) or info.issparse():
@@ -136,6 +135,7 @@ def _check(info: tarfile.TarInfo, shard: Path, size: int) -> None:
     path = PurePosixPath(info.name)
     if path.is_absolute() or ".." in path.parts:
         raise UsageError(f"shard {shard}: member {info.name!r} leads out of the archive")
+    return path
 
 
 def _check_end(file: BinaryIO, offset: int, shard: Path) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +208,33 @@ def test_a_winner_that_came_first_is_kept(tmp_path: Path) -> None:
     assert winner.calls == 3
     assert len(entries(tmp_path)) == 1
     assert len(splits.train) == 2
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    script = tmp_path / "writer.py"
+    script.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from benchmark.data.cache import cached_splits\n"
+        "def draw(split, out):\n"
+        "    print('drawing', flush=True)\n"
+        "    sys.stdin.read() if sys.argv[1] == 'stay' else os.kill(os.getpid(), 9)\n"
+        f"cached_splits(Path(sys.argv[2]), 'name', 'kind', {{'version': 1}}, {CAPTIONS!r}, 8, draw)\n"
+    )
+    cache = tmp_path / "cache"
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([*command, "die", str(cache)], check=False, env=environment, capture_output=True)
+    assert [path.name.startswith(".kind") for path in entries(cache)] == [True]
+    with subprocess.Popen(
+        [*command, "stay", str(cache)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as living:
+        assert living.stdout is not None
+        assert living.stdout.readline() == "drawing\n"
+        (own,) = entries(cache)  # the second writer has removed what the first left
+        load(cache, Drawer())
+        assert own in entries(cache)  # and the third has not taken the living one for dead
+        living.kill()
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
