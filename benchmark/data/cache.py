@@ -162,7 +162,7 @@ def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], reso
                 "hashes": _hashes(images),
             }
         index["sha256"] = _hash_of(index)
-        (temporary / _INDEX).write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+        (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         try:
             temporary.replace(entry)
         except OSError:

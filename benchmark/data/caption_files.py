@@ -19,6 +19,7 @@ _LARGEST = 2**30  # bytes of a caption file; the largest known, of COCO, has 150
 _CAPTION_KEYS = ("captions", "caption", "text")
 # Control characters, line and paragraph separators, and halves of characters, which JSON can spell and UTF-8 cannot.
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def clean_caption(text: str) -> str:
@@ -123,8 +124,9 @@ def inside(folder: Path, name: str, source: Path) -> Path:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether the file system can spell the name."""
+    """Whether the file system can spell the name, and a message can print it: no control characters."""
     try:
-        return b"\0" not in os.fsencode(name)
+        os.fsencode(name)
     except UnicodeEncodeError:
         return False
+    return not _CONTROL.search(name)

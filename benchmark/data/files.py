@@ -123,7 +123,8 @@ def load_files(
     if splits.left_out:
         total = sum(map(len, files.values()))
         lines = [f"skip_bad: {len(splits.left_out)} of {total} images are left out", *splits.left_out]
-        print("\n  ".join(lines), file=sys.stderr)
+        # Names that are not Unicode, which a stream may refuse, are spelled out.
+        print("\n  ".join(lines).encode(errors="backslashreplace").decode(), file=sys.stderr)
     return splits
 
 

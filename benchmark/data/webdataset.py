@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from benchmark.data import DATASETS, DatasetSource, Splits
-from benchmark.data.caption_files import captions_in, parse_json
+from benchmark.data.caption_files import captions_in, is_file_name, parse_json
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.images import Member
 from benchmark.data.naming import written_name
@@ -135,6 +135,8 @@ def _checked(info: tarfile.TarInfo, shard: Path, size: int) -> PurePosixPath:
     path = PurePosixPath(info.name)
     if path.is_absolute() or ".." in path.parts:
         raise UsageError(f"shard {shard}: member {info.name!r} leads out of the archive")
+    if not is_file_name(info.name):
+        raise UsageError(f"shard {shard}: {info.name!a} cannot be the name of a file")
     return path
 
 

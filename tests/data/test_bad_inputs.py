@@ -155,6 +155,7 @@ def metadata(folder: Path, name: str) -> None:
         ("a/../../0.png", "leads out"),
         ("/etc/0.png", "leads out"),
         ("a\x00b", "cannot be the name"),
+        ("a\nb", "cannot be the name"),
         ("\ud83d.png", "cannot be the name"),
     ],
 )

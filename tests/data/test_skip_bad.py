@@ -1,6 +1,7 @@
 """Bad images that are left out: listed at every start, decoded once, never more of them than are bad."""
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from benchmark.cells import choose_dataset
 from benchmark.data import files
 from benchmark.data.csv_table import CsvTable
 from benchmark.data.dataset import Images
+from benchmark.data.imagefolder import ImageFolder
 from benchmark.data.images import Member, read_image
 from benchmark.errors import UsageError
 
@@ -101,6 +103,22 @@ def test_an_image_without_permission_is_bad(
     monkeypatch.setattr("os.access", lambda path, mode: path.name != "4.png")
     assert "number 4" not in str(source.load(8, tmp_path / "cache").train.captions)
     assert "4.png cannot be read: no permission" in capsys.readouterr().err
+
+
+def test_a_name_that_is_not_unicode_can_be_listed_and_kept(
+    tmp_path: Path, make_images: MakeImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val", "test"):
+        make_images(f"{split}/0.png")
+        (tmp_path / split / "0.txt").write_text("x")
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / "train" / f"{name}.png").write_text("text")
+    (tmp_path / "train" / f"{name}.txt").write_text("y")
+    for _ in range(2):
+        splits = ImageFolder(str(tmp_path), skip_bad=True).load(8, tmp_path / "cache")
+        assert len(splits.train) == 1
+        assert f"{name}.png cannot be read" in splits.left_out[0]
+        assert r"caf\udce9.png cannot be read" in capsys.readouterr().err
 
 
 def test_the_flag_sets_the_parameter(tmp_path: Path) -> None:

@@ -143,9 +143,9 @@ def test_damage_is_told(damage: str, make_tar: MakeTar, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["../0.txt", "/etc/0.txt", "a/../../0.txt"])
+@pytest.mark.parametrize("name", ["../0.txt", "/etc/0.txt", "a/../../0.txt", "a\x1b[2J.txt", "a\n.txt"])
 def test_members_that_lead_out_are_refused(name: str, make_tar: MakeTar) -> None:
-    with pytest.raises(UsageError, match="leads out of the archive"):
+    with pytest.raises(UsageError, match=r"leads out of the archive|cannot be the name of a file"):
         read_shard(make_tar("a.tar", {name: "x"}), Counter())
 
 
