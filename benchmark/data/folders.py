@@ -12,17 +12,16 @@ _SHOWN = 8  # names in a message
 
 
 def folders_below(root: Path) -> list[Path]:
-    """The root and the folders up to two levels below it, each once; hidden ones are passed over.
+    """The root and the folders up to two levels below it, each once.
+
+    Hidden folders are passed over, and those that may not be read: disks have some (``lost+found``).
 
     Raises:
-        UsageError: the root is no folder, or one cannot be read.
+        UsageError: the root is no folder.
     """
     if not root.is_dir():
         raise UsageError(f"folder {root} does not exist")
-    try:
-        return _once(_walk(root, _DEPTH))
-    except OSError as error:
-        raise UsageError(f"folder {error.filename or root} cannot be read: {error.strerror}") from error
+    return _once(_walk(root, _DEPTH))
 
 
 def find_caption_file(root: Path, folders: Sequence[Path], names: Sequence[str]) -> Path:
@@ -75,6 +74,8 @@ _ELSE = "or name the one you mean with karpathy[json=…,images=…]"
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return
     yield folder
     if depth:
         with os.scandir(folder) as entries:

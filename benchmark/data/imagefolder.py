@@ -14,6 +14,7 @@ from benchmark.errors import UsageError
 _FOLDERS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_SHOWN = 8  # names in a message
 
 
 @DATASETS.register("imagefolder", order=26)
@@ -44,23 +45,41 @@ class ImageFolder(DatasetSource):
             UsageError: a folder, its captions or an image is missing or cannot be read, or the cache folder cannot be
                 written; the message names the file.
         """
-        root = Path(self.root).expanduser()
-        folders = {split: _split_folder(root, names) for split, names in _FOLDERS.items()}
-        files: dict[str, list[CaptionedFile]] = {}
-        for split, folder in folders.items():
-            if folder is not None:
-                files[split] = read_folder(folder)
-            elif split != "val":
-                raise UsageError(f"folder {root} has no folder {split}; found: {_listing(root)}")
+        try:
+            files = read_folders(Path(self.root).expanduser())
+        except OSError as error:
+            raise UsageError(f"folder {error.filename or self.root} cannot be read: {error.strerror}") from error
         if "val" not in files:
-            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, str(root))
+            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, self.root)
         return load_files(cache, written_name("imagefolder", self), "imagefolder", files, resolution, self.skip_bad)
+
+
+def read_folders(root: Path) -> dict[str, list[CaptionedFile]]:
+    """The images of each split that has a folder.
+
+    Raises:
+        OSError: a folder cannot be read.
+        UsageError: train or test has no folder, or one is not of this form.
+    """
+    files: dict[str, list[CaptionedFile]] = {}
+    for split, names in _FOLDERS.items():
+        found = [root / name for name in names if (root / name).is_dir()]
+        if len(found) > 1:
+            both = ", ".join(path.name for path in found)
+            raise UsageError(f"folder {root} has several folders for one split: {both}")
+        if found:
+            files[split] = read_folder(found[0])
+        elif split != "val":
+            there = ", ".join(sorted(path.name for path in root.iterdir())[:_SHOWN]) or "nothing"
+            raise UsageError(f"folder {root} has no folder {split}; found: {there}")
+    return files
 
 
 def read_folder(folder: Path) -> list[CaptionedFile]:
     """The images of one split in the order of its metadata, or by name; images without captions are among them.
 
     Raises:
+        OSError: a folder cannot be read.
         UsageError: the metadata cannot be read or lead out of the folder, or there are no images.
     """
     images = [path for path in _files_below(folder) if path.suffix.lower() in _IMAGES]
@@ -129,24 +148,20 @@ def _from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
     return files + [CaptionedFile(path, [], f"caption file {path} has no image beside it") for path in alone]
 
 
-def _split_folder(root: Path, names: tuple[str, ...]) -> Path | None:
-    found = [root / name for name in names if (root / name).is_dir()]
-    if len(found) > 1:
-        raise UsageError(f"folder {root} has several folders for one split: {', '.join(path.name for path in found)}")
-    return found[0] if found else None
-
-
 def _files_below(folder: Path) -> list[Path]:
     """All files in order of their names, hidden ones (``._a.jpg``, ``.DS_Store``) aside."""
     found = []
-    for parent, folders, names in os.walk(folder):
+    # Neither folders that cannot be read nor those that a link leads to may be passed over without a word.
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = Path(parent).stat()
+        if (place := (status.st_dev, status.st_ino)) in seen:
+            raise UsageError(f"folder {folder} holds the same folder twice: a link leads to {parent}")
+        seen.add(place)
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(found)
 
 
-def _listing(root: Path) -> str:
-    try:
-        return ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-    except OSError as error:
-        raise UsageError(f"folder {root} cannot be read: {error.strerror}") from error
+def _raise(error: OSError) -> None:
+    raise error

@@ -38,8 +38,11 @@ class KnownSet(DatasetSource):
             UsageError: captions or images are not found, or found twice, the splits are not of the published sizes,
                 an image cannot be read, or the cache folder cannot be written; the message names the file.
         """
-        name = written_name(self.name, self)
-        return load_files(cache, name, self.name, self.find(), resolution, self.skip_bad)
+        try:
+            files = self.find()
+        except OSError as error:
+            raise UsageError(f"folder {self.root} cannot be searched: {error}") from error
+        return load_files(cache, written_name(self.name, self), self.name, files, resolution, self.skip_bad)
 
     def find(self) -> dict[str, list[CaptionedFile]]:
         """The images of each split, where they lie.

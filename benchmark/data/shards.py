@@ -1,7 +1,6 @@
 """Which tar shards a spec names: a path, a glob, or braces as in a shell."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.errors import UsageError
@@ -22,16 +21,10 @@ def find_shards(spec: str) -> list[Path]:
     found: list[Path] = []
     for text in expand_braces(spec):
         path = Path(text).expanduser()
-        if path.is_file():
-            found.append(path)
-        elif path.exists():
-            raise UsageError(f"shard {path} is not a file; for all shards in a folder write {path}/*.tar")
-        elif not any(character in text for character in "*?["):
-            raise UsageError(f"shard {path} does not exist")
-        elif matches := sorted(match for match in _matches(path) if match.is_file()):
-            found += matches
-        else:
-            raise UsageError(f"no shard matches {path}")
+        try:
+            found += _files(path)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"shard {path} cannot be looked for: {error}") from error
     return list(dict.fromkeys(found))
 
 
@@ -52,8 +45,17 @@ def expand_braces(text: str) -> list[str]:
     return [one + rest for one in texts]
 
 
-def _matches(pattern: Path) -> Iterable[Path]:
-    return Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.exists():
+        raise UsageError(f"shard {path} is not a file; for all shards in a folder write {path}/*.tar")
+    if not any(character in str(path) for character in "*?["):
+        raise UsageError(f"shard {path} does not exist")
+    matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    if found := sorted(match for match in matches if match.is_file()):
+        return found
+    raise UsageError(f"no shard matches {path}")
 
 
 def _range(first: str, last: str, text: str) -> list[str]:

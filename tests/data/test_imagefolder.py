@@ -131,6 +131,18 @@ def test_missing_and_double_folders_are_named(tmp_path: Path, make_images: MakeI
         read_folder(tmp_path / "train")
 
 
+def test_links_to_folders_are_followed_and_circles_told(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("elsewhere/0.png", "test/0.png", "dev/0.png")
+    for folder in ("elsewhere", "test", "dev"):
+        (tmp_path / folder / "0.txt").write_text("zero")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/link").symlink_to(tmp_path / "elsewhere")
+    assert len(ImageFolder(str(tmp_path)).load(8, tmp_path / "cache").train) == 1
+    (tmp_path / "train/circle").symlink_to(".")
+    with pytest.raises(UsageError, match=r"holds the same folder twice: a link leads to .*circle"):
+        ImageFolder(str(tmp_path)).load(8, tmp_path / "cache")
+
+
 @pytest.mark.parametrize(("parameter", "value"), [("val_fraction", 0.0), ("seed", -1)])
 def test_parameters_out_of_range(parameter: str, value: float) -> None:
     with pytest.raises(UsageError, match=rf"imagefolder\[{parameter}"):

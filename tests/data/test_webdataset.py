@@ -107,7 +107,12 @@ def test_shards_are_found_once_and_in_order(tmp_path: Path, make_tar: MakeTar) -
     }.items()}  # fmt: skip
     for spec, found in names.items():
         assert [path.name for path in find_shards(spec)] == found
-    for spec, said in {"{2,3}.tar": "3.tar does not exist", "y*": "no shard matches", "": "is not a file"}.items():
+    for spec, said in {
+        "{2,3}.tar": "3.tar does not exist",
+        "y*": "no shard matches",
+        "z**y": "shard",
+        "": "is not a file",
+    }.items():
         with pytest.raises(UsageError, match=said):
             find_shards(f"{tmp_path}/{spec}")
 
