@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**30  # bytes of a caption file; the largest known, of COCO, has 150 MB
 _CAPTION_KEYS = ("captions", "caption", "text")
-# Control characters, line and paragraph separators, and halves of characters, which JSON can spell and UTF-8 cannot.
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# Control characters, line and paragraph separators, byte order marks, and halves of characters, which JSON can spell
+# and UTF-8 cannot.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

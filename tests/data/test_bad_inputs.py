@@ -105,7 +105,7 @@ def test_image(name: str, tmp_path: Path) -> None:
 CAPTIONS = {
     "blanks at its ends": (["  a cat "], ["a cat"]),
     "blank": (["", " \t\n", "a cat"], ["a cat"]),
-    "control characters and line breaks": (["a\x00cat\r\nasleep\u2028there\x1b"], ["a cat asleep there"]),
+    "control characters and line breaks": (["\ufeffa\x00cat\r\nasleep\u2028there\x1b"], ["a cat asleep there"]),
     "halves of characters": ([json.loads('"a \\ud83d cat"')], ["a   cat"]),
     "emoji": (["a 👩‍🚀 waves 🇫🇷"], ["a 👩‍🚀 waves 🇫🇷"]),
     "right to left": (["קוף אוכל בננה", "\u202eabc"], ["קוף אוכל בננה", "\u202eabc"]),
