@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.data.cache import SPLITS, cached_splits
@@ -98,7 +98,9 @@ def load_files(cache: Path, name: str, kind: str, files: Mapping[str, list[Capti
             for _ in progress(pool.map(decode, indices), f"reading images ({split})", len(indices)):
                 pass
 
-    return cached_splits(cache, name, kind, key, captions, resolution, draw)
+    splits = cached_splits(cache, name, kind, key, captions, resolution, draw)
+    origins = {split: [file.path for file in files[split]] for split in SPLITS}
+    return Splits(**{split: replace(getattr(splits, split), origins=origins[split]) for split in SPLITS})
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
