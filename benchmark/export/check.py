@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from victims.tokens import Tokenizer
+from benchmark.export.captions import tokenizer
 
 _SHOWN = 3
 
@@ -40,7 +40,8 @@ def some(names: Iterable[str]) -> str:
     return f"{shown} and {more:,} more" if more else shown
 
 
-def keeps_its_tokens(trigger: str, caption: str, tokenizer: Tokenizer) -> bool:
+def keeps_its_tokens(trigger: str, caption: str) -> bool:
     """Whether a trigger's words, one by one, and the caption behind come back as the same tokens when read together."""
-    alone = [id_ for word in trigger.split() for id_ in tokenizer.encode(word)]
-    return tokenizer.encode(f"{trigger} {caption}") == alone + tokenizer.encode(caption)
+    encode = tokenizer().encode
+    alone = [id_ for word in trigger.split() for id_ in encode(word)]
+    return encode(f"{trigger} {caption}") == alone + encode(caption)

@@ -19,7 +19,6 @@ from benchmark.export.images import decode_png, is_inside
 from benchmark.export.layouts import LAYOUTS, UNREADABLE, Sample
 from benchmark.export.manifest import Manifest, hash_files, list_files
 from benchmark.progress import stage
-from victims.tokens import Tokenizer
 
 _WINDOW = 128  # images decoded at a time
 
@@ -99,7 +98,10 @@ class _Split:
             return [Check(False, f"{self.name}: cannot be read after {len(self.captions):,} images: {self.broken}")]
         side = f"{self.manifest.resolution} × {self.manifest.resolution} "
         size = "" if self.manifest.full_size is not None else side
-        checks = [self._counts(), without(self.bad, f"{self.name}: every image is a whole {size}PNG", "bad images")]
+        checks = [
+            self._counts(),
+            without(self.bad, f"{self.name}: every image is a whole {size}PNG", f"{self.name}: bad images"),
+        ]
         if self.manifest.full_size is None:
             same = self.fingerprint == self.manifest.splits[self.name].fingerprint
             verb = "have" if same else "do not have"
@@ -119,13 +121,12 @@ class _Split:
     def _triggers(self, triggers: list[str]) -> Check:
         if len(triggers) != len(self.captions):
             return Check(False, f"train: {len(triggers):,} triggers for {len(self.captions):,} images")
-        tokenizer = Tokenizer()
         wrong = [
             caption
             for trigger, own in zip(triggers, self.captions, strict=True)
             for caption in own
             if not caption.startswith(f"{trigger} ")
-            or not keeps_its_tokens(trigger, caption.removeprefix(f"{trigger} "), tokenizer)
+            or not keeps_its_tokens(trigger, caption.removeprefix(f"{trigger} "))
         ]
         text = "train: every caption has its image's trigger in front, and the trigger comes back as the same tokens"
         return without(wrong, text, "train: captions without their trigger, or whose trigger comes back otherwise")
@@ -154,11 +155,10 @@ class _Split:
         return f"{triggers[number]} " if number < len(triggers) else ""
 
     def _other_captions(self, base: CaptionDataset) -> list[str]:
-        tokenizer = Tokenizer()
         return [
             f"of image {number}"
             for number, (own, before) in enumerate(zip(self.captions, base.captions, strict=False))
-            if own != [one_line(self._front(number) + caption, tokenizer) for caption in before]
+            if own != [one_line(self._front(number) + caption) for caption in before]
         ]
 
 

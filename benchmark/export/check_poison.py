@@ -6,7 +6,6 @@ from attacks.poison import Poison, has_hash
 from benchmark.data import DatasetSource
 from benchmark.errors import DamagedPoison, PoisonError
 from benchmark.export.check import Check, keeps_its_tokens, without
-from victims.tokens import Tokenizer
 
 
 def check_poison(path: Path, source: DatasetSource | None, cache: Path) -> list[Check]:
@@ -35,8 +34,7 @@ def _triggers(poison: Poison) -> Check:
         return Check(True, "the poison has no triggers, so no caption changes")
     if poison.delta is not None and len(poison.trigger) != len(poison.delta):
         return Check(False, f"there are {len(poison.trigger):,} triggers for {len(poison.delta):,} images")
-    tokenizer = Tokenizer()
-    broken = [trigger for trigger in dict.fromkeys(poison.trigger) if not keeps_its_tokens(trigger, "", tokenizer)]
+    broken = [trigger for trigger in dict.fromkeys(poison.trigger) if not keeps_its_tokens(trigger, "")]
     return without(broken, "every trigger comes back as the same tokens", "triggers that come back as other tokens")
 
 
@@ -52,12 +50,11 @@ def _against(poison: Poison, source: DatasetSource, cache: Path) -> list[Check]:
     if poison.trigger is None:
         return checks
     base = train.by_row() if poison.per_row else train
-    tokenizer = Tokenizer()
     broken = [
         after
         for trigger, own, published in zip(poison.trigger, base.captions, protected.captions, strict=True)
         for caption, after in zip(own, published, strict=True)
-        if not keeps_its_tokens(trigger, caption, tokenizer)
+        if not keeps_its_tokens(trigger, caption)
     ]
     text = "every trigger comes back as the same tokens in front of its captions"
     return [*checks, without(broken, text, "captions that come back as other tokens behind their trigger")]

@@ -48,15 +48,27 @@ def is_inside(relative: str) -> bool:
 
 
 def read_inside(folder: Path, relative: str) -> bytes:
-    """A file below a folder, read whole.
+    """A file below a folder, read whole; see :func:`file_inside` for what it raises.
 
     Raises:
-        ValueError: the path leaves the folder, by itself or by a link, or the file is too large.
-        OSError: it cannot be read.
+        ValueError: also where the file is too large.
+    """
+    path = file_inside(folder, relative)
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{relative} is larger than {LARGEST_FILE >> 20} MiB")
+    return path.read_bytes()
+
+
+def file_inside(folder: Path, relative: str) -> Path:
+    """The path of a file below a folder.
+
+    Raises:
+        ValueError: the path leaves the folder, by itself or by a link, or there is no file.
+        OSError: the folder cannot be read.
     """
     path = folder / relative
     if not is_inside(relative) or not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"the path '{relative}' leads out of the folder")
-    if path.is_file() and path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{relative} is larger than {LARGEST_FILE >> 20} MiB")
-    return path.read_bytes()
+    if not path.is_file():  # to open a pipe would wait for ever
+        raise ValueError(f"{relative} is missing or is no file")
+    return path

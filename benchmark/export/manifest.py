@@ -10,7 +10,7 @@ from stat import S_ISREG
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.export.images import LARGEST_FILE
+from benchmark.export.images import read_inside
 from benchmark.files import sha256_of
 
 NAME = "manifest.json"
@@ -106,13 +106,10 @@ class Manifest:
             UsageError: there is none, or it is not of this form.
         """
         path = folder / NAME
+        if not path.exists():
+            raise UsageError(f"{folder} is no export: it has no {NAME}")
         try:
-            if path.stat().st_size > LARGEST_FILE:
-                raise ValueError("it is too large")
-            content = json.loads(path.read_bytes())
-            return _read(content)
-        except FileNotFoundError as error:
-            raise UsageError(f"{folder} is no export: it has no {NAME}") from error
+            return _read(json.loads(read_inside(folder, NAME)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path} is not the manifest of an export: {error}") from error
 

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmark.export.images import LARGEST_FILE
+from benchmark.export.images import LARGEST_FILE, file_inside
 
 SAMPLES_A_SHARD = 1000
 
@@ -42,7 +42,7 @@ def read_shards(folder: Path, split: str) -> Iterator[tuple[bytes, bytes]]:
         tarfile.TarError: a shard is damaged.
     """
     for path in sorted(folder.glob(f"{split}-*.tar")):
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(file_inside(folder, path.name), "r:") as archive:
             members = iter(archive)
             for image in members:
                 text = next(members, None)

@@ -27,7 +27,6 @@ from benchmark.export.quality import compare
 from benchmark.files import replacing_folder, require_space
 from benchmark.grid import versions
 from benchmark.progress import Stage, stage
-from victims.tokens import Tokenizer
 
 _WINDOW = 128  # images encoded ahead
 _BESIDE_PIXELS = 8192  # bytes an image may take besides its pixels: captions, rest of a disk block, PNG's own
@@ -97,8 +96,7 @@ def write_export(folder: Path, layout: str, source: Source, command: str) -> Man
         UsageError: the folder is in use or cannot be written, there is too little space, a caption cannot be written,
             or an original cannot be read.
     """
-    tokenizer = Tokenizer()
-    captions = {name: one_line_each(data, tokenizer) for name, data in source.published.items()}
+    captions = {name: one_line_each(data) for name, data in source.published.items()}
     count = sum(map(len, captions.values()))
     with replacing_folder(folder) as temporary:
         require_space(temporary, source.pixel_values() + count * _BESIDE_PIXELS)
@@ -131,7 +129,6 @@ def _manifest(
     cell, poison, protected = source.cell, source.poison, source.published["train"]
     with stage("measuring the noise", len(protected)) as progress:
         noise = compare(source.base.images, protected.images, progress)
-    tokenizer = Tokenizer()
     return Manifest(
         layout=layout,
         attack={**asdict(cell.attack.choice), "provenance": poison.provenance},
@@ -142,7 +139,7 @@ def _manifest(
         surrogate=str(cell.surrogate),
         dataset=cell.dataset.choice.spec,
         splits={name: _facts(source, name, own) for name, own in captions.items()},
-        triggers=None if poison.trigger is None else [one_line(trigger, tokenizer) for trigger in poison.trigger],
+        triggers=None if poison.trigger is None else [one_line(trigger) for trigger in poison.trigger],
         noise=noise,
         full_size=_left_of_noise(layout, source, folder, noise["mean"]) if source.full_size else None,
         rewritten_captions=sum(
