@@ -2,7 +2,10 @@
 
 import math
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,22 @@ class PoisonStore:
     """Poisons in a folder, one file each, named by what they are made from."""
 
     folder: Path
+
+    @classmethod
+    @contextmanager
+    def open(cls, where: str | None, cache: Path) -> Iterator["PoisonStore"]:
+        """The store that ``--poisons`` names: a folder, by default one in the cache; ``off`` keeps nothing.
+
+        Raises:
+            UsageError: the cache cannot be written to.
+        """
+        if where != "off":
+            yield cls(Path(where or cache / "poisons"))
+            return
+        # Beside the data, not where the system keeps temporary files: that may be memory.
+        make_folder(cache)
+        with tempfile.TemporaryDirectory(prefix="poisons-", dir=cache) as folder:
+            yield cls(Path(folder))
 
     def path(self, cell: Cell, train: CaptionDataset) -> Path:
         """Where the poison of a cell lies, crafted or not."""

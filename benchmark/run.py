@@ -4,10 +4,8 @@ import argparse
 import dataclasses
 import shlex
 import sys
-import tempfile
 import typing
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +83,12 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
     torch.backends.cudnn.deterministic = True
     keep_freed_memory()
-    with ExitStack() as stack:
-        store = settings.get("poisons")
-        if str(store) == "off":
-            # Beside the data, not where the system keeps temporary files: that may be memory.
-            make_folder(cache)
-            store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-", dir=cache))
+    with PoisonStore.open(settings.get("poisons"), cache) as store:
         grid = Grid(
             cells=cells,
             splits=load_splits(cells, cache),
             out=out,
-            poisons=PoisonStore(Path(store or cache / "poisons")),
+            poisons=store,
             device=device,
             provenance={"command": f"python -m benchmark {shlex.join(argv)}", "preset": preset.name},
         )

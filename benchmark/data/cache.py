@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
+from benchmark.data.origin import Origin
 from benchmark.errors import UsageError
 from benchmark.files import require_space
 
@@ -42,6 +43,7 @@ def cached_splits(
     captions: Mapping[str, list[list[str]]],
     resolution: int,
     draw: Draw,
+    origins: Mapping[str, list[Origin]] | None = None,
 ) -> Splits:
     """The three splits from the cache, drawn first if they are not there or the entry is damaged.
 
@@ -54,6 +56,7 @@ def cached_splits(
         resolution: height and width in pixels.
         draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split. It
             may return the indices of images to leave out, each with the reason.
+        origins: where the images of ``train``, ``val`` and ``test`` come from; ``None`` where not from files.
 
     Returns:
         Splits whose images are memory-mapped read-only.
@@ -64,26 +67,26 @@ def cached_splits(
     """
     content = json.dumps({**key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
-    splits = _read_or_discard(entry, name)
+    splits = _read_or_discard(entry, name, origins)
     if splits is None:
         try:
             _write(entry, name, captions, resolution, draw)
         except OSError as error:
             raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
-        splits = _read_or_discard(entry, name)
+        splits = _read_or_discard(entry, name, origins)
     if splits is None:
         raise UsageError(f"cannot read back what was just written to the cache folder {cache}")
     return splits
 
 
-def _read_or_discard(entry: Path, name: str) -> Splits | None:
+def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[Origin]] | None) -> Splits | None:
     try:
         if not entry.exists():
             return None
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
         if index.pop("sha256") != _hash_of(index):
             raise ValueError(f"{_INDEX} does not match its hash")
-        splits = {split: _read_split(entry, name, split, index[split]) for split in SPLITS}
+        splits = {split: _read_split(entry, name, split, index[split], (origins or {}).get(split)) for split in SPLITS}
         left_out = [reason for split in SPLITS for reason in index[split]["left_out"].values()]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
@@ -104,11 +107,16 @@ def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
         raise UsageError(f"{split}: no image is left, all are bad; the first reason: {left_out[0]}")
 
 
-def _read_split(entry: Path, name: str, split: str, stored: Mapping[str, Any]) -> CaptionDataset:
+def _read_split(
+    entry: Path, name: str, split: str, stored: Mapping[str, Any], origins: list[Origin] | None
+) -> CaptionDataset:
     images = np.lib.format.open_memmap(entry / f"{split}.npy", mode="r")
     if _hashes(images) != stored["hashes"]:
         raise ValueError(f"the images of {split} do not match their hashes")
-    dataset = CaptionDataset(name, split, _without(images, stored["left_out"]), stored["captions"])
+    if origins is not None:
+        origins = [origin for row, origin in enumerate(origins) if str(row) not in stored["left_out"]]
+    kept = _without(images, stored["left_out"])
+    dataset = CaptionDataset(name, split, kept, stored["captions"], origins=origins)
     # Worked out anew, on one core, it would take most of the time of a start; what it is of has just been verified.
     vars(dataset)["fingerprint"] = stored["fingerprint"]
     return dataset

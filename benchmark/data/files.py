@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmark.data.cache import SPLITS, cached_splits, require_images
 from benchmark.data.caption_files import clean_caption, is_file_name
 from benchmark.data.dataset import Images, Splits
-from benchmark.data.images import BadImage, Member, read_image
+from benchmark.data.images import BadImage, read_image
+from benchmark.data.origin import Member, Origin
 from benchmark.data.progress import progress
 from benchmark.errors import UsageError
 from benchmark.seeding import numpy_generator
@@ -33,12 +34,12 @@ class CaptionedFile:
         fault: in one line why it cannot be used, where reading the captions has shown that already.
     """
 
-    image: Path | Member
+    image: Origin
     captions: list[str]
     fault: str | None = None
 
 
-def captioned_file(image: Path | Member, captions: Iterable[str], source: Path) -> CaptionedFile:
+def captioned_file(image: Origin, captions: Iterable[str], source: Path) -> CaptionedFile:
     """An image with those of its captions that are not blank; to have none is its fault.
 
     Args:
@@ -118,7 +119,8 @@ def load_files(
     def draw(split: str, out: Images) -> Mapping[int, str]:
         return _decode([file.image for file in kept[split]], out, skip_bad, f"reading images ({split})")
 
-    splits = cached_splits(cache, name, kind, key, captions, resolution, draw)
+    origins = {split: [file.image for file in kept[split]] for split in SPLITS}
+    splits = cached_splits(cache, name, kind, key, captions, resolution, draw, origins)
     splits = replace(splits, left_out=(*unusable, *splits.left_out))
     if splits.left_out:
         total = sum(map(len, files.values()))
@@ -128,7 +130,7 @@ def load_files(
     return splits
 
 
-def _decode(images: list[Path | Member], out: Images, skip_bad: bool, label: str) -> dict[int, str]:
+def _decode(images: list[Origin], out: Images, skip_bad: bool, label: str) -> dict[int, str]:
     """Fill ``out`` (N, 3, H, W) uint8; returns the indices of those that cannot be read, with the reason."""
     bad: dict[int, str] = {}
 

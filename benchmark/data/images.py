@@ -1,15 +1,13 @@
 """One image file to the pixels a model sees."""
 
 import contextlib
-import io
 import struct
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.data.dataset import Images
+from benchmark.data.origin import Origin, open_origin
 from benchmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,24 +25,8 @@ class BadImage(UsageError):
     """An image that cannot be used, through a fault of its own: what ``skip_bad`` leaves out."""
 
 
-@dataclass(frozen=True)
-class Member:
-    """An image within an archive that is not compressed: a stretch of its bytes."""
-
-    archive: Path
-    name: str
-    offset: int
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.archive}:{self.name}"
-
-
-def read_image(source: Path | Member, resolution: int) -> Images:
+def read_image(source: Origin, resolution: int) -> Images:
     """The image upright, in RGB, its shorter side resized to ``resolution`` (bicubic), and its centre cut out.
-
-    The orientation that a camera noted is applied, transparent parts lie on white, 16 bits are reduced to 8. An image
-    more than 16 times as long as wide is first cut to that.
 
     Args:
         source: any format that Pillow reads; of an animation, the first picture.
@@ -54,6 +36,17 @@ def read_image(source: Path | Member, resolution: int) -> Images:
         (3, resolution, resolution) uint8.
 
     Raises:
+        BadImage, UsageError: as :func:`read_upright`.
+    """
+    return square(read_upright(source), resolution)
+
+
+def read_upright(source: Origin) -> "Image.Image":
+    """The image in RGB, as large as it is.
+
+    The orientation that a camera noted is applied, transparent parts lie on white, 16 bits are reduced to 8.
+
+    Raises:
         BadImage: there is no such file, or it is not an image, is cut short, has more than 179 million pixels or
             pixels of more than 16 bits; the message names it.
         UsageError: the disk fails.
@@ -61,33 +54,36 @@ def read_image(source: Path | Member, resolution: int) -> Images:
     from PIL import Image
 
     try:
-        with _open(source) as file, Image.open(file) as opened:
+        with open_origin(source) as file, Image.open(file) as opened:
             _turn_upright(opened)
-            image = _to_rgb(opened)
+            return _to_rgb(opened)
     except FileNotFoundError as error:
         raise BadImage(f"image {source} does not exist") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UsageError(f"image {source} cannot be read: {error.strerror}") from error
         raise BadImage(f"image {source} cannot be read: {_reason(error)}") from error
+
+
+def square(image: "Image.Image", resolution: int) -> Images:
+    """What a victim sees of an image in RGB: (3, resolution, resolution) uint8.
+
+    An image more than 16 times as long as wide is first cut to that.
+    """
+    from PIL import Image
+
     image = _to_length(image)
-    width, height = image.size
-    shorter = min(width, height)
-    image = image.resize((resolution * width // shorter, resolution * height // shorter), Image.Resampling.BICUBIC)
-    left, top = round((image.width - resolution) / 2), round((image.height - resolution) / 2)
-    image = image.crop((left, top, left + resolution, top + resolution))
-    return np.asarray(image).transpose(2, 0, 1)
+    size, box = square_within(image.size, resolution)
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC).crop(box)).transpose(2, 0, 1)
 
 
-def _open(source: Path | Member) -> BinaryIO:
-    if isinstance(source, Path):
-        return source.open("rb")
-    with source.archive.open("rb") as archive:
-        archive.seek(source.offset)
-        content = archive.read(source.size)
-    if len(content) < source.size:
-        raise ValueError("the archive ends within it")
-    return io.BytesIO(content)
+def square_within(size: tuple[int, int], resolution: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """To which width and height an image is resized, and the box (left, top, right, bottom) then cut out of it."""
+    width, height = size
+    shorter = min(size)
+    width, height = resolution * width // shorter, resolution * height // shorter
+    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
+    return (width, height), (left, top, left + resolution, top + resolution)
 
 
 def _reason(error: Exception) -> str:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.caption_files import captions_in, is_file_name, parse_json
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
-from benchmark.data.images import Member
 from benchmark.data.naming import written_name
+from benchmark.data.origin import Member
 from benchmark.data.shards import find_shards
 from benchmark.errors import UsageError
 

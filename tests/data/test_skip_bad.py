@@ -16,7 +16,8 @@ from benchmark.data import files
 from benchmark.data.csv_table import CsvTable
 from benchmark.data.dataset import Images
 from benchmark.data.imagefolder import ImageFolder
-from benchmark.data.images import Member, read_image
+from benchmark.data.images import read_image
+from benchmark.data.origin import Origin
 from benchmark.errors import UsageError
 
 MakeImages = Callable[..., None]
@@ -91,7 +92,7 @@ def test_a_failing_disk_leaves_nothing_out(source: CsvTable, tmp_path: Path, mon
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.data.images._open", lambda source: fail(source, "rb"))
+        patch.setattr("benchmark.data.images.open_origin", lambda source: fail(source, "rb"))
         with pytest.raises(UsageError, match=r"\.png cannot be read: Input/output error"):
             source.load(8, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -133,7 +134,7 @@ def test_images_are_decoded_side_by_side(source: CsvTable, tmp_path: Path, monke
     """Two images are in work at once: each waits for the other."""
     both = threading.Barrier(2, timeout=10)
 
-    def wait(image: Path | Member, resolution: int) -> Images:
+    def wait(image: Origin, resolution: int) -> Images:
         if image in (tmp_path / "0.png", tmp_path / "1.png"):
             both.wait()
         return read_image(image, resolution)
@@ -165,3 +166,10 @@ def test_an_interruption_stops_at_once_and_leaves_nothing(
         source.load(8, tmp_path / "cache")
     assert len(begun) < 3
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_every_image_knows_its_file(source: CsvTable, tmp_path: Path) -> None:
+    for _ in range(2):
+        train = source.load(8, tmp_path / "cache").train
+        assert train.origins == [tmp_path / f"{number}.png" for number in (0, 1, 2, 4, 6, 8, 9)]
+        assert "fingerprint" in vars(train)  # as verified, not worked out anew at every start
