@@ -42,6 +42,13 @@ def markdown(report: dict[str, Any]) -> str:
             "",
             _table([_step(one) for one in steps]),
         ]
+    for profile in [one["profile"] for one in figures if "profile" in one]:
+        lines += [
+            "",
+            f"Where a victim's step goes ({profile['model']}, {profile['batch']} rows):",
+            "",
+            _profile(profile),
+        ]
     if others:
         lines += ["", _table([_other(one) for one in others])]
     for extrapolated in hours:
@@ -79,6 +86,16 @@ def _other(figures: dict[str, Any]) -> dict[str, str]:
         "time": duration(figures["seconds"]),
         "items/s": f"{figures['items_per_second']:,.0f}",
     }
+
+
+def _profile(profile: dict[str, Any]) -> str:
+    whole = sum(profile["seconds"].values())
+    rows = [
+        {"stage": name, "time": duration(seconds), "share": f"{seconds / whole:.0%}"}
+        for name, seconds in profile["seconds"].items()
+    ]
+    total = {"stage": "whole step", "time": duration(whole), "share": f"{profile['batch'] / whole:,.0f} rows/s"}
+    return _table([*rows, total])
 
 
 def _table(rows: list[dict[str, str]]) -> str:

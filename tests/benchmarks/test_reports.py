@@ -30,6 +30,13 @@ def cells(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def test_profile_of_a_step() -> None:
+    seconds = {"image tower, forward": 0.03, "optimizer": 0.01}
+    text = markdown(report({"profile": {"model": "tiny", "batch": 128, "seconds": seconds}}))
+    assert cells(text, "image tower") == ["image tower, forward", "30 ms", "75%"]
+    assert cells(text, "whole step") == ["whole step", "40 ms", "3,200 rows/s"]
+
+
 def test_table_of_a_run() -> None:
     text = markdown(report(STEP, OTHER, {"hours": 12.34}, {}))
     assert "A Card, 16 cores, torch 2.6.0" in text

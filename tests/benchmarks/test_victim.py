@@ -7,6 +7,7 @@ import torch
 from clock import Clock
 from hours import ADVERSARIAL_STEPS, table2_hours
 from machine import Machine
+from stages import stage_seconds
 from workload import TEST_SCENES, Workload
 
 from benchmark.metrics import retrieval
@@ -27,6 +28,13 @@ def test_victim_step(clock: Clock, load: Workload) -> None:
         rows=load.recipe.epochs * len(load.train),
         flops=load.flops.training(load.length),
     )
+
+
+def test_stages_of_a_victim_step(clock: Clock, load: Workload) -> None:
+    """Where the time of a step goes."""
+    few = load.rounds == 1  # a large model on a CPU
+    seconds = clock.benchmark.pedantic(stage_seconds, (load, 1 if few else 40, 1 if few else 5))
+    clock.benchmark.extra_info["profile"] = {"model": load.victim, "batch": load.batch, "seconds": seconds}
 
 
 def test_adversarial_victim_step(clock: Clock, load: Workload) -> None:
