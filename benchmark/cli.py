@@ -58,10 +58,15 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_table(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    table = commands.add_parser("table", help="print a table of the paper from records")
-    table.add_argument("number", choices=("1", "2"), help="1: trigger lengths; 2: defenses")
+    table = commands.add_parser("table", help="print a table from records")
+    table.add_argument(
+        "name",
+        choices=("1", "2", "controls", "transfer", "cost"),
+        help="1: trigger lengths; 2: defenses; controls: halves of the poison and random noise; "
+        "transfer: surrogates against victims; cost: time and memory",
+    )
     table.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
-    table.add_argument("--format", choices=("markdown", "latex", "csv", "json"), default="markdown")
+    table.add_argument("--format", choices=("markdown", "latex", "html", "csv", "json"), default="markdown")
     table.add_argument("--beside", choices=("paper",), help="set the paper's values and the differences beside ours")
 
 
@@ -100,11 +105,12 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         return run_command(arguments, argv)
     if arguments.command == "table":
         from benchmark.records import load_records
-        from benchmark.tables import render, table1, table2
+        from benchmark.tables import make_tables, render
 
-        make = table1 if arguments.number == "1" else table2
-        table = make(load_records(arguments.records), beside_paper=arguments.beside == "paper")
-        print(render(table, arguments.format))
+        beside = arguments.beside == "paper"
+        print(
+            render(make_tables(arguments.name, load_records(arguments.records), beside_paper=beside), arguments.format)
+        )
         return SUCCESS
     from benchmark.listing import list_lines
 

@@ -1,0 +1,65 @@
+"""Transfer: the poison of one surrogate against victims of every architecture."""
+
+from collections.abc import Iterable
+
+from benchmark.errors import UsageError
+from benchmark.records import Choice, Record
+from benchmark.tables.notes import notes, titled
+from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks
+from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
+
+_SHOWN = tuple(measure("R@10", direction) for direction in DIRECTIONS)
+_KEPT = tuple(measure("Medr", direction) for direction in DIRECTIONS)
+
+
+def transfer(records: Iterable[Record]) -> list[Table]:
+    """Surrogates against victims, undefended: one table for every data set and attack.
+
+    Rows: clean data, and each surrogate that crafted the poison. Columns: R@10 of each victim in both directions; CSV
+    and JSON hold Medr as well.
+
+    Args:
+        records: of any runs; defended ones are left out.
+
+    Raises:
+        UsageError: no undefended attack, or records that mix settings other than the surrogate.
+    """
+    undefended = [record for record in records if record.defense.spec == UNDEFENDED]
+    attacks = {(r.dataset.spec, r.attack.spec): r for r in undefended if r.attack.spec != CLEAN}
+    if not attacks:
+        raise UsageError("these records hold no undefended attack; the table of transfer needs one")
+    tables = []
+    for (dataset, attack), any_record in sorted(attacks.items()):
+        of_data = [record for record in undefended if record.dataset.spec == dataset]
+        clean = [record for record in of_data if record.attack.spec == CLEAN]
+        tables.append(_table(any_record.attack, clean, [r for r in of_data if r.attack.spec == attack]))
+    return tables
+
+
+def _table(attack: Choice, clean: list[Record], attacked: list[Record]) -> Table:
+    rows = {"Clean": clean}
+    for surrogate in sorted({record.surrogate.spec for record in attacked}):
+        rows[f"from {surrogate}"] = members = [record for record in attacked if record.surrogate.spec == surrogate]
+        blocks([*clean, *members])  # refuses settings that differ in anything but the surrogate
+    victims = sorted({record.victim.spec for record in attacked})
+    shown = {row: [record for record in own if record.victim.spec in victims] for row, own in rows.items()}
+    observations: list[Observation] = [
+        observe(record, row, f"{record.victim.spec} {one.name}", one)
+        for row, own in shown.items()
+        for record in sorted(own, key=lambda record: record.seed)
+        for one in (*_SHOWN, *_KEPT)
+    ]
+    columns = [f"{victim} {one.name}" for victim in victims for one in _SHOWN]
+    dataset = attacked[0].dataset
+    members = [record for own in shown.values() for record in own]
+    explained = ["After the last epoch. Rows: what crafted the poison; columns: what was trained on it, undefended."]
+    return Table(
+        title=f"Transfer: {titled(attack)} from surrogates to victims; {dataset.label}",
+        keys={"dataset": dataset.spec, "attack": attack.spec},
+        corner="Poison",
+        rows=tuple(shown),
+        columns={column: column for column in columns},
+        cells=summarise(observations),
+        seeds=seeds_by_row({row: {record.seed: record for record in own}.values() for row, own in shown.items()}),
+        notes=tuple(notes([attack], members, explained)),
+    )
