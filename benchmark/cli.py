@@ -6,11 +6,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from benchmark import __version__
 from benchmark.errors import UsageError
 from victims.recipe import Recipe
+
+if TYPE_CHECKING:
+    from benchmark.figures import Sources
 
 SUCCESS, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -29,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
     _add_run(commands)
     _add_table(commands)
+    _add_plot(commands)
     _add_list(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show a traceback with every error")
@@ -70,6 +74,26 @@ def _add_table(commands: "argparse._SubParsersAction[_Parser]") -> None:
     table.add_argument("--beside", choices=("paper",), help="set the paper's values and the differences beside ours")
 
 
+def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    plot = commands.add_parser("plot", help="draw figures from records as SVG, PDF and PNG")
+    plot.add_argument(
+        "names",
+        nargs="+",
+        choices=("curves", "lengths", "defenses", "triggers", "samples"),
+        metavar="FIGURE",
+        help="curves: loss and median rank per epoch; lengths: recall by trigger length; defenses: recall under each; "
+        "triggers: most frequent words; samples: images and captions, from the poisons",
+    )
+    plot.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
+    plot.add_argument("--out", type=Path, default=Path("results/figures"), help="folder for the figures")
+    _add_sources(plot)
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--poisons", type=Path, help="folder of poisons, for samples (default: in the cache)")
+    parser.add_argument("--cache", type=Path, help="folder of rendered and resized images, for samples")
+
+
 def _add_list(commands: "argparse._SubParsersAction[_Parser]") -> None:
     listing = commands.add_parser("list", help="what there is, with parameters and defaults")
     listing.add_argument("kind", choices=("attacks", "defenses", "victims", "datasets", "presets"))
@@ -97,6 +121,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _sources(arguments: argparse.Namespace) -> "Sources":
+    from benchmark.figures import Sources
+    from benchmark.paths import cache_folder
+
+    cache = arguments.cache or cache_folder()
+    return Sources(arguments.poisons or cache / "poisons", cache)
+
+
 def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # Imported here so that --help and a mistyped flag answer at once.
     if arguments.command == "run":
@@ -111,6 +143,16 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         print(
             render(make_tables(arguments.name, load_records(arguments.records), beside_paper=beside), arguments.format)
         )
+        return SUCCESS
+    if arguments.command == "plot":
+        from benchmark.figures import FIGURES, write
+        from benchmark.records import load_records
+
+        records, sources = load_records(arguments.records), _sources(arguments)
+        # All are drawn before the first is written.
+        drawn = [FIGURES[name](records, sources) for name in arguments.names]
+        for name, figure in (item for figures in drawn for item in figures.items()):
+            print("\n".join(str(path) for path in write(figure, arguments.out, name)))
         return SUCCESS
     from benchmark.listing import list_lines
 

@@ -22,17 +22,19 @@ def transfer(records: Iterable[Record]) -> list[Table]:
         records: of any runs; defended ones are left out.
 
     Raises:
-        UsageError: no undefended attack, or records that mix settings other than the surrogate.
+        UsageError: no attack with two surrogates or two victims, or records that mix settings other than the surrogate.
     """
     undefended = [record for record in records if record.defense.spec == UNDEFENDED]
-    attacks = {(r.dataset.spec, r.attack.spec): r for r in undefended if r.attack.spec != CLEAN}
-    if not attacks:
-        raise UsageError("these records hold no undefended attack; the table of transfer needs one")
-    tables = []
-    for (dataset, attack), any_record in sorted(attacks.items()):
-        of_data = [record for record in undefended if record.dataset.spec == dataset]
-        clean = [record for record in of_data if record.attack.spec == CLEAN]
-        tables.append(_table(any_record.attack, clean, [r for r in of_data if r.attack.spec == attack]))
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in undefended:
+        groups.setdefault((record.dataset.spec, record.attack.spec), []).append(record)
+    tables = [
+        _table(own[0].attack, groups.get((dataset, CLEAN), []), own)
+        for (dataset, attack), own in sorted(groups.items())
+        if attack != CLEAN and len({(record.surrogate.spec, record.victim.spec) for record in own}) > 1
+    ]
+    if not tables:
+        raise UsageError("these records hold no undefended attack with two surrogates or two victims")
     return tables
 
 
