@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``table``, ``list``. It only reads arguments and prints; the work is elsewhere."""
+"""The command line. It only reads arguments and prints; the work is elsewhere."""
 
 import argparse
 import dataclasses
@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_table(commands)
     _add_plot(commands)
+    _add_report(commands)
     _add_list(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show a traceback with every error")
@@ -87,6 +88,13 @@ def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
     plot.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
     plot.add_argument("--out", type=Path, default=Path("results/figures"), help="folder for the figures")
     _add_sources(plot)
+
+
+def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    report = commands.add_parser("report", help="write all tables and figures of some records as one HTML page")
+    report.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
+    report.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default report.html)")
+    _add_sources(report)
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +161,13 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         drawn = [FIGURES[name](records, sources) for name in arguments.names]
         for name, figure in (item for figures in drawn for item in figures.items()):
             print("\n".join(str(path) for path in write(figure, arguments.out, name)))
+        return SUCCESS
+    if arguments.command == "report":
+        from benchmark.records import load_records
+        from benchmark.report import write_report
+
+        write_report(load_records(arguments.records), _sources(arguments), arguments.out)
+        print(arguments.out)
         return SUCCESS
     from benchmark.listing import list_lines
 

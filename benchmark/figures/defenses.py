@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -58,14 +59,15 @@ def _draw(block: Block, table: Table) -> Figure:
             # Of a single seed the deviation is not a number, and no whisker is drawn.
             axes.errorbar(own["mean"], places, xerr=own["std"], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
             axes.plot(own["paper"], places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
-            axes.axvline(cells.loc["Clean", "mean"], color=INK, label="clean data")
-            axes.axvline(cells.loc[undefended, "mean"], color=INK, linestyle=(0, (4, 2)), label="no defense")
+            for row, label, dashes in (("Clean", "clean data", "-"), (undefended, "no defense", (0, (4, 2)))):
+                if pd.notna(cells.loc[row, "mean"]):
+                    axes.axvline(cells.loc[row, "mean"], color=INK, linestyle=dashes, label=label)
             axes.set(title=direction, xlabel="R@10, %")
             axes.set_xlim(left=0)
             axes.set_yticks(list(places), [_with_seeds(row, table) for row in rows])
             axes.tick_params(axis="y", length=0)
         panels[0].invert_yaxis()
-        handles, labels = panels[0].get_legend_handles_labels()
+        handles, labels = (list(reversed(one)) for one in panels[0].get_legend_handles_labels())
         figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=2.4)
         setting = published(2)["setting"].partition(",")[0]
         text = (

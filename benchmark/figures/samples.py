@@ -59,8 +59,8 @@ def samples(records: Iterable[Record], sources: Sources) -> dict[str, Figure]:
                     missing.append(error)
     if not figures:
         raise missing[0]
-    for error in missing:
-        print(f"not shown: {error}", file=sys.stderr)
+    for reason in missing:
+        print(f"not shown: {reason}", file=sys.stderr)
     return figures
 
 

@@ -52,7 +52,7 @@ def _draw(block: Block) -> Figure:
     across = min(_ACROSS, len(first))
     down = -(-len(first) // across)
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.3 + 3.0 * down), layout="constrained")
+        figure = Figure(figsize=(WIDTH * max(2, across) / _ACROSS, 0.3 + 3.0 * down), layout="constrained")
         panels = list(figure.subplots(down, across, squeeze=False).flat)
         for axes, record in zip(panels, first, strict=False):
             top = dict(list(shares(record).items())[:_WORDS])
@@ -62,10 +62,8 @@ def _draw(block: Block) -> Figure:
             axes.invert_yaxis()
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
-            axes.set_title(
-                f"{titled(record.attack)}, seed {record.seed}" + (f"\n{distinct} different words" if distinct else "")
-            )
+            axes.set_title(f"{titled(record.attack)}, seed {record.seed}" + (f"\n{distinct} words" if distinct else ""))
         for axes in panels[len(first) :]:
             axes.set_axis_off()
-        heading(figure, f"Most frequent trigger words, as a share of all words in triggers; {block.dataset.label}")
+        heading(figure, f"Share of all words in triggers; {block.dataset.label}")
         return figure
