@@ -8,7 +8,7 @@ from benchmark.figures.curves import curves
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.samples import samples
-from benchmark.figures.sources import Sources
+from benchmark.figures.sources import PoisonMissing, Sources
 from benchmark.figures.style import write
 from benchmark.figures.triggers import triggers
 from benchmark.records import Record
@@ -21,4 +21,4 @@ FIGURES: Mapping[str, Callable[[Iterable[Record], Sources], dict[str, Figure]]] 
     "samples": samples,
 }
 
-__all__ = ["FIGURES", "Sources", "write"]
+__all__ = ["FIGURES", "PoisonMissing", "Sources", "write"]

@@ -17,6 +17,8 @@ from benchmark.tables.notes import titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS
 
+_LETTERS = 120  # of the legend, a line
+
 
 def curves(records: Iterable[Record]) -> dict[str, Figure]:
     """A figure for each data set and victim: clean data, EM and MEM; other attacks in one of their own, beside MEM-3.
@@ -79,7 +81,8 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         ranks[0].set_ylabel("rank (log scale; up is better)")
         for axes in (loss, *ranks):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), handlelength=3.2)
+        columns = max(1, min(4, _LETTERS // max(len(label) + 8 for label in labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
         spread = (
             "; line: mean over seeds, band: lowest to highest seed" if len({r.seed for r in block.records}) > 1 else ""
         )

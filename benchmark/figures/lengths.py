@@ -65,6 +65,7 @@ def _draw(block: Block) -> Figure:
             )
             axes.set(title=direction, xlabel="k, words of the trigger (0: EM)", yscale="log")
             axes.set_xticks(sorted({*LENGTHS, *specs.values()}))
+            axes.set_xlim(-0.5, max(*LENGTHS, *specs.values()) + 0.5)
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())

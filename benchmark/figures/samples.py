@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attacks import Poison
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError
-from benchmark.figures.sources import Sources
+from benchmark.figures.sources import PoisonMissing, Sources
 from benchmark.figures.style import VERMILION, WIDTH, named, styled
 from benchmark.records import Record
 from benchmark.tables.notes import titled
@@ -40,22 +40,22 @@ def samples(records: Iterable[Record], sources: Sources) -> dict[str, Figure]:
         Figures by file name.
 
     Raises:
-        UsageError: no poison of these records is there (the message is of the first; where some are, the others get a
-            line on standard error), or there is none to show.
+        PoisonMissing: no poison of these records is there; where some are, the others get a line on standard error.
+        UsageError: no attack to show, a poison that is damaged, or data that cannot be read.
     """
     attacked = [r for r in records if r.attack.spec != CLEAN and r.defense.spec == UNDEFENDED and r.status == "done"]
     if not attacked:
         raise UsageError("these records hold no undefended attack that is done; the figure needs one")
     found = blocks(attacked)
     figures: dict[str, Figure] = {}
-    missing: list[UsageError] = []
+    missing: list[PoisonMissing] = []
     for block in found:
         for attack in block.attacks:
             for record in block.of(attack.spec):
                 try:
                     figures[named("samples", block, found, attack.spec)] = _draw(block, record, *sources.find(record))
                     break
-                except UsageError as error:
+                except PoisonMissing as error:
                     missing.append(error)
     if not figures:
         raise missing[0]

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import torch
-
 from attacks import ATTACKS, Poison
+from attacks.half import Half
 from benchmark.cells import Cell, ChosenAttack, ChosenDefense, choose_dataset
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError, UsageError
@@ -15,6 +14,10 @@ from benchmark.spec import parse_spec
 from defenses import DEFENSES
 from victims.clip import Architecture
 from victims.recipe import Recipe
+
+
+class PoisonMissing(PoisonError):
+    """A poison that is not in the store."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,40 @@ class Sources:
         """The clean training set and the poison of a record; nothing is crafted.
 
         Raises:
-            PoisonError: the poison is not in the store, or not readable.
+            PoisonMissing: the poison is not in the store.
+            PoisonError: it is there, but not readable or beyond its bound.
             UsageError: the data cannot be read, or are not those of the record.
         """
-        cell, store = _cell(record), PoisonStore(self.poisons)
+        fingerprint = record.dataset.params.get("fingerprint")
+        if fingerprint is None:
+            raise UsageError(f"{record.file_name()} does not say which data it was made with")
+        cell = _cell(record)
         # Looked for first: images may take minutes to prepare.
-        path = store.address(whole(cell), str(record.dataset.params["fingerprint"]))
+        path = PoisonStore(self.poisons).address(whole(cell), fingerprint)
         if not path.is_file():
-            raise PoisonError(
+            raise PoisonMissing(
                 f"the poison of {record.attack.label}, seed {record.seed}, is not in {self.poisons}: "
                 f"no file {path.name}; give --poisons the folder that the run used, or run the cell again"
             )
+        poison, attack = Poison.load(path), cell.attack.attack
         train = cell.dataset.source.load(int(record.dataset.params["resolution"]), self.cache).train
-        if train.fingerprint != record.dataset.params["fingerprint"]:
+        if train.fingerprint != fingerprint:
             raise UsageError(f"data set {record.dataset.spec} is no longer what {record.file_name()} was made with")
-        return train, store.get(cell, train, torch.device("cpu"))
+        return train, attack.take(poison) if isinstance(attack, Half) else poison
 
 
 def _cell(record: Record) -> Cell:
-    """The record's cell, as far as its data and poison go."""
-    attack = ATTACKS.entry(parse_spec(record.attack.spec).name).factory(**record.attack.params)
+    """The record's cell, as far as its data and poison go.
+
+    Raises:
+        UsageError: an attack, model or data set that this version does not have.
+    """
+    try:
+        attack = ATTACKS.entry(parse_spec(record.attack.spec).name).factory(**record.attack.params)
+    except TypeError as error:
+        raise UsageError(
+            f"{record.file_name()} is of another version of attack {record.attack.spec}: {error}"
+        ) from error
     known = {field.name for field in fields(Recipe)}
     return Cell(
         dataset=choose_dataset(record.dataset.spec),

@@ -9,8 +9,8 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from benchmark import __version__
-from benchmark.errors import PoisonError, UsageError
-from benchmark.figures import FIGURES, Sources
+from benchmark.errors import UsageError
+from benchmark.figures import FIGURES, PoisonMissing, Sources
 from benchmark.files import replacing
 from benchmark.records import Record
 from benchmark.report.inline import inline_svg
@@ -100,7 +100,7 @@ def _tables(records: Sequence[Record], missing: list[str]) -> Iterator[tuple[str
 def _drawings(name: str, records: Sequence[Record], sources: Sources, missing: list[str]) -> Iterator[Drawing]:
     try:
         figures = FIGURES[name](records, sources)
-    except PoisonError:
+    except PoisonMissing:
         # Its message names a folder of this machine, which is nobody's business on a page that is passed on.
         missing.append(f"Figure {name}: the poisons are not at hand; --poisons names their folder.")
         return

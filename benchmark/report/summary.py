@@ -9,9 +9,10 @@ import pandas as pd
 from benchmark.records import Record
 from benchmark.tables.controls import LOST
 from benchmark.tables.defenses import KEPT, RECOVERED, in_order
+from benchmark.tables.notes import titled
 from benchmark.tables.render import shown
 from benchmark.tables.selection import CLEAN, UNDEFENDED
-from benchmark.tables.table import Table
+from benchmark.tables.table import DIRECTIONS, Table
 from defenses import DEFENSES
 
 # Shares, in percent, from which a poison is called strong or partial, and from which a defense is said to help.
@@ -60,6 +61,8 @@ def recovery(table: Table) -> Passage | None:
     known.sort(key=lambda one: -one[1].mean)
     best, most = known[0]
     attack = table.rows[1]
+    if not _lowered(table):
+        return Passage(f"{attack} takes too little recall for a defense to bring back.")
     if most.mean >= HELPS:
         text = f"Against {attack}, {best} is the strongest defense: it brings back {shown(most)} % of the lost recall."
     else:
@@ -69,9 +72,10 @@ def recovery(table: Table) -> Passage | None:
     points = []
     for row, cell in known:
         kept = _cell(table, row, KEPT)
-        price = f"a clean victim keeps {shown(kept)} % under it" if kept else "its price on clean data was not measured"
-        seeds = int(cell.n)
-        points.append(f"{row}: {shown(cell)} % back; {price} ({seeds} seed{'' if seeds == 1 else 's'}).")
+        price = "its price on clean data was not measured"
+        if kept is not None:
+            price = f"a clean victim keeps {shown(kept)} % under it ({_seeds(kept)})"
+        points.append(f"{row}: {shown(cell)} % back ({_seeds(cell)}); {price}.")
     return Passage(text, tuple(points))
 
 
@@ -88,7 +92,7 @@ def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         for note in table.notes
         if note.startswith("Not run")
     ]
-    attacked = {record.attack.spec: record.attack.label for record in records if record.attack.spec != CLEAN}
+    attacked = {record.attack.spec: titled(record.attack) for record in records if record.attack.spec != CLEAN}
     tried = {record.defense.spec for record in records if record.attack.spec != CLEAN}
     if tried - {UNDEFENDED}:
         for spec, label in attacked.items():
@@ -101,7 +105,7 @@ def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
     lines += [f"One seed only: {attack} under {', '.join(own)}." for attack, own in _single(records).items()]
     lines += [
-        f"Failed: {record.attack.label} × {record.defense.label}, seed {record.seed}."
+        f"Failed: {titled(record.attack)} × {titled(record.defense)}, seed {record.seed}."
         for record in records
         if record.status == "failed"
     ]
@@ -116,7 +120,7 @@ def _single(records: Sequence[Record]) -> dict[str, list[str]]:
     """By attack, the defenses that rest on one seed; nothing where every cell does, which the page says at its top."""
     seeds: dict[tuple[str, str], set[int]] = {}
     for record in records:
-        seeds.setdefault((record.attack.label, record.defense.label), set()).add(record.seed)
+        seeds.setdefault((titled(record.attack), titled(record.defense)), set()).add(record.seed)
     found: dict[str, list[str]] = {}
     if any(len(own) > 1 for own in seeds.values()):
         for (attack, defense), own in seeds.items():
@@ -131,8 +135,20 @@ def _verdict(lost: Any) -> str:
     return "a poison that is felt" if lost.mean >= PARTIAL else "hardly any effect"
 
 
+def _seeds(cell: Any) -> str:
+    return "1 seed" if cell.n == 1 else f"{cell.n} seeds"
+
+
+def _lowered(table: Table) -> bool:
+    """Whether Table 2's attack takes enough recall for shares of it to mean something."""
+    clean, attacked = (
+        sum(_cell(table, row, f"R@10 {direction}").mean for direction in DIRECTIONS) for row in table.rows[:2]
+    )
+    return bool(attacked <= clean * (1 - PARTIAL / 100))
+
+
 def _both(table: Table, row: str) -> str:
-    cells = [_cell(table, row, f"R@10 {direction}") for direction in ("I→T", "T→I")]
+    cells = [_cell(table, row, f"R@10 {direction}") for direction in DIRECTIONS]
     if any(cell is None for cell in cells):
         return ""
     return f"{shown(cells[0])} % of queries from image to text and {shown(cells[1])} % from text to image"

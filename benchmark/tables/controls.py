@@ -42,7 +42,9 @@ def controls(records: Iterable[Record]) -> list[Table]:
 
 
 def _table(block: Block) -> Table:
-    rows = dict(ROWS)
+    # A variant, its parameters written out, takes the place of the plain attack that did not run.
+    variants = {parse_spec(attack.spec).name for attack in block.attacks}
+    rows = {spec: name for spec, name in ROWS.items() if block.of(spec) or spec not in variants}
     rows |= {attack.spec: titled(attack) for attack in block.attacks}
     place = {spec: number for number, spec in enumerate(rows)}
     rows = dict(sorted(rows.items(), key=lambda row: (_known(row[0]), place[row[0]])))
