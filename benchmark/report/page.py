@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
 
 from benchmark import __version__
 from benchmark.errors import UsageError
@@ -31,7 +30,7 @@ _CAPTIONS = {
 class Drawing:
     """A figure as SVG with its caption."""
 
-    svg: Markup
+    svg: str
     caption: str
 
 
@@ -74,7 +73,7 @@ def report(records: Sequence[Record], sources: Sources) -> str:
         seeds=sorted({record.seed for record in records}),
         summary=summary,
         missing=[*gaps(records, flat), *missing],
-        tables={name: Markup(render(own, "html")) for name, own in tables.items()},
+        tables={name: render(own, "html") for name, own in tables.items()},
         drawings=drawings,
         versions=_versions(records),
         runs=_distinct(str(record.provenance.get("command", "")) for record in records),
@@ -108,7 +107,7 @@ def _drawings(name: str, records: Sequence[Record], sources: Sources, missing: l
         missing.append(f"Figure {name}: {error}.")
         return
     for id_, figure in figures.items():
-        yield Drawing(Markup(inline_svg(figure, id_, _CAPTIONS[name])), _CAPTIONS[name])
+        yield Drawing(inline_svg(figure, id_, _CAPTIONS[name]), _CAPTIONS[name])
 
 
 def _distinct(values: Iterator[str]) -> list[str]:

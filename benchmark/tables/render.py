@@ -1,6 +1,7 @@
 """Tables as text: markdown and LaTeX to read, CSV and JSON to compute with."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from textwrap import fill
@@ -72,14 +73,21 @@ def _latex(table: Table) -> str:
     lines = [
         r"\begin{table*}",
         rf"\caption{{{_escaped(caption)}}}",
-        r"\centering\small\setlength{\tabcolsep}{3pt}",
+        rf"\centering{_size(heads, rows)}\setlength{{\tabcolsep}}{{2pt}}",
         body,
-        r"\begin{itemize}\footnotesize",
+        r"\begin{itemize}\scriptsize\setlength{\itemsep}{0pt}\setlength{\parskip}{0pt}\setlength{\parsep}{0pt}",
         *notes,
         r"\end{itemize}",
         r"\end{table*}",
     ]
     return "\n".join(lines)
+
+
+def _size(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The font size at which a table fits across a page."""
+    printed = [[re.sub(r"\$.*?\$|\\\w+", "x", text) for text in line] for line in (heads, *rows)]
+    letters = sum(max(map(len, column)) for column in zip(*printed, strict=True))
+    return r"\small" if letters <= 80 else r"\footnotesize" if letters <= 95 else r"\scriptsize"
 
 
 def _html(table: Table) -> str:
