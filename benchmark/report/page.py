@@ -15,7 +15,7 @@ from benchmark.records import Record
 from benchmark.report.inline import inline_svg
 from benchmark.report.summary import Passage, gaps, recovery, strength
 from benchmark.tables import TABLES, Table, render
-from benchmark.tables.selection import UNDEFENDED
+from benchmark.tables.selection import CLEAN, UNDEFENDED
 
 _CAPTIONS = {
     "curves": "Training loss and test median rank after every epoch of undefended victims.",
@@ -58,9 +58,9 @@ def report(records: Sequence[Record], sources: Sources) -> str:
     """
     if not records:
         raise UsageError("there are no records to report on; make some with 'python -m benchmark run'")
-    missing: list[str] = []
-    tables = dict(_tables(records, missing))
-    drawings = [drawing for name in FIGURES for drawing in _drawings(name, records, sources, missing)]
+    shown, missing = one_surrogate(records)
+    tables = dict(_tables(records, shown, missing))
+    drawings = [drawing for name in FIGURES for drawing in _drawings(name, shown, sources, missing)]
     flat = [table for own in tables.values() for table in own]
     summary: list[Passage] = [strength(table) for table in tables.get("controls", [])]
     summary += [passage for table in tables.get("2", []) if (passage := recovery(table))]
@@ -83,12 +83,38 @@ def report(records: Sequence[Record], sources: Sources) -> str:
     )
 
 
-def _tables(records: Sequence[Record], missing: list[str]) -> Iterator[tuple[str, list[Table]]]:
-    """Tables by name, in the order of the page."""
+def one_surrogate(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """For each data set and victim the attacks of one surrogate, its own if there is one; only Transfer mixes them.
+
+    Returns:
+        Those records with all clean ones, and a line for each victim that has more.
+    """
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        if record.attack.spec != CLEAN:
+            found[record.dataset.spec, record.victim.spec].add(record.surrogate.spec)
+    chosen = {place: place[1] if place[1] in own else min(own) for place, own in found.items()}
+    kept = [
+        record
+        for record in records
+        if record.attack.spec == CLEAN or record.surrogate.spec == chosen[record.dataset.spec, record.victim.spec]
+    ]
+    lines = [
+        f"Victim {victim} on {dataset}: all but Transfer show the poisons of surrogate {chosen[dataset, victim]} alone."
+        for (dataset, victim), own in found.items()
+        if len(own) > 1
+    ]
+    return kept, lines
+
+
+def _tables(
+    records: Sequence[Record], shown: Sequence[Record], missing: list[str]
+) -> Iterator[tuple[str, list[Table]]]:
+    """Tables by name, in the order of the page; ``shown`` are those of one surrogate."""
     attacked = {record.attack.spec for record in records if record.defense.spec != UNDEFENDED}
     for name in ("2", "1", "controls", "transfer", "cost"):
         try:
-            tables = TABLES[name](records)
+            tables = TABLES[name](records if name == "transfer" else shown)
         except UsageError as error:
             missing.append(f"Table {name}: {error}.")
             continue

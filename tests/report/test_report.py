@@ -167,6 +167,15 @@ def test_what_is_missing_is_said(page: Page) -> None:
         assert said in text, said
 
 
+def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:
+    records = [*several(), record("mem3", recalls=(33.3, 33.3), surrogate="RN50", seed=1)]
+    page = Page(report(records, Sources(Path("none"), Path("none"))))
+    assert "all but Transfer show the poisons of surrogate tiny alone" in page.sections["missing"]
+    assert "Transfer: MEM-3 from surrogates to victims" in page.sections["tables"]
+    assert page.sections["tables"].count("33.3") == 2
+    assert "MEM-3: 11.0±1.4 %" in page.sections["summary"]
+
+
 def test_all_failed_or_none_at_all() -> None:
     text = report([record("mem3", failed="boom")], Sources(Path("none"), Path("none")))
     assert "Failed: MEM-3 × None, seed 1" in Page(text).sections["missing"]
