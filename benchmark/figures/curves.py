@@ -17,7 +17,7 @@ from benchmark.tables.notes import titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS
 
-_LETTERS = 120  # of the legend, a line
+_LETTERS = 105  # of the legend, a line
 
 
 def curves(records: Iterable[Record]) -> dict[str, Figure]:

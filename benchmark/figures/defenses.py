@@ -58,7 +58,8 @@ def _draw(block: Block, table: Table) -> Figure:
             axes.barh(places, own["mean"], color=SKY, height=0.62, label="under the defense")
             # Of a single seed the deviation is not a number, and no whisker is drawn.
             axes.errorbar(own["mean"], places, xerr=own["std"], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-            axes.plot(own["paper"], places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
+            if own["paper"].notna().any():
+                axes.plot(own["paper"], places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
             for row, label, dashes in (("Clean", "clean data", "-"), (undefended, "no defense", (0, (4, 2)))):
                 if pd.notna(cells.loc[row, "mean"]):
                     axes.axvline(cells.loc[row, "mean"], color=INK, linestyle=dashes, label=label)
@@ -69,11 +70,10 @@ def _draw(block: Block, table: Table) -> Figure:
         panels[0].invert_yaxis()
         handles, labels = (list(reversed(one)) for one in panels[0].get_legend_handles_labels())
         figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=2.4)
-        setting = published(2)["setting"].partition(",")[0]
-        text = (
-            f"{undefended} on {block.dataset.label}, victim {block.victim.spec}; mean ± sd over seeds; paper: {setting}"
-        )
-        heading(figure, text)
+        parts = [f"{undefended} on {block.dataset.label}, victim {block.victim.spec}"]
+        parts += ["mean ± sd over seeds"] if table.cells["std"].notna().any() else []
+        parts += [f"paper: {published(2)['setting'].partition(',')[0]}"] if table.cells["paper"].notna().any() else []
+        heading(figure, "; ".join(parts))
         return figure
 
 

@@ -1,6 +1,7 @@
 """The words that triggers are made of, and how often each is used."""
 
 from collections.abc import Iterable
+from textwrap import wrap
 
 from matplotlib.figure import Figure
 
@@ -12,6 +13,7 @@ from benchmark.tables.selection import UNDEFENDED, Block, blocks
 
 _WORDS = 15
 _ACROSS = 4  # panels side by side
+_LETTERS = 22  # of a title, a line
 
 
 def triggers(records: Iterable[Record]) -> dict[str, Figure]:
@@ -62,7 +64,8 @@ def _draw(block: Block) -> Figure:
             axes.invert_yaxis()
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
-            axes.set_title(f"{titled(record.attack)}, seed {record.seed}" + (f"\n{distinct} words" if distinct else ""))
+            title = wrap(f"{titled(record.attack)}, seed {record.seed}", _LETTERS)
+            axes.set_title("\n".join([*title, *([f"{distinct} words"] if distinct else [])]))
         for axes in panels[len(first) :]:
             axes.set_axis_off()
         heading(figure, f"Share of all words in triggers; {block.dataset.label}")
