@@ -53,7 +53,7 @@ def curves(records: Iterable[Record]) -> dict[str, Figure]:
 
 def _draw(block: Block, specs: Sequence[str]) -> Figure:
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3), layout="constrained")
         loss, *ranks = figure.subplots(1, 3)
         ranks[1].sharey(ranks[0])
         styles = looks(specs)
@@ -83,6 +83,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         columns = max(1, min(4, _LETTERS // max(len(label) + 8 for label in labels)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+        figure.set_figheight(2.75 + 0.17 * -(-len(labels) // columns))
         spread = (
             "; line: mean over seeds, band: lowest to highest seed" if len({r.seed for r in block.records}) > 1 else ""
         )

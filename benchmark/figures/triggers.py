@@ -13,7 +13,7 @@ from benchmark.tables.selection import UNDEFENDED, Block, blocks
 
 _WORDS = 15
 _ACROSS = 4  # panels side by side
-_LETTERS = 22  # of a title, a line
+_LETTERS = 18  # of a title, a line
 
 
 def triggers(records: Iterable[Record]) -> dict[str, Figure]:
@@ -64,8 +64,9 @@ def _draw(block: Block) -> Figure:
             axes.invert_yaxis()
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
-            title = wrap(f"{titled(record.attack)}, seed {record.seed}", _LETTERS)
-            axes.set_title("\n".join([*title, *([f"{distinct} words"] if distinct else [])]))
+            title = wrap(titled(record.attack).replace(",", ", "), _LETTERS)
+            title.append(f"seed {record.seed}" + (f", {distinct} words" if distinct else ""))
+            axes.set_title("\n".join(title), fontsize=8)
         for axes in panels[len(first) :]:
             axes.set_axis_off()
         heading(figure, f"Share of all words in triggers; {block.dataset.label}")

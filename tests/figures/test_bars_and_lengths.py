@@ -77,6 +77,6 @@ def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
     first, second = figure.axes
     assert bars(first) == {"owl": 30, "pump": 7.5}  # of 4,000 triggers of one word
     assert bars(second) == {"owl": 10, "pump": 2.5}
-    assert second.get_title() == "MEM-3, seed 1\n9 words"
+    assert second.get_title() == "MEM-3\nseed 1, 9 words"
     with pytest.raises(UsageError, match="no poison with a trigger"):
         triggers([record("em"), record("clean")])
