@@ -66,6 +66,8 @@ def test_images_are_those_of_the_data_and_of_the_poison(run: Path) -> None:
 def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
     (figure,) = FIGURES["samples"]([of(run, WORDS)], sources(run)).values()
     _, poison = sources(run).find(of(run, WORDS))
+    noises = [axes.images[0].get_array() for axes in figure.axes][2::3]
+    assert all((noise == 128).all() for noise in noises)  # of the poison only the trigger is kept
     marked = [part.get_text() for part in captions(figure) if part.get_weight() == "bold"]
     assert marked == [poison.trigger[index] for index in (0, 7, 15, 23, 31, 39)]
 

@@ -1,5 +1,6 @@
 """The report is one whole page, says what the tables say, and loads nothing from elsewhere."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,7 +69,8 @@ def several() -> list[Record]:
     records += [record("mem3", recalls=(r, r - 1), seed=s, loss=LOSS) for s, r in ((1, 10.0), (2, 12.0))]
     records += [record("em", recalls=(52.3, 47.1), loss=LOSS), record("clean", "cutout", recalls=(44.4, 41))]
     records += [record("mem3", "cutout", recalls=(12.3, 9.9)), record("mem3", "prefix-drop", recalls=(51.7, 46.6))]
-    return [*records, record("mem3", "mixup", failed="boom <script>alert(1)</script>")]
+    failed = record("mem3", "mixup", failed="boom <script>alert(1)</script>")
+    return [*records, dataclasses.replace(failed, provenance={"command": "<script>alert(2)</script>"})]
 
 
 @pytest.fixture(scope="module")
