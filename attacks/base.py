@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from attacks.poison import Poison
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.progress import Stage
 from benchmark.registry import Registry
@@ -61,6 +62,7 @@ class Attack(ABC):
         device: torch.device,
         workdir: Path,
         progress: Stage,
+        checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Craft the poison of a training set; the set is left as it is.
 
@@ -71,6 +73,7 @@ class Attack(ABC):
             device: where to compute.
             workdir: folder for large intermediate files.
             progress: told of every unit of work.
+            checkpoint: where long crafting may keep its state, to go on from it after a kill; ``None``: nowhere.
 
         Raises:
             UsageError: the data do not suit the attack.

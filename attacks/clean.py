@@ -6,6 +6,7 @@ import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.progress import Stage
 
@@ -33,6 +34,7 @@ class Clean(Attack):
         device: torch.device,
         workdir: Path,
         progress: Stage,
+        checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """An empty poison; see :meth:`attacks.base.Attack.craft`."""
         return Poison(delta=None, trigger=None, eps=0, fingerprint=train.fingerprint)

@@ -9,6 +9,7 @@ import torch
 from attacks.base import Surrogate
 from attacks.mem import Mem
 from attacks.poison import Poison
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError
 from benchmark.progress import Stage
@@ -46,7 +47,10 @@ class Half(Mem):
         device: torch.device,
         workdir: Path,
         progress: Stage,
+        checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Craft the whole and keep a half; see :meth:`attacks.base.Attack.craft`."""
-        whole = super().craft(train, surrogate, seed=seed, device=device, workdir=workdir, progress=progress)
+        whole = super().craft(
+            train, surrogate, seed=seed, device=device, workdir=workdir, progress=progress, checkpoint=checkpoint
+        )
         return self.take(whole)

@@ -7,7 +7,7 @@ Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from attacks.official import OFFICIAL
 from attacks.pgd import minimise_noise
 from attacks.poison import Poison
 from attacks.vocabulary import trigger_words
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset, LazyImages
 from benchmark.errors import UsageError, VictimDiverged
 from benchmark.files import zeros_on_disk
@@ -25,6 +26,7 @@ from benchmark.progress import Stage
 from benchmark.seeding import derive_seed, numpy_generator, torch_generator
 from victims.clip import Clip, clamp_scale, clip_loss
 from victims.embedding import ActiveEmbedding
+from victims.state import put_back, training_state
 from victims.tokens import insert_trigger
 from victims.training import parameter_groups
 
@@ -154,19 +156,27 @@ class Mem(Attack):
         device: torch.device,
         workdir: Path,
         progress: Stage,
+        checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
         rows = train.by_row() if self.per == "row" else train
+        checkpoint = checkpoint or Checkpoint()
         crafting = _Crafting(self, rows, surrogate, seed, workdir)
         losses: list[float] = []
-        for round_ in range(self.rounds):
+        if (state := checkpoint.load()) is not None:
+            crafting.put_back(state["crafting"])
+            losses = state["losses"]
+            progress.resume(len(losses) * self.units(train) // self.rounds)
+        for round_ in range(len(losses), self.rounds):
             crafting.train_surrogate(round_, progress)
             losses.append(crafting.perturb(round_, progress))
             if not math.isfinite(losses[-1]):
                 raise VictimDiverged(f"the surrogate's loss is {losses[-1]} in crafting round {round_ + 1}")
             if self.stop_loss is not None and losses[-1] < self.stop_loss:
                 break
+            if checkpoint.is_due(round_ + 1, self.rounds):
+                checkpoint.save({"crafting": crafting.state(), "losses": losses})
         return Poison(
             delta=crafting.delta,
             trigger=crafting.trigger_texts(),
@@ -247,6 +257,23 @@ class _Crafting:
             progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {losses[-1] / len(index):.2f}")
         return sum(losses) / len(order)
 
+    def state(self) -> dict[str, Any]:
+        """All that the next round depends on; noise, triggers and surrogate of one and the same moment."""
+        return {
+            "surrogate": training_state(self.model, self.optimizer, self.table),
+            "delta": torch.from_numpy(self.delta),
+            "trigger": self.trigger,
+            "queue": torch.from_numpy(self.queue),
+            "passes": self.passes,
+        }
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        put_back(state["surrogate"], self.model, self.optimizer, self.table)
+        np.copyto(self.delta, state["delta"].numpy())
+        self.trigger, self.queue = state["trigger"].clone(), state["queue"].numpy().copy()
+        self.passes = state["passes"]
+
     def trigger_texts(self) -> list[str] | None:
         """Each row's trigger in words."""
         return [self.model.tokenizer.decode(ids) for ids in self.trigger.tolist()] if self.attack.k else None
@@ -284,10 +311,12 @@ class _Crafting:
 
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.
-        table = ActiveEmbedding.put_into(self.model.tower, torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
+        self.table = ActiveEmbedding.put_into(
+            self.model.tower, torch.cat([self.tokens.unique(), self.vocabulary.cpu()])
+        )
         groups = parameter_groups(self.model, self.attack.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.attack.lr, fused=True)
-        table.follow(self.optimizer)
+        self.table.follow(self.optimizer)
 
     def _next_batch(self) -> np.ndarray:
         """The next rows of an endless stream of reshuffled passes; a pass's incomplete last batch is left out."""

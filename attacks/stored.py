@@ -6,6 +6,7 @@ import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError
 from benchmark.files import sha256_of
@@ -61,6 +62,7 @@ class Stored(Attack):
         device: torch.device,
         workdir: Path,
         progress: Stage,
+        checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """The stored poison; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)

@@ -7,6 +7,7 @@ import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError
 from benchmark.files import zeros_on_disk
@@ -52,6 +53,7 @@ class UniformNoise(Attack):
         device: torch.device,
         workdir: Path,
         progress: Stage,
+        checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Draw the noise; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""
         generator = numpy_generator(seed, "uniform noise")

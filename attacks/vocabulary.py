@@ -1,6 +1,7 @@
 """The words a trigger may consist of: whole words that survive being written down and read again."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,14 +13,15 @@ from victims.tokens import Tokenizer
 _WORD = re.compile(r"[a-z]+</w>")
 
 
-def whole_words(tokenizer: Tokenizer) -> dict[int, str]:
-    """Ids of whole plain words whose text is tokenised back to the same single id, with that text.
+def whole_words(tokenizer: Tokenizer, among: Iterable[int] | None = None) -> dict[int, str]:
+    """Ids (of all or of those given) of whole plain words whose text comes back as the same single id, with that text.
 
     A trigger is published as text in a caption file; ids that are word pieces or special tokens would come back as
     other ids (55 % of the reference code's 5-token triggers do).
     """
     pieces = tokenizer.vocabulary()
-    words = {id_: piece.removesuffix("</w>") for id_, piece in pieces.items() if _WORD.fullmatch(piece)}
+    ids = pieces if among is None else among
+    words = {id_: pieces[id_].removesuffix("</w>") for id_ in ids if _WORD.fullmatch(pieces[id_])}
     return {id_: word for id_, word in words.items() if tokenizer.encode(word) == [id_]}
 
 
@@ -35,11 +37,10 @@ def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None
     Raises:
         UsageError: the captions hold no usable words.
     """
-    words = whole_words(tokenizer)
     if count is None:
-        return np.array(sorted(words))
+        return np.array(sorted(whole_words(tokenizer)))
     used = {id_ for captions in train.captions for caption in captions for id_ in tokenizer.encode(caption)}
-    usable = sorted(used & words.keys())
+    usable = sorted(whole_words(tokenizer, used))
     if len(usable) < 2:
         raise UsageError(f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few")
     drawn = numpy_generator(seed, "trigger vocabulary").permutation(len(usable))[:count]

@@ -55,6 +55,11 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run.add_argument("--poisons", help="folder that keeps poisons (default: in the cache), or 'off' to craft anew")
     run.add_argument("--cache", type=Path, help="folder for rendered and resized images")
     run.add_argument("--rerun", choices=("missing", "failed", "all"), help="which cells to run (default missing)")
+    run.add_argument(
+        "--checkpoint-every",
+        metavar="N",
+        help="epochs of a victim and rounds of crafting between checkpoints (default 1); 0 for none",
+    )
     run.add_argument("--dry-run", action="store_true", default=None, help="print the plan and stop")
     recipe = run.add_argument_group("the victims' training (defaults: the preset's)")
     for field in dataclasses.fields(Recipe):

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from benchmark.errors import UsageError
 
+PARTIAL = ".partial"  # ends the name of a file that is being written
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -24,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         UsageError: the folder cannot be written to.
     """
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

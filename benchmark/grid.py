@@ -19,6 +19,8 @@ import torch
 from attacks import Poison
 from benchmark import __version__
 from benchmark.cells import Cell
+from benchmark.checkpoints import Checkpoint
+from benchmark.claims import claimed
 from benchmark.data import CaptionDataset, Splits
 from benchmark.poisons import PoisonStore, describe_poison
 from benchmark.progress import clock, stage
@@ -38,6 +40,7 @@ class PlannedCell:
 
     cell: Cell
     key: str
+    path: Path
     record: Record | None
 
     def has_to_run(self, rerun: Rerun) -> bool:
@@ -58,6 +61,7 @@ class Grid:
         poisons: where poisons are kept.
         device: where to compute.
         provenance: what every record says of the run: command, preset.
+        checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
     """
 
     cells: Sequence[Cell]
@@ -66,6 +70,7 @@ class Grid:
     poisons: PoisonStore
     device: torch.device
     provenance: dict[str, Any]
+    checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset] | None = None
@@ -92,44 +97,58 @@ class Grid:
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
             record = self._record(cell, data, key)
             path = self.out / record.file_name()
-            planned.append(PlannedCell(cell, key, Record.load(path) if path.is_file() else None))
+            planned.append(PlannedCell(cell, key, path, Record.load(path) if path.is_file() else None))
         return planned
 
     def run(self, planned: PlannedCell) -> Record:
-        """Run a cell and write its record; an error in it becomes a failed record.
+        """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
+
+        A record that another run has written since the plan was made is taken instead.
 
         Raises:
             UsageError: the record cannot be written.
         """
+        if planned.path.is_file() and (finished_meanwhile := Record.load(planned.path)) != planned.record:
+            return finished_meanwhile
         cell, data = planned.cell, self._splits(planned.cell)
         base = self._record(cell, data, planned.key)
+        checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
-            record = self._run(cell, data, base)
+            record = self._run(cell, data, base, checkpoint)
         except Exception as error:
             failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
             record = replace(base, status="failed", error=failure)
         finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
         record.save(self.out)
+        if record.status == "done":
+            checkpoint.discard()
         return record
 
-    def _run(self, cell: Cell, data: Splits, base: Record) -> Record:
+    def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
         poison, protected = self._protect(cell, data.train)
         memory = {"craft": peak_memory_mb()}
         seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
         seed = derive_seed(cell.seed, "victim")
         model = cell.victim.build(seed, self.device, cell.recipe.precision)
-        epochs: list[EpochScores] = []
+        # In the checkpoint's notes, for epochs that a killed run has finished count as well.
+        notes = checkpoint.notes
+        notes.update(epochs=[], evaluate=0.0, train=0.0)
+        start = time.monotonic()
 
         def after_epoch(epoch: int) -> str:
-            if epoch % cell.recipe.evaluate_every and epoch != cell.recipe.epochs:
-                return ""
+            nonlocal start
+            notes["train"] += time.monotonic() - start
             start = time.monotonic()
-            epochs.append(_scores(model, data, epoch, seed))
-            seconds["evaluate"] += time.monotonic() - start
-            return f", val R@10 {epochs[-1].val.mean_recall_at_10:.1f}"
+            note = ""
+            if epoch % cell.recipe.evaluate_every == 0 or epoch == cell.recipe.epochs:
+                scores = _scores(model, data, epoch, seed)
+                notes["epochs"].append(asdict(scores))
+                note = f", val R@10 {scores.val.mean_recall_at_10:.1f}"
+            notes["evaluate"] += time.monotonic() - start
+            start = time.monotonic()
+            return note
 
-        start = time.monotonic()
         total = steps_per_epoch(protected, cell.recipe) * cell.recipe.epochs
         with stage(cell.title(), total) as progress:
             log = train(
@@ -140,12 +159,13 @@ class Grid:
                 seed=seed,
                 after_epoch=after_epoch,
                 progress=progress,
+                checkpoint=checkpoint,
             )
-        seconds["train"] = time.monotonic() - start - seconds["evaluate"]
+        seconds |= {stage: notes[stage] for stage in ("train", "evaluate")}
         memory["train"] = peak_memory_mb()
         return replace(
             base,
-            epochs=tuple(epochs),
+            epochs=tuple(EpochScores.from_json(scores) for scores in notes["epochs"]),
             loss=tuple(log.loss),
             poison=describe_poison(poison, data.train, protected),
             changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
@@ -224,12 +244,25 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
         The records of all planned cells, in order.
     """
     todo = [one for one in planned if one.has_to_run(rerun)]
+    for one in planned:
+        if one.record is not None and one.record.status == "done":
+            # Its run may have been killed between the record and this.
+            Checkpoint.beside(one.path, 1).discard()
     records = {one.key: one.record for one in planned if one.record is not None}
-    start = time.monotonic()
-    for number, one in enumerate(todo, start=1):
-        record = records[one.key] = grid.run(one)
-        left = (time.monotonic() - start) / number * (len(todo) - number)
-        print(f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left", file=sys.stderr, flush=True)
+    start, number = time.monotonic(), 0
+    others: list[PlannedCell] = []
+    for wait, ones in ((False, todo), (True, others)):
+        for one in ones:
+            with claimed(one.path, wait=wait) as ours:
+                if not ours:
+                    others.append(one)  # another run is at it: what is free comes first
+                    continue
+                record = records[one.key] = grid.run(one)
+            number += 1
+            left = (time.monotonic() - start) / number * (len(todo) - number)
+            print(
+                f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left", file=sys.stderr, flush=True
+            )
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
 
 

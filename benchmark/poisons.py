@@ -15,6 +15,8 @@ from attacks.half import Half
 from attacks.mem import Mem
 from benchmark import __version__
 from benchmark.cells import Cell, ChosenAttack, content_key
+from benchmark.checkpoints import Checkpoint
+from benchmark.claims import claimed
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError
 from benchmark.files import make_folder
@@ -27,9 +29,15 @@ _CHUNK = 64  # images compared at a time
 
 @dataclass(frozen=True)
 class PoisonStore:
-    """Poisons in a folder, one file each, named by what they are made from."""
+    """Poisons in a folder, one file each, named by what they are made from.
+
+    Attributes:
+        folder: made when first written to.
+        checkpoint_every: crafting rounds between two checkpoints; 0 for none.
+    """
 
     folder: Path
+    checkpoint_every: int = 0
 
     def path(self, cell: Cell, train: CaptionDataset) -> Path:
         """Where the poison of a cell lies, crafted or not."""
@@ -55,13 +63,25 @@ class PoisonStore:
         if isinstance(cell.attack.attack, Half):
             # The half costs nothing, so only the whole is kept: MEM's cells use it as well.
             return cell.attack.attack.take(self.get(whole(cell), train, device))
+        if cell.attack.is_clean:
+            return self._craft(cell, train, device, Checkpoint())
         path = self.path(cell, train)
-        if path.is_file():
-            try:
-                return Poison.load(path)
-            except PoisonError as error:
-                print(f"{error}; crafting it anew", file=sys.stderr)
         make_folder(self.folder)
+        with claimed(path, wait=True):
+            checkpoint = Checkpoint.beside(path, self.checkpoint_every)
+            if path.is_file():
+                try:
+                    poison = Poison.load(path)
+                    checkpoint.discard()
+                    return poison
+                except PoisonError as error:
+                    print(f"{error}; crafting it anew", file=sys.stderr)
+            self._craft(cell, train, device, checkpoint).save(path)
+            checkpoint.discard()
+            # Read back: the noise is then mapped from this file, and the one it was crafted in is gone.
+            return Poison.load(path)
+
+    def _craft(self, cell: Cell, train: CaptionDataset, device: torch.device, checkpoint: Checkpoint) -> Poison:
         attack, start = cell.attack.attack, time.monotonic()
         with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.units(train)) as progress:
             poison = attack.craft(
@@ -71,6 +91,7 @@ class PoisonStore:
                 device=device,
                 workdir=self.folder,
                 progress=progress,
+                checkpoint=checkpoint,
             )
         seconds = time.monotonic() - start
         provenance = {
@@ -84,13 +105,9 @@ class PoisonStore:
             "package": __version__,
             **poison.provenance,
         }
-        poison = replace(poison, provenance=provenance)
         if not cell.attack.is_clean:
             print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
-            poison.save(path)
-            # Read back: the noise is then mapped from this file, and the one it was crafted in is gone.
-            return Poison.load(path)
-        return poison
+        return replace(poison, provenance=provenance)
 
 
 def whole(cell: Cell) -> Cell:

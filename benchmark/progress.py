@@ -20,11 +20,18 @@ class Stage(Protocol):
         """One more unit is done; ``note`` says how things stand, e.g. the loss."""
         ...
 
+    def resume(self, units: int) -> None:
+        """That many units were done by an earlier run; called before the first :meth:`advance`."""
+        ...
+
 
 class Silent:
     """A stage that nobody watches."""
 
     def advance(self, note: str = "") -> None:
+        """Nothing to show."""
+
+    def resume(self, units: int) -> None:
         """Nothing to show."""
 
 
@@ -37,10 +44,13 @@ class _Bar:
         if note:
             self._progress.update(self._task, note=note)
 
+    def resume(self, units: int) -> None:
+        self._progress.update(self._task, completed=units)
+
 
 class _Lines:
     def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._done, self._note = label, total, 0, ""
+        self._label, self._total, self._done, self._resumed, self._note = label, total, 0, 0, ""
         self._start = self._last = time.monotonic()
 
     def advance(self, note: str = "") -> None:
@@ -50,9 +60,12 @@ class _Lines:
         if now - self._last < _SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        left = (now - self._start) / self._done * (self._total - self._done)
+        left = (now - self._start) / (self._done - self._resumed) * (self._total - self._done)
         share = 100 * self._done // self._total
         print(f"{self._label}: {share} %, {clock(left)} left  {self._note}", file=sys.stderr, flush=True)
+
+    def resume(self, units: int) -> None:
+        self._done = self._resumed = units
 
 
 @contextmanager

@@ -39,6 +39,11 @@ class EpochScores:
     val: Retrieval
     test: Retrieval
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "EpochScores":
+        """From ``dataclasses.asdict`` as JSON keeps it."""
+        return cls(data["epoch"], _retrieval(data["val"]), _retrieval(data["test"]))
+
 
 @dataclass(frozen=True)
 class Record:
@@ -121,10 +126,7 @@ class Record:
                 raise UsageError(f"{path}: record format {data['format']}, this version reads {FORMAT}")
             choices = ("dataset", "attack", "defense", "victim", "surrogate")
             data.update({name: Choice(**data[name]) for name in choices})
-            data["epochs"] = tuple(
-                EpochScores(scores["epoch"], _retrieval(scores["val"]), _retrieval(scores["test"]))
-                for scores in data["epochs"]
-            )
+            data["epochs"] = tuple(EpochScores.from_json(scores) for scores in data["epochs"])
             data["loss"] = tuple(data["loss"])
             record = cls(**data)
         except (OSError, ValueError, KeyError, TypeError) as error:

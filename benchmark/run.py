@@ -45,6 +45,7 @@ _DEFAULTS = {
     "out": "results/runs",
     "device": "auto",
     "rerun": "missing",
+    "checkpoint_every": "1",
 }
 _OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "dry_run")
 
@@ -79,6 +80,9 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     rerun = settings["rerun"]
     if rerun not in typing.get_args(Rerun):
         raise UsageError(f"rerun takes missing, failed or all, got '{rerun}'")
+    every = convert(settings["checkpoint_every"], int, "--checkpoint-every")
+    if every < 0:
+        raise UsageError(f"--checkpoint-every must be at least 0, got {every}")
     out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
     # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
     torch.backends.cudnn.deterministic = True
@@ -93,9 +97,10 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             cells=cells,
             splits=load_splits(cells, cache),
             out=out,
-            poisons=PoisonStore(Path(store or cache / "poisons")),
+            poisons=PoisonStore(Path(store or cache / "poisons"), every),
             device=device,
             provenance={"command": f"python -m benchmark {shlex.join(argv)}", "preset": preset.name},
+            checkpoint_every=every,
         )
         grid.check()
         planned = grid.plan()

@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -22,6 +23,10 @@ class Changes:
     def pixel(self) -> float:
         """Mean absolute change of a pixel value, in 1/255."""
         return 0.0 if self._pixel_sum is None else float(self._pixel_sum) * 255 / self._batches
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: ``Changes(*state.values())`` goes on counting."""
+        return {"words": self.words_per_caption, "pixel_sum": self._pixel_sum, "batches": self._batches}
 
     def see_captions(self, before: list[str], after: list[str]) -> None:
         """Compare an epoch's captions before and after the defense."""

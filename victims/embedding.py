@@ -89,6 +89,16 @@ class ActiveEmbedding(nn.Module):
         """
         return F.embedding(self._place[tokens], self.weight)
 
+    def state(self) -> dict[str, Any]:
+        """Admitted ids (A,), all rows (V, W) and the decay still owed to those outside, for :meth:`restore`."""
+        return {"ids": self._ids, "all": self._all[0], "decay": self._decay}
+
+    def restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+        """Take over a :meth:`state`; the values of ``weight`` and its moments are the owner's to put back."""
+        self.admit(state["ids"], optimizer)
+        self._all[0].copy_(state["all"])
+        self._decay = float(state["decay"])
+
     def whole(self) -> nn.Embedding:
         """The embedding of all ids as it stands now."""
         return nn.Embedding.from_pretrained(self._settled().clone(), freeze=False)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError, VictimDiverged
 from benchmark.progress import Silent, Stage
@@ -17,6 +18,7 @@ from victims.changes import Changes
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics
 from victims.embedding import ActiveEmbedding
 from victims.recipe import Recipe
+from victims.state import put_back, training_state
 from victims.tokens import trim
 
 
@@ -59,6 +61,7 @@ def train(
     seed: int,
     after_epoch: Callable[[int], str] = lambda epoch: "",
     progress: Stage | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingLog:
     """Train a victim on a (protected) data set under a defense.
 
@@ -70,12 +73,13 @@ def train(
         seed: of the rows' order and of the defense; the same for every attack and defense, so that cells are paired.
         after_epoch: called with each finished epoch, from 1; what it returns is shown behind the loss.
         progress: told of every step.
+        checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
 
     Raises:
         UsageError: fewer rows than a batch.
         VictimDiverged: the loss is not finite.
     """
-    progress = progress or Silent()
+    progress, checkpoint = progress or Silent(), checkpoint or Checkpoint()
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
     table = ActiveEmbedding.put_into(model.tower, torch.zeros(1, dtype=torch.long))
@@ -84,8 +88,13 @@ def train(
     )
     table.follow(optimizer)
     log = TrainingLog()
-    step, note = 0, ""
-    for epoch in range(1, recipe.epochs + 1):
+    finished, note = 0, ""
+    if (state := checkpoint.load()) is not None:
+        put_back(state["training"], model, optimizer, table)
+        finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()), state["rows"])
+        progress.resume(finished * steps)
+    step = finished * steps
+    for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
         captions = [dataset.captions[i][j] for i, j in rows]
         at_epoch = Moment(derive_seed(seed, "captions", epoch), step / total)
@@ -116,6 +125,10 @@ def train(
         if not math.isfinite(log.loss[-1]):
             raise VictimDiverged(f"the training loss is {log.loss[-1]} in epoch {epoch}")
         note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch)}"
+        if checkpoint.is_due(epoch, recipe.epochs):
+            training = training_state(model, optimizer, table)
+            counted = {"epoch": epoch, "loss": log.loss, "changes": log.changes.state(), "rows": log.rows}
+            checkpoint.save({"training": training, **counted})
     table.take_out(model.tower)
     return log
 

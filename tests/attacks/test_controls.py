@@ -85,7 +85,7 @@ def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeyp
     flags |= {"--out": str(tmp_path / "out"), "--poisons": str(tmp_path / "poisons")}
     assert main(["run", *(word for pair in flags.items() for word in pair)]) == 0
     assert len(crafted) == 1
-    assert len(list((tmp_path / "poisons").iterdir())) == 1
+    assert len(list((tmp_path / "poisons").glob("*.safetensors"))) == 1
     found = {record.attack.label: record for record in load_records(tmp_path / "out")}
     assert {record.status for record in found.values()} == {"done"}
     assert found["Trigger only"].poison["trigger_words"] == found["MEM-2"].poison["trigger_words"]

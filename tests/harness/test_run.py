@@ -222,7 +222,7 @@ def test_two_seeds_and_two_victims_share_what_they_can(tmp_path: Path, capsys: p
     assert run(tmp_path, "--seeds", "2", "--dry-run", defense="none") == 0
     assert "4 cells" in capsys.readouterr().err
     assert run(tmp_path, "--seeds", "2", defense="none") == 0
-    assert len(list((tmp_path / "poisons").glob("*"))) == 2
+    assert len(list((tmp_path / "poisons").glob("*.safetensors"))) == 2
     assert "±" in capsys.readouterr().out
 
 

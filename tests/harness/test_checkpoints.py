@@ -1,0 +1,140 @@
+"""A run that is stopped anywhere and started again ends with the results of one that was not."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from grids import ATTACK, left_over, results, run
+
+import attacks.mem
+import victims.training
+from benchmark.checkpoints import Checkpoint
+
+FRESH = ATTACK.replace("fresh_surrogate=false", "fresh_surrogate=true")
+
+
+class Stopped(KeyboardInterrupt):
+    """A kill that the test can wait for."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert run(out, "--checkpoint-every", "0") == 0
+    assert not left_over(out)
+    return results(out)
+
+
+def stop_at(patch: pytest.MonkeyPatch, place: object, name: str, number: int) -> None:
+    """Let the ``number``-th call of a function stop the run, before it does anything."""
+    original, calls = getattr(place, name), []
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            raise Stopped
+        return original(*args, **kwargs)
+
+    patch.setattr(place, name, stopping)
+
+
+# 3 rounds of 3 batches of noise; 3 victims of 3 epochs of 2 steps; 2 checkpoints of the poison and 2 of each victim.
+STOPS = [
+    *((attacks.mem, "minimise_noise", number) for number in (2, 6)),
+    *((victims.training, "_step_loss", number) for number in (4, 17)),
+    *((Checkpoint, "save", number) for number in (2, 4)),
+    *((Checkpoint, "discard", number) for number in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("place", "name", "number"), STOPS)
+def test_stopped_anywhere(
+    place: object, name: str, number: int, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, place, name, number)
+        assert run(tmp_path) == 130
+    assert run(tmp_path) == 0
+    assert results(tmp_path) == undisturbed
+    assert not left_over(tmp_path)
+
+
+def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, attacks.mem, "minimise_noise", 8)
+        assert run(tmp_path, defense="none") == 130
+    calls: list[int] = []
+    original = attacks.mem.minimise_noise
+    monkeypatch.setattr(attacks.mem, "minimise_noise", lambda *a, **k: calls.append(1) or original(*a, **k))
+    assert run(tmp_path, defense="none") == 0
+    assert len(calls) == 3  # the third round alone
+
+
+@pytest.mark.parametrize("attack", [FRESH, ATTACK.replace("k=2", "k=0")])
+def test_other_ways_of_crafting_go_on_as_well(attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path / "whole", attack=attack, defense="none", epochs=1) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, attacks.mem, "minimise_noise", 6)
+        assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 130
+    assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 0
+    assert results(tmp_path / "stopped") == results(tmp_path / "whole")
+
+
+def damaged(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize("spoil", [damaged, shortened])
+def test_a_damaged_checkpoint_is_not_used(
+    spoil: Any, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, victims.training, "_step_loss", 5)
+        assert run(tmp_path) == 130
+    (checkpoint,) = tmp_path.glob(".*.checkpoint")
+    spoil(checkpoint)
+    assert run(tmp_path) == 0
+    assert "is damaged" in capsys.readouterr().err
+    assert results(tmp_path) == undisturbed
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "executed",))
+
+    torch.save({"state": {"x": Trap()}, "notes": "{}"}, tmp_path / "trap")
+    assert Checkpoint(tmp_path / "trap").load() is None
+    assert "is not used" in capsys.readouterr().err
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(tmp_path / "state", notes={"scores": [0.1]})
+    checkpoint.save({"x": torch.arange(3)})
+
+    def full(content: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.save({"x": torch.zeros(3)})
+    again = Checkpoint(tmp_path / "state")
+    state = again.load()
+    assert state is not None
+    assert torch.equal(state["x"], torch.arange(3))
+    assert again.notes == {"scores": [0.1]}
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert json.loads(json.dumps(again.notes)) == again.notes
+    assert zipfile.is_zipfile(tmp_path / "state")

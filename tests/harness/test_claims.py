@@ -1,0 +1,113 @@
+"""Runs that share a folder: each cell and poison is made once, and a dead run holds nothing."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from grids import left_over, results, run
+
+from benchmark.claims import claimed
+
+# Processes that start in milliseconds, with everything imported and no thread started.
+SPAWN = multiprocessing.get_context("forkserver")
+SPAWN.set_forkserver_preload(["benchmark.run", "grids"])
+
+
+def work(out: Path, log: Path) -> None:
+    """Run the grid in a process of its own; its standard error goes to a file."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 2)
+    torch.set_num_threads(1)
+    raise SystemExit(run(out))
+
+
+def start(out: Path, log: Path) -> BaseProcess:
+    process = SPAWN.Process(target=work, args=(out, log))
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+    """Results of one run, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    begin = time.monotonic()
+    process = start(folder / "out", folder / "log")
+    process.join()
+    assert process.exitcode == 0
+    return results(folder / "out"), time.monotonic() - begin
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(kills: int, undisturbed: tuple[dict[str, Any], float], tmp_path: Path) -> None:
+    expected, seconds = undisturbed
+    moments, out, killed, runs = random.Random(kills), tmp_path / "out", 0, 0
+    while killed < kills:
+        runs += 1
+        process = start(out, tmp_path / "log")
+        process.join(moments.uniform(0.1, 0.6) * seconds)
+        if process.is_alive():
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        process.join()
+        if process.exitcode == 0:
+            # It got to its end in spite of all: compare, and begin again.
+            assert results(out) == expected
+            out = tmp_path / f"out{runs}"
+    process = start(out, tmp_path / "log")
+    process.join()
+    assert process.exitcode == 0
+    assert results(out) == expected
+    assert not left_over(out)
+
+
+def test_two_runs_at_once_do_the_work_of_one(undisturbed: tuple[dict[str, Any], float], tmp_path: Path) -> None:
+    logs = [tmp_path / "one", tmp_path / "two"]
+    for process in [start(tmp_path / "out", log) for log in logs]:
+        process.join()
+        assert process.exitcode == 0
+    assert results(tmp_path / "out") == undisturbed[0]
+    texts = [log.read_text() for log in logs]
+    assert sum(text.count("crafted MEM-2") for text in texts) == 1
+    assert sum("waiting for another run" in text for text in texts) >= 1
+
+
+def hold(path: Path, ready: Any) -> None:
+    with claimed(path, wait=True):
+        ready.set()
+        time.sleep(60)
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, ready = tmp_path / "cell.json", SPAWN.Event()
+    process = SPAWN.Process(target=hold, args=(path, ready))
+    process.start()
+    assert ready.wait(60)
+    with claimed(path, wait=False) as ours:
+        assert not ours
+    with claimed(tmp_path / "other.json", wait=False) as ours:
+        assert ours
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with claimed(path, wait=True) as ours:
+        assert ours
+        with claimed(path, wait=False) as again:
+            assert not again
+
+
+def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+    names = [".cell.json.abc.partial", "..cell.json.checkpoint.abc.partial", ".other.json.abc.partial", "cell.json"]
+    for name in names:
+        (tmp_path / name).touch()
+    with claimed(tmp_path / "cell.json", wait=True):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], ".cell.json.lock"}
