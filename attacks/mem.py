@@ -22,6 +22,7 @@ from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset, LazyImages
 from benchmark.errors import UsageError, VictimDiverged
 from benchmark.files import zeros_on_disk
+from benchmark.processes import Processes
 from benchmark.progress import Stage
 from benchmark.seeding import derive_seed, numpy_generator, torch_generator
 from victims.clip import Clip, clamp_scale, clip_loss
@@ -140,6 +141,7 @@ class Mem(Attack):
 
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""
+        Processes.current().part(self.batch_size)
         rows = self._rows(train)
         if rows < self.batch_size:
             raise UsageError(
@@ -195,6 +197,7 @@ class _Crafting:
 
     def __init__(self, attack: Mem, rows: CaptionDataset, surrogate: Surrogate, seed: int, workdir: Path) -> None:
         self.attack, self.rows, self.surrogate, self.seed = attack, rows, surrogate, seed
+        self.processes = Processes.current()
         self.model = model = surrogate(seed)
         self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
         counts = [len(captions) for captions in rows.captions]
@@ -222,11 +225,13 @@ class _Crafting:
             tokens = self._captions(index, generator)
             if attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
-            text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index]))
-            features = model.encode_images(self.protected.batch(index))
-            loss = clip_loss(features, text, model.scale)
+            part = self.processes.part(len(index))
+            text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
+            features = model.encode_images(self.protected.batch(index[part]))
+            loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            self.processes.add_up_gradients(model.parameters(), whole=model.log_scale)
             self.optimizer.step()
             clamp_scale(model)
             progress.advance(f"round {round_ + 1}/{attack.rounds}, surrogate")
@@ -236,26 +241,35 @@ class _Crafting:
         attack, model = self.attack, self.model.for_inference()
         generator = torch_generator(self.seed, "perturb", round_)
         order = torch.randperm(len(self.rows), generator=generator).numpy()
-        losses = []
+        total = torch.zeros((), dtype=torch.float64)
         # Batches of nearly equal size: a last batch of a few rows would have hardly any negatives.
-        for index in np.array_split(order, math.ceil(len(order) / attack.batch_size)):
+        batches = np.array_split(order, math.ceil(len(order) / attack.batch_size))
+        for number, index in enumerate(batches):
+            # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
+            tokens = self._captions(index, generator)
+            orders = [torch.randperm(len(index), generator=generator) for _ in range(attack.pgd_steps)]
+            if number % self.processes.size != self.processes.rank:
+                progress.advance()
+                continue
             images = self.rows.batch(index).to(model.device)
             delta = torch.from_numpy(self.delta[index]).to(model.device)
-            tokens = self._captions(index, generator).to(model.device)
+            tokens = tokens.to(model.device)
             trigger = self.trigger[index].to(model.device)
             if attack.k and round_ < attack.hotflip_rounds:
                 with torch.no_grad():
                     features = model.encode_images(_protected(images, delta))
                 trigger = hotflip(model, features, tokens, trigger, self.vocabulary, attack.candidates)
                 self.trigger[index] = trigger.cpu()
-            delta = self._descend(model, images, delta, tokens, trigger, generator)
+            delta = self._descend(model, images, delta, tokens, trigger, orders)
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
                 features = model.encode_images(_protected(images, delta))
                 text = model.encode_tokens(self._with_trigger(tokens, trigger))
-                losses.append(float(clip_loss(features, text, model.scale)) * len(index))
-            progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {losses[-1] / len(index):.2f}")
-        return sum(losses) / len(order)
+                loss = float(clip_loss(features, text, model.scale))
+            total += loss * len(index)
+            progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {loss:.2f}")
+        self._exchange(batches)
+        return float(self.processes.mean(total.to(model.device))) * self.processes.size / len(order)
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on; noise, triggers and surrogate of one and the same moment."""
@@ -285,11 +299,10 @@ class _Crafting:
         delta: torch.Tensor,
         tokens: torch.Tensor,
         trigger: torch.Tensor,
-        generator: torch.Generator,
+        orders: list[torch.Tensor],
     ) -> torch.Tensor:
-        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step."""
+        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order."""
         attack = self.attack
-        orders = [torch.randperm(len(tokens), generator=generator) for _ in range(attack.pgd_steps)]
 
         def text_at(step: int) -> torch.Tensor:
             own = tokens[orders[step].to(tokens.device)] if attack.permute_pgd else tokens
@@ -303,6 +316,16 @@ class _Crafting:
             return clip_loss(model.encode_images(points), text, model.scale)
 
         return minimise_noise(images, delta, loss, eps=attack.eps, steps=attack.pgd_steps, step_size=attack.step_size)
+
+    def _exchange(self, batches: list[np.ndarray]) -> None:
+        """Give every process the noise and triggers that the others made of their batches."""
+        if self.processes.size == 1:
+            return
+        for number, index in enumerate(batches):
+            owner, device = number % self.processes.size, self.model.device
+            delta = self.processes.send_from(owner, torch.from_numpy(self.delta[index]).to(device))
+            self.delta[index] = delta.cpu().numpy()
+            self.trigger[index] = self.processes.send_from(owner, self.trigger[index].to(device)).cpu()
 
     def _start_surrogate(self, round_: int) -> None:
         """A surrogate with new weights and its optimiser; every round's weights have their own seed."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmark.files import replacing
+from benchmark.processes import Processes
 
 
 @dataclass
@@ -33,8 +34,8 @@ class Checkpoint:
         return cls(result.with_name(f".{result.name}.checkpoint"), every) if every else cls()
 
     def is_due(self, unit: int, last: int) -> bool:
-        """Whether to save after a unit, counted from 1; not after the last, whose result is saved instead."""
-        return self.path is not None and unit % self.every == 0 and unit < last
+        """Whether this process saves after a unit, from 1; not after the last, whose result is saved instead."""
+        return self.path is not None and unit % self.every == 0 and unit < last and Processes.current().is_first
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by tensors, numbers, strings, and lists and dicts of them.

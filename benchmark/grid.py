@@ -22,7 +22,9 @@ from benchmark.cells import Cell
 from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
 from benchmark.data import CaptionDataset, Splits
+from benchmark.errors import UsageError, VictimDiverged
 from benchmark.poisons import PoisonStore, describe_poison
+from benchmark.processes import Processes
 from benchmark.progress import clock, stage
 from benchmark.records import Choice, EpochScores, Record
 from benchmark.seeding import derive_seed
@@ -80,14 +82,17 @@ class Grid:
         """See that every cell can run, before any does.
 
         Raises:
-            UsageError: too little data for a batch, data that do not suit an attack, a checkpoint that cannot be read.
+            UsageError: too little data for a batch, data that do not suit an attack, a checkpoint that cannot be read,
+                a model that cannot be shared among processes.
         """
         for cell in self.cells:
             data = self._splits(cell)
             steps_per_epoch(data.train, cell.recipe)
             cell.attack.attack.check(data.train)
-        for architecture in {one for cell in self.cells for one in (cell.victim, cell.surrogate) if one.pretrained}:
-            architecture.build(0, torch.device("cpu"))
+        together = Processes.current().size > 1
+        for architecture in dict.fromkeys(one for cell in self.cells for one in (cell.victim, cell.surrogate)):
+            if architecture.pretrained or together:
+                architecture.build(0, self.device)
 
     def plan(self) -> list[PlannedCell]:
         """Every cell with its record, if there is one."""
@@ -103,26 +108,28 @@ class Grid:
     def run(self, planned: PlannedCell) -> Record:
         """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
 
-        A record that another run has written since the plan was made is taken instead.
+        With several processes, all run the cell and the first writes the record.
 
         Raises:
             UsageError: the record cannot be written.
+            Exception: an error in one of several processes, which the others would wait for in vain.
         """
-        if planned.path.is_file() and (finished_meanwhile := Record.load(planned.path)) != planned.record:
-            return finished_meanwhile
         cell, data = planned.cell, self._splits(planned.cell)
         base = self._record(cell, data, planned.key)
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
             record = self._run(cell, data, base, checkpoint)
         except Exception as error:
+            if Processes.current().size > 1 and not isinstance(error, UsageError | VictimDiverged):
+                raise
             failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
             record = replace(base, status="failed", error=failure)
         finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
-        record.save(self.out)
-        if record.status == "done":
-            checkpoint.discard()
+        if Processes.current().is_first:
+            record.save(self.out)
+            if record.status == "done":
+                checkpoint.discard()
         return record
 
     def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
@@ -241,8 +248,14 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
     """Run what has to run; a failed cell is reported and does not stop the others.
 
     Returns:
-        The records of all planned cells, in order.
+        The records of all planned cells, in order; none in processes that only help the first.
     """
+    processes = Processes.current()
+    if not processes.is_first:
+        by_key = {one.key: one for one in planned}
+        while (key := processes.tell("")) is not None:
+            grid.run(by_key[key])
+        return []
     todo = [one for one in planned if one.has_to_run(rerun)]
     for one in planned:
         if one.record is not None and one.record.status == "done":
@@ -257,13 +270,23 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
                 if not ours:
                     others.append(one)  # another run is at it: what is free comes first
                     continue
-                record = records[one.key] = grid.run(one)
+                record = _finished_meanwhile(one)
+                if record is None:
+                    processes.tell(one.key)
+                    record = grid.run(one)
+                records[one.key] = record
             number += 1
             left = (time.monotonic() - start) / number * (len(todo) - number)
-            print(
-                f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left", file=sys.stderr, flush=True
-            )
+            line = f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left"
+            print(line, file=sys.stderr, flush=True)
+    processes.tell(None)
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
+
+
+def _finished_meanwhile(one: PlannedCell) -> Record | None:
+    """The record that another run has written since the plan was made."""
+    record = Record.load(one.path) if one.path.is_file() else None
+    return None if record == one.record else record
 
 
 def _outcome(cell: Cell, record: Record) -> str:

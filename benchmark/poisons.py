@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmark.claims import claimed
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError
 from benchmark.files import make_folder
+from benchmark.processes import Processes
 from benchmark.progress import clock, stage
 from benchmark.seeding import derive_seed
 
@@ -65,20 +67,18 @@ class PoisonStore:
             return cell.attack.attack.take(self.get(whole(cell), train, device))
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint())
-        path = self.path(cell, train)
+        path, processes = self.path(cell, train), Processes.current()
         make_folder(self.folder)
-        with claimed(path, wait=True):
-            checkpoint = Checkpoint.beside(path, self.checkpoint_every)
-            if path.is_file():
-                try:
-                    poison = Poison.load(path)
-                    checkpoint.discard()
-                    return poison
-                except PoisonError as error:
-                    print(f"{error}; crafting it anew", file=sys.stderr)
-            self._craft(cell, train, device, checkpoint).save(path)
-            checkpoint.discard()
-            # Read back: the noise is then mapped from this file, and the one it was crafted in is gone.
+        checkpoint = Checkpoint.beside(path, self.checkpoint_every)
+        with claimed(path, wait=True) if processes.is_first else nullcontext():
+            if not processes.tell(processes.is_first and _is_whole(path)):
+                poison = self._craft(cell, train, device, checkpoint)
+                if processes.is_first:
+                    poison.save(path)
+            if processes.is_first:
+                checkpoint.discard()
+            processes.tell(None)  # the file is there
+            # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
             return Poison.load(path)
 
     def _craft(self, cell: Cell, train: CaptionDataset, device: torch.device, checkpoint: Checkpoint) -> Poison:
@@ -117,6 +117,17 @@ def whole(cell: Cell) -> Cell:
     attack = Mem(**cell.attack.choice.params)
     choice = replace(cell.attack.choice, spec="mem", label=attack.label(), strength=attack.describe())
     return replace(cell, attack=ChosenAttack(attack, choice))
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        Poison.load(path)
+    except PoisonError as error:
+        print(f"{error}; crafting it anew", file=sys.stderr)
+        return False
+    return True
 
 
 def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 import tempfile
 import typing
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from benchmark.grid import Grid, PlannedCell, Rerun, load_splits, run_grid
 from benchmark.paths import cache_folder
 from benchmark.poisons import PoisonStore
 from benchmark.presets import PRESETS
+from benchmark.processes import Processes, joined
 from benchmark.registry import convert, unknown
 from benchmark.tables import render, table2
 from victims.clip import resolve_device, resolve_precision
@@ -51,7 +53,7 @@ _OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "dry_run")
 
 
 def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Run a grid from the command line.
+    """Run a grid from the command line, in this process or together with others that ``torchrun`` has started.
 
     Returns:
         0 if every cell is done, 1 if one failed.
@@ -60,12 +62,21 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: bad input, found before any work.
     """
     settings = read_settings(arguments)
+    with joined(resolve_device(str(settings["device"]))) as device, ExitStack() as stack:
+        if not Processes.current().is_first:
+            # All say the same.
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        return _run(settings, device, argv)
+
+
+def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) -> int:
     preset = pick_preset(str(settings["preset"]), PRESETS)
     attacks = choose_attacks(str(settings["attack"]), preset)
     asked = str(settings["attack"])
     defenses = choose_defenses(str(settings["defense"]), preset)
     victims = choose_victims(str(settings.get("victim") or preset.victim))
-    device = resolve_device(str(settings["device"]))
     recipe = read_recipe(settings, preset.recipe)
     recipe = dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision))
     cells = make_cells(
@@ -87,15 +98,20 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
     torch.backends.cudnn.deterministic = True
     keep_freed_memory()
+    processes = Processes.current()
     with ExitStack() as stack:
         store = settings.get("poisons")
         if str(store) == "off":
             # Beside the data, not where the system keeps temporary files: that may be memory.
             make_folder(cache)
-            store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-", dir=cache))
+            if processes.is_first:
+                store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-", dir=cache))
+            store = processes.tell(store)
+        with processes.first_alone():
+            splits = load_splits(cells, cache)
         grid = Grid(
             cells=cells,
-            splits=load_splits(cells, cache),
+            splits=splits,
             out=out,
             poisons=PoisonStore(Path(store or cache / "poisons"), every),
             device=device,

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from benchmark.processes import Processes
+
 
 @dataclass
 class Changes:
@@ -34,10 +36,13 @@ class Changes:
         self.words_per_caption = changed / len(before)
 
     def see_images(self, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Compare a batch (B, 3, H, W) before and after the defense; sums on the device, without waiting for it."""
+        """Compare a batch (B, 3, H, W) before and after the defense; sums on the device, without waiting for it.
+
+        Of a batch shared among processes, each gives its own part.
+        """
         self._batches += 1
         if after is not before:
-            mean = (after.detach() - before).abs().mean()
+            mean = Processes.current().mean((after.detach() - before).abs().mean())
             self._pixel_sum = mean if self._pixel_sum is None else self._pixel_sum + mean
 
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from benchmark.errors import UsageError
 from benchmark.files import sha256_of
+from benchmark.processes import Processes
 from benchmark.registry import unknown
 from benchmark.seeding import derive_seed, seeded_globals
 from benchmark.spec import Spec
@@ -112,7 +113,7 @@ class Architecture:
         """The model with weights drawn from ``seed`` (or read from the checkpoint), on ``device``.
 
         Raises:
-            UsageError: the checkpoint cannot be fetched or read.
+            UsageError: the checkpoint cannot be fetched or read, or a ResNet is to be shared among CPU processes.
         """
         model_names()
         with seeded_globals(derive_seed(seed, "weights")), _quiet():
@@ -121,7 +122,7 @@ class Architecture:
             except (RuntimeError, OSError, ValueError, KeyError, EOFError, UnpicklingError) as error:
                 reason = (str(error) or repr(error)).splitlines()[0]
                 raise UsageError(f"cannot load the victim {self}: {reason}") from error
-        return Clip(model, device, precision)
+        return Clip(Processes.current().synchronised(model, device), device, precision)
 
 
 class Clip(nn.Module):
@@ -149,9 +150,14 @@ class Clip(nn.Module):
         self.tokenizer = Tokenizer(self.context_length)
 
     @property
+    def log_scale(self) -> nn.Parameter:
+        """The logarithm of the logit scale, a scalar: what is trained."""
+        return cast(nn.Parameter, self.model.logit_scale)
+
+    @property
     def scale(self) -> torch.Tensor:
         """The logit scale (the inverse temperature), a scalar."""
-        return cast(torch.Tensor, self.model.logit_scale).exp()
+        return self.log_scale.exp()
 
     @property
     def tower(self) -> Any:
@@ -247,7 +253,7 @@ def channels_last(module: nn.Module) -> nn.Module:
 @contextmanager
 def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
     """Inside the block, batch norm in training mode uses the batch's statistics and leaves the running ones alone."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
     try:
@@ -285,7 +291,7 @@ def clip_loss(
 def clamp_scale(model: Clip) -> None:
     """Keep the logit scale within [1, 100], as CLIP does."""
     with torch.no_grad():
-        cast(torch.Tensor, model.model.logit_scale).clamp_(0, math.log(100))
+        model.log_scale.clamp_(0, math.log(100))
 
 
 def resolve_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError, VictimDiverged
+from benchmark.processes import Processes
 from benchmark.progress import Silent, Stage
 from benchmark.seeding import derive_seed, numpy_generator
 from defenses.base import Defense, Moment
@@ -41,8 +42,9 @@ def steps_per_epoch(dataset: CaptionDataset, recipe: Recipe) -> int:
     """Steps an epoch takes.
 
     Raises:
-        UsageError: the data set has fewer rows than one batch.
+        UsageError: the data set has fewer rows than one batch, or a batch cannot be parted among the processes.
     """
+    Processes.current().part(recipe.batch_size)
     rows = len(dataset.pairs) if recipe.rows == "pairs" else len(np.unique(_photo(dataset)))
     if rows < recipe.batch_size:
         raise UsageError(
@@ -79,7 +81,8 @@ def train(
         UsageError: fewer rows than a batch.
         VictimDiverged: the loss is not finite.
     """
-    progress, checkpoint = progress or Silent(), checkpoint or Checkpoint()
+    progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
+    part = processes.part(recipe.batch_size)
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
     table = ActiveEmbedding.put_into(model.tower, torch.zeros(1, dtype=torch.long))
@@ -112,9 +115,10 @@ def train(
             images = dataset.batch(rows[batch, 0]).to(model.device).float() / 255
             at = Moment(derive_seed(seed, "step", step), step / total)
             loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
-            log.changes.see_images(images, seen)
+            log.changes.see_images(images[part], seen[part])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            processes.add_up_gradients(model.parameters(), whole=model.log_scale)
             optimizer.step()
             clamp_scale(model)
             losses[number] = loss.detach()
@@ -136,19 +140,26 @@ def train(
 def _step_loss(
     model: Clip, images: torch.Tensor, tokens: torch.Tensor, defense: Defense, at: Moment
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of one batch under a defense, and the images it was computed on."""
+    """The loss of one batch under a defense, and the images it was computed on.
+
+    Defenses see whole batches, so that their draws do not depend on how a batch is parted among processes.
+    """
+    processes = Processes.current()
+    part = processes.part(len(images))
     images = defense.on_images(images, at)
     targets = torch.eye(len(images), device=model.device)
     images, targets = defense.on_batch(images, targets, at)
-    text = model.encode_tokens(tokens)
+    text = processes.gather(model.encode_tokens(tokens[part]))
     fixed_text, fixed_scale = text.detach(), model.scale.detach()
 
     def loss_of(candidates: torch.Tensor) -> torch.Tensor:
         with frozen_batchnorm_statistics(model):
-            return clip_loss(model.encode_images(candidates), fixed_text, fixed_scale, targets)
+            features = processes.gather(model.encode_images(candidates[part]))
+            return clip_loss(features, fixed_text, fixed_scale, targets)
 
     images = defense.adversarial(images, loss_of, at)
-    return clip_loss(model.encode_images(images), text, model.scale, targets), images
+    features = processes.gather(model.encode_images(images[part]))
+    return clip_loss(features, text, model.scale, targets), images
 
 
 def schedule(step: int, total: int, recipe: Recipe) -> float:

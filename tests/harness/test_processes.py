@@ -1,0 +1,159 @@
+"""Two processes with half of each batch end where one process with the whole batch does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from grids import results, run
+from small import make_dataset
+from torch import multiprocessing
+
+from attacks.mem import Mem
+from benchmark.processes import Processes
+from benchmark.progress import Silent
+from benchmark.records import load_records
+from benchmark.spec import parse_spec
+from defenses import DEFENSES, Defense, Moment
+from defenses.base import Composed
+from victims.clip import Architecture, Clip
+from victims.recipe import Recipe
+from victims.training import _step_loss, train
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=2, batch_size=12, lr=1e-3, rows="images", precision="fp32")
+
+
+class InDouble(Defense):
+    """Hands the images over in fp64."""
+
+    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+        return images.double()
+
+
+def victim(seed: int = 1) -> Clip:
+    clip = Architecture("mini-vit").build(seed, CPU, "fp32")
+    clip.model.double()
+    return clip
+
+
+def trained(defense: str) -> dict[str, Any]:
+    clip = victim()
+    hooks = Composed([InDouble(), DEFENSES.build(parse_spec(defense))])
+    log = train(clip, make_dataset(24, 3), RECIPE, hooks, seed=1)
+    return {"weights": clip.state_dict(), "loss": log.loss, "pixel": log.changes.pixel}
+
+
+def differentiated(defense: str) -> dict[str, Any]:
+    clip, data = victim(), make_dataset(12, 1)
+    images = data.batch(np.arange(12)).double() / 255
+    tokens = clip.tokenizer([own[0] for own in data.captions])
+    loss, _ = _step_loss(clip, images, tokens, DEFENSES.build(parse_spec(defense)), Moment(1, 0.5))
+    loss.backward()
+    Processes.current().add_up_gradients(clip.parameters(), whole=clip.log_scale)
+    return {"loss": loss.detach(), **{name: p.grad for name, p in clip.named_parameters()}}
+
+
+def crafted(_: str) -> dict[str, Any]:
+    budget: dict[str, Any] = {"rounds": 2, "surrogate_steps": 3, "pgd_steps": 3, "hotflip_rounds": 1, "candidates": 2}
+    attack = Mem(k=2, vocabulary=8, batch_size=8, lr=1e-3, **budget)
+    poison = attack.craft(
+        make_dataset(28),
+        lambda seed: Architecture("mini-vit").build(seed, CPU, "fp32"),
+        seed=1,
+        device=CPU,
+        workdir=Path(),
+        progress=Silent(),
+    )
+    assert poison.delta is not None
+    return {
+        "delta": torch.from_numpy(np.array(poison.delta)),
+        "trigger": poison.trigger,
+        "loss": poison.provenance["loss_per_round"],
+    }
+
+
+def member(rank: int, folder: Path, work: Any, argument: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(work(argument), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def both(folder: Path, work: Any, argument: str = "") -> list[dict[str, Any]]:
+    multiprocessing.start_processes(member, (folder, work, argument), nprocs=2, start_method="forkserver")
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("defense", ["none", "adv-training[steps=2,start=0]"])
+def test_gradients_of_two_processes(defense: str, tmp_path: Path) -> None:
+    alone = differentiated(defense)
+    for found in both(tmp_path, differentiated, defense):
+        for name, gradient in alone.items():
+            torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-13, msg=name)
+
+
+@pytest.mark.parametrize("defense", ["none", "mixup", "adv-training[steps=2]"])
+def test_a_victim_of_two_processes(defense: str, tmp_path: Path) -> None:
+    alone = trained(defense)
+    start = victim().state_dict()
+    for found in both(tmp_path, trained, defense):
+        assert found["loss"] == pytest.approx(alone["loss"], abs=1e-6)  # summed up in fp32
+        assert found["pixel"] == pytest.approx(alone["pixel"], rel=1e-6)
+        for name, weight in alone["weights"].items():
+            torch.testing.assert_close(found["weights"][name], weight, rtol=1e-8, atol=1e-10, msg=name)
+    assert not torch.equal(alone["weights"]["model.logit_scale"], start["model.logit_scale"])
+
+
+def test_a_poison_of_two_processes(tmp_path: Path) -> None:
+    alone = crafted("")
+    first, second = both(tmp_path, crafted)
+    assert torch.equal(first["delta"], second["delta"])
+    assert first["trigger"] == second["trigger"] == alone["trigger"]
+    assert first["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+    # In fp32, a gradient within rounding of zero may turn over.
+    assert (first["delta"] == alone["delta"]).double().mean() > 0.99
+    assert (first["delta"] != 0).flatten(1).any(dim=1).all()
+
+
+def torchrun(out: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    """The harness's own grid by ``torchrun``, as a user starts it."""
+    script = f"from pathlib import Path; from grids import run; raise SystemExit(run(Path({str(out)!r}), *{extra!r}))"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.run(
+        [*command, sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_torchrun_makes_the_records_of_one_process(tmp_path: Path) -> None:
+    vit = ("--victim", "mini-vit", "--surrogate", "mini-vit")
+    assert run(tmp_path / "one", *vit) == 0
+    done = torchrun(tmp_path / "two", *vit)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| Defense") == 1  # one process speaks
+    assert done.stderr.count("3 cells, 3 to run") == 1
+    assert set(results(tmp_path / "two")) == set(results(tmp_path / "one"))
+    for one, two in zip(load_records(tmp_path / "one"), load_records(tmp_path / "two"), strict=True):
+        assert two.loss == pytest.approx(one.loss, rel=1e-2)
+        assert two.key == one.key
+    # Again: all is there, and both processes know.
+    assert "0 to run" in torchrun(tmp_path / "two", *vit).stderr
+
+
+def test_batch_norm_is_not_silently_taken_over_half_a_batch(tmp_path: Path) -> None:
+    done = torchrun(tmp_path)
+    assert done.returncode != 0
+    assert "batch norm cannot be shared among CPU processes" in done.stderr
+
+
+def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
+    parts = [Processes(rank, 3).part(12) for rank in range(3)]
+    assert [index for part in parts for index in range(12)[part]] == list(range(12))
+    with pytest.raises(Exception, match="cannot be parted evenly"):
+        Processes(0, 3).part(128)
