@@ -10,9 +10,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from benchmark.errors import UsageError
-from benchmark.figures.style import FAINT, WIDTH, Look, heading, is_mem, looks, named, styled
+from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, styled
 from benchmark.records import Record
 from benchmark.tables.chance import image_to_text, text_to_image
+from benchmark.tables.lengths import is_mem
 from benchmark.tables.notes import titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS

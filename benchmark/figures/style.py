@@ -9,7 +9,6 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmark.files import replacing
-from benchmark.spec import parse_spec
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
@@ -97,12 +96,6 @@ def named(kind: str, block: Block, blocks: list[Block], *more: str) -> str:
 def heading(figure: Figure, text: str) -> None:
     """What the figure is about, at its top."""
     figure.suptitle(text, fontsize=8.5, color=INK, x=0.01, ha="left")
-
-
-def is_mem(spec: str) -> bool:
-    """Whether an attack is EM or MEM of some length on the shared budget, and no control."""
-    name = parse_spec(spec).name
-    return name == "em" or name.removeprefix("mem").isdigit() or name == "mem"
 
 
 def write(figure: Figure, folder: Path, name: str) -> list[Path]:

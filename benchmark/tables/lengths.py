@@ -13,7 +13,6 @@ from benchmark.tables.table import DIRECTIONS, Kind, Moment, Table, measure, obs
 
 # EM and the paper's lengths have columns whether they ran or not.
 LENGTHS = (0, 1, 3, 5, 7)
-# Of the other attacks with a trigger length, controls are halves of these and the official ones have another budget.
 _NAMES = re.compile(r"em|mem\d*")
 _ROWS: dict[str, tuple[Kind, Moment]] = {
     "R@10": ("R@10", "last"),
@@ -46,6 +45,11 @@ def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     return tables
 
 
+def is_mem(spec: str) -> bool:
+    """Whether an attack is EM or MEM on the shared budget: no half of it, and none of the official budgets."""
+    return _NAMES.fullmatch(parse_spec(spec).name) is not None
+
+
 def by_length(block: Block) -> dict[int, Choice]:
     """A block's EM and MEM attacks by trigger length, in order.
 
@@ -54,7 +58,7 @@ def by_length(block: Block) -> dict[int, Choice]:
     """
     found: dict[int, Choice] = {}
     for attack in block.attacks:
-        if _NAMES.fullmatch(parse_spec(attack.spec).name):
+        if is_mem(attack.spec):
             other = found.setdefault(int(attack.params["k"]), attack)
             if other is not attack:
                 raise UsageError(

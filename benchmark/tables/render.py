@@ -70,6 +70,7 @@ def _latex(table: Table) -> str:
     body = pd.DataFrame(rows, columns=heads).to_latex(index=False, escape=False, column_format=columns).rstrip("\n")
     notes = [rf"\item {_escaped(note)}" for note in table.notes]
     caption = table.title.partition(": ")[2]  # LaTeX numbers tables itself
+    caption = caption[0].upper() + caption[1:]
     lines = [
         r"\begin{table*}",
         rf"\caption{{{_escaped(caption)}}}",
