@@ -28,6 +28,7 @@ _SETTINGS: Any = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # captions and file names are text, dollar signs and all
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.spines.top": False,

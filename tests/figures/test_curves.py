@@ -1,12 +1,16 @@
 """The curves hold the records' numbers, read back from the axes."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.errors import UsageError
 from benchmark.figures.curves import curves
-from benchmark.records import Record
+from benchmark.figures.style import write
+from benchmark.records import Choice, Record
 from tests.tables.factory import record
 
 LOSS = [float(4 - epoch / 10) for epoch in range(14)]
@@ -59,6 +63,13 @@ def test_ranks_are_logarithmic_with_better_up_and_say_so() -> None:
         bottom, top = axes.get_ylim()
         assert bottom > top
     assert "log scale; up is better" in text.get_ylabel()
+
+
+def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
+    odd = dataclasses.replace(victim("mem3"), attack=Choice("poison[file=$a$_{.st]", "Poison $a$_{"))
+    (figure,) = curves([odd]).values()
+    svg = write(figure, tmp_path, "curves")[0]
+    assert "Poison $a$_{ (poison[file=$a$_{.st]) (1 seed)" in svg.read_text("utf-8")
 
 
 def test_chance_is_drawn_at_its_level() -> None:
