@@ -9,9 +9,10 @@ from typing import Any
 from attacks import ATTACKS, Attack
 from benchmark.data import DATASETS, DatasetSource
 from benchmark.errors import UsageError
+from benchmark.plugins import source_of
 from benchmark.presets import Preset
 from benchmark.records import Choice
-from benchmark.registry import unknown
+from benchmark.registry import Registry, unknown
 from benchmark.spec import Spec, parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense
 from defenses.base import Composed
@@ -74,7 +75,7 @@ class Cell:
             list(fingerprints),
             self.poison_identity(),
             # As a list, for the order of composed defenses counts.
-            [[name, params] for name, params in self.defense.choice.params.items()],
+            [[name, params, *_foreign(DEFENSES, name)] for name, params in self.defense.choice.params.items()],
             self.victim.identity(),
             asdict(self.recipe),
             self.seed,
@@ -86,11 +87,18 @@ class Cell:
             return "clean"
         attack, params = self.attack.attack, dict(self.attack.choice.params)
         surrogate = [self.surrogate.identity(), self.recipe.precision]
-        return [type(attack).__name__, attack.version, attack.identity(), params, surrogate, self.seed]
+        foreign = _foreign(ATTACKS, parse_spec(self.attack.choice.spec).name)
+        return [type(attack).__name__, attack.version, attack.identity(), params, surrogate, self.seed, *foreign]
 
     def title(self) -> str:
         """The cell in words, for the plan and messages."""
         return f"{self.attack.choice.label} × {self.defense.choice.spec} × {self.victim}, seed {self.seed}"
+
+
+def _foreign(registry: Registry[Any], name: str) -> list[str]:
+    """The source of a plugin's class, which has no version that is raised by hand; nothing for the suite's own."""
+    source = source_of(registry.entry(name).factory)
+    return [] if source is None else [source]
 
 
 def content_key(*parts: Any) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchmark.figures import Sources
 
 SUCCESS, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DEVIATION = 1
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +36,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plot(commands)
     _add_report(commands)
     _add_list(commands)
+    _add_contract(commands)
     for command in commands.choices.values():
+        command.add_argument(
+            "--plugin",
+            type=Path,
+            action="append",
+            default=[],
+            help="Python file with attacks, defenses or data sets of your own; may be given several times",
+        )
         command.add_argument("--debug", action="store_true", help="show a traceback with every error")
     return parser
 
@@ -112,6 +121,12 @@ def _add_list(commands: "argparse._SubParsersAction[_Parser]") -> None:
     listing.add_argument("kind", choices=("attacks", "defenses", "victims", "datasets", "presets"))
 
 
+def _add_contract(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    contract = commands.add_parser("contract", help="see whether an attack or a defense keeps what all of them promise")
+    contract.add_argument("kind", choices=("attack", "defense"))
+    contract.add_argument("spec", help="its name, with parameters if need be, e.g. cutout[size=0.3]")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -144,6 +159,11 @@ def _sources(arguments: argparse.Namespace) -> "Sources":
 
 def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # Imported here so that --help and a mistyped flag answer at once.
+    if arguments.plugin:
+        from benchmark.plugins import load_file
+
+        for path in arguments.plugin:
+            load_file(path)
     if arguments.command == "run":
         from benchmark.run import run_command
 
@@ -174,6 +194,12 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         write_report(load_records(arguments.records), _sources(arguments), arguments.out)
         print(arguments.out)
         return SUCCESS
+    if arguments.command == "contract":
+        from benchmark.contracts import check
+
+        verdict = check(arguments.kind, arguments.spec)
+        print("\n".join([*(f"✓ {line}" for line in verdict.kept), *(f"✗ {line}" for line in verdict.broken)]))
+        return DEVIATION if verdict.broken else SUCCESS
     from benchmark.listing import list_lines
 
     print("\n".join(list_lines(arguments.kind)))

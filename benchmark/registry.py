@@ -2,7 +2,7 @@
 
 A constructor's signature is the documentation of its parameters: names, kinds, defaults. A class registers itself with
 a decorator in its own file, and a package's files are all imported on first use, so a new attack or defense is one new
-file.
+file, here or in a plugin.
 """
 
 import difflib
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from benchmark.errors import UsageError
+from benchmark.plugins import load_installed
 from benchmark.spec import Spec, format_value
 
 T = TypeVar("T")
@@ -145,6 +146,7 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
+        load_installed()
 
 
 def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

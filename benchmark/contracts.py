@@ -1,0 +1,184 @@
+"""What every attack and every defense promises, put to the test with one call: :func:`check`.
+
+An attack is crafted on a small set whose size its batches do not divide, on the CPU in fp32, with preset tiny's model;
+a defense is given captions, images, targets and a loss. Nothing here knows what an attack or defense is meant to do.
+"""
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attacks import ATTACKS, Poison
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError
+from benchmark.progress import Silent
+from benchmark.registry import unknown
+from benchmark.spec import Spec, parse_spec
+from defenses import DEFENSES, Defense, Moment
+from victims.clip import Architecture
+
+_ROWS, _BATCH = 21, 8
+_VICTIM = "tiny"
+# What keeps crafting short; given to every attack whose constructor has such a parameter and whose spec does not say.
+_SHORT = {"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1, "candidates": 2, "batch_size": _BATCH}
+
+
+@dataclass
+class Verdict:
+    """Which promises were kept and which were not, in plain words."""
+
+    kept: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def note(self, promise: str, holds: bool) -> None:
+        """Enter a promise under the one or the other."""
+        (self.kept if holds else self.broken).append(promise)
+
+
+def check(kind: str, text: str) -> Verdict:
+    """Put an attack or a defense through its contract.
+
+    Args:
+        kind: ``attack`` or ``defense``.
+        text: as on the command line, e.g. ``grey[amount=0.5]``.
+
+    Raises:
+        UsageError: unknown kind, name or parameter.
+    """
+    contracts: dict[str, Callable[[Spec], Verdict]] = {"attack": _attack, "defense": _defense}
+    if kind not in contracts:
+        raise UsageError(unknown("kind", kind, list(contracts)))
+    return contracts[kind](parse_spec(text))
+
+
+def _attack(spec: Spec) -> Verdict:
+    verdict, train = Verdict(), _captioned(_ROWS)
+    before, captions = train.images[:].copy(), [list(own) for own in train.captions]
+    with _random_state_kept(verdict):
+        poison = _crafted(spec, train, seed=1)
+    verdict.note(
+        "the training set stays as it is", bool((train.images[:] == before).all()) and train.captions == captions
+    )
+    again = _crafted(spec, train, seed=1)
+    same = _noise(poison).tobytes() == _noise(again).tobytes() and poison.trigger == again.trigger
+    verdict.note("the same seed gives the same poison", same)
+    verdict.note("the poison names the data it belongs to", poison.fingerprint == train.fingerprint)
+    units = len(train.pairs) if poison.per_row else len(train)
+    if poison.delta is not None:
+        shape = (units, *train.images.shape[1:])
+        verdict.note("noise is int8 of the images' shape", (poison.delta.dtype, poison.delta.shape) == (np.int8, shape))
+        noise = _noise(poison).astype(int)
+        base = (train.by_row() if poison.per_row else train).images[:].astype(int)
+        verdict.note("noise stays within ε", int(np.abs(noise).max()) <= poison.eps)
+        total = base + noise
+        verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255)
+    if poison.trigger is not None:
+        encode = Architecture(_VICTIM).build(0, torch.device("cpu"), "fp32").tokenizer.encode
+        joined = [(trigger, f"{trigger} a dog.") for trigger in poison.trigger]
+        reads = all(encode(whole) == encode(trigger) + encode("a dog.") for trigger, whole in joined)
+        verdict.note("triggers read the same in front of a caption", reads and len(poison.trigger) == units)
+    protected = poison.protect(train)
+    verdict.note("every image keeps its captions", len(protected.pairs) == len(train.pairs))
+    described = ATTACKS.build(spec, _SHORT)
+    one_line = len(described.label().splitlines()) == 1 and len(described.describe().splitlines()) <= 1
+    verdict.note("label and description take one line each", one_line)
+    return verdict
+
+
+def _crafted(spec: Spec, train: CaptionDataset, seed: int) -> Poison:
+    architecture, cpu = Architecture(_VICTIM), torch.device("cpu")
+    attack = ATTACKS.build(spec, _SHORT)
+    attack.check(train)
+    with tempfile.TemporaryDirectory() as folder:
+        return attack.craft(
+            train,
+            lambda own: architecture.build(own, cpu, "fp32"),
+            seed=seed,
+            device=cpu,
+            workdir=Path(folder),
+            progress=Silent(),
+        )
+
+
+def _noise(poison: Poison) -> np.ndarray:
+    return np.zeros(0, np.int8) if poison.delta is None else np.asarray(poison.delta)
+
+
+def _defense(spec: Spec) -> Verdict:
+    verdict, defense, given = Verdict(), DEFENSES.build(spec), defense_inputs()
+    with _random_state_kept(verdict):
+        found = defense_answers(defense, given, seed=7)
+    verdict.note("arguments stay as they are", _equal(given, defense_inputs()))
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    verdict.note(
+        "the moment's seed decides everything", _equal(found, defense_answers(DEFENSES.build(spec), given, seed=7))
+    )
+    texts = found["captions"]
+    strings = len(texts) == len(given["captions"]) and all(isinstance(text, str) and text.split() for text in texts)
+    verdict.note("as many captions come back as went in, none of them empty", strings)
+    arrays = [(found[name], value) for name, value in given.items() if isinstance(value, torch.Tensor)]
+    shapes = all((new.shape, new.dtype) == (old.shape, old.dtype) for new, old in arrays)
+    verdict.note("images and targets keep shape and dtype", shapes)
+    verdict.note("images stay within 0 and 1", all(bool(((new >= 0) & (new <= 1)).all()) for new, _ in arrays))
+    verdict.note("nothing keeps a gradient", not any(new.requires_grad for new, _ in arrays))
+    rows = found["mixed targets"].sum(dim=1)
+    verdict.note("the targets of every image add up to one", torch.allclose(rows, torch.ones_like(rows)))
+    verdict.note("a 63-bit seed is accepted", bool(defense_answers(defense, given, seed=2**63 - 1)))
+    verdict.note("its description takes one line", len(defense.describe().splitlines()) <= 1)
+    return verdict
+
+
+def defense_inputs() -> dict[str, Any]:
+    """What every hook of a defense is given, by what it may change: captions, images (8, 3, 16, 16) and targets."""
+    generator = torch.Generator().manual_seed(0)
+    caption = "cheap violin seven A small dog sits near the red house"
+    return {
+        "captions": [caption, "car", "the boat left of a tree", *[caption.upper()] * 20],
+        "images": torch.rand(8, 3, 16, 16, generator=generator),
+        "mixed images": torch.rand(8, 3, 16, 16, generator=generator),
+        "mixed targets": torch.eye(8),
+        "adversarial": torch.rand(8, 3, 16, 16, generator=generator),
+    }
+
+
+def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What the hooks make of :func:`defense_inputs` under a seed."""
+    slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    at = Moment(seed, 0.5)
+    images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
+    return {
+        "captions": defense.on_captions(given["captions"], at),
+        "images": defense.on_images(given["images"], at),
+        "mixed images": images,
+        "mixed targets": targets,
+        "adversarial": defense.adversarial(given["adversarial"], lambda x: (slope * x).mean(), at),
+    }
+
+
+def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    pairs = [(value, other[name]) for name, value in one.items()]
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def _captioned(rows: int) -> CaptionDataset:
+    rng = np.random.default_rng(0)
+    words = "red green dog cat tree house car boat sun moon left above".split()
+    images = rng.integers(0, 256, size=(rows, 3, *[Architecture(_VICTIM).resolution] * 2), dtype=np.uint8)
+    captions = [[" ".join(rng.choice(words, rng.integers(3, 8))) for _ in range(2)] for _ in range(rows)]
+    return CaptionDataset("contract", "train", images, captions)
+
+
+@contextmanager
+def _random_state_kept(verdict: Verdict) -> Iterator[None]:
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    yield
+    same = random.getstate() == python and torch.equal(torch.get_rng_state(), pytorch)
+    same = same and all(np.array_equal(old, new) for old, new in zip(numpy, np.random.get_state(), strict=True))
+    verdict.note("the global random state stays as it is", same)

@@ -1,0 +1,265 @@
+"""Other people's attacks and defenses: found, usable by name everywhere, and held to what all of them promise."""
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from grids import SCENES, run
+
+from attacks import ATTACKS, Poison
+from attacks.base import Attack
+from benchmark.cli import main
+from benchmark.contracts import check
+from benchmark.errors import UsageError
+from benchmark.plugins import load_file, load_installed, source_of
+from benchmark.records import load_records
+from defenses import DEFENSES, Defense, Moment
+from defenses.base import Loss
+from defenses.cutout import Cutout
+
+DARK = """
+from defenses.base import DEFENSES, Defense
+
+@DEFENSES.register("{name}")
+class Dark(Defense):
+    '''Images lose light.'''
+
+    def __init__(self, share: float = {share}) -> None:
+        self.share = share
+
+    def on_images(self, images, at):
+        return images * (1 - self.share)
+"""
+SPECKLE = """
+import numpy as np
+from attacks.base import ATTACKS, Attack
+from attacks.poison import Poison
+
+@ATTACKS.register("speckle")
+class Speckle(Attack):
+    '''One bright pixel.'''
+
+    version = 1
+
+    def __init__(self, eps: int = 8) -> None:
+        self.eps = eps
+
+    def label(self):
+        return "Speckle"
+
+    def units(self, train):
+        return 0
+
+    def craft(self, train, surrogate, *, seed, device, workdir, progress, checkpoint=None):
+        delta = np.zeros(train.images.shape, np.int8)
+        delta[:, :, 3, 3] = np.minimum(self.eps, 255 - train.images[:][:, :, 3, 3])
+        return Poison(delta, None, self.eps, train.fingerprint)
+"""
+
+
+@pytest.fixture(autouse=True)
+def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in (ATTACKS, DEFENSES):
+        registry.entries()
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+def test_a_plugin_file_is_usable_by_name_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (("dark.py", DARK.format(name="dark", share=0.5)), ("speckle.py", SPECKLE)):
+        (tmp_path / name).write_text(text)
+    plugins = ("--plugin", str(tmp_path / "dark.py"), "--plugin", str(tmp_path / "speckle.py"))
+    assert run(tmp_path / "out", *plugins, attack="speckle[eps=4]", defense="dark+cutout", epochs=1) == 0
+    assert "Dark + Cutout" in capsys.readouterr().out
+    (record,) = (r for r in load_records(tmp_path / "out") if r.defense.spec == "dark+cutout")
+    assert record.status == "done"
+    assert record.attack.label == "Speckle"
+    assert record.poison["largest"] == 4
+    assert record.defense.params["dark"] == {"share": 0.5}
+    assert main(["list", "defenses", *plugins]) == 0
+    assert "dark[share=0.5]  Images lose light." in capsys.readouterr().out
+
+
+def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plans = []
+    for number, share in enumerate((0.5, 0.25)):
+        file = tmp_path / f"dark{number}.py"
+        # The same name and parameters, other code.
+        file.write_text(DARK.format(name="dark", share=0.5).replace("1 - self.share", f"1 - {share}"))
+        DEFENSES._entries.pop("dark", None)
+        flags = ("--plugin", str(file), "--dataset", SCENES)
+        assert run(tmp_path / "out", *flags, attack="clean", defense="dark", epochs=1) == 0
+        plans.append(capsys.readouterr().err.splitlines()[0])
+    assert "2 cells, 2 to run" in plans[0]
+    assert "2 cells, 1 to run" in plans[1]
+    assert source_of(Cutout) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no plugin file"),
+        ("def broken(:", "SyntaxError"),
+        ("1 / 0", "division by zero"),
+        (DARK.format(name="cutout", share=0.5), "'cutout' is registered twice"),
+    ],
+)
+def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Path, capsys: Any) -> None:
+    if text is not None:
+        (tmp_path / "own.py").write_text(text)
+    assert main(["list", "defenses", "--plugin", str(tmp_path / "own.py")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "own.py" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_installed_packages_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_package.py").write_text(DARK.format(name="theirs", share=0.5))
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[unlearnable_bench]\ntheirs = their_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_installed()
+    assert DEFENSES.entry("theirs").summary == "Images lose light."
+    (info / "entry_points.txt").write_text("[unlearnable_bench]\ntheirs = no_such_module\n")
+    with pytest.raises(UsageError, match=r"plugin theirs \(no_such_module\) fails"):
+        load_installed()
+    assert metadata.version("their-package") == "1.0"
+
+
+@pytest.mark.parametrize("name", DEFENSES.group("all"))
+def test_every_defense_keeps_its_contract(name: str) -> None:
+    assert not check("defense", name).broken
+
+
+@pytest.mark.parametrize("spec", ["clean", "mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"])
+def test_every_attack_keeps_its_contract(spec: str) -> None:
+    verdict = check("attack", spec)
+    assert not verdict.broken
+    assert len(verdict.kept) >= 5
+
+
+class Nuisance(Defense):
+    """Breaks one promise."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+        if self.fault == "drops a caption":
+            return captions[1:]
+        if self.fault == "changes its argument":
+            captions[0] = "moon"
+        return captions
+
+    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+        faults = {
+            "leaves the range": lambda: images + 1,
+            "widens": lambda: images.double(),
+            "draws from global state": lambda: images * torch.rand(()),
+            "keeps a gradient": lambda: images.clone().requires_grad_(),
+        }
+        return faults.get(self.fault, lambda: images)()
+
+    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, targets / 2 if self.fault == "halves the targets" else targets
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+        return images
+
+    def describe(self) -> str:
+        return "two\nlines" if self.fault == "talks too much" else "one line"
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise"),
+    [
+        ("none", None),
+        ("drops a caption", "as many captions"),
+        ("changes its argument", "arguments stay"),
+        ("leaves the range", "within 0 and 1"),
+        ("widens", "shape and dtype"),
+        ("draws from global state", "global random state"),
+        ("keeps a gradient", "keeps a gradient"),
+        ("halves the targets", "add up to one"),
+        ("talks too much", "one line"),
+    ],
+)
+def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None) -> None:
+    DEFENSES.register("nuisance")(Nuisance)
+    broken = check("defense", f"nuisance[fault={fault}]").broken
+    assert any(promise in line for line in broken) if promise else not broken
+
+
+class Careless(Attack):
+    """Breaks one promise."""
+
+    version = 1
+    drawn = 0
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def label(self) -> str:
+        return "Careless"
+
+    def units(self, train: Any) -> int:
+        return 0
+
+    def craft(self, train: Any, surrogate: Any, *, seed: int, **others: Any) -> Poison:
+        images = train.images[:].astype(int)
+        delta = np.clip(np.full(images.shape, 4), -images, 255 - images).astype(np.int8)
+        trigger = ["red dog"] * len(train)
+        if self.fault == "overflows":
+            delta[:] = 4
+        if self.fault == "another size":
+            delta = delta[:, :, 1:]
+        if self.fault == "writes on the images":
+            train.images[0, 0, 0, 0] ^= 1
+        if self.fault == "unreadable":
+            trigger[3] = "red zzxqy-dog "
+        if self.fault == "forgets the seed":
+            Careless.drawn += 1
+            delta[0, 0, 0, 0] = Careless.drawn % 3
+        if self.fault == "global state":
+            np.random.rand()
+        return Poison(delta, trigger, 8, train.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise"),
+    [
+        ("none", None),
+        ("overflows", "within 0 and 255"),
+        ("writes on the images", "training set stays"),
+        ("forgets the seed", "same seed"),
+        ("global state", "global random state"),
+    ],
+)
+def test_a_broken_promise_of_an_attack_is_found(fault: str, promise: str | None) -> None:
+    ATTACKS.register("careless")(Careless)
+    broken = check("attack", f"careless[fault={fault}]").broken
+    assert any(promise in line for line in broken) if promise else not broken
+
+
+def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dark.py").write_text(DARK.format(name="dark", share=0.5))
+    assert main(["contract", "defense", "dark", "--plugin", str(tmp_path / "dark.py")]) == 0
+    assert "✓ images stay within 0 and 1" in capsys.readouterr().out
+    assert main(["contract", "defense", "dark[share=-1]"]) == 1
+    assert "✗ images stay within 0 and 1" in capsys.readouterr().out
+    load_file(tmp_path / "dark.py")  # a second time changes nothing
+
+
+def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "own-attack.md").read_text()
+    (tmp_path / "checker.py").write_text(text.split("```python\n")[1].split("```")[0])
+    plugin = ("--plugin", str(tmp_path / "checker.py"))
+    assert main(["contract", "attack", "checker", *plugin]) == 0
+    assert run(tmp_path / "out", *plugin, attack="checker[eps=5]", defense="none", epochs=1) == 0
+    (record,) = (r for r in load_records(tmp_path / "out") if r.attack.label == "Checker")
+    assert record.poison["largest"] == 5
