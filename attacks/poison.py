@@ -1,6 +1,8 @@
 """The poison: a bounded 8-bit perturbation per image and a text trigger per image, and where they come from."""
 
+import hashlib
 import json
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from benchmark.data import CaptionDataset, LazyImages
-from benchmark.errors import PoisonError
+from benchmark.errors import DamagedPoison, PoisonError
 from benchmark.files import replacing
+
+_log = logging.getLogger(__name__)
+_CHUNK = 128  # images of noise hashed at a time
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,11 @@ class Poison:
         if self.delta is not None:
             if self.delta.dtype != np.int8:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
+            if self.delta.ndim != 4:
+                raise PoisonError(f"a perturbation is (N, 3, H, W), got {self.delta.shape}")
             largest = max(int(self.delta.max(initial=0)), -int(self.delta.min(initial=0)))
             if largest > self.eps:
-                raise PoisonError(f"the poison exceeds its bound: |δ| reaches {largest}/255, ε is {self.eps}/255")
+                raise DamagedPoison(f"the poison exceeds its bound: |δ| reaches {largest}/255, ε is {self.eps}/255")
 
     def protect(self, dataset: CaptionDataset) -> CaptionDataset:
         """The protected data set, as it would be published: 8-bit images and captions with the trigger in front.
@@ -72,8 +79,8 @@ class Poison:
         return replace(base, images=images, captions=captions)
 
     def save(self, path: Path) -> None:
-        """Write the poison as safetensors, atomically: one byte per pixel value, the rest in the header."""
-        header = {
+        """Write the poison as safetensors, atomically: one byte per pixel value, the rest and a hash in the header."""
+        content = {
             "format": "unlearnable-bench poison 1",
             "eps": self.eps,
             "fingerprint": self.fingerprint,
@@ -81,27 +88,70 @@ class Poison:
             "trigger": self.trigger,
             "provenance": self.provenance,
         }
+        header = json.dumps(content)
         tensors = {} if self.delta is None else {"delta": np.ascontiguousarray(self.delta)}
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"poison": json.dumps(header)})
+            save_file(tensors, temporary, metadata={"poison": header, "sha256": _digest(header, self.delta)})
 
     @classmethod
     def load(cls, path: Path) -> "Poison":
-        """Read a poison and check its bound; the noise is memory-mapped. Nothing in the file is executed.
+        """Read a poison, check its bound and its hash; the noise is memory-mapped. Nothing in the file is executed.
+
+        A file without a hash, as earlier versions wrote it, is read with a warning.
 
         Raises:
-            PoisonError: no such file, not a poison, or beyond its own ε.
+            DamagedPoison: beyond its own ε, or not the content that was saved.
+            PoisonError: no such file, or not a poison.
         """
         if not path.is_file():
             raise PoisonError(f"no poison file {path}")
         try:
             # As numpy arrays the library would copy tensors into memory; as torch tensors it maps them.
             with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["poison"])
+                metadata = file.metadata() or {}
                 delta = file.get_tensor("delta").numpy() if "delta" in file.keys() else None  # noqa: SIM118
             if delta is not None:
                 delta.flags.writeable = False
-            fields = {name: header[name] for name in ("eps", "fingerprint", "per_row", "trigger", "provenance")}
-            return cls(delta=delta, **fields)
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            poison = cls(delta=delta, **_read_header(metadata["poison"]))
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
             raise PoisonError(f"{path} is not a readable poison file: {error}") from error
+        if "sha256" not in metadata:
+            _log.warning("%s has no hash, as earlier versions wrote it: damage within its bound goes unseen", path)
+        elif metadata["sha256"] != _digest(metadata["poison"], delta):
+            raise DamagedPoison(f"{path} is damaged: its content does not match its SHA-256")
+        return poison
+
+
+def has_hash(path: Path) -> bool:
+    """Whether a readable poison file holds a hash of its content; those of earlier versions do not."""
+    with safe_open(path, framework="pt") as file:
+        return "sha256" in (file.metadata() or {})
+
+
+_FIELDS: dict[str, Any] = {
+    "eps": int,
+    "fingerprint": str,
+    "per_row": bool,
+    "trigger": (list, type(None)),
+    "provenance": dict,
+}
+
+
+def _read_header(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    for name, kind in _FIELDS.items():
+        if not isinstance(content[name], kind):
+            raise TypeError(f"{name} is a {type(content[name]).__name__}")
+    if not all(isinstance(trigger, str) for trigger in content["trigger"] or []):
+        raise TypeError("a trigger is not text")
+    return {name: content[name] for name in _FIELDS}
+
+
+def _digest(header: str, delta: NDArray[np.int8] | None) -> str:
+    """SHA-256 of a poison's header, the noise's shape and the noise, read bit by bit: it may not fit in memory."""
+    digest = hashlib.sha256(header.encode())
+    if delta is not None:
+        digest.update(repr(delta.shape).encode())
+        for start in range(0, len(delta), _CHUNK):
+            digest.update(np.ascontiguousarray(delta[start : start + _CHUNK]).data)
+    return digest.hexdigest()

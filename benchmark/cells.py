@@ -12,7 +12,7 @@ from benchmark.errors import UsageError
 from benchmark.plugins import source_of
 from benchmark.presets import Preset
 from benchmark.records import Choice
-from benchmark.registry import Registry, unknown
+from benchmark.registry import Registry, parameters_of, unknown
 from benchmark.spec import Spec, parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense
 from defenses.base import Composed
@@ -173,13 +173,21 @@ def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
     return ChosenDefense(defense, Choice(name, label, params, "; ".join(strengths)))
 
 
-def choose_dataset(text: str) -> ChosenDataset:
+def choose_dataset(text: str, skip_bad: bool = False) -> ChosenDataset:
     """Read ``--dataset``.
 
+    Args:
+        text: as written.
+        skip_bad: ``--skip-bad``, which sets the data set's parameter of that name.
+
     Raises:
-        UsageError: unknown data set or parameter.
+        UsageError: unknown data set or parameter, or ``skip_bad`` for one that has no such parameter.
     """
     spec = parse_spec(text)
+    if skip_bad:
+        if "skip_bad" not in parameters_of(DATASETS.entry(spec.name).factory):
+            raise UsageError(f"--skip-bad: data set {spec.name} reads no files of yours and has no bad ones")
+        spec = Spec(spec.name, {**spec.params, "skip_bad": True})
     return ChosenDataset(DATASETS.build(spec), Choice(str(spec), spec.name, DATASETS.resolve(spec)))
 
 

@@ -15,6 +15,7 @@ from victims.recipe import Recipe
 if TYPE_CHECKING:
     from benchmark.figures import Sources
 
+_FORMATS = ("folder", "csv", "karpathy", "webdataset", "imagefolder")
 SUCCESS, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DEVIATION = 1
 
@@ -32,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"unlearnable-bench {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
     _add_run(commands)
+    _add_export(commands)
+    _add_verify(commands)
     _add_table(commands)
     _add_plot(commands)
     _add_report(commands)
@@ -54,6 +57,9 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run.add_argument("--attack", help="attacks, comma-separated, e.g. mem3 or clean,em,mem[k=3,rounds=8]")
     run.add_argument("--defense", help="defenses, comma-separated; table2, all; composed with +")
     run.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
+    run.add_argument(
+        "--skip-bad", action="store_true", default=None, help="leave out images that cannot be read, and list them"
+    )
     run.add_argument("--victim", help="victims, comma-separated, e.g. tiny, RN50, ViT-B-32[pretrained=FILE]")
     run.add_argument("--surrogate", help="the model that crafts poisons")
     run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7 or 4,)")
@@ -74,6 +80,33 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     for field in dataclasses.fields(Recipe):
         words = field.name.replace("_", " ")
         recipe.add_argument(f"--{field.name.replace('_', '-')}", help=f"{words} (paper: {field.default})")
+
+
+def _add_export(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    export = commands.add_parser("export", help="write protected data as PNG images and captions")
+    export.add_argument("--attack", default="mem3", help="the attack, e.g. mem3, poison[file=…]; clean for none")
+    export.add_argument("--out", type=Path, required=True, help="folder for the files; not there yet, or empty")
+    export.add_argument("--format", choices=_FORMATS, required=True, help="layout of images and captions")
+    export.add_argument("--splits", choices=("train", "all"), default="train", help="all: clean val and test as well")
+    export.add_argument(
+        "--keep-resolution", action="store_true", help="enlarge the noise onto the original images; weakens it"
+    )
+    export.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
+    export.add_argument("--seed", type=int, default=1, help="the attack's seed (default 1)")
+    export.add_argument("--victim", help="the model whose resolution is exported, e.g. tiny, RN50")
+    export.add_argument("--surrogate", help="the model that crafts the poison")
+    export.add_argument("--precision", help="fp32, bf16 or auto, as in run: poisons differ by it")
+    export.add_argument("--preset", default="tiny", help="named set of values: tiny (default) or paper")
+    export.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
+    export.add_argument("--poisons", help="folder that keeps poisons (default: in the cache), or 'off' to craft anew")
+    export.add_argument("--cache", type=Path, help="folder for rendered and resized images")
+
+
+def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    verify = commands.add_parser("verify", help="check an export or a stored poison")
+    verify.add_argument("path", type=Path, help="folder of an export, or a poison file (.safetensors)")
+    verify.add_argument("--against", help="the clean data set, to compare images and captions with")
+    verify.add_argument("--cache", type=Path, help="folder for rendered and resized images")
 
 
 def _add_table(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -131,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0 if all went well, 1 if cells failed, 2 for bad input (one line on standard error).
+        0 if all went well, 1 if cells failed or files are not what they say, 2 for bad input (one line on stderr).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -168,6 +201,14 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         from benchmark.run import run_command
 
         return run_command(arguments, argv)
+    if arguments.command == "export":
+        from benchmark.export.command import export_command
+
+        return export_command(arguments, argv)
+    if arguments.command == "verify":
+        from benchmark.export.verify import verify_command
+
+        return verify_command(arguments)
     if arguments.command == "table":
         from benchmark.records import load_records
         from benchmark.tables import make_tables, render

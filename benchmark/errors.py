@@ -9,5 +9,9 @@ class PoisonError(UsageError):
     """A poison that cannot be used: missing, unreadable, for other data, or beyond its own bound."""
 
 
+class DamagedPoison(PoisonError):
+    """A poison whose content is not what it says of itself: beyond its bound, or another SHA-256."""
+
+
 class VictimDiverged(RuntimeError):
     """A model whose loss or embeddings are no longer finite: the cell fails, the grid goes on."""

@@ -37,6 +37,40 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` to fill; it takes the name when the block ends without an error.
+
+    Raises:
+        UsageError: ``folder`` is there and not empty, or cannot be written to, or the disk is full.
+    """
+    require_unused(folder)
+    make_folder(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.replace(folder)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_unused(folder: Path) -> None:
+    """See that a folder is not there, or empty.
+
+    Raises:
+        UsageError: something is there.
+    """
+    try:
+        used = folder.exists() and next(folder.iterdir(), None) is not None
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+    if used:
+        raise UsageError(f"folder {folder} is not empty; name one that is not there yet")
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and see that files can be written there.
 

@@ -2,8 +2,10 @@
 
 import math
 import sys
+import tempfile
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,25 @@ class PoisonStore:
 
     folder: Path
     checkpoint_every: int = 0
+
+    @classmethod
+    @contextmanager
+    def open(cls, where: str | None, cache: Path, checkpoint_every: int = 0) -> Iterator["PoisonStore"]:
+        """The store that ``--poisons`` names: a folder, by default one in the cache; ``off`` keeps nothing.
+
+        Raises:
+            UsageError: the cache cannot be written to.
+        """
+        if where != "off":
+            yield cls(Path(where or cache / "poisons"), checkpoint_every)
+            return
+        # Beside the data, not where the system keeps temporary files: that may be memory.
+        make_folder(cache)
+        processes = Processes.current()
+        with (
+            tempfile.TemporaryDirectory(prefix="poisons-", dir=cache) if processes.is_first else nullcontext("") as name
+        ):
+            yield cls(Path(processes.tell(name)), checkpoint_every)
 
     def path(self, cell: Cell, train: CaptionDataset) -> Path:
         """Where the poison of a cell lies, crafted or not."""

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import shlex
 import sys
-import tempfile
 import typing
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -49,7 +48,7 @@ _DEFAULTS = {
     "rerun": "missing",
     "checkpoint_every": "1",
 }
-_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "dry_run")
+_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "skip_bad", "dry_run")
 
 
 def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -80,7 +79,9 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
     recipe = read_recipe(settings, preset.recipe)
     recipe = dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision))
     cells = make_cells(
-        choose_dataset(str(settings.get("dataset") or preset.dataset)),
+        choose_dataset(
+            str(settings.get("dataset") or preset.dataset), convert(settings.get("skip_bad", False), bool, "--skip-bad")
+        ),
         attacks,
         defenses,
         choose_surrogates(victims, settings.get("surrogate"), preset),
@@ -99,21 +100,14 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
     torch.backends.cudnn.deterministic = True
     keep_freed_memory()
     processes = Processes.current()
-    with ExitStack() as stack:
-        store = settings.get("poisons")
-        if str(store) == "off":
-            # Beside the data, not where the system keeps temporary files: that may be memory.
-            make_folder(cache)
-            if processes.is_first:
-                store = stack.enter_context(tempfile.TemporaryDirectory(prefix="poisons-", dir=cache))
-            store = processes.tell(store)
-        with processes.first_alone():
-            splits = load_splits(cells, cache)
+    with processes.first_alone():
+        splits = load_splits(cells, cache)
+    with PoisonStore.open(settings.get("poisons"), cache, every) as store:
         grid = Grid(
             cells=cells,
             splits=splits,
             out=out,
-            poisons=PoisonStore(Path(store or cache / "poisons"), every),
+            poisons=store,
             device=device,
             provenance={"command": f"python -m benchmark {shlex.join(argv)}", "preset": preset.name},
             checkpoint_every=every,

@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]*")
+_BRACES = re.compile(r"\{[^{}\[\]]*\}")
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ def format_value(value: Any) -> str:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Split at ``separator`` where no square bracket is open.
+    """Split at ``separator`` where no square bracket is open, nor a brace that is closed again (``{a,b}.tar``).
 
     Raises:
         UsageError: brackets do not match.
     """
     parts, depth, start = [], 0, 0
-    for position, character in enumerate(text):
+    for position, character in enumerate(_BRACES.sub(lambda braces: "_" * len(braces[0]), text)):
         depth += (character == "[") - (character == "]")
         if depth < 0:
             raise UsageError(f"'{text}': a ']' without its '['")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "results/paper")
+FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "docs", "results/paper")
 
 
 class Mutation(NamedTuple):
@@ -194,6 +194,48 @@ MUTATIONS = (
         'aliases={"em": {"k": 0, "surrogate_steps": 12},',
         "tests/attacks/test_mem.py",
     ),
+    Mutation(
+        "bad images are left out unasked",
+        "benchmark/data/files.py",
+        "            if not skip_bad:\n                raise\n            bad[index]",
+        "            bad[index]",
+        "tests/data",
+    ),
+    Mutation(
+        "a caption stays where its image is left out",
+        "benchmark/data/cache.py",
+        "np.delete(np.arange(len(images)), [int(index) for index in left_out])",
+        "np.arange(len(images) - len(left_out))",
+        "tests/data",
+    ),
+    Mutation(
+        "damage to the cache goes unnoticed",
+        "benchmark/data/cache.py",
+        'if _hashes(images) != stored["hashes"]:',
+        'if len(_hashes(images)) != len(stored["hashes"]):',
+        "tests/data",
+    ),
+    Mutation(
+        "a path may lead out of the folder of images",
+        "benchmark/data/caption_files.py",
+        'if path.is_absolute() or ".." in path.parts:',
+        "if path.is_absolute():",
+        "tests/data",
+    ),
+    Mutation(
+        "samples behind a damaged header are dropped",
+        "benchmark/data/webdataset.py",
+        "        _check_end(file, archive.offset, shard)\n",
+        "",
+        "tests/data",
+    ),
+    Mutation(
+        "published split sizes are not checked",
+        "benchmark/data/known_sets.py",
+        "if found != self.sizes:",
+        "if not found:",
+        "tests/data",
+    ),
 )
 
 
@@ -213,7 +255,8 @@ def caught_by(mutation: Mutation, folder: Path) -> str | None:
     file.write_text(text.replace(mutation.code, mutation.replacement), "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests.split()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    red = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    summary = (line.partition(" - ")[0] for line in done.stdout.splitlines())
+    red = [line.split(maxsplit=1)[1] for line in summary if line.startswith(("FAILED", "ERROR"))]
     return red[0] if done.returncode == 1 and red else None
 
 

@@ -5,6 +5,7 @@ than through bf16, which it widens and narrows. All functions are exact, in ever
 """
 
 import torch
+import torch.nn.functional as F
 
 _ONE = 0x3F80  # the bits of 1.0 in bf16
 
@@ -28,26 +29,29 @@ def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return _all_ones_where_positive(y).bitwise_and_(g.view(torch.int16)).view(torch.bfloat16)
 
 
-def unpooled(g: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-    """The gradient of 2 × 2 average pooling; where ``y`` is given, of the ReLU before it as well.
+def unpooled(g: torch.Tensor, y: torch.Tensor, *, relu: bool) -> torch.Tensor:
+    """The gradient of 2 × 2 average pooling; with ``relu``, of the ReLU before it as well.
 
     Args:
-        g: (B, C, h, w), channels-last.
-        y: (B, C, 2h, 2w), what was pooled, channels-last, ≥ 0.
+        g: (B, C, H // 2, W // 2), channels-last.
+        y: (B, C, H, W), what was pooled, channels-last; ≥ 0 with ``relu``.
+        relu: whether ``y`` came out of a ReLU whose gradient is wanted, too.
 
     Returns:
-        (B, C, 2h, 2w).
+        (B, C, H, W); a last row or column that pooling leaves out has none.
     """
     batch, channels, height, width = g.shape
     tiles = (g / 4).permute(0, 2, 3, 1)[:, :, None, :, None].expand(batch, height, 2, width, 2, channels)
-    if y is None:
+    pooled = y[:, :, : 2 * height, : 2 * width].permute(0, 2, 3, 1).reshape(tiles.shape) if relu else None
+    if pooled is None:
         spread = tiles.contiguous()
     elif bits_are_fast(g):
-        ones = _all_ones_where_positive(y).permute(0, 2, 3, 1).view(tiles.shape)
-        spread = ones.bitwise_and_(tiles.view(torch.int16)).view(torch.bfloat16)
+        spread = _all_ones_where_positive(pooled).bitwise_and_(tiles.view(torch.int16)).view(torch.bfloat16)
     else:
-        spread = tiles * y.sign().permute(0, 2, 3, 1).reshape(tiles.shape)
-    return spread.view(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+        spread = tiles * pooled.sign()
+    spread = spread.view(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+    missing = (0, y.shape[3] - 2 * width, 0, y.shape[2] - 2 * height)
+    return F.pad(spread, missing) if any(missing) else spread
 
 
 def _all_ones_where_positive(y: torch.Tensor) -> torch.Tensor:

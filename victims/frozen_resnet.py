@@ -64,7 +64,7 @@ class FrozenResNet(nn.Module):
         for number, block in reversed(list(enumerate(self.blocks))):
             one, two, y = seen[3 + 3 * number : 6 + 3 * number]
             g = block.gradient(g, one, two, y)
-        g = unpooled(g, third)
+        g = unpooled(g, third, relu=True)
         g = self.stem[2].gradient(g, mul=positive(second))
         g = self.stem[1].gradient(g, mul=positive(first))
         return conv2d_input(shape, self.stem[0].weight, g, stride=2, padding=1)
@@ -156,8 +156,8 @@ class _Block:
         g = where_positive(g, y)
         beside = g if self.shortcut is None else self.shortcut.gradient(g)
         if self.pooled:
-            beside = unpooled(beside)
-            g = unpooled(self.third.gradient(g), two)
+            beside = unpooled(beside, one, relu=False)
+            g = unpooled(self.third.gradient(g), two, relu=True)
         else:
             g = self.third.gradient(g, mul=positive(two))
         g = self.second.gradient(g, mul=positive(one))

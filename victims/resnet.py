@@ -154,4 +154,5 @@ class _BitReluPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return unpooled(gradients[0].contiguous(memory_format=torch.channels_last), ctx.saved_tensors[0])
+        g = gradients[0].contiguous(memory_format=torch.channels_last)
+        return unpooled(g, ctx.saved_tensors[0], relu=True)

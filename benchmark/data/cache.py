@@ -1,29 +1,38 @@
 """Disk cache of rendered or resized splits: one folder per content key, verified whenever it is read.
 
-An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions and fingerprints. It is
-written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
+An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions, the fingerprints, the bad
+images that were left out and a hash of every stretch of the arrays, so that they can be verified in parallel. It is
+written to a temporary folder beside its place and renamed, so that a half-written entry is never seen. Its writer holds
+a lock in that folder, so that the next one can tell what a killed writer has left, and removes it.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.data.dataset import CaptionDataset, Images, Splits
+from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
+from benchmark.data.origin import Origin
 from benchmark.errors import UsageError
 from benchmark.files import require_space
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
+_LOCK = "writing"
+_STRETCH = 64  # images hashed at a time
 _log = logging.getLogger(__name__)
 
-Draw = Callable[[str, Images], None]
+Draw = Callable[[str, Images], Mapping[int, str] | None]
 
 
 def cached_splits(
@@ -34,6 +43,7 @@ def cached_splits(
     captions: Mapping[str, list[list[str]]],
     resolution: int,
     draw: Draw,
+    origins: Mapping[str, list[Origin]] | None = None,
 ) -> Splits:
     """The three splits from the cache, drawn first if they are not there or the entry is damaged.
 
@@ -44,76 +54,136 @@ def cached_splits(
         key: everything besides captions and resolution that decides the images; JSON values only.
         captions: captions per image for ``train``, ``val`` and ``test``.
         resolution: height and width in pixels.
-        draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split.
+        draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split. It
+            may return the indices of images to leave out, each with the reason.
+        origins: where the images of ``train``, ``val`` and ``test`` come from; ``None`` where not from files.
 
     Returns:
         Splits whose images are memory-mapped read-only.
 
     Raises:
-        UsageError: the folder cannot be written or read; the message names it. What ``draw`` raises passes through,
-            and nothing is left behind.
+        UsageError: the folder cannot be written or read (the message names it), or all images of a split are left
+            out. What ``draw`` raises passes through, and nothing is left behind.
     """
     content = json.dumps({**key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
-    splits = _read_or_discard(entry, name)
+    splits = _read_or_discard(entry, name, origins)
     if splits is None:
         try:
             _write(entry, name, captions, resolution, draw)
         except OSError as error:
             raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
-        splits = _read_or_discard(entry, name)
+        splits = _read_or_discard(entry, name, origins)
     if splits is None:
         raise UsageError(f"cannot read back what was just written to the cache folder {cache}")
     return splits
 
 
-def _read_or_discard(entry: Path, name: str) -> Splits | None:
+def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[Origin]] | None) -> Splits | None:
     try:
         if not entry.exists():
             return None
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
-        splits = {split: _read_split(entry, name, split, index[split]) for split in SPLITS}
+        if index.pop("sha256") != _hash_of(index):
+            raise ValueError(f"{_INDEX} does not match its hash")
+        splits = {split: _read_split(entry, name, split, index[split], (origins or {}).get(split)) for split in SPLITS}
+        left_out = [reason for split in SPLITS for reason in index[split]["left_out"].values()]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         _log.warning("cache entry %s is damaged (%s) and is made anew", entry, error)
         _discard(entry)
         return None
-    return Splits(**splits)
+    return Splits(**splits, left_out=tuple(left_out))
 
 
-def _read_split(entry: Path, name: str, split: str, stored: Mapping[str, Any]) -> CaptionDataset:
+def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
+    """See that leaving out bad images has left some.
+
+    Raises:
+        UsageError: it has left none; the message holds the first reason.
+    """
+    if not count and left_out:
+        raise UsageError(f"{split}: no image is left, all are bad; the first reason: {left_out[0]}")
+
+
+def _read_split(
+    entry: Path, name: str, split: str, stored: Mapping[str, Any], origins: list[Origin] | None
+) -> CaptionDataset:
     images = np.lib.format.open_memmap(entry / f"{split}.npy", mode="r")
-    dataset = CaptionDataset(name, split, images, stored["captions"])
-    if dataset.fingerprint != stored["fingerprint"]:
-        raise ValueError(f"the content of {split} does not match its fingerprint")
+    if _hashes(images) != stored["hashes"]:
+        raise ValueError(f"the images of {split} do not match their hashes")
+    if origins is not None:
+        origins = [origin for row, origin in enumerate(origins) if str(row) not in stored["left_out"]]
+    kept = _without(images, stored["left_out"])
+    dataset = CaptionDataset(name, split, kept, stored["captions"], origins=origins)
+    # Worked out anew, on one core, it would take most of the time of a start; what it is of has just been verified.
+    vars(dataset)["fingerprint"] = stored["fingerprint"]
     return dataset
+
+
+def _without(images: Images, left_out: Mapping[str, str]) -> Images | LazyImages:
+    if not left_out:
+        return images
+    return LazyImages(images, pick=np.delete(np.arange(len(images)), [int(index) for index in left_out]))
+
+
+def _hashes(images: Images) -> list[str]:
+    def hash_of(start: int) -> str:
+        return hashlib.sha256(np.ascontiguousarray(images[start : start + _STRETCH]).data).hexdigest()
+
+    # Hashing, and reading what is mapped, go on outside the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(hash_of, range(0, len(images), _STRETCH)))
+
+
+def _hash_of(index: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(entry)
     needed = sum(map(len, captions.values())) * 3 * resolution**2
     require_space(entry.parent, needed)
     temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
     temporary.mkdir()
-    try:
-        index = {}
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(shutil.rmtree, temporary, ignore_errors=True)
+        lock = at_end.enter_context((temporary / _LOCK).open("w"))
+        # Where the file system has no locks, nobody else gets one either, and nothing is taken for abandoned.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        index: dict[str, Any] = {}
         for split in SPLITS:
             shape = (len(captions[split]), 3, resolution, resolution)
             images = np.lib.format.open_memmap(temporary / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
-            draw(split, images)
+            left_out = {str(row): reason for row, reason in (draw(split, images) or {}).items()}
             images.flush()
-            dataset = CaptionDataset(name, split, images, captions[split])
-            index[split] = {"fingerprint": dataset.fingerprint, "captions": captions[split]}
-        (temporary / _INDEX).write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+            kept = [own for row, own in enumerate(captions[split]) if str(row) not in left_out]
+            require_images(split, len(kept), list(left_out.values()))
+            dataset = CaptionDataset(name, split, _without(images, left_out), kept)
+            index[split] = {
+                "fingerprint": dataset.fingerprint,
+                "captions": kept,
+                "left_out": left_out,
+                "hashes": _hashes(images),
+            }
+        index["sha256"] = _hash_of(index)
+        (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         try:
             temporary.replace(entry)
         except OSError:
             # Another process finished the same entry first: its content is the same, so it may stay.
             if not entry.exists():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(entry: Path) -> None:
+    for lock in entry.parent.glob(f".{entry.name}.*/{_LOCK}"):
+        with contextlib.suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
 
 
 def _discard(entry: Path) -> None:

@@ -1,37 +1,52 @@
-"""A user's own images, listed in open_clip's table of file paths and captions."""
+"""A user's own images, listed in a table of file paths and captions."""
 
-import warnings
 from pathlib import Path
 
 from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.caption_files import read_rows
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
 from benchmark.errors import UsageError
 
-PATH_COLUMN, CAPTION_COLUMN = "filepath", "title"
+# Of paths and captions: open_clip's names, and those of the paper's own code.
+_COLUMNS = (("filepath", "title"), ("images", "caption"))
 
 
 @DATASETS.register("csv", order=20)
 class CsvTable(DatasetSource):
-    """Images of your own, from tables with the columns ``filepath`` and ``title`` as open_clip reads them.
+    """Images of your own, from tables with columns ``filepath`` and ``title``, or ``images`` and ``caption``.
 
-    Tables are separated by tabs or commas. Rows with the same ``filepath`` are the captions of one image; relative
-    paths start at the table's folder. Images are resized and centre-cropped.
+    The first are open_clip's, the second those of the paper's own code. Tables are separated by tabs or commas. Rows
+    with the same path are the captions of one image. As in open_clip, paths may be absolute and may lead anywhere;
+    relative ones start at the table's folder, or at ``images``.
+    Images are resized and centre-cropped.
 
     Args:
         train: table of the training images.
         test: table of the test images.
         val: table of the validation images; ``None`` cuts them from the training images.
+        images: folder where relative paths start; ``None`` for the folder of each table.
         seed: decides which images are cut from train for val, at least 0.
         val_fraction: share of the training images that is cut for val, between 0 and 1.
+        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
 
     Raises:
         UsageError: a parameter is out of range.
     """
 
-    def __init__(self, train: str, test: str, val: str | None = None, seed: int = 0, val_fraction: float = 0.1) -> None:
+    def __init__(
+        self,
+        train: str,
+        test: str,
+        val: str | None = None,
+        images: str | None = None,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        skip_bad: bool = False,
+    ) -> None:
         check_cut("csv", seed, val_fraction)
-        self.train, self.test, self.val, self.seed, self.val_fraction = train, test, val, seed, val_fraction
+        self.train, self.test, self.val, self.images = train, test, val, images
+        self.seed, self.val_fraction, self.skip_bad = seed, val_fraction, skip_bad
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
@@ -40,48 +55,37 @@ class CsvTable(DatasetSource):
             UsageError: a table or an image is missing or cannot be read, or the cache folder cannot be written; the
                 message names the file.
         """
-        train, test = read_table(Path(self.train)), read_table(Path(self.test))
+        train, test = self._read(self.train), self._read(self.test)
         if self.val is None:
-            train, val = cut_val(train, self.seed, self.val_fraction, Path(self.train))
+            train, val = cut_val(train, self.seed, self.val_fraction, self.train)
         else:
-            val = read_table(Path(self.val))
+            val = self._read(self.val)
         files = {"train": train, "val": val, "test": test}
-        return load_files(cache, written_name("csv", self), "csv", files, resolution)
+        return load_files(cache, written_name("csv", self), "csv", files, resolution, self.skip_bad)
+
+    def _read(self, table: str) -> list[CaptionedFile]:
+        return read_table(Path(table).expanduser(), Path(self.images).expanduser() if self.images else None)
 
 
-def read_table(table: Path) -> list[CaptionedFile]:
+def read_table(table: Path, images: Path | None = None) -> list[CaptionedFile]:
     """The images of a table in order of first mention, each with all its captions.
 
-    Raises:
-        UsageError: the table is missing, cannot be read, lacks a column or holds no captions.
-    """
-    import pandas as pd
+    Args:
+        table: the table.
+        images: folder where relative paths start; ``None`` for the table's own.
 
-    try:
-        with table.open(encoding="utf-8-sig") as file:
-            separator = "\t" if "\t" in file.readline() else ","
-        # Everything is text: a caption that reads "NA" or "12" stays what it is.
-        with warnings.catch_warnings():
-            # Rows longer than the header (a comma in an unquoted caption) must not be cut short silently.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            rows = pd.read_csv(
-                table, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-            ).fillna("")
-    except FileNotFoundError as error:
-        raise UsageError(f"caption file {table} does not exist") from error
-    except pd.errors.EmptyDataError as error:
-        raise UsageError(f"caption file {table} is empty") from error
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise UsageError(f"caption file {table} cannot be read: {' '.join(str(error).split())}") from error
-    rows.columns = rows.columns.str.strip()
-    if missing := [column for column in (PATH_COLUMN, CAPTION_COLUMN) if column not in rows]:
-        found = ", ".join(rows.columns)
-        raise UsageError(f"caption file {table} lacks the column {' and '.join(missing)}; found: {found}")
-    if rows.empty:
-        raise UsageError(f"caption file {table} holds no captions: a header and no rows")
+    Raises:
+        UsageError: the table is missing, cannot be read, lacks a column or has no rows.
+    """
+    rows = read_rows(table)
+    columns = next((pair for pair in _COLUMNS if set(pair) <= set(rows.columns)), None)
+    if columns is None:
+        wanted = " or ".join(" and ".join(pair) for pair in _COLUMNS)
+        raise UsageError(f"caption file {table} needs the columns {wanted}; found: {', '.join(rows.columns)}")
     captions: dict[str, list[str]] = {}
-    for path, caption in zip(rows[PATH_COLUMN], rows[CAPTION_COLUMN], strict=True):
+    for path, caption in zip(rows[columns[0]], rows[columns[1]], strict=True):
         captions.setdefault(path.strip(), []).append(caption)
     if "" in captions:
-        raise UsageError(f"caption file {table} has a row without a {PATH_COLUMN}")
-    return [captioned_file(table.parent / path, texts, table) for path, texts in captions.items()]
+        raise UsageError(f"caption file {table} has a row without a path in {columns[0]}")
+    folder = table.parent if images is None else images
+    return [captioned_file(folder / path, texts, table) for path, texts in captions.items()]

@@ -1,12 +1,15 @@
 """The one data contract: 8-bit images with their captions, and three splits of them."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from benchmark.data.origin import Origin
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.int64] | slice
@@ -58,6 +61,7 @@ class CaptionDataset:
         captions: N lists of at least one caption each.
         photo: (N,) int64, the photo each image is a copy of; ``None`` where every image is its own photo. Only the
             per-row form of an attack publishes several differently perturbed copies of one photo.
+        origins: the file that each image was read from; ``None`` where images do not come from files.
     """
 
     name: str
@@ -65,6 +69,7 @@ class CaptionDataset:
     images: Images | LazyImages
     captions: list[list[str]]
     photo: NDArray[np.int64] | None = None
+    origins: list[Origin] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -93,12 +98,8 @@ class CaptionDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of pixels and captions, 64 hex digits: equal content, equal fingerprint, whatever the name."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        for start in range(0, len(self), _CHUNK):
-            digest.update(np.ascontiguousarray(self.images[start : start + _CHUNK]).data)
-        for captions in self.captions:
-            digest.update(("\x1e".join(captions) + "\x1d").encode())
-        return digest.hexdigest()
+        chunks = (self.images[start : start + _CHUNK] for start in range(0, len(self), _CHUNK))
+        return fingerprint(self.images.shape, chunks, self.captions)
 
     def batch(self, index: NDArray[np.int64]) -> torch.Tensor:
         """The images at ``index`` (B,): (B, 3, H, W) uint8 on the CPU."""
@@ -108,13 +109,39 @@ class CaptionDataset:
         """One image per image–caption pair, as row-wise attacks see it: (P, 3, H, W) images, one caption each."""
         image = self.pairs[:, 0]
         captions = [[self.captions[i][j]] for i, j in self.pairs]
-        return replace(self, images=LazyImages(self.images, pick=image), captions=captions, photo=image)
+        origins = None if self.origins is None else [self.origins[i] for i in image]
+        images = LazyImages(self.images, pick=image)
+        return replace(self, images=images, captions=captions, photo=image, origins=origins)
+
+
+def fingerprint(shape: tuple[int, ...], chunks: Iterable[Images], captions: Iterable[Sequence[str]]) -> str:
+    """What :attr:`CaptionDataset.fingerprint` is, of images that come piece by piece.
+
+    Args:
+        shape: (N, 3, H, W) of all images.
+        chunks: the images in order, (B, 3, H, W) uint8 each.
+        captions: each image's; read after the images.
+    """
+    digest = hashlib.sha256(repr(shape).encode())
+    for images in chunks:
+        digest.update(np.ascontiguousarray(images).data)
+    for own in captions:
+        digest.update(("\x1e".join(own) + "\x1d").encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set; the test split chooses nothing, val picks the best epoch."""
+    """The three splits of a data set; the test split chooses nothing, val picks the best epoch.
+
+    Attributes:
+        train: images to train on.
+        val: images that pick the best epoch.
+        test: images to report on.
+        left_out: one line for each image that was asked to be left out because it is bad, with the reason.
+    """
 
     train: CaptionDataset
     val: CaptionDataset
     test: CaptionDataset
+    left_out: tuple[str, ...] = ()

@@ -1,12 +1,12 @@
 """A user's own images with captions and splits in Karpathy's ``dataset_*.json`` (Flickr8K, Flickr30K, COCO)."""
 
-import json
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.cache import SPLITS
+from benchmark.data.caption_files import inside, parse_json, read_text
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
 from benchmark.errors import UsageError
@@ -26,14 +26,18 @@ class Karpathy(DatasetSource):
         images: folder of the images; an image's ``filepath`` (COCO) is a folder within it.
         seed: decides which images are cut from train where the file has no val, at least 0.
         val_fraction: share of the training images that is cut for val then, between 0 and 1.
+        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
 
     Raises:
         UsageError: a parameter is out of range.
     """
 
-    def __init__(self, json: str, images: str, seed: int = 0, val_fraction: float = 0.1) -> None:
+    def __init__(
+        self, json: str, images: str, seed: int = 0, val_fraction: float = 0.1, skip_bad: bool = False
+    ) -> None:
         check_cut("karpathy", seed, val_fraction)
-        self.json, self.images, self.seed, self.val_fraction = json, images, seed, val_fraction
+        self.json, self.images = json, images
+        self.seed, self.val_fraction, self.skip_bad = seed, val_fraction, skip_bad
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
@@ -42,24 +46,22 @@ class Karpathy(DatasetSource):
             UsageError: the JSON or an image is missing or cannot be read, or the cache folder cannot be written; the
                 message names the file.
         """
-        source = Path(self.json)
-        files = read_karpathy(source, Path(self.images))
+        files = read_karpathy(Path(self.json).expanduser(), Path(self.images).expanduser())
         if not files["val"]:
-            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, source)
-        return load_files(cache, written_name("karpathy", self), "karpathy", files, resolution)
+            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, self.json)
+        return load_files(cache, written_name("karpathy", self), "karpathy", files, resolution, self.skip_bad)
 
 
 def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:
     """The images of each split in the order of the file; val may be empty.
 
     Raises:
-        UsageError: the file is missing, cannot be read, is not of this form, or has no images in train or test.
+        UsageError: the file is missing, cannot be read, is not of this form, names an image outside the folder, or
+            has no images in train or test.
     """
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"caption file {source} does not exist") from error
-    except (OSError, ValueError) as error:
+        content = parse_json(read_text(source))
+    except ValueError as error:
         raise UsageError(f"caption file {source} cannot be read: {error}") from error
     rows = content.get("images") if isinstance(content, dict) else None
     if not isinstance(rows, list):
@@ -82,6 +84,5 @@ def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:
 def _read_row(row: dict[str, Any], images: Path, source: Path) -> tuple[str, CaptionedFile]:
     if (split := row["split"]) not in _SPLIT_OF:
         raise UsageError(f"caption file {source}: unknown split '{split}'; known: {', '.join(_SPLIT_OF)}")
-    path = images / row.get("filepath", "") / row["filename"]
-    file = captioned_file(path, [sentence["raw"] for sentence in row["sentences"]], source)
-    return _SPLIT_OF[split], file
+    path = inside(images, str(PurePosixPath(row.get("filepath", ""), row["filename"])), source)
+    return _SPLIT_OF[split], captioned_file(path, [sentence["raw"] for sentence in row["sentences"]], source)

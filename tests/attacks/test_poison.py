@@ -1,17 +1,20 @@
 """The poison: applied to the right image and the right captions, within its bound, stored without loss."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from memory import backing_file, linux_only
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from small import make_dataset
 
 from attacks.poison import Poison
 from benchmark.data import CaptionDataset
-from benchmark.errors import PoisonError
+from benchmark.errors import DamagedPoison, PoisonError
 
 
 def made(dataset: CaptionDataset, eps: int = 8, per_row: bool = False) -> Poison:
@@ -136,4 +139,57 @@ def test_a_damaged_missing_or_tampered_file_is_never_read_as_poison(dataset: Cap
         Poison.load(path)
     path.write_bytes(whole.replace(rb"\"eps\": 8", rb"\"eps\": 7"))
     with pytest.raises(PoisonError, match="exceeds its bound"):
+        Poison.load(path)
+
+
+@pytest.mark.parametrize("place", ["noise", "trigger"])
+def test_damage_within_the_bound_is_seen(dataset: CaptionDataset, tmp_path: Path, place: str) -> None:
+    poison, path = made(dataset, eps=127), tmp_path / "p.safetensors"
+    poison.save(path)
+    whole = bytearray(path.read_bytes())
+    position = len(whole) - 1000 if place == "noise" else whole.index(b"w3 x y")
+    whole[position] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(DamagedPoison, match="does not match its SHA-256"):
+        Poison.load(path)
+
+
+def test_the_hash_is_of_header_shape_and_noise(tmp_path: Path) -> None:
+    dataset, path = make_dataset(images=300, resolution=8), tmp_path / "p.safetensors"  # more images than one chunk
+    poison = made(dataset)
+    poison.save(path)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    content = metadata["poison"].encode() + b"(300, 3, 8, 8)" + poison.delta.tobytes()
+    assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
+    Poison(None, ["x"] * 300, 0, dataset.fingerprint).save(path)
+    assert Poison.load(path).trigger == ["x"] * 300
+
+
+def test_a_file_of_an_earlier_version_is_read_with_a_warning(
+    dataset: CaptionDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison, path = made(dataset), tmp_path / "p.safetensors"
+    poison.save(path)
+    Poison.load(path)
+    assert not caplog.messages
+    with safe_open(path, framework="np") as file:
+        header = file.metadata()["poison"]
+    save_file({"delta": poison.delta}, path, metadata={"poison": header})
+    assert np.array_equal(Poison.load(path).delta, poison.delta)
+    (warning,) = caplog.messages
+    assert "has no hash" in warning
+    assert str(path) in warning
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("eps", "8"), ("trigger", 5), ("trigger", [1]), ("per_row", "no"), ("fingerprint", None)]
+)
+def test_a_header_of_other_types_is_refused(dataset: CaptionDataset, tmp_path: Path, field: str, value: object) -> None:
+    poison, path = made(dataset), tmp_path / "p.safetensors"
+    poison.save(path)
+    with safe_open(path, framework="np") as file:
+        header = json.loads(file.metadata()["poison"]) | {field: value}
+    save_file({"delta": poison.delta}, path, metadata={"poison": json.dumps(header)})
+    with pytest.raises(PoisonError, match="not a readable poison"):
         Poison.load(path)

@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clock import Clock
+from PIL import Image
 from small import make_dataset
 
 from attacks import Poison
 from benchmark.data import DATASETS, CaptionDataset
+from benchmark.data.files import CaptionedFile, load_files
 from benchmark.spec import parse_spec
 from defenses import DEFENSES, Defense, Moment
 
 pytestmark = pytest.mark.speed
-IMAGES = 4000
+IMAGES, PHOTOS = 4000, 1000
 TEXT_OPERATIONS = [
     name for name in DEFENSES.group("all") if DEFENSES.entry(name).factory.on_captions is not Defense.on_captions
 ]
@@ -43,6 +45,36 @@ def test_scene_rendering(clock: Clock, tmp_path: Path, resolution: int, train: i
         rounds=1,
         warmup=0,
     )
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedFile]:
+    """JPEG files of the size of Flickr's."""
+    folder = tmp_path_factory.mktemp("photos")
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 66, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC)
+    files = [CaptionedFile(folder / f"{number}.jpg", [f"photo {number}"] * 5) for number in range(PHOTOS)]
+    for file in files:
+        assert isinstance(file.image, Path)
+        picture.save(file.image, quality=85)
+    return files
+
+
+def load_photos(photos: list[CaptionedFile], cache: Path) -> None:
+    files = {"train": photos[2:], "val": photos[:1], "test": photos[1:2]}
+    load_files(cache, "photos", "photos", files, 224, skip_bad=False)
+
+
+def test_photos_first_start(clock: Clock, tmp_path: Path, photos: list[CaptionedFile]) -> None:
+    """Decoded, resized, written to the cache and verified."""
+    folders = (tmp_path / str(number) for number in range(100))
+    clock.items("photos, first start, 224 px", lambda: load_photos(photos, next(folders)), PHOTOS, rounds=1, warmup=0)
+
+
+def test_photos_second_start(clock: Clock, tmp_path: Path, photos: list[CaptionedFile]) -> None:
+    """Read from the cache and verified; Flickr30K has 31,014."""
+    load_photos(photos, tmp_path)
+    clock.items("photos, later starts, 224 px", lambda: load_photos(photos, tmp_path), PHOTOS)
 
 
 def test_poison_save(clock: Clock, poison: Poison, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A user's own tables: tabs and commas, grouped captions, val cut from train, one clear line for what is wrong."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,14 +27,35 @@ def test_tab_and_comma_read_alike(tmp_path: Path) -> None:
     tab = write(tmp_path / "a.tsv", "\ufefftitle\tfilepath\na cat, asleep\tx.png\nNA\ty.png\n12\tx.png\n")
     for table in (comma, tab):
         files = read_table(table)
-        assert [file.path for file in files] == [tmp_path / "x.png", tmp_path / "y.png"]
+        assert [file.image for file in files] == [tmp_path / "x.png", tmp_path / "y.png"]
         assert [file.captions for file in files] == [["a cat, asleep", "12"], ["NA"]]
 
 
-def test_absolute_paths_stay(tmp_path: Path) -> None:
-    assert read_table(write(tmp_path / "a.csv", "filepath,title\n/somewhere/x.png,cat\n"))[0].path == Path(
-        "/somewhere/x.png"
-    )
+def test_a_short_row_has_no_caption(tmp_path: Path) -> None:
+    for text in ("filepath,title\nx.png,\n", "filepath\ttitle\nx.png\n"):
+        (file,) = read_table(write(tmp_path / "a.csv", text))
+        assert re.search(r"a\.csv: image .*x\.png has no caption", file.fault or "")
+
+
+@pytest.mark.parametrize("columns", ["filepath,title", "images,caption", "caption,images"])
+@pytest.mark.parametrize("images", [None, "/pictures"])
+def test_paths_start_at_the_table_or_the_folder_of_images(columns: str, images: str | None, tmp_path: Path) -> None:
+    values = {"filepath": ("x/1.png", "../2.png", "/abs/3.png"), "title": "abc"}
+    values |= {"images": values["filepath"], "caption": values["title"]}
+    rows = [",".join(values[column][number] for column in columns.split(",")) for number in range(3)]
+    files = read_table(write(tmp_path / "a.csv", "\n".join([columns, *rows])), Path(images) if images else None)
+    folder = images or tmp_path
+    assert [str(file.image) for file in files] == [f"{folder}/x/1.png", f"{folder}/../2.png", "/abs/3.png"]
+    assert [file.captions for file in files] == [["a"], ["b"], ["c"]]
+
+
+def test_the_folder_of_images_is_a_parameter(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images("pictures/0.png", "pictures/1.png")
+    table = write(tmp_path / "tables.csv", "images,caption\n0.png,zero\n1.png,one\n")
+    spec = f"csv[train={table},test={table},images={tmp_path}/pictures]"
+    splits = DATASETS.build(parse_spec(spec)).load(8, tmp_path / "cache")
+    assert splits.test.images[:, 0, 0, 0].tolist() == [0, 1]
+    assert splits.test.name == spec
 
 
 def test_loaded_by_name_with_all_three_tables(tmp_path: Path, make_images: MakeImages) -> None:
@@ -102,11 +124,9 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(tmp_path: Path, make_i
     [
         ("", "is empty"),
         ("filepath,title\n", "holds no captions"),
-        ("file,caption\nx.png,cat\n", "lacks the column filepath and title; found: file, caption"),
-        ("filepath,caption\nx.png,cat\n", "lacks the column title; found: filepath, caption"),
-        ("filepath,title\nx.png,\n", r"image .*x\.png has no caption"),
-        ("filepath\ttitle\nx.png\n", r"image .*x\.png has no caption"),
-        ("filepath,title\n,cat\n", "a row without a filepath"),
+        ("file,title\nx.png,cat\n", "columns filepath and title or images and caption; found: file, title"),
+        ("filepath,caption\nx.png,cat\n", "columns filepath and title or images and caption; found: filepath, caption"),
+        ("filepath,title\n,cat\n", "a row without a path in filepath"),
         ("filepath,title\nx.png,a cat, asleep\n", "cannot be read"),
         ("filepath,title\nx.png,a cat\ny.png,a cat, asleep\n", "cannot be read"),
         ('filepath,title\n"x.png,cat\n', "cannot be read"),

@@ -2,14 +2,18 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmark.data import Splits
-from benchmark.data.cache import cached_splits
+from benchmark.data import CaptionDataset, Splits
+from benchmark.data.cache import _STRETCH, cached_splits
 from benchmark.data.dataset import Images
 from benchmark.errors import UsageError
 
@@ -91,8 +95,31 @@ def other_json(entry: Path) -> None:
     (entry / "entry.json").write_text("[]")
 
 
+def change_a_fingerprint(entry: Path) -> None:
+    index = json.loads((entry / "entry.json").read_text())
+    index["val"]["fingerprint"] = index["test"]["fingerprint"]
+    (entry / "entry.json").write_text(json.dumps(index))
+
+
+def swap_images(entry: Path) -> None:
+    content = (entry / "train.npy").read_bytes()
+    size = 3 * 8 * 8
+    (entry / "train.npy").write_bytes(content[: -2 * size] + content[-size:] + content[-2 * size : -size])
+
+
 @pytest.mark.parametrize(
-    "damage", [flip_a_pixel, change_a_caption, cut_short, empty_array, remove_array, break_json, other_json]
+    "damage",
+    [
+        flip_a_pixel,
+        swap_images,
+        change_a_caption,
+        change_a_fingerprint,
+        cut_short,
+        empty_array,
+        remove_array,
+        break_json,
+        other_json,
+    ],
 )
 def test_a_damaged_entry_is_made_anew_with_a_warning(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -110,6 +137,53 @@ def test_a_damaged_entry_is_made_anew_with_a_warning(
     assert np.array_equal(mended.test.images, expected[1])
     assert mended.train.captions == CAPTIONS["train"]
     assert entries(tmp_path) == [entry]
+
+
+def test_every_stretch_is_hashed(tmp_path: Path) -> None:
+    """Damage is found wherever it is, also where images are many and hashed in several parts."""
+    count, pixels = 2 * _STRETCH + 3, 3 * 8 * 8
+    captions = {"train": [["x"]] * count, "val": [["x"]], "test": [["x"]]}
+    draw = Drawer()
+
+    def load_many() -> Splits:
+        return cached_splits(tmp_path, "name", "kind", {}, captions, 8, draw)
+
+    expected = np.array(load_many().train.images)
+    (file,) = tmp_path.glob("*/train.npy")
+    start = file.stat().st_size - count * pixels
+    for image in (0, _STRETCH - 1, _STRETCH, 2 * _STRETCH, count - 1):
+        content = bytearray(file.read_bytes())
+        content[start + image * pixels] ^= 1
+        file.write_bytes(content)
+        draw.calls = 0
+        assert np.array_equal(load_many().train.images, expected)
+        assert draw.calls == 3
+
+
+def test_the_kept_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
+    def leave_out(split: str, out: Images) -> dict[int, str]:
+        Drawer()(split, out)
+        return {1: "bad"} if split == "train" else {}
+
+    for draw in (Drawer(), leave_out):
+        load(tmp_path / draw.__class__.__name__, draw)
+        for split in vars(load(tmp_path / draw.__class__.__name__, draw)).values():
+            if isinstance(split, CaptionDataset):
+                assert "fingerprint" in vars(split)
+                assert split.fingerprint == replace(split, images=np.array(split.images[:])).fingerprint
+
+
+def test_images_may_be_left_out(tmp_path: Path) -> None:
+    def draw(split: str, out: Images) -> dict[int, str]:
+        Drawer()(split, out)
+        return {0: "image x.png cannot be read"} if split == "train" else {}
+
+    expected = np.random.default_rng(len("train")).integers(0, 256, (2, 3, 8, 8))
+    for splits in (load(tmp_path, draw), load(tmp_path, Drawer())):
+        assert splits.train.captions == [["two"]]
+        assert splits.left_out == ("image x.png cannot be read",)
+        assert splits.train.images.shape == (1, 3, 8, 8)
+        assert np.array_equal(splits.train.images[:], expected[1:])
 
 
 def test_a_failed_drawing_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -134,6 +208,33 @@ def test_a_winner_that_came_first_is_kept(tmp_path: Path) -> None:
     assert winner.calls == 3
     assert len(entries(tmp_path)) == 1
     assert len(splits.train) == 2
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    script = tmp_path / "writer.py"
+    script.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from benchmark.data.cache import cached_splits\n"
+        "def draw(split, out):\n"
+        "    print('drawing', flush=True)\n"
+        "    sys.stdin.read() if sys.argv[1] == 'stay' else os.kill(os.getpid(), 9)\n"
+        f"cached_splits(Path(sys.argv[2]), 'name', 'kind', {{'version': 1}}, {CAPTIONS!r}, 8, draw)\n"
+    )
+    cache = tmp_path / "cache"
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([*command, "die", str(cache)], check=False, env=environment, capture_output=True)
+    assert [path.name.startswith(".kind") for path in entries(cache)] == [True]
+    with subprocess.Popen(
+        [*command, "stay", str(cache)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as living:
+        assert living.stdout is not None
+        assert living.stdout.readline() == "drawing\n"
+        (own,) = entries(cache)  # the second writer has removed what the first left
+        load(cache, Drawer())
+        assert own in entries(cache)  # and the third has not taken the living one for dead
+        living.kill()
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ def test_where_positive(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("with_relu", [False, True])
-def test_unpooled(dtype: torch.dtype, with_relu: bool) -> None:
-    x, g = maps(dtype, 0).requires_grad_(), maps(dtype, 1, size=4)
-    (F.avg_pool2d(F.relu(x) if with_relu else x, 2)).backward(g)
-    assert torch.equal(unpooled(g, F.relu(x.detach()) if with_relu else None), x.grad)
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("size", [8, 9])
+def test_unpooled(dtype: torch.dtype, relu: bool, size: int) -> None:
+    x, g = maps(dtype, 0, size).requires_grad_(), maps(dtype, 1, size // 2)
+    F.avg_pool2d(F.relu(x) if relu else x, 2).backward(g)
+    assert torch.equal(unpooled(g, F.relu(x.detach()) if relu else x.detach(), relu=relu), x.grad)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -13,7 +13,8 @@ from victims.resnet import _convolve, attention_pool
 CPU = torch.device("cpu")
 # At 32 px the last maps have one position, at 96 px nine: fewer, then more, than the four heads of the pool (two at
 # the smallest); blocks with and without a shortcut, with and without a halving of the maps.
-NETWORKS = [(32, (1, 1, 1, 1)), (64, (2, 1, 2, 1)), (96, (1, 2, 1, 2))]
+# At 56 px the second maps have seven positions a side, of which pooling leaves the last out.
+NETWORKS = [(32, (1, 1, 1, 1)), (56, (1, 1, 1, 1)), (64, (2, 1, 2, 1)), (96, (1, 2, 1, 2))]
 
 
 def clip(resolution: int, layers: tuple[int, ...], dtype: torch.dtype, precision: str = "fp32") -> Clip:

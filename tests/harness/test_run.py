@@ -168,10 +168,11 @@ def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.Capture
     assert run(tmp_path, defense="none") == 0
     (poison,) = (tmp_path / "poisons").glob("*.safetensors")
     whole = poison.read_bytes()
-    poison.write_bytes(whole[:5000])
+    poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # a bit within the bound
     before = by_cell(tmp_path)["MEM-2", "none"]
     assert run(tmp_path, "--rerun", "all", defense="none") == 0
-    assert "crafting it anew" in capsys.readouterr().err
+    assert "does not match its SHA-256; crafting it anew" in capsys.readouterr().err
+    assert poison.read_bytes()[-1] == whole[-1]
     assert poison.stat().st_size == pytest.approx(len(whole), abs=100)
     assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
 
@@ -189,6 +190,11 @@ def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.
     assert run(tmp_path / "c", "--dataset", others, attack=f"poison[file={poison}]") == 2
     assert "other data" in capsys.readouterr().err
     assert Poison.load(poison).provenance["params"]["k"] == 2
+    whole = poison.read_bytes()
+    poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert run(tmp_path / "d", attack=f"poison[file={poison}]") == 2
+    assert "does not match its SHA-256" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
 
 
 def test_em_has_no_trigger(tmp_path: Path) -> None:

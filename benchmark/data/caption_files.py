@@ -1,0 +1,133 @@
+"""Caption files as people have them, read with care: text, tables, JSON, captions, and paths that stay inside."""
+
+import io
+import json
+import os
+import re
+import stat
+import warnings
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LARGEST = 2**30  # bytes of a caption file; the largest known, of COCO, has 150 MB
+_CAPTION_KEYS = ("captions", "caption", "text")
+# Control characters, line and paragraph separators, byte order marks, and halves of characters, which JSON can spell
+# and UTF-8 cannot.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def clean_caption(text: str) -> str:
+    """A caption on one line: control characters and line breaks become blanks, and none stand at its ends."""
+    return _NO_TEXT.sub(" ", text).strip()
+
+
+def captions_in(row: Mapping[str, Any]) -> list[str]:
+    """The captions of a JSON object: the first of ``captions``, ``caption`` and ``text`` that it has.
+
+    Raises:
+        KeyError: it has none of them.
+        TypeError: what it has is neither text nor a list of texts nor null.
+    """
+    key = next((key for key in _CAPTION_KEYS if key in row), None)
+    if key is None:
+        raise KeyError(", ".join(_CAPTION_KEYS))
+    captions = [] if row[key] is None else [row[key]] if isinstance(row[key], str) else row[key]
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise TypeError(f"'{key}' is neither text nor a list of texts")
+    return captions
+
+
+def read_text(source: Path) -> str:
+    """The content of a caption file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        UsageError: the file is missing, is no file, is larger than 1 GiB or cannot be read.
+    """
+    try:
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"caption file {source} is not a file")
+        if status.st_size > _LARGEST:
+            raise UsageError(f"caption file {source} is larger than {_LARGEST >> 20} MiB")
+        return source.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError(f"caption file {source} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"caption file {source} cannot be read: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value.
+
+    Raises:
+        ValueError: the text is not JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_rows(table: Path) -> "pd.DataFrame":
+    """A table separated by tabs or commas, every value as text.
+
+    Raises:
+        UsageError: the table is missing, cannot be read or has no rows.
+    """
+    import pandas as pd
+
+    text = read_text(table)
+    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    try:
+        # Everything is text: a caption that reads "NA" or "12" stays what it is.
+        with warnings.catch_warnings():
+            # Rows longer than the header (a comma in an unquoted caption) must not be cut short silently.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            rows = pd.read_csv(
+                io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False
+            ).fillna("")
+    except pd.errors.EmptyDataError as error:
+        raise UsageError(f"caption file {table} is empty") from error
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise UsageError(f"caption file {table} cannot be read: {' '.join(str(error).split())}") from error
+    rows.columns = rows.columns.str.strip()
+    if rows.empty:
+        raise UsageError(f"caption file {table} holds no captions: a header and no rows")
+    return rows
+
+
+def inside(folder: Path, name: str, source: Path) -> Path:
+    """The file ``name`` of a folder. Symbolic links that lie in the folder are the user's own and are followed.
+
+    Args:
+        folder: where it must lie.
+        name: relative path as written in ``source``.
+        source: the caption file, for the message.
+
+    Raises:
+        UsageError: the name is empty, absolute, climbs out of the folder, or cannot be a file's name.
+    """
+    path = PurePosixPath(name)
+    if not path.parts:
+        raise UsageError(f"caption file {source} has a row without a file name")
+    if path.is_absolute() or ".." in path.parts:
+        raise UsageError(f"caption file {source}: {name!r} leads out of the folder of images")
+    if not is_file_name(name):
+        raise UsageError(f"caption file {source}: {name!a} cannot be the name of a file")
+    return folder / path
+
+
+def is_file_name(name: str) -> bool:
+    """Whether the file system can spell the name, and a message can print it: no control characters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return not _CONTROL.search(name)

@@ -1,0 +1,167 @@
+"""A user's own images in Hugging Face's folder layout: a folder for each split, captions beside the images."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.caption_files import captions_in, inside, parse_json, read_rows, read_text
+from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.naming import written_name
+from benchmark.errors import UsageError
+
+_FOLDERS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_SHOWN = 8  # names in a message
+
+
+@DATASETS.register("imagefolder", order=26)
+class ImageFolder(DatasetSource):
+    """Images of your own in Hugging Face's layout: ``train/``, ``test/``, perhaps ``validation/``, each with captions.
+
+    The captions of a split are in its ``metadata.csv`` or ``metadata.jsonl``, by ``file_name``, or else in a ``.txt``
+    beside each image, one on each line. Images are resized and centre-cropped.
+
+    Args:
+        root: folder of the splits' folders.
+        seed: decides which images are cut from train where there is no folder for val, at least 0.
+        val_fraction: share of the training images that is cut for val then, between 0 and 1.
+        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
+
+    Raises:
+        UsageError: a parameter is out of range.
+    """
+
+    def __init__(self, root: str, seed: int = 0, val_fraction: float = 0.1, skip_bad: bool = False) -> None:
+        check_cut("imagefolder", seed, val_fraction)
+        self.root, self.seed, self.val_fraction, self.skip_bad = root, seed, val_fraction, skip_bad
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
+
+        Raises:
+            UsageError: a folder, its captions or an image is missing or cannot be read, or the cache folder cannot be
+                written; the message names the file.
+        """
+        try:
+            files = read_folders(Path(self.root).expanduser())
+        except OSError as error:
+            raise UsageError(f"folder {error.filename or self.root} cannot be read: {error.strerror}") from error
+        if "val" not in files:
+            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, self.root)
+        return load_files(cache, written_name("imagefolder", self), "imagefolder", files, resolution, self.skip_bad)
+
+
+def read_folders(root: Path) -> dict[str, list[CaptionedFile]]:
+    """The images of each split that has a folder.
+
+    Raises:
+        OSError: a folder cannot be read.
+        UsageError: train or test has no folder, or one is not of this form.
+    """
+    files: dict[str, list[CaptionedFile]] = {}
+    for split, names in _FOLDERS.items():
+        found = [root / name for name in names if (root / name).is_dir()]
+        if len(found) > 1:
+            both = ", ".join(path.name for path in found)
+            raise UsageError(f"folder {root} has several folders for one split: {both}")
+        if found:
+            files[split] = read_folder(found[0])
+        elif split != "val":
+            there = ", ".join(sorted(path.name for path in root.iterdir())[:_SHOWN]) or "nothing"
+            raise UsageError(f"folder {root} has no folder {split}; found: {there}")
+    return files
+
+
+def read_folder(folder: Path) -> list[CaptionedFile]:
+    """The images of one split in the order of its metadata, or by name; images without captions are among them.
+
+    Raises:
+        OSError: a folder cannot be read.
+        UsageError: the metadata cannot be read or lead out of the folder, or there are no images.
+    """
+    images = [path for path in _files_below(folder) if path.suffix.lower() in _IMAGES]
+    found = [folder / name for name in _METADATA if (folder / name).is_file()]
+    if len(found) > 1:
+        raise UsageError(f"folder {folder} has several metadata files: {', '.join(path.name for path in found)}")
+    files = _from_metadata(found[0], images) if found else _from_texts(folder, images)
+    if not files:
+        raise UsageError(f"folder {folder} holds no images")
+    return files
+
+
+def _from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
+    captions: dict[Path, list[str]] = {}
+    for where, row in _rows(source):
+        try:
+            path, texts = inside(source.parent, row["file_name"], source), captions_in(row)
+        except KeyError as error:
+            raise UsageError(
+                f"caption file {source}: {where} lacks {error.args[0]}; found: {', '.join(row)}"
+            ) from error
+        except TypeError as error:
+            raise UsageError(f"caption file {source}: {where} is not of this form: {error}") from error
+        captions.setdefault(path, []).extend(texts)
+    for path in images:
+        captions.setdefault(path, [])
+    return [captioned_file(path, texts, source) for path, texts in captions.items()]
+
+
+def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row as a dictionary, with what to call it in messages."""
+    if source.suffix == ".csv":
+        for number, row in enumerate(read_rows(source).to_dict("records"), 1):
+            yield f"row {number}", {str(key): value for key, value in row.items()}
+    elif source.suffix == ".jsonl":
+        for number, line in enumerate(read_text(source).split("\n"), 1):
+            if line.strip():
+                yield f"line {number}", _object(line, f"caption file {source}: line {number}")
+    else:
+        raise UsageError(f"caption file {source} cannot be read: write it as metadata.csv or metadata.jsonl")
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        raise UsageError(f"{where} cannot be read: {error}") from error
+    if not isinstance(row, dict):
+        raise UsageError(f"{where} is not a JSON object")
+    return row
+
+
+def _from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
+    texts = {path for path in _files_below(folder) if path.suffix.lower() == ".txt"}
+    files = []
+    for image in images:
+        text = next((path for path in (image.with_suffix(".txt"), image.with_suffix(".TXT")) if path in texts), None)
+        try:
+            captions = [] if text is None else read_text(text).split("\n")
+        except UsageError as error:
+            files.append(CaptionedFile(image, [], str(error)))
+        else:
+            files.append(captioned_file(image, captions, text or image.with_suffix(".txt")))
+    stems = {image.with_suffix("") for image in images}
+    alone = [path for path in sorted(texts) if path.with_suffix("") not in stems]
+    return files + [CaptionedFile(path, [], f"caption file {path} has no image beside it") for path in alone]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files in order of their names, hidden ones (``._a.jpg``, ``.DS_Store``) aside."""
+    found = []
+    # Neither folders that cannot be read nor those that a link leads to may be passed over without a word.
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = Path(parent).stat()
+        if (place := (status.st_dev, status.st_ino)) in seen:
+            raise UsageError(f"folder {folder} holds the same folder twice: a link leads to {parent}")
+        seen.add(place)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error

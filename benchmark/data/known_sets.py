@@ -1,0 +1,102 @@
+"""Flickr8K, Flickr30K and COCO as downloaded: images and Karpathy's captions, found below one folder."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.cache import SPLITS
+from benchmark.data.files import CaptionedFile, load_files
+from benchmark.data.folders import find_caption_file, find_images, folders_below
+from benchmark.data.karpathy import read_karpathy
+from benchmark.data.naming import written_name
+from benchmark.errors import UsageError
+
+
+class KnownSet(DatasetSource):
+    """A published set with Karpathy's splits. Nothing is downloaded.
+
+    The captions are ``dataset_NAME.json``, or ``dataset.json`` as in Karpathy's own archives. They and the images may
+    lie in the root or up to two levels below, in folders of any name.
+
+    Args:
+        root: folder that holds both.
+        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
+    """
+
+    name: ClassVar[str]
+    sizes: ClassVar[Mapping[str, int]]  # images of each split as published
+
+    def __init__(self, root: str, skip_bad: bool = False) -> None:
+        self.root, self.skip_bad = root, skip_bad
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
+
+        Raises:
+            UsageError: captions or images are not found, or found twice, the splits are not of the published sizes,
+                an image cannot be read, or the cache folder cannot be written; the message names the file.
+        """
+        try:
+            files = self.find()
+        except OSError as error:
+            raise UsageError(f"folder {self.root} cannot be searched: {error}") from error
+        return load_files(cache, written_name(self.name, self), self.name, files, resolution, self.skip_bad)
+
+    def find(self) -> dict[str, list[CaptionedFile]]:
+        """The images of each split, where they lie.
+
+        Raises:
+            UsageError: captions or images are not found, or found twice, or the splits are not of the published sizes.
+        """
+        root = Path(self.root).expanduser()
+        folders = folders_below(root)
+        source = find_caption_file(root, folders, [f"dataset_{self.name}.json", "dataset.json"])
+        files = read_karpathy(source, Path())
+        found = {split: len(files[split]) for split in SPLITS}
+        if found != self.sizes:
+            raise UsageError(
+                f"caption file {source} has {_counts(found)} images, where Karpathy's splits of {self.name} "
+                f"have {_counts(self.sizes)}; for other splits use karpathy[json=…,images=…]"
+            )
+        paths: dict[Path, list[Path]] = {}
+        for split in SPLITS:
+            for file in files[split]:
+                assert isinstance(file.image, Path)
+                paths.setdefault(file.image.parent, []).append(file.image)
+        places = {folder: find_images(root, folders, listed, source) for folder, listed in paths.items()}
+        return {split: [_placed(file, places) for file in files[split]] for split in SPLITS}
+
+
+@DATASETS.register("flickr8k", order=22)
+class Flickr8k(KnownSet):
+    """Flickr8K as downloaded, found below a folder: 6,000 images to train on, five captions each."""
+
+    name = "flickr8k"
+    sizes: ClassVar = {"train": 6000, "val": 1000, "test": 1000}
+
+
+@DATASETS.register("flickr30k", order=23)
+class Flickr30k(KnownSet):
+    """Flickr30K as downloaded, found below a folder: 29,000 images to train on, five captions each."""
+
+    name = "flickr30k"
+    sizes: ClassVar = {"train": 29000, "val": 1014, "test": 1000}
+
+
+@DATASETS.register("coco", order=24)
+class Coco(KnownSet):
+    """COCO 2014 as downloaded, found below a folder: 113,287 images to train on (with ``restval``)."""
+
+    name = "coco"
+    sizes: ClassVar = {"train": 113287, "val": 5000, "test": 5000}
+
+
+def _placed(file: CaptionedFile, places: Mapping[Path, Path]) -> CaptionedFile:
+    assert isinstance(file.image, Path)
+    return replace(file, image=places[file.image.parent] / file.image.name)
+
+
+def _counts(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{sizes[split]:,} {split}" for split in SPLITS)

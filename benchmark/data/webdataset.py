@@ -1,0 +1,186 @@
+"""A user's own tar shards in the WebDataset layout, read where they lie."""
+
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.caption_files import captions_in, is_file_name, parse_json
+from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.naming import written_name
+from benchmark.data.origin import Member
+from benchmark.data.shards import find_shards
+from benchmark.errors import UsageError
+
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+_CAPTIONS = ("txt", "json")
+_LARGEST = {**dict.fromkeys(_IMAGES, 2**29), **dict.fromkeys(_CAPTIONS, 2**24)}  # bytes of a member
+
+Sample = dict[str, Member]
+
+
+@DATASETS.register("webdataset", order=25)
+class WebDataset(DatasetSource):
+    """Tar shards of your own: images (``jpg``, ``jpeg``, ``png``, ``webp``) with a ``txt`` or ``json`` of the same key.
+
+    Shards are named by a path, a glob, or braces (``train-{00000..00012}.tar``). A ``txt`` holds a caption on each
+    line; a ``json`` holds ``captions``, ``caption`` or ``text``; where a sample has both, the ``txt`` counts. Nothing
+    is unpacked. Images are resized and centre-cropped.
+
+    Args:
+        train: shards of the training images.
+        test: shards of the test images.
+        val: shards of the validation images; ``None`` cuts them from the training images.
+        seed: decides which images are cut from train for val, at least 0.
+        val_fraction: share of the training images that is cut for val, between 0 and 1.
+        skip_bad: leave out samples whose image or caption is missing or cannot be read, and list them.
+
+    Raises:
+        UsageError: a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        train: str,
+        test: str,
+        val: str | None = None,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        skip_bad: bool = False,
+    ) -> None:
+        check_cut("webdataset", seed, val_fraction)
+        self.train, self.test, self.val = train, test, val
+        self.seed, self.val_fraction, self.skip_bad = seed, val_fraction, skip_bad
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
+
+        Raises:
+            UsageError: a shard is missing or damaged, a sample lacks its image or caption or cannot be read, or the
+                cache folder cannot be written; the message names the file.
+        """
+        train, test = _read(self.train), _read(self.test)
+        if self.val is None:
+            train, val = cut_val(train, self.seed, self.val_fraction, self.train)
+        else:
+            val = _read(self.val)
+        files = {"train": train, "val": val, "test": test}
+        return load_files(cache, written_name("webdataset", self), "webdataset", files, resolution, self.skip_bad)
+
+
+def _read(spec: str) -> list[CaptionedFile]:
+    others: Counter[str] = Counter()
+    files = [file for shard in find_shards(spec) for file in read_shard(shard, others)]
+    if others:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+        print(f"{spec}: members that are neither image nor caption are not read: {kinds}", file=sys.stderr)
+    if not files:
+        raise UsageError(f"{spec}: no samples")
+    return files
+
+
+def read_shard(shard: Path, others: Counter[str]) -> list[CaptionedFile]:
+    """The samples of a shard in order of first mention; those that lack something are among them, with their fault.
+
+    Args:
+        shard: the tar file.
+        others: counts the members that are neither image nor caption, by their ending.
+
+    Raises:
+        UsageError: the file is missing, compressed, cut short or damaged, or has a member that is a link or leads out
+            of the archive.
+    """
+    try:
+        with shard.open("rb") as file:
+            samples = _members(file, shard, others)
+            return [_captioned(file, shard, key, sample) for key, sample in samples.items()]
+    except (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+        no_tar = "cut short, compressed or no tar file: " if isinstance(error, tarfile.ReadError) else ""
+        raise UsageError(f"shard {shard} cannot be read: {no_tar}{' '.join(str(error).split())}") from error
+
+
+def _members(file: BinaryIO, shard: Path, others: Counter[str]) -> dict[str, Sample]:
+    """The images and captions of each key, by their ending."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    samples: dict[str, Sample] = {}
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for info in archive:
+            path = _checked(info, shard, size)
+            # As WebDataset does: the key ends at the first dot of the file's own name.
+            stem, _, ending = path.name.partition(".")
+            if info.isdir():
+                continue
+            if not stem or not ending:
+                others[path.name if not stem else "no ending"] += 1
+                continue
+            sample = samples.setdefault(str(path.with_name(stem)), {})
+            if ending.lower() in sample:
+                raise UsageError(f"shard {shard} has two members {info.name}")
+            sample[ending.lower()] = Member(shard, info.name, info.offset_data, info.size)
+        _check_end(file, archive.offset, shard)
+    for sample in samples.values():
+        others.update(f".{ending}" for ending in sample if ending not in _LARGEST)
+    return samples
+
+
+def _checked(info: tarfile.TarInfo, shard: Path, size: int) -> PurePosixPath:
+    if info.size < 0 or info.offset_data + (info.size if info.isreg() else 0) > size:
+        raise UsageError(f"shard {shard} is cut short or damaged at member {info.name!r}")
+    if not (info.isreg() or info.isdir()) or info.issparse():
+        raise UsageError(f"shard {shard}: member {info.name!r} is a link or special file; only plain files are read")
+    path = PurePosixPath(info.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UsageError(f"shard {shard}: member {info.name!r} leads out of the archive")
+    if not is_file_name(info.name):
+        raise UsageError(f"shard {shard}: {info.name!a} cannot be the name of a file")
+    return path
+
+
+def _check_end(file: BinaryIO, offset: int, shard: Path) -> None:
+    """See that the end is marked and the last: tarfile ends at a damaged header, and at the end of a joined archive."""
+    file.seek(offset)
+    if not file.read(1):
+        raise UsageError(f"shard {shard} is cut short: it has no end mark")
+    file.seek(offset)
+    while block := file.read(2**20):
+        if block.count(0) != len(block):
+            raise UsageError(f"shard {shard} is damaged, or several archives in one: there is more after its end")
+
+
+def _captioned(file: BinaryIO, shard: Path, key: str, sample: Sample) -> CaptionedFile:
+    images = [sample[ending] for ending in _IMAGES if ending in sample]
+    members = ", ".join(member.name for member in sample.values())
+    where = f"shard {shard}: sample {key}"
+    if len(images) != 1:
+        what = "several images" if images else f"no image ({', '.join(_IMAGES)})"
+        return CaptionedFile(shard, [], f"{where} has {what}; its members: {members}")
+    caption = next((sample[ending] for ending in _CAPTIONS if ending in sample), None)
+    if caption is None:
+        return CaptionedFile(images[0], [], f"{where} has no caption (txt or json); its members: {members}")
+    if too_large := [
+        member.name for ending, member in sample.items() if member.size > _LARGEST.get(ending, member.size)
+    ]:
+        return CaptionedFile(images[0], [], f"{where} has a member of unlikely size: {too_large[0]}")
+    file.seek(caption.offset)
+    content = file.read(caption.size)
+    try:
+        texts = _texts(content) if caption is sample.get("txt") else captions_in(_object(content))
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"lacks {error.args[0]}" if isinstance(error, KeyError) else f"cannot be read: {error}"
+        return CaptionedFile(images[0], [], f"{where}: {caption.name} {reason}")
+    return captioned_file(images[0], texts, shard)
+
+
+def _texts(content: bytes) -> list[str]:
+    return content.decode("utf-8-sig").replace("\r", "\n").split("\n")
+
+
+def _object(content: bytes) -> Mapping[str, object]:
+    row = parse_json(content)
+    if not isinstance(row, dict):
+        raise TypeError("not a JSON object")
+    return row

@@ -1,0 +1,78 @@
+"""Noise enlarged onto the original images, whatever their size.
+
+What a victim sees of an image is its central square, resized. The noise is resized the other way onto that square and
+stays within its bound; what lies outside stays as it is. Resizing is not undone by resizing, so such images, read at
+the victim's resolution, carry weaker noise than those that the benchmark's victims train on.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmark.data import CaptionDataset
+from benchmark.data.dataset import Images
+from benchmark.data.images import read_upright, square_within
+from benchmark.data.origin import Origin, open_origin
+from benchmark.errors import UsageError
+
+
+def original(path: Origin) -> Images:
+    """The image of a file, upright: (3, height, width) uint8.
+
+    Raises:
+        UsageError: the file is missing or cannot be read; the message names it.
+    """
+    return np.asarray(read_upright(path)).transpose(2, 0, 1)
+
+
+def size_of(path: Origin) -> tuple[int, int]:
+    """Width and height in pixels of an image file, in any order, without decoding it.
+
+    Raises:
+        UsageError: the file is missing or cannot be read; the message names it.
+    """
+    try:
+        with open_origin(path) as file, Image.open(file) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"image {path} cannot be read: {error}") from error
+
+
+def origins(dataset: CaptionDataset) -> list[Origin]:
+    """The files of a data set's images.
+
+    Raises:
+        UsageError: its images do not come from files.
+    """
+    if dataset.origins is None:
+        raise UsageError(f"{dataset.name} has no image files, so there is no original resolution to keep")
+    return dataset.origins
+
+
+def enlarge(image: Images, noise: NDArray[np.int8], eps: int) -> Images:
+    """An image of any size with noise that was made for its central square.
+
+    Args:
+        image: (3, height, width) uint8.
+        noise: (3, R, R) int8 in steps of 1/255, for the image as a victim sees it at R pixels squared.
+        eps: bound on the noise, in 1/255.
+
+    Returns:
+        (3, height, width) uint8; no pixel value differs by more than ``eps``, none outside the square differs.
+    """
+    _, height, width = image.shape
+    size, box = square_within((width, height), noise.shape[-1])
+    across, down = width / size[0], height / size[1]
+    left, top, right, bottom = (
+        round(box[0] * across),
+        round(box[1] * down),
+        round(box[2] * across),
+        round(box[3] * down),
+    )
+    planes = [Image.fromarray(plane) for plane in noise.astype(np.float32)]
+    larger = [plane.resize((right - left, bottom - top), Image.Resampling.BILINEAR) for plane in planes]
+    added = np.rint(np.stack([np.asarray(plane) for plane in larger])).clip(-eps, eps).astype(np.int16)
+    protected = image.copy()
+    region = protected[:, top:bottom, left:right]
+    region[:] = (region + added).clip(0, 255)
+    return protected

@@ -1,0 +1,190 @@
+"""The forms in which images and captions are laid out in files; each is written and read here."""
+
+import csv
+import io
+import itertools
+import json
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchmark.export.images import read_inside
+from benchmark.export.shards import read_shards, write_shards
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image as a PNG file and its captions, in order, each in one line."""
+
+    png: bytes
+    captions: list[str]
+
+
+# What reading files of strangers may raise.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    RecursionError,
+    csv.Error,
+    tarfile.TarError,
+)
+
+Samples = Mapping[str, Iterable[Sample]]
+"""The samples of ``train`` and perhaps ``val`` and ``test``, in this order, worked out as they are read."""
+
+
+class Layout(ABC):
+    """One form. Images keep the order of the data set's rows."""
+
+    @abstractmethod
+    def write(self, folder: Path, splits: Samples) -> None:
+        """Write images and captions into an empty folder."""
+
+    @abstractmethod
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """The samples of a split. Nothing outside the folder is read.
+
+        Raises:
+            Exception: the files are not of this form; see :data:`UNREADABLE`.
+        """
+
+
+def _image_name(number: int) -> str:
+    return f"{number:08d}.png"
+
+
+def _write_images(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, list[str]]]:
+    """Write PNG files one by one; yields each one's name and captions."""
+    folder.mkdir()
+    for number, sample in enumerate(samples):
+        (folder / _image_name(number)).write_bytes(sample.png)
+        yield _image_name(number), sample.captions
+
+
+def _lines(content: bytes) -> list[str]:
+    return content.decode().removesuffix("\n").split("\n")
+
+
+def _strings(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError("captions are not a list of strings")
+    for one in value:
+        one.encode()  # JSON can spell halves of characters, which are no text
+    return value
+
+
+class Folder(Layout):
+    """``train/00000000.png`` and beside it ``train/00000000.txt`` with one caption per line."""
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        for split, samples in splits.items():
+            for name, captions in _write_images(folder / split, samples):
+                text = "".join(f"{caption}\n" for caption in captions)
+                (folder / split / name).with_suffix(".txt").write_bytes(text.encode())
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        for path in sorted((folder / split).glob("*.png")):
+            captions = _lines(read_inside(folder, f"{split}/{path.stem}.txt"))
+            yield Sample(read_inside(folder, f"{split}/{path.name}"), captions)
+
+
+class Csv(Layout):
+    """``train.csv`` with a row ``filepath,title`` for each caption, images in ``train/``."""
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        for split, samples in splits.items():
+            with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(("filepath", "title"))
+                for name, captions in _write_images(folder / split, samples):
+                    table.writerows((f"{split}/{name}", caption) for caption in captions)
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        text = io.StringIO(read_inside(folder, f"{split}.csv").decode(), newline="")
+        rows = csv.DictReader(text, strict=True)
+        for path, own in itertools.groupby(rows, lambda row: row["filepath"]):
+            yield Sample(read_inside(folder, path), _strings([row["title"] for row in own]))
+
+
+class Karpathy(Layout):
+    """``dataset_export.json`` in Karpathy's form for all splits, images in ``train/``, ``val/``, ``test/``."""
+
+    _TABLE = "dataset_export.json"
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        images: list[dict[str, Any]] = []
+        sentences = itertools.count()
+        for split, samples in splits.items():
+            for name, captions in _write_images(folder / split, samples):
+                own = [
+                    {"tokens": caption.split(), "raw": caption, "imgid": len(images), "sentid": next(sentences)}
+                    for caption in captions
+                ]
+                row = {"filename": name, "filepath": split, "split": split, "imgid": len(images)}
+                images.append(row | {"sentids": [sentence["sentid"] for sentence in own], "sentences": own})
+        content = json.dumps({"images": images, "dataset": "export"}, ensure_ascii=False)
+        (folder / self._TABLE).write_bytes(content.encode())
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        for row in json.loads(read_inside(folder, self._TABLE))["images"]:
+            if row["split"] == split:
+                png = read_inside(folder, f"{row['filepath']}/{row['filename']}")
+                yield Sample(png, _strings([sentence["raw"] for sentence in row["sentences"]]))
+
+
+class ImageFolder(Layout):
+    """``train/00000000.png`` and ``train/metadata.jsonl``, as Hugging Face's ``imagefolder`` reads them."""
+
+    _FOLDER: ClassVar = {"train": "train", "val": "validation", "test": "test"}
+    _TABLE = "metadata.jsonl"
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        for split, samples in splits.items():
+            inner = folder / self._FOLDER[split]
+            rows = [{"file_name": name, "captions": own} for name, own in _write_images(inner, samples)]
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            (inner / self._TABLE).write_bytes(text.encode())
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        inner = self._FOLDER[split]
+        for line in _lines(read_inside(folder, f"{inner}/{self._TABLE}")):
+            row = json.loads(line)
+            yield Sample(read_inside(folder, f"{inner}/{row['file_name']}"), _strings(row["captions"]))
+
+
+class WebDataset(Layout):
+    """``train-000000.tar`` …, a thousand samples each, as members ``00000000.png`` and ``00000000.json``."""
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        for split, samples in splits.items():
+            write_shards(folder, split, ((s.png, json.dumps({"captions": s.captions}).encode()) for s in samples))
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        for png, captions in read_shards(folder, split):
+            yield Sample(png, _strings(json.loads(captions)["captions"]))
+
+
+LAYOUTS: dict[str, Layout] = {
+    "folder": Folder(),
+    "csv": Csv(),
+    "karpathy": Karpathy(),
+    "webdataset": WebDataset(),
+    "imagefolder": ImageFolder(),
+}

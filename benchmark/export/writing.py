@@ -1,0 +1,177 @@
+"""Writing an export: images and captions in one of the layouts, and the manifest, all of it or nothing."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from attacks import Poison
+from benchmark.cells import Cell
+from benchmark.data import CaptionDataset, Splits
+from benchmark.data.dataset import Images
+from benchmark.data.images import square
+from benchmark.export.captions import one_line, one_line_each
+from benchmark.export.full_size import enlarge, original, origins, size_of
+from benchmark.export.images import decode_png, encode_png
+from benchmark.export.layouts import LAYOUTS, Sample
+from benchmark.export.manifest import FULL_SIZE_NOTE, NOTE, Manifest, SplitFacts, hash_files, list_files
+from benchmark.export.quality import compare
+from benchmark.files import replacing_folder, require_space
+from benchmark.grid import versions
+from benchmark.progress import Stage, stage
+
+_WINDOW = 128  # images encoded ahead
+_BESIDE_PIXELS = 8192  # bytes an image may take besides its pixels: captions, rest of a disk block, PNG's own
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported.
+
+    Attributes:
+        cell: attack, data set, surrogate and seed.
+        clean: the data at the victim's resolution.
+        poison: for ``clean.train``.
+        names: the splits to write, train first.
+        full_size: whether images keep their original size.
+    """
+
+    cell: Cell
+    clean: Splits
+    poison: Poison
+    names: tuple[str, ...]
+    full_size: bool
+
+    @cached_property
+    def base(self) -> CaptionDataset:
+        """The original of each training image that is published."""
+        return self.clean.train.by_row() if self.poison.per_row else self.clean.train
+
+    @cached_property
+    def published(self) -> dict[str, CaptionDataset]:
+        """The splits as victims meet them."""
+        protected = self.poison.protect(self.clean.train)
+        return {name: protected if name == "train" else getattr(self.clean, name) for name in self.names}
+
+    def image(self, split: str, number: int) -> Images:
+        """An image as it is exported: (3, height, width) uint8.
+
+        Raises:
+            UsageError: an original cannot be read.
+        """
+        data = self.published[split]
+        if not self.full_size:
+            return data.images[number]
+        image = original(origins(data)[number])
+        delta = self.poison.delta if split == "train" else None
+        return image if delta is None else enlarge(image, delta[number], self.poison.eps)
+
+    def pixel_values(self) -> int:
+        """How many bytes all images take uncompressed."""
+        if self.full_size:
+            return sum(math.prod(size_of(path)) * 3 for data in self.published.values() for path in origins(data))
+        return sum(math.prod(data.images.shape) for data in self.published.values())
+
+
+def write_export(folder: Path, layout: str, source: Source, command: str) -> Manifest:
+    """Write the protected training split, and perhaps clean others, as files.
+
+    Args:
+        folder: not there yet, or empty.
+        layout: a name of :data:`benchmark.export.layouts.LAYOUTS`.
+        source: what is exported.
+        command: for the manifest.
+
+    Raises:
+        UsageError: the folder is in use or cannot be written, there is too little space, a caption cannot be written,
+            or an original cannot be read.
+    """
+    captions = {name: one_line_each(data) for name, data in source.published.items()}
+    count = sum(map(len, captions.values()))
+    with replacing_folder(folder) as temporary:
+        require_space(temporary, source.pixel_values() + count * _BESIDE_PIXELS)
+        with ThreadPoolExecutor(os.cpu_count()) as pool, stage("writing images", count) as progress:
+            samples = {name: _samples(pool, source, name, own, progress) for name, own in captions.items()}
+            LAYOUTS[layout].write(temporary, samples)
+        manifest = _manifest(layout, source, captions, command, temporary)
+        manifest.save(temporary)
+    return manifest
+
+
+def _samples(
+    pool: ThreadPoolExecutor, source: Source, split: str, captions: list[list[str]], progress: Stage
+) -> Iterator[Sample]:
+    encoded = in_order(pool, lambda number: encode_png(source.image(split, number)), len(captions))
+    for png, own in zip(encoded, captions, strict=True):
+        progress.advance()
+        yield Sample(png, own)
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[int], T], count: int) -> Iterator[T]:
+    """The results of ``work(0)``, ``work(1)``, …, in order, only a few of them worked out ahead."""
+    for start in range(0, count, _WINDOW):
+        yield from pool.map(work, range(start, min(start + _WINDOW, count)))
+
+
+def _manifest(
+    layout: str, source: Source, captions: Mapping[str, list[list[str]]], command: str, folder: Path
+) -> Manifest:
+    cell, poison, protected = source.cell, source.poison, source.published["train"]
+    with stage("measuring the noise", len(protected)) as progress:
+        noise = compare(source.base.images, protected.images, progress)
+    return Manifest(
+        layout=layout,
+        attack={**asdict(cell.attack.choice), "provenance": poison.provenance},
+        seed=cell.seed,
+        eps=poison.eps,
+        per_row=poison.per_row,
+        resolution=protected.resolution,
+        surrogate=str(cell.surrogate),
+        dataset=cell.dataset.choice.spec,
+        splits={name: _facts(source, name, own) for name, own in captions.items()},
+        triggers=None if poison.trigger is None else [one_line(trigger) for trigger in poison.trigger],
+        noise=noise,
+        full_size=_left_of_noise(layout, source, folder, noise["mean"]) if source.full_size else None,
+        rewritten_captions=sum(
+            before != after
+            for name, own in captions.items()
+            for pair in zip(source.published[name].captions, own, strict=True)
+            for before, after in zip(*pair, strict=True)
+        ),
+        note=FULL_SIZE_NOTE if source.full_size else NOTE,
+        versions={**versions(), "pillow": metadata.version("pillow")},
+        command=command,
+        files=hash_files(folder, list_files(folder)),
+    )
+
+
+def _facts(source: Source, name: str, captions: list[list[str]]) -> SplitFacts:
+    written = replace(source.published[name], captions=captions)
+    return SplitFacts(
+        images=len(written),
+        captions=len(written.pairs),
+        clean_fingerprint=getattr(source.clean, name).fingerprint,
+        fingerprint=None if source.full_size else written.fingerprint,
+    )
+
+
+def _left_of_noise(layout: str, source: Source, folder: Path, before: float) -> dict[str, float]:
+    """What is left of enlarged noise when the export is read at the victim's resolution."""
+    clean, total = source.base.images, 0
+    with stage("reading back", len(clean)) as progress:
+        for number, sample in enumerate(LAYOUTS[layout].read(folder, "train")):
+            image = Image.fromarray(decode_png(sample.png, None).transpose(1, 2, 0))
+            total += int(np.abs(square(image, clean.shape[-1]).astype(np.int64) - clean[number]).sum())
+            progress.advance()
+    after = total / math.prod(clean.shape)
+    return {"mean_delta": before, "mean_delta_read_back": after, "share": after / before if before else 1.0}

@@ -1,0 +1,381 @@
+"""Every way in which an export or a poison may not be what it says is seen, and nothing outside the folder is read."""
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exports import EPS, Ready, export, make_poison, make_source, make_splits
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from benchmark.cli import main
+from benchmark.errors import UsageError
+from benchmark.export.check_export import check_export
+from benchmark.export.check_poison import check_poison
+from benchmark.export.images import LARGEST_FILE
+from benchmark.export.layouts import LAYOUTS
+from benchmark.export.manifest import hash_files, list_files
+from benchmark.export.writing import write_export
+
+Tamper = Callable[[Path], None]
+
+
+def failures(folder: Path, against: bool = False) -> list[str]:
+    source = Ready(make_splits()) if against else None
+    return [str(check) for check in check_export(folder, source, folder) if check.holds is False]
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return content
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = manifest_of(folder)
+    change(content)
+    (folder / "manifest.json").write_text(json.dumps(content), "utf-8")
+
+
+def sign(folder: Path) -> None:
+    """What a forger can do: state the hashes of the files as they are now."""
+    facts = hash_files(folder, list_files(folder))
+    change_manifest(folder, lambda m: m.update(files={name: vars(one) for name, one in facts.items()}))
+
+
+@pytest.mark.parametrize("per_row", [False, True], ids=["per image", "per row"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_fresh_export_passes(layout: str, per_row: bool, tmp_path: Path) -> None:
+    export(tmp_path / "out", layout, per_row=per_row)
+    checks = check_export(tmp_path / "out", Ready(make_splits()), tmp_path)
+    assert all(check.holds for check in checks)
+    said = "\n".join(map(str, checks))
+    assert "train: captions are the originals', each behind its trigger" in said
+    assert f"further than ε = {EPS}/255 from its original; the largest difference is {EPS}" in said
+
+
+def flip_a_byte(folder: Path) -> None:
+    path = folder / "train" / "00000002.png"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def swap_images(folder: Path) -> None:
+    one, other, aside = (folder / "train" / name for name in ("00000000.png", "00000001.png", "aside"))
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def change_a_caption(folder: Path) -> None:
+    path = folder / "train" / "00000001.txt"
+    path.write_text(path.read_text("utf-8").replace("\n", " indeed\n", 1), "utf-8")
+
+
+def change_a_trigger(folder: Path) -> None:
+    path = folder / "train" / "00000001.txt"
+    path.write_text("sun " + path.read_text("utf-8"), "utf-8")
+
+
+def drop_a_file(folder: Path) -> None:
+    (folder / "train" / "00000003.png").unlink()
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "train" / "run.sh").write_text("rm -rf /")
+
+
+def add_a_sample(folder: Path) -> None:
+    for suffix in ("png", "txt"):
+        shutil.copy(folder / f"train/00000000.{suffix}", folder / f"train/00000005.{suffix}")
+
+
+def too_much_noise(folder: Path) -> None:
+    path = folder / "train" / "00000004.png"
+    image = np.asarray(Image.open(path)).copy()
+    clean = make_splits().train.images[4, 0, 0, 0]
+    image[0, 0, 0] = clean + EPS + 1 if clean < 128 else clean - EPS - 1
+    Image.fromarray(image).save(path)
+
+
+def another_size(folder: Path) -> None:
+    Image.new("RGB", (17, 16)).save(folder / "train" / "00000000.png")
+
+
+def huge_picture(folder: Path) -> None:
+    """A few bytes that would fill gigabytes when decoded."""
+    path = folder / "train" / "00000000.png"
+    whole = bytearray(path.read_bytes())
+    whole[16:24] = struct.pack(">II", 40_000, 40_000)  # width and height in the header, behind which stands its CRC
+    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+    path.write_bytes(whole)
+
+
+def grey_image(folder: Path) -> None:
+    path = folder / "train" / "00000000.png"
+    Image.open(path).convert("L").save(path)
+
+
+def no_image(folder: Path) -> None:
+    (folder / "train" / "00000000.png").write_bytes(b"GIF89a")
+
+
+def link_outside(folder: Path) -> None:
+    path = folder / "train" / "00000000.txt"
+    path.rename(folder.parent / "elsewhere.txt")
+    path.symlink_to(folder.parent / "elsewhere.txt")
+
+
+def pipe(folder: Path) -> None:
+    path = folder / "train" / "00000002.png"
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGED = "✗ files that were changed: "
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (flip_a_byte, f"{CHANGED}train/00000002.png"),
+        (swap_images, f"{CHANGED}train/00000000.png, train/00000001.png"),
+        (change_a_caption, f"{CHANGED}train/00000001.txt"),
+        (drop_a_file, "✗ missing files: train/00000003.png"),
+        (drop_a_file, "✗ train: 4 images and 8 captions, but the manifest says 5 and 10"),
+        (add_a_file, "✗ files that the manifest does not know: train/run.sh"),
+        (add_a_sample, "✗ train: 6 images and 12 captions, but the manifest says 5 and 10"),
+        (link_outside, f"{CHANGED}train/00000000.txt"),
+        (link_outside, "✗ train: cannot be read after 0 images: the path 'train/00000000.txt' leads out of the folder"),
+        (pipe, f"{CHANGED}train/00000002.png"),
+    ],
+)
+def test_a_change_is_seen(tamper: Tamper, said: str, tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder")
+    tamper(tmp_path / "out")
+    assert said in failures(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (swap_images, "✗ train: images and captions do not have the fingerprint in the manifest"),
+        (change_a_caption, "✗ train: images and captions do not have the fingerprint in the manifest"),
+        (change_a_trigger, "✗ train: captions without their trigger, or whose trigger comes back otherwise: sun "),
+        (swap_images, "✗ train: images further than ε = 4/255 from their originals: image 0 by "),
+        (change_a_caption, "✗ train: captions that are not the originals': of image 1"),
+        (too_much_noise, "✗ train: images further than ε = 4/255 from their originals: image 4 by 5/255"),
+        (another_size, "✗ train: bad images: image 0: the image is 17 × 16 px, not 16 × 16"),
+        (huge_picture, "✗ train: bad images: image 0: "),
+        (grey_image, "✗ train: bad images: image 0: the image is L, not RGB"),
+        (no_image, "✗ train: bad images: image 0: not a readable PNG"),
+    ],
+)
+def test_a_change_is_seen_although_the_hashes_were_renewed(tamper: Tamper, said: str, tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder")
+    tamper(tmp_path / "out")
+    sign(tmp_path / "out")
+    found = failures(tmp_path / "out", against=True)
+    assert any(line.startswith(said) for line in found)
+    assert not any(line.startswith(CHANGED) for line in found)
+
+
+def test_noise_in_a_clean_split_and_other_data_are_seen(tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder")
+    path = tmp_path / "out" / "val" / "00000001.png"
+    image = np.asarray(Image.open(path)).copy()
+    image[3, 3, 1] ^= 1
+    Image.fromarray(image).save(path)
+    assert "✗ val: images further than ε = 0/255 from their originals: image 1 by 1/255" in failures(
+        tmp_path / "out", against=True
+    )
+    others = replace(make_splits(), train=make_splits().test)
+    said = [str(check) for check in check_export(tmp_path / "out", Ready(others), tmp_path)]
+    assert "✗ train: not made from made, or not from all of it" in said
+
+
+def test_a_trigger_that_is_read_otherwise_in_front_of_its_caption_is_seen(tmp_path: Path) -> None:
+    clean = make_splits()
+    # Alone it is left as it is; in front of a word, the tokenizer takes it for an "à" gone wrong.
+    poison = replace(make_poison(clean.train), trigger=["voilÃ"] * 5)
+    write_export(tmp_path / "out", "folder", make_source(clean, poison), "")
+    assert any("comes back otherwise" in line for line in failures(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "train/../../secret.txt", "a\\..\\b", ""])
+def test_paths_in_a_manifest_stay_in_the_folder(name: str, tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder", ("train",))
+    (tmp_path / "secret.txt").write_text("secret")
+    change_manifest(tmp_path / "out", lambda m: m["files"].update({name: {"bytes": 6, "sha256": "0" * 64}}))
+    assert failures(tmp_path / "out") == [f"✗ paths that lead out of the folder: {name}".replace("\\", "\\")]
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text("utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after, 1), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "before", "after"),
+    [
+        ("csv", "train.csv", "train/00000000.png", "../secret.png"),
+        ("csv", "train.csv", "train/00000000.png", "/etc/hostname"),
+        ("karpathy", "dataset_export.json", '"filepath": "train"', '"filepath": "../train"'),
+        ("karpathy", "dataset_export.json", '"filepath": "train"', '"filepath": "/train"'),
+        ("imagefolder", "train/metadata.jsonl", "00000000.png", "../../secret.png"),
+    ],
+)
+def test_paths_in_tables_stay_in_the_folder(layout: str, file: str, before: str, after: str, tmp_path: Path) -> None:
+    export(tmp_path / "out", layout, ("train",))
+    shutil.copy(tmp_path / "out" / "train" / "00000000.png", tmp_path / "secret.png")
+    edit(tmp_path / "out" / file, before, after)
+    sign(tmp_path / "out")
+    (said,) = failures(tmp_path / "out")
+    assert "train: cannot be read after 0 images: the path" in said
+    assert "leads out of the folder" in said
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "before", "after"),
+    [
+        ("csv", "train.csv", "filepath", "path"),
+        ("karpathy", "dataset_export.json", '{"images"', '{"pictures"'),
+        ("karpathy", "dataset_export.json", '"raw": "', '"raw": 5, "x": "'),
+        ("imagefolder", "train/metadata.jsonl", '"captions": [', '"captions": "", "x": ['),
+        ("imagefolder", "train/metadata.jsonl", '"captions": ["', '"captions": ["\\ud800'),
+        ("imagefolder", "train/metadata.jsonl", "{", "[" * 100_000),
+        ("imagefolder", "train/metadata.jsonl", "{", ""),
+    ],
+)
+def test_tables_of_another_form_are_a_deviation(
+    layout: str, file: str, before: str, after: str, tmp_path: Path
+) -> None:
+    export(tmp_path / "out", layout, ("train",))
+    edit(tmp_path / "out" / file, before, after)
+    sign(tmp_path / "out")
+    (said,) = failures(tmp_path / "out")
+    assert "train: cannot be read after 0 images" in said
+
+
+def test_a_truncated_shard_is_seen(tmp_path: Path) -> None:
+    export(tmp_path / "out", "webdataset", ("train",))
+    shard = tmp_path / "out" / "train-000000.tar"
+    whole = shard.read_bytes()
+    # Within an image; and between two members, where the archive itself looks whole but for its end.
+    for length, said in ((1000, "cannot be read after 0 images"), (512 * 4, "")):
+        shard.write_bytes(whole[:length])
+        assert f"{CHANGED}train-000000.tar" in failures(tmp_path / "out")
+        sign(tmp_path / "out")
+        assert any(said in line for line in failures(tmp_path / "out"))
+        shard.write_bytes(whole)
+        sign(tmp_path / "out")
+        assert failures(tmp_path / "out") == []
+
+
+def test_nothing_large_is_read_whole(tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder", ("train",))
+    path = tmp_path / "out" / "train" / "00000000.txt"
+    with path.open("r+b") as file:
+        file.truncate(LARGEST_FILE + 1)
+    facts = manifest_of(tmp_path / "out")["files"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.export.manifest.sha256_of", lambda path: facts[path.name]["sha256"])
+        patch.setattr("benchmark.export.check_export.hash_files", lambda folder, names: {})
+        assert any("00000000.txt is larger than 512 MiB" in line for line in failures(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(format="unlearnable-bench export 9"),
+        lambda m: m.update(layout="zip"),
+        lambda m: m.update(eps="8"),
+        lambda m: m.update(resolution=10**9),
+        lambda m: m.update(triggers=[1]),
+        lambda m: m.update(splits={"val": m["splits"]["train"]}),
+        lambda m: m.update(splits=[]),
+        lambda m: m["splits"]["train"].update(images=None),
+        lambda m: m["files"].update({"x": "y"}),
+        lambda m: m.pop("seed"),
+    ],
+)
+def test_a_manifest_of_another_form_is_no_export(change: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder", ("train",))
+    change_manifest(tmp_path / "out", change)
+    with pytest.raises(UsageError):
+        check_export(tmp_path / "out", None, tmp_path)
+
+
+def test_the_commands_words_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, poison = tmp_path / "out", tmp_path / "p.safetensors"
+    export(out, "csv", ("train",))
+    make_poison(make_splits().train).save(poison)
+    for path in (out, poison):
+        assert main(["verify", str(path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert all(line.startswith("✓ ") for line in lines[:-1])
+        assert lines[-1] == f"{path}: all is as it should be"
+    add_a_file(out)
+    assert main(["verify", str(out)]) == 1
+    assert "1 of 8 checks failed" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("notes")
+    nested = tmp_path / "nested"
+    nested.mkdir()
+    (nested / "manifest.json").write_text("[" * 100_000)
+    for name in ("empty", "notes.txt", "nowhere", "nested"):
+        assert main(["verify", str(tmp_path / name)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+def test_names_of_strangers_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder", ("train",))
+    (tmp_path / "out" / "\x1b[2Jgone\n").write_text("")
+    assert failures(tmp_path / "out") == [r"✗ files that the manifest does not know: \x1b[2Jgone\n"]
+
+
+def test_a_stored_poison_is_checked(tmp_path: Path) -> None:
+    clean = make_splits()
+    poison, path = make_poison(clean.train), tmp_path / "p.safetensors"
+    poison.save(path)
+    said = list(map(str, check_poison(path, Ready(clean), tmp_path)))
+    assert [line[0] for line in said] == ["✓"] * 5
+    assert "✓ the poison belongs to made at 16 px" in said
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (damaged,) = check_poison(path, None, tmp_path)
+    assert damaged.holds is False
+    assert "does not match its SHA-256" in damaged.text
+    path.write_bytes(whole)
+    assert "✗ the poison belongs to other data" in str(
+        check_poison(path, Ready(replace(clean, train=clean.val)), tmp_path)[-1]
+    )
+    with safe_open(path, framework="np") as file:
+        header = file.metadata()["poison"]
+    save_file({"delta": poison.delta}, path, metadata={"poison": header})
+    assert str(check_poison(path, None, tmp_path)[0]).startswith("– the file has no hash")
+    save_file({"delta": poison.delta}, path, metadata={"poison": header, "sha256": "0" * 64})
+    assert "✗" in str(check_poison(path, None, tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"trigger": ["cafÃ ©"] * 5}, "come back as other tokens"), ({"trigger": ["dog"] * 4}, "4 triggers for 5 images")],
+)
+def test_triggers_of_a_poison_are_checked(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    poison, path = replace(make_poison(make_splits().train), **change), tmp_path / "p.safetensors"
+    poison.save(path)
+    (wrong,) = [check for check in check_poison(path, None, tmp_path) if not check.holds]
+    assert said in wrong.text
