@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_list(commands)
     _add_contract(commands)
+    _add_check(commands)
     for command in commands.choices.values():
         command.add_argument(
             "--plugin",
@@ -160,6 +161,15 @@ def _add_contract(commands: "argparse._SubParsersAction[_Parser]") -> None:
     contract.add_argument("spec", help="its name, with parameters if need be, e.g. cutout[size=0.3]")
 
 
+def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    check = commands.add_parser("check", help="run fresh seeds of preset micro and compare them with reference records")
+    check.add_argument("--reference", type=Path, help="folder of the reference (default results/reference/micro)")
+    check.add_argument("--seeds", default="1", help="how many fresh seeds (default 1)")
+    check.add_argument("--level", default="0.01", help="chance that nothing has changed and it is said (default 0.01)")
+    check.add_argument("--out", type=Path, help="folder that keeps the fresh records")
+    check.add_argument("--update", action="store_true", help="make the reference: the records it still lacks")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -235,6 +245,10 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         write_report(load_records(arguments.records), _sources(arguments), arguments.out)
         print(arguments.out)
         return SUCCESS
+    if arguments.command == "check":
+        from benchmark.check import check_command
+
+        return check_command(arguments)
     if arguments.command == "contract":
         from benchmark.contracts import check
 

@@ -1,0 +1,102 @@
+"""The ``check`` command: run fresh seeds of a preset and compare them with reference records."""
+
+import argparse
+import secrets
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmark.errors import UsageError
+from benchmark.paths import cache_folder
+from benchmark.records import Record, load_records
+from benchmark.registry import convert
+from benchmark.regression import LEAST_SEEDS, Comparison, compare
+
+REFERENCE = Path("results/reference/micro")
+# Clean data, the baseline, the attack, and the defense that undoes it.
+_GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Compare fresh seeds with the reference, or make the reference's missing records.
+
+    Returns:
+        0 if every number lies in its interval, 1 if not or if a cell failed.
+
+    Raises:
+        UsageError: no reference, or one that cannot be compared with.
+    """
+    folder: Path = arguments.reference or REFERENCE
+    if arguments.update:
+        return _run(f"{LEAST_SEEDS}", folder / "records", cache_folder() / "poisons")
+    reference = load_records(folder / "records")
+    level = convert(arguments.level, float, "--level")
+    if not 0 < level < 1:
+        raise UsageError(f"--level must be between 0 and 1, got {level:g}")
+    with tempfile.TemporaryDirectory() as temporary:
+        out: Path = arguments.out or Path(temporary)
+        seeds = _fresh_seeds(convert(arguments.seeds, int, "--seeds"), reference)
+        # Crafted here and now, whatever the cache holds.
+        if _run(",".join(map(str, seeds)) + ",", out, Path(temporary) / "poisons"):
+            return 1
+        fresh = [record for record in load_records(out) if record.seed in seeds]
+    compared = compare(reference, fresh, level)
+    print(comparison_table(compared, seeds, reference, level))
+    return 0 if all(one.holds for one in compared) else 1
+
+
+def comparison_table(
+    compared: Sequence[Comparison], seeds: Sequence[int], reference: Sequence[Record], level: float
+) -> str:
+    """The comparisons as Markdown, with the rule below."""
+    rows = [
+        [
+            one.cell,
+            one.number,
+            f"{one.reference:.1f} ± {one.spread:.1f}",
+            f"{one.now:.1f}",
+            f"{one.low:.1f} – {one.high:.1f}",
+            "✓" if one.holds else "✗",
+        ]
+        for one in compared
+    ]
+    headers = ["cell", "number", "reference", "now", "interval", ""]
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 3, "center"))
+    outside = sum(not one.holds for one in compared)
+    verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
+    count = len({record.seed for record in reference})
+    rule = (
+        f"Fresh seeds {', '.join(map(str, seeds))} against {count} reference seeds. Interval: where the mean of the "
+        "fresh seeds lies if nothing has changed (Student's t, spread from seed to seed); "
+        f"all {len(compared)} hold together with probability {1 - level:g}."
+    )
+    return f"{table}\n\n{rule}\n{verdict}"
+
+
+def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
+    if count < 1:
+        raise UsageError(f"--seeds must be at least 1, got {count}")
+    taken = {record.seed for record in reference}
+    fresh: list[int] = []
+    while len(fresh) < count:
+        seed = secrets.randbelow(2**31)
+        if seed not in taken:
+            fresh.append(seed)
+            taken.add(seed)
+    return fresh
+
+
+def _run(seeds: str, out: Path, poisons: Path) -> int:
+    """Run the grids of preset ``micro``; 1 if a cell failed."""
+    from benchmark.cli import main
+
+    failed = 0
+    for attack, defense in _GRIDS:
+        flags = ["--attack", attack, "--defense", defense, "--seeds", seeds, "--out", str(out)]
+        with redirect_stdout(sys.stderr):
+            failed |= main(["run", "--preset", "micro", *flags, "--poisons", str(poisons)])
+    return failed
