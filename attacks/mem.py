@@ -14,6 +14,7 @@ import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.hotflip import hotflip
+from attacks.official import OFFICIAL
 from attacks.pgd import minimise_noise
 from attacks.poison import Poison
 from attacks.vocabulary import trigger_words
@@ -31,7 +32,11 @@ from victims.tokens import insert_trigger
 from victims.training import parameter_groups
 
 
-@ATTACKS.register("mem", order=10, aliases={"em": {"k": 0}, **{f"mem{k}": {"k": k} for k in (1, 3, 5, 7)}})
+@ATTACKS.register(
+    "mem",
+    order=10,
+    aliases={"em": {"k": 0}, **{f"mem{k}": {"k": k} for k in (1, 3, 5, 7)}, **OFFICIAL},
+)
 class Mem(Attack):
     """Multi-step error minimisation: noise per image and a k-word trigger before its captions; k = 0 is EM.
 

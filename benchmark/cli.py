@@ -1,4 +1,4 @@
-"""The command line: its grammar, and which command does what. It only reads arguments and prints."""
+"""The command line. It only reads arguments and prints; the work is elsewhere."""
 
 import argparse
 import dataclasses
@@ -6,11 +6,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from benchmark import __version__
 from benchmark.errors import UsageError
 from victims.recipe import Recipe
+
+if TYPE_CHECKING:
+    from benchmark.figures import Sources
 
 _FORMATS = ("folder", "csv", "karpathy", "webdataset", "imagefolder")
 SUCCESS, CELLS_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -33,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_verify(commands)
     _add_table(commands)
+    _add_plot(commands)
+    _add_report(commands)
     _add_list(commands)
     _add_contract(commands)
     _add_check(commands)
@@ -106,11 +111,43 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _add_table(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    table = commands.add_parser("table", help="print a table of the paper from records")
-    table.add_argument("number", choices=("1", "2"), help="1: trigger lengths; 2: defenses")
+    table = commands.add_parser("table", help="print a table from records")
+    table.add_argument(
+        "name",
+        choices=("1", "2", "controls", "transfer", "cost"),
+        help="1: trigger lengths; 2: defenses; controls: halves of the poison and random noise; "
+        "transfer: surrogates against victims; cost: time and memory",
+    )
     table.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
-    table.add_argument("--format", choices=("markdown", "latex", "csv", "json"), default="markdown")
+    table.add_argument("--format", choices=("markdown", "latex", "html", "csv", "json"), default="markdown")
     table.add_argument("--beside", choices=("paper",), help="set the paper's values and the differences beside ours")
+
+
+def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    plot = commands.add_parser("plot", help="draw figures from records as SVG, PDF and PNG")
+    plot.add_argument(
+        "names",
+        nargs="+",
+        choices=("curves", "lengths", "defenses", "triggers", "samples"),
+        metavar="FIGURE",
+        help="curves: loss and median rank per epoch; lengths: recall by trigger length; defenses: recall under each; "
+        "triggers: most frequent words; samples: images and captions, from the poisons",
+    )
+    plot.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
+    plot.add_argument("--out", type=Path, default=Path("results/figures"), help="folder for the figures")
+    _add_sources(plot)
+
+
+def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    report = commands.add_parser("report", help="write all tables and figures of some records as one HTML page")
+    report.add_argument("--records", type=Path, default=Path("results/runs"), help="folder of records")
+    report.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default report.html)")
+    _add_sources(report)
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--poisons", type=Path, help="folder of poisons, for samples (default: in the cache)")
+    parser.add_argument("--cache", type=Path, help="folder of rendered and resized images, for samples")
 
 
 def _add_list(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -155,6 +192,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _sources(arguments: argparse.Namespace) -> "Sources":
+    from benchmark.figures import Sources
+    from benchmark.paths import cache_folder
+
+    cache = arguments.cache or cache_folder()
+    return Sources(arguments.poisons or cache / "poisons", cache)
+
+
 def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # Imported here so that --help and a mistyped flag answer at once.
     if arguments.plugin:
@@ -176,11 +221,29 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         return verify_command(arguments)
     if arguments.command == "table":
         from benchmark.records import load_records
-        from benchmark.tables import render, table1, table2
+        from benchmark.tables import make_tables, render
 
-        make = table1 if arguments.number == "1" else table2
-        table = make(load_records(arguments.records), beside_paper=arguments.beside == "paper")
-        print(render(table, arguments.format))
+        beside = arguments.beside == "paper"
+        print(
+            render(make_tables(arguments.name, load_records(arguments.records), beside_paper=beside), arguments.format)
+        )
+        return SUCCESS
+    if arguments.command == "plot":
+        from benchmark.figures import FIGURES, write
+        from benchmark.records import load_records
+
+        records, sources = load_records(arguments.records), _sources(arguments)
+        # All are drawn before the first is written.
+        drawn = [FIGURES[name](records, sources) for name in arguments.names]
+        for name, figure in (item for figures in drawn for item in figures.items()):
+            print("\n".join(str(path) for path in write(figure, arguments.out, name)))
+        return SUCCESS
+    if arguments.command == "report":
+        from benchmark.records import load_records
+        from benchmark.report import write_report
+
+        write_report(load_records(arguments.records), _sources(arguments), arguments.out)
+        print(arguments.out)
         return SUCCESS
     if arguments.command == "check":
         from benchmark.check import check_command

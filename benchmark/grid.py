@@ -207,6 +207,7 @@ class Grid:
             "train_images": len(data.train),
             "val_images": len(data.val),
             "test_images": len(data.test),
+            "train_captions": len(data.train.pairs),
             "test_captions": len(data.test.pairs),
             "fingerprint": data.train.fingerprint,
         }

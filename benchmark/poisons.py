@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from attacks import Poison
+from attacks.half import Half
+from attacks.mem import Mem
 from benchmark import __version__
-from benchmark.cells import Cell, content_key
+from benchmark.cells import Cell, ChosenAttack, content_key
 from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
 from benchmark.data import CaptionDataset
@@ -62,13 +64,17 @@ class PoisonStore:
 
     def path(self, cell: Cell, train: CaptionDataset) -> Path:
         """Where the poison of a cell lies, crafted or not."""
-        key = content_key(train.fingerprint, cell.poison_identity())
+        return self.address(cell, train.fingerprint)
+
+    def address(self, cell: Cell, fingerprint: str) -> Path:
+        """The same from the training set's fingerprint alone, before its images are at hand."""
+        key = content_key(fingerprint, cell.poison_identity())
         label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
         return self.folder / f"{label}-seed{cell.seed}-{key[:20]}.safetensors"
 
     def has(self, cell: Cell, train: CaptionDataset) -> bool:
         """Whether the cell's poison needs no crafting."""
-        return cell.attack.is_clean or self.path(cell, train).is_file()
+        return cell.attack.is_clean or self.path(whole(cell), train).is_file()
 
     def get(self, cell: Cell, train: CaptionDataset, device: torch.device) -> Poison:
         """The cell's poison: read if it is there and whole, else crafted and kept.
@@ -77,6 +83,9 @@ class PoisonStore:
             UsageError: the data do not suit the attack, or the folder cannot be written to.
             VictimDiverged: the surrogate diverged.
         """
+        if isinstance(cell.attack.attack, Half):
+            # The half costs nothing, so only the whole is kept: MEM's cells use it as well.
+            return cell.attack.attack.take(self.get(whole(cell), train, device))
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint())
         path, processes = self.path(cell, train), Processes.current()
@@ -120,6 +129,15 @@ class PoisonStore:
         if not cell.attack.is_clean:
             print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
         return replace(poison, provenance=provenance)
+
+
+def whole(cell: Cell) -> Cell:
+    """The cell whose poison this one takes a half of; itself for every other attack."""
+    if not isinstance(cell.attack.attack, Half):
+        return cell
+    attack = Mem(**cell.attack.choice.params)
+    choice = replace(cell.attack.choice, spec="mem", label=attack.label(), strength=attack.describe())
+    return replace(cell, attack=ChosenAttack(attack, choice))
 
 
 def _is_whole(path: Path) -> bool:

@@ -102,28 +102,33 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
 
 
 def _defended(block: Block, attack: Choice) -> list[_Row]:
-    """The defenses that met the attack: in the registry's order, compositions after single ones, strangers last."""
+    """The defenses that met the attack."""
+    found = {record.defense.spec: record.defense for record in block.of(attack.spec)}
+    found.pop(UNDEFENDED, None)
+    return [
+        # A defense whose parameters were written out goes by them, as there may be several of one label.
+        _Row(spec if "[" in spec else found[spec].label, attack.spec, spec, block.of(attack.spec, spec))
+        for spec in in_order(found)
+    ]
+
+
+def in_order(specs: Iterable[str]) -> list[str]:
+    """Defenses in the registry's order, compositions after single ones, strangers last."""
     order = {entry.name: place for place, entry in enumerate(DEFENSES.entries())}
 
     def place(spec: str) -> tuple[bool, int, list[int], str]:
         names = [parse_spec(part).name for part in split_outside_brackets(spec, "+")]
         return not set(names) <= set(order), len(names), [order.get(name, 0) for name in names], spec
 
-    found = {record.defense.spec: record.defense for record in block.of(attack.spec)}
-    found.pop(UNDEFENDED, None)
-    return [
-        # A defense whose parameters were written out goes by them, as there may be several of one label.
-        _Row(spec if "[" in spec else found[spec].label, attack.spec, spec, block.of(attack.spec, spec))
-        for spec in sorted(found, key=place)
-    ]
+    return sorted(specs, key=place)
 
 
 def _kept(row: _Row, under_defense: Sequence[Record], clean: _Row) -> list[Observation]:
     """Share of the clean recall that a clean victim keeps under a row's defense, percent, seed by seed."""
-    full = _recall(clean.records)
+    full = recall_by_seed(clean.records)
     found = []
     for record in under_defense:
-        own = _recall([record]).get(record.seed)
+        own = recall_by_seed([record]).get(record.seed)
         value = 100 * own / full[record.seed] if own is not None and full.get(record.seed) else None
         failed = record.status == "failed"
         found.append(Observation(row.name, KEPT, KEPT, "%", row.attack, row.defense, value, failed))
@@ -132,18 +137,18 @@ def _kept(row: _Row, under_defense: Sequence[Record], clean: _Row) -> list[Obser
 
 def _recovered(row: _Row, baseline: _Row, clean: _Row) -> list[Observation]:
     """Share of the recall lost to the attack that a row has back, percent, seed by seed: seeds are paired."""
-    lost, full = _recall(baseline.records), _recall(clean.records)
+    lost, full = recall_by_seed(baseline.records), recall_by_seed(clean.records)
     found = []
     for record in row.records:
         value = None
         seed = record.seed
         if record.status == "done" and seed in lost and seed in full and full[seed] > lost[seed]:
-            value = 100 * (_recall([record])[seed] - lost[seed]) / (full[seed] - lost[seed])
+            value = 100 * (recall_by_seed([record])[seed] - lost[seed]) / (full[seed] - lost[seed])
         failed = record.status == "failed"
         found.append(Observation(row.name, RECOVERED, RECOVERED, "%", row.attack, row.defense, value, failed))
     return found
 
 
-def _recall(records: Sequence[Record]) -> dict[int, float]:
+def recall_by_seed(records: Sequence[Record]) -> dict[int, float]:
     """Mean of both directions' R@10 after the last epoch, by seed."""
     return {record.seed: record.last.test.mean_recall_at_10 for record in records if record.status == "done"}

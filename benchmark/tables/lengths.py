@@ -1,14 +1,19 @@
 """Table 1: the length of the text trigger."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from benchmark.errors import UsageError
 from benchmark.records import Choice, Record
+from benchmark.spec import parse_spec
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS, Kind, Moment, Table, measure, observe, summarise
 
+# EM and the paper's lengths have columns whether they ran or not.
+LENGTHS = (0, 1, 3, 5, 7)
+_NAMES = re.compile(r"em|mem\d*")
 _ROWS: dict[str, tuple[Kind, Moment]] = {
     "R@10": ("R@10", "last"),
     "Medr": ("Medr", "last"),
@@ -21,7 +26,7 @@ def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     """Trigger lengths against undefended victims: one table for every data set and victim.
 
     Rows: R@10 and Medr after the last epoch and after the epoch that is best on val. Columns: clean data and each
-    trigger length in both directions; EM is length 0.
+    trigger length in both directions; EM is length 0. The paper's lengths stand there even where none ran.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -33,22 +38,27 @@ def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     records = list(records)
     undefended = [record for record in records if record.defense.spec == UNDEFENDED]
     # No records at all is another mistake than defended ones alone.
-    found = [(block, _by_length(block)) for block in (blocks(undefended) if undefended or not records else [])]
+    found = [(block, by_length(block)) for block in (blocks(undefended) if undefended or not records else [])]
     tables = [_table(block, lengths, beside_paper) for block, lengths in found if lengths]
     if not tables:
         raise UsageError("these records hold no undefended em or mem attack; Table 1 needs one")
     return tables
 
 
-def _by_length(block: Block) -> dict[int, Choice]:
-    """The block's attacks by trigger length, in order.
+def is_mem(spec: str) -> bool:
+    """Whether an attack is EM or MEM on the shared budget: no half of it, and none of the official budgets."""
+    return _NAMES.fullmatch(parse_spec(spec).name) is not None
+
+
+def by_length(block: Block) -> dict[int, Choice]:
+    """A block's EM and MEM attacks by trigger length, in order.
 
     Raises:
         UsageError: two attacks of one length.
     """
     found: dict[int, Choice] = {}
     for attack in block.attacks:
-        if "k" in attack.params:
+        if is_mem(attack.spec):
             other = found.setdefault(int(attack.params["k"]), attack)
             if other is not attack:
                 raise UsageError(
@@ -59,17 +69,21 @@ def _by_length(block: Block) -> dict[int, Choice]:
 
 
 def _table(block: Block, lengths: Mapping[int, Choice], beside_paper: bool) -> Table:
-    shown = {"clean": CLEAN} if block.of(CLEAN) else {}
-    shown |= {f"k={length}": attack.spec for length, attack in lengths.items()}
-    columns = {f"{name} {direction}": (spec, direction) for name, spec in shown.items() for direction in DIRECTIONS}
+    shown = {"clean": block.of(CLEAN)}
+    for length in sorted({*LENGTHS, *lengths}):
+        shown[f"k={length}"] = block.of(lengths[length].spec) if length in lengths else []
+    columns = {f"{name} {direction}": (name, direction) for name in shown for direction in DIRECTIONS}
     cells = summarise(
         observe(record, row, column, measure(kind, direction, at=at))
         for row, (kind, at) in _ROWS.items()
-        for column, (spec, direction) in columns.items()
-        for record in block.of(spec)
+        for column, (name, direction) in columns.items()
+        for record in shown[name]
     )
-    members = [record for spec in shown.values() for record in block.of(spec)]
+    members = [record for records in shown.values() for record in records]
     explained = ["k: words of the trigger; k=0 is EM, noise alone."]
+    missing = [name for name, records in shown.items() if not records]
+    if missing:
+        explained.append(f"Not run: {', '.join(missing)}.")
     if beside_paper:
         labels = {attack.spec: attack.label for attack in lengths.values()}
         cells = beside(cells, 1, {CLEAN: "Clean", **labels})

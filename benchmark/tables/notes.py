@@ -10,7 +10,7 @@ from benchmark.tables.chance import image_to_text, text_to_image
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 
 _SPLITS = ("train", "val", "test")
-_FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "test_captions", "fingerprint")
+_FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "train_captions", "test_captions", "fingerprint")
 
 _BEYOND_ALGORITHM_1 = {
     "permute_surrogate": "captions were permuted in the surrogate's steps as well",
@@ -26,21 +26,20 @@ def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Itera
         records: the records in the table's rows.
         explained: what the table's own terms mean.
     """
-    any_record = records[0]
     lines = [
         *explained,
-        _data(any_record.dataset),
-        f"Victim: {titled(any_record.victim)}; {_words(any_record.recipe)}.",
+        *dict.fromkeys(_data(record.dataset) for record in records),
+        *dict.fromkeys(f"Victim: {titled(record.victim)}; {_words(record.recipe)}." for record in records),
         *_attacks(attacks, records),
     ]
     for option, words in _BEYOND_ALGORITHM_1.items():
-        used = [attack.label for attack in attacks if attack.params.get(option) and _matters(option, attack)]
+        used = [titled(attack) for attack in attacks if attack.params.get(option) and _matters(option, attack)]
         if used:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     # On clean captions, which have no trigger, a defense changes fewer words.
     lines += _defenses([record for record in records if record.attack.spec != CLEAN])
     done = [record for record in records if record.status == "done"]
-    return [*lines, _seeds(records), *_chance(any_record.dataset), *_time(done), *_failures(records)]
+    return [*lines, _seeds(records), *_chance(records[0].dataset), *_time(done), *_failures(records)]
 
 
 def _matters(option: str, attack: Choice) -> bool:
@@ -49,8 +48,9 @@ def _matters(option: str, attack: Choice) -> bool:
 
 
 def titled(choice: Choice) -> str:
-    """A label, with the spec where that says more."""
-    return f"{choice.label} ({choice.spec})" if "[" in choice.spec else choice.label
+    """A label, with the spec where that says more than the same letters and digits."""
+    label, spec = ("".join(c for c in text.lower() if c.isalnum()) for text in (choice.label, choice.spec))
+    return choice.label if label == spec else f"{choice.label} ({choice.spec})"
 
 
 def _words(params: Mapping[str, Any]) -> str:
@@ -73,11 +73,12 @@ def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
     for attack in attacks:
         own = [record for record in records if record.attack.spec == attack.spec]
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
-        settings.setdefault(f"surrogate {own[0].surrogate.spec}; {words}", []).append(attack.label)
+        surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))
+        settings.setdefault(f"surrogate {surrogates}; {words}", []).append(titled(attack))
         noises = [record.poison for record in own if record.poison.get("psnr") is not None]
         if noises:
             psnr = fmean(noise["psnr"] for noise in noises)
-            measured.append(f"{attack.label} up to {max(n['largest'] for n in noises)}/255, PSNR {psnr:.1f} dB")
+            measured.append(f"{titled(attack)} up to {max(n['largest'] for n in noises)}/255, PSNR {psnr:.1f} dB")
     lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
     return [*lines, f"Noise, measured: {'; '.join(measured)}."] if measured else lines
 

@@ -1,7 +1,9 @@
 """Tables as text: markdown and LaTeX to read, CSV and JSON to compute with."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from html import escape
 from textwrap import fill
 from typing import Any
 
@@ -12,7 +14,7 @@ from benchmark.errors import UsageError
 from benchmark.registry import unknown
 from benchmark.tables.table import Table
 
-FORMATS = ("markdown", "latex", "csv", "json")
+FORMATS = ("markdown", "latex", "html", "csv", "json")
 MISSING, FAILED = "–", "failed"
 _LATEX = str.maketrans(
     {
@@ -31,7 +33,8 @@ def render(tables: Sequence[Table], style: str) -> str:
 
     Args:
         tables: at least one, all of one kind.
-        style: ``markdown``; ``latex`` (needs the package booktabs); ``csv``, a line per cell; ``json``, a list.
+        style: ``markdown``; ``latex`` (needs the package booktabs); ``html``, fragments of a page; ``csv``, a line per
+            cell; ``json``, a list.
 
     Raises:
         UsageError: unknown style.
@@ -40,6 +43,8 @@ def render(tables: Sequence[Table], style: str) -> str:
         return "\n\n".join(_markdown(table) for table in tables)
     if style == "latex":
         return "\n\n".join(_latex(table) for table in tables)
+    if style == "html":
+        return "\n".join(_html(table) for table in tables)
     if style == "csv":
         return pd.concat([_plain(table) for table in tables]).to_csv(index=False).rstrip("\n")
     if style == "json":
@@ -60,22 +65,46 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    heads, rows = _grid(table, bold=r"\textbf{{{}}}", escape=_escaped)
+    heads, rows = _grid(table, bold=r"\textbf{{{}}}", escaped=_escaped)
     columns = "".join(side[0] for side in _alignment(heads))
     body = pd.DataFrame(rows, columns=heads).to_latex(index=False, escape=False, column_format=columns).rstrip("\n")
     notes = [rf"\item {_escaped(note)}" for note in table.notes]
     caption = table.title.partition(": ")[2]  # LaTeX numbers tables itself
+    caption = caption[0].upper() + caption[1:]
     lines = [
         r"\begin{table*}",
         rf"\caption{{{_escaped(caption)}}}",
-        r"\centering\small\setlength{\tabcolsep}{3pt}",
+        rf"\centering{_size(heads, rows)}\setlength{{\tabcolsep}}{{2pt}}",
         body,
-        r"\begin{itemize}\footnotesize",
+        r"\begin{itemize}\scriptsize\setlength{\itemsep}{0pt}\setlength{\parskip}{0pt}\setlength{\parsep}{0pt}",
         *notes,
         r"\end{itemize}",
         r"\end{table*}",
     ]
     return "\n".join(lines)
+
+
+def _size(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The font size at which a table fits across a page."""
+    printed = [[re.sub(r"\$.*?\$|\\\w+", "x", text) for text in line] for line in (heads, *rows)]
+    letters = sum(max(map(len, column)) for column in zip(*printed, strict=True))
+    return r"\small" if letters <= 80 else r"\footnotesize" if letters <= 95 else r"\scriptsize"
+
+
+def _html(table: Table) -> str:
+    heads, rows = _grid(table, bold="<strong>{}</strong>", escaped=escape)
+    head = "".join(f"<th scope=col>{text}</th>" for text in heads)
+    body = "\n".join(
+        f"<tr><th scope=row>{name}</th>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
+        for name, *values in rows
+    )
+    terms = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    return (
+        f"<figure>\n<figcaption>{escape(table.title)}</figcaption>\n"
+        f"<div class=scroll tabindex=0><table>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table></div>\n"
+        f"<details><summary>Terms and settings</summary><ul>{terms}</ul></details>\n</figure>"
+    )
 
 
 def _escaped(text: str) -> str:
@@ -86,38 +115,39 @@ def _alignment(heads: Sequence[str]) -> list[str]:
     return ["left", *("right" for _ in heads[1:])]
 
 
-def _grid(table: Table, bold: str, escape: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+def _grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of escaped text; ``bold`` is a template."""
     rows, columns = list(table.rows), list(table.columns)
-    kinds = {"ours": _ours, "paper": _paper, "Δ": _difference} if table.beside else {"ours": _ours}
+    kinds = {"ours": shown, "paper": _paper, "Δ": _difference} if table.beside else {"ours": shown}
     text = {}
     for kind, show in kinds.items():
-        shown = []
+        texts = []
         for cell in table.cells.itertuples(index=False):
-            plain = escape(show(cell))
-            shown.append(bold.format(plain) if kind == "ours" and cell.best else plain)
-        grid = table.cells.assign(text=shown).pivot(index="row", columns="column", values="text")
-        text[kind] = grid.reindex(index=rows, columns=columns).fillna(escape(MISSING))
-    names = {row: escape(row) for row in rows}
-    heads = [escape(table.columns[column]) for column in columns]
+            plain = escaped(show(cell))
+            texts.append(bold.format(plain) if kind == "ours" and cell.best else plain)
+        grid = table.cells.assign(text=texts).pivot(index="row", columns="column", values="text")
+        text[kind] = grid.reindex(index=rows, columns=columns).fillna(escaped(MISSING))
+    names = {row: escaped(row) for row in rows}
+    heads = [escaped(table.columns[column]) for column in columns]
     if table.beside == "rows":
         lines = [
-            [names[row] if kind == "ours" else escape(kind), *text[kind].loc[row]]
+            [names[row] if kind == "ours" else escaped(kind), *text[kind].loc[row]]
             for row in rows
             for kind in kinds
             # The paper has nothing to say of some rows.
-            if kind == "ours" or (text["paper"].loc[row] != escape(MISSING)).any()
+            if kind == "ours" or (text["paper"].loc[row] != escaped(MISSING)).any()
         ]
-        return [escape(table.corner), *heads], lines
-    heads = [head if kind == "ours" else escape(kind) for head in heads for kind in kinds]
+        return [escaped(table.corner), *heads], lines
+    heads = [head if kind == "ours" else escaped(kind) for head in heads for kind in kinds]
     lines = [[names[row], *(text[kind].loc[row, column] for column in columns for kind in kinds)] for row in rows]
     if table.seeds:
         heads.append("seeds")
-        lines = [[*line, str(table.seeds.get(row, escape(MISSING)))] for row, line in zip(rows, lines, strict=True)]
-    return [escape(table.corner), *heads], lines
+        lines = [[*line, str(table.seeds.get(row, escaped(MISSING)))] for row, line in zip(rows, lines, strict=True)]
+    return [escaped(table.corner), *heads], lines
 
 
-def _ours(cell: Any) -> str:
+def shown(cell: Any) -> str:
+    """A cell's mean and spread as every table writes them, or that it failed or is missing."""
     if pd.isna(cell.mean):
         return FAILED if cell.failed else MISSING
     digits = _digits(cell)
@@ -134,8 +164,8 @@ def _difference(cell: Any) -> str:
 
 
 def _digits(cell: Any) -> int:
-    """Digits after the point: a tenth of a percent, a tenth of a rank below 10."""
-    return 0 if cell.unit == "rank" and cell.mean >= 10 else 1
+    """Digits after the point: a tenth of a percent, a tenth of everything else below 10."""
+    return 0 if cell.unit != "%" and cell.mean >= 10 else 1
 
 
 def _plain(table: Table) -> pd.DataFrame:

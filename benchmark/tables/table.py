@@ -11,6 +11,7 @@ from benchmark.records import Record
 DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
 Kind = Literal["R@10", "Medr"]
 Moment = Literal["last", "best"]
+Unit = Literal["%", "rank", "s", "rows/s", "MiB"]
 _FIELDS: dict[Kind, str] = {"R@10": "recall_at_10", "Medr": "median_rank"}
 _KEYS = ["row", "column", "measure", "unit", "attack", "defense"]
 
@@ -21,13 +22,13 @@ class Measure:
 
     Attributes:
         name: in CSV and JSON, and in the paper's numbers.
-        unit: ``%``, of which more is better, or ``rank``, of which less is.
-        of: reads it.
+        unit: ``%``, of which more is better, ``rank``, of which less is, or one of time, speed or memory.
+        of: reads it; ``None`` where the record does not say.
     """
 
     name: str
-    unit: Literal["%", "rank"]
-    of: Callable[[Record], float]
+    unit: Unit
+    of: Callable[[Record], float | None]
 
 
 def measure(kind: Kind, direction: str, *, at: Moment = "last") -> Measure:

@@ -1,13 +1,15 @@
 """Records made by hand, for tables with known numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.metrics import Retrieval, RetrievalScores
 from benchmark.records import Choice, EpochScores, Record
 
 LABELS = {"clean": "Clean", "em": "EM"} | {f"mem{k}": f"MEM-{k}" for k in (1, 3, 5, 7)}
-LENGTHS = {"em": 0} | {f"mem{k}": k for k in (1, 3, 5, 7)}
+LABELS |= {"delta-only": "Delta only", "trigger-only": "Trigger only", "uniform-noise": "Uniform noise"}
+LABELS |= {"mem-official": "MEM-3"}
+LENGTHS = {"em": 0, "delta-only": 3, "trigger-only": 3, "mem-official": 3} | {f"mem{k}": k for k in (1, 3, 5, 7)}
 SCENES = {"seed": 0, "resolution": 64, "train_images": 4000, "val_images": 500, "test_images": 1000}
 SCENES |= {"test_captions": 5000}
 
@@ -46,14 +48,18 @@ def record(
     epochs: int = 14,
     key: str = "",
     seconds: Mapping[str, float] | None = None,
+    loss: Sequence[float] = (),
+    recipe: Mapping[str, Any] | None = None,
+    poison: Mapping[str, Any] | None = None,
+    memory: Mapping[str, float] | None = None,
 ) -> Record:
     """A record; ``best`` are the test recalls of an earlier epoch that val prefers."""
     name = attack.partition("[")[0]
-    settings = {} if name == "clean" else {"k": LENGTHS[name], "rounds": 6, **(params or {})}
+    settings = {} if name == "clean" else {"k": LENGTHS.get(name), "rounds": 6, **(params or {})}
     found = [] if best is None else [scores(3, best, best_ranks, val=60)]
     found.append(scores(epochs, recalls, ranks, val=50))
     return Record(
-        key=key or f"{attack}{defense}{seed}{victim}{dataset}",
+        key=key or f"{attack}{defense}{seed}{victim}{dataset}{surrogate}",
         seed=seed,
         dataset=Choice(dataset, dataset.partition("[")[0], facts),
         attack=Choice(attack, LABELS[name], settings),
@@ -65,12 +71,14 @@ def record(
         ),
         victim=Choice(victim, victim),
         surrogate=Choice(surrogate, surrogate),
-        recipe={"epochs": epochs, "lr": 5e-4},
+        recipe={"epochs": epochs, "lr": 5e-4, **(recipe or {})},
         status="failed" if failed else "done",
         epochs=() if failed else tuple(found),
         changes={} if failed else dict(changes or {"words_per_caption": 0.0, "pixel": 0.0}),
-        poison={} if name == "clean" or failed else {"eps": 8, "largest": 8, "psnr": 33.0},
+        loss=() if failed else tuple(loss),
+        poison={} if name == "clean" or failed else {"eps": 8, "largest": 8, "psnr": 33.0, **(poison or {})},
         seconds={} if failed else dict(seconds or {"craft": 300.0, "train": 170.0, "evaluate": 3.0}),
+        peak_memory_mb=dict(memory or {}),
         provenance={"device": "cpu (x86_64, 2 threads)"},
         error={"type": "RuntimeError", "message": failed} if failed else {},
     )

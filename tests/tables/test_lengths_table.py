@@ -24,10 +24,20 @@ def lengths() -> list[Record]:
     return [*records, record("mem3", "cutout", recalls=(99, 99))]
 
 
-def test_columns_are_clean_and_the_lengths_in_order() -> None:
+def test_columns_are_clean_em_and_the_papers_lengths_in_order_run_or_not() -> None:
     (table,) = table1(lengths())
-    names = ("clean", "k=0", "k=1", "k=3", "k=7")
+    names = ("clean", "k=0", "k=1", "k=3", "k=5", "k=7")
     assert list(table.columns) == [f"{name} {direction}" for name in names for direction in ("I→T", "T→I")]
+    assert "Not run: k=5." in table.notes
+    assert table.cells[table.cells["column"].str.startswith("k=5")].empty
+    lines = render([table], "markdown").split("\n")
+    assert [part.strip() for part in lines[4].split("|")][10:12] == ["–", "–"]
+
+
+def test_controls_and_official_budgets_have_a_length_but_no_column() -> None:
+    others = [record(name, recalls=(77, 77)) for name in ("delta-only", "trigger-only", "mem-official")]
+    (table,) = table1([*lengths(), *others])
+    assert mean(table, "R@10", "k=3 I→T") == 3
 
 
 def test_each_score_lands_in_its_own_cell_and_defended_runs_in_none() -> None:
@@ -44,8 +54,8 @@ def test_the_paper_stands_below_ours() -> None:
     assert [line[0] for line in lines[2:]] == [
         "R@10", "paper", "Δ", "Medr", "paper", "Δ", "R@10, best on val", "Medr, best on val",
     ]  # fmt: skip
-    # Of clean, k = 0, 1, 3, 7; the paper's table holds neither of the first two.
-    assert lines[3][1:] == ["–", "–", "–", "–", "4.3", "2.5", "3.8", "2.2", "3.5", "2"]
+    # Of clean, k = 0, 1, 3, 5, 7; the paper's table holds neither of the first two, and 5 was not run.
+    assert lines[3][1:] == ["–", "–", "–", "–", "4.3", "2.5", "3.8", "2.2", "–", "–", "3.5", "2"]
     assert lines[7][7:9] == [f"{103 - 412:+d}", f"{203 - 308:+d}"]
 
 

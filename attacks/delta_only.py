@@ -1,0 +1,18 @@
+"""Control: MEM's noise on the images, captions as they are."""
+
+from dataclasses import replace
+
+from attacks.base import ATTACKS
+from attacks.half import Half
+from attacks.poison import Poison
+
+
+@ATTACKS.register("delta-only", order=31)
+class DeltaOnly(Half):
+    """The noise of MEM with the same parameters, without its trigger (k at least 1)."""
+
+    half = "delta"
+
+    def take(self, whole: Poison) -> Poison:
+        """Without a trigger."""
+        return replace(whole, trigger=None)

@@ -1,0 +1,18 @@
+"""Control: MEM's trigger words before the captions, images as they are."""
+
+from dataclasses import replace
+
+from attacks.base import ATTACKS
+from attacks.half import Half
+from attacks.poison import Poison
+
+
+@ATTACKS.register("trigger-only", order=30)
+class TriggerOnly(Half):
+    """The trigger of MEM with the same parameters, without its noise (k at least 1)."""
+
+    half = "trigger"
+
+    def take(self, whole: Poison) -> Poison:
+        """Without noise, and so with nothing to bound."""
+        return replace(whole, delta=None, eps=0)

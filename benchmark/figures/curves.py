@@ -1,0 +1,114 @@
+"""Figures 1 and 2: training loss and test median rank after every epoch, a line for each attack."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from benchmark.errors import UsageError
+from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, styled
+from benchmark.records import Record
+from benchmark.tables.chance import image_to_text, text_to_image
+from benchmark.tables.lengths import is_mem
+from benchmark.tables.notes import titled
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.table import DIRECTIONS
+
+_LETTERS = 105  # of the legend, a line
+
+
+def curves(records: Iterable[Record]) -> dict[str, Figure]:
+    """A figure for each data set and victim: clean data, EM and MEM; other attacks in one of their own, beside MEM-3.
+
+    Lines are means over seeds, bands go from the lowest to the highest seed.
+
+    Args:
+        records: of any runs; defended and failed ones are left out.
+
+    Returns:
+        Figures by file name.
+
+    Raises:
+        UsageError: no undefended victim is done, or records that mix settings.
+    """
+    done = [record for record in records if record.defense.spec == UNDEFENDED and record.status == "done"]
+    if not done:
+        raise UsageError("these records hold no undefended victim that is done; the curves need one")
+    found = blocks(done)
+    figures = {}
+    for block in found:
+        others = [attack.spec for attack in block.attacks if not is_mem(attack.spec)]
+        usual = [attack.spec for attack in block.attacks if attack.spec not in others]
+        clean = [CLEAN] if block.of(CLEAN) else []
+        if usual or not others:
+            figures[named("curves", block, found)] = _draw(block, [*clean, *usual])
+        if others:
+            beside = ["mem3"] if "mem3" in usual else []
+            figures[named("curves-controls", block, found)] = _draw(block, [*clean, *beside, *others])
+    return figures
+
+
+def _draw(block: Block, specs: Sequence[str]) -> Figure:
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+        loss, *ranks = figure.subplots(1, 3)
+        ranks[1].sharey(ranks[0])
+        styles = looks(specs)
+        for spec in specs:
+            own = block.of(spec)
+            seeds = f"{len(own)} seed{'s' if len(own) > 1 else ''}"
+            label = f"{titled(own[0].attack)} ({seeds})"
+            _band(loss, range(1, len(own[0].loss) + 1), [record.loss for record in own], styles[spec], label)
+            epochs = [scores.epoch for scores in own[0].epochs]
+            for axes, field in zip(ranks, DIRECTIONS.values(), strict=True):
+                values = [[getattr(s.test, field).median_rank for s in record.epochs] for record in own]
+                _band(axes, epochs, values, styles[spec], label)
+        loss.set(title="Training loss", ylabel="InfoNCE (nats)", xlabel="epoch")
+        loss.set_ylim(bottom=0)
+        for axes, direction in zip(ranks, DIRECTIONS, strict=True):
+            axes.set(title=f"Test median rank, {direction}", xlabel="epoch", yscale="log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        handles, labels = loss.get_legend_handles_labels()
+        chance = _chance(block.records[0], ranks)
+        if chance:
+            handles, labels = [*handles, chance], [*labels, "chance"]
+        ranks[0].invert_yaxis()  # of both, which share it
+        ranks[0].set_ylabel("rank (log scale; up is better)")
+        for axes in (loss, *ranks):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        columns = max(1, min(4, _LETTERS // max(len(label) + 8 for label in labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+        figure.set_figheight(2.75 + 0.17 * -(-len(labels) // columns))
+        spread = (
+            "; line: mean over seeds, band: lowest to highest seed" if len({r.seed for r in block.records}) > 1 else ""
+        )
+        heading(figure, f"{block.dataset.label}, victim {block.victim.spec}, undefended{spread}")
+        return figure
+
+
+def _band(axes: Axes, epochs: Iterable[int], values: Sequence[Sequence[float]], look: Look, label: str) -> None:
+    """Mean over seeds as a line, lowest to highest as a band: ``values`` are (seeds, epochs)."""
+    x = list(epochs)
+    y: NDArray[np.float64] = np.array(values)
+    axes.plot(x, y.mean(axis=0), **look.keywords(), label=label, markevery=max(1, len(x) // 6))
+    if len(y) > 1:
+        axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=look.color, alpha=0.15, linewidth=0)
+
+
+def _chance(record: Record, ranks: Sequence[Axes]) -> Line2D | None:
+    """The median rank of a random ranking, where the record holds the sizes that decide it."""
+    images, captions = (record.dataset.params.get(f"test_{what}") for what in ("images", "captions"))
+    if images is None or captions is None:
+        return None
+    levels = (image_to_text(images, captions).median_rank, text_to_image(images).median_rank)
+    lines = [
+        axes.axhline(level, color=FAINT, linestyle=(0, (1, 3)), linewidth=1.2)
+        for axes, level in zip(ranks, levels, strict=True)
+    ]
+    return lines[0]

@@ -1,0 +1,136 @@
+"""Figures 3 and 4: protected images and captions beside the originals, and the noise amplified."""
+
+import sys
+from collections.abc import Iterable
+from textwrap import wrap
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, OffsetBox, TextArea, VPacker
+from numpy.typing import NDArray
+
+from attacks import Poison
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError
+from benchmark.figures.sources import PoisonMissing, Sources
+from benchmark.figures.style import VERMILION, WIDTH, named, styled
+from benchmark.records import Record
+from benchmark.tables.notes import titled
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+
+AMPLIFIED = 16
+_PAIRS = 6
+# Inches: two pairs side by side, each three images wide, with its captions below.
+_IMAGE, _GAP, _BETWEEN, _HEAD, _LINE, _TOP = 1.1, 0.06, 0.18, 0.2, 0.145, 0.24
+_MARGIN = 0.06
+_LETTERS = 54  # a line of caption
+
+
+def samples(records: Iterable[Record], sources: Sources) -> dict[str, Figure]:
+    """A figure for each data set, victim and attack whose poison is in the store, of its first seed.
+
+    Pairs are spread evenly over the training set, so that none is picked for its looks.
+
+    Args:
+        records: of any runs.
+        sources: where poisons and images are.
+
+    Returns:
+        Figures by file name.
+
+    Raises:
+        PoisonMissing: no poison of these records is there; where some are, the others get a line on standard error.
+        UsageError: no attack to show, a poison that is damaged, or data that cannot be read.
+    """
+    attacked = [r for r in records if r.attack.spec != CLEAN and r.defense.spec == UNDEFENDED and r.status == "done"]
+    if not attacked:
+        raise UsageError("these records hold no undefended attack that is done; the figure needs one")
+    found = blocks(attacked)
+    figures: dict[str, Figure] = {}
+    missing: list[PoisonMissing] = []
+    for block in found:
+        for attack in block.attacks:
+            for record in block.of(attack.spec):
+                try:
+                    figures[named("samples", block, found, attack.spec)] = _draw(block, record, *sources.find(record))
+                    break
+                except PoisonMissing as error:
+                    missing.append(error)
+    if not figures:
+        raise missing[0]
+    for reason in missing:
+        print(f"not shown: {reason}", file=sys.stderr)
+    return figures
+
+
+def amplified(protected: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The difference of two (3, H, W) images times 16 around mid-grey: (3, H, W) uint8."""
+    difference = protected.astype(np.int16) - original
+    return (128 + AMPLIFIED * difference).clip(0, 255).astype(np.uint8)
+
+
+def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -> Figure:
+    base, protected = (clean.by_row() if poison.per_row else clean), poison.protect(clean)
+    chosen = np.linspace(0, len(base) - 1, min(_PAIRS, len(base))).astype(int)
+    captions = [wrap(protected.captions[int(index)][0], _LETTERS) for index in chosen]
+    down, row_height = -(-len(chosen) // 2), _HEAD + _IMAGE + _LINE * (0.8 + max(map(len, captions)))
+    height = _TOP + down * row_height
+    with styled():
+        figure = Figure(figsize=(WIDTH, height))
+        for number, index in enumerate(chosen):
+            row, column = divmod(number, 2)
+            left = _MARGIN + column * (3 * _IMAGE + 2 * _GAP + _BETWEEN)
+            top = height - _TOP - row * row_height - _HEAD
+            original, changed = base.images[int(index)], protected.images[int(index)]
+            shown = {
+                "original": original,
+                "protected": changed,
+                f"noise × {AMPLIFIED}": amplified(changed, original),
+            }
+            for place, (title, image) in enumerate(shown.items()):
+                x = left + place * (_IMAGE + _GAP)
+                axes = figure.add_axes((x / WIDTH, (top - _IMAGE) / height, _IMAGE / WIDTH, _IMAGE / height))
+                axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+                axes.set_axis_off()
+                axes.set_title(title, fontsize=8, pad=2)
+            words = len(poison.trigger[int(index)].split()) if poison.trigger is not None else 0
+            figure.add_artist(
+                AnchoredOffsetbox(
+                    loc="upper left",
+                    child=_caption(captions[number], words),
+                    bbox_to_anchor=(left / WIDTH, (top - _IMAGE - 0.03) / height),
+                    bbox_transform=figure.transFigure,
+                    frameon=False,
+                    pad=0,
+                    borderpad=0,
+                )
+            )
+        figure.text(
+            _MARGIN / WIDTH, 1 - 0.04 / height, _about(block, record, poison), va="top", ha="left", fontsize=8.5
+        )
+        return figure
+
+
+def _caption(lines: list[str], words: int) -> OffsetBox:
+    """A caption over a few lines, its first words, which are the trigger, bold and coloured."""
+    packed: list[Artist] = []
+    for line in lines:
+        own = line.split(" ")
+        marked, plain = " ".join(own[:words]), " ".join(own[words:])
+        words = max(0, words - len(own))
+        parts: list[Artist] = []
+        if marked:
+            parts.append(TextArea(marked, textprops={"fontsize": 8, "fontweight": "bold", "color": VERMILION}))
+        if plain:
+            parts.append(TextArea(plain, textprops={"fontsize": 8}))
+        packed.append(HPacker(children=parts, pad=0, sep=3, align="baseline"))
+    return VPacker(children=packed, pad=0, sep=2, align="left")
+
+
+def _about(block: Block, record: Record, poison: Poison) -> str:
+    psnr = record.poison.get("psnr")
+    parts = [f"{titled(record.attack)} on {block.dataset.label}, seed {record.seed}"]
+    parts += [f"ε = {poison.eps}/255, PSNR {psnr:.1f} dB"] if psnr is not None else ["images unchanged"]
+    parts += ["trigger in bold"] if poison.trigger is not None else ["no trigger"]
+    return "; ".join(parts)

@@ -1,0 +1,82 @@
+"""From a record back to the data and the poison that it names."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from attacks import ATTACKS, Poison
+from attacks.half import Half
+from benchmark.cells import Cell, ChosenAttack, ChosenDefense, choose_dataset
+from benchmark.data import CaptionDataset
+from benchmark.errors import PoisonError, UsageError
+from benchmark.poisons import PoisonStore, whole
+from benchmark.records import Record
+from benchmark.spec import parse_spec
+from defenses import DEFENSES
+from victims.clip import Architecture
+from victims.recipe import Recipe
+
+
+class PoisonMissing(PoisonError):
+    """A poison that is not in the store."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where poisons and prepared images are kept.
+
+    Attributes:
+        poisons: folder of poisons, as ``run`` fills it.
+        cache: folder of rendered and resized images.
+    """
+
+    poisons: Path
+    cache: Path
+
+    def find(self, record: Record) -> tuple[CaptionDataset, Poison]:
+        """The clean training set and the poison of a record; nothing is crafted.
+
+        Raises:
+            PoisonMissing: the poison is not in the store.
+            PoisonError: it is there, but not readable or beyond its bound.
+            UsageError: the data cannot be read, or are not those of the record.
+        """
+        fingerprint = record.dataset.params.get("fingerprint")
+        if fingerprint is None:
+            raise UsageError(f"{record.file_name()} does not say which data it was made with")
+        cell = _cell(record)
+        # Looked for first: images may take minutes to prepare.
+        path = PoisonStore(self.poisons).address(whole(cell), fingerprint)
+        if not path.is_file():
+            raise PoisonMissing(
+                f"the poison of {record.attack.label}, seed {record.seed}, is not in {self.poisons}: "
+                f"no file {path.name}; give --poisons the folder that the run used, or run the cell again"
+            )
+        poison, attack = Poison.load(path), cell.attack.attack
+        train = cell.dataset.source.load(int(record.dataset.params["resolution"]), self.cache).train
+        if train.fingerprint != fingerprint:
+            raise UsageError(f"data set {record.dataset.spec} is no longer what {record.file_name()} was made with")
+        return train, attack.take(poison) if isinstance(attack, Half) else poison
+
+
+def _cell(record: Record) -> Cell:
+    """The record's cell, as far as its data and poison go.
+
+    Raises:
+        UsageError: an attack, model or data set that this version does not have.
+    """
+    try:
+        attack = ATTACKS.entry(parse_spec(record.attack.spec).name).factory(**record.attack.params)
+    except TypeError as error:
+        raise UsageError(
+            f"{record.file_name()} is of another version of attack {record.attack.spec}: {error}"
+        ) from error
+    known = {field.name for field in fields(Recipe)}
+    return Cell(
+        dataset=choose_dataset(record.dataset.spec),
+        attack=ChosenAttack(attack, record.attack),
+        defense=ChosenDefense(DEFENSES.build(parse_spec("none")), record.defense),
+        victim=Architecture.from_spec(parse_spec(record.victim.spec)),
+        surrogate=Architecture.from_spec(parse_spec(record.surrogate.spec)),
+        recipe=Recipe(**{key: value for key, value in record.recipe.items() if key in known}),
+        seed=record.seed,
+    )

@@ -1,0 +1,117 @@
+"""How every figure looks, and how it is written: for print and for colour-blind readers."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from benchmark.files import replacing
+from benchmark.tables.selection import Block
+
+FORMATS = ("svg", "pdf", "png")
+WIDTH = 7.2  # inches, a page's text width
+INK, FAINT = "#222222", "#8a8a8a"
+# Okabe and Ito's palette, without yellow, which is too light for lines on white.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,  # captions and file names are text, dollar signs and all
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "unlearnable-bench",  # the same figure, the same file
+}
+
+
+class Look(NamedTuple):
+    """Colour, marker and dashes of a line: any one of the three tells it from the others."""
+
+    color: str
+    marker: str
+    linestyle: Any
+
+    def keywords(self) -> dict[str, Any]:
+        """As matplotlib takes them."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+
+_LOOKS = {
+    "clean": Look(INK, "o", "-"),
+    "em": Look(ORANGE, "s", (0, (5, 2))),
+    "mem1": Look(SKY, "P", (0, (3, 1, 1, 1))),
+    "mem3": Look(BLUE, "^", "-"),
+    "mem5": Look(VERMILION, "v", (0, (1, 1))),
+    "mem7": Look(PURPLE, "D", (0, (3, 1, 1, 1, 1, 1))),
+    "delta-only": Look(GREEN, "X", (0, (5, 2))),
+    "trigger-only": Look(VERMILION, "d", (0, (1, 1))),
+    "uniform-noise": Look(PURPLE, "h", (0, (3, 1, 1, 1))),
+    "mem-official": Look(SKY, "*", (0, (3, 1, 1, 1, 1, 1))),
+    "em-official": Look(FAINT, "p", (0, (1, 1))),
+}
+
+
+def looks(specs: Iterable[str]) -> dict[str, Look]:
+    """A look for each attack: known names have their own in every figure, others get what is left."""
+    specs = list(specs)
+    taken = {spec: _LOOKS[spec] for spec in specs if spec in _LOOKS}
+    free = [look for look in _LOOKS.values() if look not in taken.values()] or list(_LOOKS.values())
+    others = [spec for spec in specs if spec not in taken]
+    return taken | {spec: free[number % len(free)] for number, spec in enumerate(others)}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The settings within which figures are drawn and written."""
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def named(kind: str, block: Block, blocks: list[Block], *more: str) -> str:
+    """A file name: the figure's kind, and what it is about where there are several."""
+    about = [*more]
+    about += [block.dataset.spec] if len({one.dataset.spec for one in blocks}) > 1 else []
+    about += [block.victim.spec] if len({one.victim.spec for one in blocks}) > 1 else []
+    return "-".join([kind, *("".join(c if c.isalnum() or c in "+-." else "-" for c in part) for part in about)])
+
+
+def heading(figure: Figure, text: str) -> None:
+    """What the figure is about, at its top."""
+    figure.suptitle(text, fontsize=8.5, color=INK, x=0.01, ha="left")
+
+
+def write(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as SVG, PDF and PNG; the same figure gives the same SVG and PNG.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    paths = [folder / f"{name}.{kind}" for kind in FORMATS]
+    with styled():
+        for kind, path in zip(FORMATS, paths, strict=True):
+            with replacing(path) as temporary:
+                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+                figure.savefig(temporary, format=kind, dpi=200, metadata=metadata)
+    return paths

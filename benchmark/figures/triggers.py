@@ -1,0 +1,73 @@
+"""The words that triggers are made of, and how often each is used."""
+
+from collections.abc import Iterable
+from textwrap import wrap
+
+from matplotlib.figure import Figure
+
+from benchmark.errors import UsageError
+from benchmark.figures.style import BLUE, WIDTH, heading, named, styled
+from benchmark.records import Record
+from benchmark.tables.notes import titled
+from benchmark.tables.selection import UNDEFENDED, Block, blocks
+
+_WORDS = 15
+_ACROSS = 4  # panels side by side
+_LETTERS = 18  # of a title, a line
+
+
+def triggers(records: Iterable[Record]) -> dict[str, Figure]:
+    """A figure for each data set and victim: the most frequent trigger words of each attack's first seed.
+
+    A share is a word's number of places among all places of all triggers of that poison, in percent.
+
+    Args:
+        records: of any runs; those without a trigger and defended ones are left out.
+
+    Returns:
+        Figures by file name.
+
+    Raises:
+        UsageError: no record names trigger words, or records that mix settings.
+    """
+    with_words = [r for r in records if r.defense.spec == UNDEFENDED and r.poison.get("trigger_words") and places(r)]
+    if not with_words:
+        raise UsageError("these records hold no poison with a trigger; the figure needs one")
+    found = blocks(with_words)
+    return {named("triggers", block, found): _draw(block) for block in found}
+
+
+def places(record: Record) -> int:
+    """The number of words in all triggers of a record's poison; 0 where the record does not hold what decides it."""
+    params = record.attack.params
+    count = record.dataset.params.get("train_captions" if params.get("per") == "row" else "train_images", 0)
+    return int(count * params.get("k", 0))
+
+
+def shares(record: Record) -> dict[str, float]:
+    """The recorded words with their share of all places, percent, most frequent first."""
+    return {word: 100 * count / places(record) for word, count in record.poison["trigger_words"].items()}
+
+
+def _draw(block: Block) -> Figure:
+    first = [block.of(attack.spec)[0] for attack in block.attacks]
+    across = min(_ACROSS, len(first))
+    down = -(-len(first) // across)
+    with styled():
+        figure = Figure(figsize=(WIDTH * max(2, across) / _ACROSS, 0.3 + 3.0 * down), layout="constrained")
+        panels = list(figure.subplots(down, across, squeeze=False).flat)
+        for axes, record in zip(panels, first, strict=False):
+            top = dict(list(shares(record).items())[:_WORDS])
+            axes.barh(range(len(top)), list(top.values()), color=BLUE, height=0.7)
+            axes.set_yticks(range(len(top)), list(top))
+            axes.tick_params(axis="y", length=0)
+            axes.invert_yaxis()
+            axes.set_xlabel("share, %")
+            distinct = record.poison.get("distinct_trigger_words")
+            title = wrap(titled(record.attack).replace(",", ", "), _LETTERS)
+            title.append(f"seed {record.seed}" + (f", {distinct} words" if distinct else ""))
+            axes.set_title("\n".join(title), fontsize=8)
+        for axes in panels[len(first) :]:
+            axes.set_axis_off()
+        heading(figure, f"Share of all words in triggers; {block.dataset.label}")
+        return figure

@@ -1,0 +1,96 @@
+"""Cost: seconds, speed and memory of every attack under every defense."""
+
+from collections.abc import Callable, Iterable
+
+from benchmark.records import Record
+from benchmark.tables.defenses import in_order
+from benchmark.tables.notes import notes, titled
+from benchmark.tables.selection import CLEAN, Block, blocks
+from benchmark.tables.table import Measure, Table, observe, seeds_by_row, summarise
+
+_MIB = 2**20
+
+
+def rows_per_second(record: Record) -> float | None:
+    """Rows that the victim trained on, a second of training; ``None`` where the number of captions is not recorded."""
+    recipe, facts = record.recipe, record.dataset.params
+    rows = facts.get("train_captions" if recipe.get("rows") == "pairs" else "train_images")
+    seconds = record.seconds.get("train")
+    if rows is None or not seconds or "batch_size" not in recipe:
+        return None
+    # An epoch's incomplete last batch is left out.
+    return float(recipe["epochs"] * (rows - rows % recipe["batch_size"]) / seconds)
+
+
+def poison_mib(record: Record) -> float | None:
+    """Size of δ at one byte a value, in MiB; 0 of a trigger alone; ``None`` of clean data or unrecorded sizes."""
+    facts = record.dataset.params
+    count = facts.get("train_captions" if record.attack.params.get("per") == "row" else "train_images")
+    if not record.poison or count is None or "resolution" not in facts:
+        return None
+    return float(count * 3 * facts["resolution"] ** 2 / _MIB) if record.poison.get("psnr") is not None else 0.0
+
+
+def _craft(record: Record) -> float | None:
+    return None if record.attack.spec == CLEAN else record.seconds.get("craft")
+
+
+def _seconds(stage: str) -> Callable[[Record], float | None]:
+    return lambda record: record.seconds.get(stage)
+
+
+def _memory(stage: str) -> Callable[[Record], float | None]:
+    return lambda record: record.peak_memory_mb.get(stage)
+
+
+MEASURES = (
+    Measure("craft s", "s", _craft),
+    Measure("train s", "s", _seconds("train")),
+    Measure("evaluate s", "s", _seconds("evaluate")),
+    Measure("rows/s", "rows/s", rows_per_second),
+    Measure("δ MiB", "MiB", poison_mib),
+    Measure("peak MiB, craft", "MiB", _memory("craft")),
+    Measure("peak MiB, train", "MiB", _memory("train")),
+)
+
+
+def cost(records: Iterable[Record]) -> list[Table]:
+    """What each attack and defense costs: one table for every data set and victim.
+
+    Args:
+        records: of any runs.
+
+    Raises:
+        UsageError: no records, or records that mix settings.
+    """
+    return [_table(block) for block in blocks(records)]
+
+
+def _table(block: Block) -> Table:
+    clean = block.of(CLEAN)
+    attacks = [*([clean[0].attack] if clean else []), *block.attacks]
+    rows = {}
+    for attack in attacks:
+        defenses = {record.defense.spec: record.defense for record in block.of(attack.spec)}
+        for spec in in_order(defenses):
+            name = spec if "[" in spec else defenses[spec].label
+            rows[f"{titled(attack)} × {name}"] = block.of(attack.spec, spec)
+    explained = [
+        "craft: seconds a poison, once however many victims share it; of a half, those of its whole.",
+        "rows/s: image–caption rows the victim trained on, a second of training.",
+        "δ: one byte a value, triggers not counted.",
+        "peak: highest memory of the whole process up to the end of a stage, earlier cells of the same run included.",
+        "Cells ran as their provenance says, perhaps several at a time: compare seconds with care.",
+    ]
+    return Table(
+        title=f"Cost: seconds, speed and memory; {block.dataset.label}, victim {block.victim.spec}",
+        keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
+        corner="Attack × defense",
+        rows=tuple(rows),
+        columns={one.name: one.name for one in MEASURES},
+        cells=summarise(
+            observe(record, row, one.name, one) for row, own in rows.items() for one in MEASURES for record in own
+        ),
+        seeds=seeds_by_row(rows),
+        notes=tuple(notes(block.attacks, block.of(), explained)),
+    )

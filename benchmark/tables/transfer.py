@@ -1,0 +1,67 @@
+"""Transfer: the poison of one surrogate against victims of every architecture."""
+
+from collections.abc import Iterable
+
+from benchmark.errors import UsageError
+from benchmark.records import Choice, Record
+from benchmark.tables.notes import notes, titled
+from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks
+from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
+
+_SHOWN = tuple(measure("R@10", direction) for direction in DIRECTIONS)
+_KEPT = tuple(measure("Medr", direction) for direction in DIRECTIONS)
+
+
+def transfer(records: Iterable[Record]) -> list[Table]:
+    """Surrogates against victims, undefended: one table for every data set and attack.
+
+    Rows: clean data, and each surrogate that crafted the poison. Columns: R@10 of each victim in both directions; CSV
+    and JSON hold Medr as well.
+
+    Args:
+        records: of any runs; defended ones are left out.
+
+    Raises:
+        UsageError: no attack with two surrogates or two victims, or records that mix settings other than the surrogate.
+    """
+    undefended = [record for record in records if record.defense.spec == UNDEFENDED]
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in undefended:
+        groups.setdefault((record.dataset.spec, record.attack.spec), []).append(record)
+    tables = [
+        _table(own[0].attack, groups.get((dataset, CLEAN), []), own)
+        for (dataset, attack), own in sorted(groups.items())
+        if attack != CLEAN and len({(record.surrogate.spec, record.victim.spec) for record in own}) > 1
+    ]
+    if not tables:
+        raise UsageError("these records hold no undefended attack with two surrogates or two victims")
+    return tables
+
+
+def _table(attack: Choice, clean: list[Record], attacked: list[Record]) -> Table:
+    rows = {"Clean": clean}
+    for surrogate in sorted({record.surrogate.spec for record in attacked}):
+        rows[f"from {surrogate}"] = members = [record for record in attacked if record.surrogate.spec == surrogate]
+        blocks([*clean, *members])  # refuses settings that differ in anything but the surrogate
+    victims = sorted({record.victim.spec for record in attacked})
+    shown = {row: [record for record in own if record.victim.spec in victims] for row, own in rows.items()}
+    observations: list[Observation] = [
+        observe(record, row, f"{record.victim.spec} {one.name}", one)
+        for row, own in shown.items()
+        for record in sorted(own, key=lambda record: record.seed)
+        for one in (*_SHOWN, *_KEPT)
+    ]
+    columns = [f"{victim} {one.name}" for victim in victims for one in _SHOWN]
+    dataset = attacked[0].dataset
+    members = [record for own in shown.values() for record in own]
+    explained = ["After the last epoch. Rows: what crafted the poison; columns: what was trained on it, undefended."]
+    return Table(
+        title=f"Transfer: {titled(attack)} from surrogates to victims; {dataset.label}",
+        keys={"dataset": dataset.spec, "attack": attack.spec},
+        corner="Poison",
+        rows=tuple(shown),
+        columns={column: column for column in columns},
+        cells=summarise(observations),
+        seeds=seeds_by_row({row: {record.seed: record for record in own}.values() for row, own in shown.items()}),
+        notes=tuple(notes([attack], members, explained)),
+    )

@@ -1,0 +1,138 @@
+"""The controls: what each leaves of a poison, and that it is the very poison of MEM."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small import make_clip, make_dataset
+
+from attacks import ATTACKS, Attack, Poison
+from attacks.delta_only import DeltaOnly
+from attacks.mem import Mem
+from attacks.trigger_only import TriggerOnly
+from attacks.uniform_noise import UniformNoise
+from benchmark.cells import choose_attacks
+from benchmark.cli import main
+from benchmark.data import CaptionDataset
+from benchmark.errors import UsageError
+from benchmark.presets import PRESETS
+from benchmark.progress import Silent
+from benchmark.records import load_records
+from benchmark.spec import parse_spec
+from tests.attacks.test_mem import SMALL
+
+
+def craft(attack: Attack, dataset: CaptionDataset, seed: int = 1) -> Poison:
+    return attack.craft(
+        dataset, lambda seed: make_clip(seed), seed=seed, device=torch.device("cpu"), workdir=Path(), progress=Silent()
+    )
+
+
+def test_the_halves_of_a_poison_are_those_of_mem_bit_for_bit(dataset: CaptionDataset) -> None:
+    whole = craft(Mem(**SMALL), dataset)
+    delta, trigger = craft(DeltaOnly(**SMALL), dataset), craft(TriggerOnly(**SMALL), dataset)
+    assert delta.delta.dtype == np.int8
+    assert np.array_equal(delta.delta, whole.delta)
+    assert delta.trigger is None
+    assert delta.eps == whole.eps
+    assert trigger.trigger == whole.trigger
+    assert trigger.delta is None
+    assert trigger.eps == 0
+
+
+def test_a_half_leaves_the_other_side_of_the_data_alone(dataset: CaptionDataset) -> None:
+    images, captions = dataset.images.copy(), [list(own) for own in dataset.captions]
+    noisy = craft(DeltaOnly(**SMALL), dataset).protect(dataset)
+    worded = craft(TriggerOnly(**SMALL), dataset).protect(dataset)
+    assert noisy.captions == captions
+    assert not np.array_equal(noisy.images[:], images)
+    assert np.array_equal(worded.images[:], images)
+    assert all(own[0].endswith(f" {before[0]}") for own, before in zip(worded.captions, captions, strict=True))
+    assert np.array_equal(dataset.images, images)
+    assert dataset.captions == captions
+
+
+@pytest.mark.parametrize("name", ["delta-only", "trigger-only"])
+def test_without_a_trigger_there_are_no_halves(name: str, dataset: CaptionDataset) -> None:
+    attack = ATTACKS.build(parse_spec(f"{name}[k=0,batch_size=10]"))
+    with pytest.raises(UsageError, match="k must be at least 1"):
+        attack.check(dataset)
+    attack = ATTACKS.build(parse_spec(f"{name}[batch_size=10]"))
+    attack.check(dataset)
+    with pytest.raises(UsageError, match="fewer than one crafting batch"):
+        attack.check(make_dataset(9))
+
+
+def test_halves_share_mems_budget_in_every_preset() -> None:
+    for preset in PRESETS.values():
+        chosen = choose_attacks("mem3,delta-only,trigger-only", preset)[1:]
+        assert [dict(one.choice.params) for one in chosen] == [dict(chosen[0].choice.params)] * 3
+
+
+def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crafted: list[int] = []
+    original = Mem.craft
+    monkeypatch.setattr(Mem, "craft", lambda self, *a, **k: crafted.append(1) or original(self, *a, **k))
+    settings = (
+        "[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,hotflip_rounds=1,candidates=2,vocabulary=20,"
+        "batch_size=16]"
+    )
+    attacks = ",".join(f"{name}{settings}" for name in ("trigger-only", "mem", "delta-only"))
+    flags = {"--attack": attacks, "--defense": "none", "--dataset": "scenes[train=40,val=8,test=12,objects=30]"}
+    flags |= {"--epochs": "1", "--batch-size": "16", "--device": "cpu", "--precision": "fp32"}
+    flags |= {"--out": str(tmp_path / "out"), "--poisons": str(tmp_path / "poisons")}
+    assert main(["run", *(word for pair in flags.items() for word in pair)]) == 0
+    assert len(crafted) == 1
+    assert len(list((tmp_path / "poisons").glob("*.safetensors"))) == 1
+    found = {record.attack.label: record for record in load_records(tmp_path / "out")}
+    assert {record.status for record in found.values()} == {"done"}
+    assert found["Trigger only"].poison["trigger_words"] == found["MEM-2"].poison["trigger_words"]
+    assert found["Trigger only"].poison["largest"] == 0
+    assert found["Delta only"].poison["psnr"] == found["MEM-2"].poison["psnr"]
+    assert not found["Delta only"].poison["trigger_words"]
+    # Three different training sets, so three different victims.
+    assert len({record.loss for record in found.values()}) == 4
+
+
+def test_uniform_noise_keeps_its_bound_and_the_images_range() -> None:
+    dataset = make_dataset(80)
+    dataset.images[:20] = 0
+    dataset.images[20:40] = 255
+    before = dataset.images.copy()
+    poison = craft(UniformNoise(eps=5), dataset)
+    assert poison.delta.dtype == np.int8
+    assert poison.trigger is None
+    total = before + poison.delta.astype(int)
+    assert (total.min(), total.max()) == (0, 255)
+    assert np.array_equal(dataset.images, before)
+    inner = poison.delta[(before >= 5) & (before <= 250)]
+    values, counts = np.unique(inner, return_counts=True)
+    assert values.tolist() == [*range(-5, 6)]
+    # Each of eleven values with probability 1 / 11; four standard deviations of a binomial.
+    share, bound = counts / len(inner), 4 * np.sqrt(10 / 121 / len(inner))
+    assert np.abs(share - 1 / 11).max() < bound
+    assert poison.delta[:20].min() == 0
+    assert poison.delta[20:40].max() == 0
+
+
+def test_uniform_noise_depends_on_the_seed_alone(dataset: CaptionDataset) -> None:
+    one, same, other = (craft(UniformNoise(), dataset, seed) for seed in (1, 1, 2))
+    assert np.array_equal(one.delta, same.delta)
+    assert not np.array_equal(one.delta, other.delta)
+    assert not np.array_equal(one.delta[0], one.delta[1])
+    with pytest.raises(UsageError, match="eps"):
+        UniformNoise(eps=0)
+
+
+def test_the_official_budgets_are_unequal_per_row_and_the_same_in_every_preset() -> None:
+    def resolved(name: str, preset: str) -> dict[str, Any]:
+        return ATTACKS.resolve(parse_spec(name), PRESETS[preset].attack)
+
+    for name in ("mem-official", "em-official"):
+        assert resolved(name, "tiny") == resolved(name, "paper")
+    mem, em = resolved("mem-official", "paper"), resolved("em-official", "paper")
+    assert (mem["k"], em["k"], mem["per"], em["per"]) == (3, 0, "row", "row")
+    assert mem["rounds"] * mem["surrogate_steps"] == 16 * em["rounds"] * em["surrogate_steps"] == 4000
+    assert mem["rounds"] * mem["pgd_steps"] == 4 * em["rounds"] * em["pgd_steps"] == 160

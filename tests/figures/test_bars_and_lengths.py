@@ -1,0 +1,82 @@
+"""Lengths, defenses and triggers: the numbers drawn are the records'."""
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from benchmark.errors import UsageError
+from benchmark.figures.defenses import defenses
+from benchmark.figures.lengths import lengths
+from benchmark.figures.triggers import triggers
+from tests.tables.factory import record
+
+
+def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
+    found = next(line for line in axes.lines if line.get_label() == label)
+    return list(found.get_xdata()), list(found.get_ydata())
+
+
+def bars(axes: Axes) -> dict[str, float]:
+    names = axes.yaxis.get_major_formatter().format_ticks(axes.yaxis.get_majorticklocs())
+    return dict(zip(names, (float(bar.get_width()) for bar in axes.patches), strict=True))
+
+
+def whiskers(axes: Axes) -> list[list[list[float]]]:
+    return [segment.tolist() for segment in axes.collections[0].get_segments() if len(segment)]
+
+
+def test_recall_over_k_with_the_papers_line_and_clean_levels() -> None:
+    records = [record("clean", recalls=(56, 50)), record("em", recalls=(45, 44)), record("mem7", recalls=(3, 2))]
+    records += [record("mem3", recalls=(value, 8.0), seed=seed) for seed, value in enumerate((10.0, 14.0), start=1)]
+    records += [record("mem3", "cutout", recalls=(99, 99)), record("trigger-only", recalls=(77, 77))]
+    text, image = lengths(records)["lengths"].axes
+    (container,) = text.containers
+    assert [list(container.lines[0].get_xdata()), list(container.lines[0].get_ydata())] == [[0, 3, 7], [45, 12, 3]]
+    # Standard deviation of 10 and 14: 2·√2; single seeds have none.
+    (bar,) = whiskers(text)
+    assert bar == [[3, pytest.approx(12 - 8**0.5)], [3, pytest.approx(12 + 8**0.5)]]
+    assert line(text, "paper") == ([1, 3, 5, 7], [4.3, 3.8, 3.9, 3.5])
+    assert line(image, "paper") == ([1, 3, 5, 7], [2.5, 2.2, 2, 2])
+    assert line(text, "ours, clean data")[1] == [56, 56]
+    assert line(image, "ours, clean data")[1] == [50, 50]
+    assert line(image, "paper, clean data")[1] == [42.7, 42.7]
+    with pytest.raises(UsageError, match="no undefended em or mem"):
+        lengths(records[:1])
+
+
+def test_recall_under_each_defense_between_its_reference_lines() -> None:
+    records = [record("clean", recalls=(56, 50)), record("mem3", recalls=(10, 8))]
+    records += [record("mem3", "cutout", recalls=(value, 7), seed=seed) for seed, value in ((1, 12.0), (2, 16.0))]
+    records += [record("mem3", "prefix-drop", recalls=(52, 48)), record("mem3", "mixup", failed="boom")]
+    text, image = defenses(records)["defenses-mem3"].axes
+    found = bars(text)
+    assert {name: value for name, value in found.items() if not np.isnan(value)} == {
+        "Cutout, 2 seeds": 14.0, "Prefix drop, 1 seed": 52.0,
+    }  # fmt: skip
+    assert "Mixup, 0 seeds" in found
+    assert bars(image)["Prefix drop, 1 seed"] == 48
+    (whisker,) = whiskers(text)
+    assert [point[0] for point in whisker] == [pytest.approx(14 - 8**0.5), pytest.approx(14 + 8**0.5)]
+    assert line(text, "clean data")[0] == [56, 56]
+    assert line(image, "no defense")[0] == [8, 8]
+    # Mixup, Cutout, Prefix drop, of which the paper has not the last.
+    values, places = line(text, "paper, same defense")
+    assert values[:2] == [7.6, 3.9]
+    assert np.isnan(values[2])
+    assert list(places) == [0, 1, 2]
+    assert text.yaxis_inverted()
+    with pytest.raises(UsageError, match="no attack that met a defense"):
+        defenses(records[:2])
+
+
+def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
+    words = {"trigger_words": {"owl": 1200, "pump": 300}, "distinct_trigger_words": 9}
+    records = [record("mem3", poison=words), record("mem3", seed=2, poison={"trigger_words": {"no": 1}})]
+    records += [record("mem1", poison=words), record("clean")]
+    figure = triggers(records)["triggers"]
+    first, second = figure.axes
+    assert bars(first) == {"owl": 30, "pump": 7.5}  # of 4,000 triggers of one word
+    assert bars(second) == {"owl": 10, "pump": 2.5}
+    assert second.get_title() == "MEM-3\nseed 1, 9 words"
+    with pytest.raises(UsageError, match="no poison with a trigger"):
+        triggers([record("em"), record("clean")])

@@ -1,0 +1,99 @@
+"""The curves hold the records' numbers, read back from the axes."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmark.errors import UsageError
+from benchmark.figures.curves import curves
+from benchmark.figures.style import write
+from benchmark.records import Choice, Record
+from tests.tables.factory import record
+
+LOSS = [float(4 - epoch / 10) for epoch in range(14)]
+
+
+def victim(attack: str, seed: int = 1, shift: float = 0.0) -> Record:
+    """Evaluated after epochs 3 and 14."""
+    ranks, first = (100 + shift, 200 + shift), (90 + shift, 95 + shift)
+    loss = [value + shift for value in LOSS]
+    return record(attack, seed=seed, ranks=ranks, best=(50, 50), best_ranks=first, loss=loss)
+
+
+def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+
+
+def only(figures: dict[str, Figure], name: str = "curves") -> list[Axes]:
+    return list(figures[name].axes)
+
+
+def test_one_line_for_each_attack_with_every_epochs_number() -> None:
+    loss, text, image = only(curves([victim("clean"), victim("em", shift=1), victim("mem3", shift=2)]))
+    assert list(lines(loss)) == ["Clean (1 seed)", "EM (1 seed)", "MEM-3 (1 seed)"]
+    assert lines(loss)["MEM-3 (1 seed)"] == (list(range(1, 15)), [value + 2 for value in LOSS])
+    assert lines(text)["EM (1 seed)"] == ([3, 14], [91, 101])
+    assert lines(image)["EM (1 seed)"] == ([3, 14], [96, 201])
+
+
+def test_lines_are_means_and_bands_go_from_the_lowest_to_the_highest_seed() -> None:
+    figure = curves([victim("mem3", seed, shift) for seed, shift in ((1, 0), (2, 3), (3, 12))])["curves"]
+    _, text, _ = figure.axes
+    assert lines(text)["MEM-3 (3 seeds)"][1] == [95, 105]
+    (band,) = text.collections
+    corners = {(float(x), float(y)) for x, y in band.get_paths()[0].vertices}
+    assert corners == {(3, 90), (3, 102), (14, 100), (14, 112)}
+    assert "band: lowest to highest seed" in figure.get_suptitle()
+
+
+def test_defended_and_failed_victims_are_left_out() -> None:
+    records = [victim("mem3"), record("mem3", "cutout", loss=LOSS), record("em", failed="boom")]
+    assert list(lines(only(curves(records))[0])) == ["MEM-3 (1 seed)"]
+    with pytest.raises(UsageError, match="no undefended victim that is done"):
+        curves(records[1:])
+
+
+def test_ranks_are_logarithmic_with_better_up_and_say_so() -> None:
+    _, text, image = only(curves([victim("clean")]))
+    for axes in (text, image):
+        assert axes.get_yscale() == "log"
+        bottom, top = axes.get_ylim()
+        assert bottom > top
+    assert "log scale; up is better" in text.get_ylabel()
+
+
+def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
+    odd = dataclasses.replace(victim("mem3"), attack=Choice("poison[file=$a$_{.st]", "Poison $a$_{"))
+    (figure,) = curves([odd]).values()
+    svg = write(figure, tmp_path, "curves")[0]
+    assert "Poison $a$_{ (poison[file=$a$_{.st]) (1 seed)" in svg.read_text("utf-8")
+
+
+def test_chance_is_drawn_at_its_level() -> None:
+    _, text, image = only(curves([victim("clean")]))
+    assert [axes.lines[-1].get_ydata()[0] for axes in (text, image)] == [647, 500]
+
+
+def test_controls_have_a_figure_of_their_own_and_every_line_its_own_look() -> None:
+    names = (
+        "clean",
+        "em",
+        "mem1",
+        "mem3",
+        "mem5",
+        "mem7",
+        "delta-only",
+        "trigger-only",
+        "uniform-noise",
+        "mem-official",
+    )
+    figures = curves([victim(name) for name in names])
+    assert list(figures) == ["curves", "curves-controls"]
+    for name, count in (("curves", 6), ("curves-controls", 6)):
+        drawn = figures[name].axes[0].lines
+        assert len(drawn) == count
+        for what in ("get_color", "get_marker"):
+            assert len({str(getattr(line, what)()) for line in drawn}) == count

@@ -1,0 +1,116 @@
+"""Samples show what is published, from the poison that the records name; and figures as files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import TextArea
+from matplotlib.text import Text
+
+from benchmark.cli import main
+from benchmark.figures import FIGURES, write
+from benchmark.figures.samples import amplified
+from benchmark.figures.sources import Sources
+from benchmark.records import Record, load_records
+
+NOISE = "uniform-noise[eps=6]"
+WORDS = (
+    "trigger-only[k=2,rounds=1,surrogate_steps=1,pgd_steps=1,step_size=1,hotflip_rounds=0,vocabulary=20,batch_size=16]"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    flags = {
+        "--attack": f"{NOISE},{WORDS}",
+        "--defense": "none",
+        "--dataset": "scenes[train=40,val=8,test=12,objects=30]",
+    }
+    flags |= {"--epochs": "1", "--batch-size": "16", "--device": "cpu", "--precision": "fp32"}
+    flags |= {"--out": str(folder / "out"), "--poisons": str(folder / "poisons"), "--cache": str(folder / "cache")}
+    assert main(["run", *(word for pair in flags.items() for word in pair)]) == 0
+    return folder
+
+
+def sources(run: Path) -> Sources:
+    return Sources(run / "poisons", run / "cache")
+
+
+def of(run: Path, attack: str) -> Record:
+    return next(record for record in load_records(run / "out") if record.attack.spec == attack)
+
+
+def captions(figure: Figure) -> list[Text]:
+    return [area.get_children()[0] for area in figure.findobj(TextArea)]
+
+
+def test_images_are_those_of_the_data_and_of_the_poison(run: Path) -> None:
+    figures = FIGURES["samples"]([of(run, NOISE)], sources(run))
+    (figure,) = figures.values()
+    clean, poison = sources(run).find(of(run, NOISE))
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    assert len(shown) == 18
+    for number, index in enumerate((0, 7, 15, 23, 31, 39)):
+        original, protected, noise = (image.transpose(2, 0, 1) for image in shown[3 * number : 3 * number + 3])
+        assert np.array_equal(original, clean.images[index])
+        assert np.array_equal(protected, clean.images[index].astype(int) + poison.delta[index])
+        assert np.array_equal(noise, (128 + 16 * poison.delta[index].astype(int)).clip(0, 255))
+    text = " ".join(part.get_text() for part in captions(figure))
+    for index in (0, 39):
+        assert clean.captions[index][0] in text
+    assert not any(part.get_weight() == "bold" for part in captions(figure))
+
+
+def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
+    (figure,) = FIGURES["samples"]([of(run, WORDS)], sources(run)).values()
+    _, poison = sources(run).find(of(run, WORDS))
+    noises = [axes.images[0].get_array() for axes in figure.axes][2::3]
+    assert all((noise == 128).all() for noise in noises)  # of the poison only the trigger is kept
+    marked = [part.get_text() for part in captions(figure) if part.get_weight() == "bold"]
+    assert marked == [poison.trigger[index] for index in (0, 7, 15, 23, 31, 39)]
+
+
+def test_amplified_noise_stands_around_mid_grey() -> None:
+    original = np.full((3, 1, 3), 100, np.uint8)
+    changed = original + np.array([[[0, 3, 8]]], np.uint8)
+    assert amplified(changed, original)[0].tolist() == [[128, 176, 255]]
+    assert amplified(original, changed)[0].tolist() == [[128, 80, 0]]
+
+
+def test_a_missing_poison_is_one_line_and_no_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plot", "samples", "--records", str(run / "out"), "--poisons", str(tmp_path), "--out", str(tmp_path / "f")]
+    assert main([*words, "--cache", str(tmp_path / "cache")]) == 2
+    error = capsys.readouterr().err
+    assert "is not in" in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_poison_beyond_its_bound_is_not_shown(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (run / "poisons").glob("uniformnoise*")
+    broken = path.name
+    (tmp_path / broken).write_bytes(path.read_bytes().replace(rb"\"eps\": 6", rb"\"eps\": 5"))
+    words = ["plot", "samples", "--records", str(run / "out"), "--poisons", str(tmp_path), "--out", str(tmp_path / "f")]
+    assert main([*words, "--cache", str(run / "cache")]) == 2
+    assert "poison" in capsys.readouterr().err
+    assert not (tmp_path / "f").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [broken]  # nor was another crafted in its place
+
+
+def test_figures_are_written_in_three_formats_and_the_same_twice(run: Path, tmp_path: Path) -> None:
+    records = load_records(run / "out")
+    for folder in ("one", "two"):
+        for name, figure in FIGURES["curves"](records, sources(run)).items():
+            write(figure, tmp_path / folder, name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["curves-controls.pdf", "curves-controls.png", "curves-controls.svg"]
+    for name in files:
+        content = (tmp_path / "one" / name).read_bytes()
+        assert len(content) > 5000
+        assert content == (tmp_path / "two" / name).read_bytes()
+    svg = (tmp_path / "one" / "curves-controls.svg").read_text("utf-8")
+    assert ">epoch</text>" in svg  # text stays text

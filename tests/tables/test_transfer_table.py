@@ -1,0 +1,45 @@
+"""The table of transfer against hand-worked numbers."""
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.tables import Table, make_tables, render
+from tests.tables.factory import record
+
+
+def value(table: Table, row: str, column: str) -> float:
+    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
+    assert len(found) == 1
+    return float(found.iloc[0]["mean"])
+
+
+def test_rows_are_surrogates_and_columns_victims() -> None:
+    numbers = {("tiny", "tiny"): 5.0, ("tiny", "RN50"): 20.0, ("RN50", "tiny"): 30.0}
+    records = [record("mem3", recalls=(n, n + 1), surrogate=s, victim=v) for (s, v), n in numbers.items()]
+    records += [record("clean", recalls=(50, 60)), record("clean", recalls=(70, 80), victim="RN50")]
+    records += [record("mem3", "cutout", recalls=(99, 99))]
+    (table,) = make_tables("transfer", records)
+    assert table.rows == ("Clean", "from RN50", "from tiny")
+    assert list(table.columns) == [f"{victim} R@10 {way}" for victim in ("RN50", "tiny") for way in ("I→T", "T→I")]
+    assert (value(table, "from tiny", "RN50 R@10 I→T"), value(table, "from tiny", "RN50 R@10 T→I")) == (20, 21)
+    assert value(table, "from RN50", "tiny R@10 I→T") == 30
+    assert value(table, "from tiny", "tiny R@10 I→T") == 5
+    assert value(table, "Clean", "RN50 R@10 T→I") == 80
+    assert value(table, "from tiny", "tiny Medr I→T") == 150  # for CSV and JSON
+    line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| from RN50"))
+    assert [part.strip() for part in line.strip("|").split("|")][1:] == ["–", "–", "30.0", "31.0"]
+    notes = "\n".join(table.notes)
+    assert "Victim: tiny;" in notes
+    assert "Victim: RN50;" in notes
+    assert "surrogate RN50 or tiny" in notes
+
+
+def test_one_surrogate_and_one_victim_transfer_nothing() -> None:
+    with pytest.raises(UsageError, match="two surrogates or two victims"):
+        make_tables("transfer", [record("clean"), record("mem3"), record("em")])
+
+
+def test_other_settings_than_the_surrogate_are_not_mixed() -> None:
+    records = [record("mem3"), record("mem3", victim="RN50"), record("mem3", seed=2, params={"rounds": 20})]
+    with pytest.raises(UsageError, match="rounds=6 and rounds=20"):
+        make_tables("transfer", records)
