@@ -89,7 +89,5 @@ def _summary(folder: Path, manifest: Manifest) -> str:
     noise = "no noise" if psnr is None else f"ε = {manifest.eps}/255, PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
     size = f"{manifest.resolution} px"
     if manifest.full_size is not None:
-        size = (
-            f"original size; read at {manifest.resolution} px, {manifest.full_size['share']:.0%} of the noise is left"
-        )
+        size = f"original size; read at {size}, {manifest.full_size['share']:.0%} of the noise is left"
     return f"wrote {folder}: {counts} images ({size}), {manifest.attack['label']}, {noise}"

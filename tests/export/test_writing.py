@@ -1,0 +1,198 @@
+"""All of an export or nothing, and a manifest that says what is measured."""
+
+import errno
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exports import export, make_poison, make_source, make_splits
+from memory import AnonymousPeak, linux_only
+from small import make_dataset, make_mapped_dataset
+
+import benchmark.export.layouts
+import benchmark.files
+from attacks.poison import Poison
+from benchmark.cli import main
+from benchmark.data import Splits
+from benchmark.errors import UsageError
+from benchmark.export.check_export import check_export
+from benchmark.export.quality import compare
+from benchmark.export.writing import write_export
+from benchmark.progress import Silent
+
+
+@pytest.mark.parametrize("layout", ["folder", "webdataset"])
+def test_an_export_killed_half_way_leaves_nothing_under_its_name(layout: str, tmp_path: Path) -> None:
+    def killed(content: bytes, *rest: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    clean = make_splits()
+    source = make_source(clean, make_poison(clean.train))
+    child = os.fork()
+    if child == 0:
+        benchmark.export.layouts.Sample.__init__ = _dying_after(3, killed)  # type: ignore[method-assign]
+        write_export(tmp_path / "out", layout, source, "")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out.")
+    # The same command again does not mind.
+    write_export(tmp_path / "out", layout, source, "")
+    assert all(check.holds for check in check_export(tmp_path / "out", None, tmp_path))
+
+
+def _dying_after(count: int, die: Any) -> Any:
+    init, made = benchmark.export.layouts.Sample.__init__, []
+
+    def dying(self: Any, *args: Any) -> None:
+        made.append(1)
+        if len(made) > count:
+            die(b"")
+        init(self, *args)
+
+    return dying
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        if self.name == "00000002.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match=r"^cannot write .*out: No space left on device$"):
+        export(tmp_path / "out", "csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_space_is_required_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = benchmark.files.shutil.disk_usage(tmp_path)
+    pixels = 15 * 3 * 16 * 16
+    monkeypatch.setattr(benchmark.files.shutil, "disk_usage", lambda folder: usage._replace(free=pixels))
+    monkeypatch.setattr(benchmark.export.layouts.Folder, "write", lambda *a: pytest.fail("wrote"))
+    with pytest.raises(UsageError, match=r"cannot write .*out: needs .* MiB of free space"):
+        export(tmp_path / "out", "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    export(out, "folder", ("train",))  # empty is as good as not there
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UsageError, match="not empty"):
+        export(out, "csv")
+    with pytest.raises(UsageError, match="cannot write"):
+        export(out / "manifest.json", "csv")
+    assert sorted(out.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--attack", "mem3,em"], "an export is of one attack"),
+        (["--victim", "tiny,RN50"], "an export is of one attack"),
+        (["--seed", "-1"], "--seed takes a seed"),
+        (["--format", "zip"], "invalid choice"),
+        (["--splits", "test"], "invalid choice"),
+        (["--precision", "fp8"], "--precision takes"),
+        (["--attack", "mem33"], "did you mean 'mem3'"),
+        (["--attack", "clean", "--keep-resolution"], "has no image files, so there is no original resolution to keep"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"--dataset": "scenes[train=8,val=2,test=2,objects=30]", "--out": str(tmp_path / "out"), "--format": "csv"}
+    words = [word for pair in given.items() if pair[0] not in arguments for word in pair]
+    assert main(["export", *words, *arguments, "--poisons", str(tmp_path / "poisons")]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "poisons").exists()
+
+
+def plain_ssim(one: np.ndarray, other: np.ndarray) -> float:
+    """Wang et al. 2004 pixel by pixel: Gaussian window of 11 pixels, σ = 1.5, edges mirrored."""
+    weights = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    window = np.outer(weights, weights) / weights.sum() ** 2
+    values = []
+    for a, b in zip(one / 255, other / 255, strict=True):
+        a, b = np.pad(a, 5, mode="reflect"), np.pad(b, 5, mode="reflect")
+        for row in range(one.shape[1]):
+            for column in range(one.shape[2]):
+                x, y = a[row : row + 11, column : column + 11], b[row : row + 11, column : column + 11]
+                mx, my = (window * x).sum(), (window * y).sum()
+                vx, vy = (window * x * x).sum() - mx**2, (window * y * y).sum() - my**2
+                cov = (window * x * y).sum() - mx * my
+                c1, c2 = 0.01**2, 0.03**2
+                values.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    return float(np.mean(values))
+
+
+def test_the_quality_of_noise_equals_a_plain_computation() -> None:
+    clean = make_dataset(images=70, resolution=12).images  # more images than one chunk
+    poison = make_poison(make_dataset(images=70, resolution=12), eps=30)
+    protected = poison.protect(make_dataset(images=70, resolution=12)).images[:]
+    found = compare(clean, protected, Silent())
+    difference = protected.astype(float) - clean
+    assert found["largest"] == np.abs(difference).max()
+    assert found["mean"] == pytest.approx(np.abs(difference).mean())
+    assert found["psnr"] == pytest.approx(10 * np.log10(255**2 / (difference**2).mean()))
+    chosen = [0, 33, 69]
+    few = compare(clean[chosen], protected[chosen], Silent())
+    assert few["ssim"] == pytest.approx(np.mean([plain_ssim(clean[i], protected[i]) for i in chosen]), abs=1e-5)
+    assert found["ssim"] == pytest.approx(
+        np.mean([compare(clean[[i]], protected[[i]], Silent())["ssim"] for i in range(70)]), abs=1e-6
+    )
+
+
+def test_the_manifest_says_what_the_export_is(tmp_path: Path) -> None:
+    clean = make_splits()
+    two = np.full(clean.train.images.shape, 2, np.int8)
+    images = clean.train.images.clip(0, 250)
+    clean = replace(clean, train=replace(clean.train, images=images))
+    poison = Poison(two, ["red dog"] * 5, 8, clean.train.fingerprint, False, {"seconds": 1.5})
+    write_export(tmp_path / "out", "csv", make_source(clean, poison), "the command")
+    said = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))
+    assert said["format"] == "unlearnable-bench export 1"
+    assert (said["eps"], said["seed"], said["resolution"], said["surrogate"]) == (8, 7, 16, "tiny")
+    assert said["noise"]["largest"] == 2
+    assert said["noise"]["psnr"] == pytest.approx(20 * np.log10(255 / 2))
+    assert said["noise"]["ssim_window"] == 11
+    assert said["attack"]["label"] == "MEM-3"
+    assert said["attack"]["params"]["k"] == 3
+    assert said["attack"]["provenance"] == {"seconds": 1.5}
+    assert said["triggers"] == ["red dog"] * 5
+    assert said["command"] == "the command"
+    assert {"torch", "pillow", "unlearnable-bench", "python"} <= said["versions"].keys()
+    assert "defined at the victim's resolution" in said["note"]
+    assert said["full_size"] is None
+    assert len(said["files"]) == 15 + 3
+    facts = said["files"]["train/00000003.png"]
+    assert facts["bytes"] == (tmp_path / "out" / "train" / "00000003.png").stat().st_size
+    splits = {name: (facts["images"], facts["captions"]) for name, facts in said["splits"].items()}
+    assert splits == {"train": (5, 10), "val": (5, 10), "test": (5, 10)}
+
+
+@linux_only
+def test_neither_images_nor_noise_are_held_in_memory(tmp_path: Path) -> None:
+    train = make_mapped_dataset(tmp_path / "images.npy", 1000, 1, 80)  # 18 MiB of pixels
+    path = tmp_path / "p.safetensors"
+    make_poison(train).save(path)
+    clean = Splits(train, *(getattr(make_splits(), name) for name in ("val", "test")))
+    source = make_source(clean, Poison.load(path), ("train",))
+    export(tmp_path / "warm", "folder")
+    with AnonymousPeak() as memory:
+        write_export(tmp_path / "out", "webdataset", source, "")
+        assert all(check.holds for check in check_export(tmp_path / "out", None, tmp_path))
+    assert memory.peak - memory.before < 18
