@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_contract(commands)
     _add_check(commands)
+    _add_reproduce(commands)
     for command in commands.choices.values():
         command.add_argument(
             "--plugin",
@@ -170,6 +171,19 @@ def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
     check.add_argument("--update", action="store_true", help="make the reference: the records it still lacks")
 
 
+def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    reproduce = commands.add_parser(
+        "reproduce", help="run every cell of the paper's tables and write tables and figures"
+    )
+    reproduce.add_argument("preset", choices=("paper", "tiny"), help="the scale")
+    reproduce.add_argument("--seeds", default="3", help="how many (default 3) or which (4,7 or 4,)")
+    reproduce.add_argument("--out", type=Path, help="folder for records, tables and figures (default results/PRESET)")
+    reproduce.add_argument("--dataset", help="data set, e.g. flickr30k[root=DIR]")
+    reproduce.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …")
+    reproduce.add_argument("--poisons", type=Path, help="folder that keeps poisons (default: in the cache)")
+    reproduce.add_argument("--cache", type=Path, help="folder for rendered and resized images")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -245,6 +259,10 @@ def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         write_report(load_records(arguments.records), _sources(arguments), arguments.out)
         print(arguments.out)
         return SUCCESS
+    if arguments.command == "reproduce":
+        from benchmark.reproduce import reproduce_command
+
+        return reproduce_command(arguments)
     if arguments.command == "check":
         from benchmark.check import check_command
 
