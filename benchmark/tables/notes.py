@@ -71,6 +71,8 @@ def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
     settings: dict[str, list[str]] = {}
     measured = []
     for attack in attacks:
+        if attack.spec == CLEAN:
+            continue  # nothing was done to them
         own = [record for record in records if record.attack.spec == attack.spec]
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
         surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))

@@ -33,6 +33,10 @@ def test_a_permuted_surrogate_is_said_where_it_was_and_only_there() -> None:
     assert next(note for note in table.notes if said in note).startswith("MEM-3: ")
 
 
+def test_nothing_is_said_to_have_been_done_to_clean_data() -> None:
+    assert "surrogate" not in "\n".join(table2([record("clean")])[0].notes)
+
+
 def test_a_fresh_surrogate_is_said() -> None:
     (table,) = table1(
         [record("em", params={"fresh_surrogate": True}), record("mem3", params={"fresh_surrogate": True})]
