@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-RUN = "python -m pytest tests/benchmarks -m speed --benchmark-enable --benchmark-json=run.json"
+RUN = "python -m pytest tests/benchmarks -m {marker} --benchmark-enable --benchmark-json=run.json"
 PRINT = "python tests/benchmarks/table.py run.json"
 
 
@@ -29,7 +29,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "Made by:",
         "",
-        f"```sh\n{RUN}\n{PRINT}\n```",
+        f"```sh\n{RUN.format(marker='speed' if steps or others else 'large')}\n{PRINT}\n```",
         "",
         f"Median times; torch threads: {machine['threads']}; models in {machine['precision']}.",
     ]
@@ -49,6 +49,9 @@ def markdown(report: dict[str, Any]) -> str:
             "",
             _profile(profile),
         ]
+    facts = [fact for one in figures for fact in one.get("facts", {}).items()]
+    if facts:
+        lines += ["", *(f"- {what}: {value}" if value else f"- {what}:" for what, value in facts)]
     if others:
         lines += ["", _table([_other(one) for one in others])]
     for extrapolated in hours:

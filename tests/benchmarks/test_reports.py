@@ -30,6 +30,13 @@ def cells(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def test_facts_of_a_large_run() -> None:
+    text = markdown(report({"facts": {"most memory": "900 MiB", "a round of crafting": ""}}))
+    assert "- most memory: 900 MiB\n- a round of crafting:" in text
+    assert "-m large" in text
+    assert "-m speed" in markdown(report(STEP))
+
+
 def test_profile_of_a_step() -> None:
     seconds = {"image tower, forward": 0.03, "optimizer": 0.01}
     text = markdown(report({"profile": {"model": "tiny", "batch": 128, "seconds": seconds}}))
