@@ -56,7 +56,6 @@ def comparison_table(
     rows = [
         [
             one.cell,
-            one.number,
             f"{one.reference:.1f} ± {one.spread:.1f}",
             f"{one.now:.1f}",
             f"{one.low:.1f} – {one.high:.1f}",
@@ -64,15 +63,15 @@ def comparison_table(
         ]
         for one in compared
     ]
-    headers = ["cell", "number", "reference", "now", "interval", ""]
-    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 3, "center"))
+    headers = ["cell", "reference", "now", "interval", ""]
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", *["right"] * 3, "center"))
     outside = sum(not one.holds for one in compared)
-    verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
+    verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} cells changed"
     count = len({record.seed for record in reference})
     rule = (
-        f"Fresh seeds {', '.join(map(str, seeds))} against {count} reference seeds. Interval: where the mean of the "
-        "fresh seeds lies if nothing has changed (Student's t, spread from seed to seed); "
-        f"all {len(compared)} hold together with probability {1 - level:g}."
+        f"R@10 in percent, mean of both directions; fresh seeds {', '.join(map(str, seeds))} against {count} reference "
+        "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from seed "
+        f"to seed); all {len(compared)} hold together with probability {1 - level:g}."
     )
     return f"{table}\n\n{rule}\n{verdict}"
 

@@ -1,21 +1,21 @@
 """The regression of poisoning strength: do fresh seeds give the numbers that the reference seeds gave?
 
-Every number of every cell is compared on a scale on which its spread does not depend on its height: arcsine of the
-root for recall, logarithm for ranks. With n reference seeds of mean x̄ and standard deviation s, the mean of m fresh
+Of every cell, recall@10 is compared, the mean of both directions after the last epoch, for each further number would
+widen the interval of all; on the scale of the arcsine of its root, on which the spread of a share does not depend on
+its height. With n reference seeds of mean x̄ and standard deviation s, the mean of m fresh
 seeds lies within x̄ ± t · s · √(1/m + 1/n) with the probability for which t, Student's quantile with n − 1 degrees of
 freedom, is chosen; the level is divided by the number of comparisons (Bonferroni), so that all of them hold together.
 Seeds, not rows, are what varies: a number may move only as far as it moves from seed to seed.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from benchmark.errors import UsageError
-from benchmark.metrics import Retrieval
 from benchmark.records import Record
 
 LEVEL = 0.01  # chance that an unchanged suite is called changed
@@ -23,45 +23,12 @@ LEAST_SEEDS = 8
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number of a cell: how it is called, where it stands, and the scale on which it is compared."""
-
-    name: str
-    of: Callable[[Retrieval], float]
-    scaled: Callable[[float], float]
-    unscaled: Callable[[float], float]
-
-
-def _from_arcsine(value: float) -> float:
-    return 100 * math.sin(min(max(value, 0.0), math.pi / 2)) ** 2
-
-
-NUMBERS = (
-    *(
-        Number(f"R@10 {short}", of, lambda percent: math.asin(math.sqrt(percent / 100)), _from_arcsine)
-        for short, of in (
-            ("I→T", lambda scores: scores.image_to_text.recall_at_10),
-            ("T→I", lambda scores: scores.text_to_image.recall_at_10),
-        )
-    ),
-    *(
-        Number(f"Medr {short}", of, math.log, math.exp)
-        for short, of in (
-            ("I→T", lambda scores: scores.image_to_text.median_rank),
-            ("T→I", lambda scores: scores.text_to_image.median_rank),
-        )
-    ),
-)
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """One number of one cell, then and now.
+    """Recall@10 of one cell, then and now, in percent.
 
     Attributes:
         cell: attack and defense in words.
-        number: e.g. ``R@10 I→T``.
-        reference: mean over the reference seeds, in the number's own unit.
+        reference: mean recall@10 over the reference seeds, percent.
         spread: their standard deviation.
         now: mean over the fresh seeds.
         low: lower end of the interval in which ``now`` has to lie.
@@ -69,7 +36,6 @@ class Comparison:
     """
 
     cell: str
-    number: str
     reference: float
     spread: float
     now: float
@@ -100,25 +66,33 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
     for cell, old in then.items():
         new = now[cell]
         _require_comparable(cell, old, new)
-        for number in NUMBERS:
-            compared.append(_compared(cell, number, old, new, level / (len(then) * len(NUMBERS))))
+        compared.append(
+            _compared(cell, *([recall(record) for record in part] for part in (old, new)), level / len(then))
+        )
     return compared
 
 
-def _compared(cell: str, number: Number, old: Sequence[Record], new: Sequence[Record], level: float) -> Comparison:
-    plain_then, plain_now = ([number.of(record.last.test) for record in records] for records in (old, new))
-    then, now = (np.array([number.scaled(value) for value in values]) for values in (plain_then, plain_now))
+def recall(record: Record) -> float:
+    """Recall@10 after the last epoch on test, mean of both directions, percent."""
+    return record.last.test.mean_recall_at_10
+
+
+def _compared(cell: str, old: Sequence[float], new: Sequence[float], level: float) -> Comparison:
+    then, now = (np.arcsin(np.sqrt(np.array(values) / 100)) for values in (old, new))
     quantile = float(stats.t.ppf(1 - level / 2, len(then) - 1))
     margin = quantile * float(then.std(ddof=1)) * math.sqrt(1 / len(now) + 1 / len(then))
     return Comparison(
         cell=cell,
-        number=number.name,
-        reference=float(np.mean(plain_then)),
-        spread=float(np.std(plain_then, ddof=1)),
-        now=number.unscaled(float(now.mean())),
-        low=number.unscaled(float(then.mean()) - margin),
-        high=number.unscaled(float(then.mean()) + margin),
+        reference=float(np.mean(old)),
+        spread=float(np.std(old, ddof=1)),
+        now=_percent(float(now.mean())),
+        low=_percent(float(then.mean()) - margin),
+        high=_percent(float(then.mean()) + margin),
     )
+
+
+def _percent(arcsine: float) -> float:
+    return 100 * math.sin(min(max(arcsine, 0.0), math.pi / 2)) ** 2
 
 
 def _by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
