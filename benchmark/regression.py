@@ -66,9 +66,8 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
     for cell, old in then.items():
         new = now[cell]
         _require_comparable(cell, old, new)
-        compared.append(
-            _compared(cell, *([recall(record) for record in part] for part in (old, new)), level / len(then))
-        )
+        then_and_now = [recall(record) for record in old], [recall(record) for record in new]
+        compared.append(_compared(cell, *then_and_now, level / len(then)))
     return compared
 
 
