@@ -154,12 +154,18 @@ def test_a_device_that_is_not_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instructions", "expected"),
-    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "fp32"), ({}, "fp32")],
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Processor"}, "fp32"),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16"),
+        ({"avx512_bf16": False, "cpu_name": "AMD EPYC"}, "fp32"),
+        ({}, "fp32"),
+    ],
 )
-def test_auto_precision_on_a_cpu_is_bf16_only_with_matrix_instructions(
-    instructions: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+def test_auto_precision_on_a_cpu_is_bf16_only_where_it_is_fast(
+    capabilities: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision(torch.device("cpu"), "auto") == expected
     assert resolve_precision(torch.device("cpu"), "bf16") == "bf16"
