@@ -2,8 +2,12 @@
 
 Each mutation is a piece of code and what takes its place. The tree is copied, changed and tested there, with poisons
 crafted anew (no cache is shared). Exit code 0 if every mutation was caught; prints a table for tests/MUTATIONS.md.
+
+``python tests/mutations.py check`` asks ``python -m benchmark check`` instead, for the mutations that bear on the
+strength of a poison, some minutes each; words behind it choose the mutations whose fault contains one of them.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,17 +16,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "docs", "results/paper")
+FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "docs", "results/paper", "results/reference")
 
 
 class Mutation(NamedTuple):
-    """What is broken, where, the code and its replacement, and the tests that should notice."""
+    """What is broken, where, the code and its replacement, the tests that should notice; whether ``check`` should."""
 
     fault: str
     file: str
     code: str
     replacement: str
     tests: str
+    checked: bool = False
 
 
 MUTATIONS = (
@@ -32,6 +37,7 @@ MUTATIONS = (
         "noise = noise - step_size",
         "noise = noise + step_size",
         "tests/attacks",
+        checked=True,
     ),
     Mutation(
         "the trigger is not applied to the victim's captions",
@@ -39,6 +45,7 @@ MUTATIONS = (
         '[f"{trigger} {caption}" for caption in own]',
         "[caption for caption in own]",
         "tests/harness/test_run.py",
+        checked=True,
     ),
     Mutation(
         "δ exceeds ε",
@@ -60,6 +67,7 @@ MUTATIONS = (
         "added += self.noise[rows]",
         "added += np.roll(self.noise, 1, axis=0)[rows]",
         "tests/attacks/test_poison.py",
+        checked=True,
     ),
     Mutation(
         "the trigger goes to the wrong image",
@@ -88,6 +96,7 @@ MUTATIONS = (
         "def on_captions(",
         "def on_caption(",
         "tests/defenses",
+        checked=True,
     ),
     Mutation(
         "the image hook of a defense is never called",
@@ -109,6 +118,7 @@ MUTATIONS = (
         "if attack.permute_pgd else tokens",
         "if False else tokens",
         "tests/attacks/test_mem.py",
+        checked=True,
     ),
     Mutation(
         "HotFlip keeps the old trigger",
@@ -116,6 +126,7 @@ MUTATIONS = (
         "torch.where(best < current,",
         "torch.where(best < -1,",
         "tests/attacks/test_hotflip.py",
+        checked=True,
     ),
     Mutation(
         "a trigger one token short",
@@ -123,6 +134,7 @@ MUTATIONS = (
         "self.trigger = torch.from_numpy(words[drawn])",
         "self.trigger = torch.from_numpy(words[drawn[:, 1:]])",
         "tests/attacks/test_mem.py",
+        checked=True,
     ),
     Mutation(
         "recall is off by one rank",
@@ -130,6 +142,7 @@ MUTATIONS = (
         "recall_at_10=float((ranks <= 10)",
         "recall_at_10=float((ranks <= 11)",
         "tests/test_metrics.py",
+        checked=True,
     ),
     Mutation(
         "ties count in the victim's favour",
@@ -236,11 +249,43 @@ MUTATIONS = (
         "if not found:",
         "tests/data",
     ),
+    Mutation(
+        "PGD keeps to half of ε",
+        "attacks/mem.py",
+        "loss, eps=attack.eps, steps",
+        "loss, eps=attack.eps // 2, steps",
+        "tests/equality tests/attacks",
+        checked=True,
+    ),
+    Mutation(
+        "captions are not permuted in the surrogate's steps",
+        "attacks/mem.py",
+        "if attack.permute_surrogate:",
+        "if False:",
+        "tests/equality tests/attacks",
+        checked=True,
+    ),
+    Mutation(
+        "test scenes are training scenes",
+        "benchmark/data/scenes.py",
+        "draw_layout(self.seed, split, index, self.objects)",
+        'draw_layout(self.seed, split.replace("test", "train"), index, self.objects)',
+        "tests/data/test_scenes.py",
+        checked=True,
+    ),
+    Mutation(
+        "victims are under-trained: a tenth of the learning rate",
+        "victims/training.py",
+        'group["lr"] = recipe.lr * schedule',
+        'group["lr"] = 0.1 * recipe.lr * schedule',
+        "tests/equality tests/victims",
+        checked=True,
+    ),
 )
 
 
-def caught_by(mutation: Mutation, folder: Path) -> str | None:
-    """The first test that turns red under the mutation, or ``None``.
+def copied(mutation: Mutation, folder: Path) -> None:
+    """Copy the tree into ``folder`` and break it there.
 
     Raises:
         ValueError: the code to replace is not there exactly once.
@@ -253,24 +298,44 @@ def caught_by(mutation: Mutation, folder: Path) -> str | None:
     if text.count(mutation.code) != 1:
         raise ValueError(f"{mutation.file} holds {mutation.code!r} {text.count(mutation.code)} times")
     file.write_text(text.replace(mutation.code, mutation.replacement), "utf-8")
+
+
+def caught_by_tests(mutation: Mutation, folder: Path) -> str:
+    """The first test that turns red in the broken tree, or nothing."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests.split()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     summary = (line.partition(" - ")[0] for line in done.stdout.splitlines())
     red = [line.split(maxsplit=1)[1] for line in summary if line.startswith(("FAILED", "ERROR"))]
-    return red[0] if done.returncode == 1 and red else None
+    return f"`{red[0]}`" if done.returncode == 1 and red else ""
 
 
-def main() -> int:
-    """Try every mutation and print the table."""
-    print("| fault | file | the test that turned red |\n|---|---|---|")
+def caught_by_check(mutation: Mutation, folder: Path) -> str:
+    """The cells outside their interval in the broken tree, or nothing; an error that it ends with counts, too."""
+    command = [sys.executable, "-m", "benchmark", "check"]
+    variables = {**os.environ, "UNLEARNABLE_BENCH_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "✗" in line]
+    return "; ".join(f"{cell}: {now}, not {interval}" for cell, _, now, interval, _ in rows) or done.stderr[-200:]
+
+
+def main(words: list[str]) -> int:
+    """Try the mutations and print the table."""
+    ask_check, wanted = words[:1] == ["check"], words[1:] or [""]
+    mutations = [one for one in MUTATIONS if one.checked or not ask_check]
+    print(f"| fault | file | {'what check says' if ask_check else 'the test that turned red'} |\n|---|---|---|")
     missed = 0
-    for mutation in MUTATIONS:
+    for mutation in mutations:
+        if not any(word in mutation.fault for word in wanted):
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            red = caught_by(mutation, Path(folder))
-        missed += red is None
-        print(f"| {mutation.fault} | {mutation.file} | {f'`{red}`' if red else '**none**'} |", flush=True)
+            copied(mutation, Path(folder))
+            caught = (caught_by_check if ask_check else caught_by_tests)(mutation, Path(folder))
+        missed += not caught
+        print(f"| {mutation.fault} | {mutation.file} | {caught or '**none**'} |", flush=True)
     return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
