@@ -77,6 +77,11 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
         metavar="N",
         help="epochs of a victim and rounds of crafting between checkpoints (default 1); 0 for none",
     )
+    run.add_argument(
+        "--track",
+        choices=("tensorboard", "wandb", "trackio"),
+        help="show curves while victims train (needs the package's optional extra)",
+    )
     run.add_argument("--dry-run", action="store_true", default=None, help="print the plan and stop")
     recipe = run.add_argument_group("the victims' training (defaults: the preset's)")
     for field in dataclasses.fields(Recipe):

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib import metadata
@@ -28,6 +28,7 @@ from benchmark.processes import Processes
 from benchmark.progress import clock, stage
 from benchmark.records import Choice, EpochScores, Record
 from benchmark.seeding import derive_seed
+from benchmark.tracking import Tracking, epoch_values
 from victims.clip import Clip
 from victims.evaluate import evaluate
 from victims.training import steps_per_epoch, train
@@ -64,6 +65,7 @@ class Grid:
         device: where to compute.
         provenance: what every record says of the run: command, preset.
         checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
+        tracking: where victims' curves are shown while they train.
     """
 
     cells: Sequence[Cell]
@@ -73,6 +75,7 @@ class Grid:
     device: torch.device
     provenance: dict[str, Any]
     checkpoint_every: int = 0
+    tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset] | None = None
@@ -141,10 +144,10 @@ class Grid:
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
         notes.update(epochs=[], evaluate=0.0, train=0.0)
-        start = time.monotonic()
+        start, shown = time.monotonic(), 0
 
-        def after_epoch(epoch: int) -> str:
-            nonlocal start
+        def after_epoch(epoch: int, losses: Sequence[float]) -> str:
+            nonlocal start, shown
             notes["train"] += time.monotonic() - start
             start = time.monotonic()
             note = ""
@@ -152,12 +155,17 @@ class Grid:
                 scores = _scores(model, data, epoch, seed)
                 notes["epochs"].append(asdict(scores))
                 note = f", val R@10 {scores.val.mean_recall_at_10:.1f}"
+            known = {one["epoch"]: EpochScores.from_json(one) for one in notes["epochs"]}
+            # A resumed cell shows the epochs of the killed run, too.
+            for number in range(shown + 1, epoch + 1):
+                curves.log(number, epoch_values(losses[number - 1], known.get(number)))
+            shown = epoch
             notes["evaluate"] += time.monotonic() - start
             start = time.monotonic()
             return note
 
         total = steps_per_epoch(protected, cell.recipe) * cell.recipe.epochs
-        with stage(cell.title(), total) as progress:
+        with self.tracking.curves(base) as curves, stage(cell.title(), total) as progress:
             log = train(
                 model,
                 protected,

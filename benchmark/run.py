@@ -35,6 +35,7 @@ from benchmark.presets import PRESETS
 from benchmark.processes import Processes, joined
 from benchmark.registry import convert, unknown
 from benchmark.tables import render, table2
+from benchmark.tracking import Tracker, Tracking
 from victims.clip import resolve_device, resolve_precision
 from victims.recipe import Recipe
 
@@ -48,7 +49,7 @@ _DEFAULTS = {
     "rerun": "missing",
     "checkpoint_every": "1",
 }
-_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "skip_bad", "dry_run")
+_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "skip_bad", "dry_run", "track")
 
 
 def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -95,6 +96,9 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
     every = convert(settings["checkpoint_every"], int, "--checkpoint-every")
     if every < 0:
         raise UsageError(f"--checkpoint-every must be at least 0, got {every}")
+    track = settings.get("track")
+    if track is not None and track not in typing.get_args(Tracker):
+        raise UsageError(f"track takes {', '.join(typing.get_args(Tracker))}, got '{track}'")
     out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
     # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
     torch.backends.cudnn.deterministic = True
@@ -111,6 +115,7 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
             device=device,
             provenance={"command": f"python -m benchmark {shlex.join(argv)}", "preset": preset.name},
             checkpoint_every=every,
+            tracking=Tracking(track if processes.is_first else None, out),
         )
         grid.check()
         planned = grid.plan()

@@ -1,7 +1,7 @@
 """A victim's training, read top to bottom: rows, defense hooks, loss, step, evaluation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,7 +61,7 @@ def train(
     defense: Defense,
     *,
     seed: int,
-    after_epoch: Callable[[int], str] = lambda epoch: "",
+    after_epoch: Callable[[int, Sequence[float]], str] = lambda epoch, losses: "",
     progress: Stage | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingLog:
@@ -73,7 +73,8 @@ def train(
         recipe: the training's settings.
         defense: hooks into the training.
         seed: of the rows' order and of the defense; the same for every attack and defense, so that cells are paired.
-        after_epoch: called with each finished epoch, from 1; what it returns is shown behind the loss.
+        after_epoch: called with each finished epoch, from 1, and the losses of all so far; what it returns is shown
+            behind the loss.
         progress: told of every step.
         checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
 
@@ -128,7 +129,7 @@ def train(
         log.rows += steps * recipe.batch_size
         if not math.isfinite(log.loss[-1]):
             raise VictimDiverged(f"the training loss is {log.loss[-1]} in epoch {epoch}")
-        note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch)}"
+        note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch, log.loss)}"
         if checkpoint.is_due(epoch, recipe.epochs):
             training = training_state(model, optimizer, table)
             counted = {"epoch": epoch, "loss": log.loss, "changes": log.changes.state(), "rows": log.rows}
