@@ -4,17 +4,19 @@ import argparse
 import secrets
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 from tabulate import tabulate
 
 from benchmark.errors import UsageError
+from benchmark.files import replacing
 from benchmark.paths import cache_folder
 from benchmark.records import Record, load_records
 from benchmark.registry import convert
-from benchmark.regression import LEAST_SEEDS, Comparison, compare
+from benchmark.regression import LEAST_SEEDS, Comparison, by_cell, compare, recall
 
 REFERENCE = Path("results/reference/micro")
 # Clean data, the baseline, the attack, and the defense that undoes it.
@@ -22,7 +24,7 @@ _GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Compare fresh seeds with the reference, or make the reference's missing records.
+    """Compare fresh seeds with the reference, or write a new reference.
 
     Returns:
         0 if every number lies in its interval, 1 if not or if a cell failed.
@@ -32,14 +34,14 @@ def check_command(arguments: argparse.Namespace) -> int:
     """
     folder: Path = arguments.reference or REFERENCE
     if arguments.update:
-        return _run(f"{LEAST_SEEDS}", folder / "records", cache_folder() / "poisons")
+        return _update(folder, convert(arguments.seeds or LEAST_SEEDS, int, "--seeds"))
     reference = load_records(folder / "records")
     level = convert(arguments.level, float, "--level")
     if not 0 < level < 1:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")
     with tempfile.TemporaryDirectory() as temporary:
         out: Path = arguments.out or Path(temporary)
-        seeds = _fresh_seeds(convert(arguments.seeds, int, "--seeds"), reference)
+        seeds = _fresh_seeds(convert(arguments.seeds or 1, int, "--seeds"), reference)
         # Crafted here and now, whatever the cache holds.
         if _run(",".join(map(str, seeds)) + ",", out, Path(temporary) / "poisons"):
             return 1
@@ -74,6 +76,62 @@ def comparison_table(
         f"to seed); all {len(compared)} hold together with probability {1 - level:g}."
     )
     return f"{table}\n\n{rule}\n{verdict}"
+
+
+def reference_page(records: Sequence[Record]) -> str:
+    """What a reference says, and where it comes from, as Markdown."""
+    rows = []
+    for cell, ones in by_cell(records).items():
+        values = [recall(one) for one in ones]
+        spread, span = np.std(values, ddof=1), f"{min(values):.1f} – {max(values):.1f}"
+        rows.append([cell, f"{np.mean(values):.1f} ± {spread:.1f}", span, len(ones)])
+    headers = ["cell", "mean ± standard deviation", "lowest – highest", "seeds"]
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "right", "right", "right"))
+
+    def told(name: str) -> str:
+        return ", ".join(sorted({str(one.provenance.get(name)) for one in records}))
+
+    versions = sorted({f"{name} {v}" for one in records for name, v in one.provenance.get("versions", {}).items()})
+    return (
+        "# Reference of `python -m benchmark check`\n\n"
+        f"Written by `python -m benchmark check --update --seeds {len({one.seed for one in records})}` "
+        "from [records](records), which also hold epochs, losses and times. "
+        f"R@10 in percent, mean of both directions, after the last epoch on test:\n\n{table}\n\n"
+        f"- commit: {told('commit')}\n- device: {told('device')}\n- finished last (UTC): "
+        f"{max(str(one.provenance.get('finished')) for one in records)}\n- versions: {', '.join(versions)}\n"
+    )
+
+
+def _update(folder: Path, count: int) -> int:
+    """Make the records that a reference of today's code lacks; drop those that it no longer gives.
+
+    Raises:
+        UsageError: too few seeds.
+    """
+    if count < LEAST_SEEDS:
+        raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
+    records_folder = folder / "records"
+    if _run(str(count), records_folder, cache_folder() / "poisons"):
+        return 1
+    outdated = _outdated(load_records(records_folder))
+    for one in outdated:
+        (records_folder / one.file_name()).unlink()
+    with replacing(folder / "README.md") as temporary:
+        temporary.write_text(reference_page(load_records(records_folder)), "utf-8")
+    print(f"{folder}: {count} seeds; {len(outdated)} outdated records removed")
+    return 0
+
+
+def _outdated(records: Iterable[Record]) -> list[Record]:
+    """Of several records of one cell and seed, all but the last: code has changed between them."""
+    latest: dict[tuple[str, str, int], Record] = {}
+    outdated = []
+    for one in sorted(records, key=lambda record: str(record.provenance.get("finished"))):
+        same = (one.attack.label, one.defense.spec, one.seed)
+        if same in latest:
+            outdated.append(latest[same])
+        latest[same] = one
+    return outdated
 
 
 def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:

@@ -170,10 +170,10 @@ def _add_contract(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
     check = commands.add_parser("check", help="run fresh seeds of preset micro and compare them with reference records")
     check.add_argument("--reference", type=Path, help="folder of the reference (default results/reference/micro)")
-    check.add_argument("--seeds", default="1", help="how many fresh seeds (default 1)")
+    check.add_argument("--seeds", help="how many fresh seeds (default 1); with --update, how many in all (default 8)")
     check.add_argument("--level", default="0.01", help="chance that nothing has changed and it is said (default 0.01)")
     check.add_argument("--out", type=Path, help="folder that keeps the fresh records")
-    check.add_argument("--update", action="store_true", help="make the reference: the records it still lacks")
+    check.add_argument("--update", action="store_true", help="write a new reference: the records it lacks")
 
 
 def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:

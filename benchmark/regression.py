@@ -59,7 +59,7 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
     Raises:
         UsageError: too few reference seeds, a cell that only one side has, other settings, a failed or shared seed.
     """
-    then, now = _by_cell(reference), _by_cell(fresh)
+    then, now = by_cell(reference), by_cell(fresh)
     if missing := sorted(then.keys() ^ now.keys()):
         raise UsageError(f"the reference and the fresh records differ in the cells {', '.join(missing)}")
     compared = []
@@ -94,7 +94,8 @@ def _percent(arcsine: float) -> float:
     return 100 * math.sin(min(max(arcsine, 0.0), math.pi / 2)) ** 2
 
 
-def _by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by attack and defense in words, in the order they come."""
     cells: dict[str, list[Record]] = {}
     for record in records:
         cells.setdefault(f"{record.attack.label} × {record.defense.spec}", []).append(record)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from factory import record
 
+from benchmark import check
 from benchmark.check import comparison_table
 from benchmark.cli import main
 from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.records import Record, load_records
 from benchmark.regression import compare
 
 
@@ -91,3 +92,46 @@ def test_the_table_says_what_changed() -> None:
 def test_without_a_reference_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--reference", str(tmp_path / "nowhere")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_update_writes_the_reference_and_drops_what_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]
+    asked: list[str] = []
+
+    def made(recalls: Sequence[float], key: str, finished: str) -> list[Record]:
+        provenance = {"finished": finished, "commit": f"commit of {key}", "device": "a CPU", "versions": {"torch": key}}
+        return [replace(one, key=f"{key}-{one.seed}", provenance=provenance) for one in records(recalls)]
+
+    def run(seeds: str, out: Path, poisons: Path) -> int:
+        asked.append(seeds)
+        for one in made(usual, "new", "2026-02-01T00:00:00+00:00"):
+            one.save(out)
+        return 0
+
+    monkeypatch.setattr(check, "_run", run)
+    for one in made([50.0] * 8, "old", "2026-01-01T00:00:00+00:00"):
+        one.save(tmp_path / "records")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
+    assert "8 outdated records removed" in capsys.readouterr().out
+    assert asked == ["8"]
+    kept = load_records(tmp_path / "records")
+    assert sorted(one.key for one in kept) == [f"new-{seed}" for seed in range(1, 9)]
+    page = (tmp_path / "README.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    assert ["MEM-3 × none", "5.3 ± 0.8", "4.0 – 6.5", "8"] in rows
+    assert "commit of new" in page
+    assert "commit of old" not in page
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "7"]) == 2
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "12"]) == 0
+    assert asked == ["8", "12"]
+
+
+def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in records([5.0] * 8):
+        one.save(tmp_path / "records")
+    monkeypatch.setattr(check, "_run", lambda *_: 1)
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
+    assert len(load_records(tmp_path / "records")) == 8
+    assert not (tmp_path / "README.md").exists()
