@@ -1,6 +1,8 @@
 """Writing files so that a reader never sees half of one, and arrays that live in a file."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import math
 import os
@@ -46,15 +48,33 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """
     require_unused(folder)
     make_folder(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    _remove_abandoned(folder)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
+    # A lock that a killed process cannot keep tells its leftovers from what another process is filling.
+    handle = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield temporary
         temporary.chmod(0o755)
         temporary.replace(folder)
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
+        os.close(handle)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left when they were filling ``folder``."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL}"):
+        handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+        except BlockingIOError:
+            continue  # being filled right now
+        finally:
+            os.close(handle)
 
 
 def require_unused(folder: Path) -> None:
