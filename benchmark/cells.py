@@ -21,6 +21,7 @@ from victims.recipe import Recipe
 
 # Part of every cell's address: raise it when training, defenses or metrics change what they compute.
 RESULTS_VERSION = 1
+_MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,8 @@ def read_seeds(text: str) -> list[int]:
     except ValueError:
         raise UsageError(f"--seeds takes a count or a comma list of integers, got '{text}'") from None
     if "," not in text and numbers:
+        if numbers[0] > _MOST_SEEDS:
+            raise UsageError(f"--seeds {text} is a count of more than {_MOST_SEEDS:,}; '{text},' is one seed")
         numbers = list(range(1, numbers[0] + 1))
     if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
         raise UsageError(f"--seeds takes a count of at least 1 or seeds from 0 to 2147483647, got '{text}'")

@@ -2,10 +2,8 @@
 
 import argparse
 import secrets
-import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +41,9 @@ def check_command(arguments: argparse.Namespace) -> int:
         out: Path = arguments.out or Path(temporary)
         seeds = _fresh_seeds(convert(arguments.seeds or 1, int, "--seeds"), reference)
         # Crafted here and now, whatever the cache holds.
-        if _run(",".join(map(str, seeds)) + ",", out, Path(temporary) / "poisons"):
-            return 1
-        fresh = [record for record in load_records(out) if record.seed in seeds]
+        fresh = _run(",".join(map(str, seeds)) + ",", out, Path(temporary) / "poisons")
+    if any(record.status == "failed" for record in fresh):
+        return 1
     compared = compare(reference, fresh, level)
     print(comparison_table(compared, seeds, reference, level))
     return 0 if all(one.holds for one in compared) else 1
@@ -103,35 +101,24 @@ def reference_page(records: Sequence[Record]) -> str:
 
 
 def _update(folder: Path, count: int) -> int:
-    """Make the records that a reference of today's code lacks; drop those that it no longer gives.
+    """Make the records that a reference of today's code lacks; drop those that are not of it.
 
     Raises:
         UsageError: too few seeds.
     """
     if count < LEAST_SEEDS:
         raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
-    records_folder = folder / "records"
-    if _run(str(count), records_folder, cache_folder() / "poisons"):
+    records = _run(str(count), folder / "records", cache_folder() / "poisons")
+    if any(record.status == "failed" for record in records):
         return 1
-    outdated = _outdated(load_records(records_folder))
-    for one in outdated:
-        (records_folder / one.file_name()).unlink()
+    keys = {record.key for record in records}
+    others = [record for record in load_records(folder / "records") if record.key not in keys]
+    for record in others:
+        (folder / "records" / record.file_name()).unlink()
     with replacing(folder / "README.md") as temporary:
-        temporary.write_text(reference_page(load_records(records_folder)), "utf-8")
-    print(f"{folder}: {count} seeds; {len(outdated)} outdated records removed")
+        temporary.write_text(reference_page(records), "utf-8")
+    print(f"{folder}: {count} seeds; {len(others)} records of other code or seeds removed")
     return 0
-
-
-def _outdated(records: Iterable[Record]) -> list[Record]:
-    """Of several records of one cell and seed, all but the last: code has changed between them."""
-    latest: dict[tuple[str, str, int], Record] = {}
-    outdated = []
-    for one in sorted(records, key=lambda record: str(record.provenance.get("finished"))):
-        same = (one.attack.label, one.defense.spec, one.seed)
-        if same in latest:
-            outdated.append(latest[same])
-        latest[same] = one
-    return outdated
 
 
 def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
@@ -147,13 +134,14 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     return fresh
 
 
-def _run(seeds: str, out: Path, poisons: Path) -> int:
-    """Run the grids of preset ``micro``; 1 if a cell failed."""
-    from benchmark.cli import main
+def _run(seeds: str, out: Path, poisons: Path) -> list[Record]:
+    """Run the grids of preset ``micro``; the records of all their cells."""
+    from benchmark.cli import build_parser
+    from benchmark.run import run
 
-    failed = 0
+    records: dict[str, Record] = {}
     for attack, defense in _GRIDS:
         flags = ["--attack", attack, "--defense", defense, "--seeds", seeds, "--out", str(out)]
-        with redirect_stdout(sys.stderr):
-            failed |= main(["run", "--preset", "micro", *flags, "--poisons", str(poisons)])
-    return failed
+        command = ["run", "--preset", "micro", *flags, "--poisons", str(poisons)]
+        records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
+    return list(records.values())

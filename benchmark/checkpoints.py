@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,14 @@ class Checkpoint:
         path: the file; ``None`` keeps nothing.
         every: units (epochs, crafting rounds) between two checkpoints.
         notes: JSON values that the stage's caller wants kept along with its state.
+        earlier: seconds that killed runs had worked up to the checkpoint that was loaded.
     """
 
     path: Path | None = None
     every: int = 1
     notes: dict[str, Any] = field(default_factory=dict)
+    earlier: float = 0.0
+    _start: float = field(default_factory=time.monotonic)
 
     @classmethod
     def beside(cls, result: Path, every: int) -> "Checkpoint":
@@ -41,18 +45,19 @@ class Checkpoint:
         """Replace the checkpoint by tensors, numbers, strings, and lists and dicts of them.
 
         Raises:
-            UsageError: the folder cannot be written to.
-            OSError: the disk is full; the old checkpoint is still there.
+            UsageError: the folder cannot be written to, or the disk is full; the old checkpoint is still there.
         """
         assert self.path is not None
+        seconds = self.earlier + time.monotonic() - self._start
         with replacing(self.path) as temporary:
-            torch.save({"state": state, "notes": json.dumps(self.notes)}, temporary)
+            torch.save({"state": state, "notes": json.dumps(self.notes), "seconds": seconds}, temporary)
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved, its notes put back into :attr:`notes`; ``None`` if there is none or it is damaged.
 
-        Tensors are memory-mapped. Nothing in the file is executed.
+        Called when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
         """
+        self._start = time.monotonic()
         if self.path is None or not self.path.is_file():
             return None
         try:
@@ -61,6 +66,7 @@ class Checkpoint:
                     raise ValueError(f"checksum of {damaged}")
             content = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
             state, notes = content["state"], json.loads(content["notes"])
+            self.earlier = float(content["seconds"])
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError) as error:
             print(f"checkpoint {self.path} is damaged ({error}) and is not used", file=sys.stderr)
             return None

@@ -99,6 +99,7 @@ def _add_export(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--keep-resolution", action="store_true", help="enlarge the noise onto the original images; weakens it"
     )
     export.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
+    export.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read, and list them")
     export.add_argument("--seed", type=int, default=1, help="the attack's seed (default 1)")
     export.add_argument("--victim", help="the model whose resolution is exported, e.g. tiny, RN50")
     export.add_argument("--surrogate", help="the model that crafts the poison")
@@ -106,6 +107,9 @@ def _add_export(commands: "argparse._SubParsersAction[_Parser]") -> None:
     export.add_argument("--preset", default="tiny", help="named set of values: tiny (default), micro or paper")
     export.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
     export.add_argument("--poisons", help="folder that keeps poisons (default: in the cache), or 'off' to craft anew")
+    export.add_argument(
+        "--checkpoint-every", metavar="N", default="1", help="crafting rounds between checkpoints (default 1); 0: none"
+    )
     export.add_argument("--cache", type=Path, help="folder for rendered and resized images")
 
 
@@ -185,6 +189,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     reproduce.add_argument("--out", type=Path, help="folder for records, tables and figures (default results/PRESET)")
     reproduce.add_argument("--dataset", help="data set, e.g. flickr30k[root=DIR]")
     reproduce.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …")
+    reproduce.add_argument("--precision", help="fp32, bf16 or auto: that of the records which are there")
     reproduce.add_argument("--poisons", type=Path, help="folder that keeps poisons (default: in the cache)")
     reproduce.add_argument("--cache", type=Path, help="folder for rendered and resized images")
 

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, and arrays that live in a file."""
 
+import contextlib
 import errno
 import fcntl
 import glob
@@ -25,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` to write to; it replaces ``path`` when the block ends without an error.
 
     Raises:
-        UsageError: the folder cannot be written to.
+        UsageError: the folder or the file cannot be written to, or the disk is full; ``path`` is as it was.
     """
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
@@ -35,6 +36,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -48,33 +51,43 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """
     require_unused(folder)
     make_folder(folder.parent)
-    _remove_abandoned(folder)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
-    # A lock that a killed process cannot keep tells its leftovers from what another process is filling.
-    handle = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    with temporary_folder(folder.parent, folder.name) as temporary:
+        try:
+            yield temporary
+            temporary.replace(folder)
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in ``parent`` that goes when the block ends, if it is still there.
+
+    It is locked while its process lives, so that what killed processes have left under that name can be removed first.
+    """
+    for left in parent.glob(f".{glob.escape(name)}.*{PARTIAL}"):
+        # One that is locked is being filled right now; without locks on this file system, all might be.
+        with contextlib.suppress(OSError), _opened(left) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=PARTIAL, dir=parent))
+    temporary.chmod(0o755)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.replace(folder)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+        with _opened(temporary) as handle:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield temporary
     finally:
-        os.close(handle)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left when they were filling ``folder``."""
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL}"):
-        handle = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left)
-        except BlockingIOError:
-            continue  # being filled right now
-        finally:
-            os.close(handle)
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def require_unused(folder: Path) -> None:
@@ -115,15 +128,28 @@ def require_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
 
 
-def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """(*shape) int8 zeros, memory-mapped from a sparse file without a name, which goes when the array or process does.
+def reserve(handle: int, size: int) -> None:
+    """Have the disk set aside the first ``size`` bytes of an open file, so that nobody else fills the space meanwhile.
 
     Raises:
-        UsageError: the folder cannot be written to, or has less space than the array and a saved copy of it take.
+        OSError: so much is not free.
     """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+
+
+def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """(*shape) int8 zeros, memory-mapped from a file without a name, which goes when the array or process does.
+
+    Raises:
+        UsageError: the folder cannot be written to, or has less space than the array and two saved copies of it take:
+            the last checkpoint is kept while the next is written.
+    """
+    size = math.prod(shape)
     try:
-        require_space(folder, 2 * math.prod(shape))
+        require_space(folder, 3 * size)
         with tempfile.TemporaryFile(dir=folder) as file:
+            reserve(file.fileno(), size)
             return np.memmap(file, dtype=np.int8, mode="w+", shape=shape)
     except OSError as error:
         raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error

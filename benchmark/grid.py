@@ -22,7 +22,7 @@ from benchmark.cells import Cell
 from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
 from benchmark.data import CaptionDataset, Splits
-from benchmark.errors import UsageError, VictimDiverged
+from benchmark.errors import VictimDiverged
 from benchmark.poisons import PoisonStore, describe_poison
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
@@ -111,7 +111,8 @@ class Grid:
     def run(self, planned: PlannedCell) -> Record:
         """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
 
-        With several processes, all run the cell and the first writes the record.
+        A record that was complete stays where its cell fails when it runs again. With several processes, all run the
+        cell and the first writes the record.
 
         Raises:
             UsageError: the record cannot be written.
@@ -123,16 +124,18 @@ class Grid:
         try:
             record = self._run(cell, data, base, checkpoint)
         except Exception as error:
-            if Processes.current().size > 1 and not isinstance(error, UsageError | VictimDiverged):
+            if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
                 raise
             failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
             record = replace(base, status="failed", error=failure)
         finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
         if Processes.current().is_first:
-            record.save(self.out)
             if record.status == "done":
+                record.save(self.out)
                 checkpoint.discard()
+            elif planned.record is None or planned.record.status == "failed":
+                record.save(self.out)
         return record
 
     def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
@@ -266,7 +269,7 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
         return []
     todo = [one for one in planned if one.has_to_run(rerun)]
     for one in planned:
-        if one.record is not None and one.record.status == "done":
+        if one.record is not None and not one.has_to_run(rerun):
             # Its run may have been killed between the record and this.
             Checkpoint.beside(one.path, 1).discard()
     records = {one.key: one.record for one in planned if one.record is not None}

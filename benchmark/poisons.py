@@ -2,7 +2,6 @@
 
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,7 +21,7 @@ from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError
-from benchmark.files import make_folder
+from benchmark.files import make_folder, temporary_folder
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
 from benchmark.seeding import derive_seed
@@ -57,10 +56,8 @@ class PoisonStore:
         # Beside the data, not where the system keeps temporary files: that may be memory.
         make_folder(cache)
         processes = Processes.current()
-        with (
-            tempfile.TemporaryDirectory(prefix="poisons-", dir=cache) if processes.is_first else nullcontext("") as name
-        ):
-            yield cls(Path(processes.tell(name)), checkpoint_every)
+        with temporary_folder(cache, "poisons") if processes.is_first else nullcontext() as folder:
+            yield cls(Path(processes.tell(str(folder))), checkpoint_every)
 
     def path(self, cell: Cell, train: CaptionDataset) -> Path:
         """Where the poison of a cell lies, crafted or not."""
@@ -114,7 +111,7 @@ class PoisonStore:
                 progress=progress,
                 checkpoint=checkpoint,
             )
-        seconds = time.monotonic() - start
+        seconds = time.monotonic() - start + checkpoint.earlier
         provenance = {
             "attack": str(cell.attack.choice.spec),
             "version": attack.version,

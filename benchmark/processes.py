@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -149,7 +150,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             raise UsageError(f"--nproc-per-node asks for more processes than the {devices} CUDA devices here")
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The first may decode a data set, or wait for another run's poison, for hours; torchrun ends all if one dies.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=30))
     try:
         yield device
     finally:

@@ -3,13 +3,13 @@
 import argparse
 import shlex
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.figures import FIGURES, Sources, write
+from benchmark.figures import FIGURES, PoisonMissing, Sources, write
 from benchmark.files import replacing
 from benchmark.paths import cache_folder
-from benchmark.records import load_records
+from benchmark.records import Record
 from benchmark.report import write_report
 from benchmark.tables import make_tables, render
 
@@ -20,11 +20,15 @@ GRIDS = (
     ("clean,mem3", "all"),
     ("uniform-noise,trigger-only,delta-only,em-official,mem-official", "none"),
 )
+# One poison, many victims: the paper's others see what RN50's surrogate has crafted.
+TRANSFER = {"paper": ("em,mem3", "RN101,ViT-B-32,ViT-B-16")}
 TABLES = (("1", False), ("1", True), ("2", False), ("2", True), ("controls", False), ("cost", False))
 
 
 def reproduce_command(arguments: argparse.Namespace) -> int:
     """Run what is missing under ``--out``/records, then write tables, figures and the report beside it.
+
+    What is written shows the cells of this command alone, whatever other records lie there.
 
     Returns:
         0 if every cell is done, 1 if one failed; what the others show is written all the same.
@@ -32,35 +36,38 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: bad input.
     """
-    from benchmark.cli import BAD_INPUT, INTERRUPTED, main
+    from benchmark.cli import build_parser
+    from benchmark.run import run
 
     out: Path = arguments.out or Path("results") / arguments.preset
     shared = ["--preset", arguments.preset, "--seeds", arguments.seeds, "--out", str(out / "records")]
-    for flag in ("dataset", "device", "poisons", "cache"):
+    for flag in ("dataset", "device", "precision", "poisons", "cache"):
         if (value := getattr(arguments, flag)) is not None:
             shared += [f"--{flag}", str(value)]
-    failed = 0
-    for attack, defense in GRIDS:
-        command = ["run", "--attack", attack, "--defense", defense, *shared]
+    grids = [["--attack", attack, "--defense", defense] for attack, defense in GRIDS]
+    if arguments.preset in TRANSFER:
+        attack, victims = TRANSFER[arguments.preset]
+        grids.append(["--attack", attack, "--defense", "none", "--victim", victims])
+    records: dict[str, Record] = {}
+    for grid in grids:
+        command = ["run", *grid, *shared]
         print(f"python -m benchmark {shlex.join(command)}", file=sys.stderr, flush=True)
-        with redirect_stdout(sys.stderr):
-            code = main(command)
-        if code in (BAD_INPUT, INTERRUPTED):
-            return code
-        failed |= code
+        records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
+    if not records:
+        return 0  # a process that has helped torchrun's first
     cache = Path(arguments.cache or cache_folder())
-    write_all(out, Sources(Path(arguments.poisons or cache / "poisons"), cache))
-    return failed
+    write_all(list(records.values()), out, Sources(Path(arguments.poisons or cache / "poisons"), cache))
+    return 1 if any(record.status == "failed" for record in records.values()) else 0
 
 
-def write_all(out: Path, sources: Sources) -> None:
-    """Tables, figures and the report from the records in ``out``/records.
+def write_all(records: Sequence[Record], out: Path, sources: Sources) -> None:
+    """Tables, figures and the report of some records, into ``out``; figures whose poison is not there are left out.
 
     Raises:
         UsageError: no records, or the folder cannot be written to.
     """
-    records = load_records(out / "records")
-    for name, beside_paper in TABLES:
+    victims = {record.victim.spec for record in records}
+    for name, beside_paper in [*TABLES, *([("transfer", False)] if len(victims) > 1 else [])]:
         command = ["table", name, "--records", str(out / "records"), *(["--beside", "paper"] if beside_paper else [])]
         text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
         file = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
@@ -69,8 +76,13 @@ def write_all(out: Path, sources: Sources) -> None:
                 f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```\n\n{text}\n", "utf-8"
             )
         print(file)
-    for draw in FIGURES.values():
-        for name, figure in draw(records, sources).items():
-            print("\n".join(str(path) for path in write(figure, out / "figures", name)))
+    for name, draw in FIGURES.items():
+        try:
+            figures = draw(records, sources)
+        except PoisonMissing as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        for file_name, figure in figures.items():
+            print("\n".join(str(path) for path in write(figure, out / "figures", file_name)))
     write_report(records, sources, out / "report.html")
     print(out / "report.html")

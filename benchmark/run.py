@@ -33,6 +33,7 @@ from benchmark.paths import cache_folder
 from benchmark.poisons import PoisonStore
 from benchmark.presets import PRESETS
 from benchmark.processes import Processes, joined
+from benchmark.records import Record
 from benchmark.registry import convert, unknown
 from benchmark.tables import render, table2
 from benchmark.tracking import Tracker, Tracking
@@ -53,10 +54,29 @@ _OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "skip_bad", "
 
 
 def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Run a grid from the command line, in this process or together with others that ``torchrun`` has started.
+    """Run a grid from the command line and print its table.
 
     Returns:
         0 if every cell is done, 1 if one failed.
+
+    Raises:
+        UsageError: bad input, found before any work.
+    """
+    records = run(arguments, argv)
+    if any(record.status == "done" for record in records):
+        print(render(table2(records), "markdown"))
+    return 1 if any(record.status == "failed" for record in records) else 0
+
+
+def run(arguments: argparse.Namespace, argv: Sequence[str]) -> list[Record]:
+    """Run a grid in this process, or together with others that ``torchrun`` has started.
+
+    Args:
+        arguments: of the command line's ``run``.
+        argv: the same as written, for the records.
+
+    Returns:
+        The records of all its cells, new and old; none for a plan alone, and none in processes that help the first.
 
     Raises:
         UsageError: bad input, found before any work.
@@ -71,7 +91,7 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         return _run(settings, device, argv)
 
 
-def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) -> int:
+def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) -> list[Record]:
     preset = pick_preset(str(settings["preset"]), PRESETS)
     attacks = choose_attacks(str(settings["attack"]), preset)
     asked = str(settings["attack"])
@@ -121,7 +141,7 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
         planned = grid.plan()
         print(plan_table(grid, planned, rerun), file=sys.stderr, flush=True)
         if settings.get("dry_run"):
-            return 0
+            return []
         make_folder(out)
         make_folder(grid.poisons.folder)
         records = run_grid(grid, planned, rerun)
@@ -130,9 +150,7 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
         print(f"failed: {record.attack.label} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
     if failed:
         print("a failed cell runs again with --rerun failed", file=sys.stderr)
-    if any(record.status == "done" for record in records):
-        print(render(table2(records), "markdown"))
-    return 1 if failed else 0
+    return records
 
 
 def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:

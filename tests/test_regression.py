@@ -104,17 +104,18 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
         provenance = {"finished": finished, "commit": f"commit of {key}", "device": "a CPU", "versions": {"torch": key}}
         return [replace(one, key=f"{key}-{one.seed}", provenance=provenance) for one in records(recalls)]
 
-    def run(seeds: str, out: Path, poisons: Path) -> int:
+    def run(seeds: str, out: Path, poisons: Path) -> list[Record]:
         asked.append(seeds)
-        for one in made(usual, "new", "2026-02-01T00:00:00+00:00"):
+        fresh = made(usual, "new", "2026-02-01T00:00:00+00:00")
+        for one in fresh:
             one.save(out)
-        return 0
+        return fresh
 
     monkeypatch.setattr(check, "_run", run)
-    for one in made([50.0] * 8, "old", "2026-01-01T00:00:00+00:00"):
+    for one in made([50.0] * 12, "old", "2026-01-01T00:00:00+00:00"):
         one.save(tmp_path / "records")
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
-    assert "8 outdated records removed" in capsys.readouterr().out
+    assert "12 records of other code or seeds removed" in capsys.readouterr().out
     assert asked == ["8"]
     kept = load_records(tmp_path / "records")
     assert sorted(one.key for one in kept) == [f"new-{seed}" for seed in range(1, 9)]
@@ -131,7 +132,7 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
 def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for one in records([5.0] * 8):
         one.save(tmp_path / "records")
-    monkeypatch.setattr(check, "_run", lambda *_: 1)
+    monkeypatch.setattr(check, "_run", lambda *_: [replace(records([5.0])[0], status="failed")])
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert len(load_records(tmp_path / "records")) == 8
     assert not (tmp_path / "README.md").exists()

@@ -2,12 +2,9 @@
 
 An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions, the fingerprints, the bad
 images that were left out and a hash of every stretch of the arrays, so that they can be verified in parallel. It is
-written to a temporary folder beside its place and renamed, so that a half-written entry is never seen. Its writer holds
-a lock in that folder, so that the next one can tell what a killed writer has left, and removes it.
+written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -24,11 +21,11 @@ import numpy as np
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.origin import Origin
 from benchmark.errors import UsageError
-from benchmark.files import require_space
+from benchmark.files import PARTIAL, require_space, reserve, temporary_folder
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
-_LOCK = "writing"
+_FORMAT = 2  # of entries; older ones are not looked at
 _STRETCH = 64  # images hashed at a time
 _log = logging.getLogger(__name__)
 
@@ -65,7 +62,7 @@ def cached_splits(
         UsageError: the folder cannot be written or read (the message names it), or all images of a split are left
             out. What ``draw`` raises passes through, and nothing is left behind.
     """
-    content = json.dumps({**key, "captions": captions, "resolution": resolution}, sort_keys=True)
+    content = json.dumps({"format": _FORMAT, **key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
     splits = _read_or_discard(entry, name, origins)
     if splits is None:
@@ -143,21 +140,16 @@ def _hash_of(index: Mapping[str, Any]) -> str:
 
 def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(entry)
     needed = sum(map(len, captions.values())) * 3 * resolution**2
     require_space(entry.parent, needed)
-    temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
-    temporary.mkdir()
-    with contextlib.ExitStack() as at_end:
-        at_end.callback(shutil.rmtree, temporary, ignore_errors=True)
-        lock = at_end.enter_context((temporary / _LOCK).open("w"))
-        # Where the file system has no locks, nobody else gets one either, and nothing is taken for abandoned.
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with temporary_folder(entry.parent, entry.name) as temporary:
         index: dict[str, Any] = {}
         for split in SPLITS:
             shape = (len(captions[split]), 3, resolution, resolution)
-            images = np.lib.format.open_memmap(temporary / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
+            file = temporary / f"{split}.npy"
+            images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+            with file.open("r+b") as opened:
+                reserve(opened.fileno(), file.stat().st_size)
             left_out = {str(row): reason for row, reason in (draw(split, images) or {}).items()}
             images.flush()
             kept = [own for row, own in enumerate(captions[split]) if str(row) not in left_out]
@@ -179,16 +171,9 @@ def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], reso
                 raise
 
 
-def _remove_abandoned(entry: Path) -> None:
-    for lock in entry.parent.glob(f".{entry.name}.*/{_LOCK}"):
-        with contextlib.suppress(OSError), lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent)
-
-
 def _discard(entry: Path) -> None:
     # Renamed first: a folder that is half removed must not be found under the entry's name.
-    aside = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}")
+    aside = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         entry.replace(aside)
         shutil.rmtree(aside)

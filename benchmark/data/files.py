@@ -21,7 +21,7 @@ from benchmark.seeding import numpy_generator
 # Part of the cache key: raise it when decoding changes.
 FILES_VERSION = 2
 
-Stamp = tuple[str, int, int, str, int]
+Stamp = tuple[str, int, int, int, str, int]
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ def _decode(images: list[Origin], out: Images, skip_bad: bool, label: str) -> di
 
 
 class _Stamps:
-    """What changes when an image file does: real path, size, time of change, and the place within an archive."""
+    """What changes when an image file does: real path, size, times of change, and the place within an archive."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, str] = {}
-        self._archives: dict[Path, tuple[str, int, int]] = {}
+        self._archives: dict[Path, tuple[str, int, int, int]] = {}
 
     def __call__(self, file: CaptionedFile) -> Stamp:
         """The stamp of a file.
@@ -179,7 +179,7 @@ class _Stamps:
             return (*self._archives[archive], file.image.name, file.image.offset)
         return (*self._of(file.image), "", 0)
 
-    def _of(self, path: Path) -> tuple[str, int, int]:
+    def _of(self, path: Path) -> tuple[str, int, int, int]:
         if not is_file_name(str(path)):
             raise BadImage(f"image {str(path)!a} cannot be the name of a file")
         try:
@@ -196,4 +196,5 @@ class _Stamps:
         # Folders are few and files many, and a real path takes long to find.
         if path.parent not in self._folders:
             self._folders[path.parent] = str(path.parent.resolve())
-        return f"{self._folders[path.parent]}/{path.name}", status.st_size, status.st_mtime_ns
+        # A copy may keep the time of modification, but not that of the last change of the file's own entry.
+        return f"{self._folders[path.parent]}/{path.name}", status.st_size, status.st_mtime_ns, status.st_ctime_ns

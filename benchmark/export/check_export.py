@@ -184,7 +184,7 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
             difference = 0 if before is None else _distance(image, before)
         except ValueError as error:
             return None, 0, f"image {number}: {error}"
-        return image, difference, ""
+        return image if exact else None, difference, ""  # originals may be large, and nobody asks for them
 
     count = max(split.manifest.splits[split.name].images, 0)
     with ThreadPoolExecutor(os.cpu_count()) as pool, stage(f"checking {split.name} images", count) as progress:
@@ -199,7 +199,7 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
                 split.far += [f"image {number} by {difference}/255"] if difference > split.bound else []
                 readable += [image] if image is not None else []
                 progress.advance()
-            if exact and readable:
+            if readable:
                 yield np.stack(readable)
 
 

@@ -27,6 +27,7 @@ from benchmark.files import require_unused
 from benchmark.paths import cache_folder
 from benchmark.poisons import PoisonStore
 from benchmark.presets import PRESETS
+from benchmark.registry import convert
 from benchmark.run import read_recipe
 from victims.clip import resolve_device, resolve_precision
 
@@ -53,7 +54,10 @@ def export_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     torch.backends.cudnn.deterministic = True
     keep_freed_memory()
     names = ("train",) if arguments.splits == "train" else ("train", "val", "test")
-    with PoisonStore.open(arguments.poisons, cache) as store:
+    every = convert(arguments.checkpoint_every, int, "--checkpoint-every")
+    if every < 0:
+        raise UsageError(f"--checkpoint-every must be at least 0, got {every}")
+    with PoisonStore.open(arguments.poisons, cache, every) as store:
         try:
             poison = store.get(cell, clean.train, device)
         except VictimDiverged as error:
@@ -79,7 +83,7 @@ def _cell(arguments: argparse.Namespace, device: torch.device) -> Cell:
     (undefended,) = choose_defenses("none", preset)
     if not 0 <= arguments.seed < 2**31:
         raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
-    dataset = choose_dataset(arguments.dataset or preset.dataset)
+    dataset = choose_dataset(arguments.dataset or preset.dataset, arguments.skip_bad)
     return Cell(dataset, attack, undefended, victim, surrogates[victim], recipe, arguments.seed)
 
 

@@ -94,11 +94,17 @@ def test_a_missing_val_is_cut_from_train_by_the_seed(tmp_path: Path, make_images
 
 
 def test_a_changed_image_is_read_again(tmp_path: Path, make_images: MakeImages) -> None:
+    """Though its size and the time of its modification are the same."""
     make_images("0.png", "1.png")
+
+    def replace(red: int) -> None:
+        Image.new("RGB", (20, 16), (red, 100, 200)).save(tmp_path / "0.png", format="BMP")
+        os.utime(tmp_path / "0.png", ns=(1, 1))
+
+    replace(0)
     source = CsvTable(*table_of(tmp_path, 2))
     before = source.load(8, tmp_path / "cache").test
-    Image.new("RGB", (20, 16), (99, 100, 200)).save(tmp_path / "0.png")
-    os.utime(tmp_path / "0.png", ns=(1, 1))
+    replace(99)
     after = source.load(8, tmp_path / "cache").test
     assert (before.images[0, 0] == 0).all()
     assert (after.images[0, 0] == 99).all()

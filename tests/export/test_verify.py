@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from benchmark.export.check_poison import check_poison
 from benchmark.export.images import LARGEST_FILE
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import hash_files, list_files
+from benchmark.export.shards import read_shards
 from benchmark.export.writing import write_export
 
 Tamper = Callable[[Path], None]
@@ -280,6 +282,23 @@ def test_a_truncated_shard_is_seen(tmp_path: Path) -> None:
         shard.write_bytes(whole)
         sign(tmp_path / "out")
         assert failures(tmp_path / "out") == []
+
+
+def test_a_sparse_member_is_not_read(tmp_path: Path) -> None:
+    """512 MiB of nothing in an archive of 2 KiB."""
+    info = tarfile.TarInfo("00000000.png")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (LARGEST_FILE, 0)  # where the only stretch of data lies, and its length
+    header[483:495] = b"%011o\0" % LARGEST_FILE  # the size that the member pretends to have
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    text = tarfile.TarInfo("00000000.json")
+    (tmp_path / "train-000000.tar").write_bytes(bytes(header) + text.tobuf() + bytes(1024))
+    with tarfile.open(tmp_path / "train-000000.tar") as archive:
+        assert archive.getmembers()[0].size == LARGEST_FILE
+    with pytest.raises(ValueError, match="not a plain file"):
+        next(read_shards(tmp_path, "train"))
 
 
 def test_nothing_large_is_read_whole(tmp_path: Path) -> None:

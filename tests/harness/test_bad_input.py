@@ -39,6 +39,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--surrogate", "RN50"], "a poison is made for one resolution"),
         (["--seeds", "many"], "count or a comma list"),
         (["--seeds", "0"], "at least 1"),
+        (["--seeds", "20240501"], "'20240501,' is one seed"),
         (["--preset", "papr"], "did you mean 'paper'"),
         (["--epochs", "few"], "--epochs takes an integer"),
         (["--epochs", "0"], "epochs must be at least 1"),

@@ -12,6 +12,7 @@ from grids import ATTACK, left_over, results, run
 import attacks.mem
 import victims.training
 from benchmark.checkpoints import Checkpoint
+from benchmark.errors import UsageError
 
 FRESH = ATTACK.replace("fresh_surrogate=false", "fresh_surrogate=true")
 
@@ -73,6 +74,19 @@ def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(calls) == 3  # the third round alone
 
 
+def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path, attack="clean", defense="none") == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, victims.training, "_step_loss", 5)
+        assert run(tmp_path, "--rerun", "all", attack="clean", defense="none") == 130
+    steps: list[int] = []
+    original = victims.training._step_loss
+    monkeypatch.setattr(victims.training, "_step_loss", lambda *a: steps.append(1) or original(*a))
+    assert run(tmp_path, "--rerun", "all", attack="clean", defense="none") == 0
+    assert len(steps) == 2  # the third epoch alone
+    assert not left_over(tmp_path)
+
+
 @pytest.mark.parametrize("attack", [FRESH, ATTACK.replace("k=2", "k=0")])
 def test_other_ways_of_crafting_go_on_as_well(attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path / "whole", attack=attack, defense="none", epochs=1) == 0
@@ -128,7 +142,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UsageError, match=r"cannot write .*: No space"):
             checkpoint.save({"x": torch.zeros(3)})
     again = Checkpoint(tmp_path / "state")
     state = again.load()
@@ -138,3 +152,22 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
     assert json.loads(json.dumps(again.notes)) == again.notes
     assert zipfile.is_zipfile(tmp_path / "state")
+
+
+def test_seconds_add_up_over_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    first = Checkpoint(tmp_path / "state")
+    assert first.load() is None
+    now = 107.0
+    first.save({})
+    now = 109.0  # killed: what came after the checkpoint is done again
+    second = Checkpoint(tmp_path / "state")
+    now = 150.0  # waiting for a claim is no work
+    assert second.load() == {}
+    assert second.earlier == 7
+    now = 153.0
+    second.save({})
+    third = Checkpoint(tmp_path / "state")
+    third.load()
+    assert third.earlier == 10

@@ -6,26 +6,27 @@ from typing import Any
 import pytest
 from factory import record
 
-import benchmark.cli
+from benchmark.cells import choose_surrogates, choose_victims
 from benchmark.cli import main
-from benchmark.figures import FIGURES
-from benchmark.records import load_records
+from benchmark.figures import FIGURES, PoisonMissing
+from benchmark.presets import PRESETS
+from benchmark.records import Record
 
 SMALL = "scenes[train=130,val=8,test=12,objects=30]"
 ATTACKS = ("clean", "em", "mem1", "mem3", "mem5", "mem7")
 
 
-def run_instead(calls: list[list[str]], code: int = 0) -> Any:
-    """A ``main`` that writes made-up records in place of running."""
+def run_instead(calls: list[list[str]], failed: str = "") -> Any:
+    """A ``run`` that writes made-up records in place of running, one of them failed on demand."""
 
-    def fake(argv: list[str]) -> int:
+    def fake(arguments: Any, argv: list[str]) -> list[Record]:
         calls.append(argv)
-        folder = Path(argv[argv.index("--out") + 1])
-        folder.mkdir(parents=True, exist_ok=True)
-        for attack in ATTACKS:
-            record(attack, recalls=(9.0, 8.0), seed=1).save(folder)
-        record("mem3", "cutout", seed=1).save(folder)
-        return code
+        made = [record(attack, recalls=(9.0, 8.0), seed=1, key=attack, failed=failed) for attack in ATTACKS[-1:]]
+        made += [record(attack, recalls=(9.0, 8.0), seed=1, key=attack) for attack in ATTACKS[:-1]]
+        made.append(record("mem3", "cutout", seed=1, key="cutout"))
+        for one in made:
+            one.save(arguments.out)
+        return made
 
     return fake
 
@@ -42,38 +43,54 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
     assert [plan.split(",")[0] for plan in plans] == ["18 cells", "60 cells", "18 cells"]
 
 
+def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr("benchmark.run.run", run_instead(calls))
+    monkeypatch.setattr("benchmark.reproduce.FIGURES", {})
+    assert main(["reproduce", "paper", "--out", str(tmp_path), "--seeds", "1"]) == 0
+    (transfer,) = [call for call in calls if "--victim" in call]
+    assert transfer[transfer.index("--victim") + 1] == "RN101,ViT-B-32,ViT-B-16"
+    victims = choose_victims("RN101,ViT-B-32,ViT-B-16")
+    surrogates = choose_surrogates(victims, None, PRESETS["paper"])
+    assert {str(surrogate) for surrogate in surrogates.values()} == {"RN50"}  # one poison for all
+
+
 def test_tables_figures_and_report_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[list[str]] = []
-    monkeypatch.setattr("benchmark.figures.FIGURES", {})
-    monkeypatch.setattr("benchmark.reproduce.FIGURES", {name: FIGURES[name] for name in ("curves", "lengths")})
-    monkeypatch.setattr(benchmark.cli, "main", run_instead(calls))
-    arguments = benchmark.cli.build_parser().parse_args(["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1"])
-    from benchmark.reproduce import reproduce_command
 
-    assert reproduce_command(arguments) == 0
+    def missing(*_: Any) -> Any:
+        raise PoisonMissing("the poison is not there")
+
+    monkeypatch.setattr("benchmark.reproduce.FIGURES", {"samples": missing, "curves": FIGURES["curves"]})
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {})
+    monkeypatch.setattr("benchmark.run.run", run_instead(calls))
+    # Of other settings, and not of this command: what is written leaves it alone.
+    record("mem3", recalls=(77.7, 77.7), seed=1, key="other", recipe={"precision": "bf16"}).save(tmp_path / "records")
+    command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32"]
+    assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
     assert len(calls) == 3
     assert all(call[:3] == ["run", "--attack", call[2]] and "--seeds" in call for call in calls)
+    assert all(call[call.index("--precision") + 1] == "fp32" for call in calls)
     written = {path.name for path in tmp_path.iterdir()}
     assert {"table-1.md", "table-1-beside-paper.md", "table-2.md", "table-controls.md", "table-cost.md"} <= written
     assert {"report.html", "figures", "records"} <= written
-    assert f"python -m benchmark table 2 --records {tmp_path}/records" in (tmp_path / "table-2.md").read_text()
-    assert "9.0" in (tmp_path / "table-2.md").read_text()
+    table = (tmp_path / "table-2.md").read_text()
+    assert f"python -m benchmark table 2 --records {tmp_path}/records" in table
+    assert "9.0" in table
+    assert "77.7" not in table
+    # Without poisons there are no samples, which is told and keeps nothing else from being written.
+    assert "samples: the poison is not there" in capsys.readouterr().err
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves"}
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".svg", ".pdf", ".png"}
-    assert len(load_records(tmp_path / "records")) == len(ATTACKS) + 1
 
 
 def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.reproduce import reproduce_command
-
-    arguments = benchmark.cli.build_parser().parse_args(["reproduce", "tiny", "--out", str(tmp_path)])
     monkeypatch.setattr("benchmark.reproduce.FIGURES", {})
     calls: list[list[str]] = []
-    monkeypatch.setattr(benchmark.cli, "main", run_instead(calls, code=1))
-    assert reproduce_command(arguments) == 1
+    monkeypatch.setattr("benchmark.run.run", run_instead(calls, failed="out of memory"))
+    assert main(["reproduce", "tiny", "--out", str(tmp_path)]) == 1
     assert (tmp_path / "table-2.md").exists()
-    calls.clear()
-    monkeypatch.setattr(benchmark.cli, "main", run_instead(calls, code=2))
-    assert reproduce_command(arguments) == 2
-    assert len(calls) == 1
+    monkeypatch.undo()
+    assert main(["reproduce", "tiny", "--out", str(tmp_path), "--dataset", "scene"]) == 2

@@ -164,6 +164,36 @@ def test_a_failing_cell_is_reported_and_does_not_stop_the_others(
     assert by_cell(tmp_path)["MEM-2", "prefix-drop"].status == "done"
 
 
+def test_a_record_that_was_complete_outlives_a_failing_rerun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, defense="prefix-drop") == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
+    with monkeypatch.context() as patch:
+        patch.setattr("defenses.prefix_drop.PrefixDrop.on_captions", lambda *a: 1 / 0)
+        assert run(tmp_path, "--rerun", "all", defense="prefix-drop") == 1
+    assert "division by zero" in capsys.readouterr().err
+    assert by_cell(tmp_path)["MEM-2", "prefix-drop"].status == "done"
+    (kept,) = [name for name in before if "prefix-drop" in name]
+    assert (tmp_path / kept).read_bytes() == before[kept]
+
+
+def test_a_full_disk_ends_the_run_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Path.write_text
+
+    def full(self: Path, *args: Any, **kwargs: Any) -> int:
+        if self.name.startswith(".scenes"):
+            raise OSError(28, "No space left on device")
+        return write(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert run(tmp_path, attack="clean", defense="none") == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("No space left on device")
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, defense="none") == 0
     (poison,) = (tmp_path / "poisons").glob("*.safetensors")
