@@ -142,6 +142,6 @@ def train(model: open_clip.CLIP, data: CaptionDataset, recipe: Recipe, seed: int
             optimizer.step()
             with torch.no_grad():
                 model.logit_scale.clamp_(0, np.log(100))
-            of_epoch.append(float(loss))
+            of_epoch.append(float(loss.detach()))
         losses.append(float(np.mean(of_epoch)))
     return losses
