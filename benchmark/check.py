@@ -70,8 +70,9 @@ def comparison_table(
     count = len({record.seed for record in reference})
     rule = (
         f"R@10 in percent, mean of both directions; fresh seeds {', '.join(map(str, seeds))} against {count} reference "
-        "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from seed "
-        f"to seed); all {len(compared)} hold together with probability {1 - level:g}."
+        "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from "
+        "seed to seed; of all but clean that of the difference from the same seed's clean victim); "
+        f"all {len(compared)} hold together with probability {1 - level:g}."
     )
     return f"{table}\n\n{rule}\n{verdict}"
 
@@ -142,6 +143,8 @@ def _run(seeds: str, out: Path, poisons: Path) -> list[Record]:
     records: dict[str, Record] = {}
     for attack, defense in _GRIDS:
         flags = ["--attack", attack, "--defense", defense, "--seeds", seeds, "--out", str(out)]
-        command = ["run", "--preset", "micro", *flags, "--poisons", str(poisons)]
-        records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
+        command = ["run", "--preset", "micro", *flags]
+        arguments = build_parser().parse_args([*command, "--poisons", str(poisons)])
+        # What records tell of their command need not name a folder of this machine.
+        records |= {record.key: record for record in run(arguments, command)}
     return list(records.values())

@@ -2,10 +2,12 @@
 
 Of every cell, recall@10 is compared, the mean of both directions after the last epoch, for each further number would
 widen the interval of all; on the scale of the arcsine of its root, on which the spread of a share does not depend on
-its height. With n reference seeds of mean x̄ and standard deviation s, the mean of m fresh
-seeds lies within x̄ ± t · s · √(1/m + 1/n) with the probability for which t, Student's quantile with n − 1 degrees of
-freedom, is chosen; the level is divided by the number of comparisons (Bonferroni), so that all of them hold together.
-Seeds, not rows, are what varies: a number may move only as far as it moves from seed to seed.
+its height. Victims of one seed are paired, so of every cell but the clean one it is the difference from the clean
+victim of the same seed that is compared: what all victims of a seed share then widens nothing. With n reference seeds
+of mean x̄ and standard deviation s, the mean of m fresh seeds lies within x̄ ± t · s · √(1/m + 1/n) with the probability
+for which t, Student's quantile with n − 1 degrees of freedom, is chosen; the level is divided by the number of
+comparisons (Bonferroni), so that all of them hold together. Seeds, not rows, are what varies: a number may move only as
+far as it moves from seed to seed.
 """
 
 import math
@@ -13,11 +15,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from benchmark.errors import UsageError
 from benchmark.records import Record
+from benchmark.tables.selection import CLEAN
 
+Angles = dict[int, float]  # by seed, arcsine of the root of recall@10
 LEVEL = 0.01  # chance that an unchanged suite is called changed
 LEAST_SEEDS = 8
 
@@ -31,7 +36,7 @@ class Comparison:
         reference: mean recall@10 over the reference seeds, percent.
         spread: their standard deviation.
         now: mean over the fresh seeds.
-        low: lower end of the interval in which ``now`` has to lie.
+        low: lower end of the interval in which ``now`` has to lie, given the fresh clean victims.
         high: upper end.
     """
 
@@ -57,17 +62,20 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
         level: chance that any of the comparisons fails though nothing has changed.
 
     Raises:
-        UsageError: too few reference seeds, a cell that only one side has, other settings, a failed or shared seed.
+        UsageError: too few reference seeds, a cell that only one side has, other settings, a failed or shared seed, a
+            seed without its clean victim.
     """
     then, now = by_cell(reference), by_cell(fresh)
+    clean = next((cell for cell, ones in then.items() if ones[0].attack.spec == CLEAN), None)
     if missing := sorted(then.keys() ^ now.keys()):
         raise UsageError(f"the reference and the fresh records differ in the cells {', '.join(missing)}")
     compared = []
     for cell, old in then.items():
         new = now[cell]
         _require_comparable(cell, old, new)
-        then_and_now = [recall(record) for record in old], [recall(record) for record in new]
-        compared.append(_compared(cell, *then_and_now, level / len(then)))
+        beside = None if cell == clean else clean
+        before, after = (_of_seeds(ones[beside]) if beside else {} for ones in (then, now))
+        compared.append(_compared(cell, old, new, before, after, level / len(then)))
     return compared
 
 
@@ -76,18 +84,37 @@ def recall(record: Record) -> float:
     return record.last.test.mean_recall_at_10
 
 
-def _compared(cell: str, old: Sequence[float], new: Sequence[float], level: float) -> Comparison:
-    then, now = (np.arcsin(np.sqrt(np.array(values) / 100)) for values in (old, new))
+def _compared(
+    cell: str, old: Sequence[Record], new: Sequence[Record], old_clean: Angles, new_clean: Angles, level: float
+) -> Comparison:
+    """One cell's comparison: of differences from ``…_clean`` where those hold the clean victims, else of the cell."""
+    then, then_beside = _angles(cell, old, old_clean)
+    now, now_beside = _angles(cell, new, new_clean)
+    difference, beside = then - then_beside, float(now_beside.mean())
     quantile = float(stats.t.ppf(1 - level / 2, len(then) - 1))
-    margin = quantile * float(then.std(ddof=1)) * math.sqrt(1 / len(now) + 1 / len(then))
+    margin = quantile * float(difference.std(ddof=1)) * math.sqrt(1 / len(now) + 1 / len(then))
+    expected = beside + float(difference.mean())
+    recalls = [recall(record) for record in old]
     return Comparison(
         cell=cell,
-        reference=float(np.mean(old)),
-        spread=float(np.std(old, ddof=1)),
+        reference=float(np.mean(recalls)),
+        spread=float(np.std(recalls, ddof=1)),
         now=_percent(float(now.mean())),
-        low=_percent(float(then.mean()) - margin),
-        high=_percent(float(then.mean()) + margin),
+        low=_percent(expected - margin),
+        high=_percent(expected + margin),
     )
+
+
+def _of_seeds(records: Iterable[Record]) -> Angles:
+    return {record.seed: math.asin(math.sqrt(recall(record) / 100)) for record in records}
+
+
+def _angles(cell: str, records: Sequence[Record], clean: Angles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A cell's arcsines and those of the clean victims of the same seeds, or zeros."""
+    own = _of_seeds(records)
+    if clean and (missing := sorted(own.keys() - clean.keys())):
+        raise UsageError(f"{cell}: seed {missing[0]} has no clean victim to compare with")
+    return np.array(list(own.values())), np.array([clean[seed] if clean else 0.0 for seed in own])
 
 
 def _percent(arcsine: float) -> float:

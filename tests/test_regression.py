@@ -56,6 +56,51 @@ def test_more_cells_widen_every_interval() -> None:
     assert both[0].low < alone.low < alone.high < both[0].high
 
 
+def of_cells(clean: Sequence[float], mem: Sequence[float], first_seed: int = 1) -> list[Record]:
+    """Clean victims and MEM-3's, of the same seeds."""
+    both = zip(clean, mem, strict=True)
+    return [
+        record(attack, recalls=(recall, recall), seed=seed)
+        for seed, pair in enumerate(both, start=first_seed)
+        for attack, recall in zip(("clean", "mem3"), pair, strict=True)
+    ]
+
+
+def test_what_all_victims_of_a_seed_share_widens_nothing() -> None:
+    """MEM-3 ends three points below its own seed's clean victim, whose recall lies anywhere from 40 to 85."""
+    clean = [40.0, 85.0, 55.0, 70.0, 62.0, 48.0, 77.0, 66.0]
+    noise = [-0.4, 0.3, 0.1, -0.2, 0.4, -0.1, 0.2, -0.3]
+    reference = of_cells(clean, [c - 3 + n for c, n in zip(clean, noise, strict=True)])
+    for recall, holds in ((77.0, True), (70.0, False), (80.0 + 3, False)):
+        one = {c.cell: c for c in compare(reference, of_cells([80.0], [recall], 20))}["MEM-3 × none"]
+        assert one.holds == holds
+        assert one.now == pytest.approx(recall)
+        assert one.low < 77 < one.high
+    # Alone, MEM-3's victims vary so much that none of the three would be noticed.
+    alone = [one for one in reference if one.attack.spec == "mem3"]
+    (loose,) = compare(alone, records([70.0], 20))
+    assert loose.holds
+
+
+def test_pairs_fail_as_rarely_as_promised() -> None:
+    rng = np.random.default_rng(0)
+
+    def drawn(count: int, first_seed: int) -> list[Record]:
+        clean = rng.normal(0.9, 0.15, count)
+        angles = clean, clean - rng.normal(0.4, 0.05, count)
+        return of_cells(*(list(100 * np.sin(angle) ** 2) for angle in angles), first_seed)
+
+    outside = [not compare(drawn(8, 1), drawn(2, 20), level=0.1)[1].holds for _ in range(600)]
+    assert 0.05 - 3 * math.sqrt(0.05 * 0.95 / 600) < np.mean(outside) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
+
+
+def test_a_seed_needs_its_clean_victim() -> None:
+    usual = of_cells([60.0] * 8, [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0])
+    fresh = of_cells([60.0, 60.0], [5.0, 5.0], 20)
+    with pytest.raises(UsageError, match="MEM-3 × none: seed 21 has no clean victim"):
+        compare(usual, [one for one in fresh if one.seed == 20 or one.attack.spec == "mem3"])
+
+
 def test_a_weaker_poison_is_seen() -> None:
     usual = [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]
     for recall, holds in ((5.2, True), (25.0, False)):
