@@ -4,7 +4,7 @@ Each mutation is a piece of code and what takes its place. The tree is copied, c
 crafted anew (no cache is shared). Exit code 0 if every mutation was caught; prints a table for tests/MUTATIONS.md.
 
 ``python tests/mutations.py check`` asks ``python -m benchmark check`` instead, for the mutations that bear on the
-strength of a poison, some minutes each; words behind it choose the mutations whose fault contains one of them.
+strength of a poison, some minutes each. Further words choose the mutations whose fault contains one of them.
 """
 
 import os
@@ -254,7 +254,7 @@ MUTATIONS = (
         "attacks/mem.py",
         "loss, eps=attack.eps, steps",
         "loss, eps=attack.eps // 2, steps",
-        "tests/equality tests/attacks",
+        "tests/attacks/test_mem.py",
         checked=True,
     ),
     Mutation(
@@ -322,7 +322,8 @@ def caught_by_check(mutation: Mutation, folder: Path) -> str:
 
 def main(words: list[str]) -> int:
     """Try the mutations and print the table."""
-    ask_check, wanted = words[:1] == ["check"], words[1:] or [""]
+    ask_check = words[:1] == ["check"]
+    wanted = words[ask_check:] or [""]
     mutations = [one for one in MUTATIONS if one.checked or not ask_check]
     print(f"| fault | file | {'what check says' if ask_check else 'the test that turned red'} |\n|---|---|---|")
     missed = 0

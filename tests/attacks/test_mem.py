@@ -67,6 +67,16 @@ def test_a_poison_keeps_what_is_promised(k: int) -> None:
             assert len(tokenizer.encode(trigger)) == k
 
 
+@pytest.mark.parametrize("eps", [4, 8])
+def test_noise_uses_the_whole_bound(eps: int) -> None:
+    """Three steps of half the bound, one way, reach it at many pixels; it is never passed."""
+    dataset = make_dataset(24)
+    noise = craft(dataset, k=1, eps=eps, step_size=eps // 2).delta
+    free = (dataset.images >= eps) & (dataset.images <= 255 - eps)
+    assert np.abs(noise.astype(int)).max() == eps
+    assert (np.abs(noise.astype(int)) == eps)[free].mean() > 0.2
+
+
 def test_the_same_seed_gives_the_same_poison() -> None:
     one, same, other = craft(make_dataset()), craft(make_dataset()), craft(make_dataset(), seed=2)
     assert np.array_equal(one.delta, same.delta)
