@@ -329,7 +329,7 @@ def resolve_precision(device: torch.device, precision: Precision) -> Literal["fp
         return "bf16" if native else "fp32"
     if device.type != "cpu":
         return "fp32"
-    # Zen 4's AVX-512 multiplies twice as much in bf16 as in fp32 (432 against 197 GFLOP/s on two cores of an EPYC); an
+    # Zen 4's AVX-512 multiplies twice as much in bf16 as in fp32 (435 against 197 GFLOP/s on two cores of an EPYC); an
     # Intel CPU needs matrix instructions for it (AMX) and by AVX-512 alone is slower than in fp32.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     amd = str(capabilities.get("cpu_name", "")).startswith("AMD")
