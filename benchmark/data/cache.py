@@ -25,7 +25,7 @@ from benchmark.files import PARTIAL, require_space, reserve, temporary_folder
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
-_FORMAT = 2  # of entries; older ones are not looked at
+_FORMAT = 3  # of entries; older ones are not looked at
 _STRETCH = 64  # images hashed at a time
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def cached_splits(
         captions: captions per image for ``train``, ``val`` and ``test``.
         resolution: height and width in pixels.
         draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split. It
-            may return the indices of images to leave out, each with the reason.
+            may return the indices of images to leave out, each with the reason (with origins, what follows "image X").
         origins: where the images of ``train``, ``val`` and ``test`` come from; ``None`` where not from files.
 
     Returns:
@@ -67,7 +67,7 @@ def cached_splits(
     splits = _read_or_discard(entry, name, origins)
     if splits is None:
         try:
-            _write(entry, name, captions, resolution, draw)
+            _write(entry, name, captions, resolution, draw, origins)
         except OSError as error:
             raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
         splits = _read_or_discard(entry, name, origins)
@@ -84,7 +84,7 @@ def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[Origin]]
         if index.pop("sha256") != _hash_of(index):
             raise ValueError(f"{_INDEX} does not match its hash")
         splits = {split: _read_split(entry, name, split, index[split], (origins or {}).get(split)) for split in SPLITS}
-        left_out = [reason for split in SPLITS for reason in index[split]["left_out"].values()]
+        left_out = [line for split in SPLITS for line in _told(index[split]["left_out"], (origins or {}).get(split))]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -125,6 +125,11 @@ def _without(images: Images, left_out: Mapping[str, str]) -> Images | LazyImages
     return LazyImages(images, pick=np.delete(np.arange(len(images)), [int(index) for index in left_out]))
 
 
+def _told(left_out: Mapping[str, str], origins: list[Origin] | None) -> list[str]:
+    """The reasons, each with the name that its image has now."""
+    return [f"image {origins[int(row)]} {reason}" if origins else reason for row, reason in left_out.items()]
+
+
 def _hashes(images: Images) -> list[str]:
     def hash_of(start: int) -> str:
         return hashlib.sha256(np.ascontiguousarray(images[start : start + _STRETCH]).data).hexdigest()
@@ -138,7 +143,14 @@ def _hash_of(index: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
-def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], resolution: int, draw: Draw) -> None:
+def _write(
+    entry: Path,
+    name: str,
+    captions: Mapping[str, list[list[str]]],
+    resolution: int,
+    draw: Draw,
+    origins: Mapping[str, list[Origin]] | None,
+) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(map(len, captions.values())) * 3 * resolution**2
     require_space(entry.parent, needed)
@@ -153,7 +165,7 @@ def _write(entry: Path, name: str, captions: Mapping[str, list[list[str]]], reso
             left_out = {str(row): reason for row, reason in (draw(split, images) or {}).items()}
             images.flush()
             kept = [own for row, own in enumerate(captions[split]) if str(row) not in left_out]
-            require_images(split, len(kept), list(left_out.values()))
+            require_images(split, len(kept), _told(left_out, (origins or {}).get(split)))
             dataset = CaptionDataset(name, split, _without(images, left_out), kept)
             index[split] = {
                 "fingerprint": dataset.fingerprint,

@@ -1,7 +1,6 @@
 """Captioned image files of any origin: checked, cut into splits, decoded once and read through the cache."""
 
 import os
-import stat
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -10,18 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.data.cache import SPLITS, cached_splits, require_images
-from benchmark.data.caption_files import clean_caption, is_file_name
+from benchmark.data.caption_files import clean_caption
+from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
 from benchmark.data.dataset import Images, Splits
 from benchmark.data.images import BadImage, read_image
-from benchmark.data.origin import Member, Origin
+from benchmark.data.origin import Origin
 from benchmark.data.progress import progress
 from benchmark.errors import UsageError
 from benchmark.seeding import numpy_generator
 
 # Part of the cache key: raise it when decoding changes.
-FILES_VERSION = 2
-
-Stamp = tuple[str, int, int, int, str, int]
+FILES_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -100,26 +98,31 @@ def load_files(
     kept: dict[str, list[CaptionedFile]] = {split: [] for split in SPLITS}
     stamps: dict[str, list[Stamp]] = {split: [] for split in SPLITS}
     unusable: list[str] = []
-    stamp_of = _Stamps()
+    stamp_of = Stamps()
     for split in SPLITS:
         known = len(unusable)
         for file in files[split]:
             try:
-                stamps[split].append(stamp_of(file))
+                if file.fault:
+                    raise BadImage(file.fault)
+                stamps[split].append(stamp_of(file.image))
                 kept[split].append(file)
             except BadImage as error:
                 if not skip_bad:
                     raise
                 unusable.append(str(error))
         require_images(split, len(kept[split]), unusable[known:])
-    # Which images turn out bad is part of an entry, so that it is not found out twice.
-    key = {"version": FILES_VERSION, "files": stamps, "skip_bad": skip_bad}
     captions = {split: [file.captions for file in kept[split]] for split in SPLITS}
+    origins = {split: [file.image for file in kept[split]] for split in SPLITS}
+    # Which images turn out bad is part of an entry, so that it is not found out twice.
+    key = {"version": FILES_VERSION, "content": content_of(cache, origins, stamps), "skip_bad": skip_bad}
 
     def draw(split: str, out: Images) -> Mapping[int, str]:
-        return _decode([file.image for file in kept[split]], out, skip_bad, f"reading images ({split})")
+        bad = _decode(origins[split], out, skip_bad, f"decoding images ({split})")
+        # The entry is to hold what its key says.
+        require_unchanged({split: origins[split]}, stamps)
+        return bad
 
-    origins = {split: [file.image for file in kept[split]] for split in SPLITS}
     splits = cached_splits(cache, name, kind, key, captions, resolution, draw, origins)
     splits = replace(splits, left_out=(*unusable, *splits.left_out))
     if splits.left_out:
@@ -140,7 +143,7 @@ def _decode(images: list[Origin], out: Images, skip_bad: bool, label: str) -> di
         except BadImage as error:
             if not skip_bad:
                 raise
-            bad[index] = str(error)
+            bad[index] = error.reason_for(images[index])
 
     # Threads suffice: Pillow decodes and resizes outside the interpreter lock.
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -154,47 +157,3 @@ def _decode(images: list[Origin], out: Images, skip_bad: bool, label: str) -> di
         # After an error or Ctrl-C, what is still waiting must not be decoded first.
         pool.shutdown(cancel_futures=True)
     return dict(sorted(bad.items()))
-
-
-class _Stamps:
-    """What changes when an image file does: real path, size, times of change, and the place within an archive."""
-
-    def __init__(self) -> None:
-        self._folders: dict[Path, str] = {}
-        self._archives: dict[Path, tuple[str, int, int, int]] = {}
-
-    def __call__(self, file: CaptionedFile) -> Stamp:
-        """The stamp of a file.
-
-        Raises:
-            BadImage: the file has a fault, is missing, or may not be read.
-            UsageError: the disk fails.
-        """
-        if file.fault:
-            raise BadImage(file.fault)
-        if isinstance(file.image, Member):
-            archive = file.image.archive
-            if archive not in self._archives:
-                self._archives[archive] = self._of(archive)
-            return (*self._archives[archive], file.image.name, file.image.offset)
-        return (*self._of(file.image), "", 0)
-
-    def _of(self, path: Path) -> tuple[str, int, int, int]:
-        if not is_file_name(str(path)):
-            raise BadImage(f"image {str(path)!a} cannot be the name of a file")
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise BadImage(f"image {path} does not exist") from error
-        except OSError as error:
-            kind = BadImage if isinstance(error, PermissionError) else UsageError
-            raise kind(f"image {path} cannot be read: {error.strerror}") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage(f"image {path} cannot be read: not a file")
-        if not os.access(path, os.R_OK):
-            raise BadImage(f"image {path} cannot be read: no permission")
-        # Folders are few and files many, and a real path takes long to find.
-        if path.parent not in self._folders:
-            self._folders[path.parent] = str(path.parent.resolve())
-        # A copy may keep the time of modification, but not that of the last change of the file's own entry.
-        return f"{self._folders[path.parent]}/{path.name}", status.st_size, status.st_mtime_ns, status.st_ctime_ns

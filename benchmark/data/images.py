@@ -24,6 +24,10 @@ _LONGEST = 16  # sides; resized whole, an image a thousand times as long as wide
 class BadImage(UsageError):
     """An image that cannot be used, through a fault of its own: what ``skip_bad`` leaves out."""
 
+    def reason_for(self, image: Origin) -> str:
+        """The message without the name of ``image`` before it: what still holds when the file is moved."""
+        return str(self).removeprefix(f"image {image} ")
+
 
 def read_image(source: Origin, resolution: int) -> Images:
     """The image upright, in RGB, its shorter side resized to ``resolution`` (bicubic), and its centre cut out.
