@@ -71,7 +71,7 @@ def comparison_table(
     rule = (
         f"R@10 in percent, mean of both directions; fresh seeds {', '.join(map(str, seeds))} against {count} reference "
         "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from "
-        "seed to seed; of all but clean that of the difference from the same seed's clean victim); "
+        "seed to seed; all but clean are predicted from the same seed's clean victim); "
         f"all {len(compared)} hold together with probability {1 - level:g}."
     )
     return f"{table}\n\n{rule}\n{verdict}"

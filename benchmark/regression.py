@@ -1,13 +1,15 @@
 """The regression of poisoning strength: do fresh seeds give the numbers that the reference seeds gave?
 
 Of every cell, recall@10 is compared, the mean of both directions after the last epoch, for each further number would
-widen the interval of all; on the scale of the arcsine of its root, on which the spread of a share does not depend on
-its height. Victims of one seed are paired, so of every cell but the clean one it is the difference from the clean
-victim of the same seed that is compared: what all victims of a seed share then widens nothing. With n reference seeds
-of mean x̄ and standard deviation s, the mean of m fresh seeds lies within x̄ ± t · s · √(1/m + 1/n) with the probability
-for which t, Student's quantile with n − 1 degrees of freedom, is chosen; the level is divided by the number of
-comparisons (Bonferroni), so that all of them hold together. Seeds, not rows, are what varies: a number may move only as
-far as it moves from seed to seed.
+widen the interval of all; on the scale y of the arcsine of its root, on which the spread of a share does not depend on
+its height. Victims of one seed are paired: what a cell's y is expected to be is a straight line over that of the same
+seed's clean victim, fitted to the reference seeds by least squares, so that what all victims of a seed share widens
+nothing; for the clean victims themselves it is their mean. With n reference seeds, p fitted numbers (2, or 1 for clean)
+and residuals of standard deviation s, the mean of m fresh seeds lies within ŷ ± t · s · √(1/m + h) with the probability
+for which t, Student's quantile with n − p degrees of freedom, is chosen; h is the variance of the line at the fresh
+seeds' mean in units of s² (1/n for a mean). That is the usual prediction interval of linear regression. The level is
+divided by the number of comparisons (Bonferroni), so that all of them hold together. Seeds, not rows, are what varies:
+a number may move only as far as it moves from seed to seed.
 """
 
 import math
@@ -87,13 +89,17 @@ def recall(record: Record) -> float:
 def _compared(
     cell: str, old: Sequence[Record], new: Sequence[Record], old_clean: Angles, new_clean: Angles, level: float
 ) -> Comparison:
-    """One cell's comparison: of differences from ``…_clean`` where those hold the clean victims, else of the cell."""
-    then, then_beside = _angles(cell, old, old_clean)
-    now, now_beside = _angles(cell, new, new_clean)
-    difference, beside = then - then_beside, float(now_beside.mean())
-    quantile = float(stats.t.ppf(1 - level / 2, len(then) - 1))
-    margin = quantile * float(difference.std(ddof=1)) * math.sqrt(1 / len(now) + 1 / len(then))
-    expected = beside + float(difference.mean())
+    """One cell's comparison: given the clean victims of ``…_clean`` where those hold some."""
+    design, then = _design(cell, old, old_clean), np.array(list(_of_seeds(old).values()))
+    fresh, now = _design(cell, new, new_clean).mean(axis=0), np.array(list(_of_seeds(new).values()))
+    # The pseudo-inverse has clean victims that are all alike predict nothing, instead of dividing by their spread.
+    inverse = np.linalg.pinv(design.T @ design)
+    fitted = inverse @ design.T @ then
+    freedom = len(then) - int(np.linalg.matrix_rank(design))
+    spread = math.sqrt(float(np.sum((then - design @ fitted) ** 2)) / freedom)
+    quantile = float(stats.t.ppf(1 - level / 2, freedom))
+    margin = quantile * spread * math.sqrt(1 / len(now) + float(fresh @ inverse @ fresh))
+    expected = float(fresh @ fitted)
     recalls = [recall(record) for record in old]
     return Comparison(
         cell=cell,
@@ -109,12 +115,14 @@ def _of_seeds(records: Iterable[Record]) -> Angles:
     return {record.seed: math.asin(math.sqrt(recall(record) / 100)) for record in records}
 
 
-def _angles(cell: str, records: Sequence[Record], clean: Angles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A cell's arcsines and those of the clean victims of the same seeds, or zeros."""
-    own = _of_seeds(records)
-    if clean and (missing := sorted(own.keys() - clean.keys())):
+def _design(cell: str, records: Sequence[Record], clean: Angles) -> NDArray[np.float64]:
+    """(n, p) what a cell is predicted from: a constant and, where there are some, the clean victims of its seeds."""
+    seeds = [record.seed for record in records]
+    if not clean:
+        return np.ones((len(seeds), 1))
+    if missing := sorted(set(seeds) - clean.keys()):
         raise UsageError(f"{cell}: seed {missing[0]} has no clean victim to compare with")
-    return np.array(list(own.values())), np.array([clean[seed] if clean else 0.0 for seed in own])
+    return np.array([[1.0, clean[seed]] for seed in seeds])
 
 
 def _percent(arcsine: float) -> float:

@@ -87,11 +87,38 @@ def test_pairs_fail_as_rarely_as_promised() -> None:
 
     def drawn(count: int, first_seed: int) -> list[Record]:
         clean = rng.normal(0.9, 0.15, count)
-        angles = clean, clean - rng.normal(0.4, 0.05, count)
+        angles = clean, 0.5 * clean + rng.normal(0.1, 0.05, count)
         return of_cells(*(list(100 * np.sin(angle) ** 2) for angle in angles), first_seed)
 
     outside = [not compare(drawn(8, 1), drawn(2, 20), level=0.1)[1].holds for _ in range(600)]
     assert 0.05 - 3 * math.sqrt(0.05 * 0.95 / 600) < np.mean(outside) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
+
+
+def test_an_interval_over_clean_victims_by_hand() -> None:
+    """Against the textbook's formula of a straight line: slope, residuals, leverage of the fresh seeds' mean."""
+    x = np.array([0.7, 0.8, 0.9, 1.0, 1.1, 0.75, 0.85, 0.95])
+    y = 0.1 + 0.3 * x + np.array([0.01, -0.02, 0.015, 0.0, -0.01, 0.02, -0.005, -0.01])
+    fresh_x, fresh_y = [0.72, 0.78], [0.34, 0.36]
+    clean, mem, fresh_clean, fresh_mem = (list(100 * np.sin(angle) ** 2) for angle in (x, y, fresh_x, fresh_y))
+    one = compare(of_cells(clean, mem), of_cells(fresh_clean, fresh_mem, 20), level=0.1)[1]
+    slope, intercept = np.polyfit(x, y, 1)
+    s = math.sqrt(np.sum((y - intercept - slope * x) ** 2) / 6)
+    # t of 6 degrees of freedom at 97.5 %, for 10 % are divided among two cells.
+    margin = 2.4469 * s * math.sqrt(1 / 2 + 1 / 8 + (0.75 - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2))
+    assert one.low == pytest.approx(100 * math.sin(intercept + slope * 0.75 - margin) ** 2, abs=0.01)
+    assert one.high == pytest.approx(100 * math.sin(intercept + slope * 0.75 + margin) ** 2, abs=0.01)
+    assert one.now == pytest.approx(100 * math.sin(0.35) ** 2)
+
+
+def test_clean_victims_that_tell_nothing_widen_nothing() -> None:
+    """MEM-3's victims end where they end, whatever the clean ones do; subtracting those would hide a weaker poison."""
+    clean = [40.0, 85.0, 55.0, 70.0, 62.0, 48.0, 77.0, 66.0]
+    mem = [5.0, 6.0, 5.5, 4.5, 6.5, 5.0, 4.0, 6.0]
+    for recall, holds in ((5.5, True), (14.0, False)):
+        assert compare(of_cells(clean, mem), of_cells([60.0], [recall], 20))[1].holds == holds
+    # All alike, they predict nothing, and nothing is divided by zero.
+    for recall, holds in ((5.5, True), (14.0, False)):
+        assert compare(of_cells([60.0] * 8, mem), of_cells([60.0], [recall], 20))[1].holds == holds
 
 
 def test_a_seed_needs_its_clean_victim() -> None:
