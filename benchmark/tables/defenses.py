@@ -34,11 +34,12 @@ class _Row:
 
 
 def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
-    """An attack against defenses: one table for every data set, victim and attack.
+    """An attack against defenses: one table for every data set, victim and attack that met a defense.
 
-    Rows: clean data, the undefended attack, each defense. Columns: the paper's four after the last epoch; R@10 after
-    the epoch that is best on val, which is what an early-stopping scraper gets; where clean data met the defenses, the
-    clean victim's R@10 under each; and the share of the lost recall that is recovered.
+    Attacks that met none have their place among the controls, and a table here only if none met any. Rows: clean data,
+    the undefended attack, each defense. Columns: the paper's four after the last epoch; R@10 after the epoch that is
+    best on val, which is what an early-stopping scraper gets; where clean data met the defenses, the clean victim's
+    R@10 under each; and the share of the lost recall that is recovered.
 
     Args:
         records: of any runs.
@@ -49,11 +50,12 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
         UsageError: no records, or records that mix settings.
     """
     # Without an attack, the table shows what the defenses cost clean data.
-    return [
-        _table(block, attack, beside_paper)
-        for block in blocks(records)
-        for attack in (block.attacks or [block.of(CLEAN)[0].attack])
-    ]
+    return [_table(block, attack, beside_paper) for block in blocks(records) for attack in _attacks(block)]
+
+
+def _attacks(block: Block) -> Sequence[Choice]:
+    met = [attack for attack in block.attacks if _defended(block, attack)]
+    return met or block.attacks or [block.of(CLEAN)[0].attack]
 
 
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:

@@ -100,7 +100,9 @@ def test_an_unknown_format_says_what_exists() -> None:
 
 
 def test_the_paper_stands_beside_ours_with_the_difference() -> None:
-    tables = table2([*several(), record("mem3", "cutout+mixup"), record("em")], beside_paper=True)
+    tables = table2(
+        [*several(), record("mem3", "cutout+mixup"), record("em"), record("em", "cutout")], beside_paper=True
+    )
     em, mem = (lines_of(render([table], "markdown")) for table in tables)
     assert mem["Defense"] == "R@10 I→T,paper,Δ,Medr I→T,paper,Δ,R@10 T→I,paper,Δ,Medr T→I,paper,Δ,seeds".split(",")
     assert mem["Clean"] == "56.0,46.5,+9.5,8.0,12,-4.0,50.0,42.7,+7.3,10,16,-6,1".split(",")
@@ -110,6 +112,11 @@ def test_the_paper_stands_beside_ours_with_the_difference() -> None:
     # The paper's Table 2 holds no EM.
     assert em["EM"][1:3] == ["–", "–"]
     assert any("suspect" in note and "36.6" in note for note in tables[1].notes)
+
+
+def test_an_attack_that_met_no_defense_has_no_table_beside_one_that_did() -> None:
+    assert [table.keys["attack"] for table in table2([*several(), record("em")])] == ["mem3"]
+    assert [table.keys["attack"] for table in table2([record("clean"), record("em"), record("mem3")])] == ["em", "mem3"]
 
 
 def test_parameters_do_not_hide_the_papers_row() -> None:
