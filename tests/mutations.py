@@ -222,6 +222,27 @@ MUTATIONS = (
         "tests/data",
     ),
     Mutation(
+        "an image that changed is taken for what it was",
+        "benchmark/data/content.py",
+        "status.st_size, status.st_mtime_ns, status.st_ctime_ns",
+        "status.st_size, status.st_mtime_ns, 0",
+        "tests/data/test_content.py",
+    ),
+    Mutation(
+        "an image that changes while it is read is kept under the hash of what it was",
+        "benchmark/data/content.py",
+        "if stamp_of(image) != stamp:",
+        "if False:",
+        "tests/data/test_content.py",
+    ),
+    Mutation(
+        "what follows an image in its archive counts as the image",
+        "benchmark/data/content.py",
+        "_CHUNK if left is None else min(left, _CHUNK)",
+        "_CHUNK",
+        "tests/data/test_content.py",
+    ),
+    Mutation(
         "damage to the cache goes unnoticed",
         "benchmark/data/cache.py",
         'if _hashes(images) != stored["hashes"]:',
