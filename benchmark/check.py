@@ -3,7 +3,7 @@
 import argparse
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from benchmark.files import replacing
 from benchmark.paths import cache_folder
 from benchmark.records import Record, load_records
 from benchmark.registry import convert
-from benchmark.regression import LEAST_SEEDS, Comparison, by_cell, compare, recall
+from benchmark.regression import LEAST_SEEDS, Comparison, by_cell, compare, prediction, recall, require_comparable
 
-REFERENCE = Path("results/reference/micro")
+PRESET = "micro"
+REFERENCE = Path("results/reference") / PRESET
 # Clean data, the baseline, the attack, and the defense that undoes it.
 _GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
 
@@ -41,7 +42,12 @@ def check_command(arguments: argparse.Namespace) -> int:
         out: Path = arguments.out or Path(temporary)
         seeds = _fresh_seeds(convert(arguments.seeds or 1, int, "--seeds"), reference)
         # Crafted here and now, whatever the cache holds.
-        fresh = _run(",".join(map(str, seeds)) + ",", out, Path(temporary) / "poisons")
+        fresh = _run(
+            ",".join(map(str, seeds)) + ",",
+            out,
+            Path(temporary) / "poisons",
+            lambda planned: require_comparable(reference, planned),
+        )
     if any(record.status == "failed" for record in fresh):
         return 1
     compared = compare(reference, fresh, level)
@@ -79,13 +85,16 @@ def comparison_table(
 
 def reference_page(records: Sequence[Record]) -> str:
     """What a reference says, and where it comes from, as Markdown."""
+    passing = {fresh: prediction(records, fresh) for fresh in (1, 3)}
     rows = []
     for cell, ones in by_cell(records).items():
         values = [recall(one) for one in ones]
         spread, span = np.std(values, ddof=1), f"{min(values):.1f} – {max(values):.1f}"
-        rows.append([cell, f"{np.mean(values):.1f} ± {spread:.1f}", span, len(ones)])
+        intervals = ["{:.1f} – {:.1f}".format(*found[cell]) for found in passing.values()]
+        rows.append([cell, f"{np.mean(values):.1f} ± {spread:.1f}", span, len(ones), *intervals])
     headers = ["cell", "mean ± standard deviation", "lowest – highest", "seeds"]
-    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "right", "right", "right"))
+    headers += [f"passes with {fresh} fresh seed{'s' if fresh > 1 else ''}" for fresh in passing]
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", *["right"] * 5))
 
     def told(name: str) -> str:
         return ", ".join(sorted({str(one.provenance.get(name)) for one in records}))
@@ -96,6 +105,7 @@ def reference_page(records: Sequence[Record]) -> str:
         f"Written by `python -m benchmark check --update --seeds {len({one.seed for one in records})}` "
         "from [records](records), which also hold epochs, losses and times. "
         f"R@10 in percent, mean of both directions, after the last epoch on test:\n\n{table}\n\n"
+        "What passes is the check's interval where the fresh seeds' clean victims are average ones.\n\n"
         f"- commit: {told('commit')}\n- device: {told('device')}\n- finished last (UTC): "
         f"{max(str(one.provenance.get('finished')) for one in records)}\n- versions: {', '.join(versions)}\n"
     )
@@ -109,6 +119,9 @@ def _update(folder: Path, count: int) -> int:
     """
     if count < LEAST_SEEDS:
         raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
+    there = load_records(folder / "records") if (folder / "records").is_dir() else []
+    if strangers := [one for one in there if one.provenance.get("preset") != PRESET]:
+        raise UsageError(f"{folder} holds records that are no reference, such as {strangers[0].file_name()}")
     records = _run(str(count), folder / "records", cache_folder() / "poisons")
     if any(record.status == "failed" for record in records):
         return 1
@@ -135,16 +148,18 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     return fresh
 
 
-def _run(seeds: str, out: Path, poisons: Path) -> list[Record]:
-    """Run the grids of preset ``micro``; the records of all their cells."""
+def _run(
+    seeds: str, out: Path, poisons: Path, approve: Callable[[list[Record]], None] = lambda planned: None
+) -> list[Record]:
+    """Run the grids of preset ``micro``, each once ``approve`` has seen its plan; the records of all their cells."""
     from benchmark.cli import build_parser
     from benchmark.run import run
 
     records: dict[str, Record] = {}
     for attack, defense in _GRIDS:
         flags = ["--attack", attack, "--defense", defense, "--seeds", seeds, "--out", str(out)]
-        command = ["run", "--preset", "micro", *flags]
+        command = ["run", "--preset", PRESET, *flags]
         arguments = build_parser().parse_args([*command, "--poisons", str(poisons)])
         # What records tell of their command need not name a folder of this machine.
-        records |= {record.key: record for record in run(arguments, command)}
+        records |= {record.key: record for record in run(arguments, command, approve)}
     return list(records.values())

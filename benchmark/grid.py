@@ -39,12 +39,21 @@ _PACKAGES = ("torch", "open_clip_torch", "kornia", "nlpaug", "nltk", "numpy", "o
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell, where its record lies, and what is known of it."""
+    """A cell, where its record lies, and what is known of it.
+
+    Attributes:
+        cell: what runs.
+        key: its address.
+        path: the file of its record.
+        record: what lies there, if anything does.
+        blank: its record as far as it is known before it runs: settings, no scores.
+    """
 
     cell: Cell
     key: str
     path: Path
     record: Record | None
+    blank: Record
 
     def has_to_run(self, rerun: Rerun) -> bool:
         """Whether the cell runs: ``missing`` ones always, ``failed`` ones and ``all`` others on demand."""
@@ -103,9 +112,9 @@ class Grid:
         for cell in self.cells:
             data = self._splits(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
-            record = self._record(cell, data, key)
-            path = self.out / record.file_name()
-            planned.append(PlannedCell(cell, key, path, Record.load(path) if path.is_file() else None))
+            blank = self._record(cell, data, key)
+            path = self.out / blank.file_name()
+            planned.append(PlannedCell(cell, key, path, Record.load(path) if path.is_file() else None, blank))
         return planned
 
     def run(self, planned: PlannedCell) -> Record:
@@ -119,7 +128,7 @@ class Grid:
             Exception: an error in one of several processes, which the others would wait for in vain.
         """
         cell, data = planned.cell, self._splits(planned.cell)
-        base = self._record(cell, data, planned.key)
+        base = planned.blank
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
             record = self._run(cell, data, base, checkpoint)

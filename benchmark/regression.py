@@ -13,7 +13,7 @@ a number may move only as far as it moves from seed to seed.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
             seed without its clean victim.
     """
     then, now = by_cell(reference), by_cell(fresh)
-    clean = next((cell for cell, ones in then.items() if ones[0].attack.spec == CLEAN), None)
+    clean = _clean_cell(then)
     if missing := sorted(then.keys() ^ now.keys()):
         raise UsageError(f"the reference and the fresh records differ in the cells {', '.join(missing)}")
     compared = []
@@ -86,29 +86,62 @@ def recall(record: Record) -> float:
     return record.last.test.mean_recall_at_10
 
 
+def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL) -> dict[str, tuple[float, float]]:
+    """What a check lets pass: by cell, the interval in percent for fresh seeds whose clean victims are average ones.
+
+    Args:
+        reference: as for :func:`compare`.
+        fresh: number of fresh seeds.
+        level: as for :func:`compare`.
+    """
+    cells = by_cell(reference)
+    clean = _clean_cell(cells)
+    found = {}
+    for cell, old in cells.items():
+        design = _design(cell, old, _of_seeds(cells[clean]) if clean not in (None, cell) else {})
+        low, high = _interval(design, _arcsines(old), design.mean(axis=0), fresh, level / len(cells))
+        found[cell] = (low, high)
+    return found
+
+
 def _compared(
     cell: str, old: Sequence[Record], new: Sequence[Record], old_clean: Angles, new_clean: Angles, level: float
 ) -> Comparison:
     """One cell's comparison: given the clean victims of ``…_clean`` where those hold some."""
-    design, then = _design(cell, old, old_clean), np.array(list(_of_seeds(old).values()))
-    fresh, now = _design(cell, new, new_clean).mean(axis=0), np.array(list(_of_seeds(new).values()))
+    at = _design(cell, new, new_clean).mean(axis=0)
+    low, high = _interval(_design(cell, old, old_clean), _arcsines(old), at, len(new), level)
+    recalls = [recall(record) for record in old]
+    return Comparison(
+        cell=cell,
+        reference=float(np.mean(recalls)),
+        spread=float(np.std(recalls, ddof=1)),
+        now=_percent(float(_arcsines(new).mean())),
+        low=low,
+        high=high,
+    )
+
+
+def _interval(
+    design: NDArray[np.float64], then: NDArray[np.float64], at: NDArray[np.float64], fresh: int, level: float
+) -> tuple[float, float]:
+    """Prediction interval in percent for the mean of fresh seeds, of which ``at`` (p) is the mean of what predicts."""
     # The pseudo-inverse has clean victims that are all alike predict nothing, instead of dividing by their spread.
     inverse = np.linalg.pinv(design.T @ design)
     fitted = inverse @ design.T @ then
     freedom = len(then) - int(np.linalg.matrix_rank(design))
     spread = math.sqrt(float(np.sum((then - design @ fitted) ** 2)) / freedom)
     quantile = float(stats.t.ppf(1 - level / 2, freedom))
-    margin = quantile * spread * math.sqrt(1 / len(now) + float(fresh @ inverse @ fresh))
-    expected = float(fresh @ fitted)
-    recalls = [recall(record) for record in old]
-    return Comparison(
-        cell=cell,
-        reference=float(np.mean(recalls)),
-        spread=float(np.std(recalls, ddof=1)),
-        now=_percent(float(now.mean())),
-        low=_percent(expected - margin),
-        high=_percent(expected + margin),
-    )
+    margin = quantile * spread * math.sqrt(1 / fresh + float(at @ inverse @ at))
+    expected = float(at @ fitted)
+    return _percent(expected - margin), _percent(expected + margin)
+
+
+def _clean_cell(cells: Mapping[str, Sequence[Record]]) -> str | None:
+    return next((cell for cell, ones in cells.items() if ones[0].attack.spec == CLEAN), None)
+
+
+def _arcsines(records: Sequence[Record]) -> NDArray[np.float64]:
+    return np.array(list(_of_seeds(records).values()))
 
 
 def _of_seeds(records: Iterable[Record]) -> Angles:
@@ -137,6 +170,24 @@ def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
     return cells
 
 
+def require_comparable(reference: Sequence[Record], planned: Sequence[Record]) -> None:
+    """See, before any of them runs, that cells can be compared with a reference.
+
+    Args:
+        reference: the reference records.
+        planned: records of the cells as far as they are known before they run.
+
+    Raises:
+        UsageError: the reference lacks a cell, or has too few seeds of one, one of the same seed, one that failed, or
+            one of other settings.
+    """
+    then = by_cell(reference)
+    for cell, new in by_cell(planned).items():
+        if cell not in then:
+            raise UsageError(f"the reference has no {cell}; it has {', '.join(then) or 'no records'}")
+        _require_comparable(cell, then[cell], new)
+
+
 def _require_comparable(cell: str, old: Sequence[Record], new: Sequence[Record]) -> None:
     if failed := [record for record in (*old, *new) if record.status != "done"]:
         raise UsageError(f"{cell}: seed {failed[0].seed} failed: {failed[0].error.get('message')}")
@@ -149,4 +200,6 @@ def _require_comparable(cell: str, old: Sequence[Record], new: Sequence[Record])
         for r in (*old, *new)
     }
     if len(settings) > 1:
-        raise UsageError(f"{cell}: the fresh records were made with other settings than the reference")
+        raise UsageError(
+            f"{cell}: the reference was made with other settings than today's; check --update makes a new one"
+        )

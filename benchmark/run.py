@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,15 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     return 1 if any(record.status == "failed" for record in records) else 0
 
 
-def run(arguments: argparse.Namespace, argv: Sequence[str]) -> list[Record]:
+def run(
+    arguments: argparse.Namespace, argv: Sequence[str], approve: Callable[[list[Record]], None] = lambda blanks: None
+) -> list[Record]:
     """Run a grid in this process, or together with others that ``torchrun`` has started.
 
     Args:
         arguments: of the command line's ``run``.
         argv: the same as written, for the records.
+        approve: is shown the records of all cells as far as they are known before any runs, and may raise.
 
     Returns:
         The records of all its cells, new and old; none for a plan alone, and none in processes that help the first.
@@ -88,10 +91,12 @@ def run(arguments: argparse.Namespace, argv: Sequence[str]) -> list[Record]:
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(redirect_stderr(nowhere))
-        return _run(settings, device, argv)
+        return _run(settings, device, argv, approve)
 
 
-def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) -> list[Record]:
+def _run(
+    settings: dict[str, Any], device: torch.device, argv: Sequence[str], approve: Callable[[list[Record]], None]
+) -> list[Record]:
     preset = pick_preset(str(settings["preset"]), PRESETS)
     attacks = choose_attacks(str(settings["attack"]), preset)
     asked = str(settings["attack"])
@@ -139,6 +144,7 @@ def _run(settings: dict[str, Any], device: torch.device, argv: Sequence[str]) ->
         )
         grid.check()
         planned = grid.plan()
+        approve([one.blank for one in planned])
         print(plan_table(grid, planned, rerun), file=sys.stderr, flush=True)
         if settings.get("dry_run"):
             return []

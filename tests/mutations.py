@@ -331,14 +331,20 @@ def caught_by_tests(mutation: Mutation, folder: Path) -> str:
 
 
 def caught_by_check(mutation: Mutation, folder: Path) -> str:
-    """The cells outside their interval in the broken tree, or nothing; an error that it ends with counts, too."""
+    """The cells outside their interval in the broken tree, or nothing.
+
+    Raises:
+        RuntimeError: check could not compare, which says nothing of the mutation.
+    """
     command = [sys.executable, "-m", "benchmark", "check"]
     variables = {**os.environ, "UNLEARNABLE_BENCH_CACHE": str(folder / "cache")}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "✗" in line]
-    return "; ".join(f"{cell}: {now}, not {interval}" for cell, _, now, interval, _ in rows) or done.stderr[-200:]
+    if done.returncode != 1 or not rows:
+        raise RuntimeError(f"check ended with {done.returncode}: {done.stderr[-500:]}")
+    return "; ".join(f"{cell}: {now}, not {interval}" for cell, _, now, interval, _ in rows)
 
 
 def main(words: list[str]) -> int:

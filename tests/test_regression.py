@@ -13,8 +13,9 @@ from benchmark import check
 from benchmark.check import comparison_table
 from benchmark.cli import main
 from benchmark.errors import UsageError
+from benchmark.grid import Grid
 from benchmark.records import Record, load_records
-from benchmark.regression import compare
+from benchmark.regression import compare, prediction
 
 
 def records(recalls: Sequence[float], first_seed: int = 1) -> list[Record]:
@@ -173,7 +174,13 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     asked: list[str] = []
 
     def made(recalls: Sequence[float], key: str, finished: str) -> list[Record]:
-        provenance = {"finished": finished, "commit": f"commit of {key}", "device": "a CPU", "versions": {"torch": key}}
+        provenance = {
+            "preset": "micro",
+            "finished": finished,
+            "commit": f"commit of {key}",
+            "device": "a CPU",
+            "versions": {"torch": key},
+        }
         return [replace(one, key=f"{key}-{one.seed}", provenance=provenance) for one in records(recalls)]
 
     def run(seeds: str, out: Path, poisons: Path) -> list[Record]:
@@ -193,7 +200,11 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     assert sorted(one.key for one in kept) == [f"new-{seed}" for seed in range(1, 9)]
     page = (tmp_path / "README.md").read_text("utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
-    assert ["MEM-3 × none", "5.3 ± 0.8", "4.0 – 6.5", "8"] in rows
+    (row,) = (row for row in rows if row[:1] == ["MEM-3 × none"])
+    assert row[1:4] == ["5.3 ± 0.8", "4.0 – 6.5", "8"]
+    for cell, fresh in zip(row[4:], (1, 3), strict=True):
+        ((low, high),) = prediction(made(usual, "new", ""), fresh).values()
+        assert cell == f"{low:.1f} – {high:.1f}"
     assert "commit of new" in page
     assert "commit of old" not in page
     assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "7"]) == 2
@@ -201,9 +212,37 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     assert asked == ["8", "12"]
 
 
+def test_update_touches_no_records_but_a_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in records([5.0] * 8):
+        replace(one, provenance={"preset": "tiny"}).save(tmp_path / "records")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 2
+    assert "holds records that are no reference" in capsys.readouterr().err
+    assert len(load_records(tmp_path / "records")) == 8
+
+
+def test_a_reference_of_other_settings_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNLEARNABLE_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Grid, "run", None)
+    for one in [*records([5.0] * 8), *(one for one in of_cells([50.0] * 8, [5.0] * 8) if one.attack.spec == "clean")]:
+        one.save(tmp_path / "records")
+    assert main(["check", "--reference", str(tmp_path)]) == 2
+    assert "Clean × none: the reference was made with other settings than today's" in capsys.readouterr().err
+
+
+def test_what_passes_is_what_is_compared(tmp_path: Path) -> None:
+    clean = [40.0, 85.0, 55.0, 70.0, 62.0, 48.0, 77.0, 66.0]
+    reference = of_cells(clean, [5.0, 6.0, 5.5, 4.5, 6.5, 5.0, 4.0, 6.0])
+    average = 100 * np.sin(np.mean([math.asin(math.sqrt(one / 100)) for one in clean])) ** 2
+    for fresh in (1, 3):
+        for one in compare(reference, of_cells([average] * fresh, [5.0] * fresh, 20)):
+            assert prediction(reference, fresh)[one.cell] == pytest.approx((one.low, one.high))
+
+
 def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for one in records([5.0] * 8):
-        one.save(tmp_path / "records")
+        replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
     monkeypatch.setattr(check, "_run", lambda *_: [replace(records([5.0])[0], status="failed")])
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert len(load_records(tmp_path / "records")) == 8
