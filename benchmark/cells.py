@@ -15,7 +15,7 @@ from benchmark.records import Choice
 from benchmark.registry import Registry, parameters_of, unknown
 from benchmark.spec import Spec, parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense
-from defenses.base import Composed
+from defenses.base import Composed, label_of
 from victims.clip import Architecture
 from victims.recipe import Recipe
 
@@ -163,7 +163,7 @@ def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
     parts = [DEFENSES.build(spec, preset.defense.get(spec.name)) for spec in specs]
     resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
     name = "+".join(str(spec) for spec in specs)
-    label = " + ".join(spec.name.replace("-", " ").capitalize() for spec in specs)
+    label = " + ".join(label_of(spec.name) for spec in specs)
     defense = parts[0] if len(parts) == 1 else Composed(parts)
     params = {spec.name: params for spec, params in zip(specs, resolved, strict=True)}
     if len(params) < len(specs):

@@ -68,6 +68,11 @@ class Defense:
         return ", ".join(f"{key} {format_value(value)}" for key, value in vars(self).items() if key[0] != "_")
 
 
+def label_of(name: str) -> str:
+    """How tables call a defense: ``random-swap`` is ``Random swap``."""
+    return name.replace("-", " ").capitalize()
+
+
 class Composed(Defense):
     """Several defenses one after the other, as in ``cutout+random-swap``."""
 

@@ -78,6 +78,8 @@ def _draw(block: Block, table: Table) -> Figure:
 
 
 def _with_seeds(row: str, table: Table) -> str:
-    """A row's name, with its number of seeds where rows differ in it."""
-    count = table.seeds.get(row)
-    return row if count is None else f"{row}, {count} seed{'' if count == 1 else 's'}"
+    """A row's name, with its seeds where rows differ in them."""
+    seeds = table.seeds.get(row)
+    if seeds is None or not seeds[-1].isdecimal():
+        return row if seeds is None else f"{row}, no seed"
+    return f"{row}, {'seed' if seeds.isdecimal() else 'seeds'} {seeds}"

@@ -120,7 +120,8 @@ def _single(records: Sequence[Record]) -> dict[str, list[str]]:
     """By attack, the defenses that rest on one seed; nothing where every cell does, which the page says at its top."""
     seeds: dict[tuple[str, str], set[int]] = {}
     for record in records:
-        seeds.setdefault((titled(record.attack), titled(record.defense)), set()).add(record.seed)
+        if record.status == "done":
+            seeds.setdefault((titled(record.attack), titled(record.defense)), set()).add(record.seed)
     found: dict[str, list[str]] = {}
     if any(len(own) > 1 for own in seeds.values()):
         for (attack, defense), own in seeds.items():

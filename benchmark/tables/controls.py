@@ -8,7 +8,7 @@ from benchmark.spec import parse_spec
 from benchmark.tables.defenses import BEST, LAST, recall_by_seed
 from benchmark.tables.notes import notes, titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.table import Observation, Table, observe, seeds_by_row, summarise
+from benchmark.tables.table import Observation, Table, distinct_names, observe, seeds_by_row, summarise
 
 # These have rows whether they ran or not; other undefended attacks follow.
 ROWS = {
@@ -48,6 +48,8 @@ def _table(block: Block) -> Table:
     rows |= {attack.spec: titled(attack) for attack in block.attacks}
     place = {spec: number for number, spec in enumerate(rows)}
     rows = dict(sorted(rows.items(), key=lambda row: (_known(row[0]), place[row[0]])))
+    names = distinct_names([(name, spec) for spec, name in rows.items()])
+    rows = dict(zip(rows, names, strict=True))
     full = recall_by_seed(block.of(CLEAN))
     observations: list[Observation] = []
     for spec, name in rows.items():

@@ -6,7 +6,7 @@ from benchmark.records import Record
 from benchmark.tables.defenses import in_order
 from benchmark.tables.notes import notes, titled
 from benchmark.tables.selection import CLEAN, Block, blocks
-from benchmark.tables.table import Measure, Table, observe, seeds_by_row, summarise
+from benchmark.tables.table import Measure, Table, distinct_names, observe, seeds_by_row, summarise
 
 _MIB = 2**20
 
@@ -69,12 +69,15 @@ def cost(records: Iterable[Record]) -> list[Table]:
 def _table(block: Block) -> Table:
     clean = block.of(CLEAN)
     attacks = [*([clean[0].attack] if clean else []), *block.attacks]
-    rows = {}
+    named: list[tuple[str, str]] = []
+    members: list[list[Record]] = []
     for attack in attacks:
         defenses = {record.defense.spec: record.defense for record in block.of(attack.spec)}
         for spec in in_order(defenses):
             name = spec if "[" in spec else defenses[spec].label
-            rows[f"{titled(attack)} × {name}"] = block.of(attack.spec, spec)
+            named.append((f"{titled(attack)} × {name}", f"{attack.spec} × {spec}"))
+            members.append(block.of(attack.spec, spec))
+    rows = dict(zip(distinct_names(named), members, strict=True))
     explained = [
         "craft: seconds a poison, once however many victims share it; of a half, those of its whole.",
         "rows/s: image–caption rows the victim trained on, a second of training.",

@@ -1,15 +1,30 @@
 """Table 2: an attack against defenses."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from benchmark.records import Choice, Record
 from benchmark.spec import parse_spec, split_outside_brackets
 from benchmark.tables.notes import notes, titled
 from benchmark.tables.published import beside, paper_notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.table import DIRECTIONS, Observation, Table, mark_best, measure, observe, seeds_by_row, summarise
+from benchmark.tables.table import (
+    DIRECTIONS,
+    Observation,
+    Table,
+    distinct_names,
+    done_seeds,
+    mark_best,
+    measure,
+    observe,
+    ranges,
+    seeds_by_row,
+    summarise,
+    unrun,
+)
 from defenses import DEFENSES
+from defenses.base import label_of
 
 LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
 BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
@@ -19,7 +34,7 @@ _TERMS = {
     BEST[0].name: "best: R@10 after the epoch that is best on val, which a scraper who stops early gets.",
     f"clean {RECALLS[0].name}": "clean: R@10 of a victim of clean data under the same defense: what it costs.",
     KEPT: "kept: of the clean victim's R@10, mean of both directions, the share that is left under the defense.",
-    RECOVERED: "recov.: of the R@10 lost to the attack, mean of both directions, the share that is back.",
+    RECOVERED: "recov.: of the R@10 lost to the attack, mean of both directions, what is back of all seeds' sum.",
 }
 
 
@@ -49,21 +64,26 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     Raises:
         UsageError: no records, or records that mix settings.
     """
+    found = blocks(records)
     # Without an attack, the table shows what the defenses cost clean data.
-    return [_table(block, attack, beside_paper) for block in blocks(records) for attack in _attacks(block)]
-
-
-def _attacks(block: Block) -> Sequence[Choice]:
-    met = [attack for attack in block.attacks if _defended(block, attack)]
-    return met or block.attacks or [block.of(CLEAN)[0].attack]
+    places = [(block, attack) for block in found for attack in block.attacks or [block.of(CLEAN)[0].attack]]
+    met = [(block, attack) for block, attack in places if _defended(block, attack)]
+    return [_table(block, attack, beside_paper) for block, attack in met or places]
 
 
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
     baseline = _Row(attack.label, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     defended = _defended(block, attack)
+    not_run = _not_run(defended, attack) if defended else []
+    if beside_paper:
+        # The paper's value is shown, and that ours is missing.
+        by_spec = {row.defense: row for row in (*defended, *not_run)}
+        defended = [by_spec[spec] for spec in in_order(by_spec)]
     attacked = attack.spec != CLEAN
-    rows = [clean, baseline, *defended] if attacked else [clean, *defended]
+    rows = _distinct([clean, baseline, *defended] if attacked else [clean, *defended])
+    clean, baseline = rows[0], rows[1] if attacked else baseline
+    defended = rows[2:] if attacked else rows[1:]
     columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
     crossed = attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN))
     clean_columns = {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS if crossed}
@@ -72,6 +92,8 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     observations: list[Observation] = []
     for row in rows:
         observations += [observe(record, row.name, one.name, one) for one in (*LAST, *BEST) for record in row.records]
+        if beside_paper and not row.records:
+            observations += [unrun(row.name, one, row.attack, row.defense) for one in LAST]
         for column, one in zip(clean_columns, RECALLS, strict=False):
             observations += [observe(record, row.name, column, one) for record in block.of(CLEAN, row.defense)]
         if crossed:
@@ -88,6 +110,10 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
         explained += paper_notes(2)
     else:
         explained += [text for column, text in _TERMS.items() if column in columns]
+        if not_run:
+            explained.append(f"Not run: {', '.join(row.name for row in not_run)}.")
+        if crossed:
+            explained += _other_seeds(block, rows)
     shown = [record for row in rows for record in row.records]
     shown += [record for row in defended if crossed for record in block.of(CLEAN, row.defense)]
     return Table(
@@ -114,6 +140,27 @@ def _defended(block: Block, attack: Choice) -> list[_Row]:
     ]
 
 
+def _not_run(defended: Sequence[_Row], attack: Choice) -> list[_Row]:
+    """The paper's defenses that did not meet the attack."""
+    met = {parse_spec(part).name for row in defended for part in split_outside_brackets(row.defense, "+")}
+    return [_Row(label_of(name), attack.spec, name, []) for name in DEFENSES.group("table2") if name not in met]
+
+
+def _distinct(rows: Sequence[_Row]) -> list[_Row]:
+    names = [(row.name, row.attack if row.defense == UNDEFENDED else row.defense) for row in rows]
+    return [replace(row, name=name) for row, name in zip(rows, distinct_names(names), strict=True)]
+
+
+def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
+    """Where clean victims under a defense are of other seeds than the row."""
+    found: dict[str, list[str]] = {}
+    for row in rows[2:]:
+        seeds = done_seeds(block.of(CLEAN, row.defense))
+        if seeds and seeds != done_seeds(row.records):
+            found.setdefault(ranges(seeds), []).append(row.name)
+    return [f"clean, kept: of seeds {seeds} under {', '.join(names)}." for seeds, names in found.items()]
+
+
 def in_order(specs: Iterable[str]) -> list[str]:
     """Defenses in the registry's order, compositions after single ones, strangers last."""
     order = {entry.name: place for place, entry in enumerate(DEFENSES.entries())}
@@ -138,14 +185,24 @@ def _kept(row: _Row, under_defense: Sequence[Record], clean: _Row) -> list[Obser
 
 
 def _recovered(row: _Row, baseline: _Row, clean: _Row) -> list[Observation]:
-    """Share of the recall lost to the attack that a row has back, percent, seed by seed: seeds are paired."""
-    lost, full = recall_by_seed(baseline.records), recall_by_seed(clean.records)
+    """Share of the recall lost to the attack that a row has back, percent: sum over seeds by sum over seeds.
+
+    A mean of each seed's own share would hang on a seed that loses next to nothing, of which any change is a multiple.
+    The seeds' values are those whose mean is the ratio R of the sums and whose deviations are its residuals: of what a
+    seed has back, d, and has lost, l, R + (d - R l) / mean(l).
+    """
+    attacked, full = recall_by_seed(baseline.records), recall_by_seed(clean.records)
+    own = recall_by_seed(row.records)
+    paired = own.keys() & attacked.keys() & full.keys()
+    back = {seed: own[seed] - attacked[seed] for seed in paired}
+    lost = {seed: full[seed] - attacked[seed] for seed in paired}
+    mean_lost = fmean(lost.values()) if paired else 0.0
     found = []
     for record in row.records:
-        value = None
-        seed = record.seed
-        if record.status == "done" and seed in lost and seed in full and full[seed] > lost[seed]:
-            value = 100 * (recall_by_seed([record])[seed] - lost[seed]) / (full[seed] - lost[seed])
+        seed, value = record.seed, None
+        if seed in paired and mean_lost > 0:
+            ratio = fmean(back.values()) / mean_lost
+            value = 100 * (ratio + (back[seed] - ratio * lost[seed]) / mean_lost)
         failed = record.status == "failed"
         found.append(Observation(row.name, RECOVERED, RECOVERED, "%", row.attack, row.defense, value, failed))
     return found

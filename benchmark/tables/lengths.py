@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from benchmark.errors import UsageError
 from benchmark.records import Choice, Record
@@ -9,7 +10,18 @@ from benchmark.spec import parse_spec
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.table import DIRECTIONS, Kind, Moment, Table, measure, observe, summarise
+from benchmark.tables.table import (
+    DIRECTIONS,
+    Kind,
+    Moment,
+    Observation,
+    Table,
+    measure,
+    observe,
+    seeds_by_row,
+    summarise,
+    unrun,
+)
 
 # EM and the paper's lengths have columns whether they ran or not.
 LENGTHS = (0, 1, 3, 5, 7)
@@ -68,24 +80,37 @@ def by_length(block: Block) -> dict[int, Choice]:
     return dict(sorted(found.items()))
 
 
+def _specs(names: Iterable[str]) -> dict[str, str]:
+    """The attack behind each column, ``k=0`` and so on."""
+    lengths = {name: name.removeprefix("k=") for name in names if name.startswith("k=")}
+    return {name: "em" if length == "0" else f"mem{length}" for name, length in lengths.items()}
+
+
 def _table(block: Block, lengths: Mapping[int, Choice], beside_paper: bool) -> Table:
     shown = {"clean": block.of(CLEAN)}
     for length in sorted({*LENGTHS, *lengths}):
         shown[f"k={length}"] = block.of(lengths[length].spec) if length in lengths else []
     columns = {f"{name} {direction}": (name, direction) for name in shown for direction in DIRECTIONS}
-    cells = summarise(
-        observe(record, row, column, measure(kind, direction, at=at))
-        for row, (kind, at) in _ROWS.items()
-        for column, (name, direction) in columns.items()
-        for record in shown[name]
-    )
+    # Beside the paper, what did not run here has a cell for its value.
+    unrun_specs = {name: spec for name, spec in _specs(shown).items() if beside_paper and not shown[name]}
+    observations: list[Observation] = []
+    for row, (kind, at) in _ROWS.items():
+        for column, (name, direction) in columns.items():
+            what = measure(kind, direction, at=at)
+            observations += [observe(record, row, column, what) for record in shown[name]]
+            if name in unrun_specs:
+                observations.append(replace(unrun(row, what, unrun_specs[name], UNDEFENDED), column=column))
+    cells = summarise(observations)
     members = [record for records in shown.values() for record in records]
     explained = ["k: words of the trigger; k=0 is EM, noise alone."]
     missing = [name for name, records in shown.items() if not records]
     if missing:
         explained.append(f"Not run: {', '.join(missing)}.")
+    if seeds := seeds_by_row(shown):
+        explained.append(f"Seeds: {'; '.join(f'{name} {own}' for name, own in seeds.items())}.")
     if beside_paper:
         labels = {attack.spec: attack.label for attack in lengths.values()}
+        labels |= {spec: "EM" if spec == "em" else f"MEM-{spec[3:]}" for spec in unrun_specs.values()}
         cells = beside(cells, 1, {CLEAN: "Clean", **labels})
         explained += paper_notes(1)
     return Table(

@@ -8,6 +8,7 @@ from benchmark.records import Choice, Record
 from benchmark.spec import format_value
 from benchmark.tables.chance import image_to_text, text_to_image
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
+from benchmark.tables.table import done_seeds
 
 _SPLITS = ("train", "val", "test")
 _FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "train_captions", "test_captions", "fingerprint")
@@ -107,8 +108,9 @@ def _effect(records: Iterable[Record]) -> str:
     return f"; changed {' and '.join(parts) or 'nothing'} on average"
 
 
-def _seeds(records: Iterable[Record]) -> str:
-    seeds = sorted({record.seed for record in records})
+def _seeds(records: Sequence[Record]) -> str:
+    # Where none is done, what was tried; the failures follow.
+    seeds = done_seeds(records) or sorted({record.seed for record in records})
     numbers = ", ".join(map(str, seeds))
     return f"Seeds: {numbers}; mean ± sample standard deviation." if len(seeds) > 1 else f"One seed: {numbers}."
 

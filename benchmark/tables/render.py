@@ -1,7 +1,7 @@
 """Tables as text: markdown and LaTeX to read, CSV and JSON to compute with."""
 
 import json
-import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from html import escape
 from textwrap import fill
@@ -23,9 +23,17 @@ _LATEX = str.maketrans(
         "→": r"$\to$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "∞": r"$\infty$",
         "ℓ": r"$\ell$", "·": r"$\cdot$", "−": "$-$", "Δ": r"$\Delta$", "α": r"$\alpha$", "β": r"$\beta$",
         "δ": r"$\delta$", "ε": r"$\varepsilon$", "θ": r"$\theta$", "λ": r"$\lambda$", "σ": r"$\sigma$",
-        "–": "--", "…": r"\dots{}",
+        "≈": r"$\approx$", "–": "--", "…": r"\dots{}",
+        # At the start of a row, a bracket would be read as an argument of the one before.
+        "[": "{[}",
     }
 )  # fmt: skip
+_PAGE = 480  # points, across an A4 page with margins of 2 cm
+_PADDING = 2  # points, on either side of a column
+_SIZES = {r"\small": 9.3, r"\footnotesize": 8.5, r"\scriptsize": 8.0, r"\tiny": 6.8}  # an em of Computer Modern, points
+_EMS = {".": 0.28, ",": 0.28, "i": 0.28, "l": 0.28, " ": 0.34, "-": 0.35, "±": 0.8, "×": 0.8, "Δ": 0.85, "%": 0.85} | {
+    "→": 1.0, "=": 0.8, "+": 0.8,
+}  # fmt: skip
 
 
 def render(tables: Sequence[Table], style: str) -> str:
@@ -53,7 +61,7 @@ def render(tables: Sequence[Table], style: str) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads, rows = _grid(table, bold="**{}**")
+    heads, rows = _grid(table, bold="**{}**", escaped=lambda text: text.replace("|", r"\|"))
     # Heads given as such are padded by two, which makes the table too wide for a terminal; so they are its first row.
     rule, head, *lines = tabulate(
         [heads, *rows], tablefmt="pipe", disable_numparse=True, colalign=_alignment(heads)
@@ -66,6 +74,7 @@ def _markdown(table: Table) -> str:
 
 def _latex(table: Table) -> str:
     heads, rows = _grid(table, bold=r"\textbf{{{}}}", escaped=_escaped)
+    size = _size(*_grid(table, bold="{}"))
     columns = "".join(side[0] for side in _alignment(heads))
     body = pd.DataFrame(rows, columns=heads).to_latex(index=False, escape=False, column_format=columns).rstrip("\n")
     notes = [rf"\item {_escaped(note)}" for note in table.notes]
@@ -74,7 +83,7 @@ def _latex(table: Table) -> str:
     lines = [
         r"\begin{table*}",
         rf"\caption{{{_escaped(caption)}}}",
-        rf"\centering{_size(heads, rows)}\setlength{{\tabcolsep}}{{2pt}}",
+        rf"\centering{size}\setlength{{\tabcolsep}}{{{_PADDING}pt}}",
         body,
         r"\begin{itemize}\scriptsize\setlength{\itemsep}{0pt}\setlength{\parskip}{0pt}\setlength{\parsep}{0pt}",
         *notes,
@@ -85,10 +94,12 @@ def _latex(table: Table) -> str:
 
 
 def _size(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The font size at which a table fits across a page."""
-    printed = [[re.sub(r"\$.*?\$|\\\w+", "x", text) for text in line] for line in (heads, *rows)]
-    letters = sum(max(map(len, column)) for column in zip(*printed, strict=True))
-    return r"\small" if letters <= 80 else r"\footnotesize" if letters <= 95 else r"\scriptsize"
+    """The largest font size at which a table of plain text fits across a page; the smallest where none does."""
+    columns = zip(*(heads, *rows), strict=True)
+    ems = sum(max(sum(_EMS.get(letter, 0.53) for letter in text) for text in column) for column in columns)
+    padding = 2 * _PADDING * len(heads)
+    fitting = (size for size, em in _SIZES.items() if ems * em + padding <= _PAGE)
+    return next(fitting, list(_SIZES)[-1])
 
 
 def _html(table: Table) -> str:
@@ -108,7 +119,13 @@ def _html(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.translate(_LATEX)
+    """For LaTeX, whose fonts have Latin letters and what is listed above; anything else becomes a question mark."""
+    known = (letter if ord(letter) in _LATEX or _is_latin(letter) else "?" for letter in text)
+    return "".join(known).translate(_LATEX)
+
+
+def _is_latin(letter: str) -> bool:
+    return letter.isascii() or unicodedata.name(letter, "").startswith("LATIN ")
 
 
 def _alignment(heads: Sequence[str]) -> list[str]:
@@ -142,7 +159,7 @@ def _grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> tuple
     lines = [[names[row], *(text[kind].loc[row, column] for column in columns for kind in kinds)] for row in rows]
     if table.seeds:
         heads.append("seeds")
-        lines = [[*line, str(table.seeds.get(row, escaped(MISSING)))] for row, line in zip(rows, lines, strict=True)]
+        lines = [[*line, escaped(table.seeds.get(row, MISSING))] for row, line in zip(rows, lines, strict=True)]
     return [escaped(table.corner), *heads], lines
 
 

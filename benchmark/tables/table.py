@@ -1,7 +1,9 @@
 """What a table is: one line of a data frame per cell, and the measures that fill it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Literal
 
 import pandas as pd
@@ -13,6 +15,7 @@ Kind = Literal["R@10", "Medr"]
 Moment = Literal["last", "best"]
 Unit = Literal["%", "rank", "s", "rows/s", "MiB"]
 _FIELDS: dict[Kind, str] = {"R@10": "recall_at_10", "Medr": "median_rank"}
+_WIDEST = 12  # letters of a list of seeds
 _KEYS = ["row", "column", "measure", "unit", "attack", "defense"]
 
 
@@ -80,6 +83,11 @@ def observe(record: Record, row: str, column: str, what: Measure) -> Observation
     return Observation(row, column, what.name, what.unit, record.attack.spec, record.defense.spec, value, not done)
 
 
+def unrun(row: str, what: Measure, attack: str, defense: str) -> Observation:
+    """That a cell which the paper has did not run here."""
+    return Observation(row, what.name, what.name, what.unit, attack, defense, None, failed=False)
+
+
 def summarise(observations: Iterable[Observation]) -> pd.DataFrame:
     """Mean, sample standard deviation (missing for one seed) and number of seeds of every cell.
 
@@ -113,7 +121,7 @@ class Table:
         columns: names of the columns that fit on a page, in order, with the heads over them.
         cells: one line per filled cell, as :func:`summarise` gives them; beside the paper also ``paper`` and
             ``difference``. A cell without a line was not run.
-        seeds: by row, for a column of its own; empty where all rows have the same number.
+        seeds: by row, for a column of its own; empty where all rows have the same ones.
         notes: settings and strengths, for the lines under the table.
         beside: whether the paper's values go into rows or columns of their own; ``None`` without them.
     """
@@ -124,12 +132,30 @@ class Table:
     rows: tuple[str, ...]
     columns: Mapping[str, str]
     cells: pd.DataFrame
-    seeds: Mapping[str, int]
+    seeds: Mapping[str, str]
     notes: tuple[str, ...]
     beside: Literal["rows", "columns"] | None = None
 
 
-def seeds_by_row(rows: Mapping[str, Iterable[Record]]) -> dict[str, int]:
-    """How many seeds are done in each row; empty if that is the same number in all rows that ran."""
-    counts = {row: sum(record.status == "done" for record in records) for row, records in rows.items() if records}
-    return counts if len(set(counts.values())) > 1 else {}
+def seeds_by_row(rows: Mapping[str, Iterable[Record]]) -> dict[str, str]:
+    """Which seeds are done in each row; empty if they are the same in all rows that ran."""
+    found = {row: done_seeds(own) for row, records in rows.items() if (own := list(records))}
+    return {row: ranges(seeds) for row, seeds in found.items()} if len(set(map(tuple, found.values()))) > 1 else {}
+
+
+def done_seeds(records: Iterable[Record]) -> list[int]:
+    """The seeds of records that are done, in order."""
+    return sorted({record.seed for record in records if record.status == "done"})
+
+
+def ranges(seeds: Sequence[int]) -> str:
+    """Seeds in short: ``1–3, 7``; how many where that is long."""
+    runs = [list(run) for _, run in groupby(enumerate(seeds), lambda one: one[1] - one[0])]
+    text = ", ".join(f"{run[0][1]}–{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
+    return (text if len(text) <= _WIDEST else f"n={len(seeds)}") or "none"
+
+
+def distinct_names(names: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of rows, given with their specs: those that are not the only ones of their name carry the spec, too."""
+    count = Counter(name for name, _ in names)
+    return [name if count[name] == 1 else f"{name} ({spec})" for name, spec in names]

@@ -51,19 +51,20 @@ def test_recall_under_each_defense_between_its_reference_lines() -> None:
     text, image = defenses(records)["defenses-mem3"].axes
     found = bars(text)
     assert {name: value for name, value in found.items() if not np.isnan(value)} == {
-        "Cutout, 2 seeds": 14.0, "Prefix drop, 1 seed": 52.0,
+        "Cutout, seeds 1–2": 14.0, "Prefix drop, seed 1": 52.0,
     }  # fmt: skip
-    assert "Mixup, 0 seeds" in found
-    assert bars(image)["Prefix drop, 1 seed"] == 48
+    assert "Mixup, no seed" in found
+    assert bars(image)["Prefix drop, seed 1"] == 48
     (whisker,) = whiskers(text)
     assert [point[0] for point in whisker] == [pytest.approx(14 - 8**0.5), pytest.approx(14 + 8**0.5)]
     assert line(text, "clean data")[0] == [56, 56]
     assert line(image, "no defense")[0] == [8, 8]
-    # Mixup, Cutout, Prefix drop, of which the paper has not the last.
+    # All that the paper has, run here or not; it has no prefix-drop.
     values, places = line(text, "paper, same defense")
-    assert values[:2] == [7.6, 3.9]
-    assert np.isnan(values[2])
-    assert list(places) == [0, 1, 2]
+    paper = dict(zip(found, values, strict=True))
+    assert (paper["Mixup, no seed"], paper["Cutout, seeds 1–2"], paper["Adv training"]) == (7.6, 3.9, 36.6)
+    assert np.isnan(paper["Prefix drop, seed 1"])
+    assert list(places) == list(range(9))
     assert text.yaxis_inverted()
     with pytest.raises(UsageError, match="no attack that met a defense"):
         defenses(records[:2])

@@ -71,9 +71,56 @@ def test_recovered_is_paired_by_seed() -> None:
     records += [record("mem3", "cutout", recalls=(r, r), seed=seed) for seed, r in defended.items()]
     (table,) = table2(records)
     found = cell(table, "Cutout", "recovered %")
-    # 20 of 40 and 5 of 20; of the means it would be 12.5 of 30. Seed 3 has nothing to be paired with.
-    assert (found["mean"], found["n"]) == (pytest.approx(37.5), 2)
-    assert table.seeds == {"Clean": 2, "MEM-3": 2, "Cutout": 3}
+    # 25 of the 60 that both seeds lose, with residuals 20 - 40 · 5/12 and 5 - 20 · 5/12 over the 30 they lose in the
+    # mean: ±1/9. Seed 3 has nothing to be paired with.
+    assert (found["mean"], found["n"]) == (pytest.approx(100 * 25 / 60), 2)
+    assert found["std"] == pytest.approx(100 / 9 * 2**0.5)
+    assert cell(table, "Clean", "recovered %")["std"] == pytest.approx(0)
+    assert table.seeds == {"Clean": "1–2", "MEM-3": "1–2", "Cutout": "1–3"}
+
+
+def test_a_seed_that_loses_next_to_nothing_does_not_decide_what_is_recovered() -> None:
+    records = [record("clean", recalls=(50, 50), seed=seed) for seed in (1, 2)]
+    records += [record("mem3", recalls=(r, r), seed=seed) for seed, r in ((1, 10.0), (2, 49.9))]
+    records += [record("mem3", "cutout", recalls=(45, 45), seed=seed) for seed in (1, 2)]
+    # 35 and -4.9 of 20.05, not the mean of 87 % and -4900 %.
+    assert cell(table2(records)[0], "Cutout", "recovered %")["mean"] == pytest.approx(15.05 / 20.05 * 100)
+
+
+def test_rows_of_other_seeds_are_told_though_they_have_as_many() -> None:
+    records = [record("clean", seed=seed) for seed in (1, 2)]
+    records += [record("mem3", seed=seed) for seed in (2, 3)]
+    records += [record("mem3", "cutout", seed=1), record("mem3", "cutout", seed=2), record("clean", "cutout", seed=4)]
+    (table,) = table2(records)
+    assert table.seeds == {"Clean": "1–2", "MEM-3": "2–3", "Cutout": "1–2"}
+    assert "clean, kept: of seeds 4 under Cutout." in table.notes
+    failed = [record("mem3", "cutout"), record("mem3"), record("mem3", seed=2, failed="boom")]
+    assert "One seed: 1." in table2(failed)[0].notes
+
+
+def test_an_attack_of_a_defenses_name_keeps_its_own_row() -> None:
+    theirs = dataclasses.replace(record("em").attack, spec="theirs", label="Cutout")
+    named = dataclasses.replace(record("em"), attack=theirs)
+    defended = dataclasses.replace(record("em", "cutout", recalls=(30, 30)), attack=theirs)
+    (table,) = table2([record("clean"), named, defended])
+    assert table.rows == ("Clean", "Cutout (theirs)", "Cutout (cutout)")
+    assert cell(table, "Cutout (cutout)", "R@10 I→T")["mean"] == 30
+    assert "| Cutout (cutout) |" in render([table], "markdown")
+
+
+def test_what_the_paper_has_and_we_have_not_run_is_told() -> None:
+    (table,) = table2(basic())
+    (line,) = (note for note in table.notes if note.startswith("Not run: "))
+    assert line.startswith("Not run: Adv training, Random noise, Mixup, Random insertion")
+    (beside,) = table2(basic(), beside_paper=True)
+    assert beside.rows[:4] == ("Clean", "MEM-3", "Adv training", "Random noise")
+    assert cell(beside, "Adv training", "R@10 I→T")["paper"] == 36.6
+    assert pd.isna(cell(beside, "Adv training", "R@10 I→T")["mean"])
+
+
+def test_a_victim_that_met_no_defense_has_no_table_beside_one_that_did() -> None:
+    other = dataclasses.replace(record("mem3"), victim=dataclasses.replace(record("mem3").victim, spec="RN101"))
+    assert [table.keys["victim"] for table in table2([*basic(), other])] == ["tiny"]
 
 
 def test_kept_is_paired_by_seed() -> None:

@@ -3,13 +3,17 @@
 import io
 import json
 import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from shutil import which
 
 import pandas as pd
 import pytest
 
 from benchmark.errors import UsageError
 from benchmark.records import Record
-from benchmark.tables import FORMATS, render, table2
+from benchmark.tables import FORMATS, make_tables, render, table2
 from benchmark.tables.published import published
 from tests.tables.factory import record
 
@@ -33,9 +37,11 @@ def test_markdown_rounds_marks_and_fills() -> None:
     lines = lines_of(render(table2(several()), "markdown"))
     heads = "R@10 I→T,Medr I→T,R@10 T→I,Medr T→I,best I→T,best T→I,clean I→T,clean T→I,kept %,recov. %,seeds"
     assert lines["Defense"] == heads.split(",")
+    assert lines["Clean"][-1] == "1"
+    assert lines["MEM-3"][-1] == "1–2"
     assert lines["MEM-3"][:4] == ["10.5±0.7", "152±2", "8.0±0.0", "200±0"]
     assert lines["Cutout"] == "**12.3**,**9.5**,**7.0**,**210**,**12.3**,**7.0**,–,–,–,**1.5**,1".split(",")
-    assert lines["Mixup"] == "failed,failed,failed,failed,failed,failed,10.0,8.0,17.0,failed,0".split(",")
+    assert lines["Mixup"] == "failed,failed,failed,failed,failed,failed,10.0,8.0,17.0,failed,none".split(",")
 
 
 def test_markdown_fits_a_wide_terminal() -> None:
@@ -63,6 +69,40 @@ def test_latex_is_booktabs_with_everything_escaped() -> None:
     assert not set("#%~^_") & set(re.sub(r"\\textasciitilde|\\textasciicircum", "", bare))
     body = bare.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().split("\n")
     assert {line.count("&") for line in body} == {11}
+
+
+def test_latex_has_a_glyph_for_every_letter() -> None:
+    """A bracket at a row's start would be an argument of the row before; fonts have no Chinese; é is in all of them."""
+    one = record("mem3", "cutout")
+    odd = replace(one, defense=replace(one.defense, label="[é] ≈ 漢"))
+    text = render(table2([record("clean"), record("mem3"), odd]), "latex")
+    assert r"{[}é] $\approx$ ? &" in text
+
+
+@pytest.mark.parametrize("beside_paper", [False, True])
+@pytest.mark.skipif(which("pdflatex") is None, reason="needs LaTeX")
+def test_latex_compiles_and_fits_a_page(beside_paper: bool, tmp_path: Path) -> None:
+    records = [
+        record(attack, defense, recalls=(50.2 + seed, 57.0 - seed), seed=seed)
+        for seed in (1, 2, 3)
+        for attack in ("clean", "em", "mem1", "mem3", "mem5", "mem7")
+        for defense in ("none", "cutout", "random-swap")
+    ]
+    names = ("1", "2") if beside_paper else ("1", "2", "cost")
+    tables = [one for name in names for one in make_tables(name, records, beside_paper=beside_paper)]
+    preamble = r"\documentclass[a4paper,twocolumn]{article}\usepackage[margin=2cm]{geometry}\usepackage{booktabs}"
+    document = preamble + "\n\\begin{document}\n" + render(tables, "latex") + "\n\\end{document}\n"
+    (tmp_path / "tables.tex").write_text(document, "utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_markdown_takes_a_bar_in_a_name_for_text() -> None:
+    one = record("mem3", "cutout")
+    odd = replace(one, defense=replace(one.defense, label="a|b"))
+    assert r"| a\|b " in render(table2([record("clean"), record("mem3"), odd]), "markdown")
 
 
 def test_csv_holds_plain_numbers() -> None:
