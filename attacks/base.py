@@ -23,10 +23,10 @@ class Attack(ABC):
 
     Attributes:
         version: of the attack's code; part of the poison's address in the cache, so raise it with every change of
-            what is crafted.
+            what is crafted. A plugin may leave it: its file is part of the address.
     """
 
-    version: ClassVar[int]
+    version: ClassVar[int] = 1
 
     @abstractmethod
     def label(self) -> str:

@@ -227,8 +227,14 @@ def _sources(arguments: argparse.Namespace) -> "Sources":
 def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # Imported here so that --help and a mistyped flag answer at once.
     if arguments.plugin:
+        from attacks import ATTACKS
+        from benchmark.data import DATASETS
         from benchmark.plugins import load_file
+        from defenses import DEFENSES
 
+        for registry in (ATTACKS, DEFENSES, DATASETS):
+            # Ours first, so that a plugin that takes one of our names is the one that is told.
+            registry.entries()
         for path in arguments.plugin:
             load_file(path)
     if arguments.command == "run":

@@ -7,7 +7,7 @@ a defense is given captions, images, targets and a loss. Nothing here knows what
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError
 from benchmark.progress import Silent
 from benchmark.registry import unknown
-from benchmark.spec import Spec, parse_spec
+from benchmark.spec import Spec, parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense, Moment
+from defenses.base import Composed
 from victims.clip import Architecture
 
 _ROWS, _BATCH = 21, 8
@@ -41,63 +42,91 @@ class Verdict:
         """Enter a promise under the one or the other."""
         (self.kept if holds else self.broken).append(promise)
 
+    @contextmanager
+    def promise(self, text: str) -> Iterator[None]:
+        """A promise that is kept if the block ends without an error; else the error is told beside it, and goes no
+        further."""
+        try:
+            yield
+        except Exception as error:
+            self.broken.append(f"{text}: {type(error).__name__}: {' '.join(str(error).split())}")
+        else:
+            self.kept.append(text)
+
 
 def check(kind: str, text: str) -> Verdict:
     """Put an attack or a defense through its contract.
 
     Args:
         kind: ``attack`` or ``defense``.
-        text: as on the command line, e.g. ``grey[amount=0.5]``.
+        text: as on the command line, e.g. ``grey[amount=0.5]``; of defenses, compositions with ``+`` as well.
 
     Raises:
-        UsageError: unknown kind, name or parameter.
+        UsageError: unknown kind, name or parameter, a class that lacks a method, or an attack that needs more data
+            than the contract has.
     """
-    contracts: dict[str, Callable[[Spec], Verdict]] = {"attack": _attack, "defense": _defense}
+    contracts: dict[str, Callable[[str], Verdict]] = {"attack": _attack, "defense": _defense}
     if kind not in contracts:
         raise UsageError(unknown("kind", kind, list(contracts)))
-    return contracts[kind](parse_spec(text))
+    return contracts[kind](text)
 
 
-def _attack(spec: Spec) -> Verdict:
-    verdict, train = Verdict(), _captioned(_ROWS)
+def _attack(text: str) -> Verdict:
+    spec, verdict, train = parse_spec(text), Verdict(), _captioned(_ROWS)
     before, captions = train.images[:].copy(), [list(own) for own in train.captions]
-    with _random_state_kept(verdict):
-        poison = _crafted(spec, train, seed=1)
-    verdict.note(
-        "the training set stays as it is", bool((train.images[:] == before).all()) and train.captions == captions
-    )
-    again = _crafted(spec, train, seed=1)
+    ATTACKS.build(spec, _SHORT).check(train)
+    poisons: list[Poison] = []
+    untouched = []
+    with verdict.promise("crafting ends with a poison"):
+        for _ in range(2):
+            with _random_state_kept(verdict) if not poisons else nullcontext():
+                poisons.append(_crafted(spec, train, seed=1))
+            untouched.append(bool((train.images[:] == before).all()) and train.captions == captions)
+    verdict.note("the training set stays as it is", all(untouched))
+    if len(poisons) == 2:
+        _poison(verdict, train, *poisons)
+    with verdict.promise("label and description take one line each"):
+        described = ATTACKS.build(spec, _SHORT)
+        _require(len(described.label().splitlines()) == 1, "the label")
+        _require(len(described.describe().splitlines()) <= 1, "the description")
+    return verdict
+
+
+def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison, again: Poison) -> None:
+    """What a poison promises, and a second one of the same seed."""
     same = _noise(poison).tobytes() == _noise(again).tobytes() and poison.trigger == again.trigger
     verdict.note("the same seed gives the same poison", same)
     verdict.note("the poison names the data it belongs to", poison.fingerprint == train.fingerprint)
     units = len(train.pairs) if poison.per_row else len(train)
     if poison.delta is not None:
         shape = (units, *train.images.shape[1:])
-        verdict.note("noise is int8 of the images' shape", (poison.delta.dtype, poison.delta.shape) == (np.int8, shape))
+        fits = (poison.delta.dtype, poison.delta.shape) == (np.int8, shape)
+        verdict.note("noise is int8 of the images' shape", fits)
         noise = _noise(poison).astype(int)
-        base = (train.by_row() if poison.per_row else train).images[:].astype(int)
         verdict.note("noise stays within ε", int(np.abs(noise).max()) <= poison.eps)
-        total = base + noise
-        verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255)
+        if fits:
+            total = (train.by_row() if poison.per_row else train).images[:].astype(int) + noise
+            verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255)
     if poison.trigger is not None:
+        verdict.note("there is a trigger for every image or pair", len(poison.trigger) == units)
         encode = Architecture(_VICTIM).build(0, torch.device("cpu"), "fp32").tokenizer.encode
         joined = [(trigger, f"{trigger} a dog.") for trigger in poison.trigger]
         reads = all(encode(whole) == encode(trigger) + encode("a dog.") for trigger, whole in joined)
-        verdict.note("triggers read the same in front of a caption", reads and len(poison.trigger) == units)
-    protected = poison.protect(train)
-    verdict.note("every image keeps its captions", len(protected.pairs) == len(train.pairs))
-    described = ATTACKS.build(spec, _SHORT)
-    one_line = len(described.label().splitlines()) == 1 and len(described.describe().splitlines()) <= 1
-    verdict.note("label and description take one line each", one_line)
-    return verdict
+        verdict.note("triggers read the same in front of a caption", reads)
+    with verdict.promise("every image keeps its captions"):
+        _require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def _crafted(spec: Spec, train: CaptionDataset, seed: int) -> Poison:
     architecture, cpu = Architecture(_VICTIM), torch.device("cpu")
     attack = ATTACKS.build(spec, _SHORT)
-    attack.check(train)
     with tempfile.TemporaryDirectory() as folder:
-        return attack.craft(
+        poison = attack.craft(
             train,
             lambda own: architecture.build(own, cpu, "fp32"),
             seed=seed,
@@ -105,34 +134,55 @@ def _crafted(spec: Spec, train: CaptionDataset, seed: int) -> Poison:
             workdir=Path(folder),
             progress=Silent(),
         )
+    if not isinstance(poison, Poison):
+        raise TypeError(f"craft returned {type(poison).__name__}")
+    return poison
 
 
 def _noise(poison: Poison) -> np.ndarray:
     return np.zeros(0, np.int8) if poison.delta is None else np.asarray(poison.delta)
 
 
-def _defense(spec: Spec) -> Verdict:
-    verdict, defense, given = Verdict(), DEFENSES.build(spec), defense_inputs()
-    with _random_state_kept(verdict):
-        found = defense_answers(defense, given, seed=7)
+def _defense(text: str) -> Verdict:
+    verdict, given = Verdict(), defense_inputs()
+    _built(text)
+    found: list[dict[str, Any]] = []
+    with verdict.promise("every hook answers"), _random_state_kept(verdict):
+        found.append(defense_answers(_built(text), given, seed=7))
     verdict.note("arguments stay as they are", _equal(given, defense_inputs()))
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    verdict.note(
-        "the moment's seed decides everything", _equal(found, defense_answers(DEFENSES.build(spec), given, seed=7))
-    )
-    texts = found["captions"]
-    strings = len(texts) == len(given["captions"]) and all(isinstance(text, str) and text.split() for text in texts)
-    verdict.note("as many captions come back as went in, none of them empty", strings)
-    arrays = [(found[name], value) for name, value in given.items() if isinstance(value, torch.Tensor)]
-    shapes = all((new.shape, new.dtype) == (old.shape, old.dtype) for new, old in arrays)
-    verdict.note("images and targets keep shape and dtype", shapes)
-    verdict.note("images stay within 0 and 1", all(bool(((new >= 0) & (new <= 1)).all()) for new, _ in arrays))
-    verdict.note("nothing keeps a gradient", not any(new.requires_grad for new, _ in arrays))
-    rows = found["mixed targets"].sum(dim=1)
-    verdict.note("the targets of every image add up to one", torch.allclose(rows, torch.ones_like(rows)))
-    verdict.note("a 63-bit seed is accepted", bool(defense_answers(defense, given, seed=2**63 - 1)))
-    verdict.note("its description takes one line", len(defense.describe().splitlines()) <= 1)
+    for answers in found:
+        _answers(verdict, text, given, answers)
+    with verdict.promise("its description takes one line"):
+        _require(len(_built(text).describe().splitlines()) <= 1, "it takes more")
     return verdict
+
+
+def _answers(verdict: Verdict, text: str, given: dict[str, Any], found: dict[str, Any]) -> None:
+    """What the hooks' answers promise."""
+    with verdict.promise("the moment's seed decides everything"):
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        _require(_equal(found, defense_answers(_built(text), given, seed=7)), "a second call answers otherwise")
+    texts = found["captions"]
+    strings = isinstance(texts, list) and all(isinstance(text, str) and text.split() for text in texts)
+    full = strings and len(texts) == len(given["captions"])
+    verdict.note("as many captions come back as went in, none of them empty", full)
+    arrays = [(found[name], value) for name, value in given.items() if isinstance(value, torch.Tensor)]
+    tensors = all(isinstance(new, torch.Tensor) for new, _ in arrays)
+    shapes = tensors and all((new.shape, new.dtype) == (old.shape, old.dtype) for new, old in arrays)
+    verdict.note("images and targets keep shape and dtype", shapes)
+    if tensors:
+        verdict.note("images stay within 0 and 1", all(bool(((new >= 0) & (new <= 1)).all()) for new, _ in arrays))
+        verdict.note("nothing keeps a gradient", not any(new.requires_grad for new, _ in arrays))
+    if shapes:
+        rows = found["mixed targets"].sum(dim=1)
+        verdict.note("the targets of every image add up to one", torch.allclose(rows, torch.ones_like(rows)))
+    with verdict.promise("a 63-bit seed is accepted"):
+        defense_answers(_built(text), given, seed=2**63 - 1)
+
+
+def _built(text: str) -> Defense:
+    parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
+    return parts[0] if len(parts) == 1 else Composed(parts)
 
 
 def defense_inputs() -> dict[str, Any]:
@@ -163,8 +213,11 @@ def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[
 
 
 def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    pairs = [(value, other[name]) for name, value in one.items()]
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+    def same(a: Any, b: Any) -> bool:
+        both = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+        return torch.equal(a, b) if both else type(a) is type(b) and bool(a == b)
+
+    return all(same(value, other[name]) for name, value in one.items())
 
 
 def _captioned(rows: int) -> CaptionDataset:

@@ -170,5 +170,6 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
         "psnr": None if mean == 0 else float(10 * np.log10(255**2 / mean)),
         "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),
         "distinct_trigger_words": len(words),
+        "trigger_word_count": sum(words.values()),
         "loss_per_round": poison.provenance.get("loss_per_round", []),
     }

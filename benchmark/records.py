@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,8 +132,8 @@ class Record:
             record = cls(**data)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is not a readable record: {error!r}") from error
-        if record.status == "done" and not record.epochs:
-            raise UsageError(f"{path} is not a readable record: done, but without scores")
+        if fault := _fault(record):
+            raise UsageError(f"{path} is not a readable record: {fault}")
         return record
 
 
@@ -145,6 +146,27 @@ def load_records(folder: Path) -> list[Record]:
     if not folder.is_dir():
         raise UsageError(f"no folder of records {folder}")
     return [Record.load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _fault(record: Record) -> str:
+    """In a few words what no run writes; nothing where all is well. What tables compute with is looked at."""
+    if record.status not in ("done", "failed"):
+        return f"status {record.status!r}"
+    if isinstance(record.seed, bool) or not isinstance(record.seed, int):
+        return f"seed {record.seed!r}"
+    if record.status == "done" and not record.epochs:
+        return "done, but without scores"
+    retrievals = [split for scores in record.epochs for split in (scores.val, scores.test)]
+    scores = [one for split in retrievals for one in (split.image_to_text, split.text_to_image)]
+    numbers = [*record.loss, *(value for one in scores for value in dataclasses.astuple(one))]
+    numbers += [*record.seconds.values(), *record.peak_memory_mb.values(), *record.changes.values()]
+    for value in numbers:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"{value!r} where a number belongs"
+    images, captions = (record.dataset.params.get(f"test_{what}", 1) for what in ("images", "captions"))
+    if not (isinstance(images, int) and isinstance(captions, int) and 0 < images <= captions):
+        return f"{images!r} test images with {captions!r} captions"
+    return ""
 
 
 def _retrieval(data: Mapping[str, Any]) -> Retrieval:

@@ -115,9 +115,13 @@ class Registry(Generic[T]):
             defaults: values of the preset, used where the spec says nothing and the constructor has such a parameter.
 
         Raises:
-            UsageError: unknown name or parameter, a value of the wrong kind or out of range, a parameter missing.
+            UsageError: unknown name or parameter, a value of the wrong kind or out of range, a parameter missing; or
+                the class lacks a method.
         """
-        return self.entry(spec.name).factory(**self.resolve(spec, defaults))
+        factory = self.entry(spec.name).factory
+        if lacking := sorted(getattr(factory, "__abstractmethods__", ())):
+            raise UsageError(f"{self.kind} {spec.name} lacks {', '.join(f'{name}()' for name in lacking)}")
+        return factory(**self.resolve(spec, defaults))
 
     def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every constructor parameter with the value it gets: spec over name over preset over signature."""

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.figures import FIGURES, PoisonMissing, Sources, write
+from benchmark.errors import UsageError
+from benchmark.figures import FIGURES, Sources, write
 from benchmark.files import replacing
 from benchmark.paths import cache_folder
 from benchmark.records import Record
@@ -61,15 +62,19 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
 
 
 def write_all(records: Sequence[Record], out: Path, sources: Sources) -> None:
-    """Tables, figures and the report of some records, into ``out``; figures whose poison is not there are left out.
+    """Tables, figures and the report of some records, into ``out``; what these do not make is told and left out.
 
     Raises:
-        UsageError: no records, or the folder cannot be written to.
+        UsageError: the folder cannot be written to.
     """
     victims = {record.victim.spec for record in records}
     for name, beside_paper in [*TABLES, *([("transfer", False)] if len(victims) > 1 else [])]:
         command = ["table", name, "--records", str(out / "records"), *(["--beside", "paper"] if beside_paper else [])]
-        text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
+        try:
+            text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
+        except UsageError as error:
+            print(f"table {name}: {error}", file=sys.stderr)
+            continue
         file = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
         with replacing(file) as temporary:
             temporary.write_text(
@@ -79,7 +84,7 @@ def write_all(records: Sequence[Record], out: Path, sources: Sources) -> None:
     for name, draw in FIGURES.items():
         try:
             figures = draw(records, sources)
-        except PoisonMissing as error:
+        except UsageError as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         for file_name, figure in figures.items():

@@ -1,5 +1,8 @@
 """Other people's attacks and defenses: found, usable by name everywhere, and held to what all of them promise."""
 
+import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -154,6 +157,10 @@ class Nuisance(Defense):
             return captions[1:]
         if self.fault == "changes its argument":
             captions[0] = "moon"
+        if self.fault == "raises":
+            raise RuntimeError("no luck")
+        if self.fault == "loses the captions":
+            return None  # type: ignore[return-value]
         return captions
 
     def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
@@ -162,10 +169,13 @@ class Nuisance(Defense):
             "widens": lambda: images.double(),
             "draws from global state": lambda: images * torch.rand(()),
             "keeps a gradient": lambda: images.clone().requires_grad_(),
+            "loses the images": lambda: None,
         }
         return faults.get(self.fault, lambda: images)()
 
     def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.fault == "returns images alone":
+            return images  # type: ignore[return-value]
         return images, targets / 2 if self.fault == "halves the targets" else targets
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
@@ -187,6 +197,10 @@ class Nuisance(Defense):
         ("keeps a gradient", "keeps a gradient"),
         ("halves the targets", "add up to one"),
         ("talks too much", "one line"),
+        ("raises", "every hook answers: RuntimeError: no luck"),
+        ("loses the captions", "as many captions"),
+        ("loses the images", "shape and dtype"),
+        ("returns images alone", "every hook answers: "),
     ],
 )
 def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None) -> None:
@@ -220,13 +234,21 @@ class Careless(Attack):
             delta = delta[:, :, 1:]
         if self.fault == "writes on the images":
             train.images[0, 0, 0, 0] ^= 1
-        if self.fault == "unreadable":
-            trigger[3] = "red zzxqy-dog "
         if self.fault == "forgets the seed":
             Careless.drawn += 1
             delta[0, 0, 0, 0] = Careless.drawn % 3
         if self.fault == "global state":
             np.random.rand()
+        if self.fault == "raises":
+            raise RuntimeError("no\nluck")
+        if self.fault == "returns nothing":
+            return None  # type: ignore[return-value]
+        if self.fault == "beyond ε":
+            delta[0, 0, 0, 0] = 9
+        if self.fault == "floats":
+            delta = delta.astype(np.float32)
+        if self.fault == "too few triggers":
+            trigger = trigger[1:]
         return Poison(delta, trigger, 8, train.fingerprint)
 
 
@@ -238,12 +260,45 @@ class Careless(Attack):
         ("writes on the images", "training set stays"),
         ("forgets the seed", "same seed"),
         ("global state", "global random state"),
+        ("raises", "crafting ends with a poison: RuntimeError: no luck"),
+        ("returns nothing", "crafting ends with a poison: TypeError: craft returned NoneType"),
+        ("beyond ε", "crafting ends with a poison: DamagedPoison"),
+        ("floats", "crafting ends with a poison: "),
+        ("too few triggers", "a trigger for every image"),
+        ("another size", "the images' shape"),
     ],
 )
 def test_a_broken_promise_of_an_attack_is_found(fault: str, promise: str | None) -> None:
     ATTACKS.register("careless")(Careless)
     broken = check("attack", f"careless[fault={fault}]").broken
     assert any(promise in line for line in broken) if promise else not broken
+
+
+def test_a_composition_has_a_contract_as_well() -> None:
+    verdict = check("defense", "cutout+random-swap")
+    assert not verdict.broken
+    assert len(verdict.kept) >= 9
+
+
+def test_a_class_that_lacks_a_method_is_told_in_one_line() -> None:
+    class Unfinished(Attack):
+        """Nothing but a name."""
+
+        def label(self) -> str:
+            return "Unfinished"
+
+    ATTACKS.register("unfinished")(Unfinished)
+    with pytest.raises(UsageError, match=r"attack unfinished lacks craft\(\), units\(\)"):
+        check("attack", "unfinished")
+
+
+def test_a_plugin_that_takes_one_of_our_names_is_told_in_a_fresh_process(tmp_path: Path) -> None:
+    """Where nothing of ours has been imported yet."""
+    (tmp_path / "own.py").write_text(DARK.format(name="cutout", share=0.5))
+    command = [sys.executable, "-m", "benchmark", "list", "defenses", "--plugin", str(tmp_path / "own.py")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: plugin .*own\.py fails: .*'cutout' is registered twice\n", done.stderr)
 
 
 def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmark.errors import UsageError
 from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, styled
 from benchmark.records import Record
-from benchmark.tables.chance import image_to_text, text_to_image
+from benchmark.tables.chance import of_dataset
 from benchmark.tables.lengths import is_mem
 from benchmark.tables.notes import titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -103,12 +103,11 @@ def _band(axes: Axes, epochs: Iterable[int], values: Sequence[Sequence[float]], 
 
 def _chance(record: Record, ranks: Sequence[Axes]) -> Line2D | None:
     """The median rank of a random ranking, where the record holds the sizes that decide it."""
-    images, captions = (record.dataset.params.get(f"test_{what}") for what in ("images", "captions"))
-    if images is None or captions is None:
+    levels = of_dataset(record.dataset.params)
+    if levels is None:
         return None
-    levels = (image_to_text(images, captions).median_rank, text_to_image(images).median_rank)
     lines = [
-        axes.axhline(level, color=FAINT, linestyle=(0, (1, 3)), linewidth=1.2)
+        axes.axhline(level.median_rank, color=FAINT, linestyle=(0, (1, 3)), linewidth=1.2)
         for axes, level in zip(ranks, levels, strict=True)
     ]
     return lines[0]

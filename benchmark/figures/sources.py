@@ -36,7 +36,7 @@ class Sources:
         """The clean training set and the poison of a record; nothing is crafted.
 
         Raises:
-            PoisonMissing: the poison is not in the store.
+            PoisonMissing: the poison is not in the store, or its attack is one of a plugin that was not named.
             PoisonError: it is there, but not readable or beyond its bound.
             UsageError: the data cannot be read, or are not those of the record.
         """
@@ -64,8 +64,11 @@ def _cell(record: Record) -> Cell:
     Raises:
         UsageError: an attack, model or data set that this version does not have.
     """
+    name = parse_spec(record.attack.spec).name
+    if all(entry.name != name for entry in ATTACKS.entries()):
+        raise PoisonMissing(f"attack {record.attack.spec} is not known here; --plugin names the file it comes from")
     try:
-        attack = ATTACKS.entry(parse_spec(record.attack.spec).name).factory(**record.attack.params)
+        attack = ATTACKS.entry(name).factory(**record.attack.params)
     except TypeError as error:
         raise UsageError(
             f"{record.file_name()} is of another version of attack {record.attack.spec}: {error}"

@@ -1,5 +1,6 @@
 """How every figure looks, and how it is written: for print and for colour-blind readers."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmark.files import replacing
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
+_LONGEST = 60  # letters of a spec in a file's name
 WIDTH = 7.2  # inches, a page's text width
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's palette, without yellow, which is too light for lines on white.
@@ -91,7 +93,13 @@ def named(kind: str, block: Block, blocks: list[Block], *more: str) -> str:
     about = [*more]
     about += [block.dataset.spec] if len({one.dataset.spec for one in blocks}) > 1 else []
     about += [block.victim.spec] if len({one.victim.spec for one in blocks}) > 1 else []
-    return "-".join([kind, *("".join(c if c.isalnum() or c in "+-." else "-" for c in part) for part in about)])
+    return "-".join([kind, *map(_file_name, about)])
+
+
+def _file_name(spec: str) -> str:
+    """A spec as part of a file name; with a hash where letters were replaced, as two specs may then look alike."""
+    plain = "".join(c if c.isalnum() or c in "+-." else "-" for c in spec)[:_LONGEST]
+    return plain if plain == spec else f"{plain.strip('-')}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
 
 
 def heading(figure: Figure, text: str) -> None:

@@ -39,6 +39,8 @@ def triggers(records: Iterable[Record]) -> dict[str, Figure]:
 
 def places(record: Record) -> int:
     """The number of words in all triggers of a record's poison; 0 where the record does not hold what decides it."""
+    if "trigger_word_count" in record.poison:
+        return int(record.poison["trigger_word_count"])
     params = record.attack.params
     count = record.dataset.params.get("train_captions" if params.get("per") == "row" else "train_images", 0)
     return int(count * params.get("k", 0))

@@ -13,8 +13,9 @@ from benchmark.figures import FIGURES, PoisonMissing, Sources
 from benchmark.files import replacing
 from benchmark.records import Record
 from benchmark.report.inline import inline_svg
-from benchmark.report.summary import Passage, gaps, recovery, strength
+from benchmark.report.summary import Passage, gaps, recovery, strength, unattacked
 from benchmark.tables import TABLES, Table, render
+from benchmark.tables.chance import of_dataset
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 
 _CAPTIONS = {
@@ -62,8 +63,11 @@ def report(records: Sequence[Record], sources: Sources) -> str:
     tables = dict(_tables(records, shown, missing))
     drawings = [drawing for name in FIGURES for drawing in _drawings(name, shown, sources, missing)]
     flat = [table for own in tables.values() for table in own]
-    summary: list[Passage] = [strength(table) for table in tables.get("controls", [])]
-    summary += [passage for table in tables.get("2", []) if (passage := recovery(table))]
+    levels = {record.dataset.spec: of_dataset(record.dataset.params) for record in records}
+    summary: list[Passage] = [strength(table, levels[table.keys["dataset"]]) for table in tables.get("controls", [])]
+    for table in tables.get("2", []):
+        passage = unattacked(table) if table.keys["attack"] == CLEAN else recovery(table)
+        summary += [passage] if passage else []
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html").render(
         version=__version__,
@@ -119,7 +123,7 @@ def _tables(
             missing.append(f"Table {name}: {error}.")
             continue
         # An attack that met no defense has its place among the controls.
-        yield name, [table for table in tables if name != "2" or table.keys["attack"] in attacked]
+        yield name, [table for table in tables if name != "2" or table.keys["attack"] in {*attacked, CLEAN}]
 
 
 def _drawings(name: str, records: Sequence[Record], sources: Sources, missing: list[str]) -> Iterator[Drawing]:

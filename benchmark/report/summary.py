@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.records import Record
+from benchmark.tables.chance import Chance
 from benchmark.tables.controls import LOST
-from benchmark.tables.defenses import KEPT, RECOVERED, in_order
+from benchmark.tables.defenses import KEPT, LAST, RECOVERED, in_order
 from benchmark.tables.notes import titled
 from benchmark.tables.render import shown
 from benchmark.tables.selection import CLEAN, UNDEFENDED
@@ -17,6 +18,8 @@ from defenses import DEFENSES
 
 # Shares, in percent, from which a poison is called strong or partial, and from which a defense is said to help.
 STRONG, PARTIAL, HELPS = 66, 20, 20
+LEARNED = 0.05  # share of the way from chance to 100 % from which a victim is said to have learned something
+CERTAIN = 99.0  # percent; where chance is higher, nothing can be told
 
 
 @dataclass(frozen=True)
@@ -27,25 +30,34 @@ class Passage:
     points: tuple[str, ...] = ()
 
 
-def strength(table: Table) -> Passage:
+def strength(table: Table, chance: tuple[Chance, Chance] | None) -> Passage:
     """How strong each undefended attack is.
 
     Args:
         table: of controls.
+        chance: levels of its data set, image to text and text to image.
     """
-    text = f"On {table.keys['dataset']} with victim {table.keys['victim']}"
     both = _both(table, "Clean")
-    finds = f", a victim of clean data has the right answer among the first ten for {both} (R@10)."
-    text += finds if both else ", no clean victim is done."
-    points = []
-    for row in table.rows[1:]:
-        lost, own = _cell(table, row, LOST), _both(table, row)
-        if own:
-            taken = (
-                f": {_verdict(lost)}; {shown(lost)} % of the clean victim's recall is lost" if lost is not None else ""
-            )
-            points.append(f"{row}: {own}{taken}.")
-    return Passage(text, tuple(points))
+    if not both:
+        return Passage(f"{_place(table)}, no clean victim is done.", _points(table, judged=False))
+    text = f"{_place(table)}, a victim of clean data has the right answer among the first ten for {both} (R@10)."
+    learned = chance is None or _above(table, chance)
+    if not learned:
+        text += " That is no better than chance: a victim that has learned nothing shows neither attacks nor defenses."
+    return Passage(text, _points(table, judged=learned))
+
+
+def unattacked(table: Table) -> Passage:
+    """What is to be said where no attack ran.
+
+    Args:
+        table: Table 2 of clean data.
+    """
+    both = _both(table, "Clean")
+    finds = (
+        f"a victim of clean data has the right answer among the first ten for {both} (R@10)" if both else "nothing ran"
+    )
+    return Passage(f"{_place(table)}, {finds}; no attack was run.")
 
 
 def recovery(table: Table) -> Passage | None:
@@ -62,21 +74,45 @@ def recovery(table: Table) -> Passage | None:
     best, most = known[0]
     attack = table.rows[1]
     if not _lowered(table):
-        return Passage(f"{attack} takes too little recall for a defense to bring back.")
+        return Passage(f"{_place(table)}, {attack} takes too little recall for a defense to bring back.")
+    against = f"{_place(table)}, against {attack},"
     if most.mean >= HELPS:
-        text = f"Against {attack}, {best} is the strongest defense: it brings back {shown(most)} % of the lost recall."
+        text = f"{against} {best} is the strongest defense: it brings back {shown(most)} % of the lost recall."
     else:
-        text = (
-            f"Against {attack} no defense brings back much: {best}, the strongest, {shown(most)} % of the lost recall."
-        )
+        text = f"{against} no defense brings back much: {best}, the strongest, {shown(most)} % of the lost recall."
     points = []
     for row, cell in known:
         kept = _cell(table, row, KEPT)
         price = "its price on clean data was not measured"
         if kept is not None:
             price = f"a clean victim keeps {shown(kept)} % under it ({_seeds(kept)})"
-        points.append(f"{row}: {shown(cell)} % back ({_seeds(cell)}); {price}.")
+        back = f"{shown(cell)} % back" if cell.mean >= 0 else f"nothing back, {shown(cell)} %"
+        points.append(f"{row}: {back} ({_seeds(cell)}); {price}.")
     return Passage(text, tuple(points))
+
+
+def _points(table: Table, judged: bool) -> tuple[str, ...]:
+    points = []
+    for row in table.rows[1:]:
+        lost, own = _cell(table, row, LOST), _both(table, row)
+        if own:
+            taken = ""
+            if lost is not None and judged:
+                share = f"{shown(lost)} % of the clean victim's recall is lost" if lost.mean >= 0 else "nothing is lost"
+                taken = f": {_verdict(lost)}; {share}"
+            points.append(f"{row}: {own}{taken} ({_seeds(_cell(table, row, LAST[0].name))}).")
+    return tuple(points)
+
+
+def _place(table: Table) -> str:
+    return f"On {table.keys['dataset']} with victim {table.keys['victim']}"
+
+
+def _above(table: Table, chance: tuple[Chance, Chance]) -> bool:
+    """Whether clean victims are clearly above chance, in either direction."""
+    recalls = [_cell(table, "Clean", f"R@10 {direction}").mean for direction in DIRECTIONS]
+    levels = [min(one.recall_at_10, CERTAIN) for one in chance]
+    return any(own - level > (100 - level) * LEARNED for own, level in zip(recalls, levels, strict=True))
 
 
 def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
@@ -86,6 +122,19 @@ def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         records: all of them.
         tables: those on the page, whose notes name what they lack.
     """
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        places.setdefault((record.dataset.spec, record.victim.spec), []).append(record)
+    lines = []
+    for (dataset, victim), own in places.items():
+        where = f"{dataset}, victim {victim}: " if len(places) > 1 else ""
+        about = [table for table in tables if (table.keys["dataset"], table.keys.get("victim")) == (dataset, victim)]
+        lines += [where + line for line in _gaps(own, about)]
+    return list(dict.fromkeys(lines))
+
+
+def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
+    """Of one data set and victim."""
     lines = [
         f"{table.title.partition(':')[0]}: {note}"
         for table in tables
@@ -104,12 +153,11 @@ def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         if undefended:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
     lines += [f"One seed only: {attack} under {', '.join(own)}." for attack, own in _single(records).items()]
-    lines += [
+    return lines + [
         f"Failed: {titled(record.attack)} × {titled(record.defense)}, seed {record.seed}."
         for record in records
         if record.status == "failed"
     ]
-    return list(dict.fromkeys(lines))
 
 
 def _defended(records: Sequence[Record], attack: str) -> bool:

@@ -1,8 +1,8 @@
 """What a victim that has learned nothing scores, computed exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Chance(NamedTuple):
@@ -10,6 +10,12 @@ class Chance(NamedTuple):
 
     recall_at_10: float
     median_rank: int
+
+
+def of_dataset(params: Mapping[str, Any]) -> tuple[Chance, Chance] | None:
+    """Chance levels, image to text and text to image, of a record's data set; ``None`` where it names no sizes."""
+    images, captions = params.get("test_images"), params.get("test_captions")
+    return None if images is None or captions is None else (image_to_text(images, captions), text_to_image(images))
 
 
 def image_to_text(images: int, captions: int) -> Chance:

@@ -73,7 +73,7 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
 
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
-    baseline = _Row(attack.label, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
+    baseline = _Row(titled(attack), attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
     if beside_paper:
@@ -147,7 +147,7 @@ def _not_run(defended: Sequence[_Row], attack: Choice) -> list[_Row]:
 
 
 def _distinct(rows: Sequence[_Row]) -> list[_Row]:
-    names = [(row.name, row.attack if row.defense == UNDEFENDED else row.defense) for row in rows]
+    names = [(row.name, "attack" if row.defense == UNDEFENDED else row.defense) for row in rows]
     return [replace(row, name=name) for row, name in zip(rows, distinct_names(names), strict=True)]
 
 

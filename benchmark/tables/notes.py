@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.records import Choice, Record
 from benchmark.spec import format_value
-from benchmark.tables.chance import image_to_text, text_to_image
+from benchmark.tables.chance import of_dataset
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 from benchmark.tables.table import done_seeds
 
@@ -116,10 +116,11 @@ def _seeds(records: Sequence[Record]) -> str:
 
 
 def _chance(dataset: Choice) -> list[str]:
-    images, captions = dataset.params.get("test_images"), dataset.params.get("test_captions")
-    if images is None or captions is None:
+    levels = of_dataset(dataset.params)
+    if levels is None:
         return []
-    text, image = image_to_text(images, captions), text_to_image(images)
+    text, image = levels
+    images, captions = dataset.params["test_images"], dataset.params["test_captions"]
     return [
         f"Chance for {images:,} test images with {captions:,} captions: R@10 {text.recall_at_10:.1f} I→T, "
         f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."

@@ -169,7 +169,8 @@ def shown(cell: Any) -> str:
         return FAILED if cell.failed else MISSING
     digits = _digits(cell)
     spread = "" if pd.isna(cell.std) else f"±{cell.std:.{digits}f}"
-    return f"{cell.mean:.{digits}f}{spread}"
+    # What rounds to nothing has no sign.
+    return f"{round(cell.mean, digits) + 0.0:.{digits}f}{spread}"
 
 
 def _paper(cell: Any) -> str:

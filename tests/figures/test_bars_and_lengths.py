@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from benchmark.errors import UsageError
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
-from benchmark.figures.triggers import triggers
+from benchmark.figures.triggers import shares, triggers
 from tests.tables.factory import record
 
 
@@ -68,6 +68,21 @@ def test_recall_under_each_defense_between_its_reference_lines() -> None:
     assert text.yaxis_inverted()
     with pytest.raises(UsageError, match="no attack that met a defense"):
         defenses(records[:2])
+
+
+def test_words_are_counted_where_a_poison_says_how_many() -> None:
+    """A third-party attack has no parameter k."""
+    words = {"trigger_words": {"red": 3, "dog": 1}, "trigger_word_count": 8}
+    assert shares(record("uniform-noise", poison=words)) == {"red": 37.5, "dog": 12.5}
+    assert triggers([record("uniform-noise", poison=words)])
+
+
+def test_data_sets_that_look_alike_have_files_of_their_own() -> None:
+    names = ("csv[train=a/b.csv]", "csv[train=a-b.csv]", f"csv[train={'x' * 300}]")
+    records = [record(attack, dataset=name) for name in names for attack in ("clean", "mem3")]
+    files = lengths(records)
+    assert len(files) == 3
+    assert max(map(len, files)) < 100
 
 
 def test_a_words_share_is_of_all_places_in_all_triggers() -> None:

@@ -1,5 +1,6 @@
 """Samples show what is published, from the poison that the records name; and figures as files."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,13 @@ def test_a_missing_poison_is_one_line_and_no_file(
     assert "is not in" in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_plugin_that_was_not_named_hides_its_own_samples_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = of(run, NOISE)
+    theirs = dataclasses.replace(own, attack=dataclasses.replace(own.attack, spec="theirs", label="Theirs"))
+    assert len(FIGURES["samples"]([own, theirs], sources(run))) == 1
+    assert "attack theirs is not known here; --plugin names the file" in capsys.readouterr().err
 
 
 def test_a_poison_beyond_its_bound_is_not_shown(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,11 @@ from factory import record
 
 from benchmark.cells import choose_surrogates, choose_victims
 from benchmark.cli import main
-from benchmark.figures import FIGURES, PoisonMissing
+from benchmark.errors import UsageError
+from benchmark.figures import FIGURES, PoisonMissing, Sources
 from benchmark.presets import PRESETS
 from benchmark.records import Record
+from benchmark.reproduce import write_all
 
 SMALL = "scenes[train=130,val=8,test=12,objects=30]"
 ATTACKS = ("clean", "em", "mem1", "mem3", "mem5", "mem7")
@@ -84,6 +86,25 @@ def test_tables_figures_and_report_are_written(
     assert "samples: the poison is not there" in capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves"}
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".svg", ".pdf", ".png"}
+
+
+def test_what_cannot_be_drawn_keeps_nothing_else_from_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def impossible(*_: Any) -> Any:
+        raise UsageError("no poison with a trigger")
+
+    monkeypatch.setattr("benchmark.reproduce.FIGURES", {"triggers": impossible, "curves": FIGURES["curves"]})
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {})
+    write_all([record("clean")], tmp_path, Sources(tmp_path, tmp_path))  # nor are there attacks for tables
+    said = capsys.readouterr().err
+    assert "triggers: no poison with a trigger" in said
+    assert "table controls: these records hold no undefended attack" in said
+    assert (tmp_path / "report.html").exists()
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves"}
+    assert {path.name for path in tmp_path.glob("table-*")} == {
+        "table-2.md", "table-2-beside-paper.md", "table-cost.md",
+    }  # fmt: skip
 
 
 def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from benchmark.records import Record
 from benchmark.report.page import report
 from benchmark.report.summary import recovery, strength
 from benchmark.tables import make_tables
+from benchmark.tables.chance import of_dataset
 from benchmark.tables.render import shown
-from tests.tables.factory import record
+from tests.tables.factory import SCENES, record
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 LOSS = [3.0] * 14
@@ -114,7 +115,7 @@ def test_the_summarys_numbers_are_cells_of_the_tables(page: Page) -> None:
     (table,) = [table for table in make_tables("2", several()) if table.keys["attack"] == "mem3"]
     (controls,) = make_tables("controls", several())
     cells = {shown(cell) for one in (table, controls) for cell in one.cells.itertuples(index=False)}
-    passages = [strength(controls), recovery(table)]
+    passages = [strength(controls, None), recovery(table)]
     points = [text for one in passages for text in (one.text, *one.points)]
     numbers = [number for text in points for number in re.findall(r"(\S+) %", text)]
     assert len(numbers) >= 12
@@ -125,7 +126,7 @@ def test_the_summarys_numbers_are_cells_of_the_tables(page: Page) -> None:
 
 def test_the_summary_says_how_strong_the_poison_is_and_what_helps() -> None:
     (controls,) = make_tables("controls", several())
-    text = strength(controls)
+    text = strength(controls, of_dataset(SCENES))
     assert "53.0±4.2 % of queries from image to text and 49.0±4.2 %" in text.text
     mem, em = text.points
     assert mem.startswith("MEM-3: 11.0±1.4 %")
@@ -134,8 +135,9 @@ def test_the_summary_says_how_strong_the_poison_is_and_what_helps() -> None:
     (table,) = [table for table in make_tables("2", several()) if table.keys["attack"] == "mem3"]
     passage = recovery(table)
     # Of seed 1: clean 54, attack 9.5, prefix-drop 49.15, cutout 11.1; clean under cutout 42.7.
-    assert (
-        passage.text == "Against MEM-3, Prefix drop is the strongest defense: it brings back 89.1 % of the lost recall."
+    assert passage.text == (
+        "On scenes with victim tiny, against MEM-3, Prefix drop is the strongest defense: it brings back 89.1 % of the "
+        "lost recall."
     )
     assert passage.points == (
         "Prefix drop: 89.1 % back (1 seed); its price on clean data was not measured.",
@@ -150,13 +152,49 @@ def test_defenses_against_a_harmless_attack_are_not_ranked() -> None:
         record("em", "cutout", recalls=(60, 60)),
     ]
     (table,) = make_tables("2", records)
-    assert recovery(table).text == "EM takes too little recall for a defense to bring back."
+    assert recovery(table).text == "On scenes with victim tiny, EM takes too little recall for a defense to bring back."
     useless = [
         record("clean", recalls=(50, 50)),
         record("mem3", recalls=(5, 5)),
         record("mem3", "mixup", recalls=(6, 6)),
     ]
     assert "no defense brings back much" in recovery(make_tables("2", useless)[0]).text
+
+
+def test_below_nothing_is_nothing() -> None:
+    """Neither a negative share of recall is lost, nor does a defense bring back less than nothing."""
+    records = [record("clean", recalls=(50, 50)), record("em", recalls=(52, 52)), record("mem3", recalls=(5, 5))]
+    (controls,) = make_tables("controls", records)
+    (em,) = (point for point in strength(controls, None).points if point.startswith("EM: "))
+    assert em.endswith("hardly any effect; nothing is lost (1 seed).")
+    (table,) = make_tables("2", [*records, record("mem3", "mixup", recalls=(4, 4)), record("mem3", "cutout")])
+    points = recovery(table).points
+    assert points[1].startswith("Mixup: nothing back, -2.2 % (1 seed)")
+
+
+def test_at_chance_nothing_is_judged() -> None:
+    facts = {**SCENES, "test_images": 20, "test_captions": 100}  # where chance is 41.6 and 50.0
+    records = [
+        record("clean", recalls=(32.5, 52.0), facts=facts),
+        record("mem3", recalls=(41.0, 50.0), facts=facts),
+    ]
+    (controls,) = make_tables("controls", records)
+    passage = strength(controls, of_dataset(facts))
+    assert "no better than chance" in passage.text
+    assert "effect" not in passage.points[0]
+    assert "no better than chance" not in strength(controls, of_dataset(SCENES)).text
+
+
+def test_places_are_told_apart_and_clean_ones_are_not_left_out() -> None:
+    records = [
+        record("clean"),
+        record("mem3", failed="boom"),
+        record("clean", dataset="csv[train=a]", recalls=(33, 34)),
+    ]
+    text = Page(report(records, Sources(Path("nowhere"), Path("nowhere"))))
+    assert "On csv[train=a] with victim tiny" in text.sections["summary"]
+    assert "33.0 %" in text.sections["summary"]
+    assert "scenes, victim tiny: Failed: MEM-3 × None, seed 1." in text.sections["missing"]
 
 
 def test_what_is_missing_is_said(page: Page) -> None:
