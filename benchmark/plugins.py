@@ -30,7 +30,7 @@ def load_file(path: Path) -> None:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UsageError(f"plugin {path} fails: {type(error).__name__}: {error}") from error
 
@@ -44,7 +44,7 @@ def load_installed() -> None:
     for point in metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(f"plugin {point.name} ({point.value}) fails: {type(error).__name__}: {error}") from error
 
 

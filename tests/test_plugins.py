@@ -106,6 +106,7 @@ def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.Capt
         (None, "no plugin file"),
         ("def broken(:", "SyntaxError"),
         ("1 / 0", "division by zero"),
+        ("raise SystemExit(7)", "SystemExit: 7"),
         (DARK.format(name="cutout", share=0.5), "'cutout' is registered twice"),
     ],
 )

@@ -81,6 +81,8 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         ranks[0].invert_yaxis()  # of both, which share it
         ranks[0].set_ylabel("rank (log scale; up is better)")
         for axes in (loss, *ranks):
+            if len(block.records[0].epochs) == 1:
+                axes.set_xlim(0, 1.05 * block.records[0].last.epoch)  # a single point would be the whole axis
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         columns = max(1, min(4, _LETTERS // max(len(label) + 8 for label in labels)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)

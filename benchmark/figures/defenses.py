@@ -49,7 +49,7 @@ def _draw(block: Block, table: Table) -> Figure:
     undefended = table.rows[1]
     with styled():
         figure = Figure(figsize=(WIDTH, 1.5 + 0.24 * len(rows)), layout="constrained")
-        panels: list[Axes] = list(figure.subplots(1, 2, sharey=True))
+        panels: list[Axes] = list(figure.subplots(1, 2, sharex=True, sharey=True))
         for axes, direction in zip(panels, DIRECTIONS, strict=True):
             cells = table.cells[table.cells["column"] == f"R@10 {direction}"].set_index("row")
             cells = cells.reindex(table.rows)
@@ -64,9 +64,9 @@ def _draw(block: Block, table: Table) -> Figure:
                 if pd.notna(cells.loc[row, "mean"]):
                     axes.axvline(cells.loc[row, "mean"], color=INK, linestyle=dashes, label=label)
             axes.set(title=direction, xlabel="R@10, %")
-            axes.set_xlim(left=0)
             axes.set_yticks(list(places), [_with_seeds(row, table) for row in rows])
             axes.tick_params(axis="y", length=0)
+        panels[0].set_xlim(left=0)  # once both are drawn, for it ends the scaling of both
         panels[0].invert_yaxis()
         handles, labels = (list(reversed(one)) for one in panels[0].get_legend_handles_labels())
         figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=2.4)

@@ -74,6 +74,7 @@ def _draw(block: Block) -> Figure:
         labels = [label for label in ("ours", "ours, clean data", "paper", "paper, clean data") if label in shown]
         figure.legend([shown[label] for label in labels], labels, loc="outside lower center", ncols=4, handlelength=3)
         setting = published(1)["setting"].partition(";")[0]
-        text = f"ours: {block.dataset.label}, victim {block.victim.spec}, mean ± sd over seeds; paper: {setting}"
-        heading(figure, text)
+        several = len({record.seed for record in block.records}) > 1
+        parts = [block.dataset.label, f"victim {block.victim.spec}", *(["mean ± sd over seeds"] if several else [])]
+        heading(figure, f"ours: {', '.join(parts)}; paper: {setting}")
         return figure
