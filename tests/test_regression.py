@@ -240,6 +240,24 @@ def test_what_passes_is_what_is_compared(tmp_path: Path) -> None:
             assert prediction(reference, fresh)[one.cell] == pytest.approx((one.low, one.high))
 
 
+def test_kept_records_are_compared_seed_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]):
+        one.save(tmp_path / "reference" / "records")
+    command = ["check", "--reference", str(tmp_path / "reference"), "--records", str(tmp_path / "fresh")]
+    assert main(command) == 2
+    for one in records([5.2, 5.9], first_seed=20):
+        one.save(tmp_path / "fresh")
+    assert main(command) == 0
+    assert "2 of 2 seeds pass." in capsys.readouterr().out
+    records([25.0], first_seed=30)[0].save(tmp_path / "fresh")
+    assert main(command) == 1
+    out = capsys.readouterr().out
+    assert "2 of 3 seeds pass." in out
+    (line,) = (line for line in out.splitlines() if line.startswith("|     30 |") or "30 |" in line)
+    assert "25.0 (" in line
+    assert line.count("✗") == 1
+
+
 def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for one in records([5.0] * 8):
         replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
