@@ -154,7 +154,8 @@ def _update(folder: Path, count: int) -> int:
     keys = {record.key for record in records}
     others = [record for record in load_records(folder / "records") if record.key not in keys]
     for record in others:
-        (folder / "records" / record.file_name()).unlink()
+        # Another process that shares the work may have removed it by now.
+        (folder / "records" / record.file_name()).unlink(missing_ok=True)
     with replacing(folder / "README.md") as temporary:
         temporary.write_text(reference_page(records), "utf-8")
     print(f"{folder}: {count} seeds; {len(others)} records of other code or seeds removed")

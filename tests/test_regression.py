@@ -15,7 +15,7 @@ from benchmark.cli import main
 from benchmark.errors import UsageError
 from benchmark.grid import Grid
 from benchmark.records import Record, load_records
-from benchmark.regression import compare, prediction
+from benchmark.regression import compare, prediction, require_comparable
 
 
 def records(recalls: Sequence[float], first_seed: int = 1) -> list[Record]:
@@ -160,6 +160,43 @@ def test_the_table_says_what_changed() -> None:
     same = comparison_table(compare(usual, records([5.0], 9)), [9], usual, 0.01)
     assert "as strong as the reference" in same
     assert "✗" not in same
+
+
+def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset that changes needs a new reference; so does a cell that check asks for."""
+    reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
+    planned: list[Record] = []
+
+    class Seen(Exception):
+        pass
+
+    def look(blanks: list[Record]) -> None:
+        planned.extend(blanks)
+        if len({(one.attack.spec, one.defense.spec) for one in planned}) == 4:
+            raise Seen
+
+    def plan_alone(grid: Grid, cells: object, rerun: object) -> list[Record]:
+        return []
+
+    monkeypatch.setattr("benchmark.run.run_grid", plan_alone)
+    with pytest.raises(Seen):
+        check._run("99,", tmp_path / "out", tmp_path / "poisons", look)
+    require_comparable(reference, planned)
+    assert {one.cell for one in compare(reference, _at_seed(reference, 99))} == {
+        "Clean × none", "EM × none", "MEM-3 × none", "MEM-3 × prefix-drop",
+    }  # fmt: skip
+    # Where MEM-3 is no stronger than EM, or prefix-drop as weak as no defense, the reference lets neither pass.
+    passes, means = (
+        prediction(reference),
+        {one.cell: one.reference for one in compare(reference, _at_seed(reference, 99))},
+    )
+    assert passes["MEM-3 × none"][1] < means["EM × none"]
+    assert passes["MEM-3 × prefix-drop"][0] > means["MEM-3 × none"]
+
+
+def _at_seed(reference: Sequence[Record], seed: int) -> list[Record]:
+    """The first reference seed's records, as if they were fresh."""
+    return [replace(one, seed=seed) for one in reference if one.seed == reference[0].seed]
 
 
 def test_without_a_reference_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
