@@ -7,7 +7,7 @@ from statistics import fmean
 from benchmark.records import Choice, Record
 from benchmark.spec import parse_spec, split_outside_brackets
 from benchmark.tables.notes import notes, titled
-from benchmark.tables.published import beside, paper_notes
+from benchmark.tables.published import beside, paper_notes, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import (
     DIRECTIONS,
@@ -76,7 +76,7 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     baseline = _Row(titled(attack), attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
-    if beside_paper:
+    if beside_paper and attack.label in {row["attack"] for row in published(2)["rows"]}:
         # The paper's value is shown, and that ours is missing.
         by_spec = {row.defense: row for row in (*defended, *not_run)}
         defended = [by_spec[spec] for spec in in_order(by_spec)]

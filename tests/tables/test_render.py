@@ -149,8 +149,9 @@ def test_the_paper_stands_beside_ours_with_the_difference() -> None:
     assert mem["MEM-3"][:6] == ["10.5±0.7", "3.8", "+6.7", "152±2", "412", "-260"]
     assert mem["Mixup"][:3] == ["failed", "7.6", "–"]
     assert mem["Cutout + Mixup"][1:3] == ["–", "–"]
-    # The paper's Table 2 holds no EM.
+    # The paper's Table 2 holds no EM, so that none of its defenses is missing there.
     assert em["EM"][1:3] == ["–", "–"]
+    assert set(em) == {"Defense", ":--------", "Clean", "EM", "Cutout"}
     assert any("suspect" in note and "36.6" in note for note in tables[1].notes)
 
 
