@@ -302,6 +302,62 @@ MUTATIONS = (
         "tests/equality tests/victims",
         checked=True,
     ),
+    Mutation(
+        "the surrogate trains on clean images",
+        "attacks/mem.py",
+        "self.protected.batch(index[part])",
+        "self.rows.batch(index[part])",
+        "tests/equality/test_crafting.py",
+    ),
+    Mutation(
+        "every round's noise starts from nothing",
+        "attacks/mem.py",
+        "delta = torch.from_numpy(self.delta[index]).to(model.device)",
+        "delta = torch.zeros(self.delta[index].shape, dtype=torch.int8, device=model.device)",
+        "tests/equality/test_crafting.py",
+    ),
+    Mutation(
+        "the test split chooses the best epoch",
+        "benchmark/records.py",
+        "(scores.val.mean_recall_at_10, -scores.epoch)",
+        "(scores.test.mean_recall_at_10, -scores.epoch)",
+        "tests/tables",
+    ),
+    Mutation(
+        "victims under every defense start from other weights",
+        "benchmark/grid.py",
+        'seed = derive_seed(cell.seed, "victim")',
+        'seed = derive_seed(cell.seed, "victim", cell.defense.choice.spec)',
+        "tests/harness/test_run.py",
+    ),
+    Mutation(
+        "adversarial steps move the batch norms' statistics",
+        "victims/training.py",
+        "with frozen_batchnorm_statistics(model):",
+        "if True:",
+        "tests/victims/test_training.py",
+    ),
+    Mutation(
+        "captions are augmented alike in every epoch",
+        "victims/training.py",
+        'derive_seed(seed, "captions", epoch)',
+        'derive_seed(seed, "captions")',
+        "tests/victims/test_training.py",
+    ),
+    Mutation(
+        "images are augmented alike in every step",
+        "victims/training.py",
+        'derive_seed(seed, "step", step)',
+        'derive_seed(seed, "step")',
+        "tests/victims/test_training.py",
+    ),
+    Mutation(
+        "another surrogate's poison is taken from the store",
+        "benchmark/cells.py",
+        "surrogate = [self.surrogate.identity(), self.recipe.precision]",
+        "surrogate = [self.recipe.precision]",
+        "tests/harness/test_addresses.py",
+    ),
 )
 
 

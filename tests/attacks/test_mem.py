@@ -95,8 +95,8 @@ def test_em_is_mem_without_a_trigger_on_one_budget() -> None:
     assert (em.label(), mem.label(), ATTACKS.build(parse_spec("mem7")).label()) == ("EM", "MEM-3", "MEM-7")
 
 
-def test_protected_pairs_are_easier_for_their_own_surrogate_than_clean_ones() -> None:
-    # The loss right after each PGD pass falls from round to round as noise and trigger are tied together.
+def test_the_loss_after_pgd_falls_from_round_to_round() -> None:
+    # As noise and trigger are tied together.
     poison = craft(make_dataset(40), rounds=6, surrogate_steps=10, pgd_steps=8, k=2, batch_size=20)
     losses = poison.provenance["loss_per_round"]
     assert losses[-1] < losses[0] - 0.3

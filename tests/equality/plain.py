@@ -1,5 +1,7 @@
 """The plain versions of the fast paths: open_clip's own modules, whole contexts, one thing at a time."""
 
+import math
+
 import numpy as np
 import open_clip
 import torch
@@ -7,18 +9,20 @@ import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import nn
 
+from attacks.mem import Mem
+from attacks.vocabulary import trigger_words
 from benchmark.data import CaptionDataset
-from benchmark.seeding import numpy_generator
+from benchmark.seeding import derive_seed, numpy_generator, torch_generator
 from victims.recipe import Recipe
-from victims.tokens import insert_trigger
+from victims.tokens import Tokenizer, insert_trigger
 from victims.training import epoch_rows, schedule
 
 
 def small_clip(
-    resolution: int = 32, layers: tuple[int, ...] = (1, 1, 1, 1), dtype: torch.dtype = torch.float64
+    resolution: int = 32, layers: tuple[int, ...] = (1, 1, 1, 1), dtype: torch.dtype = torch.float64, seed: int = 3
 ) -> open_clip.CLIP:
     """A CLIP with a ModifiedResNet whose weights, norms and statistics are all away from their initial values."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     model = open_clip.CLIP(
         embed_dim=16,
         vision_cfg={"image_size": resolution, "layers": layers, "width": 8, "head_width": 32, "patch_size": None},
@@ -108,6 +112,62 @@ def hotflip(
     return trigger
 
 
+def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, list[str] | None, list[float]]:
+    """Algorithm 1 in fp64, with the draws of the suite; noise, triggers in words, mean loss after every round."""
+    tokenizer = Tokenizer()
+    images, count, k = torch.from_numpy(data.images[:]).int(), len(data), attack.k
+    words = torch.from_numpy(trigger_words(tokenizer, data, attack.vocabulary, seed))
+    delta = torch.zeros_like(images)
+    trigger = words[numpy_generator(seed, "trigger start").integers(len(words), size=(count, k))]
+
+    def captions(rows: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+        draws = torch.rand(len(rows), generator=generator).tolist()
+        own = [data.captions[row] for row in rows]
+        return tokenizer([texts[int(draw * len(texts))] for texts, draw in zip(own, draws, strict=True)])
+
+    model, losses, queue, passes = small_clip(seed=seed), [], [], 0
+    for round_ in range(attack.rounds):
+        if round_ == 0 or attack.fresh_surrogate:
+            model = small_clip(seed=seed if round_ == 0 else derive_seed(seed, "surrogate", round_))
+            optimizer = adamw(model, attack.lr, attack.weight_decay, (0.9, 0.999))
+        model.train()
+        generator = torch_generator(seed, "surrogate", round_)
+        for _ in range(attack.surrogate_steps):
+            if len(queue) < attack.batch_size:
+                queue, passes = list(numpy_generator(seed, "surrogate order", passes).permutation(count)), passes + 1
+            rows, queue = np.array(queue[: attack.batch_size]), queue[attack.batch_size :]
+            tokens = captions(rows, generator)
+            if attack.permute_surrogate:
+                tokens = tokens[torch.randperm(len(tokens), generator=generator)]
+            texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
+            pixels = (images[rows] + delta[rows]).double() / 255
+            descend(model, optimizer, contrastive_loss(image_features(model, pixels), texts, model.logit_scale.exp()))
+        model.eval()
+        generator = torch_generator(seed, "perturb", round_)
+        order = torch.randperm(count, generator=generator).numpy()
+        total = 0.0
+        for rows in np.array_split(order, math.ceil(count / attack.batch_size)):
+            tokens = captions(rows, generator)
+            orders = [torch.randperm(len(rows), generator=generator) for _ in range(attack.pgd_steps)]
+            with torch.no_grad():
+                features = image_features(model, (images[rows] + delta[rows]).double() / 255)
+            if round_ < attack.hotflip_rounds:
+                trigger[rows] = hotflip(model, features, tokens, trigger[rows], words, attack.candidates)
+            for order_ in orders:
+                own = tokens[order_] if attack.permute_pgd else tokens
+                with torch.no_grad():
+                    texts = text_features(model, insert_trigger(own, trigger[rows], 77))
+                delta[rows] = minimise_noise(
+                    model, images[rows], delta[rows], texts, attack.eps, steps=1, size=attack.step_size
+                ).int()
+            with torch.no_grad():
+                features = image_features(model, (images[rows] + delta[rows]).double() / 255)
+                texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
+                total += float(contrastive_loss(features, texts, model.logit_scale.exp())) * len(rows)
+        losses.append(total / count)
+    return delta, [tokenizer.decode(ids) for ids in trigger.tolist()] if k else None, losses
+
+
 def _text_features_and_embeddings(model: open_clip.CLIP, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     seen: list[torch.Tensor] = []
     watch = model.token_embedding.register_forward_hook(lambda *call: seen.append(call[2]))
@@ -119,12 +179,7 @@ def _text_features_and_embeddings(model: open_clip.CLIP, tokens: torch.Tensor) -
 def train(model: open_clip.CLIP, data: CaptionDataset, recipe: Recipe, seed: int) -> list[float]:
     """A victim's training with every weight in AdamW, in the rows' order of the suite; the mean loss of every epoch."""
     dtype = model.logit_scale.dtype
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        betas=(recipe.beta1, recipe.beta2),
-    )
+    optimizer = adamw(model, recipe.lr, recipe.weight_decay, (recipe.beta1, recipe.beta2))
     steps = len(data) // recipe.batch_size
     model.train()
     losses: list[float] = []
@@ -137,11 +192,24 @@ def train(model: open_clip.CLIP, data: CaptionDataset, recipe: Recipe, seed: int
             pixels = torch.from_numpy(np.stack([data.images[i] for i, _ in batch])).to(dtype) / 255
             texts = model.encode_text(open_clip.tokenize([data.captions[i][j] for i, j in batch]), normalize=True)
             loss = contrastive_loss(image_features(model, pixels), texts, model.logit_scale.exp())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, np.log(100))
+            descend(model, optimizer, loss)
             of_epoch.append(float(loss.detach()))
         losses.append(float(np.mean(of_epoch)))
     return losses
+
+
+def adamw(model: open_clip.CLIP, lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+    """AdamW over every weight; only matrices and filters decay."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas)
+
+
+def descend(model: open_clip.CLIP, optimizer: torch.optim.AdamW, loss: torch.Tensor) -> None:
+    """One step, after which the logit scale is within [1, 100]."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, np.log(100))

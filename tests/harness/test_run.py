@@ -227,6 +227,16 @@ def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "d").exists()
 
 
+def test_victims_of_one_seed_are_paired_whatever_attack_and_defense(tmp_path: Path) -> None:
+    """Without its trigger a poison is Delta only: from one start and in one order the victims come out the same."""
+    assert run(tmp_path, attack=f"{ATTACK},{ATTACK.replace('mem', 'delta-only')}", defense="prefix-drop[n=2]") == 0
+    records = by_cell(tmp_path)
+    dropped, half = records["MEM-2", "prefix-drop[n=2]"], records["Delta only", "none"]
+    assert dropped.loss == half.loss
+    assert dropped.epochs == half.epochs
+    assert dropped.loss != records["MEM-2", "none"].loss
+
+
 def test_em_has_no_trigger(tmp_path: Path) -> None:
     assert run(tmp_path, attack=EM, defense="none") == 0
     record = by_cell(tmp_path)["EM", "none"]

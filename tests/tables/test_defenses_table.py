@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import UsageError
 from benchmark.records import Record
 from benchmark.tables import Table, render, table2
-from tests.tables.factory import record
+from tests.tables.factory import record, scores
 
 FOUR = ["R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I"]
 
@@ -42,6 +42,18 @@ def test_the_last_epoch_and_the_best_on_val_are_told_apart() -> None:
     assert cell(table, "MEM-3", "R@10 I→T")["mean"] == 4.5
     assert cell(table, "MEM-3", "best R@10 I→T")["mean"] == 10.1
     assert cell(table, "MEM-3", "best R@10 T→I")["mean"] == 9.1
+
+
+def test_the_test_split_does_not_choose_the_best_epoch() -> None:
+    """Val prefers an epoch that is the worse on test; of two that val likes equally, the earlier one counts."""
+    (table,) = table2([record("mem3", recalls=(10.1, 9.1), best=(4.5, 3.5))])
+    assert cell(table, "MEM-3", "best R@10 I→T")["mean"] == 4.5
+    tied = dataclasses.replace(
+        record("mem3"),
+        epochs=tuple(scores(n, (float(n), float(n)), (90.0, 90.0), val=60) for n in (2, 4, 6)),
+    )
+    (table,) = table2([tied])
+    assert cell(table, "MEM-3", "best R@10 I→T")["mean"] == 2
 
 
 def test_mean_and_sample_standard_deviation_over_seeds() -> None:

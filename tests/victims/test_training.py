@@ -70,14 +70,18 @@ class Witness(Defense):
         self.images: list[torch.Tensor] = []
         self.seen: list[str] = []
         self.moments: list[float] = []
+        self.caption_seeds: list[int] = []
+        self.step_seeds: list[int] = []
 
     def on_captions(self, captions: list[str], at: Moment) -> list[str]:
         self.captions.append(captions)
+        self.caption_seeds.append(at.seed)
         return captions
 
     def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
         self.images.append(images)
         self.moments.append(at.progress)
+        self.step_seeds.append(at.seed)
         return images
 
 
@@ -92,6 +96,16 @@ def test_images_meet_their_own_captions() -> None:
         index = next(i for i, own in enumerate(dataset.images) if np.array_equal(own, (image * 255).round().byte()))
         assert caption in dataset.captions[index]
     assert witness.moments == pytest.approx([step / 6 for step in range(6)])
+
+
+def test_defenses_draw_anew_every_epoch_and_every_step() -> None:
+    one, same, other = Witness(), Witness(), Witness()
+    for witness, seed in ((one, 0), (same, 0), (other, 1)):
+        train(make_clip(), make_dataset(), RECIPE, witness, seed=seed)
+    seeds = one.caption_seeds + one.step_seeds
+    assert len(set(seeds)) == len(seeds) == 2 + 6
+    assert same.caption_seeds + same.step_seeds == seeds
+    assert not set(seeds) & set(other.caption_seeds + other.step_seeds)
 
 
 def test_training_is_repeatable_and_moved_by_the_seed() -> None:
@@ -137,6 +151,27 @@ class Nudge(Defense):
         point = images.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(point), point)
         return (images + 0.1 * gradient.sign()).clamp(0, 1)
+
+
+class Looks(Defense):
+    """Climbs the loss as adversarial training does, and trains on the images as they were."""
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+        point = images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(point), point)
+        assert gradient.abs().max() > 0
+        return images
+
+
+def test_looking_at_the_loss_leaves_no_trace_in_the_victim() -> None:
+    """Neither in its weights nor in the statistics of its batch norms."""
+    plain, looked_at = make_clip(), make_clip()
+    for clip, defense in ((plain, Defense()), (looked_at, Looks())):
+        train(clip, make_dataset(), RECIPE, defense, seed=0)
+    expected, found = plain.state_dict(), looked_at.state_dict()
+    assert any("num_batches_tracked" in name for name in expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
 
 
 def test_every_hook_reaches_the_loss() -> None:

@@ -1,0 +1,58 @@
+"""A cell's address and its poison's name all that decides the result, and a poison's nothing else."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from benchmark.cells import Cell, choose_attacks, choose_dataset, choose_defenses
+from benchmark.presets import PRESETS
+from victims.clip import Architecture
+from victims.recipe import Recipe
+
+TINY, RN50 = Architecture("tiny"), Architecture("RN50")
+
+
+def cell(attack: str = "mem3", defense: str = "cutout", **changes: Any) -> Cell:
+    preset = PRESETS["tiny"]
+    settings = {"victim": TINY, "surrogate": TINY, "recipe": Recipe(precision="fp32"), "seed": 1, **changes}
+    chosen = choose_attacks(attack, preset)[-1], choose_defenses(defense, preset)[-1]
+    return Cell(choose_dataset("scenes"), *chosen, **settings)
+
+
+@pytest.mark.parametrize(
+    ("other", "has_another_poison"),
+    [
+        (cell(attack="mem5"), True),
+        (cell(attack="mem3[eps=4]"), True),
+        (cell(attack="trigger-only"), True),
+        (cell(surrogate=RN50), True),
+        (cell(recipe=Recipe(precision="bf16")), True),
+        (cell(seed=2), True),
+        (cell(victim=RN50), False),
+        (cell(defense="cutout[size=0.3]"), False),
+        (cell(recipe=Recipe(precision="fp32", lr=1e-3)), False),
+    ],
+    ids=["attack", "strength", "half", "surrogate", "precision", "seed", "victim", "defense", "recipe"],
+)
+def test_what_decides_the_result_is_in_the_address(other: Cell, has_another_poison: bool) -> None:
+    data = ["train", "val", "test"]
+    assert other.key(data) != cell().key(data)
+    assert (other.poison_identity() != cell().poison_identity()) == has_another_poison
+
+
+def test_the_data_are_in_the_address() -> None:
+    keys = {cell().key(data) for data in (["a", "b", "c"], ["x", "b", "c"], ["a", "x", "c"], ["a", "b", "x"])}
+    assert len(keys) == 4
+
+
+def test_the_order_of_composed_defenses_is_in_the_address() -> None:
+    data = ["train", "val", "test"]
+    assert cell(defense="cutout+random-noise").key(data) != cell(defense="random-noise+cutout").key(data)
+
+
+def test_clean_data_are_the_same_from_every_surrogate_and_seed() -> None:
+    clean = cell(attack="clean")
+    for other in (replace(clean, surrogate=RN50), replace(clean, seed=2)):
+        assert other.poison_identity() == clean.poison_identity()
+    assert replace(clean, seed=2).key(["t", "v", "e"]) != clean.key(["t", "v", "e"])
