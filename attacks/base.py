@@ -81,4 +81,4 @@ class Attack(ABC):
         """
 
 
-ATTACKS: Registry[Attack] = Registry("attack", "attacks")
+ATTACKS: Registry[Attack] = Registry("attack", "attacks", Attack)

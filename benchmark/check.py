@@ -1,17 +1,21 @@
 """The ``check`` command: run fresh seeds of a preset and compare them with reference records."""
 
 import argparse
+import io
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
+from benchmark.claims import claimed
 from benchmark.errors import UsageError
 from benchmark.files import replacing
-from benchmark.paths import cache_folder
+from benchmark.grid import git_commit
 from benchmark.records import Record, load_records
 from benchmark.registry import convert
 from benchmark.regression import LEAST_SEEDS, Comparison, by_cell, compare, prediction, recall, require_comparable
@@ -33,7 +37,7 @@ def check_command(arguments: argparse.Namespace) -> int:
     """
     folder: Path = arguments.reference or REFERENCE
     if arguments.update:
-        return _update(folder, convert(arguments.seeds or LEAST_SEEDS, int, "--seeds"))
+        return _update(folder, arguments.seeds)
     reference = load_records(folder / "records")
     level = convert(arguments.level, float, "--level")
     if not 0 < level < 1:
@@ -137,28 +141,39 @@ def reference_page(records: Sequence[Record]) -> str:
     )
 
 
-def _update(folder: Path, count: int) -> int:
-    """Make the records that a reference of today's code lacks; drop those that are not of it.
+def _update(folder: Path, seeds: str | None) -> int:
+    """Make every cell of a reference anew, poisons too, and put it in the place of what is there once all are done.
+
+    Until then they lie in a hidden folder beside it, named by the commit: a killed update goes on from there.
 
     Raises:
-        UsageError: too few seeds.
+        UsageError: too few seeds, records that are no reference, or code that no commit names.
     """
-    if count < LEAST_SEEDS:
-        raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
     there = load_records(folder / "records") if (folder / "records").is_dir() else []
     if strangers := [one for one in there if one.provenance.get("preset") != PRESET]:
         raise UsageError(f"{folder} holds records that are no reference, such as {strangers[0].file_name()}")
-    records = _run(str(count), folder / "records", cache_folder() / "poisons")
+    count = convert(seeds or max(LEAST_SEEDS, len({one.seed for one in there})), int, "--seeds")
+    if count < LEAST_SEEDS:
+        raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
+    commit = git_commit() or "no-commit"
+    if commit.endswith("-dirty"):
+        raise UsageError("a reference names the commit that made it: commit the changes of this checkout first")
+    work = folder / f".update-{commit}"
+    records = _run(str(count), work / "records", work / "poisons")
     if any(record.status == "failed" for record in records):
         return 1
-    keys = {record.key for record in records}
-    others = [record for record in load_records(folder / "records") if record.key not in keys]
-    for record in others:
-        # Another process that shares the work may have removed it by now.
-        (folder / "records" / record.file_name()).unlink(missing_ok=True)
-    with replacing(folder / "README.md") as temporary:
-        temporary.write_text(reference_page(records), "utf-8")
-    print(f"{folder}: {count} seeds; {len(others)} records of other code or seeds removed")
+    for record in records:
+        record.save(work / "reference")
+    with claimed(folder / "records", wait=True):
+        # Another process that shares the work may have been here before.
+        if (work / "reference").is_dir():
+            if there:
+                (folder / "records").replace(work / "replaced")
+            (work / "reference").replace(folder / "records")
+            with replacing(folder / "README.md") as temporary:
+                temporary.write_text(reference_page(records), "utf-8")
+            shutil.rmtree(work)
+    print(f"{folder}: {count} seeds in the place of {len({one.seed for one in there})}")
     return 0
 
 
@@ -178,15 +193,24 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
 def _run(
     seeds: str, out: Path, poisons: Path, approve: Callable[[list[Record]], None] = lambda planned: None
 ) -> list[Record]:
-    """Run the grids of preset ``micro``, each once ``approve`` has seen its plan; the records of all their cells."""
+    """Run the grids of preset ``micro`` once ``approve`` has seen the plan of all; the records of their cells."""
     from benchmark.cli import build_parser
     from benchmark.run import run
 
+    # What records tell of their command need not name a folder of this machine.
+    commands = [
+        ["run", "--preset", PRESET, "--attack", attack, "--defense", defense, "--seeds", seeds]
+        for attack, defense in _GRIDS
+    ]
+    arguments = [
+        build_parser().parse_args([*command, "--out", str(out), "--poisons", str(poisons)]) for command in commands
+    ]
+    planned: list[Record] = []
+    with redirect_stderr(io.StringIO()):  # plans are shown when they run
+        for command, one in zip(commands, arguments, strict=True):
+            run(argparse.Namespace(**{**vars(one), "dry_run": True}), command, planned.extend)
+    approve(list({record.key: record for record in planned}.values()))
     records: dict[str, Record] = {}
-    for attack, defense in _GRIDS:
-        flags = ["--attack", attack, "--defense", defense, "--seeds", seeds, "--out", str(out)]
-        command = ["run", "--preset", PRESET, *flags]
-        arguments = build_parser().parse_args([*command, "--poisons", str(poisons)])
-        # What records tell of their command need not name a folder of this machine.
-        records |= {record.key: record for record in run(arguments, command, approve)}
+    for command, one in zip(commands, arguments, strict=True):
+        records |= {record.key: record for record in run(one, command)}
     return list(records.values())

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark import __version__
 from benchmark.errors import UsageError
@@ -21,7 +21,10 @@ DEVIATION = 1
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with errors as one line."""
+    """argparse with errors as one line, and no abbreviations: ``--seed 3`` is not ``--seeds 3``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see '{self.prog} --help')")
@@ -174,11 +177,13 @@ def _add_contract(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
     check = commands.add_parser("check", help="run fresh seeds of preset micro and compare them with reference records")
     check.add_argument("--reference", type=Path, help="folder of the reference (default results/reference/micro)")
-    check.add_argument("--seeds", help="how many fresh seeds (default 1); with --update, how many in all (default 8)")
+    check.add_argument(
+        "--seeds", help="how many fresh seeds (default 1); with --update, how many in all (default those there)"
+    )
     check.add_argument("--level", default="0.01", help="chance that nothing has changed and it is said (default 0.01)")
     check.add_argument("--out", type=Path, help="folder that keeps the fresh records")
     check.add_argument("--records", type=Path, help="run nothing: compare the fresh records kept there, seed by seed")
-    check.add_argument("--update", action="store_true", help="write a new reference: the records it lacks")
+    check.add_argument("--update", action="store_true", help="make a new reference in the place of the one there")
 
 
 def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -213,7 +218,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return SUCCESS
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        # A check that was interrupted draws new seeds.
+        goes_on = argv[:1] != ["check"] or "--update" in argv
+        print(f"interrupted{'; the same command goes on where it stopped' if goes_on else ''}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from attacks import ATTACKS, Poison
+from attacks import ATTACKS, Attack, Poison
+from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError
 from benchmark.progress import Silent
 from benchmark.registry import unknown
-from benchmark.spec import Spec, parse_spec, split_outside_brackets
+from benchmark.spec import parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense, Moment
 from defenses.base import Composed
 from victims.clip import Architecture
@@ -74,28 +75,30 @@ def check(kind: str, text: str) -> Verdict:
 def _attack(text: str) -> Verdict:
     spec, verdict, train = parse_spec(text), Verdict(), _captioned(_ROWS)
     before, captions = train.images[:].copy(), [list(own) for own in train.captions]
-    ATTACKS.build(spec, _SHORT).check(train)
+    attack = ATTACKS.build(spec, _SHORT)
+    attack.check(train)
     poisons: list[Poison] = []
     untouched = []
     with verdict.promise("crafting ends with a poison"):
-        for _ in range(2):
+        # One object crafts for many seeds, so what it keeps from the first must not show in the second.
+        for crafting in (attack, attack, ATTACKS.build(spec, _SHORT)):
             with _random_state_kept(verdict) if not poisons else nullcontext():
-                poisons.append(_crafted(spec, train, seed=1))
+                poisons.append(_crafted(crafting, train, seed=1))
             untouched.append(bool((train.images[:] == before).all()) and train.captions == captions)
     verdict.note("the training set stays as it is", all(untouched))
-    if len(poisons) == 2:
-        _poison(verdict, train, *poisons)
+    if len(poisons) == 3:
+        same = all(_noise(poisons[0]).tobytes() == _noise(one).tobytes() for one in poisons)
+        same = same and all(poisons[0].trigger == one.trigger for one in poisons)
+        verdict.note("the same seed gives the same poison", same)
+        _poison(verdict, train, poisons[0])
     with verdict.promise("label and description take one line each"):
-        described = ATTACKS.build(spec, _SHORT)
-        _require(len(described.label().splitlines()) == 1, "the label")
-        _require(len(described.describe().splitlines()) <= 1, "the description")
+        _require(len(attack.label().splitlines()) == 1, "the label")
+        _require(len(attack.describe().splitlines()) <= 1, "the description")
     return verdict
 
 
-def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison, again: Poison) -> None:
-    """What a poison promises, and a second one of the same seed."""
-    same = _noise(poison).tobytes() == _noise(again).tobytes() and poison.trigger == again.trigger
-    verdict.note("the same seed gives the same poison", same)
+def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
+    """What a poison promises."""
     verdict.note("the poison names the data it belongs to", poison.fingerprint == train.fingerprint)
     units = len(train.pairs) if poison.per_row else len(train)
     if poison.delta is not None:
@@ -122,9 +125,8 @@ def _require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def _crafted(spec: Spec, train: CaptionDataset, seed: int) -> Poison:
+def _crafted(attack: Attack, train: CaptionDataset, seed: int) -> Poison:
     architecture, cpu = Architecture(_VICTIM), torch.device("cpu")
-    attack = ATTACKS.build(spec, _SHORT)
     with tempfile.TemporaryDirectory() as folder:
         poison = attack.craft(
             train,
@@ -133,6 +135,7 @@ def _crafted(spec: Spec, train: CaptionDataset, seed: int) -> Poison:
             device=cpu,
             workdir=Path(folder),
             progress=Silent(),
+            checkpoint=Checkpoint(),
         )
     if not isinstance(poison, Poison):
         raise TypeError(f"craft returned {type(poison).__name__}")
@@ -145,23 +148,25 @@ def _noise(poison: Poison) -> np.ndarray:
 
 def _defense(text: str) -> Verdict:
     verdict, given = Verdict(), defense_inputs()
-    _built(text)
+    defense = _built(text)
     found: list[dict[str, Any]] = []
     with verdict.promise("every hook answers"), _random_state_kept(verdict):
-        found.append(defense_answers(_built(text), given, seed=7))
+        found.append(defense_answers(defense, given, seed=7))
     verdict.note("arguments stay as they are", _equal(given, defense_inputs()))
     for answers in found:
+        with verdict.promise("the moment's seed decides everything"):
+            random.seed(1), np.random.seed(1), torch.manual_seed(1)
+            # One object defends many victims, so what it keeps from one must not show in the next.
+            for again in (defense, _built(text)):
+                _require(_equal(answers, defense_answers(again, given, seed=7)), "a second call answers otherwise")
         _answers(verdict, text, given, answers)
     with verdict.promise("its description takes one line"):
-        _require(len(_built(text).describe().splitlines()) <= 1, "it takes more")
+        _require(len(defense.describe().splitlines()) <= 1, "it takes more")
     return verdict
 
 
 def _answers(verdict: Verdict, text: str, given: dict[str, Any], found: dict[str, Any]) -> None:
     """What the hooks' answers promise."""
-    with verdict.promise("the moment's seed decides everything"):
-        random.seed(1), np.random.seed(1), torch.manual_seed(1)
-        _require(_equal(found, defense_answers(_built(text), given, seed=7)), "a second call answers otherwise")
     texts = found["captions"]
     strings = isinstance(texts, list) and all(isinstance(text, str) and text.split() for text in texts)
     full = strings and len(texts) == len(given["captions"])

@@ -24,8 +24,11 @@ def list_lines(kind: str) -> list[str]:
     registries: dict[str, Registry] = {"attacks": ATTACKS, "defenses": DEFENSES, "datasets": DATASETS}
     registry = registries[kind]
     lines = [_entry(entry, registry) for entry in registry.entries()]
-    groups = [group for group in registry.groups() if kind == "defenses"]
-    return lines + [f"{group}  = {', '.join(registry.group(group))}" for group in groups]
+    if kind == "defenses":
+        lines += [f"{group}  = {', '.join(registry.group(group))}" for group in registry.groups()]
+    if kind in ("attacks", "defenses"):
+        lines.append("A preset sets other values than these defaults; see 'list presets'.")
+    return lines
 
 
 def _entry(entry: Entry, registry: Registry) -> str:
@@ -36,7 +39,7 @@ def _entry(entry: Entry, registry: Registry) -> str:
 
 
 def _preset(preset: Preset) -> str:
-    defaults = {"dataset": preset.dataset, "victim": preset.victim, "surrogate": preset.surrogate}
+    chosen = f"dataset {preset.dataset}, victim {preset.victim}, surrogate {preset.surrogate}"
     values = {"recipe": dataclasses.asdict(preset.recipe), "attacks": preset.attack, **preset.defense}
     parts = [str(Spec(name, params)) for name, params in values.items() if params]
-    return f"{Spec(preset.name, defaults)}  {preset.summary}; {'; '.join(parts)}"
+    return f"{preset.name}  {preset.summary}; {'; '.join([chosen, *parts])}"

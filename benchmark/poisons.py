@@ -20,7 +20,7 @@ from benchmark.cells import Cell, ChosenAttack, content_key
 from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
 from benchmark.data import CaptionDataset
-from benchmark.errors import PoisonError
+from benchmark.errors import PoisonError, UsageError
 from benchmark.files import make_folder, temporary_folder
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
@@ -111,6 +111,8 @@ class PoisonStore:
                 progress=progress,
                 checkpoint=checkpoint,
             )
+        if not isinstance(poison, Poison):
+            raise UsageError(f"attack {cell.attack.choice.spec}: craft returned {type(poison).__name__}, not a Poison")
         seconds = time.monotonic() - start + checkpoint.earlier
         provenance = {
             "attack": str(cell.attack.choice.spec),

@@ -8,16 +8,18 @@ file, here or in a plugin.
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from benchmark.errors import UsageError
 from benchmark.plugins import load_installed
-from benchmark.spec import Spec, format_value
+from benchmark.spec import Spec, format_value, is_name
 
 T = TypeVar("T")
 
@@ -49,8 +51,8 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """Names of one kind of thing (attacks, defenses, victims, data sets)."""
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, package: str, base: type = object) -> None:
+        self.kind, self._base = kind, base
         self._package = package
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
@@ -70,12 +72,23 @@ class Registry(Generic[T]):
             groups: collective names it belongs to (``table2``); ``all`` holds every entry.
             order: where it stands in lists and tables; equal orders are sorted by name.
             aliases: further names and the parameters each fixes, e.g. ``{"mem3": {"k": 3}}``.
+
+        Raises:
+            ValueError: a name that is taken or cannot be written on the command line, a class of another kind, a
+                constructor's parameter whose values cannot be read from there.
         """
 
         def decorate(factory: type[T]) -> type[T]:
+            if not issubclass(factory, self._base):
+                raise ValueError(f"{self.kind} '{name}': {factory.__name__} is no {self._base.__name__}")
+            _require_readable(f"{self.kind} '{name}'", factory)
             for key, fixed in {name: {}, **(aliases or {})}.items():
+                if not is_name(key):
+                    raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")
                 if key in self._entries:
                     raise ValueError(f"{self.kind} '{key}' is registered twice")
+                if key in ("all", *(group for entry in self._entries.values() for group in entry.groups)):
+                    raise ValueError(f"{self.kind} '{key}' has the name of a group")
                 self._entries[key] = Entry(key, factory, fixed, tuple(groups) if key == name else (), order)
             return factory
 
@@ -121,7 +134,10 @@ class Registry(Generic[T]):
         factory = self.entry(spec.name).factory
         if lacking := sorted(getattr(factory, "__abstractmethods__", ())):
             raise UsageError(f"{self.kind} {spec.name} lacks {', '.join(f'{name}()' for name in lacking)}")
-        return factory(**self.resolve(spec, defaults))
+        try:
+            return factory(**self.resolve(spec, defaults))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self.kind} {spec}: {' '.join(str(error).split())}") from error
 
     def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every constructor parameter with the value it gets: spec over name over preset over signature."""
@@ -185,12 +201,31 @@ def convert(value: Any, hint: Any, what: str) -> Any:
                 return value.lower() in {"yes", "true", "on"}
         elif option in (int, float):
             try:
-                return option(value)
+                number = option(value)
             except ValueError:
                 continue
+            if math.isfinite(number):
+                return number
         else:
             return option(value)
     raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'")
+
+
+def _require_readable(what: str, factory: Any) -> None:
+    """See that :func:`convert` can read every parameter of a constructor.
+
+    Raises:
+        ValueError: a parameter without a type hint or of a kind that the command line has no values for.
+    """
+    hints = typing.get_type_hints(factory.__init__)
+    for name, parameter in parameters_of(factory).items():
+        options = _options(hints.get(name))
+        known = all(typing.get_origin(o) is Literal or o in (bool, int, float, str, Path, type(None)) for o in options)
+        if not known or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ValueError(
+                f"{what}: parameter '{name}' needs a type hint of bool, int, float, str, Path or Literal, or one of "
+                "these with None"
+            )
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

@@ -67,14 +67,12 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
         UsageError: too few reference seeds, a cell that only one side has, other settings, a failed or shared seed, a
             seed without its clean victim.
     """
+    require_comparable(reference, fresh)
     then, now = by_cell(reference), by_cell(fresh)
     clean = _clean_cell(then)
-    if missing := sorted(then.keys() ^ now.keys()):
-        raise UsageError(f"the reference and the fresh records differ in the cells {', '.join(missing)}")
     compared = []
     for cell, old in then.items():
         new = now[cell]
-        _require_comparable(cell, old, new)
         beside = None if cell == clean else clean
         before, after = (_of_seeds(ones[beside]) if beside else {} for ones in (then, now))
         compared.append(_compared(cell, old, new, before, after, level / len(then)))
@@ -170,36 +168,34 @@ def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
     return cells
 
 
-def require_comparable(reference: Sequence[Record], planned: Sequence[Record]) -> None:
-    """See, before any of them runs, that cells can be compared with a reference.
+def require_comparable(reference: Sequence[Record], fresh: Sequence[Record]) -> None:
+    """See that records, or the plan of some, can be compared with a reference.
 
     Args:
         reference: the reference records.
-        planned: records of the cells as far as they are known before they run.
+        fresh: records of all cells, before they have run as far as they are known then.
 
     Raises:
-        UsageError: the reference lacks a cell, or has too few seeds of one, one of the same seed, one that failed, or
-            one of other settings.
+        UsageError: a cell that only one side has, too few seeds of one, one of the same seed, one that failed, or one
+            of other settings.
     """
-    then = by_cell(reference)
-    for cell, new in by_cell(planned).items():
-        if cell not in then:
-            raise UsageError(f"the reference has no {cell}; it has {', '.join(then) or 'no records'}")
-        _require_comparable(cell, then[cell], new)
+    then, now = by_cell(reference), by_cell(fresh)
+    if missing := sorted(then.keys() ^ now.keys()):
+        raise UsageError(f"the reference and the fresh records differ in the cells {', '.join(missing)}")
+    for cell, old in then.items():
+        new = now[cell]
+        if failed := [record for record in (*old, *new) if record.status != "done"]:
+            raise UsageError(f"{cell}: seed {failed[0].seed} failed: {failed[0].error.get('message')}")
+        if len(old) < LEAST_SEEDS:
+            raise UsageError(f"{cell}: {len(old)} reference seeds are fewer than {LEAST_SEEDS}")
+        if shared := {record.seed for record in old} & {record.seed for record in new}:
+            raise UsageError(f"{cell}: seed {min(shared)} is a reference seed, not a fresh one")
+        if len({_settings(record) for record in (*old, *new)}) > 1:
+            raise UsageError(
+                f"{cell}: the reference was made with other settings than today's; check --update makes a new one"
+            )
 
 
-def _require_comparable(cell: str, old: Sequence[Record], new: Sequence[Record]) -> None:
-    if failed := [record for record in (*old, *new) if record.status != "done"]:
-        raise UsageError(f"{cell}: seed {failed[0].seed} failed: {failed[0].error.get('message')}")
-    if len(old) < LEAST_SEEDS:
-        raise UsageError(f"{cell}: {len(old)} reference seeds are fewer than {LEAST_SEEDS}")
-    if shared := {record.seed for record in old} & {record.seed for record in new}:
-        raise UsageError(f"{cell}: seed {min(shared)} is a reference seed, not a fresh one")
-    settings = {
-        str([choice.params for choice in (r.dataset, r.attack, r.defense, r.victim, r.surrogate)]) + str(r.recipe)
-        for r in (*old, *new)
-    }
-    if len(settings) > 1:
-        raise UsageError(
-            f"{cell}: the reference was made with other settings than today's; check --update makes a new one"
-        )
+def _settings(record: Record) -> str:
+    choices = [record.dataset, record.attack, record.defense]
+    return str([*(choice.params for choice in choices), record.victim.spec, record.surrogate.spec, record.recipe])

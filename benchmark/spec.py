@@ -30,6 +30,11 @@ class Spec:
         return f"{self.name}[{','.join(f'{key}={format_value(value)}' for key, value in self.params.items())}]"
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can stand before the brackets."""
+    return _NAME.fullmatch(text) is not None
+
+
 def format_value(value: Any) -> str:
     """A parameter value as it is written on the command line."""
     if value is None:
@@ -66,7 +71,7 @@ def parse_spec(text: str) -> Spec:
     """
     text = text.strip()
     name, bracket, rest = text.partition("[")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UsageError(f"'{text}' is not a name; write NAME or NAME[parameter=value,…]")
     if not bracket:
         return Spec(name)
@@ -82,8 +87,3 @@ def parse_spec(text: str) -> Spec:
             raise UsageError(f"'{text}': parameter '{key}' is given twice")
         params[key] = value
     return Spec(name, params)
-
-
-def parse_specs(text: str) -> list[Spec]:
-    """Read a comma list of specs, e.g. ``clean,mem[k=3]``."""
-    return [parse_spec(part) for part in split_outside_brackets(text, ",") if part]

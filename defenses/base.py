@@ -109,4 +109,4 @@ def _own(at: Moment, number: int) -> Moment:
     return Moment(at.seed + number, at.progress)
 
 
-DEFENSES: Registry[Defense] = Registry("defense", "defenses")
+DEFENSES: Registry[Defense] = Registry("defense", "defenses", Defense)

@@ -58,7 +58,15 @@ def test_values_become_what_the_signature_says(value: object, hint: object, expe
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [("0.5", int), ("many", float), ("maybe", bool), ("both", Literal["image", "row"]), ("none", int)],
+    [
+        ("0.5", int),
+        ("many", float),
+        ("maybe", bool),
+        ("both", Literal["image", "row"]),
+        ("none", int),
+        ("inf", float),
+        ("nan", float),
+    ],
 )
 def test_values_of_another_kind_are_refused(value: str, hint: object) -> None:
     with pytest.raises(UsageError, match="takes"):

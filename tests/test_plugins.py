@@ -108,6 +108,13 @@ def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.Capt
         ("1 / 0", "division by zero"),
         ("raise SystemExit(7)", "SystemExit: 7"),
         (DARK.format(name="cutout", share=0.5), "'cutout' is registered twice"),
+        (DARK.format(name="my dark", share=0.5), "'my dark': letters, digits"),
+        (DARK.format(name="all", share=0.5), "'all' has the name of a group"),
+        (DARK.format(name="table2", share=0.5), "'table2' has the name of a group"),
+        (DARK.format(name="dark", share=0.5).replace("(Defense)", ""), "'dark': Dark is no Defense"),
+        (DARK.format(name="dark", share=0.5).replace("share: float", "share"), "'share' needs a type hint"),
+        (DARK.format(name="dark", share=0.5).replace("share: float", "share: list[int]"), "'share' needs a type hint"),
+        (DARK.format(name="dark", share=0.5).replace("share: float = 0.5", "**share: float"), "'share' needs a type"),
     ],
 )
 def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Path, capsys: Any) -> None:
@@ -118,6 +125,25 @@ def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Pat
     assert said in error
     assert "own.py" in error
     assert len(error.splitlines()) == 1
+
+
+def test_values_that_a_constructor_refuses_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picky = DARK.format(name="picky", share=0.5).replace("self.share = share", "self.share = 1 / int(share * 0 + 'x')")
+    (tmp_path / "picky.py").write_text(picky)
+    plugin = ("--plugin", str(tmp_path / "picky.py"))
+    for command in (["contract", "defense", "picky"], ["run", "--defense", "picky", "--dry-run"]):
+        assert main([*command, *plugin]) == 2
+        assert re.fullmatch(r"error: defense picky: unsupported operand .*\n", capsys.readouterr().err)
+
+
+def test_an_attack_that_returns_no_poison_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.py").write_text(SPECKLE.replace("speckle", "empty").replace("return Poison(", "Poison("))
+    flags = ["--plugin", str(tmp_path / "empty.py"), "--dataset", SCENES, "--poisons", str(tmp_path / "poisons")]
+    out = tmp_path / "out"
+    assert main(["export", "--attack", "empty", "--format", "csv", "--out", str(out), *flags]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == "error: attack empty: craft returned NoneType, not a Poison"
+    assert not out.exists()
 
 
 def test_installed_packages_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +186,9 @@ class Nuisance(Defense):
             captions[0] = "moon"
         if self.fault == "raises":
             raise RuntimeError("no luck")
+        if self.fault == "counts its calls":
+            self.calls = getattr(self, "calls", 0) + 1
+            return captions if self.calls % 2 else [caption.upper() for caption in captions]
         if self.fault == "loses the captions":
             return None  # type: ignore[return-value]
         return captions
@@ -199,6 +228,7 @@ class Nuisance(Defense):
         ("halves the targets", "add up to one"),
         ("talks too much", "one line"),
         ("raises", "every hook answers: RuntimeError: no luck"),
+        ("counts its calls", "seed decides everything: ValueError: a second call answers otherwise"),
         ("loses the captions", "as many captions"),
         ("loses the images", "shape and dtype"),
         ("returns images alone", "every hook answers: "),
@@ -238,6 +268,11 @@ class Careless(Attack):
         if self.fault == "forgets the seed":
             Careless.drawn += 1
             delta[0, 0, 0, 0] = Careless.drawn % 3
+        if self.fault == "counts its calls":
+            self.calls = getattr(self, "calls", 0) + 1
+            delta[0, 0, 0, 0] = self.calls % 2
+        if self.fault == "has no checkpoint" and "checkpoint" in others:
+            raise TypeError("unexpected keyword argument")
         if self.fault == "global state":
             np.random.rand()
         if self.fault == "raises":
@@ -261,6 +296,8 @@ class Careless(Attack):
         ("writes on the images", "training set stays"),
         ("forgets the seed", "same seed"),
         ("global state", "global random state"),
+        ("counts its calls", "same seed"),
+        ("has no checkpoint", "crafting ends with a poison: TypeError: unexpected keyword argument"),
         ("raises", "crafting ends with a poison: RuntimeError: no luck"),
         ("returns nothing", "crafting ends with a poison: TypeError: craft returned NoneType"),
         ("beyond ε", "crafting ends with a poison: DamagedPoison"),

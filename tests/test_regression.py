@@ -145,6 +145,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(records(usual), records([5.0], 3))
     with pytest.raises(UsageError, match="other settings"):
         compare(records(usual), [replace(fresh[0], recipe={**fresh[0].recipe, "lr": 1.0})])
+    for side in ("victim", "surrogate"):
+        with pytest.raises(UsageError, match="other settings"):
+            compare(records(usual), [replace(fresh[0], **{side: replace(fresh[0].victim, spec="RN50")})])
     with pytest.raises(UsageError, match="differ in the cells"):
         compare(records(usual), [])
     with pytest.raises(UsageError, match="seed 20 failed: out of memory"):
@@ -165,23 +168,8 @@ def test_the_table_says_what_changed() -> None:
 def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that changes needs a new reference; so does a cell that check asks for."""
     reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
-    planned: list[Record] = []
-
-    class Seen(Exception):
-        pass
-
-    def look(blanks: list[Record]) -> None:
-        planned.extend(blanks)
-        if len({(one.attack.spec, one.defense.spec) for one in planned}) == 4:
-            raise Seen
-
-    def plan_alone(grid: Grid, cells: object, rerun: object) -> list[Record]:
-        return []
-
-    monkeypatch.setattr("benchmark.run.run_grid", plan_alone)
-    with pytest.raises(Seen):
-        check._run("99,", tmp_path / "out", tmp_path / "poisons", look)
-    require_comparable(reference, planned)
+    monkeypatch.setattr("benchmark.run.run_grid", lambda *_: [])
+    check._run("99,", tmp_path / "out", tmp_path / "poisons", lambda planned: require_comparable(reference, planned))
     assert {one.cell for one in compare(reference, _at_seed(reference, 99))} == {
         "Clean × none", "EM × none", "MEM-3 × none", "MEM-3 × prefix-drop",
     }  # fmt: skip
@@ -209,6 +197,8 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
 ) -> None:
     usual = [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]
     asked: list[str] = []
+    commits = ["a1"]
+    monkeypatch.setattr(check, "git_commit", lambda: commits[-1])
 
     def made(recalls: Sequence[float], key: str, finished: str) -> list[Record]:
         provenance = {
@@ -222,6 +212,8 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
 
     def run(seeds: str, out: Path, poisons: Path) -> list[Record]:
         asked.append(seeds)
+        assert out.is_relative_to(poisons.parent)  # neither the reference's own folder nor the cache's poisons
+        assert not out.is_relative_to(tmp_path / "records")
         fresh = made(usual, "new", "2026-02-01T00:00:00+00:00")
         for one in fresh:
             one.save(out)
@@ -230,9 +222,10 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     monkeypatch.setattr(check, "_run", run)
     for one in made([50.0] * 12, "old", "2026-01-01T00:00:00+00:00"):
         one.save(tmp_path / "records")
-    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
-    assert "12 records of other code or seeds removed" in capsys.readouterr().out
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "8"]) == 0
+    assert "8 seeds in the place of 12" in capsys.readouterr().out
     assert asked == ["8"]
+    assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
     kept = load_records(tmp_path / "records")
     assert sorted(one.key for one in kept) == [f"new-{seed}" for seed in range(1, 9)]
     page = (tmp_path / "README.md").read_text("utf-8")
@@ -247,6 +240,16 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "7"]) == 2
     assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "12"]) == 0
     assert asked == ["8", "12"]
+    # As many seeds as there are, unless told otherwise; and code that a commit names.
+    for one in made([*usual, 5.0], "more", ""):
+        one.save(tmp_path / "records")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
+    assert asked == ["8", "12", "9"]
+    commits.append("a1-dirty")
+    capsys.readouterr()
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 2
+    assert "commit the changes of this checkout first" in capsys.readouterr().err
+    assert len(asked) == 3
 
 
 def test_update_touches_no_records_but_a_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,8 +265,8 @@ def test_a_reference_of_other_settings_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("UNLEARNABLE_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Grid, "run", None)
-    for one in [*records([5.0] * 8), *(one for one in of_cells([50.0] * 8, [5.0] * 8) if one.attack.spec == "clean")]:
-        one.save(tmp_path / "records")
+    for one in load_records(Path(__file__).parents[1] / check.REFERENCE / "records"):
+        replace(one, recipe={**one.recipe, "lr": 1.0}).save(tmp_path / "records")
     assert main(["check", "--reference", str(tmp_path)]) == 2
     assert "Clean × none: the reference was made with other settings than today's" in capsys.readouterr().err
 
@@ -298,7 +301,39 @@ def test_kept_records_are_compared_seed_by_seed(tmp_path: Path, capsys: pytest.C
 def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for one in records([5.0] * 8):
         replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
+    monkeypatch.setattr(check, "git_commit", lambda: None)
     monkeypatch.setattr(check, "_run", lambda *_: [replace(records([5.0])[0], status="failed")])
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert len(load_records(tmp_path / "records")) == 8
     assert not (tmp_path / "README.md").exists()
+
+
+def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    for one in records([5.0] * 8):
+        replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
+
+    def run(seeds: str, out: Path, poisons: Path) -> list[Record]:
+        if not out.is_dir():
+            records([6.0])[0].save(out)
+            raise KeyboardInterrupt
+        assert len(load_records(out)) == 1
+        return [replace(one, provenance={"preset": "micro", "finished": ""}) for one in records([6.0] * 8)]
+
+    monkeypatch.setattr(check, "_run", run)
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 130
+    assert {one.last.test.mean_recall_at_10 for one in load_records(tmp_path / "records")} == {5.0}
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
+    assert {one.last.test.mean_recall_at_10 for one in load_records(tmp_path / "records")} == {6.0}
+
+
+def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Grid, "run", None)
+    reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
+    odd = next(one for one in reference if one.attack.spec == "mem3" and one.defense.spec == "prefix-drop")
+    for one in [*reference, replace(odd, defense=replace(odd.defense, spec="cutout"))]:
+        one.save(tmp_path / "records")
+    assert main(["check", "--reference", str(tmp_path)]) == 2
+    assert "differ in the cells MEM-3 × cutout" in capsys.readouterr().err
