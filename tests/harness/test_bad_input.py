@@ -160,7 +160,8 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         ("defenses", "table2  = adv-training, random-noise, mixup, cutout, random-insertion"),
         ("victims", "ViT-B-32[pretrained=none]  224 px"),
         ("datasets", "karpathy[json,images"),
-        ("presets", "tiny[dataset=scenes,victim=tiny,surrogate=tiny]  "),
+        ("presets", "tiny  minutes on two CPU cores"),
+        ("attacks", "A preset sets other values than these defaults"),
     ],
 )
 def test_lists(kind: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
