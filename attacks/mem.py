@@ -49,7 +49,8 @@ class Mem(Attack):
         step_size: of a PGD step, in 1/255.
         hotflip_rounds: the first rounds that change the trigger.
         candidates: tokens tried per trigger position.
-        vocabulary: trigger words are drawn from that many words of the captions; ``none``: any whole word of CLIP's.
+        vocabulary: trigger words are drawn from that many of the captions' tokens that can stand as a word (most are
+            words; some end a longer one, such as ``plets``); ``none``: from all of CLIP's.
         stop_loss: λ: crafting ends after a round whose mean loss over the data is below it; ``none``: all rounds.
         permute_pgd: permute captions within the batch at every PGD step, each image keeping its own trigger, so that
             the noise is tied to the trigger and not to the caption (k ≥ 1 only).
@@ -122,7 +123,9 @@ class Mem(Attack):
         ]
         if self.k:
             words = (
-                "any whole word of CLIP's" if self.vocabulary is None else f"{self.vocabulary} of the captions' words"
+                "all of CLIP's tokens that can stand as a word"
+                if self.vocabulary is None
+                else f"{self.vocabulary} of the captions' tokens that can stand as a word"
             )
             parts.append(f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from {words}")
             permuted = [name for name, on in (("PGD", self.permute_pgd), ("surrogate", self.permute_surrogate)) if on]

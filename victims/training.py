@@ -30,12 +30,10 @@ class TrainingLog:
     Attributes:
         loss: mean training loss of each epoch, nats, as the victim saw it (under its defense).
         changes: what the defense changed.
-        rows: rows trained on.
     """
 
     loss: list[float] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
-    rows: int = 0
 
 
 def steps_per_epoch(dataset: CaptionDataset, recipe: Recipe) -> int:
@@ -95,7 +93,7 @@ def train(
     finished, note = 0, ""
     if (state := checkpoint.load()) is not None:
         put_back(state["training"], model, optimizer, table)
-        finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()), state["rows"])
+        finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()))
         progress.resume(finished * steps)
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):
@@ -126,13 +124,12 @@ def train(
             step += 1
             progress.advance(note)
         log.loss.append(float(losses.mean()))
-        log.rows += steps * recipe.batch_size
         if not math.isfinite(log.loss[-1]):
             raise VictimDiverged(f"the training loss is {log.loss[-1]} in epoch {epoch}")
         note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch, log.loss)}"
         if checkpoint.is_due(epoch, recipe.epochs):
             training = training_state(model, optimizer, table)
-            counted = {"epoch": epoch, "loss": log.loss, "changes": log.changes.state(), "rows": log.rows}
+            counted = {"epoch": epoch, "loss": log.loss, "changes": log.changes.state()}
             checkpoint.save({"training": training, **counted})
     table.take_out(model.tower)
     return log

@@ -83,11 +83,6 @@ class Layout:
         return Relation.NEAR
 
 
-def pair_class(first: int, second: int) -> int:
-    """The class of a pair of drawings, whatever its order; every drawing has partners in every class."""
-    return (first + second) % PAIR_CLASSES
-
-
 def draw_layout(seed: int, split: str, index: int, drawings: int) -> Layout:
     """Scene ``index`` of a split; depends on nothing but the arguments.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,8 +24,8 @@ from benchmark.export.layouts import LAYOUTS, Sample
 from benchmark.export.manifest import FULL_SIZE_NOTE, NOTE, Manifest, SplitFacts, hash_files, list_files
 from benchmark.export.quality import compare
 from benchmark.files import replacing_folder, require_space
-from benchmark.grid import versions
 from benchmark.progress import Stage, stage
+from benchmark.provenance import versions
 
 _WINDOW = 128  # images encoded ahead
 _BESIDE_PIXELS = 8192  # bytes an image may take besides its pixels: captions, rest of a disk block, PNG's own
@@ -149,7 +148,7 @@ def _manifest(
             for before, after in zip(*pair, strict=True)
         ),
         note=FULL_SIZE_NOTE if source.full_size else NOTE,
-        versions={**versions(), "pillow": metadata.version("pillow")},
+        versions=versions(),
         command=command,
         files=hash_files(folder, list_files(folder)),
     )

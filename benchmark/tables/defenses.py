@@ -158,7 +158,10 @@ def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
         seeds = done_seeds(block.of(CLEAN, row.defense))
         if seeds and seeds != done_seeds(row.records):
             found.setdefault(ranges(seeds), []).append(row.name)
-    return [f"clean, kept: of seeds {seeds} under {', '.join(names)}." for seeds, names in found.items()]
+    return [
+        f"clean, kept: of {'seed' if seeds.isdigit() else 'seeds'} {seeds} under {', '.join(names)}."
+        for seeds, names in found.items()
+    ]
 
 
 def in_order(specs: Iterable[str]) -> list[str]:

@@ -78,7 +78,8 @@ def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
         surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))
         settings.setdefault(f"surrogate {surrogates}; {words}", []).append(titled(attack))
-        noises = [record.poison for record in own if record.poison.get("psnr") is not None]
+        # A poison counts once, however many victims shared it.
+        noises = list({record.seed: record.poison for record in own if record.poison.get("psnr") is not None}.values())
         if noises:
             psnr = fmean(noise["psnr"] for noise in noises)
             measured.append(f"{titled(attack)} up to {max(n['largest'] for n in noises)}/255, PSNR {psnr:.1f} dB")

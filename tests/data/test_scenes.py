@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmark.data import CaptionDataset, Splits
-from benchmark.data.scene_layout import GROUNDS, SPLIT_CLASSES, Layout, pair_class
+from benchmark.data.scene_layout import GROUNDS, PAIR_CLASSES, SPLIT_CLASSES, Layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import nameable_drawings, with_article
 from benchmark.data.scenes import Scenes
@@ -123,9 +123,12 @@ def test_val_and_test_pairs_are_never_seen_in_training() -> None:
     assert {drawing for pair in pairs["test"] for drawing in pair} <= everywhere
 
 
-def test_pair_classes_are_disjoint_and_ignore_order() -> None:
-    assert sorted(c for classes in SPLIT_CLASSES.values() for c in classes) == list(range(10))
-    assert pair_class(7, 12) == pair_class(12, 7)
+def test_every_split_has_its_own_classes_of_pairs() -> None:
+    assert sorted(c for classes in SPLIT_CLASSES.values() for c in classes) == list(range(PAIR_CLASSES))
+    source = Scenes(train=300, val=100, test=100, objects=60)
+    for split, classes in SPLIT_CLASSES.items():
+        pairs = [[it.drawing for it in layout.objects] for layout in source.layouts(split) if len(layout.objects) == 2]
+        assert {sum(pair) % PAIR_CLASSES for pair in pairs} == set(classes)
 
 
 def test_a_scene_does_not_depend_on_how_many_there_are(splits: Splits, tmp_path: Path) -> None:

