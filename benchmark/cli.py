@@ -69,7 +69,7 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run.add_argument("--surrogate", help="the model that crafts poisons")
     run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7 or 4,)")
     run.add_argument("--preset", help="named set of values: tiny (default), micro or paper")
-    run.add_argument("--config", type=Path, help="YAML file with the same keys as these flags")
+    run.add_argument("--config", type=Path, help="YAML file with the same keys as these flags (--plugin aside)")
     run.add_argument("--out", type=Path, help="folder for records (default results/runs)")
     run.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …")
     run.add_argument("--poisons", help="folder that keeps poisons (default: in the cache), or 'off' to craft anew")
@@ -198,6 +198,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     reproduce.add_argument("--precision", help="fp32, bf16 or auto: that of the records which are there")
     reproduce.add_argument("--poisons", type=Path, help="folder that keeps poisons (default: in the cache)")
     reproduce.add_argument("--cache", type=Path, help="folder for rendered and resized images")
+    reproduce.add_argument("--dry-run", action="store_true", help="print the plans and stop")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,6 +32,26 @@ class Preset:
     defense: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+# Of a poison that small models craft in minutes.
+_SMALL_ATTACK: Mapping[str, Any] = {
+    "rounds": 7,
+    "surrogate_steps": 60,
+    "pgd_steps": 4,
+    "step_size": 2,
+    "hotflip_rounds": 3,
+    "candidates": 4,
+    "vocabulary": 200,
+    "permute_surrogate": True,
+    # With one surrogate throughout, the noise of so few steps is learned by that surrogate alone: a fresh victim sees
+    # through it.
+    "fresh_surrogate": True,
+    "lr": 5e-4,
+    "weight_decay": 0.1,
+}
+# From scratch and at full strength from the first step, adversarial training learns nothing at this scale, not even on
+# clean data; after some plain epochs and with a growing radius it does.
+_SMALL_DEFENSE: Mapping[str, Mapping[str, Any]] = {"adv-training": {"steps": 3, "start": 0.3, "ramp": 0.4}}
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -44,24 +64,8 @@ PRESETS = {
             recipe=Recipe(
                 epochs=12, lr=5e-4, beta2=0.98, weight_decay=0.1, warmup_share=0.1, rows="images", batch_size=128
             ),
-            attack={
-                "rounds": 7,
-                "surrogate_steps": 60,
-                "pgd_steps": 4,
-                "step_size": 2,
-                "hotflip_rounds": 3,
-                "candidates": 4,
-                "vocabulary": 200,
-                "permute_surrogate": True,
-                # With one surrogate throughout, the noise of so few steps is learned by that surrogate alone: a fresh
-                # victim sees through it.
-                "fresh_surrogate": True,
-                "lr": 5e-4,
-                "weight_decay": 0.1,
-            },
-            # From scratch and at full strength from the first step, adversarial training learns nothing at this scale,
-            # not even on clean data; after some plain epochs and with a growing radius it does.
-            defense={"adv-training": {"steps": 3, "start": 0.3, "ramp": 0.4}},
+            attack=_SMALL_ATTACK,
+            defense=_SMALL_DEFENSE,
         ),
         Preset(
             name="micro",
@@ -82,21 +86,8 @@ PRESETS = {
                 evaluate_every=10,
                 precision="fp32",
             ),
-            attack={
-                "rounds": 7,
-                "surrogate_steps": 60,
-                "pgd_steps": 4,
-                "step_size": 2,
-                "hotflip_rounds": 3,
-                "candidates": 4,
-                "vocabulary": 60,
-                "permute_surrogate": True,
-                "fresh_surrogate": True,
-                "batch_size": 64,
-                "lr": 1e-3,
-                "weight_decay": 0.1,
-            },
-            defense={"adv-training": {"steps": 3, "start": 0.3, "ramp": 0.4}},
+            attack={**_SMALL_ATTACK, "vocabulary": 60, "batch_size": 64, "lr": 1e-3},
+            defense=_SMALL_DEFENSE,
         ),
         Preset(
             name="paper",

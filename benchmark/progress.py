@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 20.0
 
 
@@ -90,6 +91,18 @@ def stage(label: str, total: int) -> Iterator[Stage]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
         yield _Bar(progress, progress.add_task(label, total=total, note=""))
+
+
+def tracked(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The items one by one, with their progress shown; ``total`` where they have no length.
+
+    Raises:
+        TypeError: neither a length nor a ``total``.
+    """
+    with stage(label, len(cast(Sized, items)) if total is None else total) as shown:
+        for item in items:
+            yield item
+            shown.advance()
 
 
 def clock(seconds: float) -> str:

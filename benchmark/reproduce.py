@@ -49,13 +49,15 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     if arguments.preset in TRANSFER:
         attack, victims = TRANSFER[arguments.preset]
         grids.append(["--attack", attack, "--defense", "none", "--victim", victims])
+    if arguments.dry_run:
+        shared.append("--dry-run")
     records: dict[str, Record] = {}
     for grid in grids:
         command = ["run", *grid, *shared]
         print(f"python -m benchmark {shlex.join(command)}", file=sys.stderr, flush=True)
         records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
     if not records:
-        return 0  # a process that has helped torchrun's first
+        return 0  # the plan alone, or a process that has helped torchrun's first
     cache = Path(arguments.cache or cache_folder())
     write_all(list(records.values()), out, Sources(Path(arguments.poisons or cache / "poisons"), cache))
     return 1 if any(record.status == "failed" for record in records.values()) else 0

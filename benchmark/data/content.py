@@ -17,9 +17,9 @@ from pathlib import Path
 from benchmark.data.caption_files import is_file_name
 from benchmark.data.images import BadImage
 from benchmark.data.origin import Member, Origin
-from benchmark.data.progress import progress
 from benchmark.errors import UsageError
 from benchmark.files import replacing
+from benchmark.progress import tracked
 
 Stamp = tuple[str, int, int, int, str, int]
 _CHUNK = 1 << 20  # bytes read at a time
@@ -111,7 +111,7 @@ def _hashes(images: Sequence[Origin], label: str) -> list[str]:
     # Hashing and reading go on outside the interpreter lock.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        return list(progress(pool.map(_hash_of, images), label, len(images)))
+        return list(tracked(pool.map(_hash_of, images), label, len(images)))
     finally:
         # After an error or Ctrl-C, what is still waiting must not be read first.
         pool.shutdown(cancel_futures=True)

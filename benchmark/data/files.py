@@ -14,8 +14,8 @@ from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
 from benchmark.data.dataset import Images, Splits
 from benchmark.data.images import BadImage, read_image
 from benchmark.data.origin import Origin
-from benchmark.data.progress import progress
 from benchmark.errors import UsageError
+from benchmark.progress import tracked
 from benchmark.seeding import numpy_generator
 
 # Part of the cache key: raise it when decoding changes.
@@ -151,7 +151,7 @@ def _decode(images: list[Origin], out: Images, skip_bad: bool, label: str) -> di
         with warnings.catch_warnings():
             # Pillow warns of oddities that read_image deals with.
             warnings.simplefilter("ignore")
-            for _ in progress(pool.map(decode, range(len(images))), label, len(images)):
+            for _ in tracked(pool.map(decode, range(len(images))), label, len(images)):
                 pass
     finally:
         # After an error or Ctrl-C, what is still waiting must not be decoded first.

@@ -9,8 +9,8 @@ from benchmark.data.cache import cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, all_drawings, package_versions, rasterise
 from benchmark.data.naming import written_name
-from benchmark.data.progress import progress
 from benchmark.errors import UsageError
+from benchmark.progress import tracked
 from benchmark.seeding import numpy_generator
 
 # Part of the cache key: raise it when the pixels change.
@@ -50,7 +50,7 @@ class OpenMoji(DatasetSource):
         captions = {split: [list(drawing.names) for drawing in chosen] for split, chosen in drawings.items()}
 
         def draw(split: str, out: Images) -> None:
-            for index, drawing in enumerate(progress(drawings[split], f"rasterising drawings ({split})")):
+            for index, drawing in enumerate(tracked(drawings[split], f"rasterising drawings ({split})")):
                 out[index] = _on_white(drawing, resolution)
 
         order = {split: [drawing.emoji for drawing in chosen] for split, chosen in drawings.items()}

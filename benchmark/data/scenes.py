@@ -7,11 +7,11 @@ from benchmark.data.cache import SPLITS, cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, package_versions
 from benchmark.data.naming import written_name
-from benchmark.data.progress import progress
 from benchmark.data.scene_layout import PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
 from benchmark.errors import UsageError
+from benchmark.progress import tracked
 from benchmark.seeding import numpy_generator
 
 # Part of the cache key: raise it with every change of what scenes look like or say.
@@ -62,7 +62,7 @@ class Scenes(DatasetSource):
         def draw(split: str, out: Images) -> None:
             if not painters:
                 painters.append(Painter(drawings, resolution))
-            for index, layout in enumerate(progress(layouts[split], f"painting scenes ({split})")):
+            for index, layout in enumerate(tracked(layouts[split], f"painting scenes ({split})")):
                 out[index] = painters[0].paint(layout, numpy_generator(self.seed, "scenes", "texture", split, index))
 
         key = {"version": SCENES_VERSION, "objects": self.objects, "seed": self.seed, **package_versions()}

@@ -70,7 +70,7 @@ def by_length(block: Block) -> dict[int, Choice]:
     """
     found: dict[int, Choice] = {}
     for attack in block.attacks:
-        if is_mem(attack.spec):
+        if is_mem(attack.spec) and "k" in attack.params:
             other = found.setdefault(int(attack.params["k"]), attack)
             if other is not attack:
                 raise UsageError(

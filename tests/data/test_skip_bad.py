@@ -161,7 +161,7 @@ def test_an_interruption_stops_at_once_and_leaves_nothing(
 
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(files, "read_image", slow)
-    monkeypatch.setattr(files, "progress", interrupted)
+    monkeypatch.setattr(files, "tracked", interrupted)
     with pytest.raises(error):
         source.load(8, tmp_path / "cache")
     assert len(begun) < 3

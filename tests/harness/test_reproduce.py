@@ -115,3 +115,11 @@ def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "table-2.md").exists()
     monkeypatch.undo()
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--dataset", "scene"]) == 2
+
+
+def test_a_dry_run_prints_every_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL]
+    assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0
+    plans = [line for line in capsys.readouterr().err.splitlines() if " to run; " in line]
+    assert [plan.split(";")[0] for plan in plans] == ["6 cells, 6 to run", "20 cells, 20 to run", "6 cells, 6 to run"]
+    assert not (tmp_path / "out").exists()

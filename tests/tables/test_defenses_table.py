@@ -105,7 +105,7 @@ def test_rows_of_other_seeds_are_told_though_they_have_as_many() -> None:
     records += [record("mem3", "cutout", seed=1), record("mem3", "cutout", seed=2), record("clean", "cutout", seed=4)]
     (table,) = table2(records)
     assert table.seeds == {"Clean": "1–2", "MEM-3": "2–3", "Cutout": "1–2"}
-    assert "clean, kept: of seeds 4 under Cutout." in table.notes
+    assert "clean, kept: of seed 4 under Cutout." in table.notes
     failed = [record("mem3", "cutout"), record("mem3"), record("mem3", seed=2, failed="boom")]
     assert "One seed: 1." in table2(failed)[0].notes
 

@@ -1,0 +1,55 @@
+"""Progress in a log: what is done, how long the rest takes at the speed of what this run has done itself."""
+
+import re
+
+import pytest
+
+from benchmark import progress
+from benchmark.progress import clock, stage, tracked
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that is set by hand."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_now_and_then_with_the_time_left(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with stage("crafting", 100) as shown:
+        for number in range(1, 51):
+            seconds[0] = 3.0 * number
+            shown.advance("loss 1.00" if number == 1 else "")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7  # one every 21 s of the 150
+    assert lines[0] == "crafting: 7 %, 4 min 39 s left  loss 1.00"  # 93 units of 3 s
+
+
+def test_what_an_earlier_run_did_is_counted_but_not_timed(
+    seconds: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stage("training", 100) as shown:
+        shown.resume(50)
+        seconds[0] = 30.0
+        shown.advance()
+    assert capsys.readouterr().err == "training: 51 %, 24 min 30 s left  \n"
+
+
+def test_preparing_data_tells_its_progress_too(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    for item in tracked(range(3), "painting"):
+        seconds[0] = 25.0 * (item + 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r" +$", "", line) for line in lines] == [
+        "painting: 33 %, 50 s left",
+        "painting: 66 %, 25 s left",
+        "painting: 100 %, 0 s left",
+    ]
+    assert list(tracked(iter("ab"), "reading", total=2)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"), [(47.4, "47 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7830, "2 h 10 min")]
+)
+def test_clock(duration: float, text: str) -> None:
+    assert clock(duration) == text
