@@ -1,6 +1,6 @@
 """Table 2: an attack against defenses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -72,61 +72,76 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
 
 
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
-    clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
-    baseline = _Row(titled(attack), attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
     if beside_paper and attack.label in {row["attack"] for row in published(2)["rows"]}:
         # The paper's value is shown, and that ours is missing.
         by_spec = {row.defense: row for row in (*defended, *not_run)}
         defended = [by_spec[spec] for spec in in_order(by_spec)]
-    attacked = attack.spec != CLEAN
-    rows = _distinct([clean, baseline, *defended] if attacked else [clean, *defended])
-    clean, baseline = rows[0], rows[1] if attacked else baseline
-    defended = rows[2:] if attacked else rows[1:]
-    columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
-    crossed = attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN))
-    clean_columns = {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS if crossed}
-    known = attacked and any(record.status == "done" for record in clean.records)
-
+    rows = _rows(block, attack, defended)
+    columns = _columns(block, rows)
     observations: list[Observation] = []
     for row in rows:
-        observations += [observe(record, row.name, one.name, one) for one in (*LAST, *BEST) for record in row.records]
+        observations += _observations(block, row, rows, columns)
         if beside_paper and not row.records:
             observations += [unrun(row.name, one, row.attack, row.defense) for one in LAST]
-        for column, one in zip(clean_columns, RECALLS, strict=False):
-            observations += [observe(record, row.name, column, one) for record in block.of(CLEAN, row.defense)]
-        if crossed:
-            observations += _kept(row, block.of(CLEAN, row.defense), clean)
-        if known:
-            observations += _recovered(row, baseline, clean)
-    judged = [*columns, RECOVERED]
-    columns |= clean_columns | ({KEPT: KEPT} if crossed else {}) | ({RECOVERED: "recov. %"} if known else {})
-    cells = mark_best(summarise(observations), [row.name for row in defended], judged)
+    judged = [*(one.name for one in (*LAST, *BEST)), RECOVERED]
+    cells = mark_best(summarise(observations), [row.name for row in rows if row.defense != UNDEFENDED], judged)
     explained = ["After the last epoch; bold: the best defense in a column."]
     if beside_paper:
         cells = beside(cells, 2, {CLEAN: "Clean", attack.spec: attack.label})
-        columns = {one.name: one.name for one in LAST}
         explained += paper_notes(2)
     else:
         explained += [text for column, text in _TERMS.items() if column in columns]
-        if not_run:
-            explained.append(f"Not run: {', '.join(row.name for row in not_run)}.")
-        if crossed:
-            explained += _other_seeds(block, rows)
+        explained += [f"Not run: {', '.join(row.name for row in not_run)}."] if not_run else []
+        explained += _other_seeds(block, rows) if KEPT in columns else []
     shown = [record for row in rows for record in row.records]
-    shown += [record for row in defended if crossed for record in block.of(CLEAN, row.defense)]
+    if KEPT in columns:
+        shown += [one for row in rows if row.defense != UNDEFENDED for one in block.of(CLEAN, row.defense)]
     return Table(
         title=f"Table 2: {titled(attack)} against defenses; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec, "attack": attack.spec},
         corner="Defense",
         rows=tuple(row.name for row in rows),
-        columns=columns,
+        columns={one.name: one.name for one in LAST} if beside_paper else columns,
         cells=cells,
         seeds=seeds_by_row({row.name: row.records for row in rows}),
         notes=tuple(notes([attack], shown, explained)),
         beside="columns" if beside_paper else None,
     )
+
+
+def _rows(block: Block, attack: Choice, defended: Sequence[_Row]) -> list[_Row]:
+    """Clean data, the undefended attack if there is one, the defenses; no two of one name."""
+    clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
+    baseline = _Row(titled(attack), attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
+    rows = [clean, *([] if attack.spec == CLEAN else [baseline]), *defended]
+    names = [(row.name, "attack" if row.defense == UNDEFENDED else row.defense) for row in rows]
+    return [replace(row, name=name) for row, name in zip(rows, distinct_names(names), strict=True)]
+
+
+def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
+    """Columns with their heads: of clean victims where clean data met defenses, too; what is recovered where the clean
+    victim is done."""
+    attacked = rows[-1].attack != CLEAN
+    columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
+    if attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN)):
+        columns |= {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS} | {KEPT: KEPT}
+    if attacked and done_seeds(rows[0].records):
+        columns |= {RECOVERED: "recov. %"}
+    return columns
+
+
+def _observations(block: Block, row: _Row, rows: Sequence[_Row], columns: Mapping[str, str]) -> Iterator[Observation]:
+    """What a row says in every column that there is."""
+    yield from (observe(record, row.name, one.name, one) for one in (*LAST, *BEST) for record in row.records)
+    if KEPT in columns:
+        under_defense = block.of(CLEAN, row.defense)
+        for one in RECALLS:
+            yield from (observe(record, row.name, f"clean {one.name}", one) for record in under_defense)
+        yield from _kept(row, under_defense, rows[0])
+    if RECOVERED in columns:
+        yield from _recovered(row, rows[1], rows[0])
 
 
 def _defended(block: Block, attack: Choice) -> list[_Row]:
@@ -146,15 +161,12 @@ def _not_run(defended: Sequence[_Row], attack: Choice) -> list[_Row]:
     return [_Row(label_of(name), attack.spec, name, []) for name in DEFENSES.group("table2") if name not in met]
 
 
-def _distinct(rows: Sequence[_Row]) -> list[_Row]:
-    names = [(row.name, "attack" if row.defense == UNDEFENDED else row.defense) for row in rows]
-    return [replace(row, name=name) for row, name in zip(rows, distinct_names(names), strict=True)]
-
-
 def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
     """Where clean victims under a defense are of other seeds than the row."""
     found: dict[str, list[str]] = {}
-    for row in rows[2:]:
+    for row in rows:
+        if row.defense == UNDEFENDED:
+            continue
         seeds = done_seeds(block.of(CLEAN, row.defense))
         if seeds and seeds != done_seeds(row.records):
             found.setdefault(ranges(seeds), []).append(row.name)
