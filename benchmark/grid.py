@@ -16,7 +16,8 @@ from benchmark.cells import Cell
 from benchmark.checkpoints import Checkpoint
 from benchmark.claims import claimed
 from benchmark.data import CaptionDataset, Splits
-from benchmark.errors import VictimDiverged
+from benchmark.data.origin import Member
+from benchmark.errors import UsageError, VictimDiverged
 from benchmark.poisons import PoisonStore, describe_poison
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
@@ -252,10 +253,30 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
     """The data at every resolution that the cells' victims see, by resolution.
 
     Raises:
-        UsageError: the data cannot be read.
+        UsageError: the data cannot be read, or two splits share an image.
     """
     source = {cell.victim.resolution: cell.dataset.source for cell in cells}
-    return {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
+    loaded = {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
+    for splits in loaded.values():
+        _require_apart(splits)
+    return loaded
+
+
+def _require_apart(splits: Splits) -> None:
+    """See that no image file is in two splits: victims would be measured on what they have been trained on.
+
+    Raises:
+        UsageError: one is; the message names it.
+    """
+    found: dict[tuple[Path, int], str] = {}
+    for split in (splits.train, splits.val, splits.test):
+        for origin in split.origins or []:
+            file, offset = (origin.archive, origin.offset) if isinstance(origin, Member) else (origin, 0)
+            place = file.absolute(), offset
+            if found.setdefault(place, split.split) != split.split:
+                raise UsageError(
+                    f"{split.name}: image {origin} is in {found[place]} and in {split.split}; splits must share none"
+                )
 
 
 def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from factory import record
+from PIL import Image
 
 from benchmark.cli import main
 
@@ -144,6 +145,19 @@ def test_a_name_too_long_for_a_file_is_told(tmp_path: Path, capsys: pytest.Captu
     record("mem3").save(tmp_path)
     assert main(["report", "--records", str(tmp_path), "--out", str(tmp_path / ("x" * 300))]) == 2
     assert "File name too long" in capsys.readouterr().err
+
+
+def test_an_image_in_two_splits_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    for split, numbers in {"train": (0, 1), "val": (2,), "test": (1,)}.items():
+        rows = "".join(f"{number}.png,caption {number}\n" for number in numbers)
+        (tmp_path / f"{split}.csv").write_text(f"filepath,title\n{rows}")
+    files = ",".join(f"{split}={tmp_path}/{split}.csv" for split in ("train", "val", "test"))
+    flags = ["--dataset", f"csv[{files}]", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert main(["run", *flags, "--batch-size", "2", "--dry-run"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith(f"image {tmp_path}/1.png is in train and in test; splits must share none")
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
