@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from tabulate import tabulate
@@ -18,12 +19,16 @@ from benchmark.files import replacing
 from benchmark.provenance import git_commit
 from benchmark.records import Record, load_records
 from benchmark.registry import convert
-from benchmark.regression import LEAST_SEEDS, Comparison, by_cell, compare, prediction, recall, require_comparable
+from benchmark.regression import LEAST_SEEDS, Comparison, Quantity, compare, prediction, require_comparable, series
 
 PRESET = "micro"
 REFERENCE = Path("results/reference") / PRESET
 # Clean data, the baseline, the attack, and the defense that undoes it.
 _GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
+_TERMS = (
+    "R@10: on test after the last epoch, mean of both directions; crafting loss: the surrogate's after PGD, mean over "
+    "rounds."
+)
 
 
 def check_command(arguments: argparse.Namespace) -> int:
@@ -68,25 +73,30 @@ def comparison_table(
     rows = [
         [
             one.cell,
-            f"{one.reference:.1f} ± {one.spread:.1f}",
-            f"{one.now:.1f}",
-            f"{one.low:.1f} – {one.high:.1f}",
+            one.quantity.name,
+            f"{one.quantity.shown(one.reference)} ± {one.quantity.shown(one.spread)}",
+            one.quantity.shown(one.now),
+            _span(one.quantity, one.low, one.high),
             "✓" if one.holds else "✗",
         ]
         for one in compared
     ]
-    headers = ["cell", "reference", "now", "interval", ""]
-    table = tabulate(rows, headers, tablefmt="github", colalign=("left", *["right"] * 3, "center"))
+    headers = ["cell or poison", "", "reference", "now", "interval", ""]
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 3, "center"))
     outside = sum(not one.holds for one in compared)
-    verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} cells changed"
+    verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
     count = len({record.seed for record in reference})
     rule = (
-        f"R@10 in percent, mean of both directions; fresh seeds {', '.join(map(str, seeds))} against {count} reference "
+        f"{_TERMS} Fresh seeds {', '.join(map(str, seeds))} against {count} reference "
         "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from "
-        "seed to seed; all but clean are predicted from the same seed's clean victim); "
+        "seed to seed; R@10 of all but clean is predicted from the same seed's clean victim); "
         f"all {len(compared)} hold together with probability {1 - level:g}."
     )
     return f"{table}\n\n{rule}\n{verdict}"
+
+
+def _span(quantity: Quantity, low: float, high: float) -> str:
+    return f"{quantity.shown(low)} – {quantity.shown(high)}"
 
 
 def _replay(reference: Sequence[Record], fresh: Sequence[Record], level: float) -> int:
@@ -102,13 +112,19 @@ def _replay(reference: Sequence[Record], fresh: Sequence[Record], level: float) 
 
 
 def seeds_table(found: Mapping[int, Sequence[Comparison]]) -> str:
-    """One line for each seed: R@10 of every cell, the interval it has to lie in and whether it does, as Markdown."""
+    """One line for each seed: every number, the interval it has to lie in and whether it does, as Markdown."""
     first = next(iter(found.values()))
     rows = [
-        [seed, *(f"{one.now:.1f} ({one.low:.1f} – {one.high:.1f}) {'✓' if one.holds else '✗'}" for one in compared)]
+        [
+            seed,
+            *(
+                f"{one.quantity.shown(one.now)} ({_span(one.quantity, one.low, one.high)}) {'✓' if one.holds else '✗'}"
+                for one in compared
+            ),
+        ]
         for seed, compared in found.items()
     ]
-    headers = ["seed", *(one.cell for one in first)]
+    headers = ["seed", *(f"{one.cell}: {one.quantity.name}" for one in first)]
     passed = sum(all(one.holds for one in compared) for compared in found.values())
     return f"{tabulate(rows, headers, tablefmt='github')}\n\n{passed} of {len(found)} seeds pass."
 
@@ -117,14 +133,23 @@ def reference_page(records: Sequence[Record]) -> str:
     """What a reference says, and where it comes from, as Markdown."""
     passing = {fresh: prediction(records, fresh) for fresh in (1, 3)}
     rows = []
-    for cell, ones in by_cell(records).items():
-        values = [recall(one) for one in ones]
-        spread, span = np.std(values, ddof=1), f"{min(values):.1f} – {max(values):.1f}"
-        intervals = ["{:.1f} – {:.1f}".format(*found[cell]) for found in passing.values()]
-        rows.append([cell, f"{np.mean(values):.1f} ± {spread:.1f}", span, len(ones), *intervals])
-    headers = ["cell", "mean ± standard deviation", "lowest – highest", "seeds"]
+    for number, one in enumerate(series(records)):
+        values, shown = list(one.values.values()), one.quantity.shown
+        spread = f"{shown(fmean(values))} ± {shown(float(np.std(values, ddof=1)))}"
+        intervals = [_span(one.quantity, *spans[number]) for spans in passing.values()]
+        rows.append(
+            [
+                one.cell,
+                one.quantity.name,
+                spread,
+                _span(one.quantity, min(values), max(values)),
+                len(values),
+                *intervals,
+            ]
+        )
+    headers = ["cell or poison", "", "mean ± standard deviation", "lowest – highest", "seeds"]
     headers += [f"passes with {fresh} fresh seed{'s' if fresh > 1 else ''}" for fresh in passing]
-    table = tabulate(rows, headers, tablefmt="github", colalign=("left", *["right"] * 5))
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 5))
 
     def told(name: str) -> str:
         return ", ".join(sorted({str(one.provenance.get(name)) for one in records}))
@@ -134,7 +159,7 @@ def reference_page(records: Sequence[Record]) -> str:
         "# Reference of `python -m benchmark check`\n\n"
         f"Written by `python -m benchmark check --update --seeds {len({one.seed for one in records})}` "
         "from [records](records), which also hold epochs, losses and times. "
-        f"R@10 in percent, mean of both directions, after the last epoch on test:\n\n{table}\n\n"
+        f"{_TERMS}\n\n{table}\n\n"
         "What passes is the check's interval where the fresh seeds' clean victims are average ones.\n\n"
         f"- commit: {told('commit')}\n- device: {told('device')}\n- finished last (UTC): "
         f"{max(str(one.provenance.get('finished')) for one in records)}\n- versions: {', '.join(versions)}\n"

@@ -1,20 +1,25 @@
 """The regression of poisoning strength: do fresh seeds give the numbers that the reference seeds gave?
 
-Of every cell, recall@10 is compared, the mean of both directions after the last epoch, for each further number would
-widen the interval of all; on the scale y of the arcsine of its root, on which the spread of a share does not depend on
-its height. Victims of one seed are paired: what a cell's y is expected to be is a straight line over that of the same
+Of every cell, recall@10 is compared, the mean of both directions after the last epoch; of every poison, what crafting
+says of it: the surrogate's mean loss after PGD over all rounds, and the noise's PSNR. A poison's numbers hardly differ
+between seeds, so they tell weaker noise at once, which recall may not: at a small scale the trigger does most of the
+harm.
+
+Recall is compared on the arcsine of its root, on which the spread of a share does not depend on its height, the others
+as they are. Victims of one seed are paired: what a cell's y is expected to be is a straight line over that of the same
 seed's clean victim, fitted to the reference seeds by least squares, so that what all victims of a seed share widens
-nothing; for the clean victims themselves it is their mean. With n reference seeds, p fitted numbers (2, or 1 for clean)
-and residuals of standard deviation s, the mean of m fresh seeds lies within ŷ ± t · s · √(1/m + h) with the probability
-for which t, Student's quantile with n − p degrees of freedom, is chosen; h is the variance of the line at the fresh
-seeds' mean in units of s² (1/n for a mean). That is the usual prediction interval of linear regression. The level is
-divided by the number of comparisons (Bonferroni), so that all of them hold together. Seeds, not rows, are what varies:
-a number may move only as far as it moves from seed to seed.
+nothing; for the clean victims themselves and for poisons it is their mean. With n reference seeds, p fitted numbers (2,
+or 1 for a mean) and residuals of standard deviation s, the mean of m fresh seeds lies within ŷ ± t · s · √(1/m + h)
+with the probability for which t, Student's quantile with n − p degrees of freedom, is chosen; h is the variance of the
+line at the fresh seeds' mean in units of s² (1/n for a mean). That is the usual prediction interval of linear
+regression. The level is divided by the number of comparisons (Bonferroni), so that all of them hold together. Seeds,
+not rows, are what varies: a number may move only as far as it moves from seed to seed.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +27,75 @@ from scipy import stats
 
 from benchmark.errors import UsageError
 from benchmark.records import Record
-from benchmark.tables.selection import CLEAN
+from benchmark.tables.selection import CLEAN, UNDEFENDED
 
-Angles = dict[int, float]  # by seed, arcsine of the root of recall@10
 LEVEL = 0.01  # chance that an unchanged suite is called changed
 LEAST_SEEDS = 8
 
 
+def recall(record: Record) -> float:
+    """Recall@10 after the last epoch on test, mean of both directions, percent."""
+    return record.last.test.mean_recall_at_10
+
+
+def crafting_loss(record: Record) -> float | None:
+    """The surrogate's loss right after PGD, nats, mean over the rounds; ``None`` where none was crafted in rounds."""
+    losses = record.poison.get("loss_per_round")
+    return fmean(losses) if losses else None
+
+
+def psnr(record: Record) -> float | None:
+    """PSNR of the protected images, dB; ``None`` without noise."""
+    return record.poison.get("psnr")
+
+
+def _arcsine(percent: float) -> float:
+    return math.asin(math.sqrt(percent / 100))
+
+
+def _percent(arcsine: float) -> float:
+    return 100 * math.sin(min(max(arcsine, 0.0), math.pi / 2)) ** 2
+
+
+def _same(value: float) -> float:
+    return value
+
+
 @dataclass(frozen=True)
-class Comparison:
-    """Recall@10 of one cell, then and now, in percent.
+class Quantity:
+    """A number that records have, one a seed.
 
     Attributes:
-        cell: attack and defense in words.
-        reference: mean recall@10 over the reference seeds, percent.
+        name: of what, in words, with its unit.
+        of: reads it; ``None`` where the record does not say.
+        digits: behind the point, as it is shown.
+        scale: to where its spread is even, and
+        back: from there.
+    """
+
+    name: str
+    of: Callable[[Record], float | None]
+    digits: int
+    scale: Callable[[float], float] = _same
+    back: Callable[[float], float] = _same
+
+    def shown(self, value: float) -> str:
+        """A value with its digits."""
+        return f"{value:.{self.digits}f}"
+
+
+_OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
+_OF_POISONS = (Quantity("crafting loss, nats", crafting_loss, 2), Quantity("noise, PSNR in dB", psnr, 2))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A number, then and now.
+
+    Attributes:
+        cell: attack and defense in words; of poisons, the attack.
+        quantity: what is compared, and how it is shown.
+        reference: mean over the reference seeds.
         spread: their standard deviation.
         now: mean over the fresh seeds.
         low: lower end of the interval in which ``now`` has to lie, given the fresh clean victims.
@@ -43,6 +103,7 @@ class Comparison:
     """
 
     cell: str
+    quantity: Quantity
     reference: float
     spread: float
     now: float
@@ -55,8 +116,42 @@ class Comparison:
         return self.low <= self.now <= self.high
 
 
+@dataclass(frozen=True)
+class Series:
+    """One quantity over the seeds of some records.
+
+    Attributes:
+        cell: as in :class:`Comparison`.
+        quantity: what.
+        values: by seed, in the quantity's own unit.
+        clean: by seed, the scaled recall of the clean victims that predict it; empty where none do.
+    """
+
+    cell: str
+    quantity: Quantity
+    values: Mapping[int, float]
+    clean: Mapping[int, float]
+
+    @property
+    def scaled(self) -> NDArray[np.float64]:
+        """(n,) the values where their spread is even."""
+        return np.array([self.quantity.scale(value) for value in self.values.values()])
+
+    def design(self) -> NDArray[np.float64]:
+        """(n, p) what it is predicted from: a constant and, where they tell, the clean victims of its seeds.
+
+        Raises:
+            UsageError: a seed has none.
+        """
+        if not self.clean:
+            return np.ones((len(self.values), 1))
+        if missing := sorted(self.values.keys() - self.clean.keys()):
+            raise UsageError(f"{self.cell}: seed {missing[0]} has no clean victim to compare with")
+        return np.array([[1.0, self.clean[seed]] for seed in self.values])
+
+
 def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float = LEVEL) -> list[Comparison]:
-    """Compare the last epoch of fresh records with that of reference records of the same cells.
+    """Compare fresh records with reference records of the same cells.
 
     Args:
         reference: at least eight seeds of every cell.
@@ -65,99 +160,74 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
 
     Raises:
         UsageError: too few reference seeds, a cell that only one side has, other settings, a failed or shared seed, a
-            seed without its clean victim.
+            seed without its clean victim, a fresh poison that lacks a number.
     """
     require_comparable(reference, fresh)
-    then, now = by_cell(reference), by_cell(fresh)
-    clean = _clean_cell(then)
+    then = series(reference)
+    now = {(one.cell, one.quantity.name): one for one in series(fresh)}
     compared = []
-    for cell, old in then.items():
-        new = now[cell]
-        beside = None if cell == clean else clean
-        before, after = (_of_seeds(ones[beside]) if beside else {} for ones in (then, now))
-        compared.append(_compared(cell, old, new, before, after, level / len(then)))
+    for old in then:
+        new = now.get((old.cell, old.quantity.name))
+        if new is None:
+            raise UsageError(f"{old.cell}: the fresh records do not say {old.quantity.name}")
+        low, high = _interval(old, new.design().mean(axis=0), len(new.values), level / len(then))
+        values = list(old.values.values())
+        compared.append(
+            Comparison(
+                cell=old.cell,
+                quantity=old.quantity,
+                reference=fmean(values),
+                spread=float(np.std(values, ddof=1)),
+                now=old.quantity.back(float(new.scaled.mean())),
+                low=low,
+                high=high,
+            )
+        )
     return compared
 
 
-def recall(record: Record) -> float:
-    """Recall@10 after the last epoch on test, mean of both directions, percent."""
-    return record.last.test.mean_recall_at_10
-
-
-def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL) -> dict[str, tuple[float, float]]:
-    """What a check lets pass: by cell, the interval in percent for fresh seeds whose clean victims are average ones.
+def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL) -> list[tuple[float, float]]:
+    """What a check lets pass: of every series, the interval for fresh seeds whose clean victims are average ones.
 
     Args:
         reference: as for :func:`compare`.
         fresh: number of fresh seeds.
         level: as for :func:`compare`.
     """
-    cells = by_cell(reference)
-    clean = _clean_cell(cells)
-    found = {}
-    for cell, old in cells.items():
-        design = _design(cell, old, _of_seeds(cells[clean]) if clean not in (None, cell) else {})
-        low, high = _interval(design, _arcsines(old), design.mean(axis=0), fresh, level / len(cells))
-        found[cell] = (low, high)
+    found = series(reference)
+    return [_interval(one, one.design().mean(axis=0), fresh, level / len(found)) for one in found]
+
+
+def series(records: Sequence[Record]) -> list[Series]:
+    """What is compared of some records: recall of every cell, then every poison's numbers that all its seeds have."""
+    cells = by_cell(records)
+    clean_cell = next((cell for cell, ones in cells.items() if ones[0].attack.spec == CLEAN), None)
+    clean = {one.seed: _arcsine(recall(one)) for one in cells[clean_cell]} if clean_cell else {}
+    found = [
+        Series(cell, _OF_VICTIMS, {one.seed: recall(one) for one in ones}, {} if cell == clean_cell else clean)
+        for cell, ones in cells.items()
+    ]
+    for ones in cells.values():
+        # A poison counts once, however many victims shared it.
+        for quantity in _OF_POISONS if ones[0].defense.spec == UNDEFENDED else ():
+            values = {one.seed: value for one in ones if (value := quantity.of(one)) is not None}
+            if len(values) == len(ones):
+                found.append(Series(ones[0].attack.label, quantity, values, {}))
     return found
 
 
-def _compared(
-    cell: str, old: Sequence[Record], new: Sequence[Record], old_clean: Angles, new_clean: Angles, level: float
-) -> Comparison:
-    """One cell's comparison: given the clean victims of ``…_clean`` where those hold some."""
-    at = _design(cell, new, new_clean).mean(axis=0)
-    low, high = _interval(_design(cell, old, old_clean), _arcsines(old), at, len(new), level)
-    recalls = [recall(record) for record in old]
-    return Comparison(
-        cell=cell,
-        reference=float(np.mean(recalls)),
-        spread=float(np.std(recalls, ddof=1)),
-        now=_percent(float(_arcsines(new).mean())),
-        low=low,
-        high=high,
-    )
-
-
-def _interval(
-    design: NDArray[np.float64], then: NDArray[np.float64], at: NDArray[np.float64], fresh: int, level: float
-) -> tuple[float, float]:
-    """Prediction interval in percent for the mean of fresh seeds, of which ``at`` (p) is the mean of what predicts."""
+def _interval(then: Series, at: NDArray[np.float64], fresh: int, level: float) -> tuple[float, float]:
+    """Prediction interval for the mean of fresh seeds, of which ``at`` (p) is the mean of what predicts."""
+    design, values = then.design(), then.scaled
     # The pseudo-inverse has clean victims that are all alike predict nothing, instead of dividing by their spread.
     inverse = np.linalg.pinv(design.T @ design)
-    fitted = inverse @ design.T @ then
-    freedom = len(then) - int(np.linalg.matrix_rank(design))
-    spread = math.sqrt(float(np.sum((then - design @ fitted) ** 2)) / freedom)
+    fitted = inverse @ design.T @ values
+    freedom = len(values) - int(np.linalg.matrix_rank(design))
+    spread = math.sqrt(float(np.sum((values - design @ fitted) ** 2)) / freedom)
     quantile = float(stats.t.ppf(1 - level / 2, freedom))
     margin = quantile * spread * math.sqrt(1 / fresh + float(at @ inverse @ at))
     expected = float(at @ fitted)
-    return _percent(expected - margin), _percent(expected + margin)
-
-
-def _clean_cell(cells: Mapping[str, Sequence[Record]]) -> str | None:
-    return next((cell for cell, ones in cells.items() if ones[0].attack.spec == CLEAN), None)
-
-
-def _arcsines(records: Sequence[Record]) -> NDArray[np.float64]:
-    return np.array(list(_of_seeds(records).values()))
-
-
-def _of_seeds(records: Iterable[Record]) -> Angles:
-    return {record.seed: math.asin(math.sqrt(recall(record) / 100)) for record in records}
-
-
-def _design(cell: str, records: Sequence[Record], clean: Angles) -> NDArray[np.float64]:
-    """(n, p) what a cell is predicted from: a constant and, where there are some, the clean victims of its seeds."""
-    seeds = [record.seed for record in records]
-    if not clean:
-        return np.ones((len(seeds), 1))
-    if missing := sorted(set(seeds) - clean.keys()):
-        raise UsageError(f"{cell}: seed {missing[0]} has no clean victim to compare with")
-    return np.array([[1.0, clean[seed]] for seed in seeds])
-
-
-def _percent(arcsine: float) -> float:
-    return 100 * math.sin(min(max(arcsine, 0.0), math.pi / 2)) ** 2
+    return then.quantity.back(expected - margin), then.quantity.back(expected + margin)
 
 
 def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:

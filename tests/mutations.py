@@ -400,7 +400,7 @@ def caught_by_check(mutation: Mutation, folder: Path) -> str:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "✗" in line]
     if done.returncode != 1 or not rows:
         raise RuntimeError(f"check ended with {done.returncode}: {done.stderr[-500:]}")
-    return "; ".join(f"{cell}: {now}, not {interval}" for cell, _, now, interval, _ in rows)
+    return "; ".join(f"{cell}: {what} {now}, not {interval}" for cell, what, _, now, interval, _ in rows)
 
 
 def main(words: list[str]) -> int:

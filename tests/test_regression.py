@@ -17,11 +17,14 @@ from benchmark.grid import Grid
 from benchmark.records import Record, load_records
 from benchmark.regression import compare, prediction, require_comparable
 
+SILENT = {"psnr": None}
+
 
 def records(recalls: Sequence[float], first_seed: int = 1) -> list[Record]:
-    """One seed each, with that mean recall."""
+    """One seed each, with that mean recall; nothing is said of the noise."""
     return [
-        record(recalls=(recall - 1, recall + 1), seed=seed) for seed, recall in enumerate(recalls, start=first_seed)
+        record(recalls=(recall - 1, recall + 1), seed=seed, poison=SILENT)
+        for seed, recall in enumerate(recalls, start=first_seed)
     ]
 
 
@@ -61,7 +64,7 @@ def of_cells(clean: Sequence[float], mem: Sequence[float], first_seed: int = 1) 
     """Clean victims and MEM-3's, of the same seeds."""
     both = zip(clean, mem, strict=True)
     return [
-        record(attack, recalls=(recall, recall), seed=seed)
+        record(attack, recalls=(recall, recall), seed=seed, poison=SILENT)
         for seed, pair in enumerate(both, start=first_seed)
         for attack, recall in zip(("clean", "mem3"), pair, strict=True)
     ]
@@ -158,8 +161,8 @@ def test_the_table_says_what_changed() -> None:
     usual = records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0])
     text = comparison_table(compare(usual, records([25.0], 20)), [20], usual, 0.01)
     assert "✗" in text
-    assert "fresh seeds 20 against 8 reference seeds" in text
-    assert "1 of 1 cells changed" in text
+    assert "Fresh seeds 20 against 8 reference seeds" in text
+    assert "1 of 1 numbers changed" in text
     same = comparison_table(compare(usual, records([5.0], 9)), [9], usual, 0.01)
     assert "as strong as the reference" in same
     assert "✗" not in same
@@ -170,16 +173,21 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
     monkeypatch.setattr("benchmark.run.run_grid", lambda *_: [])
     check._run("99,", tmp_path / "out", tmp_path / "poisons", lambda planned: require_comparable(reference, planned))
-    assert {one.cell for one in compare(reference, _at_seed(reference, 99))} == {
-        "Clean × none", "EM × none", "MEM-3 × none", "MEM-3 × prefix-drop",
-    }  # fmt: skip
+    compared = compare(reference, _at_seed(reference, 99))
+    assert [(one.cell, one.quantity.name.partition(",")[0]) for one in compared] == [
+        ("Clean × none", "R@10"),
+        ("EM × none", "R@10"),
+        ("MEM-3 × none", "R@10"),
+        ("MEM-3 × prefix-drop", "R@10"),
+        ("EM", "crafting loss"),
+        ("EM", "noise"),
+        ("MEM-3", "crafting loss"),
+        ("MEM-3", "noise"),
+    ]
     # Where MEM-3 is no stronger than EM, or prefix-drop as weak as no defense, the reference lets neither pass.
-    passes, means = (
-        prediction(reference),
-        {one.cell: one.reference for one in compare(reference, _at_seed(reference, 99))},
-    )
-    assert passes["MEM-3 × none"][1] < means["EM × none"]
-    assert passes["MEM-3 × prefix-drop"][0] > means["MEM-3 × none"]
+    (_, em, mem, _), passes = compared[:4], prediction(reference)
+    assert passes[2][1] < em.reference
+    assert passes[3][0] > mem.reference
 
 
 def _at_seed(reference: Sequence[Record], seed: int) -> list[Record]:
@@ -231,9 +239,9 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     page = (tmp_path / "README.md").read_text("utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
     (row,) = (row for row in rows if row[:1] == ["MEM-3 × none"])
-    assert row[1:4] == ["5.3 ± 0.8", "4.0 – 6.5", "8"]
-    for cell, fresh in zip(row[4:], (1, 3), strict=True):
-        ((low, high),) = prediction(made(usual, "new", ""), fresh).values()
+    assert row[1:5] == ["R@10, %", "5.3 ± 0.8", "4.0 – 6.5", "8"]
+    for cell, fresh in zip(row[5:], (1, 3), strict=True):
+        ((low, high),) = prediction(made(usual, "new", ""), fresh)
         assert cell == f"{low:.1f} – {high:.1f}"
     assert "commit of new" in page
     assert "commit of old" not in page
@@ -276,8 +284,44 @@ def test_what_passes_is_what_is_compared(tmp_path: Path) -> None:
     reference = of_cells(clean, [5.0, 6.0, 5.5, 4.5, 6.5, 5.0, 4.0, 6.0])
     average = 100 * np.sin(np.mean([math.asin(math.sqrt(one / 100)) for one in clean])) ** 2
     for fresh in (1, 3):
-        for one in compare(reference, of_cells([average] * fresh, [5.0] * fresh, 20)):
-            assert prediction(reference, fresh)[one.cell] == pytest.approx((one.low, one.high))
+        compared = compare(reference, of_cells([average] * fresh, [5.0] * fresh, 20))
+        for one, interval in zip(compared, prediction(reference, fresh), strict=True):
+            assert interval == pytest.approx((one.low, one.high))
+
+
+def poisons(losses: Sequence[float], decibels: Sequence[float], first_seed: int = 1) -> list[Record]:
+    """MEM-3 undefended and under a defense, which share a poison of two rounds with that mean loss and PSNR."""
+    return [
+        record("mem3", defense, (5.0, 6.0), seed=seed, poison={"loss_per_round": [loss - 1, loss + 1], "psnr": psnr})
+        for seed, (loss, psnr) in enumerate(zip(losses, decibels, strict=True), start=first_seed)
+        for defense in ("none", "cutout")
+    ]
+
+
+def test_poisons_are_compared_by_their_own_numbers() -> None:
+    losses, decibels = [2.4, 2.5, 2.3, 2.4, 2.6, 2.5, 2.3, 2.4], [33.0, 33.1, 32.9, 33.0, 33.2, 32.8, 33.1, 32.9]
+    reference = poisons(losses, decibels)
+    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.04)
+    # Two cells and, though two victims share it, one poison.
+    assert [(one.cell, one.quantity.name) for one in compared] == [
+        ("MEM-3 × none", "R@10, %"),
+        ("MEM-3 × cutout", "R@10, %"),
+        ("MEM-3", "crafting loss, nats"),
+        ("MEM-3", "noise, PSNR in dB"),
+    ]
+    assert all(one.holds for one in compared)
+    for one, values, now in zip(compared[2:], (losses, decibels), (2.45, 33.0), strict=True):
+        # t of 7 degrees of freedom at 99.5 %, for 4 % are divided among four numbers.
+        margin = 3.4995 * np.std(values, ddof=1) * math.sqrt(1 + 1 / 8)
+        assert (one.low, one.high) == pytest.approx((np.mean(values) - margin, np.mean(values) + margin), abs=1e-3)
+        assert (one.reference, one.now) == pytest.approx((np.mean(values), now))
+    # Noise of half the height, and noise that the surrogate does not learn, though no victim's recall has moved.
+    for loss, psnr, outside in ((2.4, 39.0, ["noise, PSNR in dB"]), (3.1, 33.0, ["crafting loss, nats"])):
+        failed = [one.quantity.name for one in compare(reference, poisons([loss], [psnr], 20)) if not one.holds]
+        assert failed == outside
+    silent = [replace(one, poison={"eps": 8}) for one in poisons([2.4], [33.0], 20)]
+    with pytest.raises(UsageError, match="MEM-3: the fresh records do not say crafting loss, nats"):
+        compare(reference, silent)
 
 
 def test_kept_records_are_compared_seed_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
