@@ -10,12 +10,12 @@ import pytest
 from factory import record
 
 from benchmark import check
-from benchmark.check import comparison_table
 from benchmark.cli import main
 from benchmark.errors import UsageError
 from benchmark.grid import Grid
 from benchmark.records import Record, load_records
 from benchmark.regression import compare, prediction, require_comparable
+from benchmark.regression_pages import comparison_table
 
 SILENT = {"psnr": None}
 
