@@ -5,31 +5,20 @@ Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
 """
 
 import math
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
-from attacks.hotflip import hotflip
+from attacks.crafting import Crafting
 from attacks.official import OFFICIAL
-from attacks.pgd import minimise_noise
 from attacks.poison import Poison
-from attacks.vocabulary import trigger_words
 from benchmark.checkpoints import Checkpoint
-from benchmark.data import CaptionDataset, LazyImages
+from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError, VictimDiverged
-from benchmark.files import zeros_on_disk
 from benchmark.processes import Processes
 from benchmark.progress import Stage
-from benchmark.seeding import derive_seed, numpy_generator, torch_generator
-from victims.clip import Clip, clamp_scale, clip_loss
-from victims.embedding import ActiveEmbedding
-from victims.state import put_back, training_state
-from victims.tokens import insert_trigger
-from victims.training import parameter_groups
 
 
 @ATTACKS.register(
@@ -167,7 +156,7 @@ class Mem(Attack):
         self.check(train)
         rows = train.by_row() if self.per == "row" else train
         checkpoint = checkpoint or Checkpoint()
-        crafting = _Crafting(self, rows, surrogate, seed, workdir)
+        crafting = Crafting(self, rows, surrogate, seed, workdir)
         losses: list[float] = []
         if (state := checkpoint.load()) is not None:
             crafting.put_back(state["crafting"])
@@ -193,176 +182,3 @@ class Mem(Attack):
 
     def _rows(self, train: CaptionDataset) -> int:
         return len(train.pairs) if self.per == "row" else len(train)
-
-
-class _Crafting:
-    """The state of one crafting run: surrogate θ, noise δ and trigger t, and the two halves of a round."""
-
-    def __init__(self, attack: Mem, rows: CaptionDataset, surrogate: Surrogate, seed: int, workdir: Path) -> None:
-        self.attack, self.rows, self.surrogate, self.seed = attack, rows, surrogate, seed
-        self.processes = Processes.current()
-        self.model = model = surrogate(seed)
-        self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
-        counts = [len(captions) for captions in rows.captions]
-        self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self.captions_of = np.array(counts)
-        self.delta = zeros_on_disk(workdir, rows.images.shape)
-        self.protected = replace(rows, images=LazyImages(rows.images, noise=self.delta))
-        words = trigger_words(model.tokenizer, rows, attack.vocabulary, seed) if attack.k else np.zeros(1, dtype=int)
-        self.vocabulary = torch.from_numpy(words).to(model.device)
-        drawn = numpy_generator(seed, "trigger start").integers(len(words), size=(len(rows), attack.k))
-        self.trigger = torch.from_numpy(words[drawn])
-        self._start_optimizer()
-        self.queue = np.zeros(0, dtype=np.int64)
-        self.passes = 0
-
-    def train_surrogate(self, round_: int, progress: Stage) -> None:
-        """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
-        if self.attack.fresh_surrogate and round_ > 0:
-            self._start_surrogate(round_)
-        attack, model = self.attack, self.model
-        generator = torch_generator(self.seed, "surrogate", round_)
-        model.train()
-        for _ in range(attack.surrogate_steps):
-            index = self._next_batch()
-            tokens = self._captions(index, generator)
-            if attack.permute_surrogate:
-                tokens = tokens[torch.randperm(len(tokens), generator=generator)]
-            part = self.processes.part(len(index))
-            text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
-            features = model.encode_images(self.protected.batch(index[part]))
-            loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.processes.add_up_gradients(model.parameters(), whole=model.log_scale)
-            self.optimizer.step()
-            clamp_scale(model)
-            progress.advance(f"round {round_ + 1}/{attack.rounds}, surrogate")
-
-    def perturb(self, round_: int, progress: Stage) -> float:
-        """HotFlip and PGD over all rows (lines 7–11); returns the mean loss afterwards, nats."""
-        attack, model = self.attack, self.model.for_inference()
-        generator = torch_generator(self.seed, "perturb", round_)
-        order = torch.randperm(len(self.rows), generator=generator).numpy()
-        total = torch.zeros((), dtype=torch.float64)
-        # Batches of nearly equal size: a last batch of a few rows would have hardly any negatives.
-        batches = np.array_split(order, math.ceil(len(order) / attack.batch_size))
-        for number, index in enumerate(batches):
-            # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
-            tokens = self._captions(index, generator)
-            orders = [torch.randperm(len(index), generator=generator) for _ in range(attack.pgd_steps)]
-            if number % self.processes.size != self.processes.rank:
-                progress.advance()
-                continue
-            images = self.rows.batch(index).to(model.device)
-            delta = torch.from_numpy(self.delta[index]).to(model.device)
-            tokens = tokens.to(model.device)
-            trigger = self.trigger[index].to(model.device)
-            if attack.k and round_ < attack.hotflip_rounds:
-                with torch.no_grad():
-                    features = model.encode_images(_protected(images, delta))
-                trigger = hotflip(model, features, tokens, trigger, self.vocabulary, attack.candidates)
-                self.trigger[index] = trigger.cpu()
-            delta = self._descend(model, images, delta, tokens, trigger, orders)
-            self.delta[index] = delta.cpu().numpy()
-            with torch.no_grad():
-                features = model.encode_images(_protected(images, delta))
-                text = model.encode_tokens(self._with_trigger(tokens, trigger))
-                loss = float(clip_loss(features, text, model.scale))
-            total += loss * len(index)
-            progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {loss:.2f}")
-        self._exchange(batches)
-        return float(self.processes.mean(total.to(model.device))) * self.processes.size / len(order)
-
-    def state(self) -> dict[str, Any]:
-        """All that the next round depends on; noise, triggers and surrogate of one and the same moment."""
-        return {
-            "surrogate": training_state(self.model, self.optimizer, self.table),
-            "delta": torch.from_numpy(self.delta),
-            "trigger": self.trigger,
-            "queue": torch.from_numpy(self.queue),
-            "passes": self.passes,
-        }
-
-    def put_back(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state`."""
-        put_back(state["surrogate"], self.model, self.optimizer, self.table)
-        np.copyto(self.delta, state["delta"].numpy())
-        self.trigger, self.queue = state["trigger"].clone(), state["queue"].numpy().copy()
-        self.passes = state["passes"]
-
-    def trigger_texts(self) -> list[str] | None:
-        """Each row's trigger in words."""
-        return [self.model.tokenizer.decode(ids) for ids in self.trigger.tolist()] if self.attack.k else None
-
-    def _descend(
-        self,
-        model: Clip,
-        images: torch.Tensor,
-        delta: torch.Tensor,
-        tokens: torch.Tensor,
-        trigger: torch.Tensor,
-        orders: list[torch.Tensor],
-    ) -> torch.Tensor:
-        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order."""
-        attack = self.attack
-
-        def text_at(step: int) -> torch.Tensor:
-            own = tokens[orders[step].to(tokens.device)] if attack.permute_pgd else tokens
-            with torch.no_grad():
-                return model.encode_tokens(self._with_trigger(own, trigger))
-
-        unpermuted = None if attack.permute_pgd else text_at(0)
-
-        def loss(points: torch.Tensor, step: int) -> torch.Tensor:
-            text = text_at(step) if unpermuted is None else unpermuted
-            return clip_loss(model.encode_images(points), text, model.scale)
-
-        return minimise_noise(images, delta, loss, eps=attack.eps, steps=attack.pgd_steps, step_size=attack.step_size)
-
-    def _exchange(self, batches: list[np.ndarray]) -> None:
-        """Give every process the noise and triggers that the others made of their batches."""
-        if self.processes.size == 1:
-            return
-        for number, index in enumerate(batches):
-            owner, device = number % self.processes.size, self.model.device
-            delta = self.processes.send_from(owner, torch.from_numpy(self.delta[index]).to(device))
-            self.delta[index] = delta.cpu().numpy()
-            self.trigger[index] = self.processes.send_from(owner, self.trigger[index].to(device)).cpu()
-
-    def _start_surrogate(self, round_: int) -> None:
-        """A surrogate with new weights and its optimiser; every round's weights have their own seed."""
-        self.model = self.surrogate(derive_seed(self.seed, "surrogate", round_))
-        self._start_optimizer()
-
-    def _start_optimizer(self) -> None:
-        # The words of a trigger come from the vocabulary, all others from the captions.
-        self.table = ActiveEmbedding.put_into(
-            self.model.tower, torch.cat([self.tokens.unique(), self.vocabulary.cpu()])
-        )
-        groups = parameter_groups(self.model, self.attack.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.attack.lr, fused=True)
-        self.table.follow(self.optimizer)
-
-    def _next_batch(self) -> np.ndarray:
-        """The next rows of an endless stream of reshuffled passes; a pass's incomplete last batch is left out."""
-        if len(self.queue) < self.attack.batch_size:
-            order = numpy_generator(self.seed, "surrogate order", self.passes).permutation(len(self.rows))
-            self.passes += 1
-            self.queue = order
-        index, self.queue = np.split(self.queue, [self.attack.batch_size])
-        return index
-
-    def _captions(self, index: np.ndarray, generator: torch.Generator) -> torch.Tensor:
-        """Tokens of one caption of each row, drawn at random, trimmed to the longest drawn: (B, L) int64."""
-        draw = torch.rand(len(index), generator=generator).numpy()
-        choice = (draw * self.captions_of[index]).astype(np.int64)
-        tokens = self.tokens[self.first_pair[index] + choice]
-        return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]
-
-    def _with_trigger(self, tokens: torch.Tensor, trigger: torch.Tensor) -> torch.Tensor:
-        return insert_trigger(tokens, trigger, self.model.context_length) if self.attack.k else tokens
-
-
-def _protected(images: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    return (images.to(torch.int16) + delta).clamp(0, 255).to(torch.uint8)

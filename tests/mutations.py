@@ -114,7 +114,7 @@ MUTATIONS = (
     ),
     Mutation(
         "captions are not permuted in the PGD steps",
-        "attacks/mem.py",
+        "attacks/crafting.py",
         "if attack.permute_pgd else tokens",
         "if False else tokens",
         "tests/attacks/test_mem.py",
@@ -130,7 +130,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a trigger one token short",
-        "attacks/mem.py",
+        "attacks/crafting.py",
         "self.trigger = torch.from_numpy(words[drawn])",
         "self.trigger = torch.from_numpy(words[drawn[:, 1:]])",
         "tests/attacks/test_mem.py",
@@ -272,7 +272,7 @@ MUTATIONS = (
     ),
     Mutation(
         "PGD keeps to half of ε",
-        "attacks/mem.py",
+        "attacks/crafting.py",
         "loss, eps=attack.eps, steps",
         "loss, eps=attack.eps // 2, steps",
         "tests/attacks/test_mem.py",
@@ -280,7 +280,7 @@ MUTATIONS = (
     ),
     Mutation(
         "captions are not permuted in the surrogate's steps",
-        "attacks/mem.py",
+        "attacks/crafting.py",
         "if attack.permute_surrogate:",
         "if False:",
         "tests/equality tests/attacks",
@@ -304,17 +304,17 @@ MUTATIONS = (
     ),
     Mutation(
         "the surrogate trains on clean images",
-        "attacks/mem.py",
+        "attacks/crafting.py",
         "self.protected.batch(index[part])",
         "self.rows.batch(index[part])",
-        "tests/equality/test_crafting.py",
+        "tests/equality/test_algorithm.py",
     ),
     Mutation(
         "every round's noise starts from nothing",
-        "attacks/mem.py",
+        "attacks/crafting.py",
         "delta = torch.from_numpy(self.delta[index]).to(model.device)",
         "delta = torch.zeros(self.delta[index].shape, dtype=torch.int8, device=model.device)",
-        "tests/equality/test_crafting.py",
+        "tests/equality/test_algorithm.py",
     ),
     Mutation(
         "the test split chooses the best epoch",

@@ -10,7 +10,7 @@ import torch
 from memory import backing_file, linux_only
 from small import WORDS, make_clip, make_dataset
 
-import attacks.mem
+import attacks.crafting
 from attacks import ATTACKS, Poison
 from attacks.mem import Mem
 from attacks.vocabulary import trigger_words, whole_words
@@ -104,13 +104,13 @@ def test_the_loss_after_pgd_falls_from_round_to_round() -> None:
 
 def test_hotflip_changes_triggers_only_in_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    original = attacks.mem.hotflip
+    original = attacks.crafting.hotflip
 
     def counted(*args: Any) -> torch.Tensor:
         calls.append(1)
         return original(*args)
 
-    monkeypatch.setattr(attacks.mem, "hotflip", counted)
+    monkeypatch.setattr(attacks.crafting, "hotflip", counted)
     start = craft(make_dataset(), hotflip_rounds=0)
     assert not calls
     flipped = craft(make_dataset(), hotflip_rounds=1)
@@ -122,7 +122,7 @@ def test_every_pgd_step_permutes_captions_under_the_images_own_triggers(monkeypa
     def seen(**params: Any) -> list[torch.Tensor]:
         """The tokens whose features the PGD loss compares with the images, one tensor a step."""
         steps: list[torch.Tensor] = []
-        original = attacks.mem.minimise_noise
+        original = attacks.crafting.minimise_noise
 
         def watched(images: Any, delta: Any, loss: Any, **kwargs: Any) -> torch.Tensor:
             def noted(points: torch.Tensor, step: int) -> torch.Tensor:
@@ -134,15 +134,15 @@ def test_every_pgd_step_permutes_captions_under_the_images_own_triggers(monkeypa
             return original(images, delta, noted, **kwargs)
 
         tokens: list[torch.Tensor] = []
-        encode = attacks.mem.Clip.encode_tokens
+        encode = attacks.crafting.Clip.encode_tokens
 
         def encoded(self: Any, ids: torch.Tensor, *rest: Any) -> torch.Tensor:
             tokens.append(ids.clone())
             return encode(self, ids, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(attacks.mem, "minimise_noise", watched)
-            patch.setattr(attacks.mem.Clip, "encode_tokens", encoded)
+            patch.setattr(attacks.crafting, "minimise_noise", watched)
+            patch.setattr(attacks.crafting.Clip, "encode_tokens", encoded)
             craft(make_dataset(10, 1), rounds=1, hotflip_rounds=0, **params)
         return steps
 
@@ -166,7 +166,7 @@ def test_permuting_in_the_surrogate_is_an_option_that_changes_the_poison() -> No
 def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
 
-    def built(seed: int) -> attacks.mem.Clip:
+    def built(seed: int) -> attacks.crafting.Clip:
         seeds.append(seed)
         return make_clip(seed % 1000)
 
@@ -208,7 +208,7 @@ def test_the_noise_lies_in_a_file_that_goes_with_it(per: str, tmp_path: Path) ->
 
 
 def test_a_failed_crafting_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks.mem, "minimise_noise", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(attacks.crafting, "minimise_noise", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         craft(make_dataset(), workdir=tmp_path)
     assert not list(tmp_path.iterdir())

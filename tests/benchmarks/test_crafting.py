@@ -7,8 +7,8 @@ import torch
 from clock import Clock
 from workload import Workload
 
+from attacks.crafting import Crafting
 from attacks.hotflip import hotflip
-from attacks.mem import _Crafting
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import trigger_words
 from benchmark.progress import Silent
@@ -49,7 +49,7 @@ def test_hotflip_pass(clock: Clock, load: Workload) -> None:
 
 
 def test_surrogate_step(clock: Clock, load: Workload, tmp_path: Path) -> None:
-    crafting = _Crafting(load.attack, load.train, load.surrogate, seed=1, workdir=tmp_path)
+    crafting = Crafting(load.attack, load.train, load.surrogate, seed=1, workdir=tmp_path)
     clock.model(
         "surrogate step",
         lambda: crafting.train_surrogate(0, Silent()),
@@ -62,7 +62,7 @@ def test_surrogate_step(clock: Clock, load: Workload, tmp_path: Path) -> None:
 def test_crafting_round(clock: Clock, load: Workload, tmp_path: Path) -> None:
     """For every batch a surrogate step, a HotFlip pass, the preset's PGD steps and the loss that closes the round."""
     attack = load.attack
-    crafting = _Crafting(attack, load.train, load.surrogate, seed=1, workdir=tmp_path)
+    crafting = Crafting(attack, load.train, load.surrogate, seed=1, workdir=tmp_path)
 
     def round_() -> None:
         crafting.train_surrogate(0, Silent())

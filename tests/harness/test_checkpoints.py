@@ -9,7 +9,7 @@ import pytest
 import torch
 from grids import ATTACK, left_over, results, run
 
-import attacks.mem
+import attacks.crafting
 import victims.training
 from benchmark.checkpoints import Checkpoint
 from benchmark.errors import UsageError
@@ -44,7 +44,7 @@ def stop_at(patch: pytest.MonkeyPatch, place: object, name: str, number: int) ->
 
 # 3 rounds of 3 batches of noise; 3 victims of 3 epochs of 2 steps; 2 checkpoints of the poison and 2 of each victim.
 STOPS = [
-    *((attacks.mem, "minimise_noise", number) for number in (2, 6)),
+    *((attacks.crafting, "minimise_noise", number) for number in (2, 6)),
     *((victims.training, "_step_loss", number) for number in (4, 17)),
     *((Checkpoint, "save", number) for number in (2, 4)),
     *((Checkpoint, "discard", number) for number in (1, 2)),
@@ -65,11 +65,11 @@ def test_stopped_anywhere(
 
 def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        stop_at(patch, attacks.mem, "minimise_noise", 8)
+        stop_at(patch, attacks.crafting, "minimise_noise", 8)
         assert run(tmp_path, defense="none") == 130
     calls: list[int] = []
-    original = attacks.mem.minimise_noise
-    monkeypatch.setattr(attacks.mem, "minimise_noise", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = attacks.crafting.minimise_noise
+    monkeypatch.setattr(attacks.crafting, "minimise_noise", lambda *a, **k: calls.append(1) or original(*a, **k))
     assert run(tmp_path, defense="none") == 0
     assert len(calls) == 3  # the third round alone
 
@@ -91,7 +91,7 @@ def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypa
 def test_other_ways_of_crafting_go_on_as_well(attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path / "whole", attack=attack, defense="none", epochs=1) == 0
     with monkeypatch.context() as patch:
-        stop_at(patch, attacks.mem, "minimise_noise", 6)
+        stop_at(patch, attacks.crafting, "minimise_noise", 6)
         assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 130
     assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 0
     assert results(tmp_path / "stopped") == results(tmp_path / "whole")
