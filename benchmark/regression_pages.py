@@ -31,7 +31,9 @@ def comparison_table(
         for one in compared
     ]
     headers = ["cell or poison", "", "reference", "now", "interval", ""]
-    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 3, "center"))
+    table = tabulate(
+        rows, headers, tablefmt="github", disable_numparse=True, colalign=("left", "left", *["right"] * 3, "center")
+    )
     outside = sum(not one.holds for one in compared)
     verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
     count = len({record.seed for record in reference})
