@@ -38,8 +38,8 @@ class ActiveEmbedding(nn.Module):
             ids: int64 of any shape, the first ids to admit.
         """
         # 0 is the padding, which towers without a causal mask look at.
-        with_padding = torch.cat([ids.flatten().to(tower.token_embedding.weight.device), ids.new_zeros(1)])
-        tower.token_embedding = cls(tower.token_embedding, with_padding)
+        with_padding = torch.cat([ids.flatten(), ids.new_zeros(1)])
+        tower.token_embedding = cls(tower.token_embedding, with_padding.to(tower.token_embedding.weight.device))
         return tower.token_embedding
 
     def take_out(self, tower: Any) -> None:
