@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small import make_clip, make_dataset
 
 from benchmark.data import CaptionDataset
+from tests.small import make_clip, make_dataset
 from victims.clip import Clip
 
 

@@ -180,6 +180,13 @@ MUTATIONS = (
         "tests/equality",
     ),
     Mutation(
+        "a tensor of the CPU among a GPU's",
+        "victims/embedding.py",
+        "torch.cat([ids.flatten(), ids.new_zeros(1)])",
+        "torch.cat([ids.flatten().to(tower.token_embedding.weight.device), ids.new_zeros(1)])",
+        "tests/equality/test_other_device.py",
+    ),
+    Mutation(
         "tokens that do not occur stay as they are, instead of decaying",
         "victims/embedding.py",
         "table.mul_(self._decay)",

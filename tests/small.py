@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 
+from attacks import Poison
 from benchmark.data import CaptionDataset
-from victims.clip import Clip
+from victims.clip import Clip, Precision
 
 WORDS = ("red", "green", "dog", "cat", "tree", "house", "car", "boat", "sun", "moon", "left", "above")
 
@@ -31,7 +33,13 @@ def make_mapped_dataset(file: Path, images: int, captions: int, resolution: int)
     return replace(make_dataset(images, captions, 1), images=np.lib.format.open_memmap(file, "r"))
 
 
-def make_clip(seed: int = 0, precision: str = "fp32", dtype: torch.dtype = torch.float32) -> Clip:
+def noise_of(poison: Poison) -> NDArray[np.int8]:
+    """The noise of a poison that has one."""
+    assert poison.delta is not None
+    return poison.delta
+
+
+def make_clip(seed: int = 0, precision: Precision = "fp32", dtype: torch.dtype = torch.float32) -> Clip:
     """A CLIP of open_clip's own classes: ModifiedResNet at 32 px, two text blocks; batch norms made non-trivial."""
     torch.manual_seed(seed)
     model = open_clip.CLIP(
@@ -43,6 +51,6 @@ def make_clip(seed: int = 0, precision: str = "fp32", dtype: torch.dtype = torch
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.2)
-            module.running_mean.normal_(std=0.2)
-            module.running_var.uniform_(0.5, 1.5)
+            module.get_buffer("running_mean").normal_(std=0.2)
+            module.get_buffer("running_var").uniform_(0.5, 1.5)
     return Clip(model.to(dtype), torch.device("cpu"), precision)

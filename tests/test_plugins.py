@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from grids import SCENES, run
 
 from attacks import ATTACKS, Poison
 from attacks.base import Attack
@@ -22,6 +22,7 @@ from benchmark.records import load_records
 from defenses import DEFENSES, Defense, Moment
 from defenses.base import Loss
 from defenses.cutout import Cutout
+from tests.harness.grids import SCENES, run
 
 DARK = """
 from defenses.base import DEFENSES, Defense
@@ -194,7 +195,7 @@ class Nuisance(Defense):
         return captions
 
     def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
-        faults = {
+        faults: dict[str, Callable[[], Any]] = {
             "leaves the range": lambda: images + 1,
             "widens": lambda: images.double(),
             "draws from global state": lambda: images * torch.rand(()),
@@ -325,7 +326,7 @@ def test_a_class_that_lacks_a_method_is_told_in_one_line() -> None:
         def label(self) -> str:
             return "Unfinished"
 
-    ATTACKS.register("unfinished")(Unfinished)
+    ATTACKS.register("unfinished")(Unfinished)  # type: ignore[type-abstract]
     with pytest.raises(UsageError, match=r"attack unfinished lacks craft\(\), units\(\)"):
         check("attack", "unfinished")
 

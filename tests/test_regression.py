@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factory import record
 
 from benchmark import check
 from benchmark.cli import main
@@ -16,6 +15,7 @@ from benchmark.grid import Grid
 from benchmark.records import Record, load_records
 from benchmark.regression import compare, prediction, require_comparable
 from benchmark.regression_pages import comparison_table
+from tests.tables.factory import record
 
 SILENT = {"psnr": None}
 
@@ -92,7 +92,8 @@ def test_pairs_fail_as_rarely_as_promised() -> None:
     def drawn(count: int, first_seed: int) -> list[Record]:
         clean = rng.normal(0.9, 0.15, count)
         angles = clean, 0.5 * clean + rng.normal(0.1, 0.05, count)
-        return of_cells(*(list(100 * np.sin(angle) ** 2) for angle in angles), first_seed)
+        clean_recalls, mem_recalls = (list(100 * np.sin(angle) ** 2) for angle in angles)
+        return of_cells(clean_recalls, mem_recalls, first_seed)
 
     outside = [not compare(drawn(8, 1), drawn(2, 20), level=0.1)[1].holds for _ in range(600)]
     assert 0.05 - 3 * math.sqrt(0.05 * 0.95 / 600) < np.mean(outside) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
@@ -148,9 +149,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(records(usual), records([5.0], 3))
     with pytest.raises(UsageError, match="other settings"):
         compare(records(usual), [replace(fresh[0], recipe={**fresh[0].recipe, "lr": 1.0})])
-    for side in ("victim", "surrogate"):
+    rn50 = replace(fresh[0].victim, spec="RN50")
+    for other in (replace(fresh[0], victim=rn50), replace(fresh[0], surrogate=rn50)):
         with pytest.raises(UsageError, match="other settings"):
-            compare(records(usual), [replace(fresh[0], **{side: replace(fresh[0].victim, spec="RN50")})])
+            compare(records(usual), [other])
     with pytest.raises(UsageError, match="differ in the cells"):
         compare(records(usual), [])
     with pytest.raises(UsageError, match="seed 20 failed: out of memory"):

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import make_clip, make_dataset
 
 from attacks import ATTACKS, Attack, Poison
 from attacks.delta_only import DeltaOnly
@@ -22,6 +21,7 @@ from benchmark.progress import Silent
 from benchmark.records import load_records
 from benchmark.spec import parse_spec
 from tests.attacks.test_mem import SMALL
+from tests.small import make_clip, make_dataset, noise_of
 
 
 def craft(attack: Attack, dataset: CaptionDataset, seed: int = 1) -> Poison:
@@ -33,8 +33,8 @@ def craft(attack: Attack, dataset: CaptionDataset, seed: int = 1) -> Poison:
 def test_the_halves_of_a_poison_are_those_of_mem_bit_for_bit(dataset: CaptionDataset) -> None:
     whole = craft(Mem(**SMALL), dataset)
     delta, trigger = craft(DeltaOnly(**SMALL), dataset), craft(TriggerOnly(**SMALL), dataset)
-    assert delta.delta.dtype == np.int8
-    assert np.array_equal(delta.delta, whole.delta)
+    assert noise_of(delta).dtype == np.int8
+    assert np.array_equal(noise_of(delta), noise_of(whole))
     assert delta.trigger is None
     assert delta.eps == whole.eps
     assert trigger.trigger == whole.trigger
@@ -43,14 +43,14 @@ def test_the_halves_of_a_poison_are_those_of_mem_bit_for_bit(dataset: CaptionDat
 
 
 def test_a_half_leaves_the_other_side_of_the_data_alone(dataset: CaptionDataset) -> None:
-    images, captions = dataset.images.copy(), [list(own) for own in dataset.captions]
+    images, captions = dataset.images[:].copy(), [list(own) for own in dataset.captions]
     noisy = craft(DeltaOnly(**SMALL), dataset).protect(dataset)
     worded = craft(TriggerOnly(**SMALL), dataset).protect(dataset)
     assert noisy.captions == captions
     assert not np.array_equal(noisy.images[:], images)
     assert np.array_equal(worded.images[:], images)
     assert all(own[0].endswith(f" {before[0]}") for own, before in zip(worded.captions, captions, strict=True))
-    assert np.array_equal(dataset.images, images)
+    assert np.array_equal(dataset.images[:], images)
     assert dataset.captions == captions
 
 
@@ -74,7 +74,12 @@ def test_halves_share_mems_budget_in_every_preset() -> None:
 def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crafted: list[int] = []
     original = Mem.craft
-    monkeypatch.setattr(Mem, "craft", lambda self, *a, **k: crafted.append(1) or original(self, *a, **k))
+
+    def counted(*args: Any, **settings: Any) -> Poison:
+        crafted.append(1)
+        return original(*args, **settings)
+
+    monkeypatch.setattr(Mem, "craft", counted)
     settings = (
         "[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,hotflip_rounds=1,candidates=2,vocabulary=20,"
         "batch_size=16]"
@@ -98,30 +103,32 @@ def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeyp
 
 def test_uniform_noise_keeps_its_bound_and_the_images_range() -> None:
     dataset = make_dataset(80)
-    dataset.images[:20] = 0
-    dataset.images[20:40] = 255
-    before = dataset.images.copy()
+    images = dataset.images[:]
+    images[:20] = 0
+    images[20:40] = 255
+    before = images.copy()
     poison = craft(UniformNoise(eps=5), dataset)
-    assert poison.delta.dtype == np.int8
+    noise = noise_of(poison)
+    assert noise.dtype == np.int8
     assert poison.trigger is None
-    total = before + poison.delta.astype(int)
+    total = before + noise.astype(int)
     assert (total.min(), total.max()) == (0, 255)
-    assert np.array_equal(dataset.images, before)
-    inner = poison.delta[(before >= 5) & (before <= 250)]
+    assert np.array_equal(dataset.images[:], before)
+    inner = noise[(before >= 5) & (before <= 250)]
     values, counts = np.unique(inner, return_counts=True)
     assert values.tolist() == [*range(-5, 6)]
     # Each of eleven values with probability 1 / 11; four standard deviations of a binomial.
     share, bound = counts / len(inner), 4 * np.sqrt(10 / 121 / len(inner))
     assert np.abs(share - 1 / 11).max() < bound
-    assert poison.delta[:20].min() == 0
-    assert poison.delta[20:40].max() == 0
+    assert noise[:20].min() == 0
+    assert noise[20:40].max() == 0
 
 
 def test_uniform_noise_depends_on_the_seed_alone(dataset: CaptionDataset) -> None:
-    one, same, other = (craft(UniformNoise(), dataset, seed) for seed in (1, 1, 2))
-    assert np.array_equal(one.delta, same.delta)
-    assert not np.array_equal(one.delta, other.delta)
-    assert not np.array_equal(one.delta[0], one.delta[1])
+    one, same, other = (noise_of(craft(UniformNoise(), dataset, seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(one[0], one[1])
     with pytest.raises(UsageError, match="eps"):
         UniformNoise(eps=0)
 

@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from small import WORDS, make_clip
 
 from attacks.hotflip import _linearised, hotflip, own_pair_losses
+from tests.small import WORDS, make_clip
 from victims.clip import Clip
 from victims.tokens import insert_trigger
 
@@ -67,7 +67,7 @@ def test_equals_a_brute_force_search_when_all_words_are_candidates() -> None:
     for position in range(2):
         best = expected.clone()
         for row in range(len(tokens)):
-            losses = {}
+            losses: dict[int, float] = {}
             for word in [int(expected[row, position]), *vocabulary.tolist()]:
                 tried = expected.clone()
                 tried[row, position] = word

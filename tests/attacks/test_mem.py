@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from memory import backing_file, linux_only
-from small import WORDS, make_clip, make_dataset
 
 import attacks.crafting
 from attacks import ATTACKS, Poison
@@ -18,6 +16,8 @@ from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError
 from benchmark.progress import Silent
 from benchmark.spec import parse_spec
+from tests.memory import backing_file, linux_only
+from tests.small import WORDS, make_clip, make_dataset, noise_of
 from victims.tokens import Tokenizer, lengths
 
 SMALL: dict[str, Any] = {
@@ -46,20 +46,22 @@ def craft(dataset: CaptionDataset, seed: int = 1, workdir: Path = Path(), **para
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_a_poison_keeps_what_is_promised(k: int) -> None:
     dataset = make_dataset(24)  # not divisible by the batch of 10
-    before = dataset.images.copy()
+    before = dataset.images[:].copy()
     poison = craft(dataset, k=k)
-    assert poison.delta.dtype == np.int8
-    assert poison.delta.shape == dataset.images.shape
-    assert 0 < np.abs(poison.delta.astype(int)).max() <= 6  # two rounds of three steps
-    assert np.abs(poison.delta).reshape(24, -1).any(axis=1).all()
-    total = before + poison.delta.astype(int)
+    noise = noise_of(poison)
+    assert noise.dtype == np.int8
+    assert noise.shape == dataset.images.shape
+    assert 0 < np.abs(noise.astype(int)).max() <= 6  # two rounds of three steps
+    assert np.abs(noise).reshape(24, -1).any(axis=1).all()
+    total = before + noise.astype(int)
     assert total.min() >= 0
     assert total.max() <= 255
-    assert np.array_equal(dataset.images, before)
+    assert np.array_equal(dataset.images[:], before)
     if k == 0:
         assert poison.trigger is None
     else:
         tokenizer = Tokenizer()
+        assert poison.trigger is not None
         for trigger in poison.trigger:
             words = trigger.split()
             assert len(words) == k
@@ -71,22 +73,24 @@ def test_a_poison_keeps_what_is_promised(k: int) -> None:
 def test_noise_uses_the_whole_bound(eps: int) -> None:
     """Three steps of half the bound, one way, reach it at many pixels; it is never passed."""
     dataset = make_dataset(24)
-    noise = craft(dataset, k=1, eps=eps, step_size=eps // 2).delta
-    free = (dataset.images >= eps) & (dataset.images <= 255 - eps)
+    noise, images = noise_of(craft(dataset, k=1, eps=eps, step_size=eps // 2)), dataset.images[:]
+    free = (images >= eps) & (images <= 255 - eps)
     assert np.abs(noise.astype(int)).max() == eps
     assert (np.abs(noise.astype(int)) == eps)[free].mean() > 0.2
 
 
 def test_the_same_seed_gives_the_same_poison() -> None:
     one, same, other = craft(make_dataset()), craft(make_dataset()), craft(make_dataset(), seed=2)
-    assert np.array_equal(one.delta, same.delta)
+    assert np.array_equal(noise_of(one), noise_of(same))
     assert one.trigger == same.trigger
-    assert not np.array_equal(one.delta, other.delta)
+    assert not np.array_equal(noise_of(one), noise_of(other))
 
 
 def test_em_is_mem_without_a_trigger_on_one_budget() -> None:
     budget = {"rounds": 4, "surrogate_steps": 7, "pgd_steps": 2}
     em, mem = (ATTACKS.build(parse_spec(name), budget) for name in ("em", "mem3"))
+    assert isinstance(em, Mem)
+    assert isinstance(mem, Mem)
     assert (em.k, mem.k) == (0, 3)
     shared = ("eps", "rounds", "surrogate_steps", "pgd_steps", "step_size", "batch_size", "lr", "weight_decay")
     assert [getattr(em, name) for name in shared] == [getattr(mem, name) for name in shared]
@@ -159,8 +163,9 @@ def test_every_pgd_step_permutes_captions_under_the_images_own_triggers(monkeypa
 
 def test_permuting_in_the_surrogate_is_an_option_that_changes_the_poison() -> None:
     plain, permuted = craft(make_dataset()), craft(make_dataset(), permute_surrogate=True)
-    assert not np.array_equal(plain.delta, permuted.delta)
-    assert np.array_equal(craft(make_dataset(), k=0).delta, craft(make_dataset(), k=0, permute_surrogate=True).delta)
+    assert not np.array_equal(noise_of(plain), noise_of(permuted))
+    plain, permuted = craft(make_dataset(), k=0), craft(make_dataset(), k=0, permute_surrogate=True)
+    assert np.array_equal(noise_of(plain), noise_of(permuted))
 
 
 def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +185,7 @@ def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPat
     seeds.clear()
     fresh = crafted(fresh_surrogate=True)
     assert len(set(seeds)) == 3
-    assert not np.array_equal(kept.delta, fresh.delta)
+    assert not np.array_equal(noise_of(kept), noise_of(fresh))
 
 
 def test_crafting_stops_once_the_loss_is_below_lambda() -> None:
@@ -192,7 +197,8 @@ def test_crafting_stops_once_the_loss_is_below_lambda() -> None:
 def test_per_row_crafting_makes_one_noise_per_pair() -> None:
     dataset = make_dataset(12, 3)
     poison = craft(dataset, per="row")
-    assert poison.delta.shape == (36, 3, 32, 32)
+    assert noise_of(poison).shape == (36, 3, 32, 32)
+    assert poison.trigger is not None
     assert len(poison.trigger) == 36
     protected = poison.protect(dataset)
     assert len(protected) == 36
@@ -203,7 +209,7 @@ def test_per_row_crafting_makes_one_noise_per_pair() -> None:
 @pytest.mark.parametrize("per", ["image", "row"])
 def test_the_noise_lies_in_a_file_that_goes_with_it(per: str, tmp_path: Path) -> None:
     poison = craft(make_dataset(12), per=per, workdir=tmp_path)
-    assert backing_file(poison.delta).startswith(str(tmp_path))
+    assert backing_file(noise_of(poison)).startswith(str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 

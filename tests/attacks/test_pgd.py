@@ -1,9 +1,9 @@
 """PGD: against a slow plain version, its bounds, and the direction of its steps."""
 
 import torch
-from small import make_clip
 
 from attacks.pgd import minimise_noise, signed_step
+from tests.small import make_clip
 from victims.clip import clip_loss
 
 

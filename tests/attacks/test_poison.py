@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory import backing_file, linux_only
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from small import make_dataset
 
 from attacks.poison import Poison
-from benchmark.data import CaptionDataset
+from benchmark.data import CaptionDataset, LazyImages
 from benchmark.errors import DamagedPoison, PoisonError
+from tests.memory import backing_file, linux_only
+from tests.small import make_dataset, noise_of
 
 
 def made(dataset: CaptionDataset, eps: int = 8, per_row: bool = False) -> Poison:
@@ -31,7 +31,7 @@ def test_every_image_gets_its_own_noise_and_every_caption_its_images_trigger(dat
         for value, clean, noise in zip(
             protected.images[i].flatten().tolist(),
             dataset.images[i].flatten().tolist(),
-            poison.delta[i].flatten().tolist(),
+            noise_of(poison)[i].flatten().tolist(),
             strict=True,
         ):
             assert value == max(0, min(255, clean + noise))
@@ -41,9 +41,9 @@ def test_every_image_gets_its_own_noise_and_every_caption_its_images_trigger(dat
 
 
 def test_the_clean_data_stay_as_they_are(dataset: CaptionDataset) -> None:
-    images, captions = dataset.images.copy(), [list(own) for own in dataset.captions]
+    images, captions = dataset.images[:].copy(), [list(own) for own in dataset.captions]
     made(dataset).protect(dataset)
-    assert np.array_equal(dataset.images, images)
+    assert np.array_equal(dataset.images[:], images)
     assert dataset.captions == captions
 
 
@@ -58,7 +58,7 @@ def test_per_row_poison_publishes_one_copy_per_caption(dataset: CaptionDataset) 
     assert len(protected) == len(dataset.pairs)
     image, caption = dataset.pairs[7]
     assert protected.captions[7] == [f"w7 x y {dataset.captions[image][caption]}"]
-    expected = (dataset.images[image].astype(int) + poison.delta[7]).clip(0, 255)
+    expected = (dataset.images[image].astype(int) + noise_of(poison)[7]).clip(0, 255)
     assert np.array_equal(protected.images[7], expected)
     assert protected.photo is not None
     assert protected.photo[7] == image
@@ -67,7 +67,7 @@ def test_per_row_poison_publishes_one_copy_per_caption(dataset: CaptionDataset) 
 def test_a_poison_beyond_its_bound_is_refused(dataset: CaptionDataset) -> None:
     poison = made(dataset)
     for value in (9, -9):
-        delta = poison.delta.copy()
+        delta = noise_of(poison).copy()
         delta[3, 1, 2, 4] = value
         with pytest.raises(PoisonError, match="exceeds its bound"):
             replace(poison, delta=delta)
@@ -82,9 +82,9 @@ def test_saving_and_loading_lose_nothing_and_cost_one_byte_a_value(dataset: Capt
     poison, path = made(dataset), tmp_path / "deep" / "p.safetensors"
     poison.save(path)
     loaded = Poison.load(path)
-    assert np.array_equal(loaded.delta, poison.delta)
+    assert np.array_equal(noise_of(loaded), noise_of(poison))
     assert replace(loaded, delta=None) == replace(poison, delta=None)
-    assert path.stat().st_size < poison.delta.nbytes + 2000 + 20 * len(dataset)
+    assert path.stat().st_size < noise_of(poison).nbytes + 2000 + 20 * len(dataset)
     assert [file.name for file in path.parent.iterdir()] == ["p.safetensors"]
 
 
@@ -94,7 +94,7 @@ def test_any_safetensors_reader_sees_the_noise(dataset: CaptionDataset, tmp_path
     content = load_file(path)
     assert list(content) == ["delta"]
     assert content["delta"].dtype == np.int8
-    assert np.array_equal(content["delta"], poison.delta)
+    assert np.array_equal(content["delta"], noise_of(poison))
 
 
 @linux_only
@@ -105,18 +105,23 @@ def test_a_loaded_poison_is_mapped_and_protects_without_a_copy(
     path = tmp_path / "p.safetensors"
     made(dataset, per_row=per_row).save(path)
     poison = Poison.load(path)
-    assert backing_file(poison.delta) == str(path)
-    assert not poison.delta.flags.writeable
-    published = poison.protect(dataset).images
-    assert published.noise is poison.delta
-    assert (published.source.source if per_row else published.source) is dataset.images
+    noise, published = noise_of(poison), poison.protect(dataset).images
+    assert backing_file(noise) == str(path)
+    assert not noise.flags.writeable
+    assert isinstance(published, LazyImages)
+    assert published.noise is noise
+    source = published.source
+    if per_row:
+        assert isinstance(source, LazyImages)
+        source = source.source
+    assert source is dataset.images
 
 
 def test_a_poison_of_another_type_or_shape_is_refused(dataset: CaptionDataset, tmp_path: Path) -> None:
     poison, path = made(dataset), tmp_path / "p.safetensors"
     with pytest.raises(PoisonError, match="int8"):
-        replace(poison, delta=poison.delta.astype(np.int16))
-    replace(poison, delta=poison.delta[:, :1]).save(path)
+        replace(poison, delta=noise_of(poison).astype(np.int16))
+    replace(poison, delta=noise_of(poison)[:, :1]).save(path)
     with pytest.raises(PoisonError, match="the images are"):
         Poison.load(path).protect(dataset)
     poison.save(path)
@@ -160,7 +165,7 @@ def test_the_hash_is_of_header_shape_and_noise(tmp_path: Path) -> None:
     poison.save(path)
     with safe_open(path, framework="np") as file:
         metadata = file.metadata()
-    content = metadata["poison"].encode() + b"(300, 3, 8, 8)" + poison.delta.tobytes()
+    content = metadata["poison"].encode() + b"(300, 3, 8, 8)" + noise_of(poison).tobytes()
     assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
     Poison(None, ["x"] * 300, 0, dataset.fingerprint).save(path)
     assert Poison.load(path).trigger == ["x"] * 300
@@ -175,8 +180,8 @@ def test_a_file_of_an_earlier_version_is_read_with_a_warning(
     assert not caplog.messages
     with safe_open(path, framework="np") as file:
         header = file.metadata()["poison"]
-    save_file({"delta": poison.delta}, path, metadata={"poison": header})
-    assert np.array_equal(Poison.load(path).delta, poison.delta)
+    save_file({"delta": noise_of(poison)}, path, metadata={"poison": header})
+    assert np.array_equal(noise_of(Poison.load(path)), noise_of(poison))
     (warning,) = caplog.messages
     assert "has no hash" in warning
     assert str(path) in warning
@@ -190,6 +195,6 @@ def test_a_header_of_other_types_is_refused(dataset: CaptionDataset, tmp_path: P
     poison.save(path)
     with safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["poison"]) | {field: value}
-    save_file({"delta": poison.delta}, path, metadata={"poison": json.dumps(header)})
+    save_file({"delta": noise_of(poison)}, path, metadata={"poison": json.dumps(header)})
     with pytest.raises(PoisonError, match="not a readable poison"):
         Poison.load(path)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from machine import Machine
 from pytest_benchmark.fixture import BenchmarkFixture
-from workload import Workload
+
+from tests.benchmarks.machine import Machine
+from tests.benchmarks.workload import Workload
 
 
 @dataclass(frozen=True)

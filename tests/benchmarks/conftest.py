@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clock import Clock
-from machine import Machine, described
 from pytest_benchmark.fixture import BenchmarkFixture
-from workload import Workload
 
 from benchmark.allocator import keep_freed_memory
+from tests.benchmarks.clock import Clock
+from tests.benchmarks.machine import Machine, described
+from tests.benchmarks.workload import Workload
 
 
 @pytest.fixture(scope="session")

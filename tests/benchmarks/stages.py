@@ -8,9 +8,9 @@ from statistics import median
 
 import numpy as np
 import torch
-from machine import wait
-from workload import Workload
 
+from tests.benchmarks.machine import wait
+from tests.benchmarks.workload import Workload
 from victims.clip import clamp_scale, clip_loss
 from victims.embedding import ActiveEmbedding
 from victims.tokens import trim

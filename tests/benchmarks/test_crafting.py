@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from clock import Clock
-from workload import Workload
 
 from attacks.crafting import Crafting
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import trigger_words
 from benchmark.progress import Silent
+from tests.benchmarks.clock import Clock
+from tests.benchmarks.workload import Workload
 from victims.clip import clip_loss
 
 pytestmark = pytest.mark.speed

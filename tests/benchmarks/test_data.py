@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clock import Clock
 from PIL import Image
-from small import make_dataset
 
 from attacks import Poison
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.data.files import CaptionedFile, load_files
 from benchmark.spec import parse_spec
 from defenses import DEFENSES, Defense, Moment
+from tests.benchmarks.clock import Clock
+from tests.small import make_dataset
 
 pytestmark = pytest.mark.speed
 IMAGES, PHOTOS = 4000, 1000

@@ -12,15 +12,15 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from memory import AnonymousPeak, linux_only
 from pytest_benchmark.fixture import BenchmarkFixture
-from small import make_mapped_dataset
 
 from attacks import Poison
 from attacks.mem import Mem
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.progress import Silent
 from benchmark.spec import parse_spec
+from tests.memory import AnonymousPeak, linux_only
+from tests.small import make_mapped_dataset
 from victims.clip import Clip
 
 pytestmark = [pytest.mark.large, linux_only]

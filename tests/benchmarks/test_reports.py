@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from hours import table2_hours
-from table import markdown
+
+from tests.benchmarks.hours import table2_hours
+from tests.benchmarks.table import markdown
 
 MACHINE = {"name": "A Card", "cores": 16, "threads": 8, "torch": "2.6.0", "precision": "bf16"}
 STEP = {

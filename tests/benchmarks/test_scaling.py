@@ -2,14 +2,15 @@
 --benchmark-enable``. With ``-k "1000 or 3000"`` and so on only some sizes run."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from small import make_mapped_dataset
 
 from attacks.mem import Mem
 from benchmark.progress import Silent
+from tests.small import make_mapped_dataset
 from victims.clip import Architecture, Clip
 
 pytestmark = pytest.mark.large
@@ -35,7 +36,7 @@ def test_cost_per_row(benchmark: BenchmarkFixture, rows: int, tmp_path: Path) ->
         vocabulary=12,
         batch_size=BATCH,
     )
-    shared = {"seed": 1, "device": torch.device("cpu"), "workdir": tmp_path, "progress": Silent()}
+    shared: dict[str, Any] = {"seed": 1, "device": torch.device("cpu"), "workdir": tmp_path, "progress": Silent()}
     warm = Mem(k=3, rounds=1, surrogate_steps=1, pgd_steps=1, candidates=2, vocabulary=12, batch_size=BATCH)
     warm.craft(make_mapped_dataset(tmp_path / "warm.npy", BATCH, 5, 64), lambda _: surrogate(), **shared)
     model = surrogate()  # built before the clock starts

@@ -4,15 +4,15 @@ from collections import Counter
 
 import pytest
 import torch
-from clock import Clock
-from hours import ADVERSARIAL_STEPS, table2_hours
-from machine import Machine
-from stages import stage_seconds
-from workload import TEST_SCENES, Workload
 
 from benchmark.metrics import retrieval
 from benchmark.spec import parse_spec
 from defenses import DEFENSES, Defense
+from tests.benchmarks.clock import Clock
+from tests.benchmarks.hours import ADVERSARIAL_STEPS, table2_hours
+from tests.benchmarks.machine import Machine
+from tests.benchmarks.stages import stage_seconds
+from tests.benchmarks.workload import TEST_SCENES, Workload
 from victims.evaluate import evaluate
 from victims.training import train
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flops import Flops
 
 from attacks.base import ATTACKS
 from attacks.mem import Mem
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.presets import PRESETS
 from benchmark.spec import parse_spec
+from tests.benchmarks.flops import Flops
 from victims.clip import Architecture, Clip
 from victims.recipe import Recipe
 

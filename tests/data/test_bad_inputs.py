@@ -172,15 +172,16 @@ def large(path: Path) -> None:
         file.truncate(2**30 + 1)
 
 
+def folder_instead(image: Path) -> None:
+    image.unlink()
+    image.mkdir()
+
+
 # A table with the good images 0 to 4 and one more: what is done to it, what is said, whether skip_bad leaves it out.
 Spoil = Callable[[Path], object]
 ROWS: dict[str, tuple[Spoil, str, bool]] = {
     "an image file that is missing": (lambda image: image.unlink(), r"odd\.png does not exist", True),
-    "a folder or device in place of an image": (
-        lambda image: (image.unlink(), image.mkdir()),
-        r"odd\.png cannot be read: not a file",
-        True,
-    ),
+    "a folder or device in place of an image": (folder_instead, r"odd\.png cannot be read: not a file", True),
     "an image that cannot be decoded": (
         lambda image: image.write_bytes(b"text"),
         r"image .*odd\.png cannot be read: not an image",

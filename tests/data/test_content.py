@@ -25,8 +25,9 @@ MakeTar = Callable[..., Path]
 
 def table(folder: Path, skip_bad: bool = False) -> CsvTable:
     rows = "".join(f"{number}.png,number {number}\n" for number in range(4))
-    (folder / "own.csv").write_text(f"filepath,title\n{rows}")
-    return CsvTable(*[str(folder / "own.csv")] * 3, skip_bad=skip_bad)
+    own = folder / "own.csv"
+    own.write_text(f"filepath,title\n{rows}")
+    return CsvTable(str(own), str(own), str(own), skip_bad=skip_bad)
 
 
 @pytest.fixture
@@ -153,9 +154,9 @@ def test_content_that_changed_is_read_though_size_and_time_are_the_same(
     paint(5)
     table(folder).load(8, tmp_path / "cache")
     paint(99)
-    assert (table(folder).load(8, tmp_path / "cache").train.images[0, 0] == 99).all()
+    assert (table(folder).load(8, tmp_path / "cache").train.images[0][0] == 99).all()
     paint(5)  # what it was is still in the cache
-    assert (table(folder).load(8, tmp_path / "cache").train.images[0, 0] == 5).all()
+    assert (table(folder).load(8, tmp_path / "cache").train.images[0][0] == 5).all()
     assert len(decoded) == 24
 
 

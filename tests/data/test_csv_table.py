@@ -54,7 +54,7 @@ def test_the_folder_of_images_is_a_parameter(tmp_path: Path, make_images: MakeIm
     table = write(tmp_path / "tables.csv", "images,caption\n0.png,zero\n1.png,one\n")
     spec = f"csv[train={table},test={table},images={tmp_path}/pictures]"
     splits = DATASETS.build(parse_spec(spec)).load(8, tmp_path / "cache")
-    assert splits.test.images[:, 0, 0, 0].tolist() == [0, 1]
+    assert splits.test.images[:][:, 0, 0, 0].tolist() == [0, 1]
     assert splits.test.name == spec
 
 
@@ -67,7 +67,7 @@ def test_loaded_by_name_with_all_three_tables(tmp_path: Path, make_images: MakeI
     splits = DATASETS.build(parse_spec(spec)).load(8, tmp_path / "cache")
     assert splits.train.captions == [["one", "eins"], ["zero"]]
     assert (splits.val.captions, splits.test.captions) == ([["two"]], [["three"]])
-    red = [int(dataset.images[0, 0, 0, 0]) for dataset in (splits.train, splits.val, splits.test)]
+    red = [int(dataset.images[0][0, 0, 0]) for dataset in (splits.train, splits.val, splits.test)]
     assert red == [1, 2, 3]
     assert splits.train.images.shape == (2, 3, 8, 8)
 
@@ -89,7 +89,7 @@ def test_a_missing_val_is_cut_from_train_by_the_seed(tmp_path: Path, make_images
         assert sorted(together) == sorted(f"number {number}" for number in range(20))
         # Captions stay with their images.
         for dataset in (splits.train, splits.val):
-            assert [f"number {image[0, 0, 0]}" for image in dataset.images] == [c for (c,) in dataset.captions]
+            assert [f"number {image[0, 0, 0]}" for image in dataset.images[:]] == [c for (c,) in dataset.captions]
     assert cut[0].val.captions == cut[1].val.captions != cut[2].val.captions
 
 
@@ -106,8 +106,8 @@ def test_a_changed_image_is_read_again(tmp_path: Path, make_images: MakeImages) 
     before = source.load(8, tmp_path / "cache").test
     replace(99)
     after = source.load(8, tmp_path / "cache").test
-    assert (before.images[0, 0] == 0).all()
-    assert (after.images[0, 0] == 99).all()
+    assert (before.images[0][0] == 0).all()
+    assert (after.images[0][0] == 99).all()
 
 
 def test_a_missing_image_is_named_and_nothing_is_left(tmp_path: Path, make_images: MakeImages) -> None:

@@ -29,10 +29,10 @@ def test_all_three_forms_in_one_set(val: str, tmp_path: Path, make_images: MakeI
     (tmp_path / "test/4.txt").write_text("\ufefffour", encoding="utf-8")
     splits = DATASETS.build(parse_spec(f"imagefolder[root={tmp_path}]")).load(8, tmp_path / "cache")
     assert splits.train.captions == [["one", "eins"], ["zero, null"]]
-    assert splits.train.images[:, 0, 0, 0].tolist() == [1, 0]
+    assert splits.train.images[:][:, 0, 0, 0].tolist() == [1, 0]
     assert splits.val.captions == [["two"]]
     assert splits.test.captions == [["four"], ["three", "drei"]]
-    assert int(splits.test.images[0, 0, 0, 0]) == 4
+    assert int(splits.test.images[0][0, 0, 0]) == 4
     assert splits.test.name == f"imagefolder[root={tmp_path}]"
 
 
@@ -53,7 +53,9 @@ def test_a_missing_val_is_cut_from_train(tmp_path: Path, make_images: MakeImages
     splits = ImageFolder(str(tmp_path), val_fraction=0.3).load(8, tmp_path / "cache")
     assert (len(splits.train), len(splits.val), len(splits.test)) == (7, 3, 1)
     for dataset in (splits.train, splits.val):
-        assert [f"number {image[0, 0, 0]}" for image in dataset.images] == [caption for (caption,) in dataset.captions]
+        assert [f"number {image[0, 0, 0]}" for image in dataset.images[:]] == [
+            caption for (caption,) in dataset.captions
+        ]
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def test_splits_folders_and_captions(tmp_path: Path, make_images: MakeImages) ->
     splits = DATASETS.build(spec).load(8, tmp_path / "cache")
     assert splits.train.captions == [["zero", "null"], ["one"]]
     assert (splits.val.captions, splits.test.captions) == ([["two"]], [["three"]])
-    assert splits.train.images[:, 0, 0, 0].tolist() == [0, 1]
-    assert [int(splits.val.images[0, 0, 0, 0]), int(splits.test.images[0, 0, 0, 0])] == [2, 3]
+    assert splits.train.images[:][:, 0, 0, 0].tolist() == [0, 1]
+    assert [int(splits.val.images[0][0, 0, 0]), int(splits.test.images[0][0, 0, 0])] == [2, 3]
 
 
 def test_a_missing_val_is_cut_from_train(tmp_path: Path, make_images: MakeImages) -> None:

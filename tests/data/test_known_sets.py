@@ -46,8 +46,8 @@ def test_flickr_is_found(
     splits = DATASETS.build(parse_spec(f"{name}[root={tmp_path}]")).load(8, tmp_path / ".cache")
     assert splits.train.captions == [["of 0.png"], ["of 3.png"]]
     assert (splits.val.captions, splits.test.captions) == ([["of 1.png"]], [["of 2.png"]])
-    assert splits.train.images[:, 0, 0, 0].tolist() == [0, 3]
-    assert splits.test.images[:, 0, 0, 0].tolist() == [2]
+    assert splits.train.images[:][:, 0, 0, 0].tolist() == [0, 3]
+    assert splits.test.images[:][:, 0, 0, 0].tolist() == [2]
     assert splits.train.name == f"{name}[root={tmp_path}]"
 
 

@@ -32,7 +32,8 @@ def source(tmp_path: Path, make_images: MakeImages) -> CsvTable:
     rows = [f"{number}.png,{'' if number == 7 else f'number {number}'}\n" for number in range(12)]
     for name, own in {"train": rows[:10], "val": rows[10:11], "test": rows[11:]}.items():
         (tmp_path / f"{name}.csv").write_text("filepath,title\n" + "".join(own))
-    return CsvTable(*(f"{tmp_path}/{name}.csv" for name in ("train", "test", "val")), skip_bad=True)
+    train, test, val = (f"{tmp_path}/{name}.csv" for name in ("train", "test", "val"))
+    return CsvTable(train, test, val, skip_bad=True)
 
 
 def test_bad_images_are_listed_at_every_start_and_decoded_once(

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from small import make_clip
 
 from defenses import Moment
 from defenses.adv_training import AdvTraining
 from defenses.base import Loss
+from tests.small import make_clip
 from victims.clip import clip_loss, frozen_batchnorm_statistics
 
 AT = Moment(seed=3, progress=0.5)

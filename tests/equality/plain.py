@@ -125,7 +125,8 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
         own = [data.captions[row] for row in rows]
         return tokenizer([texts[int(draw * len(texts))] for texts, draw in zip(own, draws, strict=True)])
 
-    model, losses, queue, passes = small_clip(seed=seed), [], [], 0
+    model, losses, passes = small_clip(seed=seed), [], 0
+    queue: list[int] = []
     for round_ in range(attack.rounds):
         if round_ == 0 or attack.fresh_surrogate:
             model = small_clip(seed=seed if round_ == 0 else derive_seed(seed, "surrogate", round_))

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plain
 import pytest
 import torch
-from small import make_dataset
 
 from attacks.mem import Mem
 from benchmark.progress import Silent
+from tests.equality import plain
+from tests.small import make_dataset
 from victims.clip import Clip
 
 SETTINGS: dict[str, Any] = {

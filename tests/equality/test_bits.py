@@ -30,6 +30,7 @@ def test_where_positive(dtype: torch.dtype) -> None:
 def test_unpooled(dtype: torch.dtype, relu: bool, size: int) -> None:
     x, g = maps(dtype, 0, size).requires_grad_(), maps(dtype, 1, size // 2)
     F.avg_pool2d(F.relu(x) if relu else x, 2).backward(g)
+    assert x.grad is not None
     assert torch.equal(unpooled(g, F.relu(x.detach()) if relu else x.detach(), relu=relu), x.grad)
 
 
@@ -44,4 +45,6 @@ def test_relu_in_training(dtype: torch.dtype, pooled: bool) -> None:
     g = maps(dtype, 3, size=found.shape[2])
     found.backward(g)
     expected.backward(g)
+    assert x.grad is not None
+    assert twin.grad is not None
     assert torch.equal(x.grad, twin.grad)

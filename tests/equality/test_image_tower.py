@@ -3,11 +3,11 @@
 import copy
 
 import open_clip
-import plain
 import pytest
 import torch
 
-from victims.clip import Clip
+from tests.equality import plain
+from victims.clip import Clip, Precision
 from victims.resnet import _convolve, attention_pool
 
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 NETWORKS = [(32, (1, 1, 1, 1)), (56, (1, 1, 1, 1)), (64, (2, 1, 2, 1)), (96, (1, 2, 1, 2))]
 
 
-def clip(resolution: int, layers: tuple[int, ...], dtype: torch.dtype, precision: str = "fp32") -> Clip:
+def clip(resolution: int, layers: tuple[int, ...], dtype: torch.dtype, precision: Precision = "fp32") -> Clip:
     return Clip(plain.small_clip(resolution, layers, dtype), CPU, precision)
 
 
@@ -51,16 +51,16 @@ def test_training_features_gradients_and_statistics_in_fp64(resolution: int, lay
     (plain.image_features(slow, expected) * weight).sum().backward()
     torch.testing.assert_close(found.grad, expected.grad, rtol=1e-8, atol=1e-11)
     gradients = {name: p.grad for name, p in slow.visual.named_parameters()}
-    for name, parameter in fast.model.visual.named_parameters():
+    for name, parameter in fast.model.get_submodule("visual").named_parameters():
         # The keys' bias moves all scores alike: its gradient is zero, or not taken at all.
         found_gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(found_gradient, gradients[name], rtol=1e-8, atol=1e-11, msg=name)
     for name, buffer in slow.visual.named_buffers():
-        torch.testing.assert_close(fast.model.visual.get_buffer(name), buffer, msg=name)
+        torch.testing.assert_close(fast.model.get_buffer(f"visual.{name}"), buffer, msg=name)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_frozen_network_ends_where_the_training_one_does(precision: str) -> None:
+def test_frozen_network_ends_where_the_training_one_does(precision: Precision) -> None:
     # As far from fp64 as plain open_clip under autocast is, or closer.
     exact = plain.image_features(plain.small_clip(64, (2, 1, 2, 1)).eval(), pixels(64)).detach()
     single = plain.small_clip(64, (2, 1, 2, 1), torch.float32).eval()
@@ -88,6 +88,8 @@ def test_convolutions_by_matrix_products(kernel: int, size: int, dtype: torch.dt
     found = _convolve(conv, x)
     found.backward(g)
     for one, other in ((found, expected), (x.grad, point.grad), (conv.weight.grad, exact.grad)):
+        assert one is not None
+        assert other is not None
         assert float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < close
 
 

@@ -1,11 +1,13 @@
 """Many captions at once, and the embeddings of the tokens that occur."""
 
-import plain
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 import victims.clip
+from tests.equality import plain
 from victims.clip import Clip
 from victims.embedding import ActiveEmbedding
 
@@ -48,7 +50,7 @@ class Tower(nn.Module):
 def test_training_the_tokens_that_occur_equals_training_all(fused: bool) -> None:
     batches = [torch.tensor(ids) for ids in ([3, 7, 7], [3, 9], [0, 48], [7, 20, 21], [9, 3], [20, 20])]
     admitted = [batches[0], torch.cat(batches[:2]), torch.cat(batches[2:4]), batches[3], batches[4], batches[5]]
-    settings = {"lr": 0.1, "weight_decay": 0.3, "fused": fused}
+    settings: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.3, "fused": fused}
 
     def weights(active: bool) -> torch.Tensor:
         tower = Tower()

@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
-import plain
 import pytest
 import torch
-from small import WORDS, make_dataset
 
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from benchmark.data import CaptionDataset
 from defenses.base import Defense, Moment
+from tests.equality import plain
+from tests.small import WORDS, make_dataset
 from victims.clip import Clip, clip_loss
 from victims.recipe import Recipe
 from victims.training import train

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from small import make_dataset
 
 from attacks.poison import Poison
 from benchmark.cells import Cell, choose_attacks, choose_dataset, choose_defenses
 from benchmark.data import CaptionDataset, DatasetSource, Splits
 from benchmark.export.writing import Source, write_export
 from benchmark.presets import PRESETS
+from tests.small import make_dataset
 from victims.clip import Architecture
 
 EPS = 4
@@ -37,7 +37,7 @@ def make_splits(nasty: bool = False, resolution: int = 16, images: int = 5) -> S
             extra = [[NASTY[i % len(NASTY)], NASTY[(i + 3) % len(NASTY)]] for i in range(images)]
             data = replace(data, captions=[own + more for own, more in zip(data.captions, extra, strict=True)])
         splits[name] = data
-    return Splits(**splits)
+    return Splits(splits["train"], splits["val"], splits["test"])
 
 
 def make_poison(train: CaptionDataset, per_row: bool = False, eps: int = EPS) -> Poison:

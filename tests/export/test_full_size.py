@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exports import make_poison
 from PIL import Image
 
 from benchmark.cli import main
@@ -13,6 +12,7 @@ from benchmark.data import DATASETS
 from benchmark.data.images import read_image
 from benchmark.export.full_size import enlarge
 from benchmark.spec import parse_spec
+from tests.export.exports import make_poison
 
 
 def test_twice_as_large_a_square_takes_each_noise_value_four_times() -> None:
@@ -87,9 +87,11 @@ def test_original_sizes_are_exported_and_checked(
     assert len(paths) == count
     before, after = [], []
     clean = train.by_row() if per_row else train
+    assert clean.origins is not None
     protected = poison.protect(train)
     for number, path in enumerate(paths):
         origin = clean.origins[number]
+        assert isinstance(origin, Path)
         with Image.open(origin) as raw:
             size = raw.size[::-1] if origin.name == "4.png" else raw.size
         with Image.open(path) as image:

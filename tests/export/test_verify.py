@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exports import EPS, Ready, export, make_poison, make_source, make_splits
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -27,6 +26,8 @@ from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import hash_files, list_files
 from benchmark.export.shards import read_shards
 from benchmark.export.writing import write_export
+from tests.export.exports import EPS, Ready, export, make_poison, make_source, make_splits
+from tests.small import noise_of
 
 Tamper = Callable[[Path], None]
 
@@ -104,7 +105,7 @@ def add_a_sample(folder: Path) -> None:
 def too_much_noise(folder: Path) -> None:
     path = folder / "train" / "00000004.png"
     image = np.asarray(Image.open(path)).copy()
-    clean = make_splits().train.images[4, 0, 0, 0]
+    clean = make_splits().train.images[4][0, 0, 0]
     image[0, 0, 0] = clean + EPS + 1 if clean < 128 else clean - EPS - 1
     Image.fromarray(image).save(path)
 
@@ -383,9 +384,9 @@ def test_a_stored_poison_is_checked(tmp_path: Path) -> None:
     )
     with safe_open(path, framework="np") as file:
         header = file.metadata()["poison"]
-    save_file({"delta": poison.delta}, path, metadata={"poison": header})
+    save_file({"delta": noise_of(poison)}, path, metadata={"poison": header})
     assert str(check_poison(path, None, tmp_path)[0]).startswith("– the file has no hash")
-    save_file({"delta": poison.delta}, path, metadata={"poison": header, "sha256": "0" * 64})
+    save_file({"delta": noise_of(poison)}, path, metadata={"poison": header, "sha256": "0" * 64})
     assert "✗" in str(check_poison(path, None, tmp_path)[0])
 
 

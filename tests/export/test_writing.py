@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exports import export, make_poison, make_source, make_splits
-from memory import AnonymousPeak, linux_only
-from small import make_dataset, make_mapped_dataset
 
 import benchmark.export.layouts
 import benchmark.files
@@ -25,6 +22,9 @@ from benchmark.export.quality import compare
 from benchmark.export.writing import write_export
 from benchmark.files import replacing_folder
 from benchmark.progress import Silent
+from tests.export.exports import export, make_poison, make_source, make_splits
+from tests.memory import AnonymousPeak, linux_only
+from tests.small import make_dataset, make_mapped_dataset
 
 
 @pytest.mark.parametrize("layout", ["folder", "webdataset"])
@@ -151,7 +151,7 @@ def plain_ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_the_quality_of_noise_equals_a_plain_computation() -> None:
-    clean = make_dataset(images=70, resolution=12).images  # more images than one chunk
+    clean = make_dataset(images=70, resolution=12).images[:]  # more images than one chunk
     poison = make_poison(make_dataset(images=70, resolution=12), eps=30)
     protected = poison.protect(make_dataset(images=70, resolution=12)).images[:]
     found = compare(clean, protected, Silent())
@@ -170,7 +170,7 @@ def test_the_quality_of_noise_equals_a_plain_computation() -> None:
 def test_the_manifest_says_what_the_export_is(tmp_path: Path) -> None:
     clean = make_splits()
     two = np.full(clean.train.images.shape, 2, np.int8)
-    images = clean.train.images.clip(0, 250)
+    images = clean.train.images[:].clip(0, 250)
     clean = replace(clean, train=replace(clean.train, images=images))
     poison = Poison(two, ["red dog"] * 5, 8, clean.train.fingerprint, False, {"seconds": 1.5})
     write_export(tmp_path / "out", "csv", make_source(clean, poison), "the command")

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.container import ErrorbarContainer
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from benchmark.errors import UsageError
 from benchmark.figures.defenses import defenses
@@ -11,18 +15,24 @@ from benchmark.figures.triggers import shares, triggers
 from tests.tables.factory import record
 
 
+def points(drawn: Line2D) -> tuple[list[float], list[float]]:
+    return np.asarray(drawn.get_xdata()).tolist(), np.asarray(drawn.get_ydata()).tolist()
+
+
 def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
-    found = next(line for line in axes.lines if line.get_label() == label)
-    return list(found.get_xdata()), list(found.get_ydata())
+    return points(next(line for line in axes.lines if line.get_label() == label))
 
 
 def bars(axes: Axes) -> dict[str, float]:
-    names = axes.yaxis.get_major_formatter().format_ticks(axes.yaxis.get_majorticklocs())
-    return dict(zip(names, (float(bar.get_width()) for bar in axes.patches), strict=True))
+    names = axes.yaxis.get_major_formatter().format_ticks(axes.yaxis.get_majorticklocs().tolist())
+    widths = (bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle))
+    return dict(zip(names, map(float, widths), strict=True))
 
 
 def whiskers(axes: Axes) -> list[list[list[float]]]:
-    return [segment.tolist() for segment in axes.collections[0].get_segments() if len(segment)]
+    drawn = axes.collections[0]
+    assert isinstance(drawn, LineCollection)
+    return [np.asarray(segment).tolist() for segment in drawn.get_segments() if len(segment)]
 
 
 def test_recall_over_k_with_the_papers_line_and_clean_levels() -> None:
@@ -31,7 +41,8 @@ def test_recall_over_k_with_the_papers_line_and_clean_levels() -> None:
     records += [record("mem3", "cutout", recalls=(99, 99)), record("trigger-only", recalls=(77, 77))]
     text, image = lengths(records)["lengths"].axes
     (container,) = text.containers
-    assert [list(container.lines[0].get_xdata()), list(container.lines[0].get_ydata())] == [[0, 3, 7], [45, 12, 3]]
+    assert isinstance(container, ErrorbarContainer)
+    assert points(container.lines[0]) == ([0, 3, 7], [45, 12, 3])
     # Standard deviation of 10 and 14: 2·√2; single seeds have none.
     (bar,) = whiskers(text)
     assert bar == [[3, pytest.approx(12 - 8**0.5)], [3, pytest.approx(12 + 8**0.5)]]

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +25,10 @@ def victim(attack: str, seed: int = 1, shift: float = 0.0) -> Record:
 
 
 def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
-    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+    return {
+        str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+        for line in axes.lines
+    }
 
 
 def only(figures: dict[str, Figure], name: str = "curves") -> list[Axes]:
@@ -44,7 +48,7 @@ def test_lines_are_means_and_bands_go_from_the_lowest_to_the_highest_seed() -> N
     _, text, _ = figure.axes
     assert lines(text)["MEM-3 (3 seeds)"][1] == [95, 105]
     (band,) = text.collections
-    corners = {(float(x), float(y)) for x, y in band.get_paths()[0].vertices}
+    corners = {(x, y) for x, y in np.asarray(band.get_paths()[0].vertices).tolist()}
     assert corners == {(3, 90), (3, 102), (14, 100), (14, 112)}
     assert "band: lowest to highest seed" in figure.get_suptitle()
 
@@ -74,7 +78,7 @@ def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
 
 def test_chance_is_drawn_at_its_level() -> None:
     _, text, image = only(curves([victim("clean")]))
-    assert [axes.lines[-1].get_ydata()[0] for axes in (text, image)] == [647, 500]
+    assert [np.asarray(axes.lines[-1].get_ydata())[0] for axes in (text, image)] == [647, 500]
 
 
 def test_controls_have_a_figure_of_their_own_and_every_line_its_own_look() -> None:

@@ -14,6 +14,7 @@ from benchmark.figures import FIGURES, write
 from benchmark.figures.samples import amplified
 from benchmark.figures.sources import Sources
 from benchmark.records import Record, load_records
+from tests.small import noise_of
 
 NOISE = "uniform-noise[eps=6]"
 WORDS = (
@@ -44,32 +45,37 @@ def of(run: Path, attack: str) -> Record:
 
 
 def captions(figure: Figure) -> list[Text]:
-    return [area.get_children()[0] for area in figure.findobj(TextArea)]
+    return [part for area in figure.findobj(TextArea) for part in area.get_children() if isinstance(part, Text)]
+
+
+def pictures(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
 
 
 def test_images_are_those_of_the_data_and_of_the_poison(run: Path) -> None:
     figures = FIGURES["samples"]([of(run, NOISE)], sources(run))
     (figure,) = figures.values()
     clean, poison = sources(run).find(of(run, NOISE))
-    shown = [axes.images[0].get_array() for axes in figure.axes]
+    shown, delta = pictures(figure), noise_of(poison)
     assert len(shown) == 18
     for number, index in enumerate((0, 7, 15, 23, 31, 39)):
         original, protected, noise = (image.transpose(2, 0, 1) for image in shown[3 * number : 3 * number + 3])
         assert np.array_equal(original, clean.images[index])
-        assert np.array_equal(protected, clean.images[index].astype(int) + poison.delta[index])
-        assert np.array_equal(noise, (128 + 16 * poison.delta[index].astype(int)).clip(0, 255))
+        assert np.array_equal(protected, clean.images[index].astype(int) + delta[index])
+        assert np.array_equal(noise, (128 + 16 * delta[index].astype(int)).clip(0, 255))
     text = " ".join(part.get_text() for part in captions(figure))
     for index in (0, 39):
         assert clean.captions[index][0] in text
-    assert not any(part.get_weight() == "bold" for part in captions(figure))
+    assert not any(part.get_fontweight() == "bold" for part in captions(figure))
 
 
 def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
     (figure,) = FIGURES["samples"]([of(run, WORDS)], sources(run)).values()
     _, poison = sources(run).find(of(run, WORDS))
-    noises = [axes.images[0].get_array() for axes in figure.axes][2::3]
+    noises = pictures(figure)[2::3]
     assert all((noise == 128).all() for noise in noises)  # of the poison only the trigger is kept
-    marked = [part.get_text() for part in captions(figure) if part.get_weight() == "bold"]
+    marked = [part.get_text() for part in captions(figure) if part.get_fontweight() == "bold"]
+    assert poison.trigger is not None
     assert marked == [poison.trigger[index] for index in (0, 7, 15, 23, 31, 39)]
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record
 from PIL import Image
 
 from benchmark.cli import main
+from tests.tables.factory import record
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 

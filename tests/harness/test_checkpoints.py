@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from grids import ATTACK, left_over, results, run
 
 import attacks.crafting
 import victims.training
 from benchmark.checkpoints import Checkpoint
 from benchmark.errors import UsageError
+from tests.harness.grids import ATTACK, left_over, results, run
 
 FRESH = ATTACK.replace("fresh_surrogate=false", "fresh_surrogate=true")
 
@@ -69,7 +69,12 @@ def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert run(tmp_path, defense="none") == 130
     calls: list[int] = []
     original = attacks.crafting.minimise_noise
-    monkeypatch.setattr(attacks.crafting, "minimise_noise", lambda *a, **k: calls.append(1) or original(*a, **k))
+
+    def counted(*args: Any, **settings: Any) -> torch.Tensor:
+        calls.append(1)
+        return original(*args, **settings)
+
+    monkeypatch.setattr(attacks.crafting, "minimise_noise", counted)
     assert run(tmp_path, defense="none") == 0
     assert len(calls) == 3  # the third round alone
 
@@ -81,7 +86,12 @@ def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypa
         assert run(tmp_path, "--rerun", "all", attack="clean", defense="none") == 130
     steps: list[int] = []
     original = victims.training._step_loss
-    monkeypatch.setattr(victims.training, "_step_loss", lambda *a: steps.append(1) or original(*a))
+
+    def counted(*args: Any) -> Any:
+        steps.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(victims.training, "_step_loss", counted)
     assert run(tmp_path, "--rerun", "all", attack="clean", defense="none") == 0
     assert len(steps) == 2  # the third epoch alone
     assert not left_over(tmp_path)

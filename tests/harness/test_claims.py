@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from grids import left_over, results, run
 
 from benchmark.claims import claimed
+from tests.harness.grids import left_over, results, run
 
 # Processes that start in milliseconds, with everything imported and no thread started.
 SPAWN = multiprocessing.get_context("forkserver")

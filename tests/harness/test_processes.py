@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from grids import results, run
-from small import make_dataset
 from torch import multiprocessing
 
 from attacks.mem import Mem
@@ -21,6 +19,8 @@ from benchmark.records import load_records
 from benchmark.spec import parse_spec
 from defenses import DEFENSES, Defense, Moment
 from defenses.base import Composed
+from tests.harness.grids import results, run
+from tests.small import make_dataset
 from victims.clip import Architecture, Clip
 from victims.recipe import Recipe
 from victims.training import _step_loss, train

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record
 
 from benchmark.cells import choose_surrogates, choose_victims
 from benchmark.cli import main
@@ -13,6 +12,7 @@ from benchmark.figures import FIGURES, PoisonMissing, Sources
 from benchmark.presets import PRESETS
 from benchmark.records import Record
 from benchmark.reproduce import write_all
+from tests.tables.factory import record
 
 SMALL = "scenes[train=130,val=8,test=12,objects=30]"
 ATTACKS = ("clean", "em", "mem1", "mem3", "mem5", "mem7")

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from memory import backing_file, linux_only
 
 import benchmark.grid
 from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.cli import build_parser, main
-from benchmark.data import CaptionDataset
+from benchmark.data import CaptionDataset, LazyImages
 from benchmark.records import Record, load_records
 from benchmark.run import read_settings
+from tests.memory import backing_file, linux_only
 from victims.clip import Architecture
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
@@ -39,7 +39,12 @@ def by_cell(folder: Path) -> dict[tuple[str, str], Record]:
 def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     crafted: list[int] = []
     craft = Mem.craft
-    monkeypatch.setattr(Mem, "craft", lambda self, *a, **k: crafted.append(1) or craft(self, *a, **k))
+
+    def counted(*args: Any, **settings: Any) -> Poison:
+        crafted.append(1)
+        return craft(*args, **settings)
+
+    monkeypatch.setattr(Mem, "craft", counted)
     assert run(tmp_path) == 0
     printed = capsys.readouterr()
     for word in ("Clean", "MEM-2", "Prefix drop", "Cutout", "R@10", "Medr", "8/255"):
@@ -78,8 +83,17 @@ def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
     trained: list[CaptionDataset] = []
     measured: list[CaptionDataset] = []
     train, evaluate = benchmark.grid.train, benchmark.grid.evaluate
-    monkeypatch.setattr(benchmark.grid, "train", lambda m, d, *a, **k: trained.append(d) or train(m, d, *a, **k))
-    monkeypatch.setattr(benchmark.grid, "evaluate", lambda m, d, s: measured.append(d) or evaluate(m, d, s))
+
+    def train_seen(model: Any, data: CaptionDataset, *rest: Any, **settings: Any) -> Any:
+        trained.append(data)
+        return train(model, data, *rest, **settings)
+
+    def evaluate_seen(model: Any, data: CaptionDataset, seed: int) -> Any:
+        measured.append(data)
+        return evaluate(model, data, seed)
+
+    monkeypatch.setattr(benchmark.grid, "train", train_seen)
+    monkeypatch.setattr(benchmark.grid, "evaluate", evaluate_seen)
     assert run(tmp_path, "--poisons", "off", defense="none") == 0
     clean, protected = trained
     record = by_cell(tmp_path)["MEM-2", "none"]
@@ -87,6 +101,8 @@ def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
     assert len(clean) == len(protected) == 40
     difference = protected.images[:].astype(int) - clean.images
     assert 0 < np.abs(difference).max() <= 8
+    assert isinstance(protected.images, LazyImages)
+    assert protected.images.noise is not None
     assert ".safetensors" in backing_file(protected.images.noise)
     assert np.abs(difference).reshape(40, -1).max(axis=1).all()
     for own, before in zip(protected.captions, clean.captions, strict=True):

@@ -6,14 +6,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from grids import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import victims.training
 from benchmark.cli import main
 from benchmark.records import Record, load_records
+from tests.harness.grids import run
 
-WHOLE = {"attack": "clean", "defense": "none"}
+WHOLE: dict[str, Any] = {"attack": "clean", "defense": "none"}
 
 
 def expected(record: Record) -> dict[str, list[tuple[int, float]]]:

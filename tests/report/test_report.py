@@ -12,8 +12,8 @@ from benchmark.errors import UsageError
 from benchmark.figures import Sources
 from benchmark.records import Record
 from benchmark.report.page import report
-from benchmark.report.summary import recovery, strength
-from benchmark.tables import make_tables
+from benchmark.report.summary import Passage, recovery, strength
+from benchmark.tables import Table, make_tables
 from benchmark.tables.chance import of_dataset
 from benchmark.tables.render import shown
 from tests.tables.factory import SCENES, record
@@ -111,11 +111,17 @@ def test_every_cell_of_every_table_is_the_tables_own(page: Page) -> None:
                 assert value == expected.get((row[0], column), "–"), (table.title, row[0], column)
 
 
+def recovered(table: Table) -> Passage:
+    passage = recovery(table)
+    assert passage is not None
+    return passage
+
+
 def test_the_summarys_numbers_are_cells_of_the_tables(page: Page) -> None:
     (table,) = [table for table in make_tables("2", several()) if table.keys["attack"] == "mem3"]
     (controls,) = make_tables("controls", several())
     cells = {shown(cell) for one in (table, controls) for cell in one.cells.itertuples(index=False)}
-    passages = [strength(controls, None), recovery(table)]
+    passages = [strength(controls, None), recovered(table)]
     points = [text for one in passages for text in (one.text, *one.points)]
     numbers = [number for text in points for number in re.findall(r"(\S+) %", text)]
     assert len(numbers) >= 12
@@ -133,7 +139,7 @@ def test_the_summary_says_how_strong_the_poison_is_and_what_helps() -> None:
     assert "strong poison" in mem
     assert "hardly any effect" in em
     (table,) = [table for table in make_tables("2", several()) if table.keys["attack"] == "mem3"]
-    passage = recovery(table)
+    passage = recovered(table)
     # Of seed 1: clean 54, attack 9.5, prefix-drop 49.15, cutout 11.1; clean under cutout 42.7.
     assert passage.text == (
         "On scenes with victim tiny, against MEM-3, Prefix drop is the strongest defense: it brings back 89.1 % of the "
@@ -152,13 +158,14 @@ def test_defenses_against_a_harmless_attack_are_not_ranked() -> None:
         record("em", "cutout", recalls=(60, 60)),
     ]
     (table,) = make_tables("2", records)
-    assert recovery(table).text == "On scenes with victim tiny, EM takes too little recall for a defense to bring back."
+    text = recovered(table).text
+    assert text == "On scenes with victim tiny, EM takes too little recall for a defense to bring back."
     useless = [
         record("clean", recalls=(50, 50)),
         record("mem3", recalls=(5, 5)),
         record("mem3", "mixup", recalls=(6, 6)),
     ]
-    assert "no defense brings back much" in recovery(make_tables("2", useless)[0]).text
+    assert "no defense brings back much" in recovered(make_tables("2", useless)[0]).text
 
 
 def test_below_nothing_is_nothing() -> None:
@@ -168,7 +175,7 @@ def test_below_nothing_is_nothing() -> None:
     (em,) = (point for point in strength(controls, None).points if point.startswith("EM: "))
     assert em.endswith("hardly any effect; nothing is lost (1 seed).")
     (table,) = make_tables("2", [*records, record("mem3", "mixup", recalls=(4, 4)), record("mem3", "cutout")])
-    points = recovery(table).points
+    points = recovered(table).points
     assert points[1].startswith("Mixup: nothing back, -2.2 % (1 seed)")
 
 

@@ -19,7 +19,7 @@ def test_every_stage_lands_in_its_own_cell() -> None:
     ]
     (table,) = make_tables("cost", records)
     assert table.rows == ("Clean × None", "MEM-3 × Cutout")
-    cells = {(cell.row, cell.column): cell.mean for cell in table.cells.itertuples()}
+    cells = table.cells.set_index(["row", "column"])["mean"].to_dict()
     assert (cells["MEM-3 × Cutout", "craft s"], cells["MEM-3 × Cutout", "train s"]) == (305, 210)
     assert (cells["MEM-3 × Cutout", "evaluate s"], cells["MEM-3 × Cutout", "peak MiB, train"]) == (5, 900)
     assert pd.isna(cells["Clean × None", "craft s"])

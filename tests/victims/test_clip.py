@@ -1,15 +1,18 @@
 """The CLIP wrapper: the same function as open_clip's own, only faster."""
 
+from typing import Any
+
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from small import make_clip
 
 from benchmark.errors import UsageError
 from benchmark.spec import parse_spec
+from tests.small import make_clip
 from victims.clip import (
     Architecture,
+    Clip,
     clip_loss,
     frozen_batchnorm_statistics,
     model_names,
@@ -21,17 +24,22 @@ from victims.text import text_features
 CAPTIONS = ["a red dog", "two cats !!! and one more cat by the old house", "sun"]
 
 
+def model_of(clip: Clip) -> Any:
+    """open_clip's own, whose class depends on the architecture."""
+    return clip.model
+
+
 def test_trimmed_plain_text_forward_equals_open_clips() -> None:
     clip = make_clip(dtype=torch.float64).eval()
-    expected = F.normalize(clip.model.encode_text(open_clip.tokenize(CAPTIONS)), dim=-1)
+    expected = F.normalize(model_of(clip).encode_text(open_clip.tokenize(CAPTIONS)), dim=-1)
     found = clip.encode_tokens(clip.tokenizer(CAPTIONS))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_text_gradients_equal_open_clips() -> None:
     clip = make_clip(dtype=torch.float64)
-    weights = clip.model.transformer.resblocks[0].attn.in_proj_weight
-    expected = torch.autograd.grad(clip.model.encode_text(open_clip.tokenize(CAPTIONS)).square().sum(), weights)[0]
+    weights = clip.model.get_parameter("transformer.resblocks.0.attn.in_proj_weight")
+    expected = torch.autograd.grad(model_of(clip).encode_text(open_clip.tokenize(CAPTIONS)).square().sum(), weights)[0]
     found = torch.autograd.grad(text_features(clip.tower, clip.tokenizer(CAPTIONS)).square().sum(), weights)[0]
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
@@ -49,7 +57,7 @@ def test_other_text_towers_equal_open_clips(name: str) -> None:
     # One with attention in both directions (padding matters), one with a plain causal tower.
     clip = Architecture(name).build(0, torch.device("cpu"), "fp32").eval()
     with torch.no_grad():
-        expected = clip.model.encode_text(open_clip.tokenize(CAPTIONS), normalize=True)
+        expected = model_of(clip).encode_text(open_clip.tokenize(CAPTIONS), normalize=True)
         torch.testing.assert_close(clip.encode_tokens(clip.tokenizer(CAPTIONS)), expected, rtol=0, atol=1e-5)
 
 
@@ -58,7 +66,7 @@ def test_images_are_normalised_inside() -> None:
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
-    expected = clip.model.encode_image((pixels.float() / 255 - mean) / std, normalize=True)
+    expected = model_of(clip).encode_image((pixels.float() / 255 - mean) / std, normalize=True)
     torch.testing.assert_close(clip.encode_images(pixels), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(clip.encode_images(pixels.float() / 255), expected, rtol=0, atol=1e-5)
 
@@ -93,7 +101,7 @@ def test_frozen_statistics_use_the_batch_and_change_nothing() -> None:
         found = clip.encode_images(pixels)
     assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
     torch.testing.assert_close(found, clip.encode_images(pixels))
-    assert not torch.equal(clip.model.visual.bn1.running_mean, before["model.visual.bn1.running_mean"])
+    assert not torch.equal(clip.model.get_buffer("visual.bn1.running_mean"), before["model.visual.bn1.running_mean"])
 
 
 def test_loss_by_hand() -> None:
@@ -126,7 +134,8 @@ def test_a_local_checkpoint_is_read(tmp_path: object) -> None:
     path = f"{tmp_path}/tiny.pt"
     torch.save(source.model.state_dict(), path)
     loaded = Architecture.from_spec(parse_spec(f"tiny[pretrained={path}]")).build(2, torch.device("cpu"))
-    assert torch.equal(loaded.model.visual.conv1.weight, source.model.visual.conv1.weight)
+    one, other = (clip.model.get_parameter("visual.conv1.weight") for clip in (loaded, source))
+    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

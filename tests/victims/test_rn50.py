@@ -12,6 +12,7 @@ from benchmark.data import DATASETS
 from benchmark.progress import Silent
 from benchmark.spec import parse_spec
 from defenses import DEFENSES
+from tests.small import noise_of
 from victims.clip import Architecture
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
@@ -26,17 +27,18 @@ def test_rn50_at_224_crafts_and_trains(tmp_path: Path) -> None:
     poison = attack.craft(
         splits.train, lambda seed: rn50.build(seed, cpu), seed=1, device=cpu, workdir=tmp_path, progress=Silent()
     )
-    assert poison.delta.shape == (8, 3, 224, 224)
-    assert 0 < np.abs(poison.delta).max() <= 2
+    assert noise_of(poison).shape == (8, 3, 224, 224)
+    assert 0 < np.abs(noise_of(poison)).max() <= 2
+    assert poison.trigger is not None
     assert all(len(trigger.split()) == 3 for trigger in poison.trigger)
     protected = poison.protect(splits.train)
     assert protected.captions[3][0].startswith(poison.trigger[3])
     victim = rn50.build(2, cpu)
-    before = victim.model.visual.conv1.weight.clone()
+    before = victim.model.get_parameter("visual.conv1.weight").clone()
     recipe = replace(Recipe(), epochs=1, batch_size=4, rows="images")
     log = train(victim, protected, recipe, DEFENSES.build(parse_spec("adv-training[steps=1]")), seed=1)
     assert np.isfinite(log.loss).all()
     assert log.changes.pixel > 1
-    assert not torch.equal(victim.model.visual.conv1.weight, before)
+    assert not torch.equal(victim.model.get_parameter("visual.conv1.weight"), before)
     scores = evaluate(victim, splits.test, seed=1)
     assert 1 <= scores.image_to_text.median_rank <= 30

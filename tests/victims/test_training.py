@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small import WORDS, make_clip, make_dataset
 
 from benchmark.errors import UsageError, VictimDiverged
 from defenses import DEFENSES, Defense, Moment
 from defenses.base import Loss
+from tests.small import WORDS, make_clip, make_dataset
 from victims.changes import words_changed
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
@@ -56,6 +56,8 @@ def test_norms_biases_and_scale_do_not_decay() -> None:
     assert decaying["weight_decay"] == 0.2
     assert plain["weight_decay"] == 0.0
     names = {id(p): name for name, p in clip.named_parameters()}
+    assert isinstance(decaying["params"], list)
+    assert isinstance(plain["params"], list)
     without = {names[id(p)] for p in plain["params"]}
     assert {"model.logit_scale", "model.visual.bn1.weight", "model.ln_final.bias"} <= without
     assert len(decaying["params"]) + len(plain["params"]) == len(names)
@@ -93,7 +95,7 @@ def test_images_meet_their_own_captions() -> None:
     assert len(witness.images) == 6
     shown = torch.cat(witness.images[:3])
     for image, caption in zip(shown, witness.captions[0], strict=True):
-        index = next(i for i, own in enumerate(dataset.images) if np.array_equal(own, (image * 255).round().byte()))
+        index = next(i for i, own in enumerate(dataset.images[:]) if np.array_equal(own, (image * 255).round().byte()))
         assert caption in dataset.captions[index]
     assert witness.moments == pytest.approx([step / 6 for step in range(6)])
 
@@ -217,7 +219,7 @@ def test_too_few_rows_for_a_batch() -> None:
 def test_divergence_is_an_error_not_a_score() -> None:
     clip = make_clip()
     with torch.no_grad():
-        clip.model.visual.conv1.weight.fill_(float("nan"))
+        clip.model.get_parameter("visual.conv1.weight").fill_(float("nan"))
     with pytest.raises(VictimDiverged):
         train(clip, make_dataset(), RECIPE, Defense(), seed=0)
 

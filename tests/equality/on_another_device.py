@@ -1,0 +1,104 @@
+"""Crafting, training and whole runs on a device whose tensors do not mix with the CPU's, as a GPU's do not.
+
+Run by ``test_other_device.py``, in a process of its own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import attacks.crafting
+import victims.training
+from attacks.mem import Mem
+from benchmark.metrics import Retrieval
+from benchmark.progress import Silent
+from benchmark.records import load_records
+from benchmark.spec import parse_spec
+from defenses import DEFENSES
+from defenses.base import Composed
+from tests.away import NAME, Away
+from tests.equality import plain
+from tests.equality.test_algorithm import SETTINGS, InDouble
+from tests.harness.grids import results, run
+from tests.harness.test_checkpoints import stop_at
+from tests.small import make_dataset, noise_of
+from victims.evaluate import evaluate
+from victims.recipe import Recipe
+from victims.training import train
+
+
+def double_clip(device: str, seed: int) -> InDouble:
+    return InDouble(plain.small_clip(seed=seed), torch.device(device), "fp32")
+
+
+def test_the_device_takes_no_tensor_of_another() -> None:
+    with Away():
+        there = torch.ones(2, 3).to(NAME)
+        assert there.device.type == NAME
+        assert float((there * 2 + 1).sum()) == 18
+        assert type((there + 1).cpu()) is torch.Tensor
+        with pytest.raises(RuntimeError, match="aten::cat"):
+            torch.cat([there, torch.ones(2, 3)])
+        with pytest.raises(RuntimeError, match="aten::mm"):
+            there @ torch.ones(3, 2)
+        with pytest.raises(RuntimeError, match="numpy"):
+            there.numpy()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"k": 0}, {"k": 2}, {"k": 2, "permute_surrogate": True, "fresh_surrogate": True, "per": "row"}],
+    ids=["EM", "Algorithm 1", "all options"],
+)
+def test_poisons_equal_those_of_the_plain_algorithm_on_the_cpu(options: dict[str, Any], tmp_path: Path) -> None:
+    data, attack = make_dataset(14, 2), Mem(**SETTINGS, **options)
+    with Away():
+        poison = attack.craft(
+            data,
+            lambda seed: double_clip(NAME, seed),
+            seed=7,
+            device=torch.device(NAME),
+            workdir=tmp_path,
+            progress=Silent(),
+        )
+    delta, trigger, losses = plain.craft(data.by_row() if attack.per == "row" else data, attack, seed=7)
+    assert (noise_of(poison) != delta.numpy()).mean() < 1e-4  # gradients that are zero but rounding
+    assert np.abs(noise_of(poison)).max() > 6
+    assert poison.trigger == trigger
+    assert poison.provenance["loss_per_round"] == pytest.approx(losses, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["none"], ["adv-training"], ["random-noise"], ["mixup"], ["cutout", "random-deletion"]],
+    ids="+".join,
+)
+def test_victims_equal_those_of_the_cpu(names: list[str]) -> None:
+    def trained(device: str) -> tuple[list[float], Retrieval]:
+        model = double_clip(device, 1)
+        defense = Composed([DEFENSES.build(parse_spec(name)) for name in names])
+        log = train(model, data, recipe, defense, seed=1)
+        return log.loss, evaluate(model, data, seed=1)
+
+    data, recipe = make_dataset(24, 2), Recipe(epochs=2, batch_size=8)
+    with Away():
+        loss, scores = trained(NAME)
+    expected_loss, expected_scores = trained("cpu")
+    assert loss == pytest.approx(expected_loss, rel=1e-9)
+    assert scores == expected_scores
+
+
+def test_a_whole_run_and_one_that_is_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--device", NAME]
+    with Away():
+        assert run(tmp_path / "whole", *flags, defense="none") == 0
+        for place, name, number in ((attacks.crafting, "minimise_noise", 4), (victims.training, "_step_loss", 9)):
+            with monkeypatch.context() as patch:
+                stop_at(patch, place, name, number)
+                assert run(tmp_path / "stopped", *flags, defense="none") == 130
+        assert run(tmp_path / "stopped", *flags, defense="none") == 0
+    assert {record.provenance["device"].split()[0] for record in load_records(tmp_path / "whole")} == {NAME}
+    assert results(tmp_path / "stopped") == results(tmp_path / "whole")
