@@ -80,7 +80,7 @@ class Crafting:
         attack, model = self.attack, self.model.for_inference()
         generator = torch_generator(self.seed, "perturb", round_)
         order = torch.randperm(len(self.rows), generator=generator).numpy()
-        total = torch.zeros((), dtype=torch.float64)
+        total = 0.0
         # Batches of nearly equal size: a last batch of a few rows would have hardly any negatives.
         batches = np.array_split(order, math.ceil(len(order) / attack.batch_size))
         for number, index in enumerate(batches):
@@ -108,7 +108,7 @@ class Crafting:
             total += loss * len(index)
             progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {loss:.2f}")
         self._exchange(batches)
-        return float(self.processes.mean(total.to(model.device))) * self.processes.size / len(order)
+        return self.processes.total(total, model.device) / len(order)
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on; noise, triggers and surrogate of one and the same moment."""

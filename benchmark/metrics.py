@@ -85,6 +85,7 @@ def best_ranks(
 
 def scores(ranks: torch.Tensor) -> RetrievalScores:
     """Recall@1/5/10 in percent, median and mean of (Q,) ranks; the median of an even count is the middle two's mean."""
+    ranks = ranks.cpu()  # not every device has fp64
     wide = ranks.double()
     return RetrievalScores(
         recall_at_1=float((ranks <= 1).double().mean() * 100),

@@ -82,6 +82,14 @@ class Processes:
             dist.all_reduce(value)
         return value / self.size
 
+    def total(self, number: float, device: torch.device) -> float:
+        """The sum of a number over the processes, which compute on such a device."""
+        if self.size == 1:
+            return number
+        together = torch.tensor(number, dtype=torch.float64, device=device)
+        dist.all_reduce(together)
+        return float(together)
+
     def send_from(self, owner: int, rows: torch.Tensor) -> torch.Tensor:
         """The owner's (…) tensor, on all; the others give one of the same shape and type."""
         if self.size > 1:

@@ -22,11 +22,15 @@ class AwayTensor(torch.Tensor):
 
     Attributes:
         near: the CPU's tensor that it is made of.
+        has_double: whether there may be any in fp64.
     """
 
     near: torch.Tensor
+    has_double = True
 
     def __new__(cls, near: torch.Tensor) -> "AwayTensor":
+        if near.dtype == torch.float64 and not cls.has_double:
+            raise TypeError(f"{NAME} has no fp64")
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             near.shape,
@@ -58,7 +62,20 @@ class AwayTensor(torch.Tensor):
 
 
 class Away(TorchDispatchMode):
-    """Inside, tensors can be made on the device and moved to it."""
+    """Inside, tensors can be made on the device and moved to it.
+
+    Args:
+        has_double: whether it has fp64; Apple's GPUs have not.
+    """
+
+    def __init__(self, has_double: bool = True) -> None:
+        super().__init__()
+        self.has_double = has_double
+
+    def __enter__(self) -> "Away":
+        AwayTensor.has_double = self.has_double
+        super().__enter__()
+        return self
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _computed(func, args, kwargs or {})
