@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import secrets
 import shutil
 import tempfile
@@ -33,9 +34,11 @@ def check_command(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: no reference, or one that cannot be compared with.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("check runs in one process, without torchrun")
     folder: Path = arguments.reference or REFERENCE
     if arguments.update:
-        return _update(folder, arguments.seeds)
+        return _update(folder, arguments.seeds, arguments.device)
     reference = load_records(folder / "records")
     level = convert(arguments.level, float, "--level")
     if not 0 < level < 1:
@@ -50,6 +53,7 @@ def check_command(arguments: argparse.Namespace) -> int:
             ",".join(map(str, seeds)) + ",",
             out,
             Path(temporary) / "poisons",
+            arguments.device,
             lambda planned: require_comparable(reference, planned),
         )
     if any(record.status == "failed" for record in fresh):
@@ -71,7 +75,7 @@ def _replay(reference: Sequence[Record], fresh: Sequence[Record], level: float) 
     return 0 if all(one.holds for compared in found.values() for one in compared) else 1
 
 
-def _update(folder: Path, seeds: str | None) -> int:
+def _update(folder: Path, seeds: str | None, device: str | None) -> int:
     """Make every cell of a reference anew, poisons too, and put it in the place of what is there once all are done.
 
     Until then they lie in a hidden folder beside it, named by the commit: a killed update goes on from there.
@@ -89,7 +93,7 @@ def _update(folder: Path, seeds: str | None) -> int:
     if commit.endswith("-dirty"):
         raise UsageError("a reference names the commit that made it: commit the changes of this checkout first")
     work = folder / f".update-{commit}"
-    records = _run(str(count), work / "records", work / "poisons")
+    records = _run(str(count), work / "records", work / "poisons", device)
     if any(record.status == "failed" for record in records):
         return 1
     for record in records:
@@ -121,15 +125,20 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
 
 
 def _run(
-    seeds: str, out: Path, poisons: Path, approve: Callable[[list[Record]], None] = lambda planned: None
+    seeds: str,
+    out: Path,
+    poisons: Path,
+    device: str | None,
+    approve: Callable[[list[Record]], None] = lambda planned: None,
 ) -> list[Record]:
     """Run the grids of preset ``micro`` once ``approve`` has seen the plan of all; the records of their cells."""
     from benchmark.cli import build_parser
     from benchmark.run import run
 
+    on = ["--device", device] if device else []
     # What records tell of their command need not name a folder of this machine.
     commands = [
-        ["run", "--preset", PRESET, "--attack", attack, "--defense", defense, "--seeds", seeds]
+        ["run", "--preset", PRESET, "--attack", attack, "--defense", defense, "--seeds", seeds, *on]
         for attack, defense in _GRIDS
     ]
     arguments = [

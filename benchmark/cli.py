@@ -181,6 +181,7 @@ def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--seeds", help="how many fresh seeds (default 1); with --update, how many in all (default those there)"
     )
     check.add_argument("--level", default="0.01", help="chance that nothing has changed and it is said (default 0.01)")
+    check.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …")
     check.add_argument("--out", type=Path, help="folder that keeps the fresh records")
     check.add_argument("--records", type=Path, help="run nothing: compare the fresh records kept there, seed by seed")
     check.add_argument("--update", action="store_true", help="make a new reference in the place of the one there")

@@ -21,7 +21,7 @@ from benchmark.errors import UsageError, VictimDiverged
 from benchmark.poisons import PoisonStore, describe_poison
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
-from benchmark.provenance import device_name, git_commit, peak_memory_mb, versions
+from benchmark.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
 from benchmark.records import Choice, EpochScores, Record
 from benchmark.seeding import derive_seed
 from benchmark.tracking import Tracking, epoch_values
@@ -82,7 +82,7 @@ class Grid:
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
-        self._protected: tuple[Path, Poison, CaptionDataset] | None = None
+        self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
         self._uncraftable: dict[Path, Exception] = {}
 
     def check(self) -> None:
@@ -143,7 +143,7 @@ class Grid:
         return record
 
     def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
-        poison, protected = self._protect(cell, data.train)
+        poison, protected, described = self._protect(cell, data.train)
         memory = {"craft": peak_memory_mb()}
         seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
         seed = derive_seed(cell.seed, "victim")
@@ -184,19 +184,22 @@ class Grid:
                 checkpoint=checkpoint,
             )
         seconds |= {stage: notes[stage] for stage in ("train", "evaluate")}
-        memory["train"] = peak_memory_mb()
+        memory |= {"train": peak_memory_mb(), **peak_device_memory_mb(self.device)}
         return replace(
             base,
             epochs=tuple(EpochScores.from_json(scores) for scores in notes["epochs"]),
             loss=tuple(log.loss),
-            poison=describe_poison(poison, data.train, protected),
+            poison=described,
             changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
             seconds=seconds,
             peak_memory_mb=memory,
         )
 
-    def _protect(self, cell: Cell, clean: CaptionDataset) -> tuple[Poison, CaptionDataset]:
-        """The poison and the protected training set; the last is kept, for cells that share it follow each other."""
+    def _protect(self, cell: Cell, clean: CaptionDataset) -> tuple[Poison, CaptionDataset, dict[str, Any]]:
+        """The poison, the protected training set and what the record says of the poison.
+
+        The last are kept, for cells that share them follow each other.
+        """
         path = self.poisons.path(cell, clean)
         if self._protected is None or self._protected[0] != path:
             self._protected = None
@@ -208,7 +211,8 @@ class Grid:
             except Exception as error:
                 self._uncraftable[path] = error
                 raise
-            self._protected = (path, poison, poison.protect(clean))
+            protected = poison.protect(clean)
+            self._protected = (path, poison, protected, describe_poison(poison, clean, protected))
         return self._protected[1:]
 
     def _splits(self, cell: Cell) -> Splits:

@@ -146,6 +146,9 @@ class _Gather(torch.autograd.Function):
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that ``torchrun`` has started, if it has; yields this process's device.
 
+    Blocks within such a block join no more: processes that part and meet again may meet at their first meeting's place,
+    for what the first wrote there outlives it.
+
     Raises:
         UsageError: there are more processes on this machine than CUDA devices.
     """
@@ -158,9 +161,11 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             raise UsageError(f"--nproc-per-node asks for more processes than the {devices} CUDA devices here")
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
+    if dist.is_initialized():
+        yield device
+        return
     # The first may decode a data set, or wait for another run's poison, for hours; torchrun ends all if one dies.
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=30))
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    yield device
+    # Not after an error: to part, all must be there, and the others wait for this one elsewhere.
+    dist.destroy_process_group()

@@ -34,6 +34,15 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
+def peak_device_memory_mb(device: torch.device) -> dict[str, float]:
+    """The most memory that tensors took on a GPU since it was last asked, in MiB, as ``device``; of a CPU nothing."""
+    if device.type != "cuda":
+        return {}
+    peak = torch.cuda.max_memory_allocated(device) / 2**20
+    torch.cuda.reset_peak_memory_stats(device)
+    return {"device": peak}
+
+
 def device_name(device: torch.device) -> str:
     """The device as a person would name it: results differ in rounding from one to the other."""
     if device.type == "cuda":

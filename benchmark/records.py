@@ -67,7 +67,8 @@ class Record:
             ``loss_per_round``; empty for clean data.
         changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
         seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
-        peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage.
+        peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as
+            ``device`` that of a GPU, of crafting and training together.
         provenance: ``command``, ``commit``, ``device``, ``versions``, ``finished`` (UTC), ``preset``.
         error: of a failed cell: ``type``, ``message``, ``traceback``.
     """

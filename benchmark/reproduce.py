@@ -10,6 +10,7 @@ from benchmark.errors import UsageError
 from benchmark.figures import FIGURES, Sources, write
 from benchmark.files import replacing
 from benchmark.paths import cache_folder
+from benchmark.processes import Processes, joined
 from benchmark.records import Record
 from benchmark.report import write_report
 from benchmark.tables import make_tables, render
@@ -39,6 +40,7 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     """
     from benchmark.cli import build_parser
     from benchmark.run import run
+    from victims.clip import resolve_device
 
     out: Path = arguments.out or Path("results") / arguments.preset
     shared = ["--preset", arguments.preset, "--seeds", arguments.seeds, "--out", str(out / "records")]
@@ -52,10 +54,12 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         shared.append("--dry-run")
     records: dict[str, Record] = {}
-    for grid in grids:
-        command = ["run", *grid, *shared]
-        print(f"python -m benchmark {shlex.join(command)}", file=sys.stderr, flush=True)
-        records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
+    with joined(resolve_device(arguments.device or "auto")):
+        for grid in grids:
+            command = ["run", *grid, *shared]
+            if Processes.current().is_first:
+                print(f"python -m benchmark {shlex.join(command)}", file=sys.stderr, flush=True)
+            records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
     if not records:
         return 0  # the plan alone, or a process that has helped torchrun's first
     cache = Path(arguments.cache or cache_folder())

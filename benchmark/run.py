@@ -35,6 +35,7 @@ from benchmark.presets import PRESETS
 from benchmark.processes import Processes, joined
 from benchmark.records import Record
 from benchmark.registry import convert, unknown
+from benchmark.seeding import use_repeatable_kernels
 from benchmark.tables import render, table2
 from benchmark.tracking import Tracker, Tracking
 from victims.clip import resolve_device, resolve_precision
@@ -125,8 +126,7 @@ def _run(
     if track is not None and track not in typing.get_args(Tracker):
         raise UsageError(f"track takes {', '.join(typing.get_args(Tracker))}, got '{track}'")
     out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
-    # cuDNN otherwise picks algorithms by a race, and the same seed would not give the same record.
-    torch.backends.cudnn.deterministic = True
+    use_repeatable_kernels(device)
     keep_freed_memory()
     processes = Processes.current()
     with processes.first_alone():
@@ -138,7 +138,11 @@ def _run(
             out=out,
             poisons=store,
             device=device,
-            provenance={"command": f"python -m benchmark {shlex.join(argv)}", "preset": preset.name},
+            provenance={
+                "command": f"python -m benchmark {shlex.join(argv)}",
+                "preset": preset.name,
+                "processes": processes.size,
+            },
             checkpoint_every=every,
             tracking=Tracking(track if processes.is_first else None, out),
         )

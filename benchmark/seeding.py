@@ -36,7 +36,7 @@ def seeded_globals(seed: int) -> Iterator[None]:
     For libraries that draw from global state (model initialisation in open_clip, nlpaug, kornia).
     """
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -48,3 +48,18 @@ def seeded_globals(seed: int) -> Iterator[None]:
         torch.set_rng_state(torch_state)
         if cuda_states:
             torch.cuda.set_rng_state_all(cuda_states)
+
+
+def use_repeatable_kernels(device: torch.device) -> None:
+    """Let a GPU compute the same in every run, and fp32 be fp32; on other devices nothing changes.
+
+    cuDNN otherwise picks its algorithms by a race, convolutions in fp32 keep 10 bits of their factors (TF32), and the
+    gradients of the fused kernels of attention are added up in no fixed order.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)

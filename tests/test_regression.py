@@ -174,7 +174,7 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     """A preset that changes needs a new reference; so does a cell that check asks for."""
     reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
     monkeypatch.setattr("benchmark.run.run_grid", lambda *_: [])
-    check._run("99,", tmp_path / "out", tmp_path / "poisons", lambda planned: require_comparable(reference, planned))
+    check._run("99,", tmp_path / "out", tmp_path / "poisons", None, lambda them: require_comparable(reference, them))
     compared = compare(reference, _at_seed(reference, 99))
     assert [(one.cell, one.quantity.name.partition(",")[0]) for one in compared] == [
         ("Clean × none", "R@10"),
@@ -220,7 +220,7 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
         }
         return [replace(one, key=f"{key}-{one.seed}", provenance=provenance) for one in records(recalls)]
 
-    def run(seeds: str, out: Path, poisons: Path) -> list[Record]:
+    def run(seeds: str, out: Path, poisons: Path, device: str | None) -> list[Record]:
         asked.append(seeds)
         assert out.is_relative_to(poisons.parent)  # neither the reference's own folder nor the cache's poisons
         assert not out.is_relative_to(tmp_path / "records")
@@ -359,7 +359,7 @@ def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, mo
     for one in records([5.0] * 8):
         replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
 
-    def run(seeds: str, out: Path, poisons: Path) -> list[Record]:
+    def run(seeds: str, out: Path, poisons: Path, device: str | None) -> list[Record]:
         if not out.is_dir():
             records([6.0])[0].save(out)
             raise KeyboardInterrupt

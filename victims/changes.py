@@ -36,14 +36,14 @@ class Changes:
         changed = sum(words_changed(old, new) for old, new in zip(before, after, strict=True) if old != new)
         self.words_per_caption = changed / len(before)
 
-    def see_images(self, before: torch.Tensor, after: torch.Tensor) -> None:
+    def see_images(self, before: torch.Tensor, after: torch.Tensor, part: slice) -> None:
         """Compare a batch (B, 3, H, W) before and after the defense; sums on the device, without waiting for it.
 
-        Of a batch shared among processes, each gives its own part.
+        Of a batch shared among processes, each looks at its own part alone.
         """
         self._batches += 1
         if after is not before:
-            mean = Processes.current().mean((after.detach() - before).abs().mean())
+            mean = Processes.current().mean((after[part].detach() - before[part]).abs().mean())
             self._pixel_sum = mean if self._pixel_sum is None else self._pixel_sum + mean
 
 

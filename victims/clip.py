@@ -134,7 +134,9 @@ class Clip(nn.Module):
 
     def __init__(self, model: nn.Module, device: torch.device, precision: Precision = "auto") -> None:
         super().__init__()
-        self.model = channels_last(model.to(device))
+        # The faster layout in bf16. Apple's GPUs had wrong gradients of batch norm in it (PyTorch issue 175189).
+        self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+        self.model = cast(Any, model.to(device)).to(memory_format=self._layout)
         self.device = device
         self.autocast_dtype = torch.bfloat16 if resolve_precision(device, precision) == "bf16" else None
         visual = cast(Any, model.visual)
@@ -178,9 +180,9 @@ class Clip(nn.Module):
         Returns:
             (B, D) float32, unit norm.
         """
-        pixels = images.to(self.device)
+        pixels = moved(images, self.device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
-        pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
         with self._autocast():
             visual = cast(Any, self.model.visual)
             features = resnet_features(visual, pixels) if isinstance(visual, ModifiedResNet) else visual(pixels)
@@ -197,7 +199,7 @@ class Clip(nn.Module):
         Returns:
             (B, D) float32, unit norm.
         """
-        tokens = tokens.to(self.device)
+        tokens = moved(tokens, self.device)
         with self._autocast():
             features = text_features(self.tower, tokens, embeddings)
         return F.normalize(self._wide(features), dim=-1)
@@ -245,22 +247,26 @@ class Clip(nn.Module):
         return frozen
 
 
-def channels_last(module: nn.Module) -> nn.Module:
-    """The module with its convolution weights laid out channels-last, the faster layout in bf16."""
-    return cast(Any, module).to(memory_format=torch.channels_last)
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device, without waiting for what a GPU was asked before: from pageable memory it would."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextmanager
 def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
     """Inside the block, batch norm in training mode uses the batch's statistics and leaves the running ones alone."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    before = [(norm.momentum, cast(torch.Tensor, norm.num_batches_tracked)) for norm in norms]
+    for norm, (_, tracked) in zip(norms, before, strict=True):
+        # Not by tracking none: a batch norm shared among processes takes the dtype of its counts from what it tracks.
+        norm.momentum, norm.num_batches_tracked = 0.0, torch.zeros_like(tracked)
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 def clip_loss(

@@ -7,7 +7,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 VOCABULARY_SIZE = 49408
-_REMEMBERED = 500_000  # captions; text defenses make new ones every epoch
+_REMEMBERED = 1_000_000  # captions: COCO has 617,000, text defenses make new ones every epoch
 
 
 class Tokenizer:

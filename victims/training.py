@@ -16,7 +16,7 @@ from benchmark.progress import Silent, Stage
 from benchmark.seeding import derive_seed, numpy_generator
 from defenses.base import Defense, Moment
 from victims.changes import Changes
-from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics
+from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, moved
 from victims.embedding import ActiveEmbedding
 from victims.recipe import Recipe
 from victims.state import put_back, training_state
@@ -111,10 +111,10 @@ def train(
             batch = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * schedule(step, total, recipe)
-            images = dataset.batch(rows[batch, 0]).to(model.device).float() / 255
+            images = moved(dataset.batch(rows[batch, 0]), model.device).float() / 255
             at = Moment(derive_seed(seed, "step", step), step / total)
             loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
-            log.changes.see_images(images[part], seen[part])
+            log.changes.see_images(images, seen, part)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             processes.add_up_gradients(model.parameters(), whole=model.log_scale)

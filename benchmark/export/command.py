@@ -29,6 +29,7 @@ from benchmark.poisons import PoisonStore
 from benchmark.presets import PRESETS
 from benchmark.registry import convert
 from benchmark.run import read_recipe
+from benchmark.seeding import use_repeatable_kernels
 from victims.clip import resolve_device, resolve_precision
 
 
@@ -51,7 +52,7 @@ def export_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.keep_resolution:
         origins(clean.train)
     # As in a run: the poison that is crafted here is the one that a run would craft.
-    torch.backends.cudnn.deterministic = True
+    use_repeatable_kernels(device)
     keep_freed_memory()
     names = ("train",) if arguments.splits == "train" else ("train", "val", "test")
     every = convert(arguments.checkpoint_every, int, "--checkpoint-every")

@@ -7,14 +7,17 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmark.allocator import keep_freed_memory
+from benchmark.seeding import use_repeatable_kernels
 from tests.benchmarks.clock import Clock
 from tests.benchmarks.machine import Machine, described
 from tests.benchmarks.workload import Workload
+from victims.clip import resolve_device
 
 
 @pytest.fixture(scope="session")
 def machine() -> Machine:
     keep_freed_memory()
+    use_repeatable_kernels(resolve_device("auto"))
     return Machine.measured()
 
 

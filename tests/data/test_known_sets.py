@@ -1,5 +1,6 @@
 """Flickr8K, Flickr30K and COCO: found below a folder in every usual layout, and checked against published sizes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,14 +67,18 @@ def test_coco_is_found(
     train: str, val: str, tmp_path: Path, make_images: MakeImages, karpathy_file: KarpathyFile
 ) -> None:
     make_images(f"{train}/t.png", f"{val}/r.png", f"{val}/v.png", f"{val}/e.png")
-    karpathy_file(
+    source = karpathy_file(
         "annotations/dataset_coco.json",
         train=["train2014/t.png"],
         restval=["val2014/r.png"],
         val=["val2014/v.png"],
         test=["val2014/e.png"],
     )
+    listed = json.loads(source.read_text())
+    listed["images"][-1]["sentences"] = [{"raw": f"caption {number}"} for number in range(7)]
+    source.write_text(json.dumps(listed))
     files = Coco(str(tmp_path)).find()
+    assert files["test"][0].captions == [f"caption {number}" for number in range(5)]
     found = {split: [file.image for file in own] for split, own in files.items()}
     assert found == {
         "train": [tmp_path / train / "t.png", tmp_path / val / "r.png"],

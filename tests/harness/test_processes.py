@@ -121,20 +121,38 @@ def test_a_poison_of_two_processes(tmp_path: Path) -> None:
     assert (first["delta"] != 0).flatten(1).any(dim=1).all()
 
 
-def torchrun(out: Path, *extra: str) -> subprocess.CompletedProcess[str]:
-    """The harness's own grid by ``torchrun``, as a user starts it."""
-    script = f"from pathlib import Path; from grids import run; raise SystemExit(run(Path({str(out)!r}), *{extra!r}))"
+IMPORTS = """
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from benchmark.processes import joined
+from tests.harness.grids import run
+"""
+
+
+def torchrun(script: str) -> subprocess.CompletedProcess[str]:
+    """A script by ``torchrun``, in two processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.run(
-        [*command, sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+        [*command, sys.executable, "-c", IMPORTS + script],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=300,
     )
+
+
+def grid_run(out: Path, *extra: str) -> str:
+    """A script's expression that runs the harness's own grid, as a user starts it."""
+    return f"run(Path({str(out)!r}), *{extra!r})"
 
 
 def test_torchrun_makes_the_records_of_one_process(tmp_path: Path) -> None:
     vit = ("--victim", "mini-vit", "--surrogate", "mini-vit")
     assert run(tmp_path / "one", *vit) == 0
-    done = torchrun(tmp_path / "two", *vit)
+    done = torchrun(f"raise SystemExit({grid_run(tmp_path / 'two', *vit)})")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| Defense") == 1  # one process speaks
     assert done.stderr.count("3 cells, 3 to run") == 1
@@ -142,12 +160,28 @@ def test_torchrun_makes_the_records_of_one_process(tmp_path: Path) -> None:
     for one, two in zip(load_records(tmp_path / "one"), load_records(tmp_path / "two"), strict=True):
         assert two.loss == pytest.approx(one.loss, rel=1e-2)
         assert two.key == one.key
-    # Again: all is there, and both processes know.
-    assert "0 to run" in torchrun(tmp_path / "two", *vit).stderr
+        assert (one.provenance["processes"], two.provenance["processes"]) == (1, 2)
+
+
+def test_runs_that_follow_each_other_stay_together(tmp_path: Path) -> None:
+    """As ``reproduce`` has them: all is there the second time, and both processes know."""
+    both_runs = ", ".join([grid_run(tmp_path, "--victim", "mini-vit", "--surrogate", "mini-vit")] * 2)
+    done = torchrun(f"with joined(torch.device('cpu')):\n    codes = [{both_runs}]\nraise SystemExit(max(codes))")
+    assert done.returncode == 0, done.stderr
+    assert [done.stderr.count(f"3 cells, {left} to run") for left in (3, 0)] == [1, 1]
+
+
+def test_a_process_that_fails_ends_the_other() -> None:
+    done = torchrun(
+        "with joined(torch.device('cpu')):\n"
+        "    if dist.get_rank():\n        raise OSError('the disk is full')\n    dist.barrier()"
+    )
+    assert done.returncode != 0
+    assert "the disk is full" in done.stderr
 
 
 def test_batch_norm_is_not_silently_taken_over_half_a_batch(tmp_path: Path) -> None:
-    done = torchrun(tmp_path)
+    done = torchrun(f"raise SystemExit({grid_run(tmp_path)})")
     assert done.returncode != 0
     assert "batch norm cannot be shared among CPU processes" in done.stderr
 
