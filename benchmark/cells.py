@@ -150,7 +150,10 @@ def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
     names = ["none", *(name for part in parts for name in DEFENSES.group(part) or [part])]
     chosen: dict[str, ChosenDefense] = {}
     for name in names:
-        one = _composed([parse_spec(part) for part in split_outside_brackets(name, "+")], preset)
+        members = split_outside_brackets(name, "+")
+        if not all(members):
+            raise UsageError(f"--defense: '{name}' lacks a defense beside a '+'")
+        one = _composed([parse_spec(part) for part in members], preset)
         # Two spellings of one defense (prefix-drop, prefix-drop[n=3]) are one defense, under the first.
         chosen.setdefault(content_key(list(one.choice.params.items())), one)
     return list(chosen.values())

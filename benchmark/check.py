@@ -39,15 +39,18 @@ def check_command(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.reference or REFERENCE
     if arguments.update:
         return _update(folder, arguments.seeds, arguments.device)
-    reference = load_records(folder / "records")
     level = convert(arguments.level, float, "--level")
     if not 0 < level < 1:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")
+    count = convert(arguments.seeds or 1, int, "--seeds")
+    if not (folder / "records").is_dir():
+        raise UsageError(f"no reference in {folder}; run check in a checkout of the suite, or name one by --reference")
+    reference = load_records(folder / "records")
     if arguments.records:
         return _replay(reference, load_records(arguments.records), level)
     with tempfile.TemporaryDirectory() as temporary:
         out: Path = arguments.out or Path(temporary)
-        seeds = _fresh_seeds(convert(arguments.seeds or 1, int, "--seeds"), reference)
+        seeds = _fresh_seeds(count, reference)
         # Crafted here and now, whatever the cache holds.
         fresh = _run(
             ",".join(map(str, seeds)) + ",",

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -32,6 +33,11 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar of the command line. Defaults are ``None``: they live in presets and signatures."""
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of the whole, and that of each command."""
     parser = _Parser(prog="python -m benchmark", description="Multimodal unlearnable examples against defenses.")
     parser.add_argument("--version", action="version", version=f"unlearnable-bench {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
@@ -54,20 +60,30 @@ def build_parser() -> argparse.ArgumentParser:
             help="Python file with attacks, defenses or data sets of your own; may be given several times",
         )
         command.add_argument("--debug", action="store_true", help="show a traceback with every error")
-    return parser
+    return parser, dict(commands.choices)
+
+
+def _not_understood(strangers: Sequence[str], command: str) -> str:
+    """The message for arguments that a command does not have, with the flag that was probably meant."""
+    parser = _parsers()[1][command]
+    flag = strangers[0].partition("=")[0]
+    flags = parser._option_string_actions if flag.startswith("--") else ()
+    close = difflib.get_close_matches(flag, flags, n=1, cutoff=0.7)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"{command} does not know {' '.join(strangers)}; {meant}see '{parser.prog} --help'"
 
 
 def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run = commands.add_parser("run", help="craft poisons, train victims, print the table")
-    run.add_argument("--attack", help="attacks, comma-separated, e.g. mem3 or clean,em,mem[k=3,rounds=8]")
-    run.add_argument("--defense", help="defenses, comma-separated; table2, all; composed with +")
+    run.add_argument("--attack", help="attacks, comma-separated, e.g. clean,em,mem[k=3,rounds=8] (default mem3)")
+    run.add_argument("--defense", help="defenses, comma-separated; table2 (default), all; composed with +")
     run.add_argument("--dataset", help="data set, e.g. scenes, csv[train=a.csv,test=b.csv]")
     run.add_argument(
         "--skip-bad", action="store_true", default=None, help="leave out images that cannot be read, and list them"
     )
     run.add_argument("--victim", help="victims, comma-separated, e.g. tiny, RN50, ViT-B-32[pretrained=FILE]")
     run.add_argument("--surrogate", help="the model that crafts poisons")
-    run.add_argument("--seeds", help="how many (3: seeds 1, 2, 3) or which (4,7 or 4,)")
+    run.add_argument("--seeds", help="how many (default 1; 3: seeds 1, 2, 3) or which (4,7 or 4,)")
     run.add_argument("--preset", help="named set of values: tiny (default), micro or paper")
     run.add_argument("--config", type=Path, help="YAML file with the same keys as these flags (--plugin aside)")
     run.add_argument("--out", type=Path, help="folder for records (default results/runs)")
@@ -85,7 +101,12 @@ def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
         choices=("tensorboard", "wandb", "trackio"),
         help="show curves while victims train (needs the package's optional extra)",
     )
-    run.add_argument("--dry-run", action="store_true", default=None, help="print the plan and stop")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=None,
+        help="print the plan and stop; data not in the cache yet are prepared first",
+    )
     recipe = run.add_argument_group("the victims' training (defaults: the preset's)")
     for field in dataclasses.fields(Recipe):
         words = field.name.replace("_", " ")
@@ -194,12 +215,18 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     reproduce.add_argument("preset", choices=("paper", "tiny"), help="the scale")
     reproduce.add_argument("--seeds", default="3", help="how many (default 3) or which (4,7 or 4,)")
     reproduce.add_argument("--out", type=Path, help="folder for records, tables and figures (default results/PRESET)")
-    reproduce.add_argument("--dataset", help="data set, e.g. flickr30k[root=DIR]")
+    reproduce.add_argument("--dataset", help="data set, e.g. flickr30k[root=DIR] (default: rendered scenes)")
     reproduce.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …")
-    reproduce.add_argument("--precision", help="fp32, bf16 or auto: that of the records which are there")
+    reproduce.add_argument(
+        "--precision", help="fp32, bf16 or auto (default); cells of another precision than the records there run anew"
+    )
     reproduce.add_argument("--poisons", type=Path, help="folder that keeps poisons (default: in the cache)")
     reproduce.add_argument("--cache", type=Path, help="folder for rendered and resized images")
-    reproduce.add_argument("--dry-run", action="store_true", help="print the plans and stop")
+    reproduce.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plans and stop; data not in the cache yet are prepared first",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,7 +237,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments, strangers = build_parser().parse_known_args(argv)
+        if strangers:
+            raise UsageError(_not_understood(strangers, arguments.command))
         return _dispatch(arguments, argv)
     except UsageError as error:
         if "--debug" in argv:
@@ -234,19 +263,26 @@ def _sources(arguments: argparse.Namespace) -> "Sources":
     return Sources(arguments.poisons or cache / "poisons", cache)
 
 
+def _load_plugins(paths: Sequence[Path]) -> None:
+    from attacks import ATTACKS
+    from benchmark.data import DATASETS
+    from benchmark.plugins import load_file
+    from defenses import DEFENSES
+
+    def count() -> int:
+        return len(ATTACKS.entries()) + len(DEFENSES.entries()) + len(DATASETS.entries())
+
+    for path in paths:
+        # Ours first, so that a plugin that takes one of our names is the one that is told.
+        before = count()
+        if load_file(path) and count() == before:
+            print(f"plugin {path} registers no attack, defense or data set", file=sys.stderr)
+
+
 def _dispatch(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     # Imported here so that --help and a mistyped flag answer at once.
     if arguments.plugin:
-        from attacks import ATTACKS
-        from benchmark.data import DATASETS
-        from benchmark.plugins import load_file
-        from defenses import DEFENSES
-
-        for registry in (ATTACKS, DEFENSES, DATASETS):
-            # Ours first, so that a plugin that takes one of our names is the one that is told.
-            registry.entries()
-        for path in arguments.plugin:
-            load_file(path)
+        _load_plugins(arguments.plugin)
     if arguments.command == "run":
         from benchmark.run import run_command
 

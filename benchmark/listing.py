@@ -1,18 +1,19 @@
-"""The ``list`` command: what exists, one line each."""
+"""The ``list`` command: what exists, one line each; presets, which say more, a few."""
 
 import dataclasses
+from textwrap import fill
 
 from attacks import ATTACKS
 from benchmark.data import DATASETS
 from benchmark.presets import PRESETS, Preset
 from benchmark.registry import Entry, Registry
-from benchmark.spec import Spec
+from benchmark.spec import Spec, format_value
 from defenses import DEFENSES
 from victims.clip import Architecture, model_names
 
 
 def list_lines(kind: str) -> list[str]:
-    """One line for each attack, defense, victim, data set or preset, with parameters and defaults.
+    """One line for each attack, defense, victim or data set, a few for a preset, with parameters and defaults.
 
     Args:
         kind: ``attacks``, ``defenses``, ``victims``, ``datasets`` or ``presets``.
@@ -20,7 +21,7 @@ def list_lines(kind: str) -> list[str]:
     if kind == "victims":
         return [f"{name}[pretrained=none]  {Architecture(name).resolution} px" for name in model_names()]
     if kind == "presets":
-        return [_preset(preset) for preset in PRESETS.values()]
+        return [line for preset in PRESETS.values() for line in _preset(preset)]
     registries: dict[str, Registry] = {"attacks": ATTACKS, "defenses": DEFENSES, "datasets": DATASETS}
     registry = registries[kind]
     lines = [_entry(entry, registry) for entry in registry.entries()]
@@ -38,8 +39,13 @@ def _entry(entry: Entry, registry: Registry) -> str:
     return f"{entry.signature()}  {entry.summary.replace('``', '')}"
 
 
-def _preset(preset: Preset) -> str:
+def _preset(preset: Preset) -> list[str]:
     chosen = f"dataset {preset.dataset}, victim {preset.victim}, surrogate {preset.surrogate}"
     values = {"recipe": dataclasses.asdict(preset.recipe), "attacks": preset.attack, **preset.defense}
-    parts = [str(Spec(name, params)) for name, params in values.items() if params]
-    return f"{preset.name}  {preset.summary}; {'; '.join([chosen, *parts])}"
+    parts = [
+        f"{name}: {', '.join(f'{key}={format_value(value)}' for key, value in params.items())}"
+        for name, params in values.items()
+        if params
+    ]
+    lines = [fill(part, 118, initial_indent="  ", subsequent_indent="    ") for part in [chosen, *parts]]
+    return [f"{preset.name}  {preset.summary}", *lines]

@@ -13,8 +13,11 @@ ENTRY_POINTS = "unlearnable_bench"
 _OURS = ("attacks", "benchmark", "defenses", "victims")
 
 
-def load_file(path: Path) -> None:
-    """Run a Python file whose classes register themselves.
+def load_file(path: Path) -> bool:
+    """Run a Python file whose classes register themselves; once, however often it is named.
+
+    Returns:
+        Whether it ran now.
 
     Raises:
         UsageError: no such file, or it fails; the message names the file and the error.
@@ -23,7 +26,7 @@ def load_file(path: Path) -> None:
         raise UsageError(f"no plugin file {path}")
     name = f"plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     if name in sys.modules:
-        return
+        return False
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"plugin {path} is not a Python file")
@@ -33,6 +36,7 @@ def load_file(path: Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UsageError(f"plugin {path} fails: {type(error).__name__}: {error}") from error
+    return True
 
 
 def load_installed() -> None:

@@ -124,6 +124,8 @@ class Record:
         """
         try:
             data = json.loads(path.read_text("utf-8"))
+            if not isinstance(data, dict) or "format" not in data:
+                raise UsageError(f"{path} is not a readable record: it does not say its format")
             if data["format"] != FORMAT:
                 raise UsageError(f"{path}: record format {data['format']}, this version reads {FORMAT}")
             choices = ("dataset", "attack", "defense", "victim", "surrogate")
@@ -142,11 +144,14 @@ def load_records(folder: Path) -> list[Record]:
     """All records in a folder, sorted by file name.
 
     Raises:
-        UsageError: no such folder, or a file in it is not a record.
+        UsageError: no such folder, one whose records lie in a folder below it, or a file in it is not a record.
     """
     if not folder.is_dir():
-        raise UsageError(f"no folder of records {folder}")
-    return [Record.load(path) for path in sorted(folder.glob("*.json"))]
+        raise UsageError(f"no folder of records {folder}; 'python -m benchmark run --out {folder}' makes them")
+    paths = sorted(folder.glob("*.json"))
+    if not paths and (below := sorted(folder.glob("**/records"))):
+        raise UsageError(f"{folder} holds no records itself; did you mean {below[0]}?")
+    return [Record.load(path) for path in paths]
 
 
 def _fault(record: Record) -> str:

@@ -117,8 +117,22 @@ class Registry(Generic[T]):
         """
         self._load()
         if name not in self._entries:
-            raise UsageError(unknown(self.kind, name, [entry.name for entry in self.entries()]))
+            available = [entry.name for entry in self.entries()]
+            raise UsageError(unknown(self.kind, name, available, self._spelled_out(name)))
         return self._entries[name]
+
+    def _spelled_out(self, name: str) -> str | None:
+        """``mem[k=4]`` for ``mem4``: what a number after a name may have been meant for."""
+        stem = name.rstrip("0123456789")
+        entry = self._entries.get(stem)
+        if entry is None or stem == name or entry.fixed:
+            return None
+        spec = Spec(stem, {first: name[len(stem) :] for first in list(parameters_of(entry.factory))[:1]})
+        try:
+            self.build(spec)
+        except UsageError:
+            return None  # no guess that would be refused as well
+        return str(spec)
 
     def build(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> T:
         """Make the object a spec names.
@@ -135,12 +149,31 @@ class Registry(Generic[T]):
         if lacking := sorted(getattr(factory, "__abstractmethods__", ())):
             raise UsageError(f"{self.kind} {spec.name} lacks {', '.join(f'{name}()' for name in lacking)}")
         try:
-            return factory(**self.resolve(spec, defaults))
+            return factory(**self._values(spec, defaults))
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.kind} {spec}: {' '.join(str(error).split())}") from error
 
     def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Every constructor parameter with the value it gets: spec over name over preset over signature."""
+        """Every constructor parameter with the value it gets: spec over name over preset over signature.
+
+        As records keep them: a path is a string.
+        """
+        values = self._values(spec, defaults)
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+    def restore(self, name: str, params: Mapping[str, Any]) -> T:
+        """The object that a record's name and parameters, as :meth:`resolve` gave them, stand for.
+
+        Raises:
+            UsageError: unknown name.
+            TypeError: parameters that the class does not have.
+        """
+        factory = self.entry(name).factory
+        hints = typing.get_type_hints(factory.__init__)
+        paths = {key for key, hint in hints.items() if Path in _options(hint) and str not in _options(hint)}
+        return factory(**{k: Path(v) if k in paths and v is not None else v for k, v in params.items()})
+
+    def _values(self, spec: Spec, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
         entry = self.entry(spec.name)
         known = parameters_of(entry.factory)
         hints = typing.get_type_hints(entry.factory.__init__)
@@ -174,9 +207,9 @@ def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(factory).parameters)
 
 
-def unknown(kind: str, name: str, available: list[str]) -> str:
-    """The message for an unknown name: what was probably meant, and what exists."""
-    close = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+def unknown(kind: str, name: str, available: list[str], guess: str | None = None) -> str:
+    """The message for an unknown name: what was probably meant (``guess``, or the most similar), and what exists."""
+    close = [guess] if guess else difflib.get_close_matches(name, available, n=1, cutoff=0.5)
     meant = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown {kind} '{name}'; {meant}available: {', '.join(available) or 'none'}"
 

@@ -1,5 +1,7 @@
 """Names and parameters on the command line, and the registry behind them."""
 
+import json
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -98,6 +100,24 @@ def test_values_come_from_spec_then_name_then_preset_then_signature() -> None:
     assert registry.resolve(parse_spec("big"), {"size": 5}) == {"size": 9, "fast": False}
     assert registry.resolve(parse_spec("thing[size=7,fast=yes]"), {"size": 5}) == {"size": 7, "fast": True}
     assert registry.build(parse_spec("big")).size == 9
+
+
+class Kept:
+    """Something in a file."""
+
+    def __init__(self, file: Path, other: Path | None = None, name: str = "x") -> None:
+        self.given = (file, other, name)
+
+
+def test_a_path_reaches_the_class_as_one_and_a_record_as_text() -> None:
+    registry: Registry[Kept] = Registry("kept", "tests")
+    registry._loaded = True
+    registry.register("kept")(Kept)
+    spec = parse_spec("kept[file=a/b.txt]")
+    assert registry.build(spec).given == (Path("a/b.txt"), None, "x")
+    written = registry.resolve(spec)
+    assert json.loads(json.dumps(written)) == written == {"file": "a/b.txt", "other": None, "name": "x"}
+    assert registry.restore("kept", written).given == (Path("a/b.txt"), None, "x")
 
 
 def test_order_groups_and_signatures() -> None:

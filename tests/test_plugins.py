@@ -16,6 +16,7 @@ from attacks import ATTACKS, Poison
 from attacks.base import Attack
 from benchmark.cli import main
 from benchmark.contracts import check
+from benchmark.data import DATASETS
 from benchmark.errors import UsageError
 from benchmark.plugins import load_file, load_installed, source_of
 from benchmark.records import load_records
@@ -66,9 +67,10 @@ class Speckle(Attack):
 
 @pytest.fixture(autouse=True)
 def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry in (ATTACKS, DEFENSES):
-        registry.entries()
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    attacks, defenses, datasets = ATTACKS.entries(), DEFENSES.entries(), DATASETS.entries()
+    monkeypatch.setattr(ATTACKS, "_entries", {entry.name: entry for entry in attacks})
+    monkeypatch.setattr(DEFENSES, "_entries", {entry.name: entry for entry in defenses})
+    monkeypatch.setattr(DATASETS, "_entries", {entry.name: entry for entry in datasets})
 
 
 def test_a_plugin_file_is_usable_by_name_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,6 +333,12 @@ def test_a_class_that_lacks_a_method_is_told_in_one_line() -> None:
         check("attack", "unfinished")
 
 
+def test_a_plugin_without_a_class_is_told_but_may_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "forgot.py").write_text("class Own:\n    pass\n")
+    assert main(["list", "defenses", "--plugin", str(tmp_path / "forgot.py")]) == 0
+    assert "forgot.py registers no attack, defense or data set" in capsys.readouterr().err
+
+
 def test_a_plugin_that_takes_one_of_our_names_is_told_in_a_fresh_process(tmp_path: Path) -> None:
     """Where nothing of ours has been imported yet."""
     (tmp_path / "own.py").write_text(DARK.format(name="cutout", share=0.5))
@@ -349,11 +357,34 @@ def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     load_file(tmp_path / "dark.py")  # a second time changes nothing
 
 
-def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def tutorials(file: Path, number: int) -> Path:
+    """Write the tutorial's example of that number, from 1, into a file."""
     text = (Path(__file__).parents[1] / "docs" / "own-attack.md").read_text()
-    (tmp_path / "checker.py").write_text(text.split("```python\n")[1].split("```")[0])
+    file.write_text(text.split("```python\n")[number].split("```")[0])
+    return file
+
+
+def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tutorials(tmp_path / "checker.py", 1)
     plugin = ("--plugin", str(tmp_path / "checker.py"))
     assert main(["contract", "attack", "checker", *plugin]) == 0
     assert run(tmp_path / "out", *plugin, attack="checker[eps=5]", defense="none", epochs=1) == 0
     (record,) = (r for r in load_records(tmp_path / "out") if r.attack.label == "Checker")
     assert record.poison["largest"] == 5
+
+
+def test_the_tutorials_data_set_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = ("--plugin", str(tutorials(tmp_path / "arrays.py", 2)))
+    sizes = {"train": 24, "val": 4, "test": 4}
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    arrays |= {f"{split}_images": rng.integers(0, 256, (n, 3, 20, 20), dtype=np.uint8) for split, n in sizes.items()}
+    arrays |= {f"{split}_captions": np.array([f"a {split} {i}" for i in range(n)]) for split, n in sizes.items()}
+    np.savez(tmp_path / "photos.npz", **arrays)
+    source = f"arrays[file={tmp_path / 'photos.npz'}]"
+    assert run(tmp_path / "out", *plugin, "--dataset", source, defense="none", epochs=1) == 0
+    records = load_records(tmp_path / "out")
+    assert {one.attack.label for one in records} == {"Clean", "MEM-2"}
+    assert {one.dataset.params["train_images"] for one in records} == {24}
+    assert main(["run", *plugin, "--dataset", "arrays[file=nowhere.npz]"]) == 2
+    assert "no file nowhere.npz" in capsys.readouterr().err

@@ -310,6 +310,9 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"'{name}' is no device; write auto, cpu, cuda, cuda:1 …") from error
+    try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from error

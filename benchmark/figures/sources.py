@@ -68,7 +68,7 @@ def _cell(record: Record) -> Cell:
     if all(entry.name != name for entry in ATTACKS.entries()):
         raise PoisonMissing(f"attack {record.attack.spec} is not known here; --plugin names the file it comes from")
     try:
-        attack = ATTACKS.entry(name).factory(**record.attack.params)
+        attack = ATTACKS.restore(name, record.attack.params)
     except TypeError as error:
         raise UsageError(
             f"{record.file_name()} is of another version of attack {record.attack.spec}: {error}"

@@ -19,6 +19,8 @@ _LETTERS = 18  # of a title, a line
 def triggers(records: Iterable[Record]) -> dict[str, Figure]:
     """A figure for each data set and victim: the most frequent trigger words of each attack's first seed.
 
+    Attacks with one and the same trigger, such as a poison and its half, share a panel.
+
     A share is a word's number of places among all places of all triggers of that poison, in percent.
 
     Args:
@@ -52,13 +54,16 @@ def shares(record: Record) -> dict[str, float]:
 
 
 def _draw(block: Block) -> Figure:
-    first = [block.of(attack.spec)[0] for attack in block.attacks]
-    across = min(_ACROSS, len(first))
-    down = -(-len(first) // across)
+    shared: dict[tuple[object, ...], list[Record]] = {}
+    for attack in block.attacks:
+        first = block.of(attack.spec)[0]
+        shared.setdefault((first.seed, *shares(first).items()), []).append(first)
+    across = min(_ACROSS, len(shared))
+    down = -(-len(shared) // across)
     with styled():
         figure = Figure(figsize=(WIDTH * max(2, across) / _ACROSS, 0.3 + 3.0 * down), layout="constrained")
         panels = list(figure.subplots(down, across, squeeze=False).flat)
-        for axes, record in zip(panels, first, strict=False):
+        for axes, (record, *others) in zip(panels, shared.values(), strict=False):
             top = dict(list(shares(record).items())[:_WORDS])
             axes.barh(range(len(top)), list(top.values()), color=BLUE, height=0.7)
             axes.set_yticks(range(len(top)), list(top))
@@ -66,10 +71,11 @@ def _draw(block: Block) -> Figure:
             axes.invert_yaxis()
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
-            title = wrap(titled(record.attack).replace(",", ", "), _LETTERS)
+            names = ", ".join(titled(one.attack).replace(",", ", ") for one in (record, *others))
+            title = wrap(names, _LETTERS)
             title.append(f"seed {record.seed}" + (f", {distinct} words" if distinct else ""))
             axes.set_title("\n".join(title), fontsize=8)
-        for axes in panels[len(first) :]:
+        for axes in panels[len(shared) :]:
             axes.set_axis_off()
         heading(figure, f"Share of all words in triggers; {block.dataset.label}")
         return figure

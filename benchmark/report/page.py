@@ -1,5 +1,6 @@
 """One self-contained page from records: words, tables, figures, settings. Nothing on it is loaded from elsewhere."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ def _tables(
 def _drawings(name: str, records: Sequence[Record], sources: Sources, missing: list[str]) -> Iterator[Drawing]:
     try:
         figures = FIGURES[name](records, sources)
-    except PoisonMissing:
+    except PoisonMissing as error:
+        print(f"report: no figure {name}: {error}", file=sys.stderr)
         # Its message names a folder of this machine, which is nobody's business on a page that is passed on.
         missing.append(f"Figure {name}: the poisons are not at hand; --poisons names their folder.")
         return

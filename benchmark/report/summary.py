@@ -116,7 +116,7 @@ def _above(table: Table, chance: tuple[Chance, Chance]) -> bool:
 
 
 def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
-    """What was not run, what failed and what rests on a single seed.
+    """What was not run, what failed and what rests on fewer seeds than the rest.
 
     Args:
         records: all of them.
@@ -152,7 +152,7 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         undefended = [label for spec, label in attacked.items() if not _defended(records, spec)]
         if undefended:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
-    lines += [f"One seed only: {attack} under {', '.join(own)}." for attack, own in _single(records).items()]
+    lines += [f"Fewer seeds: {attack} under {', '.join(own)}." for attack, own in _short_of_seeds(records).items()]
     return lines + [
         f"Failed: {titled(record.attack)} × {titled(record.defense)}, seed {record.seed}."
         for record in records
@@ -164,17 +164,17 @@ def _defended(records: Sequence[Record], attack: str) -> bool:
     return any(record.attack.spec == attack and record.defense.spec != UNDEFENDED for record in records)
 
 
-def _single(records: Sequence[Record]) -> dict[str, list[str]]:
-    """By attack, the defenses that rest on one seed; nothing where every cell does, which the page says at its top."""
+def _short_of_seeds(records: Sequence[Record]) -> dict[str, list[str]]:
+    """By attack, the defenses that have fewer seeds than others, with how many of how many."""
     seeds: dict[tuple[str, str], set[int]] = {}
     for record in records:
         if record.status == "done":
             seeds.setdefault((titled(record.attack), titled(record.defense)), set()).add(record.seed)
+    most = max(map(len, seeds.values()), default=0)
     found: dict[str, list[str]] = {}
-    if any(len(own) > 1 for own in seeds.values()):
-        for (attack, defense), own in seeds.items():
-            if len(own) == 1:
-                found.setdefault(attack, []).append(defense)
+    for (attack, defense), own in seeds.items():
+        if len(own) < most:
+            found.setdefault(attack, []).append(f"{defense} ({len(own)} of {most})")
     return found
 
 

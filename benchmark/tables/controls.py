@@ -18,6 +18,8 @@ ROWS = {
     "delta-only": "Delta only",
     "trigger-only": "Trigger only",
     "uniform-noise": "Uniform noise",
+    "em-official": "EM (em-official)",
+    "mem-official": "MEM-3 (mem-official)",
 }
 LOST = "lost %"
 

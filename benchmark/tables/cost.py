@@ -43,13 +43,17 @@ def _memory(stage: str) -> Callable[[Record], float | None]:
     return lambda record: record.peak_memory_mb.get(stage)
 
 
+def _craft_memory(record: Record) -> float | None:
+    return None if record.attack.spec == CLEAN else record.peak_memory_mb.get("craft")
+
+
 MEASURES = (
     Measure("craft s", "s", _craft),
     Measure("train s", "s", _seconds("train")),
     Measure("evaluate s", "s", _seconds("evaluate")),
     Measure("rows/s", "rows/s", rows_per_second),
     Measure("δ MiB", "MiB", poison_mib),
-    Measure("peak MiB, craft", "MiB", _memory("craft")),
+    Measure("peak MiB, craft", "MiB", _craft_memory),
     Measure("peak MiB, train", "MiB", _memory("train")),
 )
 

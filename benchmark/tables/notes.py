@@ -1,5 +1,6 @@
 """The lines under a table: settings and strengths, chance, time."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -132,9 +133,14 @@ def _time(done: Sequence[Record]) -> list[str]:
     """Mean seconds by stage; a poison counts once, however many victims shared it."""
     if not done:
         return []
-    crafted = {(one.attack.spec, one.seed): one.seconds for one in done if one.attack.spec != CLEAN}
+    poisons = {(one.attack.spec, one.seed): one for one in done if one.attack.spec != CLEAN and "craft" in one.seconds}
+    # Halves of one poison have its parameters and its very seconds.
+    crafted = {
+        (json.dumps(one.attack.params, sort_keys=True), seed, one.seconds["craft"])
+        for (_, seed), one in poisons.items()
+    }
     stages = {
-        ("craft", "poison"): [seconds["craft"] for seconds in crafted.values() if "craft" in seconds],
+        ("craft", "poison"): [seconds for *_, seconds in crafted],
         ("train", "victim"): [one.seconds["train"] for one in done if "train" in one.seconds],
         ("evaluate", "victim"): [one.seconds["evaluate"] for one in done if "evaluate" in one.seconds],
     }

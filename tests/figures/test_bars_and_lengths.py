@@ -105,5 +105,10 @@ def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
     assert bars(first) == {"owl": 30, "pump": 7.5}  # of 4,000 triggers of one word
     assert bars(second) == {"owl": 10, "pump": 2.5}
     assert second.get_title() == "MEM-3\nseed 1, 9 words"
+    halved = triggers([*records, record("trigger-only", poison=words)])["triggers"]
+    assert [axes.get_title() for axes in halved.axes] == [
+        "MEM-1\nseed 1, 9 words",
+        "MEM-3, Trigger\nonly\nseed 1, 9 words",
+    ]
     with pytest.raises(UsageError, match="no poison with a trigger"):
         triggers([record("em"), record("clean")])

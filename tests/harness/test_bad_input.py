@@ -17,6 +17,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
     ("arguments", "said"),
     [
         (["--attack", "mem33"], "did you mean 'mem3'"),
+        (["--attack", "mem4"], "did you mean 'mem[k=4]'"),
         (["--attack", "mem3[eps=128]"], "eps, in 1/255, must be between 1 and 127"),
         (["--attack", "mem3[eps=0.03]"], "takes an integer"),
         (["--attack", "mem3[epsilon=8]"], "did you mean 'eps'"),
@@ -51,7 +52,12 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--batch-size", "64"], "40 training rows are fewer than one batch of 64"),
         (["--device", "cuda:99"], "cannot be used here"),
         (["--rerun", "some"], "invalid choice"),
-        (["--colour", "red"], "unrecognized arguments"),
+        (["--device", "gpu"], "'gpu' is no device; write auto, cpu, cuda"),
+        (["--colour", "red"], "run does not know --colour red; see 'python -m benchmark run --help'"),
+        (["--seed", "3"], "run does not know --seed 3; did you mean '--seeds'?"),
+        (["--seed=3"], "did you mean '--seeds'?"),
+        (["mem3"], "run does not know mem3; see"),
+        (["--defense", "cutout+"], "--defense: 'cutout+' lacks a defense beside a '+'"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -88,7 +94,12 @@ def test_a_checkpoint_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["table", "2", "--records", "nowhere"], "no folder of records nowhere"),
+        (
+            ["table", "2", "--records", "nowhere"],
+            "no folder of records nowhere; 'python -m benchmark run --out nowhere'",
+        ),
+        (["check", "--reference", "nowhere"], "no reference in nowhere; run check in a checkout"),
+        (["check", "--reference", "nowhere", "--seeds", "x"], "--seeds"),
         (["table", "3"], "invalid choice"),
         (["list", "attack"], "invalid choice"),
         (["ran"], "invalid choice"),
@@ -103,7 +114,14 @@ def test_other_commands(arguments: list[str], said: str, capsys: pytest.CaptureF
 def test_records_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.json").write_text("{}")
     assert main(["table", "2", "--records", str(tmp_path)]) == 2
-    assert "x.json is not a readable record" in capsys.readouterr().err
+    assert "x.json is not a readable record: it does not say its format" in capsys.readouterr().err
+
+
+def test_records_in_a_folder_below_are_pointed_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record("mem3").save(tmp_path / "tiny" / "records")
+    for folder in (tmp_path, tmp_path / "tiny"):
+        assert main(["table", "2", "--records", str(folder)]) == 2
+        assert f"did you mean {tmp_path / 'tiny' / 'records'}?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from benchmark.tables import Table, make_tables, render
 from tests.tables.factory import record
 
 NUMBERS = {"clean": 60.0, "mem3": 6.0, "em": 57.0, "delta-only": 54.0, "trigger-only": 48.0, "uniform-noise": 60.0}
+NUMBERS |= {"em-official": 45.0, "mem-official": 3.0}
+OFFICIAL = ("EM (em-official)", "MEM-3 (mem-official)")
+ROWS = ("Clean", "MEM-3", "EM", "Delta only", "Trigger only", "Uniform noise", *OFFICIAL)
 
 
 def controls(*records: Record) -> Table:
@@ -29,7 +32,7 @@ def several() -> list[Record]:
 
 def test_every_attack_has_its_own_row_and_scores() -> None:
     table = controls(*several(), record("mem3", "cutout", recalls=(99, 99)))
-    assert table.rows == ("Clean", "MEM-3", "EM", "Delta only", "Trigger only", "Uniform noise")
+    assert table.rows == ROWS
     assert [value(table, "Trigger only", c) for c in ("R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I")] == [
         50,
         52,
@@ -44,6 +47,7 @@ def test_lost_is_the_share_of_the_clean_recall_of_the_same_seed() -> None:
     lost = {row: value(table, row, "lost %") for row in table.rows}
     assert lost["Clean"] == lost["Uniform noise"] == 0
     assert (lost["MEM-3"], lost["EM"], lost["Delta only"]) == (pytest.approx(90), pytest.approx(5), pytest.approx(10))
+    assert (lost["EM (em-official)"], lost["MEM-3 (mem-official)"]) == (pytest.approx(25), pytest.approx(95))
     paired = [record("clean", recalls=(r, r), seed=seed) for seed, r in {1: 50.0, 2: 80.0}.items()]
     paired += [record("em", recalls=(r, r), seed=seed) for seed, r in {1: 40.0, 2: 40.0, 3: 5.0}.items()]
     # 10 of 50 and 40 of 80; seed 3 has no clean victim.
@@ -53,9 +57,9 @@ def test_lost_is_the_share_of_the_clean_recall_of_the_same_seed() -> None:
 
 def test_what_did_not_run_stands_there_as_missing() -> None:
     table = controls(record("clean"), record("mem3"))
-    assert table.rows == ("Clean", "MEM-3", "EM", "Delta only", "Trigger only", "Uniform noise")
-    assert "Not run: EM, Delta only, Trigger only, Uniform noise." in table.notes
-    line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| EM"))
+    assert table.rows == ROWS
+    assert f"Not run: {', '.join(ROWS[2:])}." in table.notes
+    line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| EM "))
     assert [part.strip() for part in line.strip("|").split("|")][1:] == ["–"] * 7
 
 

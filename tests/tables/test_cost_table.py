@@ -13,8 +13,13 @@ FACTS = {**SCENES, "train_captions": 20_000}
 
 def test_every_stage_lands_in_its_own_cell() -> None:
     records = [
-        record("clean", seconds={"craft": 0.001, "train": 100.0, "evaluate": 4.0}),
-        record("mem3", "cutout", seconds={"craft": 300.0, "train": 200.0, "evaluate": 5.0}, memory={"train": 900.0}),
+        record("clean", seconds={"craft": 0.001, "train": 100.0, "evaluate": 4.0}, memory={"craft": 700.0}),
+        record(
+            "mem3",
+            "cutout",
+            seconds={"craft": 300.0, "train": 200.0, "evaluate": 5.0},
+            memory={"craft": 800.0, "train": 900.0},
+        ),
         record("mem3", "cutout", seed=2, seconds={"craft": 310.0, "train": 220.0, "evaluate": 5.0}),
     ]
     (table,) = make_tables("cost", records)
@@ -22,7 +27,9 @@ def test_every_stage_lands_in_its_own_cell() -> None:
     cells = table.cells.set_index(["row", "column"])["mean"].to_dict()
     assert (cells["MEM-3 × Cutout", "craft s"], cells["MEM-3 × Cutout", "train s"]) == (305, 210)
     assert (cells["MEM-3 × Cutout", "evaluate s"], cells["MEM-3 × Cutout", "peak MiB, train"]) == (5, 900)
+    assert cells["MEM-3 × Cutout", "peak MiB, craft"] == 800
     assert pd.isna(cells["Clean × None", "craft s"])
+    assert pd.isna(cells["Clean × None", "peak MiB, craft"])
     assert pd.isna(cells["Clean × None", "δ MiB"])
     assert table.seeds == {"Clean × None": "1", "MEM-3 × Cutout": "1–2"}
 

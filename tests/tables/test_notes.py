@@ -5,7 +5,7 @@ import random
 import pytest
 
 from benchmark.records import Record
-from benchmark.tables import table1, table2
+from benchmark.tables import make_tables, table1, table2
 from benchmark.tables.chance import image_to_text, text_to_image
 from tests.tables.factory import record
 
@@ -64,6 +64,14 @@ def test_a_shared_poisons_time_counts_once() -> None:
     )
     assert "craft 350 s (300 to 400) a poison, train 178 s (170 to 200) a victim, evaluate 3 s a victim" in text
     assert "cpu (x86_64, 2 threads)" in text
+
+
+def test_halves_of_a_poison_cost_no_time_of_their_own() -> None:
+    whole = {"craft": 300.0, "train": 170.0, "evaluate": 3.0}
+    records = [record(attack, seconds=whole) for attack in ("mem3", "trigger-only", "delta-only")]
+    records.append(record("em", seconds={**whole, "craft": 100.0}))
+    text = "\n".join(make_tables("controls", records)[0].notes)
+    assert "craft 200 s (100 to 300) a poison" in text
 
 
 def test_attacks_of_one_budget_share_a_line_and_others_do_not() -> None:
