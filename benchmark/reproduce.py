@@ -53,6 +53,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         grids.append(["--attack", attack, "--defense", "none", "--victim", victims])
     if arguments.dry_run:
         shared.append("--dry-run")
+    if arguments.preset == "paper" and arguments.dataset is None:
+        print("data: rendered scenes; --dataset names the paper's, e.g. 'flickr30k[root=DIR]'", file=sys.stderr)
     records: dict[str, Record] = {}
     with joined(resolve_device(arguments.device or "auto")):
         for grid in grids:
