@@ -17,10 +17,11 @@ from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import trigger_words
 from benchmark.data import CaptionDataset, LazyImages
+from benchmark.errors import UsageError
 from benchmark.files import zeros_on_disk
 from benchmark.processes import Processes
 from benchmark.progress import Stage
-from benchmark.seeding import derive_seed, numpy_generator, torch_generator
+from benchmark.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from victims.clip import Clip, clamp_scale, clip_loss
 from victims.embedding import ActiveEmbedding
 from victims.state import put_back, training_state
@@ -38,6 +39,12 @@ class Crafting:
         self.attack, self.rows, self.surrogate, self.seed = attack, rows, surrogate, seed
         self.processes = Processes.current()
         self.model = model = surrogate(seed)
+        # Beside the trigger a caption needs its first, its last and one more token.
+        if attack.k > model.context_length - 3:
+            raise UsageError(
+                f"a trigger of {attack.k} words leaves no room for a caption: the surrogate takes "
+                f"{model.context_length} tokens"
+            )
         self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
         counts = [len(captions) for captions in rows.captions]
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -59,14 +66,15 @@ class Crafting:
         attack, model = self.attack, self.model
         generator = torch_generator(self.seed, "surrogate", round_)
         model.train()
-        for _ in range(attack.surrogate_steps):
+        for step in range(attack.surrogate_steps):
             index = self._next_batch()
             tokens = self._captions(index, generator)
             if attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
             part = self.processes.part(len(index))
-            text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
-            features = model.encode_images(self.protected.batch(index[part]))
+            with seeded_globals(derive_seed(self.seed, "surrogate step", round_, step)):
+                text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
+                features = model.encode_images(self.protected.batch(index[part]))
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

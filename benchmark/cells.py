@@ -91,6 +91,18 @@ class Cell:
         foreign = _foreign(ATTACKS, parse_spec(self.attack.choice.spec).name)
         return [type(attack).__name__, attack.version, attack.identity(), params, surrogate, self.seed, *foreign]
 
+    def code(self) -> dict[str, str]:
+        """Short hashes of what the address knows of the attack's and the defense's code and of files they read."""
+        own = self.attack.attack
+        attack = [
+            RESULTS_VERSION,
+            own.version,
+            own.identity(),
+            *_foreign(ATTACKS, parse_spec(self.attack.choice.spec).name),
+        ]
+        defense = [RESULTS_VERSION, *(_foreign(DEFENSES, name) for name in self.defense.choice.params)]
+        return {"attack": content_key(attack)[:12], "defense": content_key(defense)[:12]}
+
     def title(self) -> str:
         """The cell in words, for the plan and messages."""
         return f"{self.attack.choice.label} × {self.defense.choice.spec} × {self.victim}, seed {self.seed}"
@@ -122,7 +134,7 @@ def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
         params = ATTACKS.resolve(spec, preset.attack)
         one = ChosenAttack(attack, Choice(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
-        chosen.setdefault(content_key(type(attack).__name__, params), one)
+        chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), one)
     return sorted(chosen.values(), key=lambda one: not one.is_clean)
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -98,6 +99,7 @@ def _update(folder: Path, seeds: str | None, device: str | None) -> int:
     work = folder / f".update-{commit}"
     records = _run(str(count), work / "records", work / "poisons", device)
     if any(record.status == "failed" for record in records):
+        print("the same command runs the failed cells again", file=sys.stderr)
         return 1
     for record in records:
         record.save(work / "reference")
@@ -145,7 +147,8 @@ def _run(
         for attack, defense in _GRIDS
     ]
     arguments = [
-        build_parser().parse_args([*command, "--out", str(out), "--poisons", str(poisons)]) for command in commands
+        build_parser().parse_args([*command, "--out", str(out), "--poisons", str(poisons), "--rerun", "failed"])
+        for command in commands
     ]
     planned: list[Record] = []
     with redirect_stderr(io.StringIO()):  # plans are shown when they run

@@ -58,7 +58,7 @@ class Checkpoint:
         Called when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
         """
         self._start = time.monotonic()
-        if self.path is None or not self.path.is_file():
+        if self.path is None or not self.exists():
             return None
         try:
             with zipfile.ZipFile(self.path) as parts:
@@ -72,6 +72,10 @@ class Checkpoint:
             return None
         self.notes.update(notes)
         return dict(state)
+
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.path is not None and self.path.is_file()
 
     def discard(self) -> None:
         """Remove the file: the stage's result has been saved."""

@@ -220,6 +220,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     reproduce.add_argument(
         "--precision", help="fp32, bf16 or auto (default); cells of another precision than the records there run anew"
     )
+    reproduce.add_argument("--rerun", choices=("missing", "failed", "all"), help="which cells to run (default missing)")
     reproduce.add_argument("--poisons", type=Path, help="folder that keeps poisons (default: in the cache)")
     reproduce.add_argument("--cache", type=Path, help="folder for rendered and resized images")
     reproduce.add_argument(

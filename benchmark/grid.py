@@ -109,8 +109,19 @@ class Grid:
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
             blank = self._record(cell, data, key)
             path = self.out / blank.file_name()
-            planned.append(PlannedCell(cell, key, path, Record.load(path) if path.is_file() else None, blank))
+            planned.append(PlannedCell(cell, key, path, self._known(path, blank), blank))
         return planned
+
+    def _known(self, path: Path, blank: Record) -> Record | None:
+        """The record of a cell at its own path, or of the same cell under another spelling, named as it is now."""
+        if path.is_file():
+            return Record.load(path)
+        for other in sorted(self.out.glob(f"*_{blank.key[:12]}.json")):
+            record = Record.load(other)
+            if record.key == blank.key and record.status == "done":
+                now = {name: getattr(blank, name) for name in ("dataset", "attack", "defense", "victim", "surrogate")}
+                return replace(record, **now)
+        return None
 
     def run(self, planned: PlannedCell) -> Record:
         """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
@@ -132,6 +143,7 @@ class Grid:
                 raise
             failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
             record = replace(base, status="failed", error=failure)
+            _let_go(error)
         finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
         if Processes.current().is_first:
@@ -242,11 +254,21 @@ class Grid:
             provenance={
                 **self.provenance,
                 "commit": git_commit(),
+                "code": cell.code(),
+                "fingerprints": {split.split: split.fingerprint for split in (data.val, data.test)},
                 "device": device_name(self.device),
                 "threads": torch.get_num_threads(),
                 "versions": versions(),
             },
         )
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop what the frames of an error that is kept would keep alive: models, noise, a GPU's memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _scores(model: Clip, data: Splits, epoch: int, seed: int) -> EpochScores:
@@ -269,14 +291,17 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
 def _require_apart(splits: Splits) -> None:
     """See that no image file is in two splits: victims would be measured on what they have been trained on.
 
+    Whatever paths and links lead to it, a file is one.
+
     Raises:
         UsageError: one is; the message names it.
     """
-    found: dict[tuple[Path, int], str] = {}
+    found: dict[tuple[int, int, int], str] = {}
     for split in (splits.train, splits.val, splits.test):
         for origin in split.origins or []:
             file, offset = (origin.archive, origin.offset) if isinstance(origin, Member) else (origin, 0)
-            place = file.absolute(), offset
+            status = file.stat()
+            place = status.st_dev, status.st_ino, offset
             if found.setdefault(place, split.split) != split.split:
                 raise UsageError(
                     f"{split.name}: image {origin} is in {found[place]} and in {split.split}; splits must share none"
@@ -297,9 +322,10 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
         return []
     todo = [one for one in planned if one.has_to_run(rerun)]
     for one in planned:
-        if one.record is not None and not one.has_to_run(rerun):
-            # Its run may have been killed between the record and this.
-            Checkpoint.beside(one.path, 1).discard()
+        if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
+            _discard_leftover(one)
+            if not one.path.is_file():
+                one.record.save(grid.out)  # it lies there under another spelling alone
     records = {one.key: one.record for one in planned if one.record is not None}
     start, number = time.monotonic(), 0
     others: list[PlannedCell] = []
@@ -320,6 +346,15 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
             print(line, file=sys.stderr, flush=True)
     processes.tell(None)
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
+
+
+def _discard_leftover(one: PlannedCell) -> None:
+    """Remove a finished cell's checkpoint: its run may have been killed between the record and this."""
+    checkpoint = Checkpoint.beside(one.path, 1)
+    if checkpoint.exists():
+        with claimed(one.path, wait=False) as ours:
+            if ours:  # else another run is at the cell again, and goes on from it
+                checkpoint.discard()
 
 
 def _finished_meanwhile(one: PlannedCell) -> Record | None:

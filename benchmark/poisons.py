@@ -168,6 +168,7 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
     largest = 0 if poison.delta is None else max(int(poison.delta.max()), -int(poison.delta.min()))
     return {
         "eps": poison.eps,
+        "per": "row" if poison.per_row else "image",
         "largest": largest,
         "psnr": None if mean == 0 else float(10 * np.log10(255**2 / mean)),
         "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),

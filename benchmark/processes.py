@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -124,7 +124,10 @@ class Processes:
             return model
         if device.type != "cuda":
             raise UsageError("batch norm cannot be shared among CPU processes: train a ViT, or in one process")
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # Not torch's own: of a norm with an activation in it, as timm has them, it drops the activation.
+        from timm.layers import convert_sync_batchnorm
+
+        return cast(nn.Module, convert_sync_batchnorm(model))
 
 
 class _Gather(torch.autograd.Function):

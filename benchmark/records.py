@@ -63,13 +63,15 @@ class Record:
         status: ``done`` or ``failed``.
         epochs: scores of every evaluated epoch, in order.
         loss: mean training loss per epoch, nats.
-        poison: what the poison is: ``eps``, ``largest`` (both in 1/255), ``psnr`` in dB, ``trigger_words`` with counts,
-            ``loss_per_round``; empty for clean data.
+        poison: what the poison is: ``eps``, ``largest`` (both in 1/255), ``per`` (``image`` or ``row``), ``psnr`` in
+            dB, ``trigger_words`` with counts, ``loss_per_round``; empty for clean data.
         changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
         seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
         peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as
             ``device`` that of a GPU, of crafting and training together.
-        provenance: ``command``, ``commit``, ``device``, ``versions``, ``finished`` (UTC), ``preset``.
+        provenance: ``command``, ``commit``, ``code`` (hashes of the versions and plugins of ``attack`` and
+            ``defense``), ``fingerprints`` of the ``val`` and ``test`` split, ``device``, ``versions``, ``finished``
+            (UTC), ``preset``.
         error: of a failed cell: ``type``, ``message``, ``traceback``.
     """
 

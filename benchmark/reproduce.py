@@ -39,12 +39,12 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         UsageError: bad input.
     """
     from benchmark.cli import build_parser
-    from benchmark.run import run
+    from benchmark.run import outcome, run
     from victims.clip import resolve_device
 
     out: Path = arguments.out or Path("results") / arguments.preset
     shared = ["--preset", arguments.preset, "--seeds", arguments.seeds, "--out", str(out / "records")]
-    for flag in ("dataset", "device", "precision", "poisons", "cache"):
+    for flag in ("dataset", "device", "precision", "poisons", "cache", "rerun"):
         if (value := getattr(arguments, flag)) is not None:
             shared += [f"--{flag}", str(value)]
     grids = [["--attack", attack, "--defense", defense] for attack, defense in GRIDS]
@@ -66,7 +66,7 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         return 0  # the plan alone, or a process that has helped torchrun's first
     cache = Path(arguments.cache or cache_folder())
     write_all(list(records.values()), out, Sources(Path(arguments.poisons or cache / "poisons"), cache))
-    return 1 if any(record.status == "failed" for record in records.values()) else 0
+    return outcome(list(records.values()))
 
 
 def write_all(records: Sequence[Record], out: Path, sources: Sources) -> None:

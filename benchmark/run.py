@@ -66,7 +66,15 @@ def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     records = run(arguments, argv)
     if any(record.status == "done" for record in records):
         print(render(table2(records), "markdown"))
-    return 1 if any(record.status == "failed" for record in records) else 0
+    return outcome(records)
+
+
+def outcome(records: Sequence[Record]) -> int:
+    """The exit code: 0 if every cell is done, 1 if one failed, which then is told how to run again."""
+    if all(record.status == "done" for record in records):
+        return 0
+    print("a failed cell runs again with --rerun failed", file=sys.stderr)
+    return 1
 
 
 def run(
@@ -125,6 +133,7 @@ def _run(
     track = settings.get("track")
     if track is not None and track not in typing.get_args(Tracker):
         raise UsageError(f"track takes {', '.join(typing.get_args(Tracker))}, got '{track}'")
+    dry_run = convert(settings.get("dry_run", False), bool, "--dry-run")
     out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
     use_repeatable_kernels(device)
     keep_freed_memory()
@@ -150,16 +159,14 @@ def _run(
         planned = grid.plan()
         approve([one.blank for one in planned])
         print(plan_table(grid, planned, rerun), file=sys.stderr, flush=True)
-        if settings.get("dry_run"):
+        if dry_run:
             return []
         make_folder(out)
         make_folder(grid.poisons.folder)
         records = run_grid(grid, planned, rerun)
-    failed = [record for record in records if record.status == "failed"]
-    for record in failed:
-        print(f"failed: {record.attack.label} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
-    if failed:
-        print("a failed cell runs again with --rerun failed", file=sys.stderr)
+    for record in records:
+        if record.status == "failed":
+            print(f"failed: {record.attack.label} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
     return records
 
 

@@ -39,6 +39,13 @@ def noise_of(poison: Poison) -> NDArray[np.int8]:
     return poison.delta
 
 
+def make_clip_with_dropout(seed: int = 0) -> Clip:
+    """The same with dropout in its text tower, as some of open_clip's models have it."""
+    clip = make_clip(seed)
+    clip.model.ln_final = torch.nn.Sequential(clip.model.ln_final, torch.nn.Dropout(0.5))
+    return clip
+
+
 def make_clip(seed: int = 0, precision: Precision = "fp32", dtype: torch.dtype = torch.float32) -> Clip:
     """A CLIP of open_clip's own classes: ModifiedResNet at 32 px, two text blocks; batch norms made non-trivial."""
     torch.manual_seed(seed)

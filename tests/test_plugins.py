@@ -88,6 +88,26 @@ def test_a_plugin_file_is_usable_by_name_everywhere(tmp_path: Path, capsys: pyte
     assert "dark[share=0.5]  Images lose light." in capsys.readouterr().out
 
 
+def test_attacks_whose_classes_share_a_name_are_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("speckle", "spot"):
+        (tmp_path / f"{name}.py").write_text(SPECKLE.replace('register("speckle")', f'register("{name}")'))
+    plugins = [word for name in ("speckle", "spot") for word in ("--plugin", str(tmp_path / f"{name}.py"))]
+    assert run(tmp_path / "out", "--dry-run", *plugins, attack="speckle,spot,spot[eps=8]", defense="none") == 0
+    assert "3 cells, 3 to run" in capsys.readouterr().err
+
+
+def test_seeds_of_changed_plugin_code_are_not_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, share in ((1, 0.5), (2, 0.25)):
+        file = tmp_path / f"dark{seed}.py"
+        file.write_text(DARK.format(name="dark", share=0.5).replace("1 - self.share", f"1 - {share}"))
+        DEFENSES._entries.pop("dark", None)
+        flags = ("--plugin", str(file), "--seeds", f"{seed},")
+        assert run(tmp_path / "out", *flags, attack="clean", defense="dark", epochs=1) == 0
+    capsys.readouterr()
+    assert main(["table", "2", "--records", str(tmp_path / "out")]) == 2
+    assert "records mix settings of defense dark: source code=" in capsys.readouterr().err
+
+
 def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plans = []
     for number, share in enumerate((0.5, 0.25)):

@@ -1,9 +1,11 @@
 """The rule of the regression check: a hand-worked interval, its promised error rate, and what it must not compare."""
 
+import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -352,6 +354,22 @@ def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: p
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert len(load_records(tmp_path / "records")) == 8
     assert not (tmp_path / "README.md").exists()
+
+
+def test_a_failed_update_runs_its_failed_cells_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def run(arguments: argparse.Namespace, *_: Any) -> list[Record]:
+        asked.append(arguments.rerun)
+        return [] if arguments.dry_run else [replace(records([5.0])[0], status="failed")]
+
+    monkeypatch.setattr("benchmark.run.run", run)
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
+    assert set(asked) == {"failed"}
+    assert capsys.readouterr().err == "the same command runs the failed cells again\n"
 
 
 def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

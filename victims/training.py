@@ -13,7 +13,7 @@ from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError, VictimDiverged
 from benchmark.processes import Processes
 from benchmark.progress import Silent, Stage
-from benchmark.seeding import derive_seed, numpy_generator
+from benchmark.seeding import derive_seed, numpy_generator, seeded_globals
 from defenses.base import Defense, Moment
 from victims.changes import Changes
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, moved
@@ -113,7 +113,8 @@ def train(
                 group["lr"] = recipe.lr * schedule(step, total, recipe)
             images = moved(dataset.batch(rows[batch, 0]), model.device).float() / 255
             at = Moment(derive_seed(seed, "step", step), step / total)
-            loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
+            with seeded_globals(at.seed):  # dropout and stochastic depth, which some victims have, draw from them
+                loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
             log.changes.see_images(images, seen, part)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

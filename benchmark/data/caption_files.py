@@ -100,7 +100,23 @@ def read_rows(table: Path) -> "pd.DataFrame":
     rows.columns = rows.columns.str.strip()
     if rows.empty:
         raise UsageError(f"caption file {table} holds no captions: a header and no rows")
+    if (swallowed := _row_within_quotes(rows, separator)) is not None:
+        raise UsageError(
+            f"caption file {table}: a quoted value swallows the row {swallowed!a}; a quote before it is left open"
+        )
     return rows
+
+
+def _row_within_quotes(rows: "pd.DataFrame", separator: str) -> str | None:
+    """A line within a value that has as many fields as a row and begins with a file's name, as rows do."""
+    suffixes = {PurePosixPath(name.strip()).suffix for name in rows.iloc[:, 0]} - {""}
+    for column in rows:
+        for value in rows[column][rows[column].str.contains("\n", regex=False)]:
+            for line in value.splitlines()[1:]:
+                first, *others = line.split(separator)
+                if len(others) >= rows.shape[1] - 1 > 0 and PurePosixPath(first.strip()).suffix in suffixes:
+                    return line
+    return None
 
 
 def inside(folder: Path, name: str, source: Path) -> Path:

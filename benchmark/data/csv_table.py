@@ -7,6 +7,7 @@ from benchmark.data.caption_files import read_rows
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
 from benchmark.errors import UsageError
+from benchmark.paths import user_path
 
 # Of paths and captions: open_clip's names, and those of the paper's own code.
 _COLUMNS = (("filepath", "title"), ("images", "caption"))
@@ -64,7 +65,7 @@ class CsvTable(DatasetSource):
         return load_files(cache, written_name("csv", self), "csv", files, resolution, self.skip_bad)
 
     def _read(self, table: str) -> list[CaptionedFile]:
-        return read_table(Path(table).expanduser(), Path(self.images).expanduser() if self.images else None)
+        return read_table(user_path(table), user_path(self.images) if self.images else None)
 
 
 def read_table(table: Path, images: Path | None = None) -> list[CaptionedFile]:
@@ -82,10 +83,10 @@ def read_table(table: Path, images: Path | None = None) -> list[CaptionedFile]:
     if columns is None:
         wanted = " or ".join(" and ".join(pair) for pair in _COLUMNS)
         raise UsageError(f"caption file {table} needs the columns {wanted}; found: {', '.join(rows.columns)}")
-    captions: dict[str, list[str]] = {}
-    for path, caption in zip(rows[columns[0]], rows[columns[1]], strict=True):
-        captions.setdefault(path.strip(), []).append(caption)
-    if "" in captions:
-        raise UsageError(f"caption file {table} has a row without a path in {columns[0]}")
     folder = table.parent if images is None else images
-    return [captioned_file(folder / path, texts, table) for path, texts in captions.items()]
+    captions: dict[Path, list[str]] = {}
+    for path, caption in zip(rows[columns[0]].str.strip(), rows[columns[1]], strict=True):
+        if not path:
+            raise UsageError(f"caption file {table} has a row without a path in {columns[0]}")
+        captions.setdefault(folder / path, []).append(caption)
+    return [captioned_file(path, texts, table) for path, texts in captions.items()]

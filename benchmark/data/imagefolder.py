@@ -10,6 +10,7 @@ from benchmark.data.caption_files import captions_in, inside, parse_json, read_r
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
 from benchmark.errors import UsageError
+from benchmark.paths import user_path
 
 _FOLDERS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -46,7 +47,7 @@ class ImageFolder(DatasetSource):
                 written; the message names the file.
         """
         try:
-            files = read_folders(Path(self.root).expanduser())
+            files = read_folders(user_path(self.root))
         except OSError as error:
             raise UsageError(f"folder {error.filename or self.root} cannot be read: {error.strerror}") from error
         if "val" not in files:

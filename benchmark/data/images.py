@@ -120,7 +120,8 @@ def _to_length(image: "Image.Image") -> "Image.Image":
 def _to_rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+    # What Pillow calls 32 bits is of 16 in these formats, which have no more.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         # Pillow would clip to 255 instead of scaling.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -10,6 +10,7 @@ from benchmark.data.caption_files import inside, parse_json, read_text
 from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
 from benchmark.errors import UsageError
+from benchmark.paths import user_path
 
 # COCO's remainder of the validation images is customarily trained on.
 _SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -46,7 +47,7 @@ class Karpathy(DatasetSource):
             UsageError: the JSON or an image is missing or cannot be read, or the cache folder cannot be written; the
                 message names the file.
         """
-        files = read_karpathy(Path(self.json).expanduser(), Path(self.images).expanduser())
+        files = read_karpathy(user_path(self.json), user_path(self.images))
         if not files["val"]:
             files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, self.json)
         return load_files(cache, written_name("karpathy", self), "karpathy", files, resolution, self.skip_bad)

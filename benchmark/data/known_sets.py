@@ -12,6 +12,7 @@ from benchmark.data.folders import find_caption_file, find_images, folders_below
 from benchmark.data.karpathy import read_karpathy
 from benchmark.data.naming import written_name
 from benchmark.errors import UsageError
+from benchmark.paths import user_path
 
 _CAPTIONS = 5  # of an image; some of COCO's have six or seven, and recall is published for the first five
 
@@ -52,7 +53,7 @@ class KnownSet(DatasetSource):
         Raises:
             UsageError: captions or images are not found, or found twice, or the splits are not of the published sizes.
         """
-        root = Path(self.root).expanduser()
+        root = user_path(self.root)
         folders = folders_below(root)
         source = find_caption_file(root, folders, [f"dataset_{self.name}.json", "dataset.json"])
         files = read_karpathy(source, Path())

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from benchmark.errors import UsageError
+from benchmark.paths import user_path
 
 _BRACES = re.compile(r"\{(?:(\d{1,9})\.\.(\d{1,9})|([^{}]*,[^{}]*))\}")
 _MOST = 100_000  # shards a spec may name
@@ -20,7 +21,7 @@ def find_shards(spec: str) -> list[Path]:
     """
     found: list[Path] = []
     for text in expand_braces(spec):
-        path = Path(text).expanduser()
+        path = user_path(text)
         try:
             found += _files(path)
         except (OSError, ValueError) as error:

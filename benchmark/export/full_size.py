@@ -63,12 +63,9 @@ def enlarge(image: Images, noise: NDArray[np.int8], eps: int) -> Images:
     _, height, width = image.shape
     size, box = square_within((width, height), noise.shape[-1])
     across, down = width / size[0], height / size[1]
-    left, top, right, bottom = (
-        round(box[0] * across),
-        round(box[1] * down),
-        round(box[2] * across),
-        round(box[3] * down),
-    )
+    left, top = round(box[0] * across), round(box[1] * down)
+    # Of an image that is a pixel high, both ends may round to the same place.
+    right, bottom = max(left + 1, round(box[2] * across)), max(top + 1, round(box[3] * down))
     planes = [Image.fromarray(plane) for plane in noise.astype(np.float32)]
     larger = [plane.resize((right - left, bottom - top), Image.Resampling.BILINEAR) for plane in planes]
     added = np.rint(np.stack([np.asarray(plane) for plane in larger])).clip(-eps, eps).astype(np.int16)

@@ -69,6 +69,8 @@ def _cell(record: Record) -> Cell:
         raise PoisonMissing(f"attack {record.attack.spec} is not known here; --plugin names the file it comes from")
     try:
         attack = ATTACKS.restore(name, record.attack.params)
+    except PoisonError as error:
+        raise PoisonMissing(f"attack {record.attack.spec}: {error}") from error
     except TypeError as error:
         raise UsageError(
             f"{record.file_name()} is of another version of attack {record.attack.spec}: {error}"

@@ -24,8 +24,8 @@ def rows_per_second(record: Record) -> float | None:
 
 def poison_mib(record: Record) -> float | None:
     """Size of δ at one byte a value, in MiB; 0 of a trigger alone; ``None`` of clean data or unrecorded sizes."""
-    facts = record.dataset.params
-    count = facts.get("train_captions" if record.attack.params.get("per") == "row" else "train_images")
+    facts, per = record.dataset.params, record.poison.get("per") or record.attack.params.get("per")
+    count = facts.get("train_captions" if per == "row" else "train_images")
     if not record.poison or count is None or "resolution" not in facts:
         return None
     return float(count * 3 * facts["resolution"] ** 2 / _MIB) if record.poison.get("psnr") is not None else 0.0

@@ -51,10 +51,10 @@ class _Row:
 def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
     """An attack against defenses: one table for every data set, victim and attack that met a defense.
 
-    Attacks that met none have their place among the controls, and a table here only if none met any. Rows: clean data,
-    the undefended attack, each defense. Columns: the paper's four after the last epoch; R@10 after the epoch that is
-    best on val, which is what an early-stopping scraper gets; where clean data met the defenses, the clean victim's
-    R@10 under each; and the share of the lost recall that is recovered.
+    Attacks that met none have their place among the controls, and a table here only if none met any; clean data have
+    one where they alone met defenses. Rows: clean data, the undefended attack, each defense. Columns: the paper's four
+    after the last epoch; R@10 after the epoch that is best on val, which is what an early-stopping scraper gets; where
+    clean data met the defenses, the clean victim's R@10 under each; and the share of the lost recall that is recovered.
 
     Args:
         records: of any runs.
@@ -68,7 +68,10 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     # Without an attack, the table shows what the defenses cost clean data.
     places = [(block, attack) for block in found for attack in block.attacks or [block.of(CLEAN)[0].attack]]
     met = [(block, attack) for block, attack in places if _defended(block, attack)]
-    return [_table(block, attack, beside_paper) for block, attack in met or places]
+    # The same as long as clean data alone have met them.
+    waiting = [block for block in found if block.of(CLEAN) and not any(block is other for other, _ in met)]
+    alone = [(block, clean) for block in waiting if _defended(block, clean := block.of(CLEAN)[0].attack)]
+    return [_table(block, attack, beside_paper) for block, attack in [*alone, *(met or places)]]
 
 
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
@@ -157,7 +160,8 @@ def _defended(block: Block, attack: Choice) -> list[_Row]:
 
 def _not_run(defended: Sequence[_Row], attack: Choice) -> list[_Row]:
     """The paper's defenses that did not meet the attack."""
-    met = {parse_spec(part).name for row in defended for part in split_outside_brackets(row.defense, "+")}
+    parts = [split_outside_brackets(row.defense, "+") for row in defended]
+    met = {parse_spec(own[0]).name for own in parts if len(own) == 1}
     return [_Row(label_of(name), attack.spec, name, []) for name in DEFENSES.group("table2") if name not in met]
 
 

@@ -38,8 +38,7 @@ def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Itera
         used = [titled(attack) for attack in attacks if attack.params.get(option) and _matters(option, attack)]
         if used:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
-    # On clean captions, which have no trigger, a defense changes fewer words.
-    lines += _defenses([record for record in records if record.attack.spec != CLEAN])
+    lines += _defenses(records)
     done = [record for record in records if record.status == "done"]
     return [*lines, _seeds(records), *_chance(records[0].dataset), *_time(done), *_failures(records)]
 
@@ -80,10 +79,11 @@ def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
         surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))
         settings.setdefault(f"surrogate {surrogates}; {words}", []).append(titled(attack))
         # A poison counts once, however many victims shared it.
-        noises = list({record.seed: record.poison for record in own if record.poison.get("psnr") is not None}.values())
+        noises = {_poison(record): record.poison for record in own if record.poison.get("psnr") is not None}
         if noises:
-            psnr = fmean(noise["psnr"] for noise in noises)
-            measured.append(f"{titled(attack)} up to {max(n['largest'] for n in noises)}/255, PSNR {psnr:.1f} dB")
+            psnr = fmean(noise["psnr"] for noise in noises.values())
+            largest = max(noise["largest"] for noise in noises.values())
+            measured.append(f"{titled(attack)} up to {largest}/255, PSNR {psnr:.1f} dB")
     lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
     return [*lines, f"Noise, measured: {'; '.join(measured)}."] if measured else lines
 
@@ -94,10 +94,13 @@ def _defenses(records: Iterable[Record]) -> list[str]:
     for record in records:
         if record.defense.spec != UNDEFENDED:
             found.setdefault(record.defense.spec, []).append(record)
-    return [
-        f"{titled(own[0].defense)}: {own[0].defense.strength or _words(own[0].defense.params)}{_effect(own)}."
-        for own in found.values()
-    ]
+    lines = []
+    for own in found.values():
+        # On clean captions, which have no trigger, a defense changes fewer words.
+        attacked = [record for record in own if record.attack.spec != CLEAN] or own
+        defense = own[0].defense
+        lines.append(f"{titled(defense)}: {defense.strength or _words(defense.params)}{_effect(attacked)}.")
+    return lines
 
 
 def _effect(records: Iterable[Record]) -> str:
@@ -133,11 +136,11 @@ def _time(done: Sequence[Record]) -> list[str]:
     """Mean seconds by stage; a poison counts once, however many victims shared it."""
     if not done:
         return []
-    poisons = {(one.attack.spec, one.seed): one for one in done if one.attack.spec != CLEAN and "craft" in one.seconds}
+    poisons = {_poison(one): one for one in done if one.attack.spec != CLEAN and "craft" in one.seconds}
     # Halves of one poison have its parameters and its very seconds.
     crafted = {
-        (json.dumps(one.attack.params, sort_keys=True), seed, one.seconds["craft"])
-        for (_, seed), one in poisons.items()
+        (json.dumps(one.attack.params, sort_keys=True), surrogate, seed, one.seconds["craft"])
+        for (_, surrogate, seed), one in poisons.items()
     }
     stages = {
         ("craft", "poison"): [seconds for *_, seconds in crafted],
@@ -149,14 +152,21 @@ def _time(done: Sequence[Record]) -> list[str]:
     return [f"Time: {', '.join(parts)}; on {' and '.join(devices) or 'an unknown device'}."] if parts else []
 
 
+def _poison(record: Record) -> tuple[str, str, int]:
+    """What tells a record's poison from the others of one data set and resolution."""
+    return record.attack.spec, record.surrogate.spec, record.seed
+
+
 def _spread(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
     return f"{fmean(values):.0f} s" + (f" ({low:.0f} to {high:.0f})" if round(low) != round(high) else "")
 
 
-def _failures(records: Iterable[Record]) -> list[str]:
+def _failures(records: Sequence[Record]) -> list[str]:
+    several = len({record.victim.spec for record in records}) > 1
     return [
-        f"Failed: {record.attack.label} × {titled(record.defense)}, seed {record.seed}: "
+        f"Failed: {record.attack.label} × {titled(record.defense)}{f' × {record.victim.spec}' if several else ''}, "
+        f"seed {record.seed}: "
         f"{' '.join(record.error.get('message', '').split()) or record.error.get('type', 'no reason given')}."
         for record in records
         if record.status == "failed"

@@ -60,7 +60,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
-    _compare(f"data set {first.dataset.spec}", [one.dataset.params for one in records])
+    _compare(f"data set {first.dataset.spec}", [{**one.dataset.params, **_measured_on(one)} for one in records])
     _compare(f"victim {first.victim.spec}", [{**one.victim.params, **one.recipe} for one in records])
     by_attack: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     by_defense: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -68,8 +68,8 @@ def _require_one_setting(records: Sequence[Record]) -> None:
     for record in records:
         # Clean data come out the same from every surrogate.
         surrogate = {} if record.attack.spec == CLEAN else {"surrogate": record.surrogate.spec}
-        by_attack[record.attack.spec].append({**record.attack.params, **surrogate})
-        by_defense[record.defense.spec].append(record.defense.params)
+        by_attack[record.attack.spec].append({**record.attack.params, **surrogate, **_code(record, "attack")})
+        by_defense[record.defense.spec].append({**record.defense.params, **_code(record, "defense")})
         by_cell[record.attack.spec, record.defense.spec, record.seed].append(record.file_name())
     for attack, settings in by_attack.items():
         _compare(f"attack {attack}", settings)
@@ -78,6 +78,16 @@ def _require_one_setting(records: Sequence[Record]) -> None:
     for files in by_cell.values():
         if len(files) > 1:
             raise UsageError(f"two records of one cell that differ in data or code: {' and '.join(files)}; keep one")
+
+
+def _measured_on(record: Record) -> Mapping[str, Any]:
+    """What a record says of the splits that victims are measured on; the training split's is among its settings."""
+    return {f"{split} fingerprint": value for split, value in record.provenance.get("fingerprints", {}).items()}
+
+
+def _code(record: Record, of: str) -> Mapping[str, Any]:
+    """Which code a record's attack or defense is of, as far as the record says."""
+    return {"source code": code[of]} if of in (code := record.provenance.get("code", {})) else {}
 
 
 def _compare(what: str, settings: Sequence[Mapping[str, Any]]) -> None:

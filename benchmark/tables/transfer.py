@@ -55,6 +55,13 @@ def _table(attack: Choice, clean: list[Record], attacked: list[Record]) -> Table
     dataset = attacked[0].dataset
     members = [record for own in shown.values() for record in own]
     explained = ["After the last epoch. Rows: what crafted the poison; columns: what was trained on it, undefended."]
+    by_cell = {
+        f"{row} × {victim}": [record for record in own if record.victim.spec == victim]
+        for row, own in shown.items()
+        for victim in victims
+    }
+    seeds = seeds_by_row(by_cell)
+    explained += [f"Seeds done: {'; '.join(f'{cell} {own}' for cell, own in seeds.items())}."] if seeds else []
     return Table(
         title=f"Transfer: {titled(attack)} from surrogates to victims; {dataset.label}",
         keys={"dataset": dataset.spec, "attack": attack.spec},
@@ -62,6 +69,6 @@ def _table(attack: Choice, clean: list[Record], attacked: list[Record]) -> Table
         rows=tuple(shown),
         columns={column: column for column in columns},
         cells=summarise(observations),
-        seeds=seeds_by_row({row: {record.seed: record for record in own}.values() for row, own in shown.items()}),
+        seeds={},
         notes=tuple(notes([attack], members, explained)),
     )

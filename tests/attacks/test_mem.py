@@ -17,7 +17,8 @@ from benchmark.errors import UsageError
 from benchmark.progress import Silent
 from benchmark.spec import parse_spec
 from tests.memory import backing_file, linux_only
-from tests.small import WORDS, make_clip, make_dataset, noise_of
+from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset, noise_of
+from victims.clip import Clip
 from victims.tokens import Tokenizer, lengths
 
 SMALL: dict[str, Any] = {
@@ -41,6 +42,39 @@ def craft(dataset: CaptionDataset, seed: int = 1, workdir: Path = Path(), **para
         workdir=workdir,
         progress=Silent(),
     )
+
+
+def test_a_surrogates_dropout_draws_from_the_seed_alone() -> None:
+    losses = []
+    for state in (5, 6):
+
+        def surrogate(seed: int, state: int = state) -> Clip:
+            clip = make_clip_with_dropout(seed)
+            torch.manual_seed(state)
+            return clip
+
+        poison = Mem(**SMALL).craft(
+            make_dataset(24),
+            surrogate,
+            seed=1,
+            device=torch.device("cpu"),
+            workdir=Path(),
+            progress=Silent(),
+        )
+        losses.append(poison.provenance["loss_per_round"])
+    assert losses[0] == losses[1]
+
+
+def test_a_trigger_that_leaves_no_room_for_a_caption_is_refused() -> None:
+    def surrogate(seed: int) -> Clip:
+        clip = make_clip(seed)
+        clip.context_length = 5
+        return clip
+
+    common: dict[str, Any] = {"seed": 1, "device": torch.device("cpu"), "workdir": Path(), "progress": Silent()}
+    with pytest.raises(UsageError, match="3 words leaves no room for a caption: the surrogate takes 5 tokens"):
+        Mem(**SMALL).craft(make_dataset(24), surrogate, **common)
+    assert Mem(**{**SMALL, "k": 2}).craft(make_dataset(24), surrogate, **common).trigger is not None
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])

@@ -31,6 +31,21 @@ def test_tab_and_comma_read_alike(tmp_path: Path) -> None:
         assert [file.captions for file in files] == [["a cat, asleep", "12"], ["NA"]]
 
 
+def test_a_file_spelled_in_two_ways_is_one_image(tmp_path: Path) -> None:
+    (file,) = read_table(write(tmp_path / "a.csv", "filepath,title\n../x.png,one\n.././x.png,two\n"))
+    assert file.captions == ["one", "two"]
+
+
+def test_a_row_within_quotes_is_told(tmp_path: Path) -> None:
+    for separator in ",\t":
+        rows = ['a.jpg,"quoted start', "b.jpg,second", 'c.jpg,third" end', "d.jpg,fourth"]
+        text = "\n".join(["filepath,title", *rows]).replace(",", separator)
+        with pytest.raises(UsageError, match=r"a quoted value swallows the row 'b\.jpg"):
+            read_table(write(tmp_path / "a.csv", text))
+    whole = 'filepath,title\na.jpg,"A dog,\nrunning, fast.\nb, c"\nb.jpg,second\n'
+    assert len(read_table(write(tmp_path / "a.csv", whole))) == 2
+
+
 def test_a_short_row_has_no_caption(tmp_path: Path) -> None:
     for text in ("filepath,title\nx.png,\n", "filepath\ttitle\nx.png\n"):
         (file,) = read_table(write(tmp_path / "a.csv", text))

@@ -27,6 +27,14 @@ def test_twice_as_large_a_square_takes_each_noise_value_four_times() -> None:
     assert found[2, 3].tolist() == [0, 0, 0, 2, 6, 8, 8, 8]
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 4), (4, 1), (1, 8), (16, 1), (1, 1)])
+def test_an_image_a_pixel_high_changes_where_the_victim_looks(height: int, width: int) -> None:
+    image = np.full((3, height, width), 128, np.uint8)
+    changed = np.argwhere((enlarge(image, np.full((3, 4, 4), 5, np.int8), 5) != image)[0])
+    assert len(changed) == 1
+    assert abs(changed[0] - [(height - 1) / 2, (width - 1) / 2]).max() <= 1
+
+
 @pytest.mark.parametrize(("height", "width"), [(8, 24), (24, 8), (9, 30), (5, 7), (4, 4), (41, 13)])
 def test_only_the_square_that_the_victim_sees_changes(height: int, width: int) -> None:
     image = np.full((3, height, width), 128, np.uint8)

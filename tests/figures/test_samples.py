@@ -104,6 +104,13 @@ def test_a_plugin_that_was_not_named_hides_its_own_samples_alone(run: Path, caps
     assert "attack theirs is not known here; --plugin names the file" in capsys.readouterr().err
 
 
+def test_a_poison_file_that_is_gone_hides_its_own_samples_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = of(run, NOISE)
+    gone = dataclasses.replace(own.attack, spec="poison[file=gone]", label="Gone", params={"file": "/no/gone"})
+    assert len(FIGURES["samples"]([own, dataclasses.replace(own, attack=gone)], sources(run))) == 1
+    assert "not shown: attack poison[file=gone]: " in capsys.readouterr().err
+
+
 def test_a_poison_beyond_its_bound_is_not_shown(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = (run / "poisons").glob("uniformnoise*")
     broken = path.name

@@ -34,6 +34,8 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--dataset", "scenes[train=0]"], "train"),
         (["--dataset", "csv[train=nowhere.csv,test=nowhere.csv]"], "nowhere.csv"),
         (["--dataset", "csv[test=nowhere.csv]"], "needs train=…"),
+        (["--dataset", "csv[train=~no-one.csv,test=b.csv]"], "write ./~no-one.csv for a file of it"),
+        (["--dataset", "flickr8k[root=~no-one/x]"], "no home folder of that name"),
         (["--dataset", "webdataset[train=no-{0..3}.tar,test={a,b}.tar]"], "shard no-0.tar does not exist"),
         (["--dataset", "flickr8k[root=nowhere]"], "folder nowhere does not exist"),
         (["--dataset", "imagefolder[root=nowhere]"], "folder nowhere cannot be read"),
@@ -176,6 +178,14 @@ def test_an_image_in_two_splits_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["run", *flags, "--batch-size", "2", "--dry-run"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.endswith(f"image {tmp_path}/1.png is in train and in test; splits must share none")
+    # By another path, and by a link.
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "1.png")
+    for other in ("below/../1.png", "link.png"):
+        (tmp_path / "test.csv").write_text(f"filepath,title\n{other},caption\n")
+        assert main(["run", *flags, "--batch-size", "2", "--dry-run"]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.endswith(f"image {tmp_path}/{other} is in train and in test; splits must share none")
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

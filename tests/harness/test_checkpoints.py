@@ -131,6 +131,29 @@ def test_a_damaged_checkpoint_is_not_used(
     assert results(tmp_path) == undisturbed
 
 
+def test_a_failed_cell_keeps_its_checkpoint_until_it_runs_again(
+    undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    step = victims.training._step_loss
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 17:  # in the third epoch of the third victim
+            raise RuntimeError("out of memory")
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(victims.training, "_step_loss", counted)
+    assert run(tmp_path) == 1
+    assert len(left_over(tmp_path)) == 1
+    assert run(tmp_path) == 1  # it is not asked to run again
+    assert len(left_over(tmp_path)) == 1
+    assert run(tmp_path, "--rerun", "failed") == 0
+    assert len(steps) == 17 + 2
+    assert not left_over(tmp_path)
+    assert results(tmp_path) == undisturbed
+
+
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm.layers
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
@@ -123,6 +124,7 @@ def test_a_poison_of_two_processes(tmp_path: Path) -> None:
 
 IMPORTS = """
 from pathlib import Path
+import timm.layers
 import torch
 import torch.distributed as dist
 from benchmark.processes import joined
@@ -184,6 +186,15 @@ def test_batch_norm_is_not_silently_taken_over_half_a_batch(tmp_path: Path) -> N
     done = torchrun(f"raise SystemExit({grid_run(tmp_path)})")
     assert done.returncode != 0
     assert "batch norm cannot be shared among CPU processes" in done.stderr
+
+
+def test_a_shared_batch_norm_keeps_its_activation() -> None:
+    layer = timm.layers.BatchNormAct2d(3, act_layer=torch.nn.GELU).eval()
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    shared = Processes(0, 2).synchronised(torch.nn.Sequential(layer), torch.device("cuda"))
+    assert torch.equal(shared(x), layer(x))
+    assert shared(x).min() > -0.2  # GELU's lowest value is -0.17
+    assert isinstance(next(shared.children()), torch.nn.SyncBatchNorm)
 
 
 def test_a_batch_is_parted_evenly_or_not_at_all() -> None:

@@ -111,8 +111,9 @@ def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("benchmark.reproduce.FIGURES", {})
     calls: list[list[str]] = []
     monkeypatch.setattr("benchmark.run.run", run_instead(calls, failed="out of memory"))
-    assert main(["reproduce", "tiny", "--out", str(tmp_path)]) == 1
+    assert main(["reproduce", "tiny", "--out", str(tmp_path), "--rerun", "failed"]) == 1
     assert (tmp_path / "table-2.md").exists()
+    assert all(call[call.index("--rerun") + 1] == "failed" for call in calls)
     monkeypatch.undo()
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--dataset", "scene"]) == 2
 

@@ -1,6 +1,7 @@
 """The harness, end to end on a handful of scenes: what victims are given, what is kept, what is run again."""
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,9 @@ def test_settings_come_from_flags_over_file_over_preset(tmp_path: Path, capsys: 
     arguments = build_parser().parse_args(["run", "--config", str(config)])
     assert read_settings(arguments)["seeds"] == "4,"
     assert read_settings(arguments)["poisons"] == "off"
+    config.write_text(f"dry-run: 'no'\ndataset: '{SCENES}'\nattack: clean\ndefense: none\nbatch-size: 16\n")
+    assert main(["run", "--config", str(config), "--epochs", "1", "--out", str(tmp_path / "no")]) == 0
+    assert len(load_records(tmp_path / "no")) == 1
     config.write_text("epoch: 3\n")
     capsys.readouterr()
     assert main(["run", "--config", str(config)]) == 2
@@ -293,6 +297,21 @@ def test_two_spellings_are_one_cell(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(tmp_path, "--dry-run", attack=f"{ATTACK},{ATTACK.replace('k=2', 'eps=8,k=2')}", defense=defenses) == 0
     # Clean, and the attack under none, prefix-drop and the two orders of a composition, which are two defenses.
     assert "5 cells, 5 to run" in capsys.readouterr().err
+
+
+def test_a_cell_is_known_under_another_spelling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, defense="prefix-drop") == 0
+    capsys.readouterr()
+    same = ATTACK.replace("k=2", "eps=8,k=2")
+    assert run(tmp_path, attack=same, defense="prefix-drop[n=3]") == 0
+    printed = capsys.readouterr()
+    assert "3 cells, 0 to run" in printed.err
+    assert "prefix-drop[n=3]" in printed.out
+    assert "eps=8" in printed.out
+    # Under its new name it is there for the other commands, too.
+    (old,) = (one for one in load_records(tmp_path) if one.defense.spec == "prefix-drop")
+    (new,) = (one for one in load_records(tmp_path) if one.defense.spec == "prefix-drop[n=3]")
+    assert (new.key, new.epochs, new.attack.spec) == (old.key, old.epochs, same)
 
 
 def test_clean_data_alone_make_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,6 +335,31 @@ def test_a_poison_that_cannot_be_crafted_is_tried_once(
     assert [records["MEM-2", spec].status for spec in ("none", "prefix-drop", "cutout+random-swap")] == ["failed"] * 3
     assert records["Clean", "none"].status == "done"
     assert "out of memory" in capsys.readouterr().err
+
+
+def test_an_error_that_is_kept_keeps_nothing_else_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        surrogate = torch.zeros(3)
+        alive.append(weakref.ref(surrogate))
+        try:
+            raise KeyError(surrogate.shape)
+        except KeyError as error:
+            raise RuntimeError("out of memory") from error
+
+    held: list[bool] = []
+    train = benchmark.grid.train
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        held.extend(one() is not None for one in alive)
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(Mem, "craft", broken)
+    monkeypatch.setattr("benchmark.grid.train", watched)
+    # The second attack's victim trains when the first one's error has been kept.
+    assert run(tmp_path, attack=f"{ATTACK},uniform-noise", defense="none") == 1
+    assert held == [False]
 
 
 def test_a_checkpoint_is_known_by_its_content(tmp_path: Path) -> None:

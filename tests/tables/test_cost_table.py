@@ -49,6 +49,7 @@ def test_rows_a_second_leave_the_incomplete_batch_out(rows: str, facts: dict[str
     [
         (record("mem3", facts=FACTS), 4000 * 3 * 64 * 64 / 2**20),
         (record("mem3", facts=FACTS, params={"per": "row"}), 20_000 * 3 * 64 * 64 / 2**20),
+        (record("mem3", facts=FACTS, poison={"per": "row"}), 20_000 * 3 * 64 * 64 / 2**20),  # a stored one
         (record("mem3", facts=SCENES, params={"per": "row"}), None),
         (record("trigger-only", facts=FACTS, poison={"psnr": None}), 0),
         (record("clean", facts=FACTS), None),

@@ -1,6 +1,7 @@
 """Table 2 against hand-worked numbers."""
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -138,6 +139,22 @@ def test_a_victim_that_met_no_defense_has_no_table_beside_one_that_did() -> None
     assert [table.keys["victim"] for table in table2([*basic(), other])] == ["tiny"]
 
 
+def test_defenses_that_ran_only_together_have_not_run_alone() -> None:
+    (table,) = table2([record("mem3"), record("mem3", "cutout+random-swap"), record("mem3", "mixup")])
+    (line,) = (note for note in table.notes if note.startswith("Not run: "))
+    assert "Cutout" in line
+    assert "Random swap" in line
+    assert "Mixup" not in line
+
+
+def test_clean_victims_under_defenses_are_shown_before_an_attack_has_met_one() -> None:
+    tables = table2([record("clean"), record("clean", "cutout", strength="a square"), record("mem3")])
+    assert [table.rows for table in tables] == [("Clean", "Cutout"), ("Clean", "MEM-3")]
+    assert "Cutout: a square; changed nothing on average." in tables[0].notes
+    tables = table2([record("clean"), record("clean", "cutout"), record("mem3"), record("mem3", "mixup")])
+    assert [table.rows for table in tables] == [("Clean", "MEM-3", "Mixup")]
+
+
 def test_kept_is_paired_by_seed() -> None:
     clean = {1: 50.0, 2: 80.0}
     records = [record("clean", recalls=(r, r), seed=seed) for seed, r in clean.items()]
@@ -253,6 +270,24 @@ def test_records_of_differing_settings_are_refused(other: Record, message: str) 
     with pytest.raises(UsageError, match=message) as caught:
         table2(records)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"fingerprints": {"test": "a"}}, {"fingerprints": {"test": "b"}}, "data set scenes: test fingerprint=a and"),
+        ({"code": {"attack": "a"}}, {"code": {"attack": "b"}}, "attack mem3: source code=a and"),
+        ({"code": {"defense": "a"}}, {"code": {"defense": "b"}}, "defense none: source code=a and"),
+    ],
+)
+def test_seeds_of_other_code_or_other_test_data_are_refused(
+    first: dict[str, Any], second: dict[str, Any], message: str
+) -> None:
+    records = [dataclasses.replace(record("mem3", seed=seed), provenance=p) for seed, p in ((1, first), (2, second))]
+    with pytest.raises(UsageError, match=message):
+        table2(records)
+    older = dataclasses.replace(records[0], provenance={})  # of a version that did not say
+    assert len(table2([older, records[1]])) == 1
 
 
 def test_time_device_and_the_surrogate_of_clean_data_may_differ() -> None:

@@ -34,6 +34,27 @@ def test_rows_are_surrogates_and_columns_victims() -> None:
     assert "surrogate RN50 or tiny" in notes
 
 
+def test_poisons_of_two_surrogates_count_each() -> None:
+    records = [
+        record("mem3", surrogate=surrogate, poison={"psnr": psnr}, seconds={"craft": craft, "train": 1, "evaluate": 1})
+        for surrogate, psnr, craft in (("tiny", 30.0, 100.0), ("RN50", 36.0, 300.0))
+    ]
+    (table,) = make_tables("transfer", records)
+    notes = "\n".join(table.notes)
+    assert "PSNR 33.0 dB" in notes
+    assert "craft 200 s (100 to 300) a poison" in notes
+
+
+def test_victims_of_other_seeds_and_failed_ones_are_told() -> None:
+    records = [record("mem3", seed=seed) for seed in (1, 2)]
+    records += [record("mem3", victim="RN50"), record("mem3", seed=2, victim="RN50", failed="boom")]
+    (table,) = make_tables("transfer", records)
+    assert "Seeds done: from tiny × RN50 1; from tiny × tiny 1–2." in table.notes
+    assert any(note.startswith("Failed: MEM-3 × None × RN50, seed 2: boom") for note in table.notes)
+    (table,) = make_tables("transfer", records[:1] + records[2:3])
+    assert not any(note.startswith("Seeds done") for note in table.notes)
+
+
 def test_one_surrogate_and_one_victim_transfer_nothing() -> None:
     with pytest.raises(UsageError, match="two surrogates or two victims"):
         make_tables("transfer", [record("clean"), record("mem3"), record("em")])

@@ -9,7 +9,7 @@ import torch
 from benchmark.errors import UsageError, VictimDiverged
 from defenses import DEFENSES, Defense, Moment
 from defenses.base import Loss
-from tests.small import WORDS, make_clip, make_dataset
+from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
 from victims.changes import words_changed
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
@@ -48,6 +48,19 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
     assert values[550] == pytest.approx(0.5)
     assert values[1000] == pytest.approx(0.0)
     assert schedule(49, 1000, replace(recipe, warmup_steps=100)) == pytest.approx(0.5)
+
+
+def test_dropout_draws_from_the_seed_alone() -> None:
+    found = []
+    for seed, state in ((1, 5), (1, 6), (2, 5)):
+        clip = make_clip_with_dropout()
+        torch.manual_seed(state)
+        log = train(clip, make_dataset(8, 1), replace(RECIPE, epochs=1), Defense(), seed=seed)
+        found.append((log.loss, [p.detach().clone() for p in clip.parameters()]))
+    # An epoch of one step: what else the seed decides, the order of the rows, changes no loss.
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert abs(found[0][0][0] - found[2][0][0]) > 1e-3
 
 
 def test_norms_biases_and_scale_do_not_decay() -> None:
