@@ -42,7 +42,8 @@ class Mem(Attack):
             words; some end a longer one, such as ``plets``); ``none``: from all of CLIP's.
         stop_loss: λ: crafting ends after a round whose mean loss over the data is below it; ``none``: all rounds.
         permute_pgd: permute captions within the batch at every PGD step, each image keeping its own trigger, so that
-            the noise is tied to the trigger and not to the caption (k ≥ 1 only).
+            the noise is tied to the trigger and not to the caption (k ≥ 1 only); so in the reference code, not in
+            Algorithm 1.
         permute_surrogate: the same in the surrogate's steps; not in Algorithm 1 (k ≥ 1 only).
         fresh_surrogate: every round trains a new surrogate from scratch instead of going on with the last one, so that
             the noise is what a model learns first and not what one model has got used to; not in Algorithm 1.

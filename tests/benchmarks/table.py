@@ -31,7 +31,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"```sh\n{RUN.format(marker='speed' if steps or others else 'large')}\n{PRINT}\n```",
         "",
-        f"Median times; torch threads: {machine['threads']}; models in {machine['precision']}.",
+        f"Median times; torch threads: {machine['threads']}; models in {machine['precision']}; commit "
+        f"`{report['commit_info']['id'][:12]}`{' with changes' if report['commit_info']['dirty'] else ''}.",
     ]
     if steps:
         peak = steps[0]["matmul_peak"]

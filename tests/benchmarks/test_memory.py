@@ -1,7 +1,7 @@
 """Memory that crafting holds: ``python -m pytest tests/benchmarks/test_memory.py -m large --benchmark-enable``.
 
 What counts is anonymous memory: images and noise are mapped from files, whose pages the system drops when it
-needs them. The second test writes 14 GB to the temporary folder, which must not lie in memory itself.
+needs them. The second test writes 13 GB to the temporary folder, which must not lie in memory itself.
 """
 
 import time

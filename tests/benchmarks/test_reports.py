@@ -23,7 +23,9 @@ OTHER = {"stage": "poison load", "items": 4000, "seconds": 2.0, "items_per_secon
 
 
 def report(*figures: dict[str, Any]) -> dict[str, Any]:
-    return {"machine_info": {"bench": MACHINE}, "benchmarks": [{"extra_info": one} for one in figures]}
+    commit = {"id": "0123456789abcdef", "dirty": True}
+    benchmarks = [{"extra_info": one} for one in figures]
+    return {"machine_info": {"bench": MACHINE}, "commit_info": commit, "benchmarks": benchmarks}
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -48,6 +50,7 @@ def test_profile_of_a_step() -> None:
 def test_table_of_a_run() -> None:
     text = markdown(report(STEP, OTHER, {"hours": 12.34}, {}))
     assert "A Card, 16 cores, torch 2.6.0" in text
+    assert "commit `0123456789ab` with changes." in text
     assert "1,000 GFLOP/s" in text
     assert "12.3 hours" in text
     assert cells(text, "PGD step") == ["PGD step", "RN50, 224 px", "32", "500 ms", "15.62", "64", "250", "25"]
