@@ -48,8 +48,8 @@ _SMALL_ATTACK: Mapping[str, Any] = {
     "lr": 5e-4,
     "weight_decay": 0.1,
 }
-# From scratch and at full strength from the first step, adversarial training learned nothing at this scale in trial runs
-# (no records), not even on clean data; after some plain epochs and with a growing radius it does.
+# From scratch and at full strength from the first step, adversarial training learned nothing at this scale, not even on
+# clean data (trial runs, no records); after some plain epochs and with a growing radius it does.
 _SMALL_DEFENSE: Mapping[str, Mapping[str, Any]] = {"adv-training": {"steps": 3, "start": 0.3, "ramp": 0.4}}
 
 PRESETS = {
