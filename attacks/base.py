@@ -24,9 +24,12 @@ class Attack(ABC):
     Attributes:
         version: of the attack's code; part of the poison's address in the cache, so raise it with every change of
             what is crafted. A plugin may leave it: its file is part of the address.
+        part_of: name of the attack with the same parameters whose poison :meth:`take` makes this one's from; that is
+            crafted and kept once for both. ``None``: the attack crafts its own.
     """
 
     version: ClassVar[int] = 1
+    part_of: ClassVar[str | None] = None
 
     @abstractmethod
     def label(self) -> str:
@@ -51,6 +54,10 @@ class Attack(ABC):
             UsageError: the data do not suit the attack.
         """
         return
+
+    def take(self, whole: Poison) -> Poison:
+        """This attack's poison, from that of the attack that it is ``part_of``."""
+        return whole
 
     @abstractmethod
     def craft(

@@ -1,6 +1,5 @@
 """One half of a MEM poison, the other half dropped: what noise or trigger does alone."""
 
-from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,11 +17,8 @@ from benchmark.progress import Stage
 class Half(Mem):
     """MEM with the same parameters, and then only a half of its poison; same seed, same whole."""
 
+    part_of = "mem"
     half: ClassVar[str]
-
-    @abstractmethod
-    def take(self, whole: Poison) -> Poison:
-        """The half of a poison that this attack keeps."""
 
     def label(self) -> str:
         """The name in tables."""

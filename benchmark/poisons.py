@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attacks import Poison
-from attacks.half import Half
-from attacks.mem import Mem
+from attacks import ATTACKS, Poison
 from benchmark import __version__
 from benchmark.cells import Cell, ChosenAttack, content_key
 from benchmark.checkpoints import Checkpoint
@@ -80,8 +78,8 @@ class PoisonStore:
             UsageError: the data do not suit the attack, or the folder cannot be written to.
             VictimDiverged: the surrogate diverged.
         """
-        if isinstance(cell.attack.attack, Half):
-            # The half costs nothing, so only the whole is kept: MEM's cells use it as well.
+        if cell.attack.attack.part_of:
+            # The part costs nothing, so only the whole is kept: the whole's own cells use it as well.
             return cell.attack.attack.take(self.get(whole(cell), train, device))
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint())
@@ -131,11 +129,12 @@ class PoisonStore:
 
 
 def whole(cell: Cell) -> Cell:
-    """The cell whose poison this one takes a half of; itself for every other attack."""
-    if not isinstance(cell.attack.attack, Half):
+    """The cell whose poison this one's is a part of; itself for an attack that crafts its own."""
+    name = cell.attack.attack.part_of
+    if name is None:
         return cell
-    attack = Mem(**cell.attack.choice.params)
-    choice = replace(cell.attack.choice, spec="mem", label=attack.label(), strength=attack.describe())
+    attack = ATTACKS.restore(name, cell.attack.choice.params)
+    choice = replace(cell.attack.choice, spec=name, label=attack.label(), strength=attack.describe())
     return replace(cell, attack=ChosenAttack(attack, choice))
 
 

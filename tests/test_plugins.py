@@ -23,7 +23,7 @@ from benchmark.records import load_records
 from defenses import DEFENSES, Defense, Moment
 from defenses.base import Loss
 from defenses.cutout import Cutout
-from tests.harness.grids import SCENES, run
+from tests.harness.grids import ATTACK, SCENES, run
 
 DARK = """
 from defenses.base import DEFENSES, Defense
@@ -64,6 +64,24 @@ class Speckle(Attack):
         return Poison(delta, None, self.eps, train.fingerprint)
 """
 
+FAINT = '''
+from dataclasses import replace
+from attacks.base import ATTACKS
+from attacks.mem import Mem
+
+@ATTACKS.register("faint")
+class Faint(Mem):
+    """MEM with half of its noise."""
+
+    part_of = "mem"
+
+    def label(self):
+        return "Faint"
+
+    def take(self, whole):
+        return replace(whole, delta=whole.delta[:] // 2)
+'''
+
 
 @pytest.fixture(autouse=True)
 def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +104,20 @@ def test_a_plugin_file_is_usable_by_name_everywhere(tmp_path: Path, capsys: pyte
     assert record.defense.params["dark"] == {"share": 0.5}
     assert main(["list", "defenses", *plugins]) == 0
     assert "dark[share=0.5]  Images lose light." in capsys.readouterr().out
+
+
+def test_a_part_of_another_attacks_poison_crafts_nothing_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "faint.py").write_text(FAINT)
+    faint = ATTACK.replace("mem[", "faint[")
+    flags = ("--plugin", str(tmp_path / "faint.py"))
+    assert run(tmp_path / "out", *flags, attack=f"{ATTACK},{faint}", defense="none", epochs=1) == 0
+    assert len(list((tmp_path / "out" / "poisons").glob("*.safetensors"))) == 1
+    assert capsys.readouterr().err.count("crafted ") == 1
+    poisons = {r.attack.label: r.poison for r in load_records(tmp_path / "out")}
+    assert poisons["Faint"]["largest"] == poisons["MEM-2"]["largest"] // 2 > 0
+    assert poisons["Faint"]["trigger_words"] == poisons["MEM-2"]["trigger_words"]
 
 
 def test_attacks_whose_classes_share_a_name_are_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

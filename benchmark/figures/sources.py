@@ -4,7 +4,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from attacks import ATTACKS, Poison
-from attacks.half import Half
 from benchmark.cells import Cell, ChosenAttack, ChosenDefense, choose_dataset
 from benchmark.data import CaptionDataset
 from benchmark.errors import PoisonError, UsageError
@@ -55,7 +54,7 @@ class Sources:
         train = cell.dataset.source.load(int(record.dataset.params["resolution"]), self.cache).train
         if train.fingerprint != fingerprint:
             raise UsageError(f"data set {record.dataset.spec} is no longer what {record.file_name()} was made with")
-        return train, attack.take(poison) if isinstance(attack, Half) else poison
+        return train, attack.take(poison)
 
 
 def _cell(record: Record) -> Cell:
