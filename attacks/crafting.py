@@ -72,7 +72,7 @@ class Crafting:
             if attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
             part = self.processes.part(len(index))
-            with seeded_globals(derive_seed(self.seed, "surrogate step", round_, step)):
+            with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
                 text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
                 features = model.encode_images(self.protected.batch(index[part]))
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)

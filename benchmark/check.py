@@ -157,5 +157,5 @@ def _run(
     approve(list({record.key: record for record in planned}.values()))
     records: dict[str, Record] = {}
     for command, one in zip(commands, arguments, strict=True):
-        records |= {record.key: record for record in run(one, command)}
+        records |= {record.key: record for record in run(one, command, settled=list(records))}
     return list(records.values())

@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -42,6 +42,7 @@ class PlannedCell:
         path: the file of its record.
         record: what lies there, if anything does.
         blank: its record as far as it is known before it runs: settings, no scores.
+        settled: it has run for the same command already, done or failed.
     """
 
     cell: Cell
@@ -49,12 +50,15 @@ class PlannedCell:
     path: Path
     record: Record | None
     blank: Record
+    settled: bool = False
 
     def has_to_run(self, rerun: Rerun) -> bool:
         """Whether the cell runs: ``missing`` ones always, ``failed`` ones and ``all`` others on demand."""
-        if self.record is None or rerun == "all":
+        if self.record is None:
             return True
-        return rerun == "failed" and self.record.status == "failed"
+        if self.settled:
+            return False
+        return rerun == "all" or (rerun == "failed" and self.record.status == "failed")
 
 
 @dataclass
@@ -83,7 +87,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
-        self._uncraftable: dict[Path, Exception] = {}
+        self._uncraftable: dict[Path, tuple[Exception, str]] = {}
 
     def check(self) -> None:
         """See that every cell can run, before any does.
@@ -101,15 +105,19 @@ class Grid:
             if architecture.pretrained or together:
                 architecture.build(0, self.device)
 
-    def plan(self) -> list[PlannedCell]:
-        """Every cell with its record, if there is one."""
+    def plan(self, settled: Collection[str] = ()) -> list[PlannedCell]:
+        """Every cell with its record, if there is one.
+
+        Args:
+            settled: keys of cells that have run for the same command already.
+        """
         planned = []
         for cell in self.cells:
             data = self._splits(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
             blank = self._record(cell, data, key)
             path = self.out / blank.file_name()
-            planned.append(PlannedCell(cell, key, path, self._known(path, blank), blank))
+            planned.append(PlannedCell(cell, key, path, self._known(path, blank), blank, key in settled))
         return planned
 
     def _known(self, path: Path, blank: Record) -> Record | None:
@@ -141,7 +149,8 @@ class Grid:
         except Exception as error:
             if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
                 raise
-            failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+            where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
+            failure = {"type": type(error).__name__, "message": str(error), "traceback": where}
             record = replace(base, status="failed", error=failure)
             _let_go(error)
         finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -217,11 +226,11 @@ class Grid:
             self._protected = None
             if path in self._uncraftable:
                 # The same seed would fail the same way, after the same time.
-                raise self._uncraftable[path]
+                raise self._uncraftable[path][0]
             try:
                 poison = self.poisons.get(cell, clean, self.device)
             except Exception as error:
-                self._uncraftable[path] = error
+                self._uncraftable[path] = error, traceback.format_exc()
                 raise
             protected = poison.protect(clean)
             self._protected = (path, poison, protected, describe_poison(poison, clean, protected))
@@ -324,8 +333,7 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
     for one in planned:
         if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
             _discard_leftover(one)
-            if not one.path.is_file():
-                one.record.save(grid.out)  # it lies there under another spelling alone
+            _save_under_this_spelling(one, grid.out)
     records = {one.key: one.record for one in planned if one.record is not None}
     start, number = time.monotonic(), 0
     others: list[PlannedCell] = []
@@ -346,6 +354,14 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
             print(line, file=sys.stderr, flush=True)
     processes.tell(None)
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
+
+
+def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
+    """Save the record of a finished cell that lies there under another spelling alone."""
+    if one.record is not None and not one.path.is_file():
+        with claimed(one.path, wait=False) as ours:
+            if ours and not one.path.is_file():
+                one.record.save(out)
 
 
 def _discard_leftover(one: PlannedCell) -> None:

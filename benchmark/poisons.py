@@ -22,6 +22,8 @@ from benchmark.errors import PoisonError, UsageError
 from benchmark.files import make_folder, temporary_folder
 from benchmark.processes import Processes
 from benchmark.progress import clock, stage
+from benchmark.records import Choice
+from benchmark.registry import parameters_of
 from benchmark.seeding import derive_seed
 
 _TOP_WORDS = 20
@@ -129,12 +131,22 @@ class PoisonStore:
 
 
 def whole(cell: Cell) -> Cell:
-    """The cell whose poison this one's is a part of; itself for an attack that crafts its own."""
-    name = cell.attack.attack.part_of
+    """The cell whose poison this one's is a part of; itself for an attack that crafts its own.
+
+    Raises:
+        UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.
+    """
+    name, given = cell.attack.attack.part_of, cell.attack.choice.params
     if name is None:
         return cell
-    attack = ATTACKS.restore(name, cell.attack.choice.params)
-    choice = replace(cell.attack.choice, spec=name, label=attack.label(), strength=attack.describe())
+    known = parameters_of(ATTACKS.entry(name).factory)
+    if missing := sorted(known.keys() - given.keys()):
+        raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name} and lacks its {', '.join(missing)}")
+    params = {key: given[key] for key in known}
+    attack = ATTACKS.restore(name, params)
+    if attack.part_of is not None:
+        raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name}, which is a part itself")
+    choice = Choice(name, attack.label(), params, attack.describe())
     return replace(cell, attack=ChosenAttack(attack, choice))
 
 

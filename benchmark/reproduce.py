@@ -61,7 +61,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
             command = ["run", *grid, *shared]
             if Processes.current().is_first:
                 print(f"python -m benchmark {shlex.join(command)}", file=sys.stderr, flush=True)
-            records |= {record.key: record for record in run(build_parser().parse_args(command), command)}
+            found = run(build_parser().parse_args(command), command, settled=list(records))
+            records |= {record.key: record for record in found}
     if not records:
         return 0  # the plan alone, or a process that has helped torchrun's first
     cache = Path(arguments.cache or cache_folder())

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,10 @@ def outcome(records: Sequence[Record]) -> int:
 
 
 def run(
-    arguments: argparse.Namespace, argv: Sequence[str], approve: Callable[[list[Record]], None] = lambda blanks: None
+    arguments: argparse.Namespace,
+    argv: Sequence[str],
+    approve: Callable[[list[Record]], None] = lambda blanks: None,
+    settled: Collection[str] = (),
 ) -> list[Record]:
     """Run a grid in this process, or together with others that ``torchrun`` has started.
 
@@ -86,6 +89,7 @@ def run(
         arguments: of the command line's ``run``.
         argv: the same as written, for the records.
         approve: is shown the records of all cells as far as they are known before any runs, and may raise.
+        settled: keys of cells that have run for the same command already, and do not run again.
 
     Returns:
         The records of all its cells, new and old; none for a plan alone, and none in processes that help the first.
@@ -100,11 +104,15 @@ def run(
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(redirect_stderr(nowhere))
-        return _run(settings, device, argv, approve)
+        return _run(settings, device, argv, approve, settled)
 
 
 def _run(
-    settings: dict[str, Any], device: torch.device, argv: Sequence[str], approve: Callable[[list[Record]], None]
+    settings: dict[str, Any],
+    device: torch.device,
+    argv: Sequence[str],
+    approve: Callable[[list[Record]], None],
+    settled: Collection[str],
 ) -> list[Record]:
     preset = pick_preset(str(settings["preset"]), PRESETS)
     attacks = choose_attacks(str(settings["attack"]), preset)
@@ -156,7 +164,7 @@ def _run(
             tracking=Tracking(track if processes.is_first else None, out),
         )
         grid.check()
-        planned = grid.plan()
+        planned = grid.plan(settled)
         approve([one.blank for one in planned])
         print(plan_table(grid, planned, rerun), file=sys.stderr, flush=True)
         if dry_run:

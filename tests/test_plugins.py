@@ -120,6 +120,26 @@ def test_a_part_of_another_attacks_poison_crafts_nothing_of_its_own(
     assert poisons["Faint"]["trigger_words"] == poisons["MEM-2"]["trigger_words"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('    part_of = "mem"\n', '    part_of = "uniform-noise"\n', None),
+        ('    part_of = "mem"\n', '    part_of = "delta-only"\n', "part of delta-only, which is a part itself"),
+        ("(Mem):", "(UniformNoise):", "is a part of mem and lacks its batch_size, candidates"),
+    ],
+)
+def test_what_an_attack_may_be_a_part_of(
+    old: str, new: str, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported = "from attacks.uniform_noise import UniformNoise\n"
+    (tmp_path / "faint.py").write_text(imported + FAINT.replace(old, new))
+    flags = ("--plugin", str(tmp_path / "faint.py"), "--dry-run")
+    # One that takes more parameters than the whole may be a part of it.
+    spec = "faint" if "Uniform" in new else "faint[batch_size=16]"
+    assert run(tmp_path / "out", *flags, attack=spec, defense="none") == (2 if said else 0)
+    assert (said or "") in capsys.readouterr().err
+
+
 def test_attacks_whose_classes_share_a_name_are_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("speckle", "spot"):
         (tmp_path / f"{name}.py").write_text(SPECKLE.replace('register("speckle")', f'register("{name}")'))
@@ -137,7 +157,7 @@ def test_seeds_of_changed_plugin_code_are_not_averaged(tmp_path: Path, capsys: p
         assert run(tmp_path / "out", *flags, attack="clean", defense="dark", epochs=1) == 0
     capsys.readouterr()
     assert main(["table", "2", "--records", str(tmp_path / "out")]) == 2
-    assert "records mix settings of defense dark: source code=" in capsys.readouterr().err
+    assert "records mix settings of defense dark: code or files=" in capsys.readouterr().err
 
 
 def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

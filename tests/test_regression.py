@@ -361,7 +361,7 @@ def test_a_failed_update_runs_its_failed_cells_again(
 ) -> None:
     asked: list[str] = []
 
-    def run(arguments: argparse.Namespace, *_: Any) -> list[Record]:
+    def run(arguments: argparse.Namespace, *_: Any, settled: Sequence[str] = ()) -> list[Record]:
         asked.append(arguments.rerun)
         return [] if arguments.dry_run else [replace(records([5.0])[0], status="failed")]
 

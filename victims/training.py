@@ -113,7 +113,8 @@ def train(
                 group["lr"] = recipe.lr * schedule(step, total, recipe)
             images = moved(dataset.batch(rows[batch, 0]), model.device).float() / 255
             at = Moment(derive_seed(seed, "step", step), step / total)
-            with seeded_globals(at.seed):  # dropout and stochastic depth, which some victims have, draw from them
+            # Dropout and stochastic depth, which some victims have, draw from the global state.
+            with seeded_globals(derive_seed(seed, "dropout", step, processes.rank)):
                 loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
             log.changes.see_images(images, seen, part)
             optimizer.zero_grad(set_to_none=True)

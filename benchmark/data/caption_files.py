@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,16 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def read_rows(table: Path) -> "pd.DataFrame":
+def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFrame":
     """A table separated by tabs or commas, every value as text.
 
+    Args:
+        table: the table.
+        paths: what the column of image files may be called.
+        folder: where the paths in it start.
+
     Raises:
-        UsageError: the table is missing, cannot be read or has no rows.
+        UsageError: the table is missing, cannot be read or has no rows, or a quote that is left open swallows some.
     """
     import pandas as pd
 
@@ -100,23 +105,30 @@ def read_rows(table: Path) -> "pd.DataFrame":
     rows.columns = rows.columns.str.strip()
     if rows.empty:
         raise UsageError(f"caption file {table} holds no captions: a header and no rows")
-    if (swallowed := _row_within_quotes(rows, separator)) is not None:
+    if (swallowed := _row_within_quotes(rows, separator, paths, folder)) is not None:
         raise UsageError(
             f"caption file {table}: a quoted value swallows the row {swallowed!a}; a quote before it is left open"
         )
     return rows
 
 
-def _row_within_quotes(rows: "pd.DataFrame", separator: str) -> str | None:
-    """A line within a value that has as many fields as a row and begins with a file's name, as rows do."""
-    suffixes = {PurePosixPath(name.strip()).suffix for name in rows.iloc[:, 0]} - {""}
-    for column in rows:
-        for value in rows[column][rows[column].str.contains("\n", regex=False)]:
+def _row_within_quotes(rows: "pd.DataFrame", separator: str, paths: Collection[str], folder: Path) -> str | None:
+    """A line within a value that has as many fields as a row and the name of a file that exists where rows have it."""
+    place = next((place for place, name in enumerate(rows.columns) if name in paths), None)
+    if place is None:
+        return None
+    for number in range(rows.shape[1]):
+        column = rows.iloc[:, number]
+        for value in column[column.str.contains("\n", regex=False)]:
             for line in value.splitlines()[1:]:
-                first, *others = line.split(separator)
-                if len(others) >= rows.shape[1] - 1 > 0 and PurePosixPath(first.strip()).suffix in suffixes:
+                fields = line.split(separator)
+                if len(fields) >= rows.shape[1] and _is_file(folder, fields[place].strip()):
                     return line
     return None
+
+
+def _is_file(folder: Path, name: str) -> bool:
+    return bool(name) and is_file_name(name) and (folder / name).is_file()
 
 
 def inside(folder: Path, name: str, source: Path) -> Path:

@@ -78,12 +78,12 @@ def read_table(table: Path, images: Path | None = None) -> list[CaptionedFile]:
     Raises:
         UsageError: the table is missing, cannot be read, lacks a column or has no rows.
     """
-    rows = read_rows(table)
+    folder = table.parent if images is None else images
+    rows = read_rows(table, [path for path, _ in _COLUMNS], folder)
     columns = next((pair for pair in _COLUMNS if set(pair) <= set(rows.columns)), None)
     if columns is None:
         wanted = " or ".join(" and ".join(pair) for pair in _COLUMNS)
         raise UsageError(f"caption file {table} needs the columns {wanted}; found: {', '.join(rows.columns)}")
-    folder = table.parent if images is None else images
     captions: dict[Path, list[str]] = {}
     for path, caption in zip(rows[columns[0]].str.strip(), rows[columns[1]], strict=True):
         if not path:

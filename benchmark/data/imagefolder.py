@@ -113,7 +113,7 @@ def _from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
 def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row as a dictionary, with what to call it in messages."""
     if source.suffix == ".csv":
-        for number, row in enumerate(read_rows(source).to_dict("records"), 1):
+        for number, row in enumerate(read_rows(source, ["file_name"], source.parent).to_dict("records"), 1):
             yield f"row {number}", {str(key): value for key, value in row.items()}
     elif source.suffix == ".jsonl":
         for number, line in enumerate(read_text(source).split("\n"), 1):

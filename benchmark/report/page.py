@@ -66,8 +66,12 @@ def report(records: Sequence[Record], sources: Sources) -> str:
     flat = [table for own in tables.values() for table in own]
     levels = {record.dataset.spec: of_dataset(record.dataset.params) for record in records}
     summary: list[Passage] = [strength(table, levels[table.keys["dataset"]]) for table in tables.get("controls", [])]
+    attacked = {(one.dataset.spec, one.victim.spec) for one in records if one.attack.spec != CLEAN}
     for table in tables.get("2", []):
-        passage = unattacked(table) if table.keys["attack"] == CLEAN else recovery(table)
+        if table.keys["attack"] != CLEAN:
+            passage = recovery(table)
+        else:
+            passage = None if (table.keys["dataset"], table.keys["victim"]) in attacked else unattacked(table)
         summary += [passage] if passage else []
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html").render(

@@ -77,7 +77,7 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
 def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
-    if beside_paper and attack.label in {row["attack"] for row in published(2)["rows"]}:
+    if beside_paper and attack.spec != CLEAN and attack.label in {row["attack"] for row in published(2)["rows"]}:
         # The paper's value is shown, and that ours is missing.
         by_spec = {row.defense: row for row in (*defended, *not_run)}
         defended = [by_spec[spec] for spec in in_order(by_spec)]

@@ -60,16 +60,16 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
-    _compare(f"data set {first.dataset.spec}", [{**one.dataset.params, **_measured_on(one)} for one in records])
-    _compare(f"victim {first.victim.spec}", [{**one.victim.params, **one.recipe} for one in records])
-    by_attack: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    by_defense: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    _compare(f"data set {first.dataset.spec}", [(one, {**one.dataset.params, **_measured_on(one)}) for one in records])
+    _compare(f"victim {first.victim.spec}", [(one, {**one.victim.params, **one.recipe}) for one in records])
+    by_attack: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
+    by_defense: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     by_cell: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for record in records:
         # Clean data come out the same from every surrogate.
         surrogate = {} if record.attack.spec == CLEAN else {"surrogate": record.surrogate.spec}
-        by_attack[record.attack.spec].append({**record.attack.params, **surrogate, **_code(record, "attack")})
-        by_defense[record.defense.spec].append({**record.defense.params, **_code(record, "defense")})
+        by_attack[record.attack.spec].append((record, {**record.attack.params, **surrogate, **_code(record, "attack")}))
+        by_defense[record.defense.spec].append((record, {**record.defense.params, **_code(record, "defense")}))
         by_cell[record.attack.spec, record.defense.spec, record.seed].append(record.file_name())
     for attack, settings in by_attack.items():
         _compare(f"attack {attack}", settings)
@@ -87,19 +87,23 @@ def _measured_on(record: Record) -> Mapping[str, Any]:
 
 def _code(record: Record, of: str) -> Mapping[str, Any]:
     """Which code a record's attack or defense is of, as far as the record says."""
-    return {"source code": code[of]} if of in (code := record.provenance.get("code", {})) else {}
+    return {"code or files": code[of]} if of in (code := record.provenance.get("code", {})) else {}
 
 
-def _compare(what: str, settings: Sequence[Mapping[str, Any]]) -> None:
+def _compare(what: str, settings: Sequence[tuple[Record, Mapping[str, Any]]]) -> None:
     """Refuse settings that differ in a value; one that lacks it (an older version's) differs in nothing."""
-    seen: dict[str, dict[str, None]] = {}
-    for one in settings:
+    seen: dict[str, dict[str, Record]] = {}
+    for record, one in settings:
         for key, value in flatten(one).items():
-            seen.setdefault(key, {})[json.dumps(value, sort_keys=True, default=str)] = None
+            seen.setdefault(key, {}).setdefault(json.dumps(value, sort_keys=True, default=str), record)
     for key, values in seen.items():
         if len(values) > 1:
-            shown = " and ".join(f"{key}={format_value(json.loads(value))}" for value in list(values)[:2])
-            raise UsageError(f"records mix settings of {what}: {shown}; give --records a folder of one setting")
+            two = list(values.items())[:2]
+            shown = " and ".join(f"{key}={format_value(json.loads(value))}" for value, _ in two)
+            files = " and ".join(record.file_name() for _, record in two)
+            raise UsageError(
+                f"records mix settings of {what}: {shown} (in {files}); give --records a folder of one setting"
+            )
 
 
 def flatten(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,12 +37,16 @@ def test_a_file_spelled_in_two_ways_is_one_image(tmp_path: Path) -> None:
 
 
 def test_a_row_within_quotes_is_told(tmp_path: Path) -> None:
-    for separator in ",\t":
-        rows = ['a.jpg,"quoted start', "b.jpg,second", 'c.jpg,third" end', "d.jpg,fourth"]
-        text = "\n".join(["filepath,title", *rows]).replace(",", separator)
-        with pytest.raises(UsageError, match=r"a quoted value swallows the row 'b\.jpg"):
-            read_table(write(tmp_path / "a.csv", text))
-    whole = 'filepath,title\na.jpg,"A dog,\nrunning, fast.\nb, c"\nb.jpg,second\n'
+    write(tmp_path / "b.jpg", "")
+    rows = ['a.jpg,"quoted start', "b.jpg,second", 'c.jpg,third" end', "d.jpg,fourth"]
+    turned = [",".join(reversed(row.split(","))) for row in ("filepath,title", *rows)]
+    for lines in (["filepath,title", *rows], [",filepath,title", *(f"0,{row}" for row in rows)], turned):
+        for separator in ",\t":
+            text = "\n".join(lines).replace(",", separator)
+            with pytest.raises(UsageError, match=r"a quoted value swallows the row '.*b\.jpg"):
+                read_table(write(tmp_path / "a.csv", text))
+    # A caption over several lines, one of which looks like a row; and two columns of one name.
+    whole = 'filepath,title,note, note\na.jpg,"A dog,\nx.jpg, y.jpg, z, zz",,\nb.jpg,second,,\n'
     assert len(read_table(write(tmp_path / "a.csv", whole))) == 2
 
 

@@ -214,6 +214,12 @@ def test_what_is_missing_is_said(page: Page) -> None:
         assert said in text, said
 
 
+def test_clean_victims_under_defenses_do_not_say_that_no_attack_ran() -> None:
+    text = report([record("clean"), record("clean", "cutout"), record("mem3")], Sources(Path(), Path()))
+    assert "no attack was run" not in text
+    assert "no attack was run" in report([record("clean"), record("clean", "cutout")], Sources(Path(), Path()))
+
+
 def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:
     records = [*several(), record("mem3", recalls=(33.3, 33.3), surrogate="RN50", seed=1)]
     page = Page(report(records, Sources(Path("none"), Path("none"))))

@@ -276,8 +276,8 @@ def test_records_of_differing_settings_are_refused(other: Record, message: str) 
     ("first", "second", "message"),
     [
         ({"fingerprints": {"test": "a"}}, {"fingerprints": {"test": "b"}}, "data set scenes: test fingerprint=a and"),
-        ({"code": {"attack": "a"}}, {"code": {"attack": "b"}}, "attack mem3: source code=a and"),
-        ({"code": {"defense": "a"}}, {"code": {"defense": "b"}}, "defense none: source code=a and"),
+        ({"code": {"attack": "a"}}, {"code": {"attack": "b"}}, "attack mem3: code or files=a and"),
+        ({"code": {"defense": "a"}}, {"code": {"defense": "b"}}, "defense none: code or files=a and"),
     ],
 )
 def test_seeds_of_other_code_or_other_test_data_are_refused(
