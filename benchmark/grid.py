@@ -175,6 +175,7 @@ class Grid:
         start, shown = time.monotonic(), 0
 
         def after_epoch(epoch: int, losses: Sequence[float]) -> str:
+            """Evaluate, show the curves and take the time; returns what progress shows behind the loss."""
             nonlocal start, shown
             notes["train"] += time.monotonic() - start
             start = time.monotonic()

@@ -55,6 +55,7 @@ class _Lines:
         self._start = self._last = time.monotonic()
 
     def advance(self, note: str = "") -> None:
+        """A unit is done; a line is printed now and then."""
         self._done += 1
         self._note = note or self._note
         now = time.monotonic()

@@ -79,6 +79,7 @@ class Registry(Generic[T]):
         """
 
         def decorate(factory: type[T]) -> type[T]:
+            """Enter the class, and each of its aliases, under their names."""
             if not issubclass(factory, self._base):
                 raise ValueError(f"{self.kind} '{name}': {factory.__name__} is no {self._base.__name__}")
             _require_readable(f"{self.kind} '{name}'", factory)

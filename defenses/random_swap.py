@@ -39,6 +39,8 @@ def _swapper(alpha: float) -> Any:
     from nlpaug.util import Action
 
     class Swapper(RandomWordAug):
+        """The library's swap, of EDA's number of words and without its capitals."""
+
         def _get_random_aug_idxes(self, tokens: list[str]) -> list[int]:
             return self.sample(list(range(len(tokens))), words_to_change(len(tokens), alpha))
 

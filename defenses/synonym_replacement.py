@@ -48,6 +48,8 @@ def _replacer(alpha: float) -> Any:
             return list(synonyms(word))
 
     class Replacer(SynonymAug):
+        """The library's replacement, of EDA's number of words out of those that have synonyms."""
+
         @classmethod
         def get_model(cls, *arguments: Any) -> Dictionary:
             return Dictionary()

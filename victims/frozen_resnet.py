@@ -132,6 +132,7 @@ class _Block:
 
     @classmethod
     def folded(cls, block: Bottleneck, dtype: torch.dtype) -> "_Block":
+        """The block in eval mode, its batch norms folded in; the block is left as it is."""
         down = None if block.downsample is None else dict(block.downsample.named_children())
         return cls(
             _Convolution.folded(block.conv1, block.bn1, dtype),

@@ -178,6 +178,7 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
     exact = split.manifest.full_size is None
 
     def examine(number: int, sample: Sample) -> tuple[Images | None, int, str]:
+        """A sample's image, how far it is from its original in 1/255, and what is wrong with it, if anything."""
         try:
             image = decode_png(sample.png, split.manifest.resolution if exact else None)
             before = original_of(number)
