@@ -105,7 +105,7 @@ class Cell:
 
     def title(self) -> str:
         """The cell in words, for the plan and messages."""
-        return f"{self.attack.choice.label} × {self.defense.choice.spec} × {self.victim}, seed {self.seed}"
+        return f"{self.attack.choice.title} × {self.defense.choice.spec} × {self.victim}, seed {self.seed}"
 
 
 def _foreign(registry: Registry[Any], name: str) -> list[str]:

@@ -126,7 +126,7 @@ class PoisonStore:
             **poison.provenance,
         }
         if not cell.attack.is_clean:
-            print(f"crafted {cell.attack.choice.label}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
+            print(f"crafted {cell.attack.choice.title}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
         return replace(poison, provenance=provenance)
 
 

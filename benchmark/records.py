@@ -31,6 +31,12 @@ class Choice:
     params: Mapping[str, Any] = field(default_factory=dict)
     strength: str = ""
 
+    @property
+    def title(self) -> str:
+        """The label, with the spec where that says more than the same letters and digits: ``EM (em-official)``."""
+        label, spec = ("".join(c for c in text.lower() if c.isalnum()) for text in (self.label, self.spec))
+        return self.label if label == spec else f"{self.label} ({self.spec})"
+
 
 @dataclass(frozen=True)
 class EpochScores:

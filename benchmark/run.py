@@ -174,7 +174,7 @@ def _run(
         records = run_grid(grid, planned, rerun)
     for record in records:
         if record.status == "failed":
-            print(f"failed: {record.attack.label} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
+            print(f"failed: {record.attack.title} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
     return records
 
 
@@ -239,7 +239,7 @@ def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> str:
         train = grid.splits[one.cell.victim.resolution].train
         poison = "–" if one.cell.attack.is_clean else "cached" if grid.poisons.has(one.cell, train) else "to craft"
         cell = one.cell
-        rows.append([cell.seed, str(cell.victim), cell.attack.choice.label, cell.defense.choice.spec, poison, state])
+        rows.append([cell.seed, str(cell.victim), cell.attack.choice.title, cell.defense.choice.spec, poison, state])
     running = sum(one.has_to_run(rerun) for one in planned)
     head = f"{len(planned)} cells, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"
     table = tabulate(rows, headers=["seed", "victim", "attack", "defense", "poison", "cell"])

@@ -14,7 +14,6 @@ from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, s
 from benchmark.records import Record
 from benchmark.tables.chance import of_dataset
 from benchmark.tables.lengths import is_mem
-from benchmark.tables.notes import titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS
 
@@ -61,7 +60,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         for spec in specs:
             own = block.of(spec)
             seeds = f"{len(own)} seed{'s' if len(own) > 1 else ''}"
-            label = f"{titled(own[0].attack)} ({seeds})"
+            label = f"{own[0].attack.title} ({seeds})"
             _band(loss, range(1, len(own[0].loss) + 1), [record.loss for record in own], styles[spec], label)
             epochs = [scores.epoch for scores in own[0].epochs]
             for axes, field in zip(ranks, DIRECTIONS.values(), strict=True):

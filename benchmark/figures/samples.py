@@ -16,7 +16,6 @@ from benchmark.errors import UsageError
 from benchmark.figures.sources import PoisonMissing, Sources
 from benchmark.figures.style import VERMILION, WIDTH, named, styled
 from benchmark.records import Record
-from benchmark.tables.notes import titled
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
 AMPLIFIED = 16
@@ -130,7 +129,7 @@ def _caption(lines: list[str], words: int) -> OffsetBox:
 
 def _about(block: Block, record: Record, poison: Poison) -> str:
     psnr = record.poison.get("psnr")
-    parts = [f"{titled(record.attack)} on {block.dataset.label}, seed {record.seed}"]
+    parts = [f"{record.attack.title} on {block.dataset.label}, seed {record.seed}"]
     parts += [f"ε = {poison.eps}/255, PSNR {psnr:.1f} dB"] if psnr is not None else ["images unchanged"]
     parts += ["trigger in bold"] if poison.trigger is not None else ["no trigger"]
     return "; ".join(parts)

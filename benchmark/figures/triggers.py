@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from benchmark.errors import UsageError
 from benchmark.figures.style import BLUE, WIDTH, heading, named, styled
 from benchmark.records import Record
-from benchmark.tables.notes import titled
 from benchmark.tables.selection import UNDEFENDED, Block, blocks
 
 _WORDS = 15
@@ -71,7 +70,7 @@ def _draw(block: Block) -> Figure:
             axes.invert_yaxis()
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
-            names = ", ".join(titled(one.attack).replace(",", ", ") for one in (record, *others))
+            names = ", ".join(one.attack.title.replace(",", ", ") for one in (record, *others))
             title = wrap(names, _LETTERS)
             title.append(f"seed {record.seed}" + (f", {distinct} words" if distinct else ""))
             axes.set_title("\n".join(title), fontsize=8)

@@ -10,7 +10,6 @@ from benchmark.records import Record
 from benchmark.tables.chance import Chance
 from benchmark.tables.controls import LOST
 from benchmark.tables.defenses import KEPT, LAST, RECOVERED, in_order
-from benchmark.tables.notes import titled
 from benchmark.tables.render import shown
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import DIRECTIONS, Table
@@ -141,7 +140,7 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         for note in table.notes
         if note.startswith("Not run")
     ]
-    attacked = {record.attack.spec: titled(record.attack) for record in records if record.attack.spec != CLEAN}
+    attacked = {record.attack.spec: record.attack.title for record in records if record.attack.spec != CLEAN}
     tried = {record.defense.spec for record in records if record.attack.spec != CLEAN}
     if tried - {UNDEFENDED}:
         for spec, label in attacked.items():
@@ -154,7 +153,7 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
     lines += [f"Fewer seeds: {attack} under {', '.join(own)}." for attack, own in _short_of_seeds(records).items()]
     return lines + [
-        f"Failed: {titled(record.attack)} × {titled(record.defense)}, seed {record.seed}."
+        f"Failed: {record.attack.title} × {record.defense.title}, seed {record.seed}."
         for record in records
         if record.status == "failed"
     ]
@@ -169,7 +168,7 @@ def _short_of_seeds(records: Sequence[Record]) -> dict[str, list[str]]:
     seeds: dict[tuple[str, str], set[int]] = {}
     for record in records:
         if record.status == "done":
-            seeds.setdefault((titled(record.attack), titled(record.defense)), set()).add(record.seed)
+            seeds.setdefault((record.attack.title, record.defense.title), set()).add(record.seed)
     most = max(map(len, seeds.values()), default=0)
     found: dict[str, list[str]] = {}
     for (attack, defense), own in seeds.items():

@@ -6,7 +6,7 @@ from benchmark.errors import UsageError
 from benchmark.records import Record
 from benchmark.spec import parse_spec
 from benchmark.tables.defenses import BEST, LAST, recall_by_seed
-from benchmark.tables.notes import notes, titled
+from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import Observation, Table, distinct_names, observe, seeds_by_row, summarise
 
@@ -47,7 +47,7 @@ def _table(block: Block) -> Table:
     # A variant, its parameters written out, takes the place of the plain attack that did not run.
     variants = {parse_spec(attack.spec).name for attack in block.attacks}
     rows = {spec: name for spec, name in ROWS.items() if block.of(spec) or spec not in variants}
-    rows |= {attack.spec: titled(attack) for attack in block.attacks}
+    rows |= {attack.spec: attack.title for attack in block.attacks}
     place = {spec: number for number, spec in enumerate(rows)}
     rows = dict(sorted(rows.items(), key=lambda row: (_known(row[0]), place[row[0]])))
     names = distinct_names([(name, spec) for spec, name in rows.items()])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from benchmark.records import Record
 from benchmark.tables.defenses import in_order
-from benchmark.tables.notes import notes, titled
+from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, Block, blocks
 from benchmark.tables.table import Measure, Table, distinct_names, observe, seeds_by_row, summarise
 
@@ -79,7 +79,7 @@ def _table(block: Block) -> Table:
         defenses = {record.defense.spec: record.defense for record in block.of(attack.spec)}
         for spec in in_order(defenses):
             name = spec if "[" in spec else defenses[spec].label
-            named.append((f"{titled(attack)} × {name}", f"{attack.spec} × {spec}"))
+            named.append((f"{attack.title} × {name}", f"{attack.spec} × {spec}"))
             members.append(block.of(attack.spec, spec))
     rows = dict(zip(distinct_names(named), members, strict=True))
     explained = [

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from benchmark.records import Choice, Record
 from benchmark.spec import parse_spec, split_outside_brackets
-from benchmark.tables.notes import notes, titled
+from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import (
@@ -102,7 +102,7 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     if KEPT in columns:
         shown += [one for row in rows if row.defense != UNDEFENDED for one in block.of(CLEAN, row.defense)]
     return Table(
-        title=f"Table 2: {titled(attack)} against defenses; {block.dataset.label}, victim {block.victim.spec}",
+        title=f"Table 2: {attack.title} against defenses; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec, "attack": attack.spec},
         corner="Defense",
         rows=tuple(row.name for row in rows),
@@ -117,7 +117,7 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
 def _rows(block: Block, attack: Choice, defended: Sequence[_Row]) -> list[_Row]:
     """Clean data, the undefended attack if there is one, the defenses; no two of one name."""
     clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
-    baseline = _Row(titled(attack), attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
+    baseline = _Row(attack.title, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     rows = [clean, *([] if attack.spec == CLEAN else [baseline]), *defended]
     names = [(row.name, "attack" if row.defense == UNDEFENDED else row.defense) for row in rows]
     return [replace(row, name=name) for row, name in zip(rows, distinct_names(names), strict=True)]

@@ -31,11 +31,11 @@ def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Itera
     lines = [
         *explained,
         *dict.fromkeys(_data(record.dataset) for record in records),
-        *dict.fromkeys(f"Victim: {titled(record.victim)}; {_words(record.recipe)}." for record in records),
+        *dict.fromkeys(f"Victim: {record.victim.title}; {_words(record.recipe)}." for record in records),
         *_attacks(attacks, records),
     ]
     for option, words in _BEYOND_ALGORITHM_1.items():
-        used = [titled(attack) for attack in attacks if attack.params.get(option) and _matters(option, attack)]
+        used = [attack.title for attack in attacks if attack.params.get(option) and _matters(option, attack)]
         if used:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     lines += _defenses(records)
@@ -46,12 +46,6 @@ def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Itera
 def _matters(option: str, attack: Choice) -> bool:
     """Without a trigger nothing is permuted, whatever the option says."""
     return option != "permute_surrogate" or bool(attack.params.get("k"))
-
-
-def titled(choice: Choice) -> str:
-    """A label, with the spec where that says more than the same letters and digits."""
-    label, spec = ("".join(c for c in text.lower() if c.isalnum()) for text in (choice.label, choice.spec))
-    return choice.label if label == spec else f"{choice.label} ({choice.spec})"
 
 
 def _words(params: Mapping[str, Any]) -> str:
@@ -77,13 +71,13 @@ def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
         own = [record for record in records if record.attack.spec == attack.spec]
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
         surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))
-        settings.setdefault(f"surrogate {surrogates}; {words}", []).append(titled(attack))
+        settings.setdefault(f"surrogate {surrogates}; {words}", []).append(attack.title)
         # A poison counts once, however many victims shared it.
         noises = {_poison(record): record.poison for record in own if record.poison.get("psnr") is not None}
         if noises:
             psnr = fmean(noise["psnr"] for noise in noises.values())
             largest = max(noise["largest"] for noise in noises.values())
-            measured.append(f"{titled(attack)} up to {largest}/255, PSNR {psnr:.1f} dB")
+            measured.append(f"{attack.title} up to {largest}/255, PSNR {psnr:.1f} dB")
     lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
     return [*lines, f"Noise, measured: {'; '.join(measured)}."] if measured else lines
 
@@ -99,7 +93,7 @@ def _defenses(records: Iterable[Record]) -> list[str]:
         # On clean captions, which have no trigger, a defense changes fewer words.
         attacked = [record for record in own if record.attack.spec != CLEAN] or own
         defense = own[0].defense
-        lines.append(f"{titled(defense)}: {defense.strength or _words(defense.params)}{_effect(attacked)}.")
+        lines.append(f"{defense.title}: {defense.strength or _words(defense.params)}{_effect(attacked)}.")
     return lines
 
 
@@ -165,7 +159,7 @@ def _spread(values: Sequence[float]) -> str:
 def _failures(records: Sequence[Record]) -> list[str]:
     several = len({record.victim.spec for record in records}) > 1
     return [
-        f"Failed: {record.attack.label} × {titled(record.defense)}{f' × {record.victim.spec}' if several else ''}, "
+        f"Failed: {record.attack.title} × {record.defense.title}{f' × {record.victim.spec}' if several else ''}, "
         f"seed {record.seed}: "
         f"{' '.join(record.error.get('message', '').split()) or record.error.get('type', 'no reason given')}."
         for record in records

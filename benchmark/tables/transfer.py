@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from benchmark.errors import UsageError
 from benchmark.records import Choice, Record
-from benchmark.tables.notes import notes, titled
+from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks
 from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
 
@@ -63,7 +63,7 @@ def _table(attack: Choice, clean: list[Record], attacked: list[Record]) -> Table
     seeds = seeds_by_row(by_cell)
     explained += [f"Seeds done: {'; '.join(f'{cell} {own}' for cell, own in seeds.items())}."] if seeds else []
     return Table(
-        title=f"Transfer: {titled(attack)} from surrogates to victims; {dataset.label}",
+        title=f"Transfer: {attack.title} from surrogates to victims; {dataset.label}",
         keys={"dataset": dataset.spec, "attack": attack.spec},
         corner="Poison",
         rows=tuple(shown),
