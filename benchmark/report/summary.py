@@ -15,8 +15,8 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import DIRECTIONS, Table
 from defenses import DEFENSES
 
-# Shares, in percent, from which a poison is called strong or partial, and from which a defense is said to help.
-STRONG, PARTIAL, HELPS = 66, 20, 20
+# Shares, in percent, from which a poison is called strong, partial or weak, and from which a defense is said to help.
+STRONG, PARTIAL, WEAK, HELPS = 66, 20, 5, 20
 LEARNED = 0.05  # share of the way from chance to 100 % from which a victim is said to have learned something
 CERTAIN = 99.0  # percent; where chance is higher, nothing can be told
 
@@ -178,9 +178,8 @@ def _short_of_seeds(records: Sequence[Record]) -> dict[str, list[str]]:
 
 
 def _verdict(lost: Any) -> str:
-    if lost.mean >= STRONG:
-        return "a strong poison"
-    return "a poison that is felt" if lost.mean >= PARTIAL else "hardly any effect"
+    called = {"a strong poison": STRONG, "a poison that is felt": PARTIAL, "a weak poison": WEAK}
+    return next((words for words, least in called.items() if lost.mean >= least), "hardly any effect")
 
 
 def _seeds(cell: Any) -> str:

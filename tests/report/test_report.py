@@ -137,7 +137,7 @@ def test_the_summary_says_how_strong_the_poison_is_and_what_helps() -> None:
     mem, em = text.points
     assert mem.startswith("MEM-3: 11.0±1.4 %")
     assert "strong poison" in mem
-    assert "hardly any effect" in em
+    assert "weak poison" in em
     (table,) = [table for table in make_tables("2", several()) if table.keys["attack"] == "mem3"]
     passage = recovered(table)
     # Of seed 1: clean 54, attack 9.5, prefix-drop 49.15, cutout 11.1; clean under cutout 42.7.
@@ -166,6 +166,15 @@ def test_defenses_against_a_harmless_attack_are_not_ranked() -> None:
         record("mem3", "mixup", recalls=(6, 6)),
     ]
     assert "no defense brings back much" in recovered(make_tables("2", useless)[0]).text
+
+
+@pytest.mark.parametrize(
+    ("recall", "words"),
+    [(16, "a strong poison"), (39, "a poison that is felt"), (41, "a weak poison"), (48, "hardly any effect")],
+)
+def test_a_poison_is_called_by_the_share_it_takes(recall: float, words: str) -> None:
+    (controls,) = make_tables("controls", [record("clean", recalls=(50, 50)), record("em", recalls=(recall, recall))])
+    assert f": {words}; " in strength(controls, None).points[0]
 
 
 def test_below_nothing_is_nothing() -> None:
