@@ -100,11 +100,13 @@ class _SmallMapConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W)`` under filters ``(K, C, 3, 3)`` of the same dtype: ``(B, K, H, W)``, stride and padding 1."""
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, padding=1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """From the output's gradient ``(B, K, H, W)``, the input's and the filters'; ``None`` where not needed."""
         x, weight = ctx.saved_tensors
         g = gradients[0].contiguous(memory_format=torch.channels_last)
         for_x = conv2d_input(x.shape, weight, g, padding=1) if ctx.needs_input_grad[0] else None
