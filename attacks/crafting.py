@@ -22,7 +22,7 @@ from benchmark.files import zeros_on_disk
 from benchmark.processes import Processes
 from benchmark.progress import Stage
 from benchmark.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
-from victims.clip import Clip, clamp_scale, clip_loss
+from victims.clip import Clip, clamp_scale, clip_loss, moved
 from victims.embedding import ActiveEmbedding
 from victims.state import put_back, training_state
 from victims.tokens import insert_trigger
@@ -98,16 +98,16 @@ class Crafting:
             if number % self.processes.size != self.processes.rank:
                 progress.advance()
                 continue
-            images = self.rows.batch(index).to(model.device)
-            delta = torch.from_numpy(self.delta[index]).to(model.device)
-            tokens = tokens.to(model.device)
-            trigger = self.trigger[index].to(model.device)
+            images = moved(self.rows.batch(index), model.device)
+            delta = moved(torch.from_numpy(self.delta[index]), model.device)
+            tokens = moved(tokens, model.device)
+            trigger = moved(self.trigger[index], model.device)
             if attack.k and round_ < attack.hotflip_rounds:
                 with torch.no_grad():
                     features = model.encode_images(_protected(images, delta))
                 trigger = hotflip(model, features, tokens, trigger, self.vocabulary, attack.candidates)
                 self.trigger[index] = trigger.cpu()
-            delta = self._descend(model, images, delta, tokens, trigger, orders)
+            delta = self._descend(model, images, delta, tokens, trigger, moved(torch.stack(orders), model.device))
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
                 features = model.encode_images(_protected(images, delta))
@@ -146,13 +146,13 @@ class Crafting:
         delta: torch.Tensor,
         tokens: torch.Tensor,
         trigger: torch.Tensor,
-        orders: list[torch.Tensor],
+        orders: torch.Tensor,
     ) -> torch.Tensor:
         """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order."""
         attack = self.attack
 
         def text_at(step: int) -> torch.Tensor:
-            own = tokens[orders[step].to(tokens.device)] if attack.permute_pgd else tokens
+            own = tokens[orders[step]] if attack.permute_pgd else tokens
             with torch.no_grad():
                 return model.encode_tokens(self._with_trigger(own, trigger))
 

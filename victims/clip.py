@@ -248,9 +248,12 @@ class Clip(nn.Module):
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on a device, without waiting for what a GPU was asked before: from pageable memory it would."""
+    """The tensor on a device, without waiting for what a GPU was asked before.
+
+    From pageable memory it would wait, and a tensor with gaps, such as trimmed tokens, goes through pageable memory.
+    """
     if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 

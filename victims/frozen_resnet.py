@@ -65,8 +65,8 @@ class FrozenResNet(nn.Module):
             one, two, y = seen[3 + 3 * number : 6 + 3 * number]
             g = block.gradient(g, one, two, y)
         g = unpooled(g, third, relu=True)
-        g = self.stem[2].gradient(g, mul=positive(second))
-        g = self.stem[1].gradient(g, mul=positive(first))
+        g = self.stem[2].gradient(g, relu_of=second)
+        g = self.stem[1].gradient(g, relu_of=first)
         return conv2d_input(shape, self.stem[0].weight, g, stride=2, padding=1)
 
 
@@ -114,10 +114,14 @@ class _Convolution:
         return _convolve(x, self.weight, self.bias, self.stride, add=add, relu=relu)
 
     def gradient(
-        self, g: torch.Tensor, *, add: torch.Tensor | None = None, mul: torch.Tensor | None = None
+        self, g: torch.Tensor, *, add: torch.Tensor | None = None, relu_of: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The gradient with respect to the input (stride 1 only), plus ``add`` or times ``mul``."""
-        return _convolve(g, self.turned, None, 1, add=add, mul=mul)
+        """The gradient with respect to the input (stride 1 only).
+
+        With ``add`` it is added up with another; with ``relu_of``, the input as a ReLU gave it, it goes back through
+        that ReLU.
+        """
+        return _convolve(g, self.turned, None, 1, add=add, relu_of=relu_of)
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,8 @@ class _Block:
             beside = unpooled(beside, one, relu=False)
             g = unpooled(self.third.gradient(g), two, relu=True)
         else:
-            g = self.third.gradient(g, mul=positive(two))
-        g = self.second.gradient(g, mul=positive(one))
+            g = self.third.gradient(g, relu_of=two)
+        g = self.second.gradient(g, relu_of=one)
         return self.first.gradient(g, add=beside)
 
 
@@ -172,25 +176,25 @@ def _convolve(
     stride: int,
     *,
     add: torch.Tensor | None = None,
-    mul: torch.Tensor | None = None,
     relu: bool = False,
+    relu_of: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """A same-size convolution, then at most one of a sum and a product, then perhaps ReLU."""
+    """A same-size convolution, then a sum or the gradient of the ReLU that gave ``relu_of``, then perhaps ReLU."""
     padding = weight.shape[-1] // 2
     if fuses(x):
         geometry = ([padding] * 2, [stride] * 2, [1, 1], 1)
         fused = torch.ops.mkldnn._convolution_pointwise
-        other = add if mul is None else mul
+        other = add if relu_of is None else positive(relu_of)
         if other is None:
             return fused(x, weight, bias, *geometry, "relu" if relu else "none", [], "")
-        kind = "add" if mul is None else "mul"
+        kind = "add" if relu_of is None else "mul"
         return fused.binary(x, other, weight, bias, *geometry, kind, None, "relu" if relu else None, [], None)
     y = F.conv2d(x, weight, bias, stride, padding)
     if add is not None:
-        y = y + add
-    if mul is not None:
-        y = y * mul
-    return y.relu() if relu else y
+        y.add_(add)
+    if relu_of is not None:
+        y = where_positive(y, relu_of)
+    return y.relu_() if relu else y
 
 
 def fuses(x: torch.Tensor) -> bool:

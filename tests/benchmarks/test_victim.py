@@ -23,7 +23,7 @@ def test_victim_step(clock: Clock, load: Workload) -> None:
     """Two epochs; every run sets the optimiser up anew."""
     clock.model(
         "victim step",
-        lambda: train(load.model, load.train, load.recipe, Defense(), seed=1),
+        lambda: train(load.model, load.protected, load.recipe, Defense(), seed=1),
         load,
         rows=load.recipe.epochs * len(load.train),
         flops=load.flops.training(load.length),
@@ -41,7 +41,7 @@ def test_adversarial_victim_step(clock: Clock, load: Workload) -> None:
     defense = DEFENSES.build(parse_spec(f"adv-training[steps={ADVERSARIAL_STEPS}]"))
     clock.model(
         "adversarial victim step",
-        lambda: train(load.model, load.train, load.recipe, defense, seed=1),
+        lambda: train(load.model, load.protected, load.recipe, defense, seed=1),
         load,
         rows=load.recipe.epochs * len(load.train),
         flops=load.flops.training(load.length) + ADVERSARIAL_STEPS * load.flops.pgd_step,

@@ -9,6 +9,7 @@ import torch
 
 from attacks.base import ATTACKS
 from attacks.mem import Mem
+from attacks.poison import Poison
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.presets import PRESETS
 from benchmark.spec import parse_spec
@@ -77,6 +78,13 @@ class Workload:
     def surrogate(self, seed: int) -> Clip:
         """Another model of the victim's kind, for crafting to train."""
         return Architecture(self.victim).build(seed, self.model.device)
+
+    @cached_property
+    def protected(self) -> CaptionDataset:
+        """The training scenes under noise, as a victim reads them; the noise is random."""
+        eps = self.attack.eps
+        noise = np.random.default_rng(0).integers(-eps, eps, self.train.images.shape, dtype=np.int8, endpoint=True)
+        return Poison(noise, None, eps, self.train.fingerprint).protect(self.train)
 
     @cached_property
     def images(self) -> torch.Tensor:
