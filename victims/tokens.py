@@ -1,22 +1,28 @@
 """CLIP's byte-pair tokenizer: captions to token ids, triggers into token ids."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 VOCABULARY_SIZE = 49408
-_REMEMBERED = 1_000_000  # captions: COCO has 617,000, text defenses make new ones every epoch
+_REMEMBERED = 1_000_000  # words
 
 
 class Tokenizer:
-    """CLIP's BPE tokenizer with each caption's ids remembered, for captions are tokenised again every epoch."""
+    """CLIP's BPE tokenizer with each word's ids remembered: captions are tokenised again every epoch, often new ones.
+
+    No piece that byte-pair encoding starts from spans a blank, so a caption's ids are those of its words.
+    """
 
     def __init__(self, context_length: int = 77) -> None:
         self.context_length = context_length
         self._bpe = SimpleTokenizer(context_length=context_length)
-        self._known: dict[str, list[int]] = {}
+        self._clean = self._bpe.clean_fn
+        self._bpe.clean_fn = str  # words are clean already
+        self._ids_of_word = lru_cache(_REMEMBERED)(self._bpe.encode)
 
     @property
     def start(self) -> int:
@@ -30,12 +36,10 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without start and end tokens and not truncated."""
-        ids = self._known.get(text)
-        if ids is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            ids = self._known[text] = list(self._bpe.encode(text))
-        return ids
+        # Such a text holds no mojibake, HTML entity or control character, so only its case is to be changed.
+        plain = text.isascii() and text.isprintable() and "&" not in text
+        words = (text.lower() if plain else self._clean(text)).split(" ")
+        return [token for word in words for token in self._ids_of_word(word)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids, words parted by blanks."""

@@ -13,6 +13,7 @@ from benchmark.spec import parse_spec
 from defenses import DEFENSES, Defense, Moment
 from tests.benchmarks.clock import Clock
 from tests.small import make_dataset
+from victims.tokens import Tokenizer
 
 pytestmark = pytest.mark.speed
 IMAGES, PHOTOS = 4000, 1000
@@ -103,6 +104,12 @@ def test_text_operation(clock: Clock, name: str, scene_captions: list[str]) -> N
     """On an epoch's captions with a trigger; synonyms are looked up once and remembered."""
     defense = DEFENSES.build(parse_spec(name))
     clock.items(f"captions: {name}", lambda: defense.on_captions(scene_captions, Moment(1, 0.0)), len(scene_captions))
+
+
+def test_tokens(clock: Clock, scene_captions: list[str]) -> None:
+    """Of captions whose words have all been met before."""
+    tokenizer = Tokenizer()
+    clock.items("captions: into tokens", lambda: tokenizer(scene_captions), len(scene_captions))
 
 
 @pytest.fixture(scope="module")

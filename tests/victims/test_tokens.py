@@ -1,8 +1,11 @@
 """Tokens: equal to open_clip's tokenizer, triggers inserted as their text would be."""
 
+import random
+
 import open_clip
 import pytest
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 
 from victims.tokens import Tokenizer, insert_trigger, lengths, trim
 
@@ -17,6 +20,16 @@ def test_tokens_equal_open_clips() -> None:
     short = Tokenizer()(CAPTIONS[:3])
     assert torch.equal(short, expected[:3, : short.shape[1]])
     assert not expected[:3, short.shape[1] :].any()
+
+
+def test_ids_by_word_equal_open_clips_of_the_whole_text() -> None:
+    """On texts that its cleaning changes: entities in entities, mojibake, ligatures, escapes, all kinds of blanks."""
+    parts = "a B dog's ' -- !?! 12 3 & ; amp; &amp; &amp;lt; &#39; <end_of_text> é â€™ ﬁ İ ß Ａ “ 中文 🐶".split()
+    parts += [" ", "  ", "\t", "\n", "\x00", "\x1b[0m", "\x1c", "\x85", "\xa0", "\u2028"]
+    draw, theirs, ours = random.Random(0), SimpleTokenizer(), Tokenizer()
+    for _ in range(3000):
+        text = "".join(draw.choices(parts, k=draw.randrange(8)))
+        assert ours.encode(text) == theirs.encode(text), repr(text)
 
 
 def test_length_counts_to_the_end_token_though_zero_is_a_token() -> None:
