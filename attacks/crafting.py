@@ -15,7 +15,7 @@ import torch
 from attacks.base import Surrogate
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
-from attacks.vocabulary import trigger_words
+from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.data import CaptionDataset, LazyImages
 from benchmark.errors import UsageError
 from benchmark.files import zeros_on_disk
@@ -53,8 +53,7 @@ class Crafting:
         self.protected = replace(rows, images=LazyImages(rows.images, noise=self.delta))
         words = trigger_words(model.tokenizer, rows, attack.vocabulary, seed) if attack.k else np.zeros(1, dtype=int)
         self.vocabulary = torch.from_numpy(words).to(model.device)
-        drawn = numpy_generator(seed, "trigger start").integers(len(words), size=(len(rows), attack.k))
-        self.trigger = torch.from_numpy(words[drawn])
+        self.trigger = torch.from_numpy(drawn_triggers(words, len(rows), attack.k, seed))
         self._start_optimizer()
         self.queue = np.zeros(0, dtype=np.int64)
         self.passes = 0

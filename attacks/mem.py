@@ -14,6 +14,7 @@ from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.crafting import Crafting
 from attacks.official import OFFICIAL
 from attacks.poison import Poison
+from attacks.vocabulary import described
 from benchmark.checkpoints import Checkpoint
 from benchmark.data import CaptionDataset
 from benchmark.errors import UsageError, VictimDiverged
@@ -112,12 +113,10 @@ class Mem(Attack):
             f"{self.step_size}/255",
         ]
         if self.k:
-            words = (
-                "all of CLIP's tokens that can stand as a word"
-                if self.vocabulary is None
-                else f"{self.vocabulary} of the captions' tokens that can stand as a word"
+            parts.append(
+                f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from "
+                f"{described(self.vocabulary)}"
             )
-            parts.append(f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from {words}")
             permuted = [name for name, on in (("PGD", self.permute_pgd), ("surrogate", self.permute_surrogate)) if on]
             parts.append(f"captions permuted in {' and '.join(permuted)} steps" if permuted else "no permutation")
         if self.fresh_surrogate:

@@ -46,3 +46,14 @@ def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None
         raise UsageError(f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few")
     drawn = numpy_generator(seed, "trigger vocabulary").permutation(len(usable))[:count]
     return np.array(usable)[np.sort(drawn)]
+
+
+def drawn_triggers(words: np.ndarray, rows: int, k: int, seed: int) -> np.ndarray:
+    """(N, k) int64 ids for N rows, drawn at random from the trigger vocabulary: what HotFlip starts from."""
+    return words[numpy_generator(seed, "trigger start").integers(len(words), size=(rows, k))]
+
+
+def described(count: int | None) -> str:
+    """A trigger vocabulary of that many words, for people."""
+    words = "tokens that can stand as a word"
+    return f"all of CLIP's {words}" if count is None else f"{count} of the captions' {words}"

@@ -20,7 +20,7 @@ from benchmark.tables import make_tables, render
 GRIDS = (
     ("em,mem1,mem3,mem5,mem7", "none"),
     ("clean,mem3", "all"),
-    ("uniform-noise,trigger-only,delta-only,em-official,mem-official", "none"),
+    ("uniform-noise,random-trigger,trigger-only,delta-only,em-official,mem-official", "none"),
 )
 # One poison, many victims: the paper's others see what RN50's surrogate has crafted.
 TRANSFER = {"paper": ("em,mem3", "RN101,ViT-B-32,ViT-B-16")}

@@ -67,6 +67,7 @@ _LOOKS = {
     "delta-only": Look(GREEN, "X", (0, (5, 2))),
     "trigger-only": Look(VERMILION, "d", (0, (1, 1))),
     "uniform-noise": Look(PURPLE, "h", (0, (3, 1, 1, 1))),
+    "random-trigger": Look(ORANGE, "<", (0, (3, 1, 1, 1, 1, 1))),
     "mem-official": Look(SKY, "*", (0, (3, 1, 1, 1, 1, 1))),
     "em-official": Look(FAINT, "p", (0, (1, 1))),
 }

@@ -1,4 +1,4 @@
-"""Controls: what the halves of a poison do alone, and what noise does that nobody crafted."""
+"""Controls: what the halves of a poison do alone, and what noise and words do that nobody crafted."""
 
 from collections.abc import Iterable
 
@@ -18,6 +18,7 @@ ROWS = {
     "delta-only": "Delta only",
     "trigger-only": "Trigger only",
     "uniform-noise": "Uniform noise",
+    "random-trigger": "Random trigger",
     "em-official": "EM (em-official)",
     "mem-official": "MEM-3 (mem-official)",
 }

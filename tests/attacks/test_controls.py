@@ -10,6 +10,7 @@ import torch
 from attacks import ATTACKS, Attack, Poison
 from attacks.delta_only import DeltaOnly
 from attacks.mem import Mem
+from attacks.random_trigger import RandomTrigger
 from attacks.trigger_only import TriggerOnly
 from attacks.uniform_noise import UniformNoise
 from benchmark.cells import choose_attacks
@@ -131,6 +132,44 @@ def test_uniform_noise_depends_on_the_seed_alone(dataset: CaptionDataset) -> Non
     assert not np.array_equal(one[0], one[1])
     with pytest.raises(UsageError, match="eps"):
         UniformNoise(eps=0)
+
+
+def test_a_random_trigger_is_what_mem_starts_from(dataset: CaptionDataset) -> None:
+    images, captions = dataset.images[:].copy(), [list(own) for own in dataset.captions]
+    unsearched = craft(TriggerOnly(**{**SMALL, "hotflip_rounds": 0}), dataset)
+    poison = craft(RandomTrigger(vocabulary=SMALL["vocabulary"]), dataset)
+    assert poison.trigger == unsearched.trigger
+    assert craft(TriggerOnly(**SMALL), dataset).trigger != poison.trigger
+    assert (poison.delta, poison.eps) == (None, 0)
+    protected = poison.protect(dataset)
+    assert np.array_equal(protected.images[:], images)
+    assert protected.captions == [
+        [f"{t} {c}" for c in own] for t, own in zip(poison.trigger or [], captions, strict=True)
+    ]
+
+
+def test_a_random_trigger_depends_on_the_seed_and_takes_its_words_from_the_vocabulary() -> None:
+    dataset = make_dataset(300)
+    one, same, other = (craft(RandomTrigger(2, 5), dataset, seed).trigger or [] for seed in (1, 1, 2))
+    assert one == same != other
+    places = [word for trigger in one for word in trigger.split()]
+    assert len(places) == 2 * 300
+    counts = np.unique(places, return_counts=True)[1]
+    # Each of five words with probability 1 / 5; four standard deviations of a binomial.
+    assert len(counts) == 5
+    assert np.abs(counts / len(places) - 1 / 5).max() < 4 * np.sqrt(4 / 25 / len(places))
+    assert len(set(one)) > 20
+    every = {word for trigger in craft(RandomTrigger(7), dataset).trigger or [] for word in trigger.split()}
+    assert len(every) > 1500  # of 2,100 places, from some tens of thousands of words
+    for wrong, message in (({"k": 0}, "k must"), ({"k": 33}, "k must"), ({"vocabulary": 1}, "at least 2")):
+        with pytest.raises(UsageError, match=message):
+            RandomTrigger(**wrong)
+
+
+def test_the_random_trigger_has_mems_length_and_vocabulary_in_every_preset() -> None:
+    for preset in PRESETS.values():
+        mem, control = (one.choice.params for one in choose_attacks("mem3,random-trigger", preset)[1:])
+        assert dict(control) == {name: mem[name] for name in ("k", "vocabulary")}
 
 
 def test_the_official_budgets_are_unequal_per_row_and_the_same_in_every_preset() -> None:

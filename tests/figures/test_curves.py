@@ -92,11 +92,12 @@ def test_controls_have_a_figure_of_their_own_and_every_line_its_own_look() -> No
         "delta-only",
         "trigger-only",
         "uniform-noise",
+        "random-trigger",
         "mem-official",
     )
     figures = curves([victim(name) for name in names])
     assert list(figures) == ["curves", "curves-controls"]
-    for name, count in (("curves", 6), ("curves-controls", 6)):
+    for name, count in (("curves", 6), ("curves-controls", 7)):
         drawn = figures[name].axes[0].lines
         assert len(drawn) == count
         for what in ("get_color", "get_marker"):
