@@ -33,6 +33,7 @@ class Workload:
         attack: MEM-3 of the victim's preset, with as many surrogate steps a round as there are batches.
         recipe: the victim's, one epoch of all batches after another.
         batch: rows a step.
+        slow: a large model on a CPU; it has one batch and nothing to evaluate on.
         rounds: how often a step is timed.
         flops: operations that a row needs.
     """
@@ -45,12 +46,13 @@ class Workload:
     attack: Mem
     recipe: Recipe
     batch: int
+    slow: bool
     rounds: int
     flops: Flops
 
     @classmethod
     def prepare(cls, victim: str, device: torch.device, cache: Path) -> "Workload":
-        """Render scenes and draw weights: ``tiny`` at batch 128; ``RN50`` at 32 and once only on a CPU, 128 on CUDA."""
+        """Render scenes and draw weights: ``tiny`` at batch 128; ``RN50`` at 32 on a CPU, 128 on CUDA."""
         cuda = device.type == "cuda"
         slow = victim != "tiny" and not cuda
         batch = 32 if slow else 128
@@ -71,7 +73,8 @@ class Workload:
             attack,
             replace(preset.recipe, epochs=2, rows="images", batch_size=batch),
             batch,
-            rounds=1 if slow else 5 if cuda else 3,
+            slow,
+            rounds=5 if cuda else 3,
             flops=Flops(victim),
         )
 
