@@ -201,6 +201,13 @@ MUTATIONS = (
         "tests/equality",
     ),
     Mutation(
+        "HTML entities in captions are taken for text",
+        "victims/tokens.py",
+        ' and "&" not in text',
+        "",
+        "tests/victims/test_tokens.py",
+    ),
+    Mutation(
         "HotFlip scores candidates by the rising loss",
         "attacks/hotflip.py",
         "vocabulary[(-gradient @ choices.T)",
