@@ -1,6 +1,6 @@
 """Operations that the README's default command needs, stage by stage: ``python -m tests.benchmarks.default_command``.
 
-Divided by the peak that the speed suite measures, they are the time that no implementation of it can beat on a machine.
+Divided by the peak that the speed suite measures, they are the least time in which a machine can multiply so much.
 Counted as in :mod:`tests.benchmarks.flops`: convolutions and matrix products alone.
 """
 
