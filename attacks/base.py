@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 
 from attacks.poison import Poison
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.progress import Progress
+from benchmark.core.registry import Registry
 from benchmark.data import CaptionDataset
-from benchmark.progress import Stage
-from benchmark.registry import Registry
 from victims.clip import Clip
 
 Surrogate = Callable[[int], Clip]
@@ -24,8 +24,8 @@ class Attack(ABC):
     Attributes:
         version: of the attack's code; part of the poison's address in the cache, so raise it with every change of
             what is crafted. A plugin may leave it: its file is part of the address.
-        part_of: name of the attack with the same parameters whose poison :meth:`take` makes this one's from; that is
-            crafted and kept once for both. ``None``: the attack crafts its own.
+        part_of: name of the attack with the same parameters from whose poison :meth:`derive_from` makes this one's.
+            That poison is crafted and kept once for both. ``None``: the attack crafts its own.
     """
 
     version: ClassVar[int] = 1
@@ -36,7 +36,7 @@ class Attack(ABC):
         """The name in tables, e.g. ``MEM-3``."""
 
     @abstractmethod
-    def units(self, train: CaptionDataset) -> int:
+    def progress_steps(self, train: CaptionDataset) -> int:
         """How often :meth:`craft` tells its progress for a training set."""
 
     def identity(self) -> str:
@@ -55,7 +55,7 @@ class Attack(ABC):
         """
         return
 
-    def take(self, whole: Poison) -> Poison:
+    def derive_from(self, whole: Poison) -> Poison:
         """This attack's poison, from that of the attack that it is ``part_of``."""
         return whole
 
@@ -68,7 +68,7 @@ class Attack(ABC):
         seed: int,
         device: torch.device,
         workdir: Path,
-        progress: Stage,
+        progress: Progress,
         checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Craft the poison of a training set; the set is left as it is.

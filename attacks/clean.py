@@ -6,9 +6,9 @@ import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.progress import Progress
 from benchmark.data import CaptionDataset
-from benchmark.progress import Stage
 
 
 @ATTACKS.register("clean", order=0)
@@ -21,7 +21,7 @@ class Clean(Attack):
         """The name in tables."""
         return "Clean"
 
-    def units(self, train: CaptionDataset) -> int:
+    def progress_steps(self, train: CaptionDataset) -> int:
         """Nothing to do."""
         return 0
 
@@ -33,7 +33,7 @@ class Clean(Attack):
         seed: int,
         device: torch.device,
         workdir: Path,
-        progress: Stage,
+        progress: Progress,
         checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """An empty poison; see :meth:`attacks.base.Attack.craft`."""

@@ -16,17 +16,17 @@ from attacks.base import Surrogate
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import drawn_triggers, trigger_words
+from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Progress
+from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset, LazyImages
-from benchmark.errors import UsageError
-from benchmark.files import zeros_on_disk
-from benchmark.processes import Processes
-from benchmark.progress import Stage
-from benchmark.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
-from victims.clip import Clip, clamp_scale, clip_loss, moved
-from victims.embedding import ActiveEmbedding
-from victims.state import put_back, training_state
+from victims.clip import Clip, clamp_scale, clip_loss, to_device
+from victims.fast.embedding import ActiveEmbedding
 from victims.tokens import insert_trigger
 from victims.training import parameter_groups
+from victims.training_state import load_state, training_state
 
 if TYPE_CHECKING:
     from attacks.mem import Mem
@@ -58,7 +58,7 @@ class Crafting:
         self.queue = np.zeros(0, dtype=np.int64)
         self.passes = 0
 
-    def train_surrogate(self, round_: int, progress: Stage) -> None:
+    def train_surrogate(self, round_: int, progress: Progress) -> None:
         """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
         if self.attack.fresh_surrogate and round_ > 0:
             self._start_surrogate(round_)
@@ -70,19 +70,19 @@ class Crafting:
             tokens = self._captions(index, generator)
             if attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
-            part = self.processes.part(len(index))
+            part = self.processes.shard(len(index))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
                 text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
                 features = model.encode_images(self.protected.batch(index[part]))
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            self.processes.add_up_gradients(model.parameters(), whole=model.log_scale)
+            self.processes.all_reduce_gradients(model.parameters(), whole=model.log_scale)
             self.optimizer.step()
             clamp_scale(model)
             progress.advance(f"round {round_ + 1}/{attack.rounds}, surrogate")
 
-    def perturb(self, round_: int, progress: Stage) -> float:
+    def perturb(self, round_: int, progress: Progress) -> float:
         """HotFlip and PGD over all rows (lines 7–11); returns the mean loss afterwards, nats."""
         attack, model = self.attack, self.model.for_inference()
         generator = torch_generator(self.seed, "perturb", round_)
@@ -97,16 +97,16 @@ class Crafting:
             if number % self.processes.size != self.processes.rank:
                 progress.advance()
                 continue
-            images = moved(self.rows.batch(index), model.device)
-            delta = moved(torch.from_numpy(self.delta[index]), model.device)
-            tokens = moved(tokens, model.device)
-            trigger = moved(self.trigger[index], model.device)
+            images = to_device(self.rows.batch(index), model.device)
+            delta = to_device(torch.from_numpy(self.delta[index]), model.device)
+            tokens = to_device(tokens, model.device)
+            trigger = to_device(self.trigger[index], model.device)
             if attack.k and round_ < attack.hotflip_rounds:
                 with torch.no_grad():
                     features = model.encode_images(_protected(images, delta))
                 trigger = hotflip(model, features, tokens, trigger, self.vocabulary, attack.candidates)
                 self.trigger[index] = trigger.cpu()
-            delta = self._descend(model, images, delta, tokens, trigger, moved(torch.stack(orders), model.device))
+            delta = self._descend(model, images, delta, tokens, trigger, to_device(torch.stack(orders), model.device))
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
                 features = model.encode_images(_protected(images, delta))
@@ -127,9 +127,9 @@ class Crafting:
             "passes": self.passes,
         }
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
-        put_back(state["surrogate"], self.model, self.optimizer, self.table)
+        load_state(state["surrogate"], self.model, self.optimizer, self.table)
         np.copyto(self.delta, state["delta"].numpy())
         self.trigger, self.queue = state["trigger"].clone(), state["queue"].numpy().copy()
         self.passes = state["passes"]
@@ -169,9 +169,9 @@ class Crafting:
             return
         for number, index in enumerate(batches):
             owner, device = number % self.processes.size, self.model.device
-            delta = self.processes.send_from(owner, torch.from_numpy(self.delta[index]).to(device))
+            delta = self.processes.broadcast(owner, torch.from_numpy(self.delta[index]).to(device))
             self.delta[index] = delta.cpu().numpy()
-            self.trigger[index] = self.processes.send_from(owner, self.trigger[index].to(device)).cpu()
+            self.trigger[index] = self.processes.broadcast(owner, self.trigger[index].to(device)).cpu()
 
     def _start_surrogate(self, round_: int) -> None:
         """A surrogate with new weights and its optimiser; every round's weights have their own seed."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from attacks.base import ATTACKS
-from attacks.half import Half
+from attacks.mem_ablation import Half
 from attacks.poison import Poison
 
 
@@ -13,6 +13,6 @@ class DeltaOnly(Half):
 
     half = "delta"
 
-    def take(self, whole: Poison) -> Poison:
+    def derive_from(self, whole: Poison) -> Poison:
         """Without a trigger."""
         return replace(whole, trigger=None)

@@ -15,11 +15,11 @@ from attacks.crafting import Crafting
 from attacks.official import OFFICIAL
 from attacks.poison import Poison
 from attacks.vocabulary import described
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.progress import Progress
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError, VictimDiverged
-from benchmark.processes import Processes
-from benchmark.progress import Stage
 
 
 @ATTACKS.register(
@@ -127,13 +127,13 @@ class Mem(Attack):
             parts.append("one noise per image–caption pair")
         return ", ".join(parts)
 
-    def units(self, train: CaptionDataset) -> int:
+    def progress_steps(self, train: CaptionDataset) -> int:
         """Surrogate steps and batches of HotFlip and PGD over all rounds."""
         return self.rounds * (self.surrogate_steps + math.ceil(self._rows(train) / self.batch_size))
 
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""
-        Processes.current().part(self.batch_size)
+        Processes.current().shard(self.batch_size)
         rows = self._rows(train)
         if rows < self.batch_size:
             raise UsageError(
@@ -149,7 +149,7 @@ class Mem(Attack):
         seed: int,
         device: torch.device,
         workdir: Path,
-        progress: Stage,
+        progress: Progress,
         checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""
@@ -159,9 +159,9 @@ class Mem(Attack):
         crafting = Crafting(self, rows, surrogate, seed, workdir)
         losses: list[float] = []
         if (state := checkpoint.load()) is not None:
-            crafting.put_back(state["crafting"])
+            crafting.load_state(state["crafting"])
             losses = state["losses"]
-            progress.resume(len(losses) * self.units(train) // self.rounds)
+            progress.resume(len(losses) * self.progress_steps(train) // self.rounds)
         for round_ in range(len(losses), self.rounds):
             crafting.train_surrogate(round_, progress)
             losses.append(crafting.perturb(round_, progress))

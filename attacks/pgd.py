@@ -1,27 +1,8 @@
-"""Projected gradient descent on 8-bit images: the step shared by poisons that minimise and defenses that maximise."""
+"""Projected gradient descent on 8-bit images."""
 
 from collections.abc import Callable
 
 import torch
-
-
-def signed_step(
-    images: torch.Tensor, clean: torch.Tensor, gradient: torch.Tensor, step_size: float, eps: float
-) -> torch.Tensor:
-    """One step of ℓ∞ PGD and its projection (Madry et al. 2018, section 2.1).
-
-    Args:
-        images: (B, 3, H, W) float in [0, 1], the current points.
-        clean: (B, 3, H, W) float in [0, 1], the centres of the balls.
-        gradient: of the loss at ``images``.
-        step_size: in [0, 1] pixel units; positive climbs the loss, negative descends it.
-        eps: radius of the ball, in pixel units.
-
-    Returns:
-        (B, 3, H, W) float, within ``eps`` of ``clean`` and in [0, 1].
-    """
-    moved = images + step_size * gradient.sign()
-    return torch.minimum(torch.maximum(moved, clean - eps), clean + eps).clamp(0, 1)
 
 
 def minimise_noise(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from benchmark.core.atomic_files import replacing
+from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import CaptionDataset, LazyImages
-from benchmark.errors import DamagedPoison, PoisonError
-from benchmark.files import replacing
 
 _log = logging.getLogger(__name__)
 _CHUNK = 128  # images of noise hashed at a time

@@ -7,10 +7,10 @@ import torch
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
 from attacks.vocabulary import described, drawn_triggers, trigger_words
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Progress
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.progress import Stage
 from victims.tokens import Tokenizer
 
 
@@ -40,7 +40,7 @@ class RandomTrigger(Attack):
         """The strength in words."""
         return f"k = {self.k}, drawn at random from {described(self.vocabulary)}"
 
-    def units(self, train: CaptionDataset) -> int:
+    def progress_steps(self, train: CaptionDataset) -> int:
         """All triggers are drawn at once."""
         return 1
 
@@ -52,7 +52,7 @@ class RandomTrigger(Attack):
         seed: int,
         device: torch.device,
         workdir: Path,
-        progress: Stage,
+        progress: Progress,
         checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from attacks.base import ATTACKS
-from attacks.half import Half
+from attacks.mem_ablation import Half
 from attacks.poison import Poison
 
 
@@ -13,6 +13,6 @@ class TriggerOnly(Half):
 
     half = "trigger"
 
-    def take(self, whole: Poison) -> Poison:
+    def derive_from(self, whole: Poison) -> Poison:
         """Without noise, and so with nothing to bound."""
         return replace(whole, delta=None, eps=0)

@@ -7,12 +7,12 @@ import torch
 
 from attacks.base import ATTACKS, Attack, Surrogate
 from attacks.poison import Poison
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Progress
+from benchmark.core.seeding import numpy_generator
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.files import zeros_on_disk
-from benchmark.progress import Stage
-from benchmark.seeding import numpy_generator
 
 _CHUNK = 64  # images at a time
 
@@ -40,7 +40,7 @@ class UniformNoise(Attack):
         """The strength in words."""
         return f"ε = {self.eps}/255, drawn at random"
 
-    def units(self, train: CaptionDataset) -> int:
+    def progress_steps(self, train: CaptionDataset) -> int:
         """Chunks of images."""
         return -(-len(train) // _CHUNK)
 
@@ -52,7 +52,7 @@ class UniformNoise(Attack):
         seed: int,
         device: torch.device,
         workdir: Path,
-        progress: Stage,
+        progress: Progress,
         checkpoint: Checkpoint | None = None,
     ) -> Poison:
         """Draw the noise; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""

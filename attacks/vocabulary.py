@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import numpy_generator
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.seeding import numpy_generator
 from victims.tokens import Tokenizer
 
 _WORD = re.compile(r"[a-z]+</w>")

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from attacks import ATTACKS, Attack, Poison
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Silent
+from benchmark.core.registry import unknown
+from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.progress import Silent
-from benchmark.registry import unknown
-from benchmark.spec import parse_spec, split_outside_brackets
-from defenses import DEFENSES, Defense, Moment
+from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
 from victims.clip import Architecture
 
@@ -206,7 +206,7 @@ def defense_inputs() -> dict[str, Any]:
 def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[str, Any]:
     """What the hooks make of :func:`defense_inputs` under a seed."""
     slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
-    at = Moment(seed, 0.5)
+    at = HookContext(seed, 0.5)
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
     return {
         "captions": defense.on_captions(given["captions"], at),

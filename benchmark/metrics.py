@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmark.errors import VictimDiverged
-from benchmark.seeding import torch_generator
+from benchmark.core.errors import VictimDiverged
+from benchmark.core.seeding import torch_generator
 
 _CELLS_AT_ONCE = 4_000_000  # entries of the similarity matrix held at a time: 16 MB in fp32
 

@@ -1,5 +1,5 @@
 """Defenses: what a scraper may do to the data before or while training. One file per defense."""
 
-from defenses.base import DEFENSES, Defense, Moment
+from defenses.base import DEFENSES, Defense, HookContext
 
-__all__ = ["DEFENSES", "Defense", "Moment"]
+__all__ = ["DEFENSES", "Defense", "HookContext"]

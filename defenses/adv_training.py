@@ -2,9 +2,8 @@
 
 import torch
 
-from attacks.pgd import signed_step
-from benchmark.errors import UsageError
-from defenses.base import DEFENSES, Defense, Loss, Moment
+from benchmark.core.errors import UsageError
+from defenses.base import DEFENSES, Defense, HookContext, Loss
 
 
 @DEFENSES.register("adv-training", groups=("table2",), order=10)
@@ -47,7 +46,7 @@ class AdvTraining(Defense):
         self.eps, self.steps, self.share, self.start, self.ramp = eps, steps, share, start, ramp
         self.step_size = 2.5 * eps / steps if step_size is None else step_size
 
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """The batch with its adversarial share replaced; see :meth:`defenses.base.Defense.adversarial`."""
         strength = self._strength(at.progress)
         if strength == 0:
@@ -85,3 +84,22 @@ class AdvTraining(Defense):
         if progress < self.start:
             return 0.0
         return min(1.0, (progress - self.start) / self.ramp) if self.ramp else 1.0
+
+
+def signed_step(
+    images: torch.Tensor, clean: torch.Tensor, gradient: torch.Tensor, step_size: float, eps: float
+) -> torch.Tensor:
+    """One step of ℓ∞ PGD and its projection (Madry et al. 2018, section 2.1).
+
+    Args:
+        images: (B, 3, H, W) float in [0, 1], the current points.
+        clean: (B, 3, H, W) float in [0, 1], the centres of the balls.
+        gradient: of the loss at ``images``.
+        step_size: in [0, 1] pixel units; positive climbs the loss, negative descends it.
+        eps: radius of the ball, in pixel units.
+
+    Returns:
+        (B, 3, H, W) float, within ``eps`` of ``clean`` and in [0, 1].
+    """
+    moved = images + step_size * gradient.sign()
+    return torch.minimum(torch.maximum(moved, clean - eps), clean + eps).clamp(0, 1)

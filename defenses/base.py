@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmark.registry import Registry
-from benchmark.spec import format_value
+from benchmark.core.registry import Registry
+from benchmark.core.spec import format_value
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Moment:
+class HookContext:
     """Where training stands when a hook is called.
 
     Attributes:
@@ -40,19 +40,21 @@ class Defense:
     as they are.
     """
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """Once per epoch: the epoch's caption strings, one per row, trigger included; returns as many."""
         return captions
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """Every step: (B, 3, H, W) float in [0, 1]; returns the same shape, in [0, 1]."""
         return images
 
-    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Every step, for mixing: images and the (B, B) targets, image rows × caption columns, rows summing to one."""
         return images, targets
 
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """Every step, for adversarial examples: returns images to train on.
 
         Args:
@@ -79,34 +81,36 @@ class Composed(Defense):
     def __init__(self, parts: Sequence[Defense]) -> None:
         self._parts = tuple(parts)
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """Each part in turn; see :meth:`Defense.on_captions`."""
         for number, part in enumerate(self._parts):
             captions = part.on_captions(captions, _own(at, number))
         return captions
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """Each part in turn; see :meth:`Defense.on_images`."""
         for number, part in enumerate(self._parts):
             images = part.on_images(images, _own(at, number))
         return images
 
-    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Each part in turn; see :meth:`Defense.on_batch`."""
         for number, part in enumerate(self._parts):
             images, targets = part.on_batch(images, targets, _own(at, number))
         return images, targets
 
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """Each part in turn; see :meth:`Defense.adversarial`."""
         for number, part in enumerate(self._parts):
             images = part.adversarial(images, loss, _own(at, number))
         return images
 
 
-def _own(at: Moment, number: int) -> Moment:
+def _own(at: HookContext, number: int) -> HookContext:
     """The moment as one part sees it, so that two parts of one kind do not draw the same numbers."""
-    return Moment(at.seed + number, at.progress)
+    return HookContext(at.seed + number, at.progress)
 
 
 DEFENSES: Registry[Defense] = Registry("defense", "defenses", Defense)

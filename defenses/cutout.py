@@ -2,8 +2,8 @@
 
 import torch
 
-from benchmark.errors import UsageError
-from defenses.base import DEFENSES, Defense, Moment
+from benchmark.core.errors import UsageError
+from defenses.base import DEFENSES, Defense, HookContext
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 """The mean colour of CLIP's training images, in [0, 1]: zero after CLIP's normalisation."""
@@ -30,7 +30,7 @@ class Cutout(Defense):
             raise UsageError(f"cutout: size must be in (0, 1], got {size:g}")
         self.size = size
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """(B, 3, H, W) float in [0, 1] with the squares filled; everything else as it was."""
         height, width = images.shape[2:]
         side = max(1, round(self.size * min(height, width)))

@@ -6,9 +6,9 @@ ten), its tokenizer, its skipped punctuation and its new capitals are not EDA's 
 
 from typing import Any
 
-from benchmark.errors import UsageError
-from benchmark.seeding import seeded_globals
-from defenses.base import Moment
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import seeded_globals
+from defenses.base import HookContext
 
 WHOLE_WORDS: dict[str, Any] = {"tokenizer": str.split, "reverse_tokenizer": " ".join}
 """Arguments that make an nlpaug augmenter leave untouched words as they are."""
@@ -34,7 +34,7 @@ def check_share(parameter: str, value: float) -> float:
     return value
 
 
-def augment(augmenter: Any, captions: list[str], at: Moment) -> list[str]:
+def augment(augmenter: Any, captions: list[str], at: HookContext) -> list[str]:
     """Run an nlpaug augmenter over captions; it draws from global random state, which is seeded and put back."""
     with seeded_globals(at.seed):
         return augmenter.augment(captions)

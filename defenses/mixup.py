@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from benchmark.errors import UsageError
-from defenses.base import DEFENSES, Defense, Moment
+from benchmark.core.errors import UsageError
+from defenses.base import DEFENSES, Defense, HookContext
 
 
 @DEFENSES.register("mixup", groups=("table2",), order=30)
@@ -27,7 +27,9 @@ class Mixup(Defense):
             raise UsageError(f"mixup: alpha must be a number above 0, got {alpha:g}")
         self.alpha = alpha
 
-    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """λ·images + (1−λ)·images[perm], and the same of the targets' rows.
 
         Args:

@@ -1,7 +1,7 @@
 """Drop the first words of every caption."""
 
-from benchmark.errors import UsageError
-from defenses.base import DEFENSES, Defense, Moment
+from benchmark.core.errors import UsageError
+from defenses.base import DEFENSES, Defense, HookContext
 
 
 @DEFENSES.register("prefix-drop", order=90)
@@ -23,7 +23,7 @@ class PrefixDrop(Defense):
             raise UsageError(f"prefix-drop: n must be at least 1, got {n}")
         self.n = n
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without their first n words, as many as were given; an empty one stays empty."""
         # Of n + 1 pieces the last is the rest of the caption; of fewer, it is the last word.
         return [caption.split(maxsplit=self.n)[-1] if caption.strip() else caption for caption in captions]

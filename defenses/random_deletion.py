@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from defenses.base import DEFENSES, Defense, Moment
+from defenses.base import DEFENSES, Defense, HookContext
 from defenses.eda import WHOLE_WORDS, augment, check_share
 
 
@@ -23,7 +23,7 @@ class RandomDeletion(Defense):
     def __init__(self, p: float = 0.1) -> None:
         self.p = check_share("random-deletion: p", p)
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words deleted, as many as were given, none emptied."""
         return augment(_deleter(self.p), captions, at)
 

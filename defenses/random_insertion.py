@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from defenses.base import DEFENSES, Defense, Moment
+from defenses.base import DEFENSES, Defense, HookContext
 from defenses.eda import check_share, words_to_change
 from defenses.wordnet import synonyms
 
@@ -24,7 +24,7 @@ class RandomInsertion(Defense):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = check_share("random-insertion: alpha", alpha)
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with synonyms inserted, as many as were given; one without any synonym stays."""
         rng = at.numpy_generator()
         return [self._insert(caption, rng) for caption in captions]

@@ -2,9 +2,9 @@
 
 import torch
 
-from benchmark.errors import UsageError
-from benchmark.seeding import seeded_globals
-from defenses.base import DEFENSES, Defense, Moment
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import seeded_globals
+from defenses.base import DEFENSES, Defense, HookContext
 
 
 @DEFENSES.register("random-noise", groups=("table2",), order=20)
@@ -26,7 +26,7 @@ class RandomNoise(Defense):
             raise UsageError(f"random-noise: std must be in (0, 255], got {std:g}")
         self.std = std
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """Images plus noise, clamped: (B, 3, H, W) float in [0, 1], same dtype and device."""
         from kornia.augmentation import RandomGaussianNoise
 

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from defenses.base import DEFENSES, Defense, Moment
+from defenses.base import DEFENSES, Defense, HookContext
 from defenses.eda import WHOLE_WORDS, augment, check_share, words_to_change
 
 
@@ -24,7 +24,7 @@ class RandomSwap(Defense):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = check_share("random-swap: alpha", alpha)
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words swapped, as many as were given; one of a single word stays."""
         return augment(_swapper(self.alpha), captions, at)
 

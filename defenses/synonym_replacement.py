@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from defenses.base import DEFENSES, Defense, Moment
+from defenses.base import DEFENSES, Defense, HookContext
 from defenses.eda import WHOLE_WORDS, augment, check_share, words_to_change
 from defenses.wordnet import synonyms
 
@@ -25,7 +25,7 @@ class SynonymReplacement(Defense):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = check_share("synonym-replacement: alpha", alpha)
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words replaced, as many as were given; one without any synonym stays."""
         return augment(_replacer(self.alpha), captions, at)
 

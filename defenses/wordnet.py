@@ -11,8 +11,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UsageError
-from benchmark.paths import cache_folder
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.errors import UsageError
 
 _FUNCTION_WORDS = """
 i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its

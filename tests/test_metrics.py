@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.retrieval import RetrievalHitRate
 
-from benchmark.errors import VictimDiverged
+from benchmark.core.errors import VictimDiverged
 from benchmark.metrics import best_ranks, retrieval, scores
 
 

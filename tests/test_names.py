@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
-from benchmark.errors import UsageError
-from benchmark.registry import Registry, convert
-from benchmark.spec import Spec, parse_spec, split_outside_brackets
+from benchmark.core.errors import UsageError
+from benchmark.core.registry import Registry, convert
+from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ import torch
 
 from attacks import ATTACKS, Poison
 from attacks.base import Attack
-from benchmark.cli import main
+from benchmark.cli.main import main
 from benchmark.contracts import check
+from benchmark.core.errors import UsageError
+from benchmark.core.plugins import load_file, load_installed, source_of
 from benchmark.data import DATASETS
-from benchmark.errors import UsageError
-from benchmark.plugins import load_file, load_installed, source_of
-from benchmark.records import load_records
-from defenses import DEFENSES, Defense, Moment
+from benchmark.grid.records import load_records
+from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Loss
 from defenses.cutout import Cutout
 from tests.harness.grids import ATTACK, SCENES, run
@@ -55,7 +55,7 @@ class Speckle(Attack):
     def label(self):
         return "Speckle"
 
-    def units(self, train):
+    def progress_steps(self, train):
         return 0
 
     def craft(self, train, surrogate, *, seed, device, workdir, progress, checkpoint=None):
@@ -78,7 +78,7 @@ class Faint(Mem):
     def label(self):
         return "Faint"
 
-    def take(self, whole):
+    def derive_from(self, whole):
         return replace(whole, delta=whole.delta[:] // 2)
 '''
 
@@ -254,7 +254,7 @@ class Nuisance(Defense):
     def __init__(self, fault: str) -> None:
         self.fault = fault
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         if self.fault == "drops a caption":
             return captions[1:]
         if self.fault == "changes its argument":
@@ -268,7 +268,7 @@ class Nuisance(Defense):
             return None  # type: ignore[return-value]
         return captions
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         faults: dict[str, Callable[[], Any]] = {
             "leaves the range": lambda: images + 1,
             "widens": lambda: images.double(),
@@ -278,12 +278,14 @@ class Nuisance(Defense):
         }
         return faults.get(self.fault, lambda: images)()
 
-    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.fault == "returns images alone":
             return images  # type: ignore[return-value]
         return images, targets / 2 if self.fault == "halves the targets" else targets
 
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         return images
 
     def describe(self) -> str:
@@ -327,7 +329,7 @@ class Careless(Attack):
     def label(self) -> str:
         return "Careless"
 
-    def units(self, train: Any) -> int:
+    def progress_steps(self, train: Any) -> int:
         return 0
 
     def craft(self, train: Any, surrogate: Any, *, seed: int, **others: Any) -> Poison:
@@ -401,7 +403,7 @@ def test_a_class_that_lacks_a_method_is_told_in_one_line() -> None:
             return "Unfinished"
 
     ATTACKS.register("unfinished")(Unfinished)  # type: ignore[type-abstract]
-    with pytest.raises(UsageError, match=r"attack unfinished lacks craft\(\), units\(\)"):
+    with pytest.raises(UsageError, match=r"attack unfinished lacks craft\(\), progress_steps\(\)"):
         check("attack", "unfinished")
 
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from benchmark import progress
-from benchmark.progress import clock, stage, tracked
+from benchmark.core import progress
+from benchmark.core.progress import clock, stage, tracked
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark import check
-from benchmark.cli import main
-from benchmark.errors import UsageError
-from benchmark.grid import Grid
-from benchmark.records import Record, load_records
-from benchmark.regression import compare, prediction, require_comparable
-from benchmark.regression_pages import comparison_table
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record, load_records
+from benchmark.grid.runner import Grid
+from benchmark.reference_check import runner as check
+from benchmark.reference_check.intervals import compare, prediction, require_comparable
+from benchmark.reference_check.pages import comparison_table
 from tests.tables.factory import record
 
 SILENT = {"psnr": None}
@@ -175,7 +175,7 @@ def test_the_table_says_what_changed() -> None:
 def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that changes needs a new reference; so does a cell that check asks for."""
     reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
-    monkeypatch.setattr("benchmark.run.run_grid", lambda *_: [])
+    monkeypatch.setattr("benchmark.grid.run.run_grid", lambda *_: [])
     check._run("99,", tmp_path / "out", tmp_path / "poisons", None, lambda them: require_comparable(reference, them))
     compared = compare(reference, _at_seed(reference, 99))
     assert [(one.cell, one.quantity.name.partition(",")[0]) for one in compared] == [
@@ -361,11 +361,11 @@ def test_a_failed_update_runs_its_failed_cells_again(
 ) -> None:
     asked: list[str] = []
 
-    def run(arguments: argparse.Namespace, *_: Any, settled: Sequence[str] = ()) -> list[Record]:
+    def run(arguments: argparse.Namespace, *_: Any, already_run: Sequence[str] = ()) -> list[Record]:
         asked.append(arguments.rerun)
         return [] if arguments.dry_run else [replace(records([5.0])[0], status="failed")]
 
-    monkeypatch.setattr("benchmark.run.run", run)
+    monkeypatch.setattr("benchmark.grid.run.run", run)
     monkeypatch.setattr(check, "git_commit", lambda: "a1")
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert set(asked) == {"failed"}

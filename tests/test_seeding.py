@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from benchmark.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
+from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 
 
 def test_derived_seeds_never_change() -> None:

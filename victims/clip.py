@@ -19,16 +19,16 @@ from open_clip.factory import get_model_config
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from benchmark.errors import UsageError
-from benchmark.files import sha256_of
-from benchmark.processes import Processes
-from benchmark.registry import unknown
-from benchmark.seeding import derive_seed, seeded_globals
-from benchmark.spec import Spec
-from victims.embedding import ActiveEmbedding
-from victims.frozen_resnet import FrozenResNet
-from victims.resnet import resnet_features
-from victims.text import text_features
+from benchmark.core.atomic_files import sha256_of
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
+from benchmark.core.registry import unknown
+from benchmark.core.seeding import derive_seed, seeded_globals
+from benchmark.core.spec import Spec
+from victims.fast.embedding import ActiveEmbedding
+from victims.fast.frozen_resnet import FrozenResNet
+from victims.fast.resnet import resnet_features
+from victims.fast.text import text_features
 from victims.tokens import VOCABULARY_SIZE, Tokenizer, lengths, trim
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -180,7 +180,7 @@ class Clip(nn.Module):
         Returns:
             (B, D) float32, unit norm.
         """
-        pixels = moved(images, self.device)
+        pixels = to_device(images, self.device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
         with self._autocast():
@@ -199,7 +199,7 @@ class Clip(nn.Module):
         Returns:
             (B, D) float32, unit norm.
         """
-        tokens = moved(tokens, self.device)
+        tokens = to_device(tokens, self.device)
         with self._autocast():
             features = text_features(self.tower, tokens, embeddings)
         return F.normalize(self._wide(features), dim=-1)
@@ -247,7 +247,7 @@ class Clip(nn.Module):
         return frozen
 
 
-def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """The tensor on a device, without waiting for what a GPU was asked before.
 
     From pageable memory it would wait, and a tensor with gaps, such as trimmed tokens, goes through pageable memory.

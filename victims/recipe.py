@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 
 
 @dataclass(frozen=True)

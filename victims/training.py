@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.checkpoints import Checkpoint
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.progress import Progress, Silent
+from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError, VictimDiverged
-from benchmark.processes import Processes
-from benchmark.progress import Silent, Stage
-from benchmark.seeding import derive_seed, numpy_generator, seeded_globals
-from defenses.base import Defense, Moment
-from victims.changes import Changes
-from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, moved
-from victims.embedding import ActiveEmbedding
+from defenses.base import Defense, HookContext
+from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, to_device
+from victims.defense_effect import Changes
+from victims.fast.embedding import ActiveEmbedding
 from victims.recipe import Recipe
-from victims.state import put_back, training_state
 from victims.tokens import trim
+from victims.training_state import load_state, training_state
 
 
 @dataclass
@@ -42,7 +42,7 @@ def steps_per_epoch(dataset: CaptionDataset, recipe: Recipe) -> int:
     Raises:
         UsageError: the data set has fewer rows than one batch, or a batch cannot be parted among the processes.
     """
-    Processes.current().part(recipe.batch_size)
+    Processes.current().shard(recipe.batch_size)
     rows = len(dataset.pairs) if recipe.rows == "pairs" else len(np.unique(_photo(dataset)))
     if rows < recipe.batch_size:
         raise UsageError(
@@ -60,7 +60,7 @@ def train(
     *,
     seed: int,
     after_epoch: Callable[[int, Sequence[float]], str] = lambda epoch, losses: "",
-    progress: Stage | None = None,
+    progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingLog:
     """Train a victim on a (protected) data set under a defense.
@@ -81,7 +81,7 @@ def train(
         VictimDiverged: the loss is not finite.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
-    part = processes.part(recipe.batch_size)
+    part = processes.shard(recipe.batch_size)
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
     table = ActiveEmbedding.put_into(model.tower, torch.zeros(1, dtype=torch.long))
@@ -92,14 +92,14 @@ def train(
     log = TrainingLog()
     finished, note = 0, ""
     if (state := checkpoint.load()) is not None:
-        put_back(state["training"], model, optimizer, table)
+        load_state(state["training"], model, optimizer, table)
         finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()))
         progress.resume(finished * steps)
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
         captions = [dataset.captions[i][j] for i, j in rows]
-        at_epoch = Moment(derive_seed(seed, "captions", epoch), step / total)
+        at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total)
         defended = defense.on_captions(captions, at_epoch)
         if epoch == 1:
             log.changes.see_captions(captions, defended)
@@ -111,15 +111,15 @@ def train(
             batch = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * schedule(step, total, recipe)
-            images = moved(dataset.batch(rows[batch, 0]), model.device).float() / 255
-            at = Moment(derive_seed(seed, "step", step), step / total)
+            images = to_device(dataset.batch(rows[batch, 0]), model.device).float() / 255
+            at = HookContext(derive_seed(seed, "step", step), step / total)
             # Dropout and stochastic depth, which some victims have, draw from the global state.
             with seeded_globals(derive_seed(seed, "dropout", step, processes.rank)):
                 loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
             log.changes.see_images(images, seen, part)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            processes.add_up_gradients(model.parameters(), whole=model.log_scale)
+            processes.all_reduce_gradients(model.parameters(), whole=model.log_scale)
             optimizer.step()
             clamp_scale(model)
             losses[number] = loss.detach()
@@ -138,14 +138,14 @@ def train(
 
 
 def _step_loss(
-    model: Clip, images: torch.Tensor, tokens: torch.Tensor, defense: Defense, at: Moment
+    model: Clip, images: torch.Tensor, tokens: torch.Tensor, defense: Defense, at: HookContext
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of one batch under a defense, and the images it was computed on.
 
     Defenses see whole batches, so that their draws do not depend on how a batch is parted among processes.
     """
     processes = Processes.current()
-    part = processes.part(len(images))
+    part = processes.shard(len(images))
     images = defense.on_images(images, at)
     targets = torch.eye(len(images), device=model.device)
     images, targets = defense.on_batch(images, targets, at)

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from benchmark.core.registry import Registry
 from benchmark.data.dataset import CaptionDataset, LazyImages, Splits
-from benchmark.registry import Registry
 
 __all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "LazyImages", "Splits"]
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.core.atomic_files import PARTIAL, require_space, reserve, temporary_folder
+from benchmark.core.errors import UsageError
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
-from benchmark.data.origin import Origin
-from benchmark.errors import UsageError
-from benchmark.files import PARTIAL, require_space, reserve, temporary_folder
+from benchmark.data.image_location import ImageLocation
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
@@ -40,7 +40,7 @@ def cached_splits(
     captions: Mapping[str, list[list[str]]],
     resolution: int,
     draw: Draw,
-    origins: Mapping[str, list[Origin]] | None = None,
+    origins: Mapping[str, list[ImageLocation]] | None = None,
 ) -> Splits:
     """The three splits from the cache, drawn first if they are not there or the entry is damaged.
 
@@ -76,7 +76,7 @@ def cached_splits(
     return splits
 
 
-def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[Origin]] | None) -> Splits | None:
+def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[ImageLocation]] | None) -> Splits | None:
     try:
         if not entry.exists():
             return None
@@ -105,7 +105,7 @@ def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
 
 
 def _read_split(
-    entry: Path, name: str, split: str, stored: Mapping[str, Any], origins: list[Origin] | None
+    entry: Path, name: str, split: str, stored: Mapping[str, Any], origins: list[ImageLocation] | None
 ) -> CaptionDataset:
     images = np.lib.format.open_memmap(entry / f"{split}.npy", mode="r")
     if _hashes(images) != stored["hashes"]:
@@ -125,7 +125,7 @@ def _without(images: Images, left_out: Mapping[str, str]) -> Images | LazyImages
     return LazyImages(images, pick=np.delete(np.arange(len(images)), [int(index) for index in left_out]))
 
 
-def _told(left_out: Mapping[str, str], origins: list[Origin] | None) -> list[str]:
+def _told(left_out: Mapping[str, str], origins: list[ImageLocation] | None) -> list[str]:
     """The reasons, each with the name that its image has now."""
     return [f"image {origins[int(row)]} {reason}" if origins else reason for row, reason in left_out.items()]
 
@@ -149,7 +149,7 @@ def _write(
     captions: Mapping[str, list[list[str]]],
     resolution: int,
     draw: Draw,
-    origins: Mapping[str, list[Origin]] | None,
+    origins: Mapping[str, list[ImageLocation]] | None,
 ) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(map(len, captions.values())) * 3 * resolution**2

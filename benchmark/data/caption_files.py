@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmark.core.atomic_files import replacing
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import tracked
 from benchmark.data.caption_files import is_file_name
+from benchmark.data.image_location import ImageLocation, Member
 from benchmark.data.images import BadImage
-from benchmark.data.origin import Member, Origin
-from benchmark.errors import UsageError
-from benchmark.files import replacing
-from benchmark.progress import tracked
 
 Stamp = tuple[str, int, int, int, str, int]
 _CHUNK = 1 << 20  # bytes read at a time
@@ -32,7 +32,7 @@ class Stamps:
         self._folders: dict[Path, str] = {}
         self._archives: dict[Path, tuple[str, int, int, int]] = {}
 
-    def __call__(self, image: Origin) -> Stamp:
+    def __call__(self, image: ImageLocation) -> Stamp:
         """The stamp of an image file.
 
         Raises:
@@ -66,7 +66,9 @@ class Stamps:
         return f"{self._folders[path.parent]}/{path.name}", status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def content_of(cache: Path, images: Mapping[str, Sequence[Origin]], stamps: Mapping[str, Sequence[Stamp]]) -> str:
+def content_of(
+    cache: Path, images: Mapping[str, Sequence[ImageLocation]], stamps: Mapping[str, Sequence[Stamp]]
+) -> str:
     """One hash of the bytes of all images, split by split and in order; where they lie is no part of it.
 
     Args:
@@ -94,7 +96,7 @@ def content_of(cache: Path, images: Mapping[str, Sequence[Origin]], stamps: Mapp
     return content
 
 
-def require_unchanged(images: Mapping[str, Sequence[Origin]], stamps: Mapping[str, Sequence[Stamp]]) -> None:
+def require_unchanged(images: Mapping[str, Sequence[ImageLocation]], stamps: Mapping[str, Sequence[Stamp]]) -> None:
     """See that images are what they were when their stamps were taken.
 
     Raises:
@@ -107,7 +109,7 @@ def require_unchanged(images: Mapping[str, Sequence[Origin]], stamps: Mapping[st
                 raise UsageError(f"image {image} was changed while the data set was being read; start again")
 
 
-def _hashes(images: Sequence[Origin], label: str) -> list[str]:
+def _hashes(images: Sequence[ImageLocation], label: str) -> list[str]:
     # Hashing and reading go on outside the interpreter lock.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -117,7 +119,7 @@ def _hashes(images: Sequence[Origin], label: str) -> list[str]:
         pool.shutdown(cancel_futures=True)
 
 
-def _hash_of(image: Origin) -> str:
+def _hash_of(image: ImageLocation) -> str:
     """Of an image's bytes, as many as there are: that an archive ends within them is found when they are decoded."""
     digest = hashlib.sha256()
     path, start, left = (image, 0, None) if isinstance(image, Path) else (image.archive, image.offset, image.size)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from benchmark.core.cache_dir import user_path
+from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.caption_files import read_rows
-from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
-from benchmark.errors import UsageError
-from benchmark.paths import user_path
 
 # Of paths and captions: open_clip's names, and those of the paper's own code.
 _COLUMNS = (("filepath", "title"), ("images", "caption"))

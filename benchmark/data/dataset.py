@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.data.origin import Origin
+from benchmark.data.image_location import ImageLocation
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.int64] | slice
@@ -69,7 +69,7 @@ class CaptionDataset:
     images: Images | LazyImages
     captions: list[list[str]]
     photo: NDArray[np.int64] | None = None
-    origins: list[Origin] | None = None
+    origins: list[ImageLocation] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:

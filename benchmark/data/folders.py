@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 
 _DEPTH = 2  # folders below the root that are searched
 _PROBED = 100  # images that are looked for in each folder

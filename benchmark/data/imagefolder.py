@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.cache_dir import user_path
+from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.caption_files import captions_in, inside, parse_json, read_rows, read_text
-from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
-from benchmark.errors import UsageError
-from benchmark.paths import user_path
 
 _FOLDERS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmark.core.errors import UsageError
 from benchmark.data.dataset import Images
-from benchmark.data.origin import Origin, open_origin
-from benchmark.errors import UsageError
+from benchmark.data.image_location import ImageLocation, open_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,12 +24,12 @@ _LONGEST = 16  # sides; resized whole, an image a thousand times as long as wide
 class BadImage(UsageError):
     """An image that cannot be used, through a fault of its own: what ``skip_bad`` leaves out."""
 
-    def reason_for(self, image: Origin) -> str:
+    def reason_for(self, image: ImageLocation) -> str:
         """The message without the name of ``image`` before it: what still holds when the file is moved."""
         return str(self).removeprefix(f"image {image} ")
 
 
-def read_image(source: Origin, resolution: int) -> Images:
+def read_image(source: ImageLocation, resolution: int) -> Images:
     """The image upright, in RGB, its shorter side resized to ``resolution`` (bicubic), and its centre cut out.
 
     Args:
@@ -45,7 +45,7 @@ def read_image(source: Origin, resolution: int) -> Images:
     return square(read_upright(source), resolution)
 
 
-def read_upright(source: Origin) -> "Image.Image":
+def read_upright(source: ImageLocation) -> "Image.Image":
     """The image in RGB, as large as it is.
 
     The orientation that a camera noted is applied, transparent parts lie on white, 16 bits are reduced to 8.
@@ -58,7 +58,7 @@ def read_upright(source: Origin) -> "Image.Image":
     from PIL import Image
 
     try:
-        with open_origin(source) as file, Image.open(file) as opened:
+        with open_image(source) as file, Image.open(file) as opened:
             _turn_upright(opened)
             return _to_rgb(opened)
     except FileNotFoundError as error:

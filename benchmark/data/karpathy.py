@@ -4,13 +4,13 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from benchmark.core.cache_dir import user_path
+from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.cache import SPLITS
 from benchmark.data.caption_files import inside, parse_json, read_text
-from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
 from benchmark.data.naming import written_name
-from benchmark.errors import UsageError
-from benchmark.paths import user_path
 
 # COCO's remainder of the validation images is customarily trained on.
 _SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from benchmark.core.cache_dir import user_path
+from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.cache import SPLITS
-from benchmark.data.files import CaptionedFile, load_files
 from benchmark.data.folders import find_caption_file, find_images, folders_below
+from benchmark.data.image_files import CaptionedFile, load_files
 from benchmark.data.karpathy import read_karpathy
 from benchmark.data.naming import written_name
-from benchmark.errors import UsageError
-from benchmark.paths import user_path
 
 _CAPTIONS = 5  # of an image; some of COCO's have six or seven, and recall is published for the first five
 

@@ -1,7 +1,7 @@
 """How a data set is called in records: its registered name and the parameters that differ from the defaults."""
 
-from benchmark.registry import parameters_of
-from benchmark.spec import Spec
+from benchmark.core.registry import parameters_of
+from benchmark.core.spec import Spec
 
 
 def written_name(name: str, source: object) -> str:

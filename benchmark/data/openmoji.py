@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import tracked
+from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.cache import cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, all_drawings, package_versions, rasterise
 from benchmark.data.naming import written_name
-from benchmark.errors import UsageError
-from benchmark.progress import tracked
-from benchmark.seeding import numpy_generator
 
 # Part of the cache key: raise it when the pixels change.
 OPENMOJI_VERSION = 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.seeding import numpy_generator
+from benchmark.core.seeding import numpy_generator
 
 # Name: red, green, blue. Lighter than the drawings' black outlines, far enough apart to be named, and few: the ground
 # is what a model learns first, and with five of them it tells little, so that retrieval rests on the drawings.

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import tracked
+from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.cache import SPLITS, cached_splits
 from benchmark.data.dataset import Images
@@ -10,9 +13,6 @@ from benchmark.data.naming import written_name
 from benchmark.data.scene_layout import PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
-from benchmark.errors import UsageError
-from benchmark.progress import tracked
-from benchmark.seeding import numpy_generator
 
 # Part of the cache key: raise it with every change of what scenes look like or say.
 SCENES_VERSION = 2

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from benchmark.errors import UsageError
-from benchmark.paths import user_path
+from benchmark.core.cache_dir import user_path
+from benchmark.core.errors import UsageError
 
 _BRACES = re.compile(r"\{(?:(\d{1,9})\.\.(\d{1,9})|([^{}]*,[^{}]*))\}")
 _MOST = 100_000  # shards a spec may name

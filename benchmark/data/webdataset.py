@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.caption_files import captions_in, is_file_name, parse_json
-from benchmark.data.files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.image_location import Member
 from benchmark.data.naming import written_name
-from benchmark.data.origin import Member
 from benchmark.data.shards import find_shards
-from benchmark.errors import UsageError
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _CAPTIONS = ("txt", "json")

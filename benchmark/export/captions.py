@@ -6,8 +6,8 @@ from functools import cache
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
+from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
 from victims.tokens import Tokenizer
 
 # Control characters, separators of lines and paragraphs, the byte order mark, and halves of characters: readers of

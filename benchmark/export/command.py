@@ -9,8 +9,16 @@ from pathlib import Path
 
 import torch
 
-from benchmark.allocator import keep_freed_memory
-from benchmark.cells import (
+from benchmark.core.atomic_files import require_unused
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.malloc import keep_freed_memory
+from benchmark.core.registry import convert
+from benchmark.core.seeding import use_repeatable_kernels
+from benchmark.export.full_size import origins
+from benchmark.export.manifest import Manifest
+from benchmark.export.writing import ExportJob, write_export
+from benchmark.grid.cells import (
     Cell,
     choose_attacks,
     choose_dataset,
@@ -19,17 +27,9 @@ from benchmark.cells import (
     choose_victims,
     pick_preset,
 )
-from benchmark.errors import UsageError, VictimDiverged
-from benchmark.export.full_size import origins
-from benchmark.export.manifest import Manifest
-from benchmark.export.writing import Source, write_export
-from benchmark.files import require_unused
-from benchmark.paths import cache_folder
-from benchmark.poisons import PoisonStore
-from benchmark.presets import PRESETS
-from benchmark.registry import convert
-from benchmark.run import read_recipe
-from benchmark.seeding import use_repeatable_kernels
+from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.run import read_recipe
 from victims.clip import resolve_device, resolve_precision
 
 
@@ -63,7 +63,7 @@ def export_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             poison = store.get(cell, clean.train, device)
         except VictimDiverged as error:
             raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
-        source = Source(cell, clean, poison, names, arguments.keep_resolution)
+        source = ExportJob(cell, clean, poison, names, arguments.keep_resolution)
         manifest = write_export(arguments.out, arguments.format, source, f"python -m benchmark {shlex.join(argv)}")
     print(_summary(arguments.out, manifest), file=sys.stderr)
     return 0

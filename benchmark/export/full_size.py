@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from benchmark.data.dataset import Images
+from benchmark.data.image_location import ImageLocation, open_image
 from benchmark.data.images import read_upright, square_within
-from benchmark.data.origin import Origin, open_origin
-from benchmark.errors import UsageError
 
 
-def original(path: Origin) -> Images:
+def original(path: ImageLocation) -> Images:
     """The image of a file, upright: (3, height, width) uint8.
 
     Raises:
@@ -25,20 +25,20 @@ def original(path: Origin) -> Images:
     return np.asarray(read_upright(path)).transpose(2, 0, 1)
 
 
-def size_of(path: Origin) -> tuple[int, int]:
+def size_of(path: ImageLocation) -> tuple[int, int]:
     """Width and height in pixels of an image file, in any order, without decoding it.
 
     Raises:
         UsageError: the file is missing or cannot be read; the message names it.
     """
     try:
-        with open_origin(path) as file, Image.open(file) as image:
+        with open_image(path) as file, Image.open(file) as image:
             return image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(f"image {path} cannot be read: {error}") from error
 
 
-def origins(dataset: CaptionDataset) -> list[Origin]:
+def origins(dataset: CaptionDataset) -> list[ImageLocation]:
     """The files of a data set's images.
 
     Raises:

@@ -9,9 +9,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
-from benchmark.errors import UsageError
+from benchmark.core.atomic_files import sha256_of
+from benchmark.core.errors import UsageError
 from benchmark.export.images import read_inside
-from benchmark.files import sha256_of
 
 NAME = "manifest.json"
 LARGEST_SIDE = 4096  # pixels; no victim sees more

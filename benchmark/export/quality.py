@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from kornia.metrics import ssim
 
+from benchmark.core.progress import Progress
 from benchmark.data.dataset import Images, LazyImages
-from benchmark.progress import Stage
 
 SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the paper of SSIM
 _CHUNK = 16  # images compared at a time; SSIM takes some forty bytes for each of their values
 
 
-def compare(clean: Images | LazyImages, protected: Images | LazyImages, progress: Stage) -> dict[str, Any]:
+def compare(clean: Images | LazyImages, protected: Images | LazyImages, progress: Progress) -> dict[str, Any]:
     """Differences between images and their protected versions.
 
     Args:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from benchmark.cells import choose_dataset
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.errors import UsageError
 from benchmark.data import DatasetSource
-from benchmark.errors import UsageError
-from benchmark.export.check_export import check_export
-from benchmark.export.check_poison import check_poison
-from benchmark.paths import cache_folder
+from benchmark.export.verify_export import check_export
+from benchmark.export.verify_poison import check_poison
+from benchmark.grid.cells import choose_dataset
 
 
 def verify_command(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from attacks import Poison
-from benchmark.cells import Cell
+from benchmark.core.atomic_files import replacing_folder, require_space
+from benchmark.core.progress import Progress, stage
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.images import square
@@ -23,9 +24,8 @@ from benchmark.export.images import decode_png, encode_png
 from benchmark.export.layouts import LAYOUTS, Sample
 from benchmark.export.manifest import FULL_SIZE_NOTE, NOTE, Manifest, SplitFacts, hash_files, list_files
 from benchmark.export.quality import compare
-from benchmark.files import replacing_folder, require_space
-from benchmark.progress import Stage, stage
-from benchmark.provenance import versions
+from benchmark.grid.cells import Cell
+from benchmark.grid.provenance import versions
 
 _WINDOW = 128  # images encoded ahead
 _BESIDE_PIXELS = 8192  # bytes an image may take besides its pixels: captions, rest of a disk block, PNG's own
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportJob:
     """What is exported.
 
     Attributes:
@@ -82,7 +82,7 @@ class Source:
         return sum(math.prod(data.images.shape) for data in self.published.values())
 
 
-def write_export(folder: Path, layout: str, source: Source, command: str) -> Manifest:
+def write_export(folder: Path, layout: str, source: ExportJob, command: str) -> Manifest:
     """Write the protected training split, and perhaps clean others, as files.
 
     Args:
@@ -108,7 +108,7 @@ def write_export(folder: Path, layout: str, source: Source, command: str) -> Man
 
 
 def _samples(
-    pool: ThreadPoolExecutor, source: Source, split: str, captions: list[list[str]], progress: Stage
+    pool: ThreadPoolExecutor, source: ExportJob, split: str, captions: list[list[str]], progress: Progress
 ) -> Iterator[Sample]:
     encoded = in_order(pool, lambda number: encode_png(source.image(split, number)), len(captions))
     for png, own in zip(encoded, captions, strict=True):
@@ -123,7 +123,7 @@ def in_order(pool: ThreadPoolExecutor, work: Callable[[int], T], count: int) -> 
 
 
 def _manifest(
-    layout: str, source: Source, captions: Mapping[str, list[list[str]]], command: str, folder: Path
+    layout: str, source: ExportJob, captions: Mapping[str, list[list[str]]], command: str, folder: Path
 ) -> Manifest:
     cell, poison, protected = source.cell, source.poison, source.published["train"]
     with stage("measuring the noise", len(protected)) as progress:
@@ -154,7 +154,7 @@ def _manifest(
     )
 
 
-def _facts(source: Source, name: str, captions: list[list[str]]) -> SplitFacts:
+def _facts(source: ExportJob, name: str, captions: list[list[str]]) -> SplitFacts:
     written = replace(source.published[name], captions=captions)
     return SplitFacts(
         images=len(written),
@@ -164,7 +164,7 @@ def _facts(source: Source, name: str, captions: list[list[str]]) -> SplitFacts:
     )
 
 
-def _left_of_noise(layout: str, source: Source, folder: Path, before: float) -> dict[str, float]:
+def _left_of_noise(layout: str, source: ExportJob, folder: Path, before: float) -> dict[str, float]:
     """What is left of enlarged noise when the export is read at the victim's resolution."""
     clean, total = source.base.images, 0
     with stage("reading back", len(clean)) as progress:

@@ -8,12 +8,12 @@ from benchmark.figures.curves import curves
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.samples import samples
-from benchmark.figures.sources import PoisonMissing, Sources
+from benchmark.figures.sources import ArtifactPaths, PoisonMissing
 from benchmark.figures.style import write
 from benchmark.figures.triggers import triggers
-from benchmark.records import Record
+from benchmark.grid.records import Record
 
-FIGURES: Mapping[str, Callable[[Iterable[Record], Sources], dict[str, Figure]]] = {
+FIGURES: Mapping[str, Callable[[Iterable[Record], ArtifactPaths], dict[str, Figure]]] = {
     "curves": lambda records, _: curves(records),
     "lengths": lambda records, _: lengths(records),
     "defenses": lambda records, _: defenses(records),
@@ -21,4 +21,4 @@ FIGURES: Mapping[str, Callable[[Iterable[Record], Sources], dict[str, Figure]]] 
     "samples": samples,
 }
 
-__all__ = ["FIGURES", "PoisonMissing", "Sources", "write"]
+__all__ = ["FIGURES", "ArtifactPaths", "PoisonMissing", "write"]

@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, styled
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.chance import of_dataset
 from benchmark.tables.lengths import is_mem
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.figures.style import INK, SKY, VERMILION, WIDTH, heading, named, styled
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.defenses import table2
 from benchmark.tables.published import published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks

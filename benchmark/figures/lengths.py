@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.figures.style import BLUE, INK, ORANGE, WIDTH, heading, named, styled
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.lengths import LENGTHS, by_length
 from benchmark.tables.published import published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks

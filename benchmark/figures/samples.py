@@ -11,11 +11,11 @@ from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, OffsetBox, TextArea
 from numpy.typing import NDArray
 
 from attacks import Poison
+from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.figures.sources import PoisonMissing, Sources
+from benchmark.figures.sources import ArtifactPaths, PoisonMissing
 from benchmark.figures.style import VERMILION, WIDTH, named, styled
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
 AMPLIFIED = 16
@@ -26,7 +26,7 @@ _MARGIN = 0.06
 _LETTERS = 54  # a line of caption
 
 
-def samples(records: Iterable[Record], sources: Sources) -> dict[str, Figure]:
+def samples(records: Iterable[Record], sources: ArtifactPaths) -> dict[str, Figure]:
     """A figure for each data set, victim and attack whose poison is in the store, of its first seed.
 
     Pairs are spread evenly over the training set, so that none is picked for its looks.

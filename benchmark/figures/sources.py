@@ -4,12 +4,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from attacks import ATTACKS, Poison
-from benchmark.cells import Cell, ChosenAttack, ChosenDefense, choose_dataset
+from benchmark.core.errors import PoisonError, UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
-from benchmark.errors import PoisonError, UsageError
-from benchmark.poisons import PoisonStore, whole
-from benchmark.records import Record
-from benchmark.spec import parse_spec
+from benchmark.grid.cells import Cell, ChosenAttack, ChosenDefense, choose_dataset
+from benchmark.grid.poison_store import PoisonStore, source_cell
+from benchmark.grid.records import Record
 from defenses import DEFENSES
 from victims.clip import Architecture
 from victims.recipe import Recipe
@@ -20,7 +20,7 @@ class PoisonMissing(PoisonError):
 
 
 @dataclass(frozen=True)
-class Sources:
+class ArtifactPaths:
     """Where poisons and prepared images are kept.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sources:
             raise UsageError(f"{record.file_name()} does not say which data it was made with")
         cell = _cell(record)
         # Looked for first: images may take minutes to prepare.
-        path = PoisonStore(self.poisons).address(whole(cell), fingerprint)
+        path = PoisonStore(self.poisons).address(source_cell(cell), fingerprint)
         if not path.is_file():
             raise PoisonMissing(
                 f"the poison of {record.attack.label}, seed {record.seed}, is not in {self.poisons}: "
@@ -54,7 +54,7 @@ class Sources:
         train = cell.dataset.source.load(int(record.dataset.params["resolution"]), self.cache).train
         if train.fingerprint != fingerprint:
             raise UsageError(f"data set {record.dataset.spec} is no longer what {record.file_name()} was made with")
-        return train, attack.take(poison)
+        return train, attack.derive_from(poison)
 
 
 def _cell(record: Record) -> Cell:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmark.files import replacing
+from benchmark.core.atomic_files import replacing
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")

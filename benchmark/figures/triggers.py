@@ -5,9 +5,9 @@ from textwrap import wrap
 
 from matplotlib.figure import Figure
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.figures.style import BLUE, WIDTH, heading, named, styled
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.selection import UNDEFENDED, Block, blocks
 
 _WORDS = 15

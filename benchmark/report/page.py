@@ -9,10 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from benchmark import __version__
-from benchmark.errors import UsageError
-from benchmark.figures import FIGURES, PoisonMissing, Sources
-from benchmark.files import replacing
-from benchmark.records import Record
+from benchmark.core.atomic_files import replacing
+from benchmark.core.errors import UsageError
+from benchmark.figures import FIGURES, ArtifactPaths, PoisonMissing
+from benchmark.grid.records import Record
 from benchmark.report.inline import inline_svg
 from benchmark.report.summary import Passage, gaps, recovery, strength, unattacked
 from benchmark.tables import TABLES, Table, render
@@ -36,7 +36,7 @@ class Drawing:
     caption: str
 
 
-def write_report(records: Sequence[Record], sources: Sources, out: Path) -> None:
+def write_report(records: Sequence[Record], sources: ArtifactPaths, out: Path) -> None:
     """Write the report of some records as one HTML file.
 
     Args:
@@ -52,7 +52,7 @@ def write_report(records: Sequence[Record], sources: Sources, out: Path) -> None
         temporary.write_text(page, "utf-8")
 
 
-def report(records: Sequence[Record], sources: Sources) -> str:
+def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
     """The report as HTML; a table or figure that these records do not make is named under what is missing.
 
     Raises:
@@ -131,7 +131,7 @@ def _tables(
         yield name, [table for table in tables if name != "2" or table.keys["attack"] in {*attacked, CLEAN}]
 
 
-def _drawings(name: str, records: Sequence[Record], sources: Sources, missing: list[str]) -> Iterator[Drawing]:
+def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, missing: list[str]) -> Iterator[Drawing]:
     try:
         figures = FIGURES[name](records, sources)
     except PoisonMissing as error:

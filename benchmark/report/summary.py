@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.chance import Chance
 from benchmark.tables.controls import LOST
 from benchmark.tables.defenses import KEPT, LAST, RECOVERED, in_order

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
 from benchmark.tables.controls import controls
 from benchmark.tables.cost import cost
 from benchmark.tables.defenses import table2

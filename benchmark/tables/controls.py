@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from benchmark.errors import UsageError
-from benchmark.records import Record
-from benchmark.spec import parse_spec
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from benchmark.grid.records import Record
 from benchmark.tables.defenses import BEST, LAST, recall_by_seed
 from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks

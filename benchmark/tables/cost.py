@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables.defenses import in_order
 from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, Block, blocks

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmark.records import Choice, Record
-from benchmark.spec import parse_spec, split_outside_brackets
+from benchmark.core.spec import parse_spec, split_outside_brackets
+from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -74,7 +74,7 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     return [_table(block, attack, beside_paper) for block, attack in [*alone, *(met or places)]]
 
 
-def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
+def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
     if beside_paper and attack.spec != CLEAN and attack.label in {row["attack"] for row in published(2)["rows"]}:
@@ -114,7 +114,7 @@ def _table(block: Block, attack: Choice, beside_paper: bool) -> Table:
     )
 
 
-def _rows(block: Block, attack: Choice, defended: Sequence[_Row]) -> list[_Row]:
+def _rows(block: Block, attack: ResolvedSpec, defended: Sequence[_Row]) -> list[_Row]:
     """Clean data, the undefended attack if there is one, the defenses; no two of one name."""
     clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
     baseline = _Row(attack.title, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
@@ -147,7 +147,7 @@ def _observations(block: Block, row: _Row, rows: Sequence[_Row], columns: Mappin
         yield from _recovered(row, rows[1], rows[0])
 
 
-def _defended(block: Block, attack: Choice) -> list[_Row]:
+def _defended(block: Block, attack: ResolvedSpec) -> list[_Row]:
     """The defenses that met the attack."""
     found = {record.defense.spec: record.defense for record in block.of(attack.spec)}
     found.pop(UNDEFENDED, None)
@@ -158,7 +158,7 @@ def _defended(block: Block, attack: Choice) -> list[_Row]:
     ]
 
 
-def _not_run(defended: Sequence[_Row], attack: Choice) -> list[_Row]:
+def _not_run(defended: Sequence[_Row], attack: ResolvedSpec) -> list[_Row]:
     """The paper's defenses that did not meet the attack."""
     parts = [split_outside_brackets(row.defense, "+") for row in defended]
     met = {parse_spec(own[0]).name for own in parts if len(own) == 1}

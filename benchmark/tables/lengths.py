@@ -4,16 +4,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from benchmark.errors import UsageError
-from benchmark.records import Choice, Record
-from benchmark.spec import parse_spec
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import (
     DIRECTIONS,
+    EpochChoice,
     Kind,
-    Moment,
     Observation,
     Table,
     measure,
@@ -26,7 +26,7 @@ from benchmark.tables.table import (
 # EM and the paper's lengths have columns whether they ran or not.
 LENGTHS = (0, 1, 3, 5, 7)
 _NAMES = re.compile(r"em|mem\d*")
-_ROWS: dict[str, tuple[Kind, Moment]] = {
+_ROWS: dict[str, tuple[Kind, EpochChoice]] = {
     "R@10": ("R@10", "last"),
     "Medr": ("Medr", "last"),
     "R@10, best on val": ("R@10", "best"),
@@ -62,13 +62,13 @@ def is_mem(spec: str) -> bool:
     return _NAMES.fullmatch(parse_spec(spec).name) is not None
 
 
-def by_length(block: Block) -> dict[int, Choice]:
+def by_length(block: Block) -> dict[int, ResolvedSpec]:
     """A block's EM and MEM attacks by trigger length, in order.
 
     Raises:
         UsageError: two attacks of one length.
     """
-    found: dict[int, Choice] = {}
+    found: dict[int, ResolvedSpec] = {}
     for attack in block.attacks:
         if is_mem(attack.spec) and "k" in attack.params:
             other = found.setdefault(int(attack.params["k"]), attack)
@@ -86,7 +86,7 @@ def _specs(names: Iterable[str]) -> dict[str, str]:
     return {name: "em" if length == "0" else f"mem{length}" for name, length in lengths.items()}
 
 
-def _table(block: Block, lengths: Mapping[int, Choice], beside_paper: bool) -> Table:
+def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool) -> Table:
     shown = {"clean": block.of(CLEAN)}
     for length in sorted({*LENGTHS, *lengths}):
         shown[f"k={length}"] = block.of(lengths[length].spec) if length in lengths else []

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmark.records import Choice, Record
-from benchmark.spec import format_value
+from benchmark.core.spec import format_value
+from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import of_dataset
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 from benchmark.tables.table import done_seeds
@@ -20,7 +20,7 @@ _BEYOND_ALGORITHM_1 = {
 }
 
 
-def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Iterable[str]) -> list[str]:
+def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained: Iterable[str]) -> list[str]:
     """All lines, in order.
 
     Args:
@@ -43,7 +43,7 @@ def notes(attacks: Sequence[Choice], records: Sequence[Record], explained: Itera
     return [*lines, _seeds(records), *_chance(records[0].dataset), *_time(done), *_failures(records)]
 
 
-def _matters(option: str, attack: Choice) -> bool:
+def _matters(option: str, attack: ResolvedSpec) -> bool:
     """Without a trigger nothing is permuted, whatever the option says."""
     return option != "permute_surrogate" or bool(attack.params.get("k"))
 
@@ -52,7 +52,7 @@ def _words(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {format_value(value)}" for key, value in flatten(params).items())
 
 
-def _data(dataset: Choice) -> str:
+def _data(dataset: ResolvedSpec) -> str:
     params = dataset.params
     sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS if f"{split}_images" in params)
     facts = [f"{sizes} images"] if sizes else []
@@ -61,7 +61,7 @@ def _data(dataset: Choice) -> str:
     return f"Data: {dataset.label}; {'; '.join(fact for fact in facts if fact)}."
 
 
-def _attacks(attacks: Sequence[Choice], records: Sequence[Record]) -> list[str]:
+def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list[str]:
     """Settings, in one line for all attacks that differ in nothing but their trigger length; then what came out."""
     settings: dict[str, list[str]] = {}
     measured = []
@@ -114,7 +114,7 @@ def _seeds(records: Sequence[Record]) -> str:
     return f"Seeds: {numbers}; mean ± sample standard deviation." if len(seeds) > 1 else f"One seed: {numbers}."
 
 
-def _chance(dataset: Choice) -> list[str]:
+def _chance(dataset: ResolvedSpec) -> list[str]:
     levels = of_dataset(dataset.params)
     if levels is None:
         return []

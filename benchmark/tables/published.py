@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.spec import parse_spec
+from benchmark.core.spec import parse_spec
 
 # Beside the package in a checkout as in an installation, where the wheel puts results/paper next to it.
 FOLDER = Path(__file__).parents[2] / "results" / "paper"

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.errors import UsageError
-from benchmark.registry import unknown
+from benchmark.core.errors import UsageError
+from benchmark.core.registry import unknown
 from benchmark.tables.table import Table
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")

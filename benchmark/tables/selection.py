@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from benchmark.errors import UsageError
-from benchmark.records import Choice, Record
-from benchmark.spec import format_value
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import format_value
+from benchmark.grid.records import Record, ResolvedSpec
 
 CLEAN, UNDEFENDED = "clean", "none"
 
@@ -18,12 +18,12 @@ CLEAN, UNDEFENDED = "clean", "none"
 class Block:
     """All records of one data set and one victim, in one setting."""
 
-    dataset: Choice
-    victim: Choice
+    dataset: ResolvedSpec
+    victim: ResolvedSpec
     records: tuple[Record, ...]
 
     @property
-    def attacks(self) -> list[Choice]:
+    def attacks(self) -> list[ResolvedSpec]:
         """The attacks, each once, by label; clean data are none."""
         found = {r.attack.spec: r.attack for r in self.records if r.attack.spec != CLEAN}
         return sorted(found.values(), key=lambda attack: (len(attack.label), attack.label, attack.spec))

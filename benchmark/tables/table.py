@@ -8,11 +8,11 @@ from typing import Literal
 
 import pandas as pd
 
-from benchmark.records import Record
+from benchmark.grid.records import Record
 
 DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
 Kind = Literal["R@10", "Medr"]
-Moment = Literal["last", "best"]
+EpochChoice = Literal["last", "best"]
 Unit = Literal["%", "rank", "s", "rows/s", "MiB"]
 _FIELDS: dict[Kind, str] = {"R@10": "recall_at_10", "Medr": "median_rank"}
 _WIDEST = 12  # letters of a list of seeds
@@ -34,7 +34,7 @@ class Measure:
     of: Callable[[Record], float | None]
 
 
-def measure(kind: Kind, direction: str, *, at: Moment = "last") -> Measure:
+def measure(kind: Kind, direction: str, *, at: EpochChoice = "last") -> Measure:
     """A measure on the test split.
 
     Args:

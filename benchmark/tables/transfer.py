@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from benchmark.errors import UsageError
-from benchmark.records import Choice, Record
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks
 from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
@@ -38,7 +38,7 @@ def transfer(records: Iterable[Record]) -> list[Table]:
     return tables
 
 
-def _table(attack: Choice, clean: list[Record], attacked: list[Record]) -> Table:
+def _table(attack: ResolvedSpec, clean: list[Record], attacked: list[Record]) -> Table:
     rows = {"Clean": clean}
     for surrogate in sorted({record.surrogate.spec for record in attacked}):
         rows[f"from {surrogate}"] = members = [record for record in attacked if record.surrogate.spec == surrogate]

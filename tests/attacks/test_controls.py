@@ -13,14 +13,14 @@ from attacks.mem import Mem
 from attacks.random_trigger import RandomTrigger
 from attacks.trigger_only import TriggerOnly
 from attacks.uniform_noise import UniformNoise
-from benchmark.cells import choose_attacks
-from benchmark.cli import main
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.presets import PRESETS
-from benchmark.progress import Silent
-from benchmark.records import load_records
-from benchmark.spec import parse_spec
+from benchmark.grid.cells import choose_attacks
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import load_records
 from tests.attacks.test_mem import SMALL
 from tests.small import make_clip, make_dataset, noise_of
 

@@ -12,10 +12,10 @@ import attacks.crafting
 from attacks import ATTACKS, Poison
 from attacks.mem import Mem
 from attacks.vocabulary import trigger_words, whole_words
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
-from benchmark.errors import UsageError
-from benchmark.progress import Silent
-from benchmark.spec import parse_spec
 from tests.memory import backing_file, linux_only
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset, noise_of
 from victims.clip import Clip

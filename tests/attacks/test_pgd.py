@@ -2,7 +2,7 @@
 
 import torch
 
-from attacks.pgd import minimise_noise, signed_step
+from attacks.pgd import minimise_noise
 from tests.small import make_clip
 from victims.clip import clip_loss
 
@@ -62,12 +62,3 @@ def test_noise_lowers_the_clip_loss_of_its_surrogate() -> None:
         float(loss(x.float() / 255, 0)) for x in (images.to(torch.int16), images.to(torch.int16) + noise)
     )
     assert protected < clean - 0.003
-
-
-def test_a_signed_step_climbs_and_projects() -> None:
-    clean = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1)
-    gradient = torch.tensor([-1.0, 2.0, 3.0]).view(1, 3, 1, 1)
-    near = signed_step(clean, clean, gradient, 0.1, 0.25)
-    torch.testing.assert_close(near.flatten(), torch.tensor([0.0, 0.6, 1.0]))
-    far = signed_step(near, clean, gradient, 0.5, 0.25)
-    torch.testing.assert_close(far.flatten(), torch.tensor([0.0, 0.75, 1.0]))

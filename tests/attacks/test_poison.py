@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from attacks.poison import Poison
+from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import CaptionDataset, LazyImages
-from benchmark.errors import DamagedPoison, PoisonError
 from tests.memory import backing_file, linux_only
 from tests.small import make_dataset, noise_of
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmark.allocator import keep_freed_memory
-from benchmark.seeding import use_repeatable_kernels
+from benchmark.core.malloc import keep_freed_memory
+from benchmark.core.seeding import use_repeatable_kernels
 from tests.benchmarks.clock import Clock
 from tests.benchmarks.machine import Machine, described
 from tests.benchmarks.workload import Workload

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from attacks.base import ATTACKS
 from attacks.mem import Mem
-from benchmark.presets import PRESETS
-from benchmark.spec import parse_spec
+from benchmark.core.spec import parse_spec
+from benchmark.grid.presets import PRESETS
 from defenses.adv_training import AdvTraining
 
 IMAGES = 29_000

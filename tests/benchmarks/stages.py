@@ -11,8 +11,8 @@ import torch
 
 from tests.benchmarks.machine import wait
 from tests.benchmarks.workload import Workload
-from victims.clip import clamp_scale, clip_loss, moved
-from victims.embedding import ActiveEmbedding
+from victims.clip import clamp_scale, clip_loss, to_device
+from victims.fast.embedding import ActiveEmbedding
 from victims.tokens import trim
 from victims.training import parameter_groups
 
@@ -45,7 +45,7 @@ def stage_seconds(load: Workload, steps: int, warm: int) -> dict[str, float]:
     for step in range(warm + steps):
         rows = (np.arange(load.batch) + step * load.batch) % len(load.train)
         with timed("images, from the data set"):
-            images = moved(load.protected.batch(rows), model.device).float() / 255
+            images = to_device(load.protected.batch(rows), model.device).float() / 255
         with timed("image tower, forward"):
             image = model.encode_images(images)
         with timed("text tower, forward"):

@@ -9,7 +9,7 @@ from attacks.crafting import Crafting
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import trigger_words
-from benchmark.progress import Silent
+from benchmark.core.progress import Silent
 from tests.benchmarks.clock import Clock
 from tests.benchmarks.workload import Workload
 from victims.clip import clip_loss

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from attacks import Poison
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
-from benchmark.data.files import CaptionedFile, load_files
-from benchmark.spec import parse_spec
-from defenses import DEFENSES, Defense, Moment
+from benchmark.data.image_files import CaptionedFile, load_files
+from defenses import DEFENSES, Defense, HookContext
 from tests.benchmarks.clock import Clock
 from tests.small import make_dataset
 from victims.tokens import Tokenizer
@@ -103,7 +103,9 @@ def test_poison_protect(clock: Clock, poison: Poison, images: CaptionDataset) ->
 def test_text_operation(clock: Clock, name: str, scene_captions: list[str]) -> None:
     """On an epoch's captions with a trigger; synonyms are looked up once and remembered."""
     defense = DEFENSES.build(parse_spec(name))
-    clock.items(f"captions: {name}", lambda: defense.on_captions(scene_captions, Moment(1, 0.0)), len(scene_captions))
+    clock.items(
+        f"captions: {name}", lambda: defense.on_captions(scene_captions, HookContext(1, 0.0)), len(scene_captions)
+    )
 
 
 def test_tokens(clock: Clock, scene_captions: list[str]) -> None:

@@ -16,9 +16,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from attacks import Poison
 from attacks.mem import Mem
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
-from benchmark.progress import Silent
-from benchmark.spec import parse_spec
 from tests.memory import AnonymousPeak, linux_only
 from tests.small import make_mapped_dataset
 from victims.clip import Clip

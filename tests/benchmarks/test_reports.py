@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.hours import table2_hours
-from tests.benchmarks.table import markdown
+from tests.tools.speed_table import markdown
 
 MACHINE = {"name": "A Card", "cores": 16, "threads": 8, "torch": "2.6.0", "precision": "bf16"}
 STEP = {

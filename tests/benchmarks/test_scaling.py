@@ -9,7 +9,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from attacks.mem import Mem
-from benchmark.progress import Silent
+from benchmark.core.progress import Silent
 from tests.small import make_mapped_dataset
 from victims.clip import Architecture, Clip
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, Splits
 from benchmark.data.known_sets import Flickr30k
-from benchmark.spec import parse_spec
 
 pytestmark = pytest.mark.large
 PICTURES = 50

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
+from benchmark.core.spec import parse_spec
 from benchmark.metrics import retrieval
-from benchmark.spec import parse_spec
 from defenses import DEFENSES, Defense
 from tests.benchmarks.clock import Clock
 from tests.benchmarks.hours import ADVERSARIAL_STEPS, table2_hours

@@ -10,9 +10,9 @@ import torch
 from attacks.base import ATTACKS
 from attacks.mem import Mem
 from attacks.poison import Poison
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
-from benchmark.presets import PRESETS
-from benchmark.spec import parse_spec
+from benchmark.grid.presets import PRESETS
 from tests.benchmarks.flops import Flops
 from victims.clip import Architecture, Clip
 from victims.recipe import Recipe

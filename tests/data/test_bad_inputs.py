@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.core.errors import UsageError
 from benchmark.data.csv_table import CsvTable
-from benchmark.data.files import captioned_file
+from benchmark.data.image_files import captioned_file
 from benchmark.data.imagefolder import read_folder
 from benchmark.data.images import read_image
 from benchmark.data.karpathy import read_karpathy
-from benchmark.errors import UsageError
 from victims.tokens import Tokenizer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"

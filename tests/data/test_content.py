@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import content, files
+from benchmark.core.errors import UsageError
+from benchmark.data import content, image_files
 from benchmark.data.content import Stamps, content_of
 from benchmark.data.csv_table import CsvTable
+from benchmark.data.image_location import ImageLocation, Member
 from benchmark.data.images import BadImage
-from benchmark.data.origin import Member, Origin
 from benchmark.data.webdataset import WebDataset
-from benchmark.errors import UsageError
 
 MakeImages = Callable[..., None]
 MakeTar = Callable[..., Path]
@@ -37,26 +37,26 @@ def folder(tmp_path: Path, make_images: MakeImages) -> Path:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Origin]:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[ImageLocation]:
     """What has been decoded."""
-    seen: list[Origin] = []
-    own = files.read_image
+    seen: list[ImageLocation] = []
+    own = image_files.read_image
 
-    def read_image(image: Origin, resolution: int) -> object:
+    def read_image(image: ImageLocation, resolution: int) -> object:
         seen.append(image)
         return own(image, resolution)
 
-    monkeypatch.setattr(files, "read_image", read_image)
+    monkeypatch.setattr(image_files, "read_image", read_image)
     return seen
 
 
 @pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Origin]:
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[ImageLocation]:
     """What has been read for its hash."""
-    seen: list[Origin] = []
+    seen: list[ImageLocation] = []
     own = content._hash_of
 
-    def hash_of(image: Origin) -> str:
+    def hash_of(image: ImageLocation) -> str:
         seen.append(image)
         return own(image)
 
@@ -66,7 +66,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Origin]:
 
 @pytest.mark.parametrize("how", ["moved", "copied", "touched", "linked"])
 def test_a_set_that_lies_elsewhere_is_not_decoded_again(
-    how: str, folder: Path, tmp_path: Path, decoded: list[Origin], hashed: list[Origin]
+    how: str, folder: Path, tmp_path: Path, decoded: list[ImageLocation], hashed: list[ImageLocation]
 ) -> None:
     before = table(folder).load(8, tmp_path / "cache")
     assert (len(decoded), len(hashed)) == (12, 12)
@@ -104,7 +104,7 @@ def test_a_renamed_file_is_the_same_and_another_order_is_not(folder: Path, tmp_p
 
 
 def test_the_hash_is_that_of_each_file(folder: Path, tmp_path: Path) -> None:
-    images: dict[str, list[Origin]] = {"train": [folder / "0.png", folder / "1.png"], "test": [folder / "2.png"]}
+    images: dict[str, list[ImageLocation]] = {"train": [folder / "0.png", folder / "1.png"], "test": [folder / "2.png"]}
     stamps = {split: list(map(Stamps(), ones)) for split, ones in images.items()}
     plain = {
         split: [hashlib.sha256(path.read_bytes()).hexdigest() for path in ones if isinstance(path, Path)]
@@ -114,7 +114,7 @@ def test_the_hash_is_that_of_each_file(folder: Path, tmp_path: Path) -> None:
     assert content_of(tmp_path / "cache", images, stamps) == expected
 
 
-def test_members_are_hashed_alone(tmp_path: Path, make_tar: MakeTar, decoded: list[Origin]) -> None:
+def test_members_are_hashed_alone(tmp_path: Path, make_tar: MakeTar, decoded: list[ImageLocation]) -> None:
     """So that a set repacked into other shards is found again, and neighbours of an image do not matter."""
     images: dict[str, int | str | bytes] = {f"{n}.png": n for n in range(3)}
     captions: dict[str, int | str | bytes] = {f"{n}.txt": f"number {n}" for n in range(3)}
@@ -145,7 +145,7 @@ def test_a_member_ends_where_it_ends(where: str, tmp_path: Path, monkeypatch: py
 
 
 def test_content_that_changed_is_read_though_size_and_time_are_the_same(
-    folder: Path, tmp_path: Path, decoded: list[Origin]
+    folder: Path, tmp_path: Path, decoded: list[ImageLocation]
 ) -> None:
     def paint(red: int) -> None:
         Image.new("RGB", (20, 16), (red, 100, 200)).save(folder / "0.png", format="BMP")
@@ -162,7 +162,7 @@ def test_content_that_changed_is_read_though_size_and_time_are_the_same(
 
 @pytest.mark.parametrize("damage", ["", "not a hash", "0" * 63, b"\xff" * 64])
 def test_a_damaged_hash_is_worked_out_anew(
-    damage: str | bytes, folder: Path, tmp_path: Path, decoded: list[Origin]
+    damage: str | bytes, folder: Path, tmp_path: Path, decoded: list[ImageLocation]
 ) -> None:
     table(folder).load(8, tmp_path / "cache")
     (kept,) = (tmp_path / "cache" / "content").iterdir()
@@ -178,10 +178,10 @@ def test_an_image_that_changes_meanwhile_is_told(
     step: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the entry would hold other images than its key says, for good."""
-    module = content if step == "_hash_of" else files
+    module = content if step == "_hash_of" else image_files
     own = getattr(module, step)
 
-    def change(image: Origin, *rest: int) -> object:
+    def change(image: ImageLocation, *rest: int) -> object:
         result = own(image, *rest)
         if image == folder / "2.png":
             Image.new("RGB", (20, 16), (77, 100, 200)).save(image)
@@ -196,7 +196,7 @@ def test_an_image_that_changes_meanwhile_is_told(
 
 
 def test_bad_images_are_listed_by_the_name_they_have_now(
-    folder: Path, tmp_path: Path, decoded: list[Origin], capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, decoded: list[ImageLocation], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "3.png").write_text("text")
     table(folder, skip_bad=True).load(8, tmp_path / "cache")

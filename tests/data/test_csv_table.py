@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.csv_table import CsvTable, read_table
-from benchmark.errors import UsageError
-from benchmark.spec import parse_spec
 
 MakeImages = Callable[..., None]
 

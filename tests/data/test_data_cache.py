@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.cache import _STRETCH, Draw, cached_splits
 from benchmark.data.dataset import Images
-from benchmark.errors import UsageError
 
 CAPTIONS = {"train": [["one", "eins"], ["two"]], "val": [["three"]], "test": [["fünf"]]}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.imagefolder import ImageFolder, read_folder
-from benchmark.errors import UsageError
-from benchmark.spec import parse_spec
 
 MakeImages = Callable[..., None]
 

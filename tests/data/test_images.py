@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize  # type: ignore[import-untyped]
 
+from benchmark.core.errors import UsageError
 from benchmark.data.images import read_image
-from benchmark.errors import UsageError
 
 
 def picture(height: int, width: int) -> np.ndarray:

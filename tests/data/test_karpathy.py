@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.karpathy import Karpathy, read_karpathy
-from benchmark.errors import UsageError
-from benchmark.spec import parse_spec
 
 MakeImages = Callable[..., None]
 

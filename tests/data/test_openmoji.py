@@ -6,10 +6,10 @@ import emoji
 import numpy as np
 import pytest
 
+from benchmark.core.errors import UsageError
 from benchmark.data import openmoji
 from benchmark.data.drawings import all_drawings, rasterise
 from benchmark.data.openmoji import OpenMoji
-from benchmark.errors import UsageError
 
 
 def test_names_are_the_packages_own() -> None:

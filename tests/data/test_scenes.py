@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import numpy_generator
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.scene_layout import GROUNDS, PAIR_CLASSES, SPLIT_CLASSES, Layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import nameable_drawings, with_article
 from benchmark.data.scenes import Scenes
-from benchmark.errors import UsageError
-from benchmark.seeding import numpy_generator
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.cells import choose_dataset
-from benchmark.data import files
+from benchmark.core.errors import UsageError
+from benchmark.data import image_files as files
 from benchmark.data.csv_table import CsvTable
 from benchmark.data.dataset import Images
+from benchmark.data.image_location import ImageLocation
 from benchmark.data.imagefolder import ImageFolder
 from benchmark.data.images import read_image
-from benchmark.data.origin import Origin
-from benchmark.errors import UsageError
+from benchmark.grid.cells import choose_dataset
 
 MakeImages = Callable[..., None]
 
@@ -93,7 +93,7 @@ def test_a_failing_disk_leaves_nothing_out(source: CsvTable, tmp_path: Path, mon
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.data.images.open_origin", lambda source: fail(source, "rb"))
+        patch.setattr("benchmark.data.images.open_image", lambda source: fail(source, "rb"))
         with pytest.raises(UsageError, match=r"\.png cannot be read: Input/output error"):
             source.load(8, tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["content"]
@@ -135,7 +135,7 @@ def test_images_are_decoded_side_by_side(source: CsvTable, tmp_path: Path, monke
     """Two images are in work at once: each waits for the other."""
     both = threading.Barrier(2, timeout=10)
 
-    def wait(image: Origin, resolution: int) -> Images:
+    def wait(image: ImageLocation, resolution: int) -> Images:
         if image in (tmp_path / "0.png", tmp_path / "1.png"):
             both.wait()
         return read_image(image, resolution)

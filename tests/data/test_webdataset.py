@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.shards import expand_braces, find_shards
 from benchmark.data.webdataset import WebDataset, read_shard
-from benchmark.errors import UsageError
-from benchmark.spec import parse_spec
 
 MakeTar = Callable[..., Path]
 

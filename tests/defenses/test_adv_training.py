@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from defenses import Moment
-from defenses.adv_training import AdvTraining
+from defenses import HookContext
+from defenses.adv_training import AdvTraining, signed_step
 from defenses.base import Loss
 from tests.small import make_clip
 from victims.clip import clip_loss, frozen_batchnorm_statistics
 
-AT = Moment(seed=3, progress=0.5)
+AT = HookContext(seed=3, progress=0.5)
 
 
 def images(count: int = 8) -> torch.Tensor:
@@ -73,10 +73,19 @@ def test_only_the_share_of_a_batch_moves() -> None:
 @pytest.mark.parametrize(("progress", "radius"), [(0.0, 0), (0.29, 0), (0.3, 0), (0.5, 4), (0.7, 8), (0.99, 8)])
 def test_the_radius_grows_after_the_start(progress: float, radius: float) -> None:
     defense = AdvTraining(eps=8, steps=3, start=0.3, ramp=0.4)
-    found = defense.adversarial(images(), clip_loss_of(), Moment(seed=1, progress=progress))
+    found = defense.adversarial(images(), clip_loss_of(), HookContext(seed=1, progress=progress))
     assert float((found - images()).abs().max()) * 255 == pytest.approx(radius, abs=0.01)
 
 
 def test_step_size_defaults_to_two_and_a_half_radii_over_the_steps() -> None:
     assert AdvTraining(eps=8, steps=10).step_size == 2.0
     assert "3 PGD steps of 6.67/255" in AdvTraining(eps=8, steps=3).describe()
+
+
+def test_a_signed_step_climbs_and_projects() -> None:
+    clean = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1)
+    gradient = torch.tensor([-1.0, 2.0, 3.0]).view(1, 3, 1, 1)
+    near = signed_step(clean, clean, gradient, 0.1, 0.25)
+    torch.testing.assert_close(near.flatten(), torch.tensor([0.0, 0.6, 1.0]))
+    far = signed_step(near, clean, gradient, 0.5, 0.25)
+    torch.testing.assert_close(far.flatten(), torch.tensor([0.0, 0.75, 1.0]))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmark.contracts import defense_answers, defense_inputs
-from benchmark.errors import UsageError
-from benchmark.spec import Spec, parse_spec
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import Spec, parse_spec
 from defenses import DEFENSES
 
 NAMES = DEFENSES.group("all")

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from defenses import Moment
+from defenses import HookContext
 from defenses.cutout import CLIP_MEAN, Cutout
 from defenses.mixup import Mixup
 from defenses.random_noise import RandomNoise
 
 
-def at(seed: int) -> Moment:
-    return Moment(seed, 0.0)
+def at(seed: int) -> HookContext:
+    return HookContext(seed, 0.0)
 
 
 def pictures(count: int, height: int = 16, width: int = 16) -> torch.Tensor:

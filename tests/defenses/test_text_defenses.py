@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from benchmark.spec import parse_spec
-from defenses import DEFENSES, Moment
+from benchmark.core.spec import parse_spec
+from defenses import DEFENSES, HookContext
 from defenses.eda import words_to_change
 
 WORDS = ["Cheap", "violin", "seven", "A", "small", "i", "Dog,", "sits", "THE", "house"]
@@ -15,7 +15,7 @@ TEXT = ["random-insertion", "random-deletion", "random-swap", "synonym-replaceme
 
 
 def apply(spec: str, captions: list[str], seed: int = 0) -> list[str]:
-    return DEFENSES.build(parse_spec(spec)).on_captions(captions, Moment(seed, 0.0))
+    return DEFENSES.build(parse_spec(spec)).on_captions(captions, HookContext(seed, 0.0))
 
 
 def inversions(order: list[int]) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import UsageError
-from benchmark.paths import cache_folder
-from benchmark.spec import parse_spec
-from defenses import DEFENSES, Moment
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from defenses import DEFENSES, HookContext
 from defenses.wordnet import install, synonyms
 
 
@@ -56,9 +56,9 @@ def test_stop_words_and_unknown_words_have_none(word: str) -> None:
 
 def test_replacement_and_insertion_draw_every_synonym_in_wordnet(raw: dict[str, set[str]]) -> None:
     rows = ["the dog of"] * 400
-    replaced = DEFENSES.build(parse_spec("synonym-replacement")).on_captions(rows, Moment(0, 0.0))
+    replaced = DEFENSES.build(parse_spec("synonym-replacement")).on_captions(rows, HookContext(0, 0.0))
     assert set(replaced) == {f"the {synonym} of" for synonym in readable(raw["dog"])}
-    inserted = DEFENSES.build(parse_spec("random-insertion")).on_captions(rows, Moment(0, 0.0))
+    inserted = DEFENSES.build(parse_spec("random-insertion")).on_captions(rows, HookContext(0, 0.0))
     places = ("{} the dog of", "the {} dog of", "the dog {} of", "the dog of {}")
     assert set(inserted) <= {place.format(synonym) for place in places for synonym in readable(raw["dog"])}
     assert len(set(inserted)) > len(raw["dog"])

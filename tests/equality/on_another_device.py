@@ -13,10 +13,10 @@ import torch
 import attacks.crafting
 import victims.training
 from attacks.mem import Mem
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
+from benchmark.grid.records import load_records
 from benchmark.metrics import Retrieval
-from benchmark.progress import Silent
-from benchmark.records import load_records
-from benchmark.spec import parse_spec
 from defenses import DEFENSES
 from defenses.base import Composed
 from tests.away import NAME, Away

@@ -11,8 +11,8 @@ from torch import nn
 
 from attacks.mem import Mem
 from attacks.vocabulary import trigger_words
+from benchmark.core.seeding import derive_seed, numpy_generator, torch_generator
 from benchmark.data import CaptionDataset
-from benchmark.seeding import derive_seed, numpy_generator, torch_generator
 from victims.recipe import Recipe
 from victims.tokens import Tokenizer, insert_trigger
 from victims.training import epoch_rows, schedule

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attacks.mem import Mem
-from benchmark.progress import Silent
+from benchmark.core.progress import Silent
 from tests.equality import plain
 from tests.small import make_dataset
 from victims.clip import Clip

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from victims.bits import positive, unpooled, where_positive
-from victims.resnet import _relu, _relu_pool
+from victims.fast.bf16_relu import positive, unpooled, where_positive
+from victims.fast.resnet import _relu, _relu_pool
 
 DTYPES = [torch.bfloat16, torch.float32, torch.float64]
 

@@ -8,7 +8,7 @@ import torch
 
 from tests.equality import plain
 from victims.clip import Clip, Precision
-from victims.resnet import _convolve, attention_pool
+from victims.fast.resnet import _convolve, attention_pool
 
 CPU = torch.device("cpu")
 # At 32 px the last maps have one position, at 96 px nine: fewer, then more, than the four heads of the pool (two at

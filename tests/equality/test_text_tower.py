@@ -9,7 +9,7 @@ from torch import nn
 import victims.clip
 from tests.equality import plain
 from victims.clip import Clip
-from victims.embedding import ActiveEmbedding
+from victims.fast.embedding import ActiveEmbedding
 
 CAPTIONS = ["sun", "a red dog and one more dog", "moon", "two cats", "the old house by the green tree " * 3]
 

@@ -9,7 +9,7 @@ import torch
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from benchmark.data import CaptionDataset
-from defenses.base import Defense, Moment
+from defenses.base import Defense, HookContext
 from tests.equality import plain
 from tests.small import WORDS, make_dataset
 from victims.clip import Clip, clip_loss
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 class InDouble(Defense):
     """Hands the images over in fp64."""
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         return (images.double() * 255).round() / 255
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from attacks.poison import Poison
-from benchmark.cells import Cell, choose_attacks, choose_dataset, choose_defenses
 from benchmark.data import CaptionDataset, DatasetSource, Splits
-from benchmark.export.writing import Source, write_export
-from benchmark.presets import PRESETS
+from benchmark.export.writing import ExportJob, write_export
+from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
+from benchmark.grid.presets import PRESETS
 from tests.small import make_dataset
 from victims.clip import Architecture
 
@@ -50,16 +50,16 @@ def make_poison(train: CaptionDataset, per_row: bool = False, eps: int = EPS) ->
     return Poison(delta, trigger, eps, train.fingerprint, per_row, {"seed": 7})
 
 
-def make_source(clean: Splits, poison: Poison, names: tuple[str, ...] = ALL, full_size: bool = False) -> Source:
+def make_source(clean: Splits, poison: Poison, names: tuple[str, ...] = ALL, full_size: bool = False) -> ExportJob:
     """What the command would export of a MEM-3 poison."""
     preset = PRESETS["tiny"]
     _, attack = choose_attacks("mem3", preset)
     tiny = Architecture("tiny")
     cell = Cell(choose_dataset("scenes"), attack, choose_defenses("none", preset)[0], tiny, tiny, preset.recipe, 7)
-    return Source(cell, clean, poison, names, full_size)
+    return ExportJob(cell, clean, poison, names, full_size)
 
 
-def export(folder: Path, layout: str, names: tuple[str, ...] = ALL, per_row: bool = False) -> Source:
+def export(folder: Path, layout: str, names: tuple[str, ...] = ALL, per_row: bool = False) -> ExportJob:
     """Write a small export and say what it is of."""
     clean = make_splits()
     source = make_source(clean, make_poison(clean.train, per_row), names)

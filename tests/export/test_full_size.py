@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.cli import main
+from benchmark.cli.main import main
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.images import read_image
 from benchmark.export.full_size import enlarge
-from benchmark.spec import parse_spec
 from tests.export.exports import make_poison
 
 

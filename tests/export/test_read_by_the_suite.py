@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.export.writing import write_export
-from benchmark.spec import parse_spec
 from tests.export.exports import ALL, make_poison, make_source, make_splits
 
 SPECS = {

@@ -15,14 +15,14 @@ from PIL import Image
 import benchmark.export.shards
 from attacks.mem import Mem
 from attacks.poison import Poison
-from benchmark.cells import choose_attacks, choose_dataset, choose_defenses, choose_surrogates, make_cells
-from benchmark.cli import main
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
-from benchmark.errors import UsageError
 from benchmark.export.writing import write_export
-from benchmark.poisons import PoisonStore
-from benchmark.presets import PRESETS
-from benchmark.spec import parse_spec
+from benchmark.grid.cells import choose_attacks, choose_dataset, choose_defenses, choose_surrogates, make_cells
+from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.presets import PRESETS
 from tests.export.exports import ALL, export, make_poison, make_source, make_splits
 from victims.clip import Architecture
 from victims.tokens import Tokenizer

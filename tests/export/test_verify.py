@@ -17,14 +17,14 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from benchmark.cli import main
-from benchmark.errors import UsageError
-from benchmark.export.check_export import check_export
-from benchmark.export.check_poison import check_poison
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.export.images import LARGEST_FILE
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import hash_files, list_files
 from benchmark.export.shards import read_shards
+from benchmark.export.verify_export import check_export
+from benchmark.export.verify_poison import check_poison
 from benchmark.export.writing import write_export
 from tests.export.exports import EPS, Ready, export, make_poison, make_source, make_splits
 from tests.small import noise_of
@@ -310,7 +310,7 @@ def test_nothing_large_is_read_whole(tmp_path: Path) -> None:
     facts = manifest_of(tmp_path / "out")["files"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.export.manifest.sha256_of", lambda path: facts[path.name]["sha256"])
-        patch.setattr("benchmark.export.check_export.hash_files", lambda folder, names: {})
+        patch.setattr("benchmark.export.verify_export.hash_files", lambda folder, names: {})
         assert any("00000000.txt is larger than 512 MiB" in line for line in failures(tmp_path / "out"))
 
 

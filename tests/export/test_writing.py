@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+import benchmark.core.atomic_files
 import benchmark.export.layouts
-import benchmark.files
 from attacks.poison import Poison
-from benchmark.cli import main
+from benchmark.cli.main import main
+from benchmark.core.atomic_files import replacing_folder
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import Silent
 from benchmark.data import Splits
-from benchmark.errors import UsageError
-from benchmark.export.check_export import check_export
 from benchmark.export.quality import compare
+from benchmark.export.verify_export import check_export
 from benchmark.export.writing import write_export
-from benchmark.files import replacing_folder
-from benchmark.progress import Silent
 from tests.export.exports import export, make_poison, make_source, make_splits
 from tests.memory import AnonymousPeak, linux_only
 from tests.small import make_dataset, make_mapped_dataset
@@ -85,9 +85,9 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path: Path, monkeypatch
 
 
 def test_space_is_required_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = benchmark.files.shutil.disk_usage(tmp_path)
+    usage = benchmark.core.atomic_files.shutil.disk_usage(tmp_path)
     pixels = 15 * 3 * 16 * 16
-    monkeypatch.setattr(benchmark.files.shutil, "disk_usage", lambda folder: usage._replace(free=pixels))
+    monkeypatch.setattr(benchmark.core.atomic_files.shutil, "disk_usage", lambda folder: usage._replace(free=pixels))
     monkeypatch.setattr(benchmark.export.layouts.Folder, "write", lambda *a: pytest.fail("wrote"))
     with pytest.raises(UsageError, match=r"cannot write .*out: needs .* MiB of free space"):
         export(tmp_path / "out", "folder")

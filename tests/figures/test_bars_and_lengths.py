@@ -8,7 +8,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.triggers import shares, triggers

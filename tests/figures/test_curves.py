@@ -8,10 +8,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.figures.curves import curves
 from benchmark.figures.style import write
-from benchmark.records import Choice, Record
+from benchmark.grid.records import Record, ResolvedSpec
 from tests.tables.factory import record
 
 LOSS = [float(4 - epoch / 10) for epoch in range(14)]
@@ -70,7 +70,7 @@ def test_ranks_are_logarithmic_with_better_up_and_say_so() -> None:
 
 
 def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
-    odd = dataclasses.replace(victim("mem3"), attack=Choice("poison[file=$a$_{.st]", "Poison $a$_{"))
+    odd = dataclasses.replace(victim("mem3"), attack=ResolvedSpec("poison[file=$a$_{.st]", "Poison $a$_{"))
     (figure,) = curves([odd]).values()
     svg = write(figure, tmp_path, "curves")[0]
     assert "Poison $a$_{ (poison[file=$a$_{.st]) (1 seed)" in svg.read_text("utf-8")

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import TextArea
 from matplotlib.text import Text
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 from benchmark.figures import FIGURES, write
 from benchmark.figures.samples import amplified
-from benchmark.figures.sources import Sources
-from benchmark.records import Record, load_records
+from benchmark.figures.sources import ArtifactPaths
+from benchmark.grid.records import Record, load_records
 from tests.small import noise_of
 
 NOISE = "uniform-noise[eps=6]"
@@ -36,8 +36,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sources(run: Path) -> Sources:
-    return Sources(run / "poisons", run / "cache")
+def sources(run: Path) -> ArtifactPaths:
+    return ArtifactPaths(run / "poisons", run / "cache")
 
 
 def of(run: Path, attack: str) -> Record:

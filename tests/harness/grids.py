@@ -6,7 +6,7 @@ from typing import Any
 
 import open_clip
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 
 # A victim of 32 px that trains in no time.
 open_clip.add_model_config(Path(__file__).parent / "configs")

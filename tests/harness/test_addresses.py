@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.cells import Cell, choose_attacks, choose_dataset, choose_defenses
-from benchmark.presets import PRESETS
+from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
+from benchmark.grid.presets import PRESETS
 from victims.clip import Architecture
 from victims.recipe import Recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmark.cli import main
+from benchmark.cli.main import main
 from tests.tables.factory import record
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"

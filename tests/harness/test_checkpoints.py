@@ -10,8 +10,8 @@ import torch
 
 import attacks.crafting
 import victims.training
-from benchmark.checkpoints import Checkpoint
-from benchmark.errors import UsageError
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
 from tests.harness.grids import ATTACK, left_over, results, run
 
 FRESH = ATTACK.replace("fresh_surrogate=false", "fresh_surrogate=true")

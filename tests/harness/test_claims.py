@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.claims import claimed
+from benchmark.core.locks import claimed
 from tests.harness.grids import left_over, results, run
 
 # Processes that start in milliseconds, with everything imported and no thread started.
 SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["benchmark.run", "grids"])
+SPAWN.set_forkserver_preload(["benchmark.grid.run", "grids"])
 
 
 def work(out: Path, log: Path) -> None:

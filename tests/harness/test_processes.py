@@ -14,11 +14,11 @@ import torch.distributed as dist
 from torch import multiprocessing
 
 from attacks.mem import Mem
-from benchmark.processes import Processes
-from benchmark.progress import Silent
-from benchmark.records import load_records
-from benchmark.spec import parse_spec
-from defenses import DEFENSES, Defense, Moment
+from benchmark.core.distributed import Processes
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
+from benchmark.grid.records import load_records
+from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
 from tests.harness.grids import results, run
 from tests.small import make_dataset
@@ -33,7 +33,7 @@ RECIPE = Recipe(epochs=2, batch_size=12, lr=1e-3, rows="images", precision="fp32
 class InDouble(Defense):
     """Hands the images over in fp64."""
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         return images.double()
 
 
@@ -54,9 +54,9 @@ def differentiated(defense: str) -> dict[str, Any]:
     clip, data = victim(), make_dataset(12, 1)
     images = data.batch(np.arange(12)).double() / 255
     tokens = clip.tokenizer([own[0] for own in data.captions])
-    loss, _ = _step_loss(clip, images, tokens, DEFENSES.build(parse_spec(defense)), Moment(1, 0.5))
+    loss, _ = _step_loss(clip, images, tokens, DEFENSES.build(parse_spec(defense)), HookContext(1, 0.5))
     loss.backward()
-    Processes.current().add_up_gradients(clip.parameters(), whole=clip.log_scale)
+    Processes.current().all_reduce_gradients(clip.parameters(), whole=clip.log_scale)
     return {"loss": loss.detach(), **{name: p.grad for name, p in clip.named_parameters()}}
 
 
@@ -127,7 +127,7 @@ from pathlib import Path
 import timm.layers
 import torch
 import torch.distributed as dist
-from benchmark.processes import joined
+from benchmark.core.distributed import process_group
 from tests.harness.grids import run
 """
 
@@ -168,14 +168,16 @@ def test_torchrun_makes_the_records_of_one_process(tmp_path: Path) -> None:
 def test_runs_that_follow_each_other_stay_together(tmp_path: Path) -> None:
     """As ``reproduce`` has them: all is there the second time, and both processes know."""
     both_runs = ", ".join([grid_run(tmp_path, "--victim", "mini-vit", "--surrogate", "mini-vit")] * 2)
-    done = torchrun(f"with joined(torch.device('cpu')):\n    codes = [{both_runs}]\nraise SystemExit(max(codes))")
+    done = torchrun(
+        f"with process_group(torch.device('cpu')):\n    codes = [{both_runs}]\nraise SystemExit(max(codes))"
+    )
     assert done.returncode == 0, done.stderr
     assert [done.stderr.count(f"3 cells, {left} to run") for left in (3, 0)] == [1, 1]
 
 
 def test_a_process_that_fails_ends_the_other() -> None:
     done = torchrun(
-        "with joined(torch.device('cpu')):\n"
+        "with process_group(torch.device('cpu')):\n"
         "    if dist.get_rank():\n        raise OSError('the disk is full')\n    dist.barrier()"
     )
     assert done.returncode != 0
@@ -198,7 +200,7 @@ def test_a_shared_batch_norm_keeps_its_activation() -> None:
 
 
 def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
-    parts = [Processes(rank, 3).part(12) for rank in range(3)]
+    parts = [Processes(rank, 3).shard(12) for rank in range(3)]
     assert [index for part in parts for index in range(12)[part]] == list(range(12))
     with pytest.raises(Exception, match="cannot be parted evenly"):
-        Processes(0, 3).part(128)
+        Processes(0, 3).shard(128)

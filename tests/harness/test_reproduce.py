@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from benchmark.cells import choose_surrogates, choose_victims
-from benchmark.cli import main
-from benchmark.errors import UsageError
-from benchmark.figures import FIGURES, PoisonMissing, Sources
-from benchmark.presets import PRESETS
-from benchmark.records import Record
-from benchmark.reproduce import write_all
+from benchmark.cli.main import main
+from benchmark.cli.reproduce import write_all
+from benchmark.core.errors import UsageError
+from benchmark.figures import FIGURES, ArtifactPaths, PoisonMissing
+from benchmark.grid.cells import choose_surrogates, choose_victims
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import Record
 from tests.tables.factory import record
 
 SMALL = "scenes[train=130,val=8,test=12,objects=30]"
@@ -22,9 +22,9 @@ ATTACKS = ("clean", "em", "mem1", "mem3", "mem5", "mem7")
 def run_instead(calls: list[list[str]], failed: str = "") -> Any:
     """A ``run`` that writes made-up records in place of running, one of them failed on demand."""
 
-    def fake(arguments: Any, argv: list[str], settled: Sequence[str] = ()) -> list[Record]:
+    def fake(arguments: Any, argv: list[str], already_run: Sequence[str] = ()) -> list[Record]:
         calls.append(argv)
-        assert len(settled) == (7 if len(calls) > 1 else 0)  # what this command has run does not run again
+        assert len(already_run) == (7 if len(calls) > 1 else 0)  # what this command has run does not run again
         made = [record(attack, recalls=(9.0, 8.0), seed=1, key=attack, failed=failed) for attack in ATTACKS[-1:]]
         made += [record(attack, recalls=(9.0, 8.0), seed=1, key=attack) for attack in ATTACKS[:-1]]
         made.append(record("mem3", "cutout", seed=1, key="cutout"))
@@ -36,7 +36,7 @@ def run_instead(calls: list[list[str]], failed: str = "") -> Any:
 
 
 def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmark.reproduce import GRIDS
+    from benchmark.cli.reproduce import GRIDS
 
     plans = []
     for attack, defense in GRIDS:
@@ -49,8 +49,8 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
 
 def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
-    monkeypatch.setattr("benchmark.run.run", run_instead(calls))
-    monkeypatch.setattr("benchmark.reproduce.FIGURES", {})
+    monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
+    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {})
     assert main(["reproduce", "paper", "--out", str(tmp_path), "--seeds", "1"]) == 0
     (transfer,) = [call for call in calls if "--victim" in call]
     assert transfer[transfer.index("--victim") + 1] == "RN101,ViT-B-32,ViT-B-16"
@@ -67,9 +67,9 @@ def test_tables_figures_and_report_are_written(
     def missing(*_: Any) -> Any:
         raise PoisonMissing("the poison is not there")
 
-    monkeypatch.setattr("benchmark.reproduce.FIGURES", {"samples": missing, "curves": FIGURES["curves"]})
+    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {"samples": missing, "curves": FIGURES["curves"]})
     monkeypatch.setattr("benchmark.report.page.FIGURES", {})
-    monkeypatch.setattr("benchmark.run.run", run_instead(calls))
+    monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
     # Of other settings, and not of this command: what is written leaves it alone.
     record("mem3", recalls=(77.7, 77.7), seed=1, key="other", recipe={"precision": "bf16"}).save(tmp_path / "records")
     command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32"]
@@ -96,9 +96,9 @@ def test_what_cannot_be_drawn_keeps_nothing_else_from_being_written(
     def impossible(*_: Any) -> Any:
         raise UsageError("no poison with a trigger")
 
-    monkeypatch.setattr("benchmark.reproduce.FIGURES", {"triggers": impossible, "curves": FIGURES["curves"]})
+    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {"triggers": impossible, "curves": FIGURES["curves"]})
     monkeypatch.setattr("benchmark.report.page.FIGURES", {})
-    write_all([record("clean")], tmp_path, Sources(tmp_path, tmp_path))  # nor are there attacks for tables
+    write_all([record("clean")], tmp_path, ArtifactPaths(tmp_path, tmp_path))  # nor are there attacks for tables
     said = capsys.readouterr().err
     assert "triggers: no poison with a trigger" in said
     assert "table controls: these records hold no undefended attack" in said
@@ -110,9 +110,9 @@ def test_what_cannot_be_drawn_keeps_nothing_else_from_being_written(
 
 
 def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.reproduce.FIGURES", {})
+    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {})
     calls: list[list[str]] = []
-    monkeypatch.setattr("benchmark.run.run", run_instead(calls, failed="out of memory"))
+    monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls, failed="out of memory"))
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--rerun", "failed"]) == 1
     assert (tmp_path / "table-2.md").exists()
     assert all(call[call.index("--rerun") + 1] == "failed" for call in calls)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-import benchmark.grid
+import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
-from benchmark.cli import build_parser, main
+from benchmark.cli.main import build_parser, main
 from benchmark.data import CaptionDataset, LazyImages
-from benchmark.records import Record, load_records
-from benchmark.run import read_settings
+from benchmark.grid.records import Record, load_records
+from benchmark.grid.run import read_settings
 from tests.memory import backing_file, linux_only
 from victims.clip import Architecture
 
@@ -70,7 +70,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert records["MEM-2", "prefix-drop"].changes["words_per_caption"] == pytest.approx(3, abs=0.3)
 
     # The same command again runs nothing and prints the same table.
-    monkeypatch.setattr(benchmark.grid, "train", lambda *a, **k: pytest.fail("ran again"))
+    monkeypatch.setattr(benchmark.grid.runner, "train", lambda *a, **k: pytest.fail("ran again"))
     assert run(tmp_path) == 0
     again = capsys.readouterr()
     assert again.out == printed.out
@@ -83,7 +83,7 @@ def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
 ) -> None:
     trained: list[CaptionDataset] = []
     measured: list[CaptionDataset] = []
-    train, evaluate = benchmark.grid.train, benchmark.grid.evaluate
+    train, evaluate = benchmark.grid.runner.train, benchmark.grid.runner.evaluate
 
     def train_seen(model: Any, data: CaptionDataset, *rest: Any, **settings: Any) -> Any:
         trained.append(data)
@@ -93,8 +93,8 @@ def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
         measured.append(data)
         return evaluate(model, data, seed)
 
-    monkeypatch.setattr(benchmark.grid, "train", train_seen)
-    monkeypatch.setattr(benchmark.grid, "evaluate", evaluate_seen)
+    monkeypatch.setattr(benchmark.grid.runner, "train", train_seen)
+    monkeypatch.setattr(benchmark.grid.runner, "evaluate", evaluate_seen)
     assert run(tmp_path, "--poisons", "off", defense="none") == 0
     clean, protected = trained
     record = by_cell(tmp_path)["MEM-2", "none"]
@@ -140,7 +140,7 @@ def test_clean_in_the_attack_list_meets_every_defense(tmp_path: Path, capsys: py
 
 
 def test_an_interrupted_grid_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, calls = benchmark.grid.train, []
+    train, calls = benchmark.grid.runner.train, []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -148,7 +148,7 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(benchmark.grid, "train", interrupted)
+    monkeypatch.setattr(benchmark.grid.runner, "train", interrupted)
     assert run(tmp_path) == 130
     assert len(load_records(tmp_path)) == 2
     monkeypatch.setattr(Mem, "craft", lambda *a, **k: pytest.fail("crafted again"))
@@ -356,14 +356,14 @@ def test_an_error_that_is_kept_keeps_nothing_else_alive(tmp_path: Path, monkeypa
             raise RuntimeError("out of memory") from error
 
     held: list[bool] = []
-    train = benchmark.grid.train
+    train = benchmark.grid.runner.train
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         held.extend(one() is not None for one in alive)
         return train(*args, **kwargs)
 
     monkeypatch.setattr(Mem, "craft", broken)
-    monkeypatch.setattr("benchmark.grid.train", watched)
+    monkeypatch.setattr("benchmark.grid.runner.train", watched)
     # The second attack's victim trains when the first one's error has been kept.
     assert run(tmp_path, attack=f"{ATTACK},uniform-noise", defense="none") == 1
     assert held == [False]

@@ -9,8 +9,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import victims.training
-from benchmark.cli import main
-from benchmark.records import Record, load_records
+from benchmark.cli.main import main
+from benchmark.grid.records import Record, load_records
 from tests.harness.grids import run
 
 WHOLE: dict[str, Any] = {"attack": "clean", "defense": "none"}

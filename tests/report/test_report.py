@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import main
-from benchmark.errors import UsageError
-from benchmark.figures import Sources
-from benchmark.records import Record
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.figures import ArtifactPaths
+from benchmark.grid.records import Record
 from benchmark.report.page import report
 from benchmark.report.summary import Passage, recovery, strength
 from benchmark.tables import Table, make_tables
@@ -76,7 +76,7 @@ def several() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def page() -> Page:
-    return Page(report(several(), Sources(Path("none"), Path("none"))))
+    return Page(report(several(), ArtifactPaths(Path("none"), Path("none"))))
 
 
 def test_nothing_is_loaded_and_nothing_is_executed(page: Page) -> None:
@@ -84,7 +84,7 @@ def test_nothing_is_loaded_and_nothing_is_executed(page: Page) -> None:
     links = [value for _, name, value in page.attributes if name in ("href", "src", "xlink:href", "srcset", "action")]
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in links)
     styles = [value for _, name, value in page.attributes if name == "style"]
-    text = report(several(), Sources(Path("none"), Path("none")))
+    text = report(several(), ArtifactPaths(Path("none"), Path("none")))
     assert not re.search(r"https?:|@import|@font-face|javascript:", text)
     assert all(re.fullmatch(r"#[\w-]+", url) for url in re.findall(r"url\(([^)]*)\)", " ".join(styles)))
 
@@ -207,7 +207,7 @@ def test_places_are_told_apart_and_clean_ones_are_not_left_out() -> None:
         record("mem3", failed="boom"),
         record("clean", dataset="csv[train=a]", recalls=(33, 34)),
     ]
-    text = Page(report(records, Sources(Path("nowhere"), Path("nowhere"))))
+    text = Page(report(records, ArtifactPaths(Path("nowhere"), Path("nowhere"))))
     assert "On csv[train=a] with victim tiny" in text.sections["summary"]
     assert "33.0 %" in text.sections["summary"]
     assert "scenes, victim tiny: Failed: MEM-3 × None, seed 1." in text.sections["missing"]
@@ -224,14 +224,14 @@ def test_what_is_missing_is_said(page: Page) -> None:
 
 
 def test_clean_victims_under_defenses_do_not_say_that_no_attack_ran() -> None:
-    text = report([record("clean"), record("clean", "cutout"), record("mem3")], Sources(Path(), Path()))
+    text = report([record("clean"), record("clean", "cutout"), record("mem3")], ArtifactPaths(Path(), Path()))
     assert "no attack was run" not in text
-    assert "no attack was run" in report([record("clean"), record("clean", "cutout")], Sources(Path(), Path()))
+    assert "no attack was run" in report([record("clean"), record("clean", "cutout")], ArtifactPaths(Path(), Path()))
 
 
 def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:
     records = [*several(), record("mem3", recalls=(33.3, 33.3), surrogate="RN50", seed=1)]
-    page = Page(report(records, Sources(Path("none"), Path("none"))))
+    page = Page(report(records, ArtifactPaths(Path("none"), Path("none"))))
     assert "all but Transfer show the poisons of surrogate tiny alone" in page.sections["missing"]
     assert "Transfer: MEM-3 from surrogates to victims" in page.sections["tables"]
     assert page.sections["tables"].count("33.3") == 2
@@ -239,10 +239,10 @@ def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:
 
 
 def test_all_failed_or_none_at_all() -> None:
-    text = report([record("mem3", failed="boom")], Sources(Path("none"), Path("none")))
+    text = report([record("mem3", failed="boom")], ArtifactPaths(Path("none"), Path("none")))
     assert "Failed: MEM-3 × None, seed 1" in Page(text).sections["missing"]
     with pytest.raises(UsageError, match="no records"):
-        report([], Sources(Path("none"), Path("none")))
+        report([], ArtifactPaths(Path("none"), Path("none")))
 
 
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.metrics import Retrieval, RetrievalScores
-from benchmark.records import Choice, EpochScores, Record
 
 LABELS = {"clean": "Clean", "em": "EM"} | {f"mem{k}": f"MEM-{k}" for k in (1, 3, 5, 7)}
 LABELS |= {"delta-only": "Delta only", "trigger-only": "Trigger only", "uniform-noise": "Uniform noise"}
@@ -63,16 +63,16 @@ def record(
     return Record(
         key=key or f"{attack}{defense}{seed}{victim}{dataset}{surrogate}",
         seed=seed,
-        dataset=Choice(dataset, dataset.partition("[")[0], facts),
-        attack=Choice(attack, LABELS[name], settings),
-        defense=Choice(
+        dataset=ResolvedSpec(dataset, dataset.partition("[")[0], facts),
+        attack=ResolvedSpec(attack, LABELS[name], settings),
+        defense=ResolvedSpec(
             defense,
             " + ".join(part.partition("[")[0].replace("-", " ").capitalize() for part in defense.split("+")),
             {defense.partition("[")[0]: dict(defense_params or {})},
             strength,
         ),
-        victim=Choice(victim, victim),
-        surrogate=Choice(surrogate, surrogate),
+        victim=ResolvedSpec(victim, victim),
+        surrogate=ResolvedSpec(surrogate, surrogate),
         recipe={"epochs": epochs, "lr": 5e-4, **(recipe or {})},
         status="failed" if failed else "done",
         epochs=() if failed else tuple(found),

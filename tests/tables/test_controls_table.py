@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
 from benchmark.tables import Table, make_tables, render
 from tests.tables.factory import record
 

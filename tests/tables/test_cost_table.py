@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables import make_tables
 from benchmark.tables.cost import poison_mib, rows_per_second
 from tests.tables.factory import SCENES, record

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
 from benchmark.tables import Table, render, table2
 from tests.tables.factory import record, scores
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
 from benchmark.tables import Table, render, table1
 from tests.tables.factory import record
 

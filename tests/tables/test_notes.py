@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from benchmark.records import Record
+from benchmark.grid.records import Record
 from benchmark.tables import make_tables, table1, table2
 from benchmark.tables.chance import image_to_text, text_to_image
 from tests.tables.factory import record

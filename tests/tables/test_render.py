@@ -11,8 +11,8 @@ from shutil import which
 import pandas as pd
 import pytest
 
-from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
 from benchmark.tables import FORMATS, make_tables, render, table2
 from benchmark.tables.published import published
 from tests.tables.factory import record

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.errors import UsageError
+from benchmark.core.errors import UsageError
 from benchmark.tables import Table, make_tables, render
 from tests.tables.factory import record
 

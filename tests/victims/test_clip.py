@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.errors import UsageError
-from benchmark.spec import parse_spec
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from tests.small import make_clip
 from victims.clip import (
     Architecture,
@@ -19,7 +19,7 @@ from victims.clip import (
     resolve_device,
     resolve_precision,
 )
-from victims.text import text_features
+from victims.fast.text import text_features
 
 CAPTIONS = ["a red dog", "two cats !!! and one more cat by the old house", "sun"]
 

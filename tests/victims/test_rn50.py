@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from attacks.mem import Mem
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
-from benchmark.progress import Silent
-from benchmark.spec import parse_spec
 from defenses import DEFENSES
 from tests.small import noise_of
 from victims.clip import Architecture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.errors import UsageError, VictimDiverged
-from defenses import DEFENSES, Defense, Moment
+from benchmark.core.errors import UsageError, VictimDiverged
+from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Loss
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
-from victims.changes import words_changed
+from victims.defense_effect import words_changed
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
 from victims.training import epoch_rows, parameter_groups, schedule, steps_per_epoch, train
@@ -88,12 +88,12 @@ class Witness(Defense):
         self.caption_seeds: list[int] = []
         self.step_seeds: list[int] = []
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         self.captions.append(captions)
         self.caption_seeds.append(at.seed)
         return captions
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         self.images.append(images)
         self.moments.append(at.progress)
         self.step_seeds.append(at.seed)
@@ -151,16 +151,18 @@ class Nudge(Defense):
     def __init__(self, hook: str) -> None:
         self.hook = hook
 
-    def on_captions(self, captions: list[str], at: Moment) -> list[str]:
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         return ["moon"] * len(captions) if self.hook == "captions" else captions
 
-    def on_images(self, images: torch.Tensor, at: Moment) -> torch.Tensor:
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         return images / 2 if self.hook == "images" else images
 
-    def on_batch(self, images: torch.Tensor, targets: torch.Tensor, at: Moment) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return images, targets.roll(1, dims=0) if self.hook == "batch" else targets
 
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         if self.hook != "adversarial":
             return images
         point = images.clone().requires_grad_()
@@ -171,7 +173,7 @@ class Nudge(Defense):
 class Looks(Defense):
     """Climbs the loss as adversarial training does, and trains on the images as they were."""
 
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: Moment) -> torch.Tensor:
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         point = images.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(point), point)
         assert gradient.abs().max() > 0
@@ -206,7 +208,7 @@ def test_every_hook_reaches_the_loss() -> None:
 
 @pytest.mark.parametrize("name", DEFENSES.group("all"))
 def test_no_defense_is_silently_nothing_in_training(name: str) -> None:
-    from benchmark.spec import parse_spec
+    from benchmark.core.spec import parse_spec
 
     log = train(make_clip(), make_dataset(), replace(RECIPE, epochs=1), DEFENSES.build(parse_spec(name)), seed=0)
     if name == "none":

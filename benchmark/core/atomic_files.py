@@ -1,0 +1,167 @@
+"""Writing files so that a reader never sees half of one, and arrays that live in a file."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.core.errors import UsageError
+
+PARTIAL = ".partial"  # ends the name of a file that is being written
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write to; it replaces ``path`` when the block ends without an error.
+
+    Raises:
+        UsageError: the folder or the file cannot be written to, or the disk is full; ``path`` is as it was.
+    """
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` to fill; it takes the name when the block ends without an error.
+
+    Raises:
+        UsageError: ``folder`` is there and not empty, or cannot be written to, or the disk is full.
+    """
+    require_unused(folder)
+    make_folder(folder.parent)
+    with temporary_folder(folder.parent, folder.name) as temporary:
+        try:
+            yield temporary
+            temporary.replace(folder)
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in ``parent`` that goes when the block ends, if it is still there.
+
+    It is locked while its process lives, so that what killed processes have left under that name can be removed first.
+    """
+    for left in parent.glob(f".{glob.escape(name)}.*{PARTIAL}"):
+        # One that is locked is being filled right now; without locks on this file system, all might be.
+        with contextlib.suppress(OSError), _opened(left) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=PARTIAL, dir=parent))
+    temporary.chmod(0o755)
+    try:
+        with _opened(temporary) as handle:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def require_unused(folder: Path) -> None:
+    """See that a folder is not there, or empty.
+
+    Raises:
+        UsageError: something is there.
+    """
+    try:
+        used = folder.exists() and next(folder.iterdir(), None) is not None
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+    if used:
+        raise UsageError(f"folder {folder} is not empty; name one that is not there yet")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and see that files can be written there.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """See that a file fits before it is written through a memory map: filling the disk so kills without a word.
+
+    Raises:
+        OSError: fewer than ``needed`` bytes are free.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
+
+
+def reserve(handle: int, size: int) -> None:
+    """Have the disk set aside the first ``size`` bytes of an open file, so that nobody else fills the space meanwhile.
+
+    Raises:
+        OSError: so much is not free.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+
+
+def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """(*shape) int8 zeros, memory-mapped from a file without a name, which goes when the array or process does.
+
+    Raises:
+        UsageError: the folder cannot be written to, or has less space than the array and two saved copies of it take:
+            the last checkpoint is kept while the next is written.
+    """
+    size = math.prod(shape)
+    try:
+        require_space(folder, 3 * size)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            reserve(file.fileno(), size)
+            return np.memmap(file, dtype=np.int8, mode="w+", shape=shape)
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

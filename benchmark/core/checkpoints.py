@@ -1,0 +1,83 @@
+"""Checkpoints of long stages: the whole state in one file, replaced at once, so that a killed run goes on from it."""
+
+import json
+import sys
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from benchmark.core.atomic_files import replacing
+from benchmark.core.distributed import Processes
+
+
+@dataclass
+class Checkpoint:
+    """Where one stage keeps its state.
+
+    Attributes:
+        path: the file; ``None`` keeps nothing.
+        every: units (epochs, crafting rounds) between two checkpoints.
+        notes: JSON values that the stage's caller wants kept along with its state.
+        earlier: seconds that killed runs had worked up to the checkpoint that was loaded.
+    """
+
+    path: Path | None = None
+    every: int = 1
+    notes: dict[str, Any] = field(default_factory=dict)
+    earlier: float = 0.0
+    _start: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def beside(cls, result: Path, every: int) -> "Checkpoint":
+        """The checkpoint of what will lie at ``result``, hidden beside it; none with ``every`` 0."""
+        return cls(result.with_name(f".{result.name}.checkpoint"), every) if every else cls()
+
+    def is_due(self, unit: int, last: int) -> bool:
+        """Whether this process saves after a unit, from 1; not after the last, whose result is saved instead."""
+        return self.path is not None and unit % self.every == 0 and unit < last and Processes.current().is_first
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint by tensors, numbers, strings, and lists and dicts of them.
+
+        Raises:
+            UsageError: the folder cannot be written to, or the disk is full; the old checkpoint is still there.
+        """
+        assert self.path is not None
+        seconds = self.earlier + time.monotonic() - self._start
+        with replacing(self.path) as temporary:
+            torch.save({"state": state, "notes": json.dumps(self.notes), "seconds": seconds}, temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """The state last saved, its notes put back into :attr:`notes`; ``None`` if there is none or it is damaged.
+
+        Called when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
+        """
+        self._start = time.monotonic()
+        if self.path is None or not self.exists():
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as parts:
+                if (damaged := parts.testzip()) is not None:
+                    raise ValueError(f"checksum of {damaged}")
+            content = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
+            state, notes = content["state"], json.loads(content["notes"])
+            self.earlier = float(content["seconds"])
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError) as error:
+            print(f"checkpoint {self.path} is damaged ({error}) and is not used", file=sys.stderr)
+            return None
+        self.notes.update(notes)
+        return dict(state)
+
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.path is not None and self.path.is_file()
+
+    def discard(self) -> None:
+        """Remove the file: the stage's result has been saved."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""Claims on work, so that runs that share a folder do not do it twice.
+
+A claim is an operating-system lock on a hidden file: it ends with the process that holds it, however that dies.
+"""
+
+import fcntl
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.core.atomic_files import PARTIAL
+from benchmark.core.errors import UsageError
+
+
+@contextmanager
+def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the claim on what will lie at ``path`` while the block runs.
+
+    Args:
+        path: the file to be made; its folder exists.
+        wait: whether to wait for another process that holds the claim, which standard error is told of.
+
+    Yields:
+        Whether the claim is held; always true with ``wait``.
+
+    Raises:
+        UsageError: the folder cannot be written to, or its file system has no locks.
+    """
+    # The file stays: removed, it could be locked by one process while another makes and locks a new one.
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {path.parent}: {error.strerror}") from error
+    try:
+        held = _lock(handle, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if wait and not held:
+            print(f"waiting for another run that makes {path.name}", file=sys.stderr, flush=True)
+            held = _lock(handle, lock, fcntl.LOCK_EX)
+        if held:
+            # What a killed process left half-written; whoever holds the claim is alone in writing here.
+            for left in path.parent.glob(f".*{glob.escape(path.name)}*{PARTIAL}"):
+                left.unlink(missing_ok=True)
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, lock: Path, how: int) -> bool:
+    try:
+        fcntl.flock(handle, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot lock {lock}: {error.strerror}") from error
+    return True

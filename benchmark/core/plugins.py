@@ -1,0 +1,63 @@
+"""Attacks, defenses and data sets of other people: a Python file, or an installed package that says it has some."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from benchmark.core.errors import UsageError
+
+ENTRY_POINTS = "unlearnable_bench"
+_OURS = ("attacks", "benchmark", "defenses", "victims")
+
+
+def load_file(path: Path) -> bool:
+    """Run a Python file whose classes register themselves; once, however often it is named.
+
+    Returns:
+        Whether it ran now.
+
+    Raises:
+        UsageError: no such file, or it fails; the message names the file and the error.
+    """
+    if not path.is_file():
+        raise UsageError(f"no plugin file {path}")
+    name = f"plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return False
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"plugin {path} is not a Python file")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"plugin {path} fails: {type(error).__name__}: {error}") from error
+    return True
+
+
+def load_installed() -> None:
+    """Import the modules that installed packages name under the entry point group ``unlearnable_bench``.
+
+    Raises:
+        UsageError: one cannot be imported; the message names it.
+    """
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"plugin {point.name} ({point.value}) fails: {type(error).__name__}: {error}") from error
+
+
+def source_of(factory: type) -> str | None:
+    """SHA-256 of the source file that defines a class, for cache keys; ``None`` for the suite's own classes.
+
+    The suite's own code has versions that are raised by hand; of other people's code, any change counts.
+    """
+    if factory.__module__.partition(".")[0] in _OURS:
+        return None
+    file = inspect.getsourcefile(factory)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else factory.__qualname__

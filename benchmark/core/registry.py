@@ -1,0 +1,279 @@
+"""The one registry: names to classes, with parameters checked against the constructor's signature.
+
+A constructor's signature is the documentation of its parameters: names, kinds, defaults. A class registers itself with
+a decorator in its own file, and a package's files are all imported on first use, so a new attack or defense is one new
+file, here or in a plugin.
+"""
+
+import difflib
+import importlib
+import inspect
+import math
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from benchmark.core.errors import UsageError
+from benchmark.core.plugins import load_installed
+from benchmark.core.spec import Spec, format_value, is_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered class, the name it goes by and what that name fixes."""
+
+    name: str
+    factory: type[T]
+    fixed: Mapping[str, Any]
+    groups: tuple[str, ...]
+    order: int
+
+    @property
+    def summary(self) -> str:
+        """The first line of the class's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    def signature(self) -> str:
+        """Parameters with their defaults, as written on the command line."""
+        shown = []
+        for name, parameter in parameters_of(self.factory).items():
+            value = self.fixed.get(name, parameter.default)
+            shown.append(name if value is inspect.Parameter.empty else f"{name}={format_value(value)}")
+        return f"{self.name}[{','.join(shown)}]" if shown else self.name
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing (attacks, defenses, victims, data sets)."""
+
+    def __init__(self, kind: str, package: str, base: type = object) -> None:
+        self.kind, self._base = kind, base
+        self._package = package
+        self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
+
+    def register(
+        self,
+        name: str,
+        *,
+        groups: Iterable[str] = (),
+        order: int = 100,
+        aliases: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Callable[[type[T]], type[T]]:
+        """Class decorator that makes a class known by ``name``.
+
+        Args:
+            name: the name on the command line.
+            groups: collective names it belongs to (``table2``); ``all`` holds every entry.
+            order: where it stands in lists and tables; equal orders are sorted by name.
+            aliases: further names and the parameters each fixes, e.g. ``{"mem3": {"k": 3}}``.
+
+        Raises:
+            ValueError: a name that is taken or cannot be written on the command line, a class of another kind, a
+                constructor's parameter whose values cannot be read from there.
+        """
+
+        def decorate(factory: type[T]) -> type[T]:
+            """Enter the class, and each of its aliases, under their names."""
+            if not issubclass(factory, self._base):
+                raise ValueError(f"{self.kind} '{name}': {factory.__name__} is no {self._base.__name__}")
+            _require_readable(f"{self.kind} '{name}'", factory)
+            for key, fixed in {name: {}, **(aliases or {})}.items():
+                if not is_name(key):
+                    raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")
+                if key in self._entries:
+                    raise ValueError(f"{self.kind} '{key}' is registered twice")
+                if key in ("all", *(group for entry in self._entries.values() for group in entry.groups)):
+                    raise ValueError(f"{self.kind} '{key}' has the name of a group")
+                self._entries[key] = Entry(key, factory, fixed, tuple(groups) if key == name else (), order)
+            return factory
+
+        return decorate
+
+    def entries(self) -> list[Entry[T]]:
+        """All entries in their order."""
+        self._load()
+        return sorted(self._entries.values(), key=lambda entry: (entry.order, entry.name))
+
+    def group(self, name: str) -> list[str]:
+        """The names in a group, in order; empty if there is no such group."""
+        entries = self.entries()
+        aliases = {entry.name for entry in entries if entry.fixed}
+        return [e.name for e in entries if e.name not in aliases and (name == "all" or name in e.groups)]
+
+    def groups(self) -> list[str]:
+        """The names of all groups."""
+        return ["all", *sorted({group for entry in self.entries() for group in entry.groups})]
+
+    def entry(self, name: str) -> Entry[T]:
+        """The entry of that name.
+
+        Raises:
+            UsageError: no such name; the message says what was probably meant and what exists.
+        """
+        self._load()
+        if name not in self._entries:
+            available = [entry.name for entry in self.entries()]
+            raise UsageError(unknown(self.kind, name, available, self._spelled_out(name)))
+        return self._entries[name]
+
+    def _spelled_out(self, name: str) -> str | None:
+        """``mem[k=4]`` for ``mem4``: what a number after a name may have been meant for."""
+        stem = name.rstrip("0123456789")
+        entry = self._entries.get(stem)
+        if entry is None or stem == name or entry.fixed:
+            return None
+        spec = Spec(stem, {first: name[len(stem) :] for first in list(parameters_of(entry.factory))[:1]})
+        try:
+            self.build(spec)
+        except UsageError:
+            return None  # no guess that would be refused as well
+        return str(spec)
+
+    def build(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> T:
+        """Make the object a spec names.
+
+        Args:
+            spec: name and parameters as written.
+            defaults: values of the preset, used where the spec says nothing and the constructor has such a parameter.
+
+        Raises:
+            UsageError: unknown name or parameter, a value of the wrong kind or out of range, a parameter missing; or
+                the class lacks a method.
+        """
+        factory = self.entry(spec.name).factory
+        if lacking := sorted(getattr(factory, "__abstractmethods__", ())):
+            raise UsageError(f"{self.kind} {spec.name} lacks {', '.join(f'{name}()' for name in lacking)}")
+        try:
+            return factory(**self._values(spec, defaults))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self.kind} {spec}: {' '.join(str(error).split())}") from error
+
+    def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every constructor parameter with the value it gets: spec over name over preset over signature.
+
+        As records keep them: a path is a string.
+        """
+        values = self._values(spec, defaults)
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+    def restore(self, name: str, params: Mapping[str, Any]) -> T:
+        """The object that a record's name and parameters, as :meth:`resolve` gave them, stand for.
+
+        Raises:
+            UsageError: unknown name.
+            TypeError: parameters that the class does not have.
+        """
+        factory = self.entry(name).factory
+        hints = typing.get_type_hints(factory.__init__)
+        paths = {key for key, hint in hints.items() if Path in _options(hint) and str not in _options(hint)}
+        return factory(**{k: Path(v) if k in paths and v is not None else v for k, v in params.items()})
+
+    def _values(self, spec: Spec, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
+        entry = self.entry(spec.name)
+        known = parameters_of(entry.factory)
+        hints = typing.get_type_hints(entry.factory.__init__)
+        given: dict[str, Any] = {}
+        for key, value in spec.params.items():
+            if key not in known:
+                raise UsageError(unknown(f"parameter of {self.kind} {spec.name}", key, list(known)))
+            if key in entry.fixed:
+                raise UsageError(f"{self.kind} {spec.name} already fixes {key}={format_value(entry.fixed[key])}")
+            given[key] = convert(value, hints.get(key, str), f"{spec.name}[{key}=…]")
+        preset = {key: value for key, value in (defaults or {}).items() if key in known}
+        signature = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
+        values = {**signature, **preset, **entry.fixed, **given}
+        missing = [key for key in known if key not in values]
+        if missing:
+            raise UsageError(f"{self.kind} {spec.name} needs {', '.join(f'{key}=…' for key in missing)}")
+        return {key: values[key] for key in known}
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        load_installed()
+
+
+def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The constructor's parameters by name."""
+    return dict(inspect.signature(factory).parameters)
+
+
+def unknown(kind: str, name: str, available: list[str], guess: str | None = None) -> str:
+    """The message for an unknown name: what was probably meant (``guess``, or the most similar), and what exists."""
+    close = [guess] if guess else difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown {kind} '{name}'; {meant}available: {', '.join(available) or 'none'}"
+
+
+def convert(value: Any, hint: Any, what: str) -> Any:
+    """Turn a written value into the kind a signature asks for.
+
+    Raises:
+        UsageError: the value is not of that kind.
+    """
+    if not isinstance(value, str):
+        value = format_value(value)
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            if value in typing.get_args(option):
+                return value
+        elif option is type(None):
+            if value.lower() == "none":
+                return None
+        elif option is bool:
+            if value.lower() in {"yes", "true", "on", "no", "false", "off"}:
+                return value.lower() in {"yes", "true", "on"}
+        elif option in (int, float):
+            try:
+                number = option(value)
+            except ValueError:
+                continue
+            if math.isfinite(number):
+                return number
+        else:
+            return option(value)
+    raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'")
+
+
+def _require_readable(what: str, factory: Any) -> None:
+    """See that :func:`convert` can read every parameter of a constructor.
+
+    Raises:
+        ValueError: a parameter without a type hint or of a kind that the command line has no values for.
+    """
+    hints = typing.get_type_hints(factory.__init__)
+    for name, parameter in parameters_of(factory).items():
+        options = _options(hints.get(name))
+        known = all(typing.get_origin(o) is Literal or o in (bool, int, float, str, Path, type(None)) for o in options)
+        if not known or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ValueError(
+                f"{what}: parameter '{name}' needs a type hint of bool, int, float, str, Path or Literal, or one of "
+                "these with None"
+            )
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    # None first, so that "none" is not read as a string or path.
+    return tuple(sorted(typing.get_args(hint), key=lambda o: o is not type(None))) if is_union else (hint,)
+
+
+def _describe(hint: Any) -> str:
+    words = {int: "an integer", float: "a number", bool: "yes or no", type(None): "none"}
+    parts = []
+    for option in _options(hint):
+        if typing.get_origin(option) is Literal:
+            parts += [str(choice) for choice in typing.get_args(option)]
+        else:
+            parts.append(words.get(option, "text"))
+    return " or ".join(parts)

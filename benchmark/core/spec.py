@@ -1,0 +1,89 @@
+"""Names on the command line: ``mem3``, ``mem[k=3,rounds=6]``, ``csv[train=a.csv,test=b.csv]``, ``cutout+random-swap``.
+
+One grammar for attacks, defenses, victims and data sets: a name, and parameters in square brackets.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.core.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]*")
+_BRACES = re.compile(r"\{[^{}\[\]]*\}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name and the parameters given with it, values still as written.
+
+    ``str(spec)`` writes it back in the same grammar.
+    """
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.params:
+            return self.name
+        return f"{self.name}[{','.join(f'{key}={format_value(value)}' for key, value in self.params.items())}]"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can stand before the brackets."""
+    return _NAME.fullmatch(text) is not None
+
+
+def format_value(value: Any) -> str:
+    """A parameter value as it is written on the command line."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Split at ``separator`` where no square bracket is open, nor a brace that is closed again (``{a,b}.tar``).
+
+    Raises:
+        UsageError: brackets do not match.
+    """
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(_BRACES.sub(lambda braces: "_" * len(braces[0]), text)):
+        depth += (character == "[") - (character == "]")
+        if depth < 0:
+            raise UsageError(f"'{text}': a ']' without its '['")
+        if character == separator and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    if depth:
+        raise UsageError(f"'{text}': a '[' without its ']'")
+    return [part.strip() for part in (*parts, text[start:])]
+
+
+def parse_spec(text: str) -> Spec:
+    """Read one ``name`` or ``name[key=value,…]``.
+
+    Raises:
+        UsageError: the text is not of that form, or a parameter is given twice.
+    """
+    text = text.strip()
+    name, bracket, rest = text.partition("[")
+    if not is_name(name):
+        raise UsageError(f"'{text}' is not a name; write NAME or NAME[parameter=value,…]")
+    if not bracket:
+        return Spec(name)
+    split_outside_brackets(text, ",")
+    if not rest.endswith("]"):
+        raise UsageError(f"'{text}': nothing may follow the closing ']'")
+    params: dict[str, str] = {}
+    for part in split_outside_brackets(rest[:-1], ","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"'{text}': parameters are written parameter=value, got '{part}'")
+        if key in params:
+            raise UsageError(f"'{text}': parameter '{key}' is given twice")
+        params[key] = value
+    return Spec(name, params)

@@ -1,0 +1,159 @@
+"""Captioned image files of any origin: checked, cut into splits, decoded once and read through the cache."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import tracked
+from benchmark.core.seeding import numpy_generator
+from benchmark.data.cache import SPLITS, cached_splits, require_images
+from benchmark.data.caption_files import clean_caption
+from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
+from benchmark.data.dataset import Images, Splits
+from benchmark.data.image_location import ImageLocation
+from benchmark.data.images import BadImage, read_image
+
+# Part of the cache key: raise it when decoding changes.
+FILES_VERSION = 4
+
+
+@dataclass(frozen=True)
+class CaptionedFile:
+    """An image and its captions, in order.
+
+    Attributes:
+        image: the file, or where it lies in an archive.
+        captions: on one line each, none blank; exact duplicates stay, as published sets and their metrics have them.
+        fault: in one line why it cannot be used, where reading the captions has shown that already.
+    """
+
+    image: ImageLocation
+    captions: list[str]
+    fault: str | None = None
+
+
+def captioned_file(image: ImageLocation, captions: Iterable[str], source: Path) -> CaptionedFile:
+    """An image with those of its captions that are not blank; to have none is its fault.
+
+    Args:
+        image: the image file.
+        captions: as written in ``source``.
+        source: the caption file, for the message.
+    """
+    kept = [caption for caption in map(clean_caption, captions) if caption]
+    return CaptionedFile(image, kept, None if kept else f"caption file {source}: image {image} has no caption")
+
+
+def check_cut(name: str, seed: int, val_fraction: float) -> None:
+    """Check the parameters of :func:`cut_val`.
+
+    Raises:
+        UsageError: one is out of range; the message names the data set ``name``.
+    """
+    if not 0 < val_fraction < 1:
+        raise UsageError(f"{name}[val_fraction=…] must be between 0 and 1, got {val_fraction:g}")
+    if seed < 0:
+        raise UsageError(f"{name}[seed=…] must be at least 0, got {seed}")
+
+
+def cut_val(
+    files: list[CaptionedFile], seed: int, val_fraction: float, source: str
+) -> tuple[list[CaptionedFile], list[CaptionedFile]]:
+    """Train and val from training images: val gets a share drawn by the seed, at least one; both keep their order.
+
+    Raises:
+        UsageError: fewer than two images; the message names ``source``.
+    """
+    if len(files) < 2:
+        raise UsageError(f"{source}: val is cut from train, which needs at least 2 images and has {len(files)}")
+    count = min(max(1, round(val_fraction * len(files))), len(files) - 1)
+    chosen = set(numpy_generator(seed, "files", "val").permutation(len(files))[:count].tolist())
+    train = [file for index, file in enumerate(files) if index not in chosen]
+    return train, [files[index] for index in sorted(chosen)]
+
+
+def load_files(
+    cache: Path, name: str, kind: str, files: Mapping[str, list[CaptionedFile]], resolution: int, skip_bad: bool
+) -> Splits:
+    """The splits of image files, decoded at ``resolution`` pixels squared or read from the cache.
+
+    Args:
+        cache: folder of the cache.
+        name: name of the data set as its splits carry it.
+        kind: first part of the cache entry's name.
+        files: images with captions for ``train``, ``val`` and ``test``.
+        resolution: height and width in pixels.
+        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them on standard
+            error. Where the disk itself fails, nothing is left out.
+
+    Raises:
+        UsageError: an image cannot be used (the message names it), all of a split cannot, or the cache cannot be
+            written.
+    """
+    kept: dict[str, list[CaptionedFile]] = {split: [] for split in SPLITS}
+    stamps: dict[str, list[Stamp]] = {split: [] for split in SPLITS}
+    unusable: list[str] = []
+    stamp_of = Stamps()
+    for split in SPLITS:
+        known = len(unusable)
+        for file in files[split]:
+            try:
+                if file.fault:
+                    raise BadImage(file.fault)
+                stamps[split].append(stamp_of(file.image))
+                kept[split].append(file)
+            except BadImage as error:
+                if not skip_bad:
+                    raise
+                unusable.append(str(error))
+        require_images(split, len(kept[split]), unusable[known:])
+    captions = {split: [file.captions for file in kept[split]] for split in SPLITS}
+    origins = {split: [file.image for file in kept[split]] for split in SPLITS}
+    # Which images turn out bad is part of an entry, so that it is not found out twice.
+    key = {"version": FILES_VERSION, "content": content_of(cache, origins, stamps), "skip_bad": skip_bad}
+
+    def draw(split: str, out: Images) -> Mapping[int, str]:
+        bad = _decode(origins[split], out, skip_bad, f"decoding images ({split})")
+        # The entry is to hold what its key says.
+        require_unchanged({split: origins[split]}, stamps)
+        return bad
+
+    splits = cached_splits(cache, name, kind, key, captions, resolution, draw, origins)
+    splits = replace(splits, left_out=(*unusable, *splits.left_out))
+    if splits.left_out:
+        total = sum(map(len, files.values()))
+        lines = [f"skip_bad: {len(splits.left_out)} of {total} images are left out", *splits.left_out]
+        # Names that are not Unicode, which a stream may refuse, are spelled out.
+        print("\n  ".join(lines).encode(errors="backslashreplace").decode(), file=sys.stderr)
+    return splits
+
+
+def _decode(images: list[ImageLocation], out: Images, skip_bad: bool, label: str) -> dict[int, str]:
+    """Fill ``out`` (N, 3, H, W) uint8; returns the indices of those that cannot be read, with the reason."""
+    bad: dict[int, str] = {}
+
+    def decode(index: int) -> None:
+        try:
+            out[index] = read_image(images[index], out.shape[-1])
+        except BadImage as error:
+            if not skip_bad:
+                raise
+            bad[index] = error.reason_for(images[index])
+
+    # Threads suffice: Pillow decodes and resizes outside the interpreter lock.
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of oddities that read_image deals with.
+            warnings.simplefilter("ignore")
+            for _ in tracked(pool.map(decode, range(len(images))), label, len(images)):
+                pass
+    finally:
+        # After an error or Ctrl-C, what is still waiting must not be decoded first.
+        pool.shutdown(cancel_futures=True)
+    return dict(sorted(bad.items()))

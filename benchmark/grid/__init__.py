@@ -1,0 +1,1 @@
+"""Cells and their records: settings, planning, the poisons they share and the run itself."""

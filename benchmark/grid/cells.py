@@ -1,0 +1,311 @@
+"""Cells: data set × attack × defense × victim × seed, checked and made concrete before any work begins."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attacks import ATTACKS, Attack
+from benchmark.core.errors import UsageError
+from benchmark.core.plugins import source_of
+from benchmark.core.registry import Registry, parameters_of, unknown
+from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
+from benchmark.data import DATASETS, DatasetSource
+from benchmark.grid.presets import Preset
+from benchmark.grid.records import ResolvedSpec
+from defenses import DEFENSES, Defense
+from defenses.base import Composed, label_of
+from victims.clip import Architecture
+from victims.recipe import Recipe
+
+# Part of every cell's address: raise it when training, defenses or metrics change what they compute.
+RESULTS_VERSION = 1
+_MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class ChosenAttack:
+    """An attack ready to craft, and its entry in the record."""
+
+    attack: Attack
+    choice: ResolvedSpec
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the data stay as they are."""
+        return self.choice.spec == "clean"
+
+
+@dataclass(frozen=True)
+class ChosenDefense:
+    """A defense ready to train under, and its entry in the record."""
+
+    defense: Defense
+    choice: ResolvedSpec
+
+
+@dataclass(frozen=True)
+class ChosenDataset:
+    """A data set ready to load, and its entry in the record."""
+
+    source: DatasetSource
+    choice: ResolvedSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of work: it ends as one record."""
+
+    dataset: ChosenDataset
+    attack: ChosenAttack
+    defense: ChosenDefense
+    victim: Architecture
+    surrogate: Architecture
+    recipe: Recipe
+    seed: int
+
+    def key(self, fingerprints: Sequence[str]) -> str:
+        """The cell's address: a hash of everything that decides its result, data included.
+
+        Args:
+            fingerprints: of the train, val and test split.
+        """
+        return content_key(
+            RESULTS_VERSION,
+            list(fingerprints),
+            self.poison_identity(),
+            # As a list, for the order of composed defenses counts.
+            [[name, params, *_foreign(DEFENSES, name)] for name, params in self.defense.choice.params.items()],
+            self.victim.identity(),
+            asdict(self.recipe),
+            self.seed,
+        )
+
+    def poison_identity(self) -> Any:
+        """What decides the poison besides its data; clean data come out the same from every surrogate and seed."""
+        if self.attack.is_clean:
+            return "clean"
+        attack, params = self.attack.attack, dict(self.attack.choice.params)
+        surrogate = [self.surrogate.identity(), self.recipe.precision]
+        foreign = _foreign(ATTACKS, parse_spec(self.attack.choice.spec).name)
+        return [type(attack).__name__, attack.version, attack.identity(), params, surrogate, self.seed, *foreign]
+
+    def code(self) -> dict[str, str]:
+        """Short hashes of what the address knows of the attack's and the defense's code and of files they read."""
+        own = self.attack.attack
+        attack = [
+            RESULTS_VERSION,
+            own.version,
+            own.identity(),
+            *_foreign(ATTACKS, parse_spec(self.attack.choice.spec).name),
+        ]
+        defense = [RESULTS_VERSION, *(_foreign(DEFENSES, name) for name in self.defense.choice.params)]
+        return {"attack": content_key(attack)[:12], "defense": content_key(defense)[:12]}
+
+    def title(self) -> str:
+        """The cell in words, for the plan and messages."""
+        return f"{self.attack.choice.title} × {self.defense.choice.spec} × {self.victim}, seed {self.seed}"
+
+
+def _foreign(registry: Registry[Any], name: str) -> list[str]:
+    """The source of a plugin's class, which has no version that is raised by hand; nothing for the suite's own."""
+    source = source_of(registry.entry(name).factory)
+    return [] if source is None else [source]
+
+
+def content_key(*parts: Any) -> str:
+    """40 hex digits that name a piece of content by what it is made from."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
+    """Read ``--attack``; clean data come first, asked for or not.
+
+    Raises:
+        UsageError: unknown attack or parameter, none at all.
+    """
+    specs = [_renamed(spec) for spec in _specs(text, "--attack")]
+    if all(spec.name != "clean" for spec in specs):
+        specs.insert(0, Spec("clean"))
+    chosen: dict[str, ChosenAttack] = {}
+    for spec in specs:
+        attack = ATTACKS.build(spec, preset.attack)
+        params = ATTACKS.resolve(spec, preset.attack)
+        one = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
+        # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
+        chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), one)
+    return sorted(chosen.values(), key=lambda one: not one.is_clean)
+
+
+def _renamed(spec: Spec) -> Spec:
+    """``mem[k=3]`` under its short name ``mem3``, so that one thing has one name."""
+    for entry in ATTACKS.entries():
+        own = ATTACKS.entry(spec.name)
+        if entry.fixed and entry.factory is own.factory and not own.fixed:
+            given = {key: str(value) for key, value in spec.params.items()}
+            if all(given.get(key) == str(value) for key, value in entry.fixed.items()):
+                rest = {key: value for key, value in spec.params.items() if key not in entry.fixed}
+                return Spec(entry.name, rest)
+    return spec
+
+
+def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
+    """Read ``--defense``: names, groups (``all``, ``table2``) and compositions; ``none`` comes first, always.
+
+    Raises:
+        UsageError: unknown defense or parameter, none at all.
+    """
+    parts = [part for part in split_outside_brackets(text, ",") if part]
+    if not parts:
+        raise UsageError("--defense names nothing")
+    names = ["none", *(name for part in parts for name in DEFENSES.group(part) or [part])]
+    chosen: dict[str, ChosenDefense] = {}
+    for name in names:
+        members = split_outside_brackets(name, "+")
+        if not all(members):
+            raise UsageError(f"--defense: '{name}' lacks a defense beside a '+'")
+        one = _composed([parse_spec(part) for part in members], preset)
+        # Two spellings of one defense (prefix-drop, prefix-drop[n=3]) are one defense, under the first.
+        chosen.setdefault(content_key(list(one.choice.params.items())), one)
+    return list(chosen.values())
+
+
+def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
+    for spec in specs:
+        if spec.name in DEFENSES.groups():
+            raise UsageError(f"'{spec.name}' is a group of defenses and cannot be part of a composition")
+    parts = [DEFENSES.build(spec, preset.defense.get(spec.name)) for spec in specs]
+    resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
+    name = "+".join(str(spec) for spec in specs)
+    label = " + ".join(label_of(spec.name) for spec in specs)
+    defense = parts[0] if len(parts) == 1 else Composed(parts)
+    params = {spec.name: params for spec, params in zip(specs, resolved, strict=True)}
+    if len(params) < len(specs):
+        raise UsageError(f"'{name}' names a defense twice")
+    strengths = [part.describe() for part in parts]
+    if len(parts) > 1:
+        strengths = [f"{spec.name}: {text}" for spec, text in zip(specs, strengths, strict=True)]
+    return ChosenDefense(defense, ResolvedSpec(name, label, params, "; ".join(strengths)))
+
+
+def choose_dataset(text: str, skip_bad: bool = False) -> ChosenDataset:
+    """Read ``--dataset``.
+
+    Args:
+        text: as written.
+        skip_bad: ``--skip-bad``, which sets the data set's parameter of that name.
+
+    Raises:
+        UsageError: unknown data set or parameter, or ``skip_bad`` for one that has no such parameter.
+    """
+    spec = parse_spec(text)
+    if skip_bad:
+        if "skip_bad" not in parameters_of(DATASETS.entry(spec.name).factory):
+            raise UsageError(f"--skip-bad: data set {spec.name} reads no files of yours and has no bad ones")
+        spec = Spec(spec.name, {**spec.params, "skip_bad": True})
+    return ChosenDataset(DATASETS.build(spec), ResolvedSpec(str(spec), spec.name, DATASETS.resolve(spec)))
+
+
+def choose_victims(text: str) -> list[Architecture]:
+    """Read ``--victim``.
+
+    Raises:
+        UsageError: unknown victim, none at all.
+    """
+    return [Architecture.from_spec(spec) for spec in _distinct(_specs(text, "--victim"))]
+
+
+def choose_surrogates(
+    victims: Sequence[Architecture], given: str | None, preset: Preset
+) -> Mapping[Architecture, Architecture]:
+    """The surrogate of each victim: the one given; else the preset's; else the first victim of that resolution.
+
+    Noise is made of pixels, so a surrogate sees images at its victims' resolution.
+
+    Raises:
+        UsageError: unknown surrogate, or one of another resolution than a victim's.
+    """
+    if given is not None:
+        surrogate = Architecture.from_spec(parse_spec(given))
+        for victim in victims:
+            if victim.resolution != surrogate.resolution:
+                raise UsageError(
+                    f"surrogate {surrogate} sees {surrogate.resolution} px, victim {victim} {victim.resolution} px; "
+                    "a poison is made for one resolution"
+                )
+        return dict.fromkeys(victims, surrogate)
+    known = [Architecture.from_spec(parse_spec(preset.surrogate)), *victims]
+    return {victim: next(one for one in known if one.resolution == victim.resolution) for victim in victims}
+
+
+def make_cells(
+    dataset: ChosenDataset,
+    attacks: Sequence[ChosenAttack],
+    defenses: Sequence[ChosenDefense],
+    victims: Mapping[Architecture, Architecture],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    *,
+    cross_clean: bool,
+) -> list[Cell]:
+    """The grid, in the order it runs: by seed and victim, clean first.
+
+    Args:
+        dataset: the data.
+        attacks: clean and the attacks.
+        defenses: none and the defenses.
+        victims: victims with their surrogates.
+        recipe: the victims' training.
+        seeds: cell seeds.
+        cross_clean: whether clean data, too, meet every defense; else only ``none``.
+    """
+    return [
+        Cell(dataset, attack, defense, victim, surrogate, recipe, seed)
+        for seed in seeds
+        for victim, surrogate in victims.items()
+        for attack in attacks
+        for defense in defenses
+        if cross_clean or not attack.is_clean or defense.choice.spec == "none"
+    ]
+
+
+def _specs(text: str, flag: str) -> list[Spec]:
+    specs = [parse_spec(part) for part in split_outside_brackets(text, ",") if part]
+    if not specs:
+        raise UsageError(f"{flag} names nothing")
+    return specs
+
+
+def _distinct(specs: Sequence[Spec]) -> list[Spec]:
+    return list({str(spec): spec for spec in specs}.values())
+
+
+def read_seeds(text: str) -> list[int]:
+    """Read ``--seeds``: a count (``3`` is 1, 2, 3) or a comma list of seeds (``4,7``; ``4,`` is seed 4 alone).
+
+    Raises:
+        UsageError: neither of the two.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"--seeds takes a count or a comma list of integers, got '{text}'") from None
+    if "," not in text and numbers:
+        if numbers[0] > _MOST_SEEDS:
+            raise UsageError(f"--seeds {text} is a count of more than {_MOST_SEEDS:,}; '{text},' is one seed")
+        numbers = list(range(1, numbers[0] + 1))
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
+        raise UsageError(f"--seeds takes a count of at least 1 or seeds from 0 to 2147483647, got '{text}'")
+    return list(dict.fromkeys(numbers))
+
+
+def pick_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UsageError: unknown preset.
+    """
+    if name not in presets:
+        raise UsageError(unknown("preset", name, list(presets)))
+    return presets[name]

@@ -1,0 +1,189 @@
+"""Poisons by address: crafted once per (data, attack, surrogate, seed), shared by every defense and victim."""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attacks import ATTACKS, Poison
+from benchmark import __version__
+from benchmark.core.atomic_files import make_folder, temporary_folder
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import PoisonError, UsageError
+from benchmark.core.locks import claimed
+from benchmark.core.progress import clock, stage
+from benchmark.core.registry import parameters_of
+from benchmark.core.seeding import derive_seed
+from benchmark.data import CaptionDataset
+from benchmark.grid.cells import Cell, ChosenAttack, content_key
+from benchmark.grid.records import ResolvedSpec
+
+_TOP_WORDS = 20
+_CHUNK = 64  # images compared at a time
+
+
+@dataclass(frozen=True)
+class PoisonStore:
+    """Poisons in a folder, one file each, named by what they are made from.
+
+    Attributes:
+        folder: made when first written to.
+        checkpoint_every: crafting rounds between two checkpoints; 0 for none.
+    """
+
+    folder: Path
+    checkpoint_every: int = 0
+
+    @classmethod
+    @contextmanager
+    def open(cls, where: str | None, cache: Path, checkpoint_every: int = 0) -> Iterator["PoisonStore"]:
+        """The store that ``--poisons`` names: a folder, by default one in the cache; ``off`` keeps nothing.
+
+        Raises:
+            UsageError: the cache cannot be written to.
+        """
+        if where != "off":
+            yield cls(Path(where or cache / "poisons"), checkpoint_every)
+            return
+        # Beside the data, not where the system keeps temporary files: that may be memory.
+        make_folder(cache)
+        processes = Processes.current()
+        with temporary_folder(cache, "poisons") if processes.is_first else nullcontext() as folder:
+            yield cls(Path(processes.broadcast_object(str(folder))), checkpoint_every)
+
+    def path(self, cell: Cell, train: CaptionDataset) -> Path:
+        """Where the poison of a cell lies, crafted or not."""
+        return self.address(cell, train.fingerprint)
+
+    def address(self, cell: Cell, fingerprint: str) -> Path:
+        """The same from the training set's fingerprint alone, before its images are at hand."""
+        key = content_key(fingerprint, cell.poison_identity())
+        label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
+        return self.folder / f"{label}-seed{cell.seed}-{key[:20]}.safetensors"
+
+    def has(self, cell: Cell, train: CaptionDataset) -> bool:
+        """Whether the cell's poison needs no crafting."""
+        return cell.attack.is_clean or self.path(source_cell(cell), train).is_file()
+
+    def get(self, cell: Cell, train: CaptionDataset, device: torch.device) -> Poison:
+        """The cell's poison: read if it is there and whole, else crafted and kept.
+
+        Raises:
+            UsageError: the data do not suit the attack, or the folder cannot be written to.
+            VictimDiverged: the surrogate diverged.
+        """
+        if cell.attack.attack.part_of:
+            # The part costs nothing, so only the whole is kept: the whole's own cells use it as well.
+            return cell.attack.attack.derive_from(self.get(source_cell(cell), train, device))
+        if cell.attack.is_clean:
+            return self._craft(cell, train, device, Checkpoint())
+        path, processes = self.path(cell, train), Processes.current()
+        make_folder(self.folder)
+        checkpoint = Checkpoint.beside(path, self.checkpoint_every)
+        with claimed(path, wait=True) if processes.is_first else nullcontext():
+            if not processes.broadcast_object(processes.is_first and _is_whole(path)):
+                poison = self._craft(cell, train, device, checkpoint)
+                if processes.is_first:
+                    poison.save(path)
+            if processes.is_first:
+                checkpoint.discard()
+            processes.broadcast_object(None)  # the file is there
+            # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
+            return Poison.load(path)
+
+    def _craft(self, cell: Cell, train: CaptionDataset, device: torch.device, checkpoint: Checkpoint) -> Poison:
+        attack, start = cell.attack.attack, time.monotonic()
+        with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.progress_steps(train)) as progress:
+            poison = attack.craft(
+                train,
+                lambda seed: cell.surrogate.build(derive_seed(seed, "surrogate"), device, cell.recipe.precision),
+                seed=cell.seed,
+                device=device,
+                workdir=self.folder,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
+        if not isinstance(poison, Poison):
+            raise UsageError(f"attack {cell.attack.choice.spec}: craft returned {type(poison).__name__}, not a Poison")
+        seconds = time.monotonic() - start + checkpoint.earlier
+        provenance = {
+            "attack": str(cell.attack.choice.spec),
+            "version": attack.version,
+            "params": dict(cell.attack.choice.params),
+            "surrogate": str(cell.surrogate),
+            "precision": cell.recipe.precision,
+            "seed": cell.seed,
+            "seconds": seconds,
+            "package": __version__,
+            **poison.provenance,
+        }
+        if not cell.attack.is_clean:
+            print(f"crafted {cell.attack.choice.title}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
+        return replace(poison, provenance=provenance)
+
+
+def source_cell(cell: Cell) -> Cell:
+    """The cell whose poison this one's is a part of; itself for an attack that crafts its own.
+
+    Raises:
+        UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.
+    """
+    name, given = cell.attack.attack.part_of, cell.attack.choice.params
+    if name is None:
+        return cell
+    known = parameters_of(ATTACKS.entry(name).factory)
+    if missing := sorted(known.keys() - given.keys()):
+        raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name} and lacks its {', '.join(missing)}")
+    params = {key: given[key] for key in known}
+    attack = ATTACKS.restore(name, params)
+    if attack.part_of is not None:
+        raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name}, which is a part itself")
+    choice = ResolvedSpec(name, attack.label(), params, attack.describe())
+    return replace(cell, attack=ChosenAttack(attack, choice))
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        Poison.load(path)
+    except PoisonError as error:
+        print(f"{error}; crafting it anew", file=sys.stderr)
+        return False
+    return True
+
+
+def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset) -> dict[str, Any]:
+    """What a record says of its poison: bound, largest |δ| (1/255), PSNR (dB), the most frequent trigger words."""
+    if poison.delta is None and poison.trigger is None:
+        return {}
+    base = clean.by_row() if poison.per_row else clean
+    squared = 0
+    for start in range(0, len(base), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        difference = protected.images[rows].astype(np.int32) - base.images[rows]
+        squared += int((difference**2).sum(dtype=np.int64))
+    mean = squared / math.prod(base.images.shape)
+    words: dict[str, int] = {}
+    for trigger in poison.trigger or []:
+        for word in trigger.split():
+            words[word] = words.get(word, 0) + 1
+    largest = 0 if poison.delta is None else max(int(poison.delta.max()), -int(poison.delta.min()))
+    return {
+        "eps": poison.eps,
+        "per": "row" if poison.per_row else "image",
+        "largest": largest,
+        "psnr": None if mean == 0 else float(10 * np.log10(255**2 / mean)),
+        "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),
+        "distinct_trigger_words": len(words),
+        "trigger_word_count": sum(words.values()),
+        "loss_per_round": poison.provenance.get("loss_per_round", []),
+    }

@@ -1,0 +1,187 @@
+"""Records: one JSON file per cell, typed and versioned. Tables and figures are pure functions of them."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.core.atomic_files import replacing
+from benchmark.core.errors import UsageError
+from benchmark.metrics import Retrieval, RetrievalScores
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ResolvedSpec:
+    """One thing chosen for a cell: as written, and with every parameter it ended up with.
+
+    Attributes:
+        spec: as written on the command line, e.g. ``mem3`` or ``cutout[size=0.3]+random-swap``.
+        label: the name in tables, e.g. ``MEM-3``.
+        params: every parameter, defaults and preset included.
+        strength: the parameters in words, for the lines under a table.
+    """
+
+    spec: str
+    label: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    strength: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label, with the spec where that says more than the same letters and digits: ``EM (em-official)``."""
+        label, spec = ("".join(c for c in text.lower() if c.isalnum()) for text in (self.label, self.spec))
+        return self.label if label == spec else f"{self.label} ({self.spec})"
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """Scores after an epoch (from 1): on val, which chooses the best epoch, and on test, which chooses nothing."""
+
+    epoch: int
+    val: Retrieval
+    test: Retrieval
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "EpochScores":
+        """From ``dataclasses.asdict`` as JSON keeps it."""
+        return cls(data["epoch"], _retrieval(data["val"]), _retrieval(data["test"]))
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is known of a cell that has run.
+
+    Attributes:
+        key: hash of the cell's full specification; equal keys, equal cells.
+        seed: the cell's seed.
+        dataset: data set; ``params`` also hold the training split's ``fingerprint``, the splits' sizes and the
+            resolution in pixels.
+        attack: attack.
+        defense: defense.
+        victim: victim's architecture.
+        surrogate: surrogate's architecture.
+        recipe: the victim's training settings.
+        status: ``done`` or ``failed``.
+        epochs: scores of every evaluated epoch, in order.
+        loss: mean training loss per epoch, nats.
+        poison: what the poison is: ``eps``, ``largest`` (both in 1/255), ``per`` (``image`` or ``row``), ``psnr`` in
+            dB, ``trigger_words`` with counts, ``loss_per_round``; empty for clean data.
+        changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
+        seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
+        peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as
+            ``device`` that of a GPU, of crafting and training together.
+        provenance: ``command``, ``commit``, ``code`` (hashes of the versions and plugins of ``attack`` and
+            ``defense``), ``fingerprints`` of the ``val`` and ``test`` split, ``device``, ``versions``, ``finished``
+            (UTC), ``preset``.
+        error: of a failed cell: ``type``, ``message``, ``traceback``.
+    """
+
+    key: str
+    seed: int
+    dataset: ResolvedSpec
+    attack: ResolvedSpec
+    defense: ResolvedSpec
+    victim: ResolvedSpec
+    surrogate: ResolvedSpec
+    recipe: Mapping[str, Any]
+    status: Literal["done", "failed"] = "done"
+    epochs: tuple[EpochScores, ...] = ()
+    loss: tuple[float, ...] = ()
+    poison: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_mb: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def last(self) -> EpochScores:
+        """Scores after the last epoch."""
+        return self.epochs[-1]
+
+    @property
+    def best(self) -> EpochScores:
+        """Scores of the epoch with the highest mean recall@10 on val; the earliest of equals."""
+        return max(self.epochs, key=lambda scores: (scores.val.mean_recall_at_10, -scores.epoch))
+
+    def file_name(self) -> str:
+        """A readable name that is unique to the cell."""
+        parts = (self.dataset.spec, self.attack.spec, self.defense.spec, self.victim.spec, f"seed{self.seed}")
+        readable = "_".join("".join(c if c.isalnum() or c in "+-.=" else "-" for c in part)[:40] for part in parts)
+        return f"{readable}_{self.key[:12]}.json"
+
+    def save(self, folder: Path) -> Path:
+        """Write the record into ``folder``, atomically; returns the file."""
+        path = folder / self.file_name()
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> "Record":
+        """Read a record.
+
+        Raises:
+            UsageError: not a record of this format; the message names the file.
+        """
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            if not isinstance(data, dict) or "format" not in data:
+                raise UsageError(f"{path} is not a readable record: it does not say its format")
+            if data["format"] != FORMAT:
+                raise UsageError(f"{path}: record format {data['format']}, this version reads {FORMAT}")
+            choices = ("dataset", "attack", "defense", "victim", "surrogate")
+            data.update({name: ResolvedSpec(**data[name]) for name in choices})
+            data["epochs"] = tuple(EpochScores.from_json(scores) for scores in data["epochs"])
+            data["loss"] = tuple(data["loss"])
+            record = cls(**data)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is not a readable record: {error!r}") from error
+        if fault := _fault(record):
+            raise UsageError(f"{path} is not a readable record: {fault}")
+        return record
+
+
+def load_records(folder: Path) -> list[Record]:
+    """All records in a folder, sorted by file name.
+
+    Raises:
+        UsageError: no such folder, one whose records lie in a folder below it, or a file in it is not a record.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no folder of records {folder}; 'python -m benchmark run --out {folder}' makes them")
+    paths = sorted(folder.glob("*.json"))
+    if not paths and (below := sorted(folder.glob("**/records"))):
+        raise UsageError(f"{folder} holds no records itself; did you mean {below[0]}?")
+    return [Record.load(path) for path in paths]
+
+
+def _fault(record: Record) -> str:
+    """In a few words what no run writes; nothing where all is well. What tables compute with is looked at."""
+    if record.status not in ("done", "failed"):
+        return f"status {record.status!r}"
+    if isinstance(record.seed, bool) or not isinstance(record.seed, int):
+        return f"seed {record.seed!r}"
+    if record.status == "done" and not record.epochs:
+        return "done, but without scores"
+    retrievals = [split for scores in record.epochs for split in (scores.val, scores.test)]
+    scores = [one for split in retrievals for one in (split.image_to_text, split.text_to_image)]
+    numbers = [*record.loss, *(value for one in scores for value in dataclasses.astuple(one))]
+    numbers += [*record.seconds.values(), *record.peak_memory_mb.values(), *record.changes.values()]
+    for value in numbers:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"{value!r} where a number belongs"
+    images, captions = (record.dataset.params.get(f"test_{what}", 1) for what in ("images", "captions"))
+    if not (isinstance(images, int) and isinstance(captions, int) and 0 < images <= captions):
+        return f"{images!r} test images with {captions!r} captions"
+    return ""
+
+
+def _retrieval(data: Mapping[str, Any]) -> Retrieval:
+    return Retrieval(RetrievalScores(**data["image_to_text"]), RetrievalScores(**data["text_to_image"]))

@@ -1,0 +1,393 @@
+"""A grid of cells: what is there already, what has to run, and running it so that nothing is lost."""
+
+import sys
+import time
+import traceback
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from attacks import Poison
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.locks import claimed
+from benchmark.core.progress import clock, stage
+from benchmark.core.seeding import derive_seed
+from benchmark.data import CaptionDataset, Splits
+from benchmark.data.image_location import Member
+from benchmark.grid.cells import Cell
+from benchmark.grid.poison_store import PoisonStore, describe_poison
+from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
+from benchmark.grid.records import EpochScores, Record, ResolvedSpec
+from benchmark.grid.tracking import Tracking, epoch_values
+from victims.clip import Clip
+from victims.evaluate import evaluate
+from victims.training import steps_per_epoch, train
+
+Rerun = Literal["missing", "failed", "all"]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, where its record lies, and what is known of it.
+
+    Attributes:
+        cell: what runs.
+        key: its address.
+        path: the file of its record.
+        record: what lies there, if anything does.
+        planned_record: its record as far as it is known before it runs: settings, no scores.
+        already_run: it has run for the same command already, done or failed.
+    """
+
+    cell: Cell
+    key: str
+    path: Path
+    record: Record | None
+    planned_record: Record
+    already_run: bool = False
+
+    def has_to_run(self, rerun: Rerun) -> bool:
+        """Whether the cell runs: ``missing`` ones always, ``failed`` ones and ``all`` others on demand."""
+        if self.record is None:
+            return True
+        if self.already_run:
+            return False
+        return rerun == "all" or (rerun == "failed" and self.record.status == "failed")
+
+
+@dataclass
+class Grid:
+    """Cells over loaded data, with a folder for their records and a store of poisons.
+
+    Attributes:
+        cells: in the order they run.
+        splits: by resolution in pixels.
+        out: the folder of records.
+        poisons: where poisons are kept.
+        device: where to compute.
+        provenance: what every record says of the run: command, preset.
+        checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
+        tracking: where victims' curves are shown while they train.
+    """
+
+    cells: Sequence[Cell]
+    splits: dict[int, Splits]
+    out: Path
+    poisons: PoisonStore
+    device: torch.device
+    provenance: dict[str, Any]
+    checkpoint_every: int = 0
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
+        self._uncraftable: dict[Path, tuple[Exception, str]] = {}
+
+    def check(self) -> None:
+        """See that every cell can run, before any does.
+
+        Raises:
+            UsageError: too little data for a batch, data that do not suit an attack, a checkpoint that cannot be read,
+                a model that cannot be shared among processes.
+        """
+        for cell in self.cells:
+            data = self._splits(cell)
+            steps_per_epoch(data.train, cell.recipe)
+            cell.attack.attack.check(data.train)
+        together = Processes.current().size > 1
+        for architecture in dict.fromkeys(one for cell in self.cells for one in (cell.victim, cell.surrogate)):
+            if architecture.pretrained or together:
+                architecture.build(0, self.device)
+
+    def plan(self, already_run: Collection[str] = ()) -> list[PlannedCell]:
+        """Every cell with its record, if there is one.
+
+        Args:
+            already_run: keys of cells that have run for the same command already.
+        """
+        planned = []
+        for cell in self.cells:
+            data = self._splits(cell)
+            key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
+            planned_record = self._record(cell, data, key)
+            path = self.out / planned_record.file_name()
+            planned.append(
+                PlannedCell(cell, key, path, self._known(path, planned_record), planned_record, key in already_run)
+            )
+        return planned
+
+    def _known(self, path: Path, planned_record: Record) -> Record | None:
+        """The record of a cell at its own path, or of the same cell under another spelling, named as it is now."""
+        if path.is_file():
+            return Record.load(path)
+        for other in sorted(self.out.glob(f"*_{planned_record.key[:12]}.json")):
+            record = Record.load(other)
+            if record.key == planned_record.key and record.status == "done":
+                now = {
+                    name: getattr(planned_record, name)
+                    for name in ("dataset", "attack", "defense", "victim", "surrogate")
+                }
+                return replace(record, **now)
+        return None
+
+    def run(self, planned: PlannedCell) -> Record:
+        """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
+
+        A record that was complete stays where its cell fails when it runs again. With several processes, all run the
+        cell and the first writes the record.
+
+        Raises:
+            UsageError: the record cannot be written.
+            Exception: an error in one of several processes, which the others would wait for in vain.
+        """
+        cell, data = planned.cell, self._splits(planned.cell)
+        base = planned.planned_record
+        checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
+        try:
+            record = self._run(cell, data, base, checkpoint)
+        except Exception as error:
+            if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
+                raise
+            where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
+            failure = {"type": type(error).__name__, "message": str(error), "traceback": where}
+            record = replace(base, status="failed", error=failure)
+            _let_go(error)
+        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        record = replace(record, provenance={**record.provenance, "finished": finished})
+        if Processes.current().is_first:
+            if record.status == "done":
+                record.save(self.out)
+                checkpoint.discard()
+            elif planned.record is None or planned.record.status == "failed":
+                record.save(self.out)
+        return record
+
+    def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
+        poison, protected, described = self._protect(cell, data.train)
+        memory = {"craft": peak_memory_mb()}
+        seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
+        seed = derive_seed(cell.seed, "victim")
+        model = cell.victim.build(seed, self.device, cell.recipe.precision)
+        # In the checkpoint's notes, for epochs that a killed run has finished count as well.
+        notes = checkpoint.notes
+        notes.update(epochs=[], evaluate=0.0, train=0.0)
+        start, shown = time.monotonic(), 0
+
+        def after_epoch(epoch: int, losses: Sequence[float]) -> str:
+            """Evaluate, show the curves and take the time; returns what progress shows behind the loss."""
+            nonlocal start, shown
+            notes["train"] += time.monotonic() - start
+            start = time.monotonic()
+            note = ""
+            if epoch % cell.recipe.evaluate_every == 0 or epoch == cell.recipe.epochs:
+                scores = _scores(model, data, epoch, seed)
+                notes["epochs"].append(asdict(scores))
+                note = f", val R@10 {scores.val.mean_recall_at_10:.1f}"
+            known = {one["epoch"]: EpochScores.from_json(one) for one in notes["epochs"]}
+            # A resumed cell shows the epochs of the killed run, too.
+            for number in range(shown + 1, epoch + 1):
+                curves.log(number, epoch_values(losses[number - 1], known.get(number)))
+            shown = epoch
+            notes["evaluate"] += time.monotonic() - start
+            start = time.monotonic()
+            return note
+
+        total = steps_per_epoch(protected, cell.recipe) * cell.recipe.epochs
+        with self.tracking.curves(base) as curves, stage(cell.title(), total) as progress:
+            log = train(
+                model,
+                protected,
+                cell.recipe,
+                cell.defense.defense,
+                seed=seed,
+                after_epoch=after_epoch,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
+        seconds |= {stage: notes[stage] for stage in ("train", "evaluate")}
+        memory |= {"train": peak_memory_mb(), **peak_device_memory_mb(self.device)}
+        return replace(
+            base,
+            epochs=tuple(EpochScores.from_json(scores) for scores in notes["epochs"]),
+            loss=tuple(log.loss),
+            poison=described,
+            changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
+            seconds=seconds,
+            peak_memory_mb=memory,
+        )
+
+    def _protect(self, cell: Cell, clean: CaptionDataset) -> tuple[Poison, CaptionDataset, dict[str, Any]]:
+        """The poison, the protected training set and what the record says of the poison.
+
+        The last are kept, for cells that share them follow each other.
+        """
+        path = self.poisons.path(cell, clean)
+        if self._protected is None or self._protected[0] != path:
+            self._protected = None
+            if path in self._uncraftable:
+                # The same seed would fail the same way, after the same time.
+                raise self._uncraftable[path][0]
+            try:
+                poison = self.poisons.get(cell, clean, self.device)
+            except Exception as error:
+                self._uncraftable[path] = error, traceback.format_exc()
+                raise
+            protected = poison.protect(clean)
+            self._protected = (path, poison, protected, describe_poison(poison, clean, protected))
+        return self._protected[1:]
+
+    def _splits(self, cell: Cell) -> Splits:
+        return self.splits[cell.victim.resolution]
+
+    def _record(self, cell: Cell, data: Splits, key: str) -> Record:
+        """The record of a cell as far as it is known before it runs."""
+        dataset = cell.dataset.choice
+        facts = {
+            "resolution": data.train.resolution,
+            "train_images": len(data.train),
+            "val_images": len(data.val),
+            "test_images": len(data.test),
+            "train_captions": len(data.train.pairs),
+            "test_captions": len(data.test.pairs),
+            "fingerprint": data.train.fingerprint,
+        }
+        return Record(
+            key=key,
+            seed=cell.seed,
+            dataset=ResolvedSpec(dataset.spec, dataset.label, {**dataset.params, **facts}),
+            attack=cell.attack.choice,
+            defense=cell.defense.choice,
+            victim=ResolvedSpec(str(cell.victim), cell.victim.name),
+            surrogate=ResolvedSpec(str(cell.surrogate), cell.surrogate.name),
+            recipe=asdict(cell.recipe),
+            provenance={
+                **self.provenance,
+                "commit": git_commit(),
+                "code": cell.code(),
+                "fingerprints": {split.split: split.fingerprint for split in (data.val, data.test)},
+                "device": device_name(self.device),
+                "threads": torch.get_num_threads(),
+                "versions": versions(),
+            },
+        )
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop what the frames of an error that is kept would keep alive: models, noise, a GPU's memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _scores(model: Clip, data: Splits, epoch: int, seed: int) -> EpochScores:
+    return EpochScores(epoch, evaluate(model, data.val, seed), evaluate(model, data.test, seed))
+
+
+def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
+    """The data at every resolution that the cells' victims see, by resolution.
+
+    Raises:
+        UsageError: the data cannot be read, or two splits share an image.
+    """
+    source = {cell.victim.resolution: cell.dataset.source for cell in cells}
+    loaded = {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
+    for splits in loaded.values():
+        _require_apart(splits)
+    return loaded
+
+
+def _require_apart(splits: Splits) -> None:
+    """See that no image file is in two splits: victims would be measured on what they have been trained on.
+
+    Whatever paths and links lead to it, a file is one.
+
+    Raises:
+        UsageError: one is; the message names it.
+    """
+    found: dict[tuple[int, int, int], str] = {}
+    for split in (splits.train, splits.val, splits.test):
+        for origin in split.origins or []:
+            file, offset = (origin.archive, origin.offset) if isinstance(origin, Member) else (origin, 0)
+            status = file.stat()
+            place = status.st_dev, status.st_ino, offset
+            if found.setdefault(place, split.split) != split.split:
+                raise UsageError(
+                    f"{split.name}: image {origin} is in {found[place]} and in {split.split}; splits must share none"
+                )
+
+
+def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:
+    """Run what has to run; a failed cell is reported and does not stop the others.
+
+    Returns:
+        The records of all planned cells, in order; none in processes that only help the first.
+    """
+    processes = Processes.current()
+    if not processes.is_first:
+        by_key = {one.key: one for one in planned}
+        while (key := processes.broadcast_object("")) is not None:
+            grid.run(by_key[key])
+        return []
+    todo = [one for one in planned if one.has_to_run(rerun)]
+    for one in planned:
+        if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
+            _discard_leftover(one)
+            _save_under_this_spelling(one, grid.out)
+    records = {one.key: one.record for one in planned if one.record is not None}
+    start, number = time.monotonic(), 0
+    others: list[PlannedCell] = []
+    for wait, ones in ((False, todo), (True, others)):
+        for one in ones:
+            with claimed(one.path, wait=wait) as ours:
+                if not ours:
+                    others.append(one)  # another run is at it: what is free comes first
+                    continue
+                record = _finished_meanwhile(one)
+                if record is None:
+                    processes.broadcast_object(one.key)
+                    record = grid.run(one)
+                records[one.key] = record
+            number += 1
+            left = (time.monotonic() - start) / number * (len(todo) - number)
+            line = f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left"
+            print(line, file=sys.stderr, flush=True)
+    processes.broadcast_object(None)
+    return [record for record in (records.get(one.key) for one in planned) if record is not None]
+
+
+def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
+    """Save the record of a finished cell that lies there under another spelling alone."""
+    if one.record is not None and not one.path.is_file():
+        with claimed(one.path, wait=False) as ours:
+            if ours and not one.path.is_file():
+                one.record.save(out)
+
+
+def _discard_leftover(one: PlannedCell) -> None:
+    """Remove a finished cell's checkpoint: its run may have been killed between the record and this."""
+    checkpoint = Checkpoint.beside(one.path, 1)
+    if checkpoint.exists():
+        with claimed(one.path, wait=False) as ours:
+            if ours:  # else another run is at the cell again, and goes on from it
+                checkpoint.discard()
+
+
+def _finished_meanwhile(one: PlannedCell) -> Record | None:
+    """The record that another run has written since the plan was made."""
+    record = Record.load(one.path) if one.path.is_file() else None
+    return None if record == one.record else record
+
+
+def _outcome(cell: Cell, record: Record) -> str:
+    if record.status == "failed":
+        return f"{cell.title()}: failed: {record.error['message']}"
+    test = record.last.test
+    scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
+    return f"{cell.title()}: {scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"

@@ -1,0 +1,1 @@
+"""What the command ``check`` does: fresh seeds against prediction intervals from reference records."""

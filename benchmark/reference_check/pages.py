@@ -1,0 +1,105 @@
+"""What the regression check prints: comparisons, seeds one by one, and the page of a reference."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.grid.records import Record
+from benchmark.reference_check.intervals import Comparison, Quantity, prediction, series
+
+_TERMS = (
+    "R@10: on test after the last epoch, mean of both directions; crafting loss: the surrogate's after PGD, mean over "
+    "rounds."
+)
+
+
+def comparison_table(
+    compared: Sequence[Comparison], seeds: Sequence[int], reference: Sequence[Record], level: float
+) -> str:
+    """The comparisons as Markdown, with the rule below."""
+    rows = [
+        [
+            one.cell,
+            one.quantity.name,
+            f"{one.quantity.shown(one.reference)} ± {one.quantity.shown(one.spread)}",
+            one.quantity.shown(one.now),
+            _span(one.quantity, one.low, one.high),
+            "✓" if one.holds else "✗",
+        ]
+        for one in compared
+    ]
+    headers = ["cell or poison", "", "reference", "now", "interval", ""]
+    table = tabulate(
+        rows, headers, tablefmt="github", disable_numparse=True, colalign=("left", "left", *["right"] * 3, "center")
+    )
+    outside = sum(not one.holds for one in compared)
+    verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
+    count = len({record.seed for record in reference})
+    rule = (
+        f"{_TERMS} Fresh seeds {', '.join(map(str, seeds))} against {count} reference "
+        "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from "
+        "seed to seed; R@10 of all but clean is predicted from the same seed's clean victim); "
+        f"all {len(compared)} hold together with probability {1 - level:g}."
+    )
+    return f"{table}\n\n{rule}\n{verdict}"
+
+
+def _span(quantity: Quantity, low: float, high: float) -> str:
+    return f"{quantity.shown(low)} – {quantity.shown(high)}"
+
+
+def seeds_table(found: Mapping[int, Sequence[Comparison]]) -> str:
+    """One line for each seed: every number, the interval it has to lie in and whether it does, as Markdown."""
+    first = next(iter(found.values()))
+    rows = [
+        [
+            seed,
+            *(
+                f"{one.quantity.shown(one.now)} ({_span(one.quantity, one.low, one.high)}) {'✓' if one.holds else '✗'}"
+                for one in compared
+            ),
+        ]
+        for seed, compared in found.items()
+    ]
+    headers = ["seed", *(f"{one.cell}: {one.quantity.name}" for one in first)]
+    passed = sum(all(one.holds for one in compared) for compared in found.values())
+    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{passed} of {len(found)} seeds pass."
+
+
+def reference_page(records: Sequence[Record]) -> str:
+    """What a reference says, and where it comes from, as Markdown."""
+    passing = {fresh: prediction(records, fresh) for fresh in (1, 3)}
+    rows = []
+    for number, one in enumerate(series(records)):
+        values, shown = list(one.values.values()), one.quantity.shown
+        spread = f"{shown(fmean(values))} ± {shown(float(np.std(values, ddof=1)))}"
+        intervals = [_span(one.quantity, *spans[number]) for spans in passing.values()]
+        rows.append(
+            [
+                one.cell,
+                one.quantity.name,
+                spread,
+                _span(one.quantity, min(values), max(values)),
+                len(values),
+                *intervals,
+            ]
+        )
+    headers = ["cell or poison", "", "mean ± standard deviation", "lowest – highest", "seeds"]
+    headers += [f"passes with {fresh} fresh seed{'s' if fresh > 1 else ''}" for fresh in passing]
+    table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 5))
+
+    def told(name: str) -> str:
+        return ", ".join(sorted({str(one.provenance.get(name)) for one in records}))
+
+    versions = sorted({f"{name} {v}" for one in records for name, v in one.provenance.get("versions", {}).items()})
+    return (
+        "# Reference of `python -m benchmark check`\n\n"
+        f"Written by `python -m benchmark check --update --seeds {len({one.seed for one in records})}` "
+        "from [records](records), which also hold epochs, losses and times. "
+        f"{_TERMS}\n\n{table}\n\n"
+        "What passes is the check's interval where the fresh seeds' clean victims are average ones.\n\n"
+        f"- commit: {told('commit')}\n- device: {told('device')}\n- finished last (UTC): "
+        f"{max(str(one.provenance.get('finished')) for one in records)}\n- versions: {', '.join(versions)}\n"
+    )

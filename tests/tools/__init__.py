@@ -1,0 +1,1 @@
+"""Scripts that are no tests: mutations, and tables made from timed runs."""

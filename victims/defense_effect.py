@@ -1,0 +1,53 @@
+"""How much a defense changes, measured on the rows a victim really trains on."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmark.core.distributed import Processes
+
+
+@dataclass
+class Changes:
+    """Averages over a training: captions in its first epoch, images at every step.
+
+    Attributes:
+        words_per_caption: words of a caption that were inserted, deleted or replaced; one that has moved is deleted in
+            one place and inserted in another.
+    """
+
+    words_per_caption: float = 0.0
+    _pixel_sum: torch.Tensor | None = None
+    _batches: int = 0
+
+    @property
+    def pixel(self) -> float:
+        """Mean absolute change of a pixel value, in 1/255."""
+        return 0.0 if self._pixel_sum is None else float(self._pixel_sum) * 255 / self._batches
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: ``Changes(*state.values())`` goes on counting."""
+        return {"words": self.words_per_caption, "pixel_sum": self._pixel_sum, "batches": self._batches}
+
+    def see_captions(self, before: list[str], after: list[str]) -> None:
+        """Compare an epoch's captions before and after the defense."""
+        changed = sum(words_changed(old, new) for old, new in zip(before, after, strict=True) if old != new)
+        self.words_per_caption = changed / len(before)
+
+    def see_images(self, before: torch.Tensor, after: torch.Tensor, part: slice) -> None:
+        """Compare a batch (B, 3, H, W) before and after the defense; sums on the device, without waiting for it.
+
+        Of a batch shared among processes, each looks at its own part alone.
+        """
+        self._batches += 1
+        if after is not before:
+            mean = Processes.current().mean((after[part].detach() - before[part]).abs().mean())
+            self._pixel_sum = mean if self._pixel_sum is None else self._pixel_sum + mean
+
+
+def words_changed(before: str, after: str) -> int:
+    """Words inserted, deleted or replaced between two captions; a replaced word counts once."""
+    matcher = difflib.SequenceMatcher(a=before.split(), b=after.split(), autojunk=False)
+    return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal")
