@@ -1,3 +1,56 @@
-"""Unlearnable Bench: multimodal unlearnable examples against defenses, through one harness."""
+"""Unlearnable Bench: multimodal unlearnable examples against defenses. The Python API is :mod:`benchmark.api`."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from benchmark.api import (
+        Attack,
+        CaptionDataset,
+        Clip,
+        Defense,
+        HookContext,
+        Poison,
+        Record,
+        Retrieval,
+        RunSettings,
+        Splits,
+        UsageError,
+        craft,
+        draw,
+        evaluate,
+        load_dataset,
+        load_records,
+        run,
+        train,
+    )
+
+__all__ = [
+    "Attack",
+    "CaptionDataset",
+    "Clip",
+    "Defense",
+    "HookContext",
+    "Poison",
+    "Record",
+    "Retrieval",
+    "RunSettings",
+    "Splits",
+    "UsageError",
+    "craft",
+    "draw",
+    "evaluate",
+    "load_dataset",
+    "load_records",
+    "run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the API, imported when it is first used: torch takes a second, which ``--help`` does not need."""
+    if name in __all__:
+        return getattr(importlib.import_module("benchmark.api"), name)
+    raise AttributeError(f"module 'benchmark' has no attribute '{name}'")

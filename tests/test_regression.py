@@ -1,6 +1,5 @@
 """The rule of the regression check: a hand-worked interval, its promised error rate, and what it must not compare."""
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.runner import Grid
+from benchmark.grid.settings import RunSettings
 from benchmark.reference_check import runner as check
 from benchmark.reference_check.intervals import compare, prediction, require_comparable
 from benchmark.reference_check.pages import comparison_table
@@ -176,7 +176,7 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     """A preset that changes needs a new reference; so does a cell that check asks for."""
     reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
     monkeypatch.setattr("benchmark.grid.run.run_grid", lambda *_: [])
-    check._run("99,", tmp_path / "out", tmp_path / "poisons", None, lambda them: require_comparable(reference, them))
+    check._run("99,", tmp_path / "out", tmp_path / "poisons", "cpu", lambda them: require_comparable(reference, them))
     compared = compare(reference, _at_seed(reference, 99))
     assert [(one.cell, one.quantity.name.partition(",")[0]) for one in compared] == [
         ("Clean × none", "R@10"),
@@ -222,7 +222,7 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
         }
         return [replace(one, key=f"{key}-{one.seed}", provenance=provenance) for one in records(recalls)]
 
-    def run(seeds: str, out: Path, poisons: Path, device: str | None) -> list[Record]:
+    def run(seeds: str, out: Path, poisons: Path, device: str) -> list[Record]:
         asked.append(seeds)
         assert out.is_relative_to(poisons.parent)  # neither the reference's own folder nor the cache's poisons
         assert not out.is_relative_to(tmp_path / "records")
@@ -235,7 +235,7 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     for one in made([50.0] * 12, "old", "2026-01-01T00:00:00+00:00"):
         one.save(tmp_path / "records")
     assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "8"]) == 0
-    assert "8 seeds in the place of 12" in capsys.readouterr().out
+    assert "a reference of 8 seeds replaces one of 12" in capsys.readouterr().out
     assert asked == ["8"]
     assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
     kept = load_records(tmp_path / "records")
@@ -361,15 +361,15 @@ def test_a_failed_update_runs_its_failed_cells_again(
 ) -> None:
     asked: list[str] = []
 
-    def run(arguments: argparse.Namespace, *_: Any, already_run: Sequence[str] = ()) -> list[Record]:
-        asked.append(arguments.rerun)
-        return [] if arguments.dry_run else [replace(records([5.0])[0], status="failed")]
+    def run(settings: RunSettings, **_: Any) -> list[Record]:
+        asked.append(settings.rerun)
+        return [replace(records([5.0])[0], status="failed")]
 
     monkeypatch.setattr("benchmark.grid.run.run", run)
     monkeypatch.setattr(check, "git_commit", lambda: "a1")
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert set(asked) == {"failed"}
-    assert capsys.readouterr().err == "the same command runs the failed cells again\n"
+    assert capsys.readouterr().err.splitlines()[-1] == "the same command runs the failed cells again"
 
 
 def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +377,7 @@ def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, mo
     for one in records([5.0] * 8):
         replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
 
-    def run(seeds: str, out: Path, poisons: Path, device: str | None) -> list[Record]:
+    def run(seeds: str, out: Path, poisons: Path, device: str) -> list[Record]:
         if not out.is_dir():
             records([6.0])[0].save(out)
             raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from victims.clip import Clip
 _BATCH = 256
 
 
-def evaluate(model: Clip, dataset: CaptionDataset, seed: int) -> Retrieval:
+def evaluate(model: Clip, dataset: CaptionDataset, seed: int = 0) -> Retrieval:
     """Scores of ``model`` on ``dataset``, in eval mode and without a gradient.
 
     Args:

@@ -1,6 +1,8 @@
 """The ``list`` command: what exists, one line each; presets, which say more, a few."""
 
+import argparse
 import dataclasses
+from collections.abc import Sequence
 from textwrap import fill
 
 from attacks import ATTACKS
@@ -10,6 +12,20 @@ from benchmark.data import DATASETS
 from benchmark.grid.presets import PRESETS, Preset
 from defenses import DEFENSES
 from victims.clip import Architecture, model_names
+
+EXAMPLE = "python -m benchmark list attacks"
+KINDS = ("attacks", "defenses", "victims", "datasets", "presets")
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """What to list."""
+    parser.add_argument("kind", choices=KINDS, help="what to list")
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Print the list."""
+    print("\n".join(list_lines(arguments.kind)))
+    return 0
 
 
 def list_lines(kind: str) -> list[str]:

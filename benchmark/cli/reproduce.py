@@ -4,70 +4,72 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from benchmark.cli.flags import add_settings
+from benchmark.cli.run import exit_code
 from benchmark.core.atomic_files import replacing
 from benchmark.core.cache_dir import cache_folder
-from benchmark.core.distributed import Processes, process_group
 from benchmark.core.errors import UsageError
 from benchmark.figures import FIGURES, ArtifactPaths, write
+from benchmark.grid.presets import Preset
 from benchmark.grid.records import Record
+from benchmark.grid.run import run_all
+from benchmark.grid.settings import RunSettings
 from benchmark.report import write_report
 from benchmark.tables import make_tables, render
+
+EXAMPLE = "python -m benchmark reproduce paper --dataset 'flickr30k[root=DIR]' --dry-run"
 
 # What the supplement shows: lengths of the trigger (Table 1), defenses on poisoned data and on clean (Table 2); and
 # what it does not: the controls that tell where the poison's power sits.
 GRIDS = (
-    ("em,mem1,mem3,mem5,mem7", "none"),
-    ("clean,mem3", "all"),
-    ("uniform-noise,random-trigger,trigger-only,delta-only,em-official,mem-official", "none"),
+    RunSettings(attack="em,mem1,mem3,mem5,mem7", defense="none"),
+    RunSettings(attack="clean,mem3", defense="all"),
+    RunSettings(attack="uniform-noise,random-trigger,trigger-only,delta-only,em-official,mem-official", defense="none"),
 )
 # One poison, many victims: the paper's others see what RN50's surrogate has crafted.
-TRANSFER = {"paper": ("em,mem3", "RN101,ViT-B-32,ViT-B-16")}
+TRANSFER = {"paper": RunSettings(attack="em,mem3", defense="none", victim="RN101,ViT-B-32,ViT-B-16")}
 TABLES = (("1", False), ("1", True), ("2", False), ("2", True), ("controls", False), ("cost", False))
 
 
-def reproduce_command(arguments: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """The scale, and those settings that may differ from the preset's."""
+    parser.add_argument("preset", choices=("paper", "tiny"), help="the scale")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for records, tables and figures (default: results/PRESET)"
+    )
+    names = ("seeds", "dataset", "device", "precision", "rerun", "poisons", "cache", "dry_run")
+    add_settings(parser, names, preset, seeds="3")
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Run what is missing under ``--out``/records, then write tables, figures and the report beside it.
 
     What is written shows the cells of this command alone, whatever other records lie there.
 
     Returns:
-        0 if every cell is done, 1 if one failed; what the others show is written all the same.
+        0 if every cell is done, 1 if one failed; tables and figures of the others are written all the same.
 
     Raises:
         UsageError: bad input.
     """
-    from benchmark.cli.main import build_parser
-    from benchmark.grid.run import outcome, run
-    from victims.clip import resolve_device
-
     out: Path = arguments.out or Path("results") / arguments.preset
-    shared = ["--preset", arguments.preset, "--seeds", arguments.seeds, "--out", str(out / "records")]
-    for flag in ("dataset", "device", "precision", "poisons", "cache", "rerun"):
-        if (value := getattr(arguments, flag)) is not None:
-            shared += [f"--{flag}", str(value)]
-    grids = [["--attack", attack, "--defense", defense] for attack, defense in GRIDS]
-    if arguments.preset in TRANSFER:
-        attack, victims = TRANSFER[arguments.preset]
-        grids.append(["--attack", attack, "--defense", "none", "--victim", victims])
-    if arguments.dry_run:
-        shared.append("--dry-run")
-    if arguments.preset == "paper" and arguments.dataset is None:
+    seeds = arguments.seeds or "3"
+    shared = RunSettings.from_cli(argparse.Namespace(**{**vars(arguments), "out": out / "records", "seeds": seeds}))
+    grids = [
+        replace(shared, attack=grid.attack, defense=grid.defense, victim=grid.victim)
+        for grid in (*GRIDS, *([TRANSFER[shared.preset]] if shared.preset in TRANSFER else []))
+    ]
+    if shared.preset == "paper" and shared.dataset is None:
         print("data: rendered scenes; --dataset names the paper's, e.g. 'flickr30k[root=DIR]'", file=sys.stderr)
-    records: dict[str, Record] = {}
-    with process_group(resolve_device(arguments.device or "auto")):
-        for grid in grids:
-            command = ["run", *grid, *shared]
-            if Processes.current().is_first:
-                print(f"python -m benchmark {shlex.join(command)}", file=sys.stderr, flush=True)
-            found = run(build_parser().parse_args(command), command, already_run=list(records))
-            records |= {record.key: record for record in found}
+    records = run_all(grids)
     if not records:
-        return 0  # the plan alone, or a process that has helped torchrun's first
-    cache = Path(arguments.cache or cache_folder())
-    write_all(list(records.values()), out, ArtifactPaths(Path(arguments.poisons or cache / "poisons"), cache))
-    return outcome(list(records.values()))
+        return 0  # a dry run, or a process that has helped torchrun's first
+    cache = shared.cache or cache_folder()
+    write_all(records, out, ArtifactPaths(Path(shared.poisons or cache / "poisons"), cache))
+    return exit_code(records)
 
 
 def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> None:

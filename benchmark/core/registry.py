@@ -276,4 +276,4 @@ def _describe(hint: Any) -> str:
             parts += [str(choice) for choice in typing.get_args(option)]
         else:
             parts.append(words.get(option, "text"))
-    return " or ".join(parts)
+    return " or ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)

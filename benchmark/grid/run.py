@@ -1,28 +1,22 @@
-"""The ``run`` command: settings from flags, file and preset; the plan; the grid; the table."""
+"""Running settings: from :class:`RunSettings` to a grid of cells over loaded data, its plan and its records."""
 
-import argparse
 import dataclasses
 import os
-import shlex
 import sys
-import typing
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from tabulate import tabulate
 
 from benchmark.core.atomic_files import make_folder
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.distributed import Processes, process_group
-from benchmark.core.errors import UsageError
 from benchmark.core.malloc import keep_freed_memory
-from benchmark.core.registry import convert, unknown
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.grid.cells import (
+    Cell,
     choose_attacks,
     choose_dataset,
     choose_defenses,
@@ -32,215 +26,170 @@ from benchmark.grid.cells import (
     pick_preset,
     read_seeds,
 )
+from benchmark.grid.plugins import load_plugins
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Grid, PlannedCell, Rerun, load_splits, run_grid
-from benchmark.grid.tracking import Tracker, Tracking
-from benchmark.tables import render, table2
+from benchmark.grid.runner import Grid, PlannedCell, load_splits, run_grid
+from benchmark.grid.settings import Rerun, RunSettings
+from benchmark.grid.tracking import Tracking
 from victims.clip import resolve_device, resolve_precision
-from victims.recipe import Recipe
 
-_DEFAULTS = {
-    "attack": "mem3",
-    "defense": "table2",
-    "seeds": "1",
-    "preset": "tiny",
-    "out": "results/runs",
-    "device": "auto",
-    "rerun": "missing",
-    "checkpoint_every": "1",
-}
-_OPTIONAL = ("dataset", "victim", "surrogate", "poisons", "cache", "skip_bad", "dry_run", "track")
-
-
-def run_command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Run a grid from the command line and print its table.
-
-    Returns:
-        0 if every cell is done, 1 if one failed.
-
-    Raises:
-        UsageError: bad input, found before any work.
-    """
-    records = run(arguments, argv)
-    if any(record.status == "done" for record in records):
-        print(render(table2(records), "markdown"))
-    return outcome(records)
-
-
-def outcome(records: Sequence[Record]) -> int:
-    """The exit code: 0 if every cell is done, 1 if one failed, which then is told how to run again."""
-    if all(record.status == "done" for record in records):
-        return 0
-    print("a failed cell runs again with --rerun failed", file=sys.stderr)
-    return 1
+OnPlan = Callable[[list[Record]], None]
 
 
 def run(
-    arguments: argparse.Namespace,
-    argv: Sequence[str],
-    on_plan: Callable[[list[Record]], None] = lambda blanks: None,
+    settings: RunSettings,
+    *,
+    command: str | None = None,
+    on_plan: OnPlan = lambda planned: None,
     already_run: Collection[str] = (),
 ) -> list[Record]:
-    """Run a grid in this process, or together with others that ``torchrun`` has started.
+    """Run every cell of some settings that is missing, and return the records of all.
+
+    In this process, or together with others that ``torchrun`` has started. The plan and the progress go to standard
+    error.
 
     Args:
-        arguments: of the command line's ``run``.
-        argv: the same as written, for the records.
-        on_plan: is shown the records of all cells as far as they are known before any runs, and may raise.
-        already_run: keys of cells that have run for the same command already, and do not run again.
+        settings: what to run.
+        command: the command that records name; by default the settings as a command.
+        on_plan: called before any cell runs with the records of all cells as far as they are known; it may raise.
+        already_run: keys of cells that have run for the same command already and do not run again.
 
     Returns:
-        The records of all its cells, new and old; none for a plan alone, and none in processes that help the first.
+        The records of all its cells, new and old; none for a dry run, and none in processes that help the first.
 
     Raises:
         UsageError: bad input, found before any work.
     """
-    settings = read_settings(arguments)
-    with process_group(resolve_device(str(settings["device"]))) as device, ExitStack() as stack:
-        if not Processes.current().is_first:
-            # All say the same.
-            nowhere = stack.enter_context(Path(os.devnull).open("w"))
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
-        return _run(settings, device, argv, on_plan, already_run)
-
-
-def _run(
-    settings: dict[str, Any],
-    device: torch.device,
-    argv: Sequence[str],
-    on_plan: Callable[[list[Record]], None],
-    already_run: Collection[str],
-) -> list[Record]:
-    preset = pick_preset(str(settings["preset"]), PRESETS)
-    attacks = choose_attacks(str(settings["attack"]), preset)
-    asked = str(settings["attack"])
-    defenses = choose_defenses(str(settings["defense"]), preset)
-    victims = choose_victims(str(settings.get("victim") or preset.victim))
-    recipe = read_recipe(settings, preset.recipe)
-    recipe = dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision))
-    cells = make_cells(
-        choose_dataset(
-            str(settings.get("dataset") or preset.dataset), convert(settings.get("skip_bad", False), bool, "--skip-bad")
-        ),
-        attacks,
-        defenses,
-        choose_surrogates(victims, settings.get("surrogate"), preset),
-        recipe,
-        read_seeds(str(settings["seeds"])),
-        cross_clean=any(part.strip() == "clean" for part in asked.split(",")),
-    )
-    rerun = settings["rerun"]
-    if rerun not in typing.get_args(Rerun):
-        raise UsageError(f"rerun takes missing, failed or all, got '{rerun}'")
-    every = convert(settings["checkpoint_every"], int, "--checkpoint-every")
-    if every < 0:
-        raise UsageError(f"--checkpoint-every must be at least 0, got {every}")
-    track = settings.get("track")
-    if track is not None and track not in typing.get_args(Tracker):
-        raise UsageError(f"track takes {', '.join(typing.get_args(Tracker))}, got '{track}'")
-    dry_run = convert(settings.get("dry_run", False), bool, "--dry-run")
-    out, cache = Path(settings["out"]), Path(settings.get("cache") or cache_folder())
-    use_repeatable_kernels(device)
-    keep_freed_memory()
-    processes = Processes.current()
-    with processes.rank0_first():
-        splits = load_splits(cells, cache)
-    with PoisonStore.open(settings.get("poisons"), cache, every) as store:
-        grid = Grid(
-            cells=cells,
-            splits=splits,
-            out=out,
-            poisons=store,
-            device=device,
-            provenance={
-                "command": f"python -m benchmark {shlex.join(argv)}",
-                "preset": preset.name,
-                "processes": processes.size,
-            },
-            checkpoint_every=every,
-            tracking=Tracking(track if processes.is_first else None, out),
-        )
-        grid.check()
+    with open_grid(settings, command=command) as grid:
+        grid.validate()
         planned = grid.plan(already_run)
-        on_plan([one.planned_record for one in planned])
-        print(plan_table(grid, planned, rerun), file=sys.stderr, flush=True)
-        if dry_run:
+        on_plan([cell.planned_record for cell in planned])
+        print(plan_table(grid, planned, settings.rerun), file=sys.stderr, flush=True)
+        if settings.dry_run:
             return []
-        make_folder(out)
+        make_folder(grid.out)
         make_folder(grid.poisons.folder)
-        records = run_grid(grid, planned, rerun)
+        records = run_grid(grid, planned, settings.rerun)
     for record in records:
         if record.status == "failed":
             print(f"failed: {record.attack.title} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
     return records
 
 
-def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Flags over the YAML file over defaults; recipe fields and options that nobody set are absent.
+def run_all(
+    grids: Sequence[RunSettings], *, commands: Sequence[str] | None = None, on_plan: OnPlan | None = None
+) -> list[Record]:
+    """Run several settings one after the other; a cell that several of them have runs once.
+
+    Args:
+        grids: what to run.
+        commands: the command that the records of each name; by default the settings as a command.
+        on_plan: called before any cell of any of them runs, with the planned records of all; it may raise.
+
+    Returns:
+        The records of all cells, each once; none for dry runs.
+    """
+    if on_plan is not None:
+        on_plan(list({record.key: record for settings in grids for record in plan(settings)}.values()))
+    records: dict[str, Record] = {}
+    with process_group(resolve_device(grids[0].device)):
+        for number, settings in enumerate(grids):
+            command = commands[number] if commands else settings.to_command()
+            if Processes.current().is_first and len(grids) > 1:
+                print(f"[{number + 1}/{len(grids)}] {command}", file=sys.stderr, flush=True)
+            new = run(settings, command=command, already_run=list(records))
+            records |= {record.key: record for record in new}
+    return list(records.values())
+
+
+def plan(settings: RunSettings) -> list[Record]:
+    """The records of all cells as far as they are known before any runs; prints nothing, crafts nothing.
 
     Raises:
-        UsageError: the file cannot be read or has an unknown key.
+        UsageError: bad input.
     """
-    fields = [field.name for field in dataclasses.fields(Recipe)]
-    known = [*_DEFAULTS, *_OPTIONAL, *fields]
-    flags = {key: value for key in known if (value := getattr(arguments, key, None)) is not None}
-    return {**_DEFAULTS, **(_read_config(arguments.config, known) if arguments.config else {}), **flags}
+    with open_grid(settings) as grid:
+        grid.validate()
+        return [cell.planned_record for cell in grid.plan()]
 
 
-def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
-    settings = {}
-    for key, value in data.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            raise UsageError(f"{path}: {unknown('key', str(key), list(known))}")
-        if value is not None:
-            settings[name] = _as_written(name, value)
-    return settings
-
-
-def _as_written(name: str, value: Any) -> Any:
-    """A YAML value as it would be written behind the flag."""
-    if name == "poisons" and value is False:  # YAML reads a bare off as false
-        return "off"
-    if isinstance(value, list):
-        return ",".join(map(str, value)) + ("," if name == "seeds" else "")
-    return value if isinstance(value, bool) else str(value)
-
-
-def read_recipe(settings: dict[str, Any], preset: Recipe) -> Recipe:
-    """The preset's recipe with the fields that were set.
+@contextmanager
+def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[Grid]:
+    """The grid of some settings: its cells, their data loaded, the store of poisons open while the block runs.
 
     Raises:
-        UsageError: a value of the wrong kind or out of range.
+        UsageError: bad input.
     """
-    hints = typing.get_type_hints(Recipe)
-    given = {
-        field.name: convert(settings[field.name], hints[field.name], f"--{field.name.replace('_', '-')}")
-        for field in dataclasses.fields(Recipe)
-        if field.name in settings
-    }
-    return dataclasses.replace(preset, **given)
+    load_plugins(settings.plugin)
+    with process_group(resolve_device(settings.device)) as device, ExitStack() as stack:
+        processes = Processes.current()
+        if not processes.is_first:
+            # All print the same, so only the first is heard.
+            devnull = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(devnull))
+            stack.enter_context(redirect_stderr(devnull))
+        cells = cells_of(settings, device)
+        cache = settings.cache or cache_folder()
+        tracking = Tracking(settings.track if processes.is_first else None, settings.out)
+        use_repeatable_kernels(device)
+        keep_freed_memory()
+        with processes.rank0_first():
+            splits = load_splits(cells, cache)
+        store = stack.enter_context(PoisonStore.open(settings.poisons, cache, settings.checkpoint_every))
+        grid = Grid(
+            cells=cells,
+            splits=splits,
+            out=settings.out,
+            poisons=store,
+            device=device,
+            provenance={
+                "command": command or settings.to_command(),
+                "preset": settings.preset,
+                "processes": processes.size,
+            },
+            checkpoint_every=settings.checkpoint_every,
+            tracking=tracking,
+        )
+        yield grid
+
+
+def cells_of(settings: RunSettings, device: torch.device) -> list[Cell]:
+    """The cells of some settings, in the order they run.
+
+    Args:
+        settings: what to run.
+        device: where it computes, which decides what precision ``auto`` is.
+
+    Raises:
+        UsageError: an unknown name or parameter, or models and data that do not go together.
+    """
+    preset = pick_preset(settings.preset, PRESETS)
+    attacks = choose_attacks(settings.attack, preset)
+    victims = choose_victims(settings.victim or preset.victim)
+    recipe = settings.recipe(preset.recipe)
+    return make_cells(
+        choose_dataset(settings.dataset or preset.dataset, settings.skip_bad),
+        attacks,
+        choose_defenses(settings.defense, preset),
+        choose_surrogates(victims, settings.surrogate, preset),
+        dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision)),
+        read_seeds(str(settings.seeds)),
+        cross_clean=any(part.strip() == "clean" for part in settings.attack.split(",")),
+    )
 
 
 def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> str:
     """The plan: every cell, whether it runs, whether its poison is there."""
     rows = []
-    for one in planned:
-        state = "runs" if one.has_to_run(rerun) else (one.record.status if one.record else "runs")
-        train = grid.splits[one.cell.victim.resolution].train
-        poison = "–" if one.cell.attack.is_clean else "cached" if grid.poisons.has(one.cell, train) else "to craft"
-        cell = one.cell
+    for item in planned:
+        cell, record = item.cell, item.record
+        state = "runs" if item.has_to_run(rerun) or record is None else record.status
+        train = grid.splits[cell.victim.resolution].train
+        poison = "–" if cell.attack.is_clean else "cached" if grid.poisons.has(cell, train) else "to craft"
         rows.append([cell.seed, str(cell.victim), cell.attack.choice.title, cell.defense.choice.spec, poison, state])
-    running = sum(one.has_to_run(rerun) for one in planned)
+    running = sum(item.has_to_run(rerun) for item in planned)
     head = f"{len(planned)} cells, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"
     table = tabulate(rows, headers=["seed", "victim", "attack", "defense", "poison", "cell"])
     return f"{head}\n{table}\n"

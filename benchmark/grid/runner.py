@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,12 +24,11 @@ from benchmark.grid.cells import Cell
 from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
+from benchmark.grid.settings import Rerun
 from benchmark.grid.tracking import Tracking, epoch_values
 from victims.clip import Clip
 from victims.evaluate import evaluate
 from victims.training import steps_per_epoch, train
-
-Rerun = Literal["missing", "failed", "all"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Grid:
         self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
         self._uncraftable: dict[Path, tuple[Exception, str]] = {}
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """See that every cell can run, before any does.
 
         Raises:

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import EpochScores, Record
+from benchmark.grid.settings import Tracker
 
-Tracker = Literal["tensorboard", "wandb", "trackio"]
 PROJECT = "unlearnable-bench"
 _MODULES: Mapping[Tracker, str] = {
     "tensorboard": "torch.utils.tensorboard",

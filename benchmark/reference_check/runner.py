@@ -1,22 +1,20 @@
-"""The ``check`` command: run fresh seeds of a preset and compare them with reference records."""
+"""What ``check`` runs: fresh seeds of preset ``micro`` beside reference records, or a new reference."""
 
-import argparse
-import io
-import os
 import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
-from benchmark.core.registry import convert
 from benchmark.grid.provenance import git_commit
 from benchmark.grid.records import Record, load_records
+from benchmark.grid.run import OnPlan, run_all
+from benchmark.grid.settings import RunSettings
 from benchmark.reference_check.intervals import LEAST_SEEDS, compare, require_comparable
 from benchmark.reference_check.pages import comparison_table, reference_page, seeds_table
 
@@ -26,71 +24,86 @@ REFERENCE = Path("results/reference") / PRESET
 _GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
 
 
-def check_command(arguments: argparse.Namespace) -> int:
-    """Compare fresh seeds with the reference, or write a new reference.
+def compare_fresh(folder: Path, count: int, level: float, device: str, out: Path | None) -> int:
+    """Run fresh seeds and print how they compare with the reference.
+
+    Args:
+        folder: of the reference.
+        count: how many fresh seeds.
+        level: false-alarm probability.
+        device: where to compute.
+        out: folder that keeps the fresh records; ``None``: nowhere.
 
     Returns:
         0 if every number lies in its interval, 1 if not or if a cell failed.
 
     Raises:
-        UsageError: no reference, or one that cannot be compared with.
+        UsageError: no reference, or one of other cells or settings, found before anything runs.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("check runs in one process, without torchrun")
-    folder: Path = arguments.reference or REFERENCE
-    if arguments.update:
-        return _update(folder, arguments.seeds, arguments.device)
-    level = convert(arguments.level, float, "--level")
-    if not 0 < level < 1:
-        raise UsageError(f"--level must be between 0 and 1, got {level:g}")
-    count = convert(arguments.seeds or 1, int, "--seeds")
-    if not (folder / "records").is_dir():
-        raise UsageError(f"no reference in {folder}; run check in a checkout of the suite, or name one by --reference")
-    reference = load_records(folder / "records")
-    if arguments.records:
-        return _replay(reference, load_records(arguments.records), level)
+    reference = _reference(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        out: Path = arguments.out or Path(temporary)
         seeds = _fresh_seeds(count, reference)
         # Crafted here and now, whatever the cache holds.
         fresh = _run(
             ",".join(map(str, seeds)) + ",",
-            out,
+            out or Path(temporary),
             Path(temporary) / "poisons",
-            arguments.device,
+            device,
             lambda planned: require_comparable(reference, planned),
         )
     if any(record.status == "failed" for record in fresh):
         return 1
     compared = compare(reference, fresh, level)
     print(comparison_table(compared, seeds, reference, level))
-    return 0 if all(one.holds for one in compared) else 1
+    return 0 if all(number.holds for number in compared) else 1
 
 
-def _replay(reference: Sequence[Record], fresh: Sequence[Record], level: float) -> int:
-    """Compare each seed of records that are there, as one check each."""
-    found = {
+def replay(folder: Path, records: Path, level: float) -> int:
+    """Compare kept records with the reference, each seed as a check of its own; runs nothing.
+
+    Args:
+        folder: of the reference.
+        records: of fresh seeds.
+        level: false-alarm probability.
+
+    Returns:
+        0 if every number of every seed lies in its interval, else 1.
+
+    Raises:
+        UsageError: no reference, or no records.
+    """
+    reference, fresh = _reference(folder), load_records(records)
+    by_seed = {
         seed: compare(reference, [record for record in fresh if record.seed == seed], level)
         for seed in sorted({record.seed for record in fresh})
     }
-    if not found:
-        raise UsageError("--records: there are none")
-    print(seeds_table(found))
-    return 0 if all(one.holds for compared in found.values() for one in compared) else 1
+    if not by_seed:
+        raise UsageError(f"--records: {records} holds no records")
+    print(seeds_table(by_seed))
+    return 0 if all(number.holds for compared in by_seed.values() for number in compared) else 1
 
 
-def _update(folder: Path, seeds: str | None, device: str | None) -> int:
-    """Make every cell of a reference anew, poisons too, and put it in the place of what is there once all are done.
+def update(folder: Path, count: int | None, device: str) -> int:
+    """Make every cell of a reference anew, poisons too, and replace the old one once all are done.
 
     Until then they lie in a hidden folder beside it, named by the commit: a killed update goes on from there.
+
+    Args:
+        folder: of the reference.
+        count: seeds of the new reference; ``None``: as many as there are.
+        device: where to compute.
+
+    Returns:
+        0 if all is done, 1 if a cell failed.
 
     Raises:
         UsageError: too few seeds, records that are no reference, or code that no commit names.
     """
-    there = load_records(folder / "records") if (folder / "records").is_dir() else []
-    if strangers := [one for one in there if one.provenance.get("preset") != PRESET]:
+    old = load_records(folder / "records") if (folder / "records").is_dir() else []
+    if strangers := [record for record in old if record.provenance.get("preset") != PRESET]:
         raise UsageError(f"{folder} holds records that are no reference, such as {strangers[0].file_name()}")
-    count = convert(seeds or max(LEAST_SEEDS, len({one.seed for one in there})), int, "--seeds")
+    old_count = len({record.seed for record in old})
+    count = max(LEAST_SEEDS, old_count) if count is None else count
     if count < LEAST_SEEDS:
         raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
     commit = git_commit() or "no-commit"
@@ -106,14 +119,20 @@ def _update(folder: Path, seeds: str | None, device: str | None) -> int:
     with claimed(folder / "records", wait=True):
         # Another process that shares the work may have been here before.
         if (work / "reference").is_dir():
-            if there:
+            if old:
                 (folder / "records").replace(work / "replaced")
             (work / "reference").replace(folder / "records")
             with replacing(folder / "README.md") as temporary:
                 temporary.write_text(reference_page(records), "utf-8")
             shutil.rmtree(work)
-    print(f"{folder}: {count} seeds in the place of {len({one.seed for one in there})}")
+    print(f"{folder}: a reference of {count} seeds replaces one of {old_count}")
     return 0
+
+
+def _reference(folder: Path) -> list[Record]:
+    if not (folder / "records").is_dir():
+        raise UsageError(f"no reference in {folder}; run check in a checkout of the suite, or name one by --reference")
+    return load_records(folder / "records")
 
 
 def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
@@ -129,33 +148,15 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     return fresh
 
 
-def _run(
-    seeds: str,
-    out: Path,
-    poisons: Path,
-    device: str | None,
-    on_plan: Callable[[list[Record]], None] = lambda planned: None,
-) -> list[Record]:
+def _run(seeds: str, out: Path, poisons: Path, device: str, on_plan: OnPlan | None = None) -> list[Record]:
     """Run the grids of preset ``micro`` once ``on_plan`` has seen the plan of all; the records of their cells."""
-    from benchmark.cli.main import build_parser
-    from benchmark.grid.run import run
-
-    on = ["--device", device] if device else []
-    # What records tell of their command need not name a folder of this machine.
-    commands = [
-        ["run", "--preset", PRESET, "--attack", attack, "--defense", defense, "--seeds", seeds, *on]
+    public = [
+        RunSettings(preset=PRESET, attack=attack, defense=defense, seeds=seeds, device=device)
         for attack, defense in _GRIDS
     ]
-    arguments = [
-        build_parser().parse_args([*command, "--out", str(out), "--poisons", str(poisons), "--rerun", "failed"])
-        for command in commands
-    ]
-    planned: list[Record] = []
-    with redirect_stderr(io.StringIO()):  # plans are shown when they run
-        for command, one in zip(commands, arguments, strict=True):
-            run(argparse.Namespace(**{**vars(one), "dry_run": True}), command, planned.extend)
-    on_plan(list({record.key: record for record in planned}.values()))
-    records: dict[str, Record] = {}
-    for command, one in zip(commands, arguments, strict=True):
-        records |= {record.key: record for record in run(one, command, already_run=list(records))}
-    return list(records.values())
+    return run_all(
+        [replace(settings, out=out, poisons=str(poisons), rerun="failed") for settings in public],
+        # The command that records name need not hold a folder of this machine.
+        commands=[settings.to_command() for settings in public],
+        on_plan=on_plan,
+    )

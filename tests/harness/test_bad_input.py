@@ -53,7 +53,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--rows", "both"], "--rows takes pairs or images"),
         (["--batch-size", "64"], "40 training rows are fewer than one batch of 64"),
         (["--device", "cuda:99"], "cannot be used here"),
-        (["--rerun", "some"], "invalid choice"),
+        (["--rerun", "some"], "--rerun takes missing, failed or all, got 'some'"),
         (["--device", "gpu"], "'gpu' is no device; write auto, cpu, cuda"),
         (["--colour", "red"], "run does not know --colour red; see 'python -m benchmark run --help'"),
         (["--seed", "3"], "run does not know --seed 3; did you mean '--seeds'?"),

@@ -13,23 +13,25 @@ from benchmark.figures import FIGURES, ArtifactPaths, PoisonMissing
 from benchmark.grid.cells import choose_surrogates, choose_victims
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
+from benchmark.grid.settings import RunSettings
 from tests.tables.factory import record
 
 SMALL = "scenes[train=130,val=8,test=12,objects=30]"
 ATTACKS = ("clean", "em", "mem1", "mem3", "mem5", "mem7")
 
 
-def run_instead(calls: list[list[str]], failed: str = "") -> Any:
+def run_instead(calls: list[RunSettings], failed: str = "") -> Any:
     """A ``run`` that writes made-up records in place of running, one of them failed on demand."""
 
-    def fake(arguments: Any, argv: list[str], already_run: Sequence[str] = ()) -> list[Record]:
-        calls.append(argv)
+    def fake(settings: RunSettings, *, command: str, already_run: Sequence[str] = ()) -> list[Record]:
+        calls.append(settings)
+        assert command == settings.to_command()
         assert len(already_run) == (7 if len(calls) > 1 else 0)  # what this command has run does not run again
         made = [record(attack, recalls=(9.0, 8.0), seed=1, key=attack, failed=failed) for attack in ATTACKS[-1:]]
         made += [record(attack, recalls=(9.0, 8.0), seed=1, key=attack) for attack in ATTACKS[:-1]]
         made.append(record("mem3", "cutout", seed=1, key="cutout"))
         for one in made:
-            one.save(arguments.out)
+            one.save(settings.out)
         return made
 
     return fake
@@ -39,8 +41,19 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
     from benchmark.cli.reproduce import GRIDS
 
     plans = []
-    for attack, defense in GRIDS:
-        flags = ["--attack", attack, "--defense", defense, "--dataset", SMALL, "--out", str(tmp_path), "--seeds", "3"]
+    for grid in GRIDS:
+        flags = [
+            "--attack",
+            grid.attack,
+            "--defense",
+            grid.defense,
+            "--dataset",
+            SMALL,
+            "--out",
+            str(tmp_path),
+            "--seeds",
+            "3",
+        ]
         assert main(["run", "--preset", "tiny", *flags, "--dry-run"]) == 0
         plans.append(capsys.readouterr().err.splitlines()[0])
     # Three seeds of clean and five lengths; of ten defenses on clean and MEM-3; of clean and six controls.
@@ -48,12 +61,12 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[list[str]] = []
+    calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
     monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {})
     assert main(["reproduce", "paper", "--out", str(tmp_path), "--seeds", "1"]) == 0
-    (transfer,) = [call for call in calls if "--victim" in call]
-    assert transfer[transfer.index("--victim") + 1] == "RN101,ViT-B-32,ViT-B-16"
+    (transfer,) = [settings for settings in calls if settings.victim is not None]
+    assert transfer.victim == "RN101,ViT-B-32,ViT-B-16"
     victims = choose_victims("RN101,ViT-B-32,ViT-B-16")
     surrogates = choose_surrogates(victims, None, PRESETS["paper"])
     assert {str(surrogate) for surrogate in surrogates.values()} == {"RN50"}  # one poison for all
@@ -62,7 +75,7 @@ def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest
 def test_tables_figures_and_report_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[list[str]] = []
+    calls: list[RunSettings] = []
 
     def missing(*_: Any) -> Any:
         raise PoisonMissing("the poison is not there")
@@ -75,8 +88,7 @@ def test_tables_figures_and_report_are_written(
     command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32"]
     assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
     assert len(calls) == 3
-    assert all(call[:3] == ["run", "--attack", call[2]] and "--seeds" in call for call in calls)
-    assert all(call[call.index("--precision") + 1] == "fp32" for call in calls)
+    assert all((settings.seeds, settings.precision) == ("1", "fp32") for settings in calls)
     written = {path.name for path in tmp_path.iterdir()}
     assert {"table-1.md", "table-1-beside-paper.md", "table-2.md", "table-controls.md", "table-cost.md"} <= written
     assert {"report.html", "figures", "records"} <= written
@@ -111,11 +123,11 @@ def test_what_cannot_be_drawn_keeps_nothing_else_from_being_written(
 
 def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {})
-    calls: list[list[str]] = []
+    calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls, failed="out of memory"))
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--rerun", "failed"]) == 1
     assert (tmp_path / "table-2.md").exists()
-    assert all(call[call.index("--rerun") + 1] == "failed" for call in calls)
+    assert all(settings.rerun == "failed" for settings in calls)
     monkeypatch.undo()
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--dataset", "scene"]) == 2
 

@@ -12,10 +12,10 @@ import torch
 import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
-from benchmark.cli.main import build_parser, main
+from benchmark.cli.main import main
 from benchmark.data import CaptionDataset, LazyImages
 from benchmark.grid.records import Record, load_records
-from benchmark.grid.run import read_settings
+from benchmark.grid.settings import RunSettings
 from tests.memory import backing_file, linux_only
 from victims.clip import Architecture
 
@@ -272,9 +272,8 @@ def test_settings_come_from_flags_over_file_over_preset(tmp_path: Path, capsys: 
     assert record.recipe["batch_size"] == 16
     assert record.recipe["weight_decay"] == 0.1  # the preset's
     config.write_text("seeds: [4]\npoisons: off\n")
-    arguments = build_parser().parse_args(["run", "--config", str(config)])
-    assert read_settings(arguments)["seeds"] == "4,"
-    assert read_settings(arguments)["poisons"] == "off"
+    settings = RunSettings.from_yaml(config)
+    assert (settings.seeds, settings.poisons) == ("4,", "off")
     config.write_text(f"dry-run: 'no'\ndataset: '{SCENES}'\nattack: clean\ndefense: none\nbatch-size: 16\n")
     assert main(["run", "--config", str(config), "--epochs", "1", "--out", str(tmp_path / "no")]) == 0
     assert len(load_records(tmp_path / "no")) == 1

@@ -1,0 +1,152 @@
+"""The Python API: a run, and each of its steps as a function, on the same code as the command line.
+
+Settings are a :class:`RunSettings`, whose fields are the flags of ``run``. ``load_dataset``, ``craft`` and ``train``
+are the steps of one cell, so what a step depends on must be one: one victim, one seed, for ``craft`` one attack, for
+``train`` one defense. They compute what ``run`` computes for that cell, to the last digit.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from attacks import Attack, Poison
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.errors import UsageError
+from benchmark.core.malloc import keep_freed_memory
+from benchmark.core.progress import stage
+from benchmark.core.seeding import derive_seed, use_repeatable_kernels
+from benchmark.data import CaptionDataset, Splits
+from benchmark.grid.cells import Cell
+from benchmark.grid.plugins import load_plugins
+from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.records import Record
+from benchmark.grid.records import load_records as read_records
+from benchmark.grid.run import cells_of, run
+from benchmark.grid.runner import load_splits
+from benchmark.grid.settings import RunSettings
+from benchmark.metrics import Retrieval
+from benchmark.tables.frame import records_frame
+from defenses import Defense, HookContext
+from victims.clip import Clip, resolve_device
+from victims.evaluate import evaluate
+from victims.training import steps_per_epoch
+from victims.training import train as train_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Attack",
+    "CaptionDataset",
+    "Clip",
+    "Defense",
+    "HookContext",
+    "Poison",
+    "Record",
+    "Retrieval",
+    "RunSettings",
+    "Splits",
+    "UsageError",
+    "craft",
+    "draw",
+    "evaluate",
+    "load_dataset",
+    "load_records",
+    "run",
+    "train",
+]
+
+
+def load_dataset(settings: RunSettings) -> Splits:
+    """The training, validation and test split at the victim's resolution, images (N, 3, H, W) uint8.
+
+    Raises:
+        UsageError: an unknown data set, or data that cannot be read.
+    """
+    cell, _ = _cell(settings, "victim")
+    return load_splits([cell], settings.cache or cache_folder())[cell.victim.resolution]
+
+
+def craft(train: CaptionDataset, settings: RunSettings) -> Poison:
+    """The poison of a training set; read from the store where an earlier call or run has left it.
+
+    ``poison.protect(train)`` is the data set to publish.
+
+    Raises:
+        UsageError: bad settings, or data that do not suit the attack.
+        VictimDiverged: the surrogate's loss is not finite.
+    """
+    cell, device = _cell(settings, "victim", "seed", "attack")
+    cell.attack.attack.check(train)
+    with PoisonStore.open(settings.poisons, settings.cache or cache_folder(), settings.checkpoint_every) as store:
+        return store.get(cell, train, device)
+
+
+def train(data: CaptionDataset, settings: RunSettings) -> Clip:
+    """A victim trained on a clean or protected training set under the settings' defense.
+
+    Raises:
+        UsageError: bad settings, or fewer rows than a batch.
+        VictimDiverged: the loss is not finite.
+    """
+    cell, device = _cell(settings, "victim", "seed", "defense")
+    seed = derive_seed(cell.seed, "victim")
+    steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
+    model = cell.victim.build(seed, device, cell.recipe.precision)
+    with stage(f"training {cell.victim} under {cell.defense.choice.spec}", steps) as progress:
+        train_model(model, data, cell.recipe, cell.defense.defense, seed=seed, progress=progress)
+    return model
+
+
+def load_records(folder: str | Path) -> pd.DataFrame:
+    """The records in a folder as a tidy data frame, a row a cell; see :func:`benchmark.tables.frame.records_frame`.
+
+    Raises:
+        UsageError: no such folder, or a file in it is not a record.
+    """
+    return records_frame(read_records(Path(folder)))
+
+
+def draw(name: str, folder: str | Path) -> "dict[str, Figure]":
+    """A figure of the records in a folder; by file name, since some kinds make several.
+
+    Args:
+        name: a name that ``list figures`` shows.
+        folder: of records.
+
+    Raises:
+        UsageError: no such figure, no records, or records that do not make it.
+    """
+    from benchmark.core.registry import unknown
+    from benchmark.figures import FIGURES, ArtifactPaths
+
+    if name not in FIGURES:
+        raise UsageError(unknown("figure", name, list(FIGURES)))
+    cache = cache_folder()
+    return FIGURES[name](read_records(Path(folder)), ArtifactPaths(cache / "poisons", cache))
+
+
+def _cell(settings: RunSettings, *must_be_one: str) -> tuple[Cell, torch.device]:
+    """The last cell of the settings, and the device it computes on.
+
+    Raises:
+        UsageError: the settings name several of what a step takes one of.
+    """
+    load_plugins(settings.plugin)
+    device = resolve_device(settings.device)
+    use_repeatable_kernels(device)
+    keep_freed_memory()
+    cells = cells_of(settings, device)
+    chosen = {
+        "victim": [str(cell.victim) for cell in cells],
+        "seed": [str(cell.seed) for cell in cells],
+        "attack": [cell.attack.choice.spec for cell in cells if not cell.attack.is_clean],
+        "defense": [cell.defense.choice.spec for cell in cells if cell.defense.choice.spec != "none"],
+    }
+    for kind in must_be_one:
+        distinct = list(dict.fromkeys(chosen[kind]))
+        if len(distinct) > 1:
+            raise UsageError(f"this step takes one {kind}; the settings name {', '.join(distinct)}")
+    return cells[-1], device

@@ -1,0 +1,58 @@
+"""The ``check`` command: are poisons still as strong as the reference? Fresh seeds against reference records."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.cli.flags import add_settings
+from benchmark.core.errors import UsageError
+from benchmark.core.registry import convert
+from benchmark.grid.presets import Preset
+
+EXAMPLE = "python -m benchmark check --seeds 3"
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """The reference, the fresh seeds, and how sure an alarm has to be."""
+    from benchmark.reference_check.runner import REFERENCE
+
+    parser.add_argument("--reference", type=Path, metavar="DIR", help=f"folder of the reference (default: {REFERENCE})")
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        help="how many fresh seeds (default: 1); with --update, how many in all (default: as many as there are)",
+    )
+    parser.add_argument("--level", default="0.01", metavar="P", help="false-alarm probability (default: 0.01)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder that keeps the fresh records")
+    parser.add_argument(
+        "--records", type=Path, metavar="DIR", help="run nothing: compare the fresh records kept there, seed by seed"
+    )
+    parser.add_argument("--update", action="store_true", help="replace the reference with a new one")
+    add_settings(parser, ("device",), preset)
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Compare fresh seeds with the reference, or make a new reference.
+
+    Returns:
+        0 if every number lies in its interval, 1 if not or if a cell failed.
+
+    Raises:
+        UsageError: no reference, or one that cannot be compared with.
+    """
+    from benchmark.reference_check.runner import REFERENCE, compare_fresh, replay, update
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("check runs in one process, without torchrun")
+    folder: Path = arguments.reference or REFERENCE
+    device = arguments.device or "auto"
+    count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
+    if arguments.update:
+        return update(folder, count, device)
+    level = convert(arguments.level, float, "--level")
+    if not 0 < level < 1:
+        raise UsageError(f"--level must be between 0 and 1, got {level:g}")
+    if arguments.records:
+        return replay(folder, arguments.records, level)
+    return compare_fresh(folder, 1 if count is None else count, level, device, arguments.out)

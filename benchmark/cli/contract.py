@@ -1,0 +1,27 @@
+"""The ``contract`` command: test an attack or a defense against the plug-in contract."""
+
+import argparse
+from collections.abc import Sequence
+
+from benchmark.grid.presets import Preset
+
+EXAMPLE = "python -m benchmark contract defense 'cutout[size=0.3]'"
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """What to test."""
+    parser.add_argument("kind", choices=("attack", "defense"), help="what it is")
+    parser.add_argument("spec", help="its name, with parameters if need be")
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Print each promise and whether it was kept.
+
+    Returns:
+        0 if all were kept, 1 if not.
+    """
+    from benchmark.contracts import check
+
+    verdict = check(arguments.kind, arguments.spec)
+    print("\n".join([*(f"✓ {line}" for line in verdict.kept), *(f"✗ {line}" for line in verdict.broken)]))
+    return 1 if verdict.broken else 0

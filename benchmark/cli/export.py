@@ -1,0 +1,59 @@
+"""The ``export`` command: protected data as images and captions."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.cli.flags import add_settings
+from benchmark.core.errors import UsageError
+from benchmark.grid.presets import Preset
+
+EXAMPLE = "python -m benchmark export --attack mem3 --format imagefolder --out protected"
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """The files, and those settings of a run that decide a poison."""
+    from benchmark.export.layouts import LAYOUTS
+
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files; must be new or empty"
+    )
+    parser.add_argument("--format", choices=tuple(LAYOUTS), required=True, help="layout of images and captions")
+    parser.add_argument(
+        "--splits",
+        choices=("train", "all"),
+        default="train",
+        help="which splits to write; all adds clean validation and test data (default: train)",
+    )
+    parser.add_argument(
+        "--keep-resolution", action="store_true", help="enlarge the noise onto the original images; weakens it"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
+    names = ["attack", "dataset", "skip_bad", "victim", "surrogate", "precision", "preset", "device", "poisons"]
+    add_settings(parser, [*names, "checkpoint_every", "cache"], preset)
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Export; a poison that the store lacks is crafted first.
+
+    Raises:
+        UsageError: bad input, a poison that cannot be crafted, or files that cannot be written.
+    """
+    from benchmark.export.job import export
+    from benchmark.grid.settings import RunSettings
+
+    if not 0 <= arguments.seed < 2**31:
+        raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
+    settings = RunSettings.from_cli(
+        argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
+    )
+    export(
+        settings,
+        arguments.out,
+        arguments.format,
+        command=f"python -m benchmark {shlex.join(argv)}",
+        splits=arguments.splits,
+        keep_resolution=arguments.keep_resolution,
+    )
+    return 0

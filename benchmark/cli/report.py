@@ -1,0 +1,34 @@
+"""The ``report`` command: all tables and figures of some records as one HTML page."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.cli.flags import add_artifacts, add_records
+from benchmark.grid.presets import Preset
+
+EXAMPLE = "python -m benchmark report --records results/tiny/records --out report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """Which records, and the page."""
+    add_records(parser)
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="the page (default: report.html)"
+    )
+    add_artifacts(parser)
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Write the page.
+
+    Raises:
+        UsageError: no records, or the page cannot be written.
+    """
+    from benchmark.cli.plot import artifact_paths
+    from benchmark.grid.records import load_records
+    from benchmark.report import write_report
+
+    write_report(load_records(arguments.records), artifact_paths(arguments), arguments.out)
+    print(arguments.out)
+    return 0

@@ -1,0 +1,65 @@
+"""What ``export`` does: one attack, one seed, as files that others train on; a missing poison is crafted first."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from benchmark.core.atomic_files import require_unused
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.export.full_size import origins
+from benchmark.export.manifest import Manifest
+from benchmark.export.writing import ExportJob, write_export
+from benchmark.grid.run import open_grid
+from benchmark.grid.settings import RunSettings
+
+
+def export(
+    settings: RunSettings,
+    out: Path,
+    layout: str,
+    *,
+    command: str,
+    splits: Literal["train", "all"] = "train",
+    keep_resolution: bool = False,
+) -> Manifest:
+    """Write the data that a victim of these settings would train on; the poison is the very one that a run crafts.
+
+    Args:
+        settings: of one attack, one victim and one seed; defenses are left aside.
+        out: folder for the files, which must not exist yet or be empty.
+        layout: a name in :data:`benchmark.export.layouts.LAYOUTS`.
+        command: the command that the manifest names.
+        splits: ``all`` writes clean validation and test data as well.
+        keep_resolution: enlarge the noise onto the original images.
+
+    Raises:
+        UsageError: bad input, a poison that cannot be crafted, or files that cannot be written; the folder is then
+            left as it was.
+    """
+    require_unused(out)
+    with open_grid(settings, command=command) as grid:
+        *clean_cells, cell = grid.cells
+        if len(clean_cells) > 1 or len(grid.splits) > 1:
+            raise UsageError("an export is of one attack, one seed and one victim's resolution")
+        data = grid.splits[cell.victim.resolution]
+        cell.attack.attack.check(data.train)
+        if keep_resolution:
+            origins(data.train)
+        try:
+            poison = grid.poisons.get(cell, data.train, grid.device)
+        except VictimDiverged as error:
+            raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
+        names = ("train",) if splits == "train" else ("train", "val", "test")
+        manifest = write_export(out, layout, ExportJob(cell, data, poison, names, keep_resolution), command)
+    print(_summary(out, manifest), file=sys.stderr)
+    return manifest
+
+
+def _summary(folder: Path, manifest: Manifest) -> str:
+    counts = ", ".join(f"{facts.images:,} {name}" for name, facts in manifest.splits.items())
+    psnr, ssim = manifest.noise["psnr"], manifest.noise["ssim"]
+    noise = "no noise" if psnr is None else f"ε = {manifest.eps}/255, PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
+    size = f"{manifest.resolution} px"
+    if manifest.full_size is not None:
+        size = f"original size; read at {size}, {manifest.full_size['share']:.0%} of the noise is left"
+    return f"wrote {folder}: {counts} images ({size}), {manifest.attack['label']}, {noise}"

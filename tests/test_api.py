@@ -1,0 +1,102 @@
+"""The Python API: its steps compute what a run computes, and its names are the documented ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import benchmark as ub
+from benchmark import api
+from benchmark.grid.records import load_records
+from tests.harness.grids import ATTACK, SCENES
+
+
+def settings(out: Path, **changes: str) -> ub.RunSettings:
+    given = {"attack": ATTACK, "defense": "cutout", "dataset": SCENES, "victim": "mini", "surrogate": "mini"}
+    given |= {"epochs": "2", "batch_size": "16", "precision": "fp32", "device": "cpu", "poisons": str(out / "poisons")}
+    return ub.RunSettings(out=out, **{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_the_steps_of_a_cell_give_what_a_run_records(tmp_path: Path) -> None:
+    """Other seeds for a model, a poison or the ties would show, as would a defense that is left out."""
+    chosen = settings(tmp_path)
+    recorded = next(record for record in ub.run(chosen) if record.defense.spec == "cutout" and record.poison)
+    apart = settings(tmp_path, poisons=str(tmp_path / "elsewhere"))
+    data = ub.load_dataset(apart)
+    poison = ub.craft(data.train, apart)
+    victim = ub.train(poison.protect(data.train), apart)
+    from benchmark.core.seeding import derive_seed
+
+    assert ub.evaluate(victim, data.test, derive_seed(1, "victim")) == recorded.last.test
+
+
+def test_records_become_a_row_each_with_final_scores(tmp_path: Path) -> None:
+    ub.run(settings(tmp_path, attack="clean", defense="none,cutout"))
+    frame = ub.load_records(tmp_path)
+    assert isinstance(frame, pd.DataFrame)
+    assert len(frame) == 2
+    by_key = frame.set_index("key")
+    for record in load_records(tmp_path):
+        row = by_key.loc[record.key]
+        assert row["defense"] == record.defense.spec
+        assert row["last_i2t_recall_at_10"] == record.epochs[-1].test.image_to_text.recall_at_10
+        assert row["last_t2i_median_rank"] == record.epochs[-1].test.text_to_image.median_rank
+        best = max(record.epochs, key=lambda scores: scores.val.mean_recall_at_10)
+        assert row["best_recall_at_10"] == best.test.mean_recall_at_10
+
+
+def test_a_figure_is_drawn_by_name(tmp_path: Path) -> None:
+    ub.run(settings(tmp_path, attack="clean", defense="none"))
+    assert list(ub.draw("curves", tmp_path)) == ["curves"]
+    with pytest.raises(ub.UsageError, match="did you mean 'curves'"):
+        ub.draw("curve", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attack": "em,mem3"}, "this step takes one attack; the settings name em, mem3"),
+        ({"victim": "mini,micro"}, "one victim"),
+        ({"seeds": "2"}, "one seed"),
+    ],
+)
+def test_a_step_of_several_cells_is_refused(changes: dict[str, str], said: str, tmp_path: Path) -> None:
+    train = ub.load_dataset(settings(tmp_path)).train
+    with pytest.raises(ub.UsageError, match=said):
+        ub.craft(train, settings(tmp_path, **changes))
+
+
+def test_settings_are_checked_where_they_are_made() -> None:
+    assert ub.RunSettings(epochs="2", seeds=3, out="runs").out == Path("runs")  # type: ignore[arg-type]
+    for wrong in ({"epochs": "two"}, {"rerun": "some"}, {"track": "x"}, {"checkpoint_every": -1}):
+        with pytest.raises(ub.UsageError, match="--"):
+            ub.RunSettings(**wrong)
+
+
+def test_a_command_gives_its_settings_back() -> None:
+    from benchmark.cli.main import build_parser
+
+    written = ub.RunSettings(
+        attack="mem[k=3,rounds=2]", seeds="4,", lr=0.00012345678, dry_run=True, plugin=("a b.py", "c.py"),  # type: ignore[arg-type]
+        out=Path("x y"), rows="images", poisons="off",
+    )  # fmt: skip
+    import shlex
+
+    words = shlex.split(written.to_command())
+    assert words[:4] == ["python", "-m", "benchmark", "run"]
+    assert ub.RunSettings.from_cli(build_parser(words[3:]).parse_args(words[3:])) == written
+    assert ub.RunSettings().to_command() == "python -m benchmark run"
+
+
+def test_every_name_of_the_api_is_offered() -> None:
+    assert sorted(ub.__all__) == sorted(api.__all__)
+    assert all(getattr(ub, name) is getattr(api, name) for name in ub.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ub.nothing  # noqa: B018
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import sys, benchmark; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
