@@ -72,12 +72,12 @@ def best_ranks(
     ranks = []
     for start in range(0, len(queries), chunk):
         similarity = queries[start : start + chunk] @ candidates.T
-        own = query_group[start : start + chunk, None] == candidate_group[None, :]
-        if not own.any(dim=1).all():
+        same_group = query_group[start : start + chunk, None] == candidate_group[None, :]
+        if not same_group.any(dim=1).all():
             raise ValueError("a query has no candidate of its own")
-        best = similarity.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
+        best = similarity.masked_fill(~same_group, -torch.inf).amax(dim=1, keepdim=True)
         tied = similarity == best
-        place = order.expand_as(own).masked_fill(~(own & tied), len(candidates)).amin(dim=1, keepdim=True)
+        place = order.expand_as(tied).masked_fill(~(same_group & tied), len(candidates)).amin(dim=1, keepdim=True)
         ahead = (similarity > best) | (tied & (order < place))
         ranks.append(ahead.sum(dim=1) + 1)
     return torch.cat(ranks)
@@ -105,8 +105,8 @@ def retrieval(images: torch.Tensor, captions: torch.Tensor, caption_image: torch
         caption_image: (P,) int64, the image each caption belongs to.
         seed: of the order that breaks ties.
     """
-    own = torch.arange(len(images), device=caption_image.device)
+    image_index = torch.arange(len(images), device=caption_image.device)
     return Retrieval(
-        image_to_text=scores(best_ranks(images, captions, own, caption_image, seed)),
-        text_to_image=scores(best_ranks(captions, images, caption_image, own, seed)),
+        image_to_text=scores(best_ranks(images, captions, image_index, caption_image, seed)),
+        text_to_image=scores(best_ranks(captions, images, caption_image, image_index, seed)),
     )

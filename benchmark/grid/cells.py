@@ -55,7 +55,7 @@ class ChosenDataset:
 
 @dataclass(frozen=True)
 class Cell:
-    """One line of work: it ends as one record."""
+    """A unit of work, which ends as one record."""
 
     dataset: ChosenDataset
     attack: ChosenAttack
@@ -93,11 +93,11 @@ class Cell:
 
     def code(self) -> dict[str, str]:
         """Short hashes of what the address knows of the attack's and the defense's code and of files they read."""
-        own = self.attack.attack
+        crafter = self.attack.attack
         attack = [
             RESULTS_VERSION,
-            own.version,
-            own.identity(),
+            crafter.version,
+            crafter.identity(),
             *_foreign(ATTACKS, parse_spec(self.attack.choice.spec).name),
         ]
         defense = [RESULTS_VERSION, *(_foreign(DEFENSES, name) for name in self.defense.choice.params)]
@@ -132,17 +132,17 @@ def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
     for spec in specs:
         attack = ATTACKS.build(spec, preset.attack)
         params = ATTACKS.resolve(spec, preset.attack)
-        one = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
+        choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
-        chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), one)
-    return sorted(chosen.values(), key=lambda one: not one.is_clean)
+        chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), choice)
+    return sorted(chosen.values(), key=lambda choice: not choice.is_clean)
 
 
 def _renamed(spec: Spec) -> Spec:
     """``mem[k=3]`` under its short name ``mem3``, so that one thing has one name."""
     for entry in ATTACKS.entries():
-        own = ATTACKS.entry(spec.name)
-        if entry.fixed and entry.factory is own.factory and not own.fixed:
+        named = ATTACKS.entry(spec.name)
+        if entry.fixed and entry.factory is named.factory and not named.fixed:
             given = {key: str(value) for key, value in spec.params.items()}
             if all(given.get(key) == str(value) for key, value in entry.fixed.items()):
                 rest = {key: value for key, value in spec.params.items() if key not in entry.fixed}
@@ -165,9 +165,9 @@ def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
         members = split_outside_brackets(name, "+")
         if not all(members):
             raise UsageError(f"--defense: '{name}' lacks a defense beside a '+'")
-        one = _composed([parse_spec(part) for part in members], preset)
+        defense = _composed([parse_spec(part) for part in members], preset)
         # Two spellings of one defense (prefix-drop, prefix-drop[n=3]) are one defense, under the first.
-        chosen.setdefault(content_key(list(one.choice.params.items())), one)
+        chosen.setdefault(content_key(list(defense.choice.params.items())), defense)
     return list(chosen.values())
 
 
@@ -236,7 +236,7 @@ def choose_surrogates(
                 )
         return dict.fromkeys(victims, surrogate)
     known = [Architecture.from_spec(parse_spec(preset.surrogate)), *victims]
-    return {victim: next(one for one in known if one.resolution == victim.resolution) for victim in victims}
+    return {victim: next(model for model in known if model.resolution == victim.resolution) for victim in victims}
 
 
 def make_cells(

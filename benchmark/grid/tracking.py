@@ -110,9 +110,9 @@ def epoch_values(loss: float, scores: EpochScores | None) -> dict[str, float]:
     values = {"loss": loss}
     for split in ("val", "test") if scores is not None else ():
         for direction in ("image_to_text", "text_to_image"):
-            found = getattr(getattr(scores, split), direction)
-            values[f"{split}/{direction}/recall_at_10"] = found.recall_at_10
-            values[f"{split}/{direction}/median_rank"] = found.median_rank
+            retrieval = getattr(getattr(scores, split), direction)
+            values[f"{split}/{direction}/recall_at_10"] = retrieval.recall_at_10
+            values[f"{split}/{direction}/median_rank"] = retrieval.median_rank
     return values
 
 

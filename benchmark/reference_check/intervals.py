@@ -164,7 +164,7 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
     """
     require_comparable(reference, fresh)
     then = series(reference)
-    now = {(one.cell, one.quantity.name): one for one in series(fresh)}
+    now = {(item.cell, item.quantity.name): item for item in series(fresh)}
     compared = []
     for old in then:
         new = now.get((old.cell, old.quantity.name))
@@ -194,26 +194,28 @@ def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL
         fresh: number of fresh seeds.
         level: as for :func:`compare`.
     """
-    found = series(reference)
-    return [_interval(one, one.design().mean(axis=0), fresh, level / len(found)) for one in found]
+    compared = series(reference)
+    return [_interval(item, item.design().mean(axis=0), fresh, level / len(compared)) for item in compared]
 
 
 def series(records: Sequence[Record]) -> list[Series]:
     """What is compared of some records: recall of every cell, then every poison's numbers that all its seeds have."""
     cells = by_cell(records)
-    clean_cell = next((cell for cell, ones in cells.items() if ones[0].attack.spec == CLEAN), None)
-    clean = {one.seed: _arcsine(recall(one)) for one in cells[clean_cell]} if clean_cell else {}
-    found = [
-        Series(cell, _OF_VICTIMS, {one.seed: recall(one) for one in ones}, {} if cell == clean_cell else clean)
-        for cell, ones in cells.items()
+    clean_cell = next((cell for cell, in_cell in cells.items() if in_cell[0].attack.spec == CLEAN), None)
+    clean = {record.seed: _arcsine(recall(record)) for record in cells[clean_cell]} if clean_cell else {}
+    compared = [
+        Series(
+            cell, _OF_VICTIMS, {record.seed: recall(record) for record in in_cell}, {} if cell == clean_cell else clean
+        )
+        for cell, in_cell in cells.items()
     ]
-    for ones in cells.values():
+    for in_cell in cells.values():
         # A poison counts once, however many victims shared it.
-        for quantity in _OF_POISONS if ones[0].defense.spec == UNDEFENDED else ():
-            values = {one.seed: value for one in ones if (value := quantity.of(one)) is not None}
-            if len(values) == len(ones):
-                found.append(Series(ones[0].attack.label, quantity, values, {}))
-    return found
+        for quantity in _OF_POISONS if in_cell[0].defense.spec == UNDEFENDED else ():
+            values = {record.seed: value for record in in_cell if (value := quantity.of(record)) is not None}
+            if len(values) == len(in_cell):
+                compared.append(Series(in_cell[0].attack.label, quantity, values, {}))
+    return compared
 
 
 def _interval(then: Series, at: NDArray[np.float64], fresh: int, level: float) -> tuple[float, float]:

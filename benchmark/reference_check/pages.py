@@ -21,20 +21,20 @@ def comparison_table(
     """The comparisons as Markdown, with the rule below."""
     rows = [
         [
-            one.cell,
-            one.quantity.name,
-            f"{one.quantity.shown(one.reference)} ± {one.quantity.shown(one.spread)}",
-            one.quantity.shown(one.now),
-            _span(one.quantity, one.low, one.high),
-            "✓" if one.holds else "✗",
+            number.cell,
+            number.quantity.name,
+            f"{number.quantity.shown(number.reference)} ± {number.quantity.shown(number.spread)}",
+            number.quantity.shown(number.now),
+            _span(number.quantity, number.low, number.high),
+            "✓" if number.holds else "✗",
         ]
-        for one in compared
+        for number in compared
     ]
     headers = ["cell or poison", "", "reference", "now", "interval", ""]
     table = tabulate(
         rows, headers, tablefmt="github", disable_numparse=True, colalign=("left", "left", *["right"] * 3, "center")
     )
-    outside = sum(not one.holds for one in compared)
+    outside = sum(not number.holds for number in compared)
     verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
     count = len({record.seed for record in reference})
     rule = (
@@ -50,38 +50,39 @@ def _span(quantity: Quantity, low: float, high: float) -> str:
     return f"{quantity.shown(low)} – {quantity.shown(high)}"
 
 
-def seeds_table(found: Mapping[int, Sequence[Comparison]]) -> str:
+def seeds_table(by_seed: Mapping[int, Sequence[Comparison]]) -> str:
     """One line for each seed: every number, the interval it has to lie in and whether it does, as Markdown."""
-    first = next(iter(found.values()))
+    first = next(iter(by_seed.values()))
     rows = [
         [
             seed,
             *(
-                f"{one.quantity.shown(one.now)} ({_span(one.quantity, one.low, one.high)}) {'✓' if one.holds else '✗'}"
-                for one in compared
+                f"{number.quantity.shown(number.now)} ({_span(number.quantity, number.low, number.high)}) "
+                f"{'✓' if number.holds else '✗'}"
+                for number in compared
             ),
         ]
-        for seed, compared in found.items()
+        for seed, compared in by_seed.items()
     ]
-    headers = ["seed", *(f"{one.cell}: {one.quantity.name}" for one in first)]
-    passed = sum(all(one.holds for one in compared) for compared in found.values())
-    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{passed} of {len(found)} seeds pass."
+    headers = ["seed", *(f"{number.cell}: {number.quantity.name}" for number in first)]
+    passed = sum(all(number.holds for number in compared) for compared in by_seed.values())
+    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{passed} of {len(by_seed)} seeds pass."
 
 
 def reference_page(records: Sequence[Record]) -> str:
     """What a reference says, and where it comes from, as Markdown."""
     passing = {fresh: prediction(records, fresh) for fresh in (1, 3)}
     rows = []
-    for number, one in enumerate(series(records)):
-        values, shown = list(one.values.values()), one.quantity.shown
+    for position, item in enumerate(series(records)):
+        values, shown = list(item.values.values()), item.quantity.shown
         spread = f"{shown(fmean(values))} ± {shown(float(np.std(values, ddof=1)))}"
-        intervals = [_span(one.quantity, *spans[number]) for spans in passing.values()]
+        intervals = [_span(item.quantity, *spans[position]) for spans in passing.values()]
         rows.append(
             [
-                one.cell,
-                one.quantity.name,
+                item.cell,
+                item.quantity.name,
                 spread,
-                _span(one.quantity, min(values), max(values)),
+                _span(item.quantity, min(values), max(values)),
                 len(values),
                 *intervals,
             ]
@@ -90,16 +91,18 @@ def reference_page(records: Sequence[Record]) -> str:
     headers += [f"passes with {fresh} fresh seed{'s' if fresh > 1 else ''}" for fresh in passing]
     table = tabulate(rows, headers, tablefmt="github", colalign=("left", "left", *["right"] * 5))
 
-    def told(name: str) -> str:
-        return ", ".join(sorted({str(one.provenance.get(name)) for one in records}))
+    def values_of(name: str) -> str:
+        return ", ".join(sorted({str(record.provenance.get(name)) for record in records}))
 
-    versions = sorted({f"{name} {v}" for one in records for name, v in one.provenance.get("versions", {}).items()})
+    versions = sorted(
+        {f"{name} {v}" for record in records for name, v in record.provenance.get("versions", {}).items()}
+    )
     return (
         "# Reference of `python -m benchmark check`\n\n"
-        f"Written by `python -m benchmark check --update --seeds {len({one.seed for one in records})}` "
+        f"Written by `python -m benchmark check --update --seeds {len({record.seed for record in records})}` "
         "from [records](records), which also hold epochs, losses and times. "
         f"{_TERMS}\n\n{table}\n\n"
         "What passes is the check's interval where the fresh seeds' clean victims are average ones.\n\n"
-        f"- commit: {told('commit')}\n- device: {told('device')}\n- finished last (UTC): "
-        f"{max(str(one.provenance.get('finished')) for one in records)}\n- versions: {', '.join(versions)}\n"
+        f"- commit: {values_of('commit')}\n- device: {values_of('device')}\n- finished last (UTC): "
+        f"{max(str(record.provenance.get('finished')) for record in records)}\n- versions: {', '.join(versions)}\n"
     )

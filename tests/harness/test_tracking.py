@@ -116,4 +116,4 @@ def test_no_tracker_is_imported_unasked(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_unknown_tracker_in_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text("track: paper\n")
     assert main(["run", "--config", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "out")]) == 2
-    assert "track takes tensorboard, wandb, trackio" in capsys.readouterr().err
+    assert "track takes tensorboard, wandb or trackio" in capsys.readouterr().err
