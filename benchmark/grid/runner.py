@@ -92,9 +92,11 @@ class Grid:
         """See that every cell can run, before any does.
 
         Raises:
-            UsageError: too little data for a batch, data that do not suit an attack, a checkpoint that cannot be read,
-                a model that cannot be shared among processes.
+            UsageError: two splits share an image, too little data for a batch, data that do not suit an attack, a
+                checkpoint that cannot be read, a model that cannot be shared among processes.
         """
+        for splits in self.splits.values():
+            _require_apart(splits)
         for cell in self.cells:
             data = self._splits(cell)
             steps_per_epoch(data.train, cell.recipe)
@@ -293,13 +295,10 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
     """The data at every resolution that the cells' victims see, by resolution.
 
     Raises:
-        UsageError: the data cannot be read, or two splits share an image.
+        UsageError: the data cannot be read.
     """
     source = {cell.victim.resolution: cell.dataset.source for cell in cells}
-    loaded = {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
-    for splits in loaded.values():
-        _require_apart(splits)
-    return loaded
+    return {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
 
 
 def _require_apart(splits: Splits) -> None:
