@@ -23,7 +23,6 @@ from benchmark.core.progress import Progress
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset, LazyImages
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
-from victims.fast.embedding import ActiveEmbedding
 from victims.tokens import insert_trigger
 from victims.training import parameter_groups
 from victims.training_state import load_state, training_state
@@ -180,9 +179,7 @@ class Crafting:
 
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.
-        self.table = ActiveEmbedding.put_into(
-            self.model.tower, torch.cat([self.tokens.unique(), self.vocabulary.cpu()])
-        )
+        self.table = self.model.token_table(torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
         groups = parameter_groups(self.model, self.attack.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.attack.lr, fused=True)
         self.table.follow(self.optimizer)

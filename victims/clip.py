@@ -29,6 +29,8 @@ from victims.fast.embedding import ActiveEmbedding
 from victims.fast.frozen_resnet import FrozenResNet
 from victims.fast.resnet import resnet_features
 from victims.fast.text import text_features
+from victims.plain import text_features as plain_text_features
+from victims.token_table import TokenTable
 from victims.tokens import VOCABULARY_SIZE, Tokenizer, lengths, trim
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -109,8 +111,8 @@ class Architecture:
         model_names()
         return int(get_model_config(self.name)["vision_cfg"].get("image_size", 224))
 
-    def build(self, seed: int, device: torch.device, precision: Precision = "auto") -> "Clip":
-        """The model with weights drawn from ``seed`` (or read from the checkpoint), on ``device``.
+    def build(self, seed: int, device: torch.device, precision: Precision = "auto", plain: bool = False) -> "Clip":
+        """The model with weights drawn from ``seed`` (or read from the checkpoint), on ``device``; see :class:`Clip`.
 
         Raises:
             UsageError: the checkpoint cannot be fetched or read, or a ResNet is to be shared among CPU processes.
@@ -122,18 +124,28 @@ class Architecture:
             except (RuntimeError, OSError, ValueError, KeyError, EOFError, UnpicklingError) as error:
                 reason = (str(error) or repr(error)).splitlines()[0]
                 raise UsageError(f"cannot load the victim {self}: {reason}") from error
-        return Clip(Processes.current().synchronised(model, device), device, precision)
+        return Clip(Processes.current().synchronised(model, device), device, precision, plain)
 
 
 class Clip(nn.Module):
     """An open_clip model with what the benchmark needs of it.
 
     Images enter as floats in [0, 1] or as uint8; CLIP's normalisation happens inside, so that δ lives in pixel space.
-    Features leave as unit-norm fp32. Mixed precision is a matter of this class alone.
+    Features leave as unit-norm fp32. Mixed precision is a matter of this class alone, and so is the choice between the
+    fast paths of ``victims.fast`` and open_clip's own modules: they compute the same, up to rounding.
+
+    Args:
+        model: an open_clip model.
+        device: where to compute.
+        precision: ``bf16`` autocast, ``fp32``, or ``auto``: what is faster on the device.
+        plain: run open_clip's own modules, at full context and with the whole token embedding trained.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, precision: Precision = "auto") -> None:
+    def __init__(
+        self, model: nn.Module, device: torch.device, precision: Precision = "auto", plain: bool = False
+    ) -> None:
         super().__init__()
+        self.plain = plain
         # The faster layout in bf16. Apple's GPUs had wrong gradients of batch norm in it (PyTorch issue 175189).
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self.model = cast(Any, model.to(device)).to(memory_format=self._layout)
@@ -185,11 +197,12 @@ class Clip(nn.Module):
         pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
         with self._autocast():
             visual = cast(Any, self.model.visual)
-            features = resnet_features(visual, pixels) if isinstance(visual, ModifiedResNet) else visual(pixels)
+            fast = isinstance(visual, ModifiedResNet) and not self.plain
+            features = resnet_features(visual, pixels) if fast else visual(pixels)
         return F.normalize(self._wide(features), dim=-1)
 
     def encode_tokens(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        """Text features; trimming the context to the longest caption changes nothing but the time.
+        """Text features; trimming the tokens to the longest caption changes nothing but the time.
 
         Args:
             tokens: (B, L) int64, L at most the context length.
@@ -201,7 +214,10 @@ class Clip(nn.Module):
         """
         tokens = to_device(tokens, self.device)
         with self._autocast():
-            features = text_features(self.tower, tokens, embeddings)
+            if self.plain:
+                features = plain_text_features(self.model, self.tower, tokens, embeddings)
+            else:
+                features = text_features(self.tower, tokens, embeddings)
         return F.normalize(self._wide(features), dim=-1)
 
     def encode_many(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
@@ -227,13 +243,24 @@ class Clip(nn.Module):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
-    def for_inference(self) -> "Clip":
-        """A frozen copy in eval mode: the same function, faster; only pixels and embeddings have gradients.
+    def token_table(self, ids: torch.Tensor) -> TokenTable:
+        """Prepare the token embedding for training; call before the optimizer is made.
 
-        Weights are in the compute dtype once and for all, and a ResNet's batch norms are folded into its convolutions.
+        Args:
+            ids: int64 of any shape, the ids to be looked up first; others must be admitted to the table.
+        """
+        return TokenTable() if self.plain else ActiveEmbedding.put_into(self.tower, ids)
+
+    def for_inference(self) -> "Clip":
+        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients.
+
+        Unless the model is plain, the copy is faster: weights are in the compute dtype once and for all, and a ResNet's
+        batch norms are folded into its convolutions.
         """
         # The tokenizer is shared: it is large and the same for both.
         frozen = copy.deepcopy(self, {id(self.tokenizer): self.tokenizer})
+        if self.plain:
+            return frozen.eval().requires_grad_(False)
         if isinstance(frozen.tower.token_embedding, ActiveEmbedding):
             frozen.tower.token_embedding.take_out(frozen.tower)
         frozen.eval().requires_grad_(False)

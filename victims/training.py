@@ -17,7 +17,6 @@ from benchmark.data import CaptionDataset
 from defenses.base import Defense, HookContext
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, to_device
 from victims.defense_effect import Changes
-from victims.fast.embedding import ActiveEmbedding
 from victims.recipe import Recipe
 from victims.tokens import trim
 from victims.training_state import load_state, training_state
@@ -84,7 +83,7 @@ def train(
     part = processes.shard(recipe.batch_size)
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
-    table = ActiveEmbedding.put_into(model.tower, torch.zeros(1, dtype=torch.long))
+    table = model.token_table(torch.zeros(1, dtype=torch.long))
     optimizer = torch.optim.AdamW(
         parameter_groups(model, recipe.weight_decay), lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True
     )

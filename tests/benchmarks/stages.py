@@ -12,7 +12,6 @@ import torch
 from tests.benchmarks.machine import wait
 from tests.benchmarks.workload import Workload
 from victims.clip import clamp_scale, clip_loss, to_device
-from victims.fast.embedding import ActiveEmbedding
 from victims.tokens import trim
 from victims.training import parameter_groups
 
@@ -38,7 +37,7 @@ def stage_seconds(load: Workload, steps: int, warm: int) -> dict[str, float]:
         seconds[name].append(time.perf_counter() - start)
 
     tokens = model.tokenizer([own[0] for own in load.train.captions])
-    table = ActiveEmbedding.put_into(model.tower, tokens)
+    table = model.token_table(tokens)
     optimizer = torch.optim.AdamW(parameter_groups(model, load.recipe.weight_decay), lr=load.recipe.lr, fused=True)
     table.follow(optimizer)
     model.train()

@@ -13,6 +13,7 @@ from tests.small import make_clip
 from victims.clip import (
     Architecture,
     Clip,
+    Precision,
     clip_loss,
     frozen_batchnorm_statistics,
     model_names,
@@ -44,12 +45,31 @@ def test_text_gradients_equal_open_clips() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_embeddings_in_place_of_ids() -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_embeddings_in_place_of_ids(plain: bool) -> None:
     clip = make_clip().eval()
+    clip.plain = plain
     tokens = clip.tokenizer(CAPTIONS)
-    torch.testing.assert_close(
-        clip.encode_tokens(tokens, clip.token_embedding[tokens]), clip.encode_tokens(tokens), rtol=0, atol=0
-    )
+    expected = clip.encode_tokens(tokens)
+    torch.testing.assert_close(clip.encode_tokens(tokens, clip.token_embedding[tokens]), expected, rtol=0, atol=0)
+    others = clip.token_embedding[tokens.roll(1, 0)]
+    assert not torch.equal(clip.encode_tokens(tokens, others), expected)
+    torch.testing.assert_close(clip.encode_tokens(tokens), expected, rtol=0, atol=0)  # no trace is left
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_plain_copy_for_inference_is_the_same_network(precision: Precision) -> None:
+    clip = make_clip(precision=precision)
+    clip.plain = True
+    frozen = clip.train().for_inference()
+    assert [type(module) for module in frozen.modules()] == [type(module) for module in clip.modules()]
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    pixels = torch.rand(2, 3, 32, 32, requires_grad=True)
+    expected = clip.eval().encode_images(pixels)
+    torch.testing.assert_close(frozen.encode_images(pixels), expected, rtol=0, atol=0)
+    assert not any(module.training for module in frozen.modules())
+    (gradient,) = torch.autograd.grad(frozen.encode_images(pixels)[:, 0].sum(), pixels)
+    assert gradient.abs().max() > 0
 
 
 @pytest.mark.parametrize("name", ["MobileCLIP-S1", "ViT-S-32-alt"])

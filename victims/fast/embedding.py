@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from victims.token_table import TokenTable
 
-class ActiveEmbedding(nn.Module):
+
+class ActiveEmbedding(nn.Module, TokenTable):
     """Stands in for an ``nn.Embedding`` while it is trained; ids must be admitted before they are looked up.
 
     Attributes:
