@@ -83,4 +83,5 @@ def _cell(record: Record) -> Cell:
         surrogate=Architecture.from_spec(parse_spec(record.surrogate.spec)),
         recipe=Recipe(**{key: value for key, value in record.recipe.items() if key in known}),
         seed=record.seed,
+        plain_models=record.provenance.get("models") == "plain",
     )

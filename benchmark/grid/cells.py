@@ -55,7 +55,18 @@ class ChosenDataset:
 
 @dataclass(frozen=True)
 class Cell:
-    """A unit of work, which ends as one record."""
+    """A unit of work, which ends as one record.
+
+    Attributes:
+        dataset: the data.
+        attack: what protects the training split.
+        defense: what the victim trains under.
+        victim: the model that trains on the protected data.
+        surrogate: the model that the attack crafts with.
+        recipe: the victim's training.
+        seed: all random choices derive from it.
+        plain_models: whether both models run on open_clip's own modules instead of the fast paths.
+    """
 
     dataset: ChosenDataset
     attack: ChosenAttack
@@ -64,6 +75,7 @@ class Cell:
     surrogate: Architecture
     recipe: Recipe
     seed: int
+    plain_models: bool = False
 
     def key(self, fingerprints: Sequence[str]) -> str:
         """The cell's address: a hash of everything that decides its result, data included.
@@ -80,6 +92,7 @@ class Cell:
             self.victim.identity(),
             asdict(self.recipe),
             self.seed,
+            *self._plain(),
         )
 
     def poison_identity(self) -> Any:
@@ -89,7 +102,12 @@ class Cell:
         attack, params = self.attack.attack, dict(self.attack.choice.params)
         surrogate = [self.surrogate.identity(), self.recipe.precision]
         foreign = _foreign(ATTACKS, parse_spec(self.attack.choice.spec).name)
-        return [type(attack).__name__, attack.version, attack.identity(), params, surrogate, self.seed, *foreign]
+        method = [type(attack).__name__, attack.version, attack.identity(), params]
+        return [*method, surrogate, self.seed, *foreign, *self._plain()]
+
+    def _plain(self) -> list[str]:
+        """Part of the addresses of plain models alone, because their results differ in rounding."""
+        return ["plain models"] if self.plain_models else []
 
     def code(self) -> dict[str, str]:
         """Short hashes of what the address knows of the attack's and the defense's code and of files they read."""
@@ -248,6 +266,7 @@ def make_cells(
     seeds: Sequence[int],
     *,
     cross_clean: bool,
+    plain_models: bool = False,
 ) -> list[Cell]:
     """The grid, in the order it runs: by seed and victim, clean first.
 
@@ -259,9 +278,10 @@ def make_cells(
         recipe: the victims' training.
         seeds: cell seeds.
         cross_clean: whether clean data, too, meet every defense; else only ``none``.
+        plain_models: whether models run on open_clip's own modules instead of the fast paths.
     """
     return [
-        Cell(dataset, attack, defense, victim, surrogate, recipe, seed)
+        Cell(dataset, attack, defense, victim, surrogate, recipe, seed, plain_models)
         for seed in seeds
         for victim, surrogate in victims.items()
         for attack in attacks

@@ -104,7 +104,9 @@ class PoisonStore:
         with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.progress_steps(train)) as progress:
             poison = attack.craft(
                 train,
-                lambda seed: cell.surrogate.build(derive_seed(seed, "surrogate"), device, cell.recipe.precision),
+                lambda seed: cell.surrogate.build(
+                    derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models
+                ),
                 seed=cell.seed,
                 device=device,
                 workdir=self.folder,
@@ -120,6 +122,7 @@ class PoisonStore:
             "params": dict(cell.attack.choice.params),
             "surrogate": str(cell.surrogate),
             "precision": cell.recipe.precision,
+            "models": "plain" if cell.plain_models else "fast",
             "seed": cell.seed,
             "seconds": seconds,
             "package": __version__,

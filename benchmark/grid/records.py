@@ -77,7 +77,7 @@ class Record:
             ``device`` that of a GPU, of crafting and training together.
         provenance: ``command``, ``commit``, ``code`` (hashes of the versions and plugins of ``attack`` and
             ``defense``), ``fingerprints`` of the ``val`` and ``test`` split, ``device``, ``versions``, ``finished``
-            (UTC), ``preset``.
+            (UTC), ``preset``, ``models`` (``plain``: open_clip's own modules; ``fast`` or absent: the fast paths).
         error: of a failed cell: ``type``, ``message``, ``traceback``.
     """
 

@@ -174,7 +174,7 @@ class Grid:
         memory = {"craft": peak_memory_mb()}
         seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
         seed = derive_seed(cell.seed, "victim")
-        model = cell.victim.build(seed, self.device, cell.recipe.precision)
+        model = cell.victim.build(seed, self.device, cell.recipe.precision, cell.plain_models)
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
         notes.update(epochs=[], evaluate=0.0, train=0.0)
@@ -271,6 +271,7 @@ class Grid:
                 **self.provenance,
                 "commit": git_commit(),
                 "code": cell.code(),
+                "models": "plain" if cell.plain_models else "fast",
                 "fingerprints": {split.split: split.fingerprint for split in (data.val, data.test)},
                 "device": device_name(self.device),
                 "threads": torch.get_num_threads(),

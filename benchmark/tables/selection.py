@@ -61,7 +61,9 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
     _compare(f"data set {first.dataset.spec}", [(one, {**one.dataset.params, **_measured_on(one)}) for one in records])
-    _compare(f"victim {first.victim.spec}", [(one, {**one.victim.params, **one.recipe}) for one in records])
+    _compare(
+        f"victim {first.victim.spec}", [(one, {**one.victim.params, **one.recipe, **_models(one)}) for one in records]
+    )
     by_attack: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     by_defense: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     by_cell: dict[tuple[str, str, int], list[str]] = defaultdict(list)
@@ -83,6 +85,11 @@ def _require_one_setting(records: Sequence[Record]) -> None:
 def _measured_on(record: Record) -> Mapping[str, Any]:
     """What a record says of the splits that victims are measured on; the training split's is among its settings."""
     return {f"{split} fingerprint": value for split, value in record.provenance.get("fingerprints", {}).items()}
+
+
+def _models(record: Record) -> Mapping[str, Any]:
+    """Whether a record's models are plain or fast; records from before plain models are of fast ones."""
+    return {"models": record.provenance.get("models", "fast")}
 
 
 def _code(record: Record, of: str) -> Mapping[str, Any]:

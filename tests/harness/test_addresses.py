@@ -1,12 +1,15 @@
 """A cell's address and its poison's name all that decides the result, and a poison's nothing else."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmark.figures.sources import _cell
 from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
 from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import load_records
 from victims.clip import Architecture
 from victims.recipe import Recipe
 
@@ -29,11 +32,12 @@ def cell(attack: str = "mem3", defense: str = "cutout", **changes: Any) -> Cell:
         (cell(surrogate=RN50), True),
         (cell(recipe=Recipe(precision="bf16")), True),
         (cell(seed=2), True),
+        (cell(plain_models=True), True),
         (cell(victim=RN50), False),
         (cell(defense="cutout[size=0.3]"), False),
         (cell(recipe=Recipe(precision="fp32", lr=1e-3)), False),
     ],
-    ids=["attack", "strength", "half", "surrogate", "precision", "seed", "victim", "defense", "recipe"],
+    ids=["attack", "strength", "half", "surrogate", "precision", "seed", "plain models", "victim", "defense", "recipe"],
 )
 def test_what_decides_the_result_is_in_the_address(other: Cell, has_another_poison: bool) -> None:
     data = ["train", "val", "test"]
@@ -53,6 +57,18 @@ def test_the_order_of_composed_defenses_is_in_the_address() -> None:
 
 def test_clean_data_are_the_same_from_every_surrogate_and_seed() -> None:
     clean = cell(attack="clean")
-    for other in (replace(clean, surrogate=RN50), replace(clean, seed=2)):
+    for other in (replace(clean, surrogate=RN50), replace(clean, seed=2), replace(clean, plain_models=True)):
         assert other.poison_identity() == clean.poison_identity()
-    assert replace(clean, seed=2).key(["t", "v", "e"]) != clean.key(["t", "v", "e"])
+    for other in (replace(clean, seed=2), replace(clean, plain_models=True)):
+        assert other.key(["t", "v", "e"]) != clean.key(["t", "v", "e"])
+
+
+def test_the_reference_records_are_still_found_by_their_addresses() -> None:
+    records = load_records(Path(__file__).parents[2] / "results" / "reference" / "micro" / "records")
+    assert len(records) > 40
+    for record in records:
+        splits = record.provenance["fingerprints"]
+        data = [record.dataset.params["fingerprint"], splits["val"], splits["test"]]
+        assert _cell(record).key(data) == record.key
+        plain = replace(record, provenance={**record.provenance, "models": "plain"})
+        assert _cell(plain).key(data) == replace(_cell(record), plain_models=True).key(data) != record.key

@@ -290,6 +290,14 @@ def test_seeds_of_other_code_or_other_test_data_are_refused(
     assert len(table2([older, records[1]])) == 1
 
 
+@pytest.mark.parametrize("other", [{}, {"models": "fast"}], ids=["an older record", "a new one"])
+def test_records_of_plain_and_of_fast_models_are_refused(other: dict[str, str]) -> None:
+    plain = dataclasses.replace(record("mem3", seed=2), provenance={"models": "plain"})
+    with pytest.raises(UsageError, match="victim tiny: models=fast and models=plain"):
+        table2([dataclasses.replace(record("mem3"), provenance=other), plain])
+    assert len(table2([plain])) == 1
+
+
 def test_time_device_and_the_surrogate_of_clean_data_may_differ() -> None:
     other = record("clean", seed=2, surrogate="RN50", seconds={"train": 999.0})
     other = dataclasses.replace(other, provenance={"device": "NVIDIA H100"})

@@ -173,6 +173,27 @@ MUTATIONS = (
         "tests/equality",
     ),
     Mutation(
+        "the fast text tower sees the tokens to come",
+        "victims/fast/text.py",
+        "(scores if mask is None else scores + mask.to(scores.dtype))",
+        "scores",
+        "tests/equality/test_plain_models.py",
+    ),
+    Mutation(
+        "plain models run the fast image tower",
+        "victims/clip.py",
+        "fast = isinstance(visual, ModifiedResNet) and not self.plain",
+        "fast = isinstance(visual, ModifiedResNet)",
+        "tests/equality/test_plain_models.py",
+    ),
+    Mutation(
+        "gradients of plain models go to the embeddings of other captions",
+        "victims/plain.py",
+        "torch.cat([embeddings, ",
+        "torch.cat([embeddings.roll(1, 0), ",
+        "tests/equality/test_plain_models.py",
+    ),
+    Mutation(
         "features of captions sorted by length are not put back",
         "victims/clip.py",
         "torch.cat(pieces)[shortest_first.argsort()]",
