@@ -94,7 +94,7 @@ def train(data: CaptionDataset, settings: RunSettings) -> Clip:
     cell, device = _cell(settings, "victim", "seed", "defense")
     seed = derive_seed(cell.seed, "victim")
     steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
-    model = cell.victim.build(seed, device, cell.recipe.precision)
+    model = cell.victim.build(seed, device, cell.recipe.precision, cell.plain_models)
     with stage(f"training {cell.victim} under {cell.defense.choice.spec}", steps) as progress:
         train_model(model, data, cell.recipe, cell.defense.defense, seed=seed, progress=progress)
     return model

@@ -80,7 +80,7 @@ def test_a_command_gives_its_settings_back() -> None:
 
     written = ub.RunSettings(
         attack="mem[k=3,rounds=2]", seeds="4,", lr=0.00012345678, dry_run=True, plugin=("a b.py", "c.py"),  # type: ignore[arg-type]
-        out=Path("x y"), rows="images", poisons="off",
+        out=Path("x y"), rows="images", poisons="off", plain_models=True,
     )  # fmt: skip
     import shlex
 

@@ -204,6 +204,25 @@ def test_without_a_reference_there_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_fresh_seeds_may_be_of_plain_models(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[bool] = []
+
+    def run(settings: RunSettings, **_: Any) -> list[Record]:
+        asked.append(settings.plain_models)
+        return [replace(records([5.0])[0], status="failed")]
+
+    monkeypatch.setattr("benchmark.grid.run.plan", lambda settings: [])
+    monkeypatch.setattr("benchmark.grid.run.run", run)
+    monkeypatch.setattr(check, "require_comparable", lambda reference, planned: None)
+    for flags in ([], ["--plain-models"]):
+        assert main(["check", *flags]) == 1
+    assert asked == [False, False, True, True]
+    assert main(["check", "--plain-models", "--update"]) == 2
+    assert "neither with --update" in capsys.readouterr().err
+
+
 def test_update_writes_the_reference_and_drops_what_it_replaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

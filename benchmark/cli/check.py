@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         "--records", type=Path, metavar="DIR", help="run nothing: compare the fresh records kept there, seed by seed"
     )
     parser.add_argument("--update", action="store_true", help="replace the reference with a new one")
-    add_settings(parser, ("device",), preset)
+    add_settings(parser, ("device", "plain_models"), preset)
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -48,6 +48,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     folder: Path = arguments.reference or REFERENCE
     device = arguments.device or "auto"
     count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
+    if arguments.plain_models and (arguments.update or arguments.records):
+        raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
     if arguments.update:
         return update(folder, count, device)
     level = convert(arguments.level, float, "--level")
@@ -55,4 +57,5 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")
     if arguments.records:
         return replay(folder, arguments.records, level)
-    return compare_fresh(folder, 1 if count is None else count, level, device, arguments.out)
+    count = 1 if count is None else count
+    return compare_fresh(folder, count, level, device, arguments.out, plain_models=bool(arguments.plain_models))

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
     names = ["attack", "dataset", "skip_bad", "victim", "surrogate", "precision", "preset", "device", "poisons"]
-    add_settings(parser, [*names, "checkpoint_every", "cache"], preset)
+    add_settings(parser, [*names, "plain_models", "checkpoint_every", "cache"], preset)
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:

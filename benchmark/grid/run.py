@@ -177,6 +177,7 @@ def cells_of(settings: RunSettings, device: torch.device) -> list[Cell]:
         dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision)),
         read_seeds(str(settings.seeds)),
         cross_clean=any(part.strip() == "clean" for part in settings.attack.split(",")),
+        plain_models=settings.plain_models,
     )
 
 

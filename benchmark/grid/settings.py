@@ -57,6 +57,7 @@ class RunSettings:
     device: Annotated[str, Words("where to compute; auto takes CUDA where there is one", "cuda:1")] = "auto"
     poisons: Annotated[str | None, Words("folder that keeps poisons (default: in the cache); off crafts anew")] = None
     cache: Annotated[Path | None, Words("folder for rendered and resized images (default: the user's cache)")] = None
+    plain_models: Annotated[bool, Words("run open_clip's own modules instead of the fast paths; slower")] = False
     rerun: Annotated[Rerun, Words("which cells to run")] = "missing"
     checkpoint_every: Annotated[
         int,

@@ -24,7 +24,9 @@ REFERENCE = Path("results/reference") / PRESET
 _GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
 
 
-def compare_fresh(folder: Path, count: int, level: float, device: str, out: Path | None) -> int:
+def compare_fresh(
+    folder: Path, count: int, level: float, device: str, out: Path | None, plain_models: bool = False
+) -> int:
     """Run fresh seeds and print how they compare with the reference.
 
     Args:
@@ -33,6 +35,7 @@ def compare_fresh(folder: Path, count: int, level: float, device: str, out: Path
         level: false-alarm probability.
         device: where to compute.
         out: folder that keeps the fresh records; ``None``: nowhere.
+        plain_models: run the fresh seeds on open_clip's own modules; the reference is on the fast paths.
 
     Returns:
         0 if every number lies in its interval, 1 if not or if a cell failed.
@@ -50,6 +53,7 @@ def compare_fresh(folder: Path, count: int, level: float, device: str, out: Path
             Path(temporary) / "poisons",
             device,
             lambda planned: require_comparable(reference, planned),
+            plain_models,
         )
     if any(record.status == "failed" for record in fresh):
         return 1
@@ -148,10 +152,14 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     return fresh
 
 
-def _run(seeds: str, out: Path, poisons: Path, device: str, on_plan: OnPlan | None = None) -> list[Record]:
+def _run(
+    seeds: str, out: Path, poisons: Path, device: str, on_plan: OnPlan | None = None, plain_models: bool = False
+) -> list[Record]:
     """Run the grids of preset ``micro`` once ``on_plan`` has seen the plan of all; the records of their cells."""
     public = [
-        RunSettings(preset=PRESET, attack=attack, defense=defense, seeds=seeds, device=device)
+        RunSettings(
+            preset=PRESET, attack=attack, defense=defense, seeds=seeds, device=device, plain_models=plain_models
+        )
         for attack, defense in _GRIDS
     ]
     return run_all(

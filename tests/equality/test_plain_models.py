@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -12,18 +12,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import benchmark as ub
 import victims.fast
-from benchmark.grid.cells import choose_attacks, choose_dataset, choose_defenses, choose_surrogates, make_cells
-from benchmark.grid.poison_store import PoisonStore
-from benchmark.grid.presets import PRESETS
-from benchmark.grid.records import Record
-from benchmark.grid.runner import Grid, load_splits, run_grid
 from tests.equality.test_algorithm import InDouble
 from tests.small import noise_of
 from victims.clip import Architecture, Clip, Precision
 
-CPU = torch.device("cpu")
 FAST = Path(victims.fast.__file__).parent
+SCENES = "scenes[train=96,val=32,test=64,objects=40]"
 SMALL = "mem3[rounds=2,surrogate_steps=4,pgd_steps=2,hotflip_rounds=2,candidates=3,vocabulary=20,batch_size=32]"
 
 
@@ -41,36 +37,41 @@ class Outcome:
     delta: NDArray[np.int8]
     trigger: list[str]
     crafting_loss: list[float]
-    records: tuple[Record, Record]
+    records: tuple[ub.Record, ub.Record]
 
 
 def outcome(
-    folder: Path, *, plain: bool, attack: str = SMALL, dataset: str = "", epochs: int = 2, batch_size: int = 32
+    folder: Path,
+    *,
+    plain: bool,
+    attack: str = SMALL,
+    dataset: str | None = SCENES,
+    epochs: int = 2,
+    batch_size: int | None = 32,
 ) -> Outcome:
     """Run MEM-3 at preset micro, undefended, with the changes given."""
-    preset = PRESETS["micro"]
-    cells = make_cells(
-        choose_dataset(dataset or "scenes[train=96,val=32,test=64,objects=40]"),
-        choose_attacks(attack, preset),
-        choose_defenses("none", preset),
-        choose_surrogates([Architecture("micro")], None, preset),
-        replace(preset.recipe, epochs=epochs, batch_size=batch_size),
-        [1],
-        cross_clean=False,
-        plain_models=plain,
-    )
     out = folder / ("plain" if plain else "fast")
-    out.mkdir()
-    splits = load_splits(cells, folder / "cache")
-    grid = Grid(cells, splits, out, PoisonStore(out / "poisons"), CPU, {})
-    clean, protected = run_grid(grid, grid.plan(), "missing")
+    settings = ub.RunSettings(
+        attack=attack,
+        defense="none",
+        dataset=dataset,
+        preset="micro",
+        out=out,
+        device="cpu",
+        poisons=str(out / "poisons"),
+        cache=folder / "cache",
+        plain_models=plain,
+        epochs=epochs,
+        batch_size=batch_size,
+    )
+    clean, protected = ub.run(settings)
     assert [clean.error, protected.error] == [{}, {}]
-    poison = grid.poisons.get(cells[1], splits[32].train, CPU)
+    poison = ub.craft(ub.load_dataset(settings).train, settings)  # the run's own, from its store
     assert poison.trigger is not None
     return Outcome(noise_of(poison), poison.trigger, poison.provenance["loss_per_round"], (clean, protected))
 
 
-def recalls(record: Record) -> NDArray[np.float64]:
+def recalls(record: ub.Record) -> NDArray[np.float64]:
     """Recall@1, 5 and 10 on test in both directions, in %."""
     test = record.last.test
     scores = (test.image_to_text, test.text_to_image)

@@ -85,10 +85,10 @@ def test_tables_figures_and_report_are_written(
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
     # Of other settings, and not of this command: what is written leaves it alone.
     record("mem3", recalls=(77.7, 77.7), seed=1, key="other", recipe={"precision": "bf16"}).save(tmp_path / "records")
-    command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32"]
+    command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32", "--plain-models"]
     assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
     assert len(calls) == 3
-    assert all((settings.seeds, settings.precision) == ("1", "fp32") for settings in calls)
+    assert all((settings.seeds, settings.precision, settings.plain_models) == ("1", "fp32", True) for settings in calls)
     written = {path.name for path in tmp_path.iterdir()}
     assert {"table-1.md", "table-1-beside-paper.md", "table-2.md", "table-controls.md", "table-cost.md"} <= written
     assert {"report.html", "figures", "records"} <= written
