@@ -119,13 +119,14 @@ def draw(name: str, folder: str | Path) -> "dict[str, Figure]":
     Raises:
         UsageError: no such figure, no records, or records that do not make it.
     """
-    from benchmark.core.registry import unknown
-    from benchmark.figures import FIGURES, ArtifactPaths
+    from benchmark.figures.draw import draw_all
+    from benchmark.figures.sources import ArtifactPaths
 
-    if name not in FIGURES:
-        raise UsageError(unknown("figure", name, list(FIGURES)))
     cache = cache_folder()
-    return FIGURES[name](read_records(Path(folder)), ArtifactPaths(cache / "poisons", cache))
+    figures, problems = draw_all([name], read_records(Path(folder)), ArtifactPaths(cache / "poisons", cache))
+    if not figures:
+        raise problems[0].error
+    return figures
 
 
 def _cell(settings: RunSettings, *must_be_one: str) -> tuple[Cell, torch.device]:

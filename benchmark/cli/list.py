@@ -9,12 +9,14 @@ from attacks import ATTACKS
 from benchmark.core.registry import Entry, Registry
 from benchmark.core.spec import Spec, format_value
 from benchmark.data import DATASETS
+from benchmark.figures import FIGURES
 from benchmark.grid.presets import PRESETS, Preset
+from benchmark.tables import TABLES
 from defenses import DEFENSES
 from victims.clip import Architecture, model_names
 
 EXAMPLE = "python -m benchmark list attacks"
-KINDS = ("attacks", "defenses", "victims", "datasets", "presets")
+KINDS = ("attacks", "defenses", "victims", "datasets", "presets", "tables", "figures")
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
@@ -31,9 +33,13 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def list_lines(kind: str) -> list[str]:
     """One line for each attack, defense, victim or data set, a few for a preset, with parameters and defaults.
 
+    Tables and figures have a line each with what they show.
+
     Args:
-        kind: ``attacks``, ``defenses``, ``victims``, ``datasets`` or ``presets``.
+        kind: one of :data:`KINDS`.
     """
+    if kind in ("tables", "figures"):
+        return [f"{name}  {summary}" for name, summary in (TABLES if kind == "tables" else FIGURES).items()]
     if kind == "victims":
         return [f"{name}[pretrained=none]  {Architecture(name).resolution} px" for name in model_names()]
     if kind == "presets":

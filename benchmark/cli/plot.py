@@ -1,11 +1,14 @@
 """The ``plot`` command: draw figures from records."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.cli.flags import add_artifacts, add_records
-from benchmark.figures import FIGURES, ArtifactPaths, write
+from benchmark.core.errors import UsageError
+from benchmark.figures import FIGURES
+from benchmark.figures.sources import ArtifactPaths
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "python -m benchmark plot curves defenses --records results/tiny/records --out figures"
@@ -26,17 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Draw the figures; all are drawn before the first is written.
+    """Draw what can be drawn, and say on standard error what cannot; all are drawn before the first is written.
 
     Raises:
-        UsageError: no records, or none that make such a figure.
+        UsageError: no records, or none that make any of the figures.
     """
+    from benchmark.figures.draw import draw_all
+    from benchmark.figures.style import write
     from benchmark.grid.records import load_records
 
-    records, paths = load_records(arguments.records), artifact_paths(arguments)
-    drawn = [FIGURES[name](records, paths) for name in arguments.names]
-    for name, figure in (item for figures in drawn for item in figures.items()):
+    figures, problems = draw_all(arguments.names, load_records(arguments.records), artifact_paths(arguments))
+    if not figures:
+        raise UsageError("; ".join(map(str, problems)))
+    for name, figure in figures.items():
         print("\n".join(str(path) for path in write(figure, arguments.out, name)))
+    for problem in problems:
+        print(f"not drawn: {problem}", file=sys.stderr)
     return 0
 
 

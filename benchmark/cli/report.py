@@ -27,7 +27,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """
     from benchmark.cli.plot import artifact_paths
     from benchmark.grid.records import load_records
-    from benchmark.report import write_report
+    from benchmark.report.page import write_report
 
     write_report(load_records(arguments.records), artifact_paths(arguments), arguments.out)
     print(arguments.out)

@@ -1,7 +1,6 @@
 """The ``reproduce`` command: every cell, table and figure of the supplement in one go; only missing cells run."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,16 +8,12 @@ from pathlib import Path
 
 from benchmark.cli.flags import add_settings
 from benchmark.cli.run import exit_code
-from benchmark.core.atomic_files import replacing
 from benchmark.core.cache_dir import cache_folder
-from benchmark.core.errors import UsageError
-from benchmark.figures import FIGURES, ArtifactPaths, write
+from benchmark.figures.sources import ArtifactPaths
 from benchmark.grid.presets import Preset
-from benchmark.grid.records import Record
 from benchmark.grid.run import run_all
 from benchmark.grid.settings import RunSettings
-from benchmark.report import write_report
-from benchmark.tables import make_tables, render
+from benchmark.report.write_all import write_all
 
 EXAMPLE = "python -m benchmark reproduce paper --dataset 'flickr30k[root=DIR]' --dry-run"
 
@@ -31,7 +26,6 @@ GRIDS = (
 )
 # One poison, many victims: the paper's others see what RN50's surrogate has crafted.
 TRANSFER = {"paper": RunSettings(attack="em,mem3", defense="none", victim="RN101,ViT-B-32,ViT-B-16")}
-TABLES = (("1", False), ("1", True), ("2", False), ("2", True), ("controls", False), ("cost", False))
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
@@ -70,35 +64,3 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     cache = shared.cache or cache_folder()
     write_all(records, out, ArtifactPaths(Path(shared.poisons or cache / "poisons"), cache))
     return exit_code(records)
-
-
-def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> None:
-    """Tables, figures and the report of some records, into ``out``; what these do not make is told and left out.
-
-    Raises:
-        UsageError: the folder cannot be written to.
-    """
-    victims = {record.victim.spec for record in records}
-    for name, beside_paper in [*TABLES, *([("transfer", False)] if len(victims) > 1 else [])]:
-        command = ["table", name, "--records", str(out / "records"), *(["--beside", "paper"] if beside_paper else [])]
-        try:
-            text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
-        except UsageError as error:
-            print(f"table {name}: {error}", file=sys.stderr)
-            continue
-        file = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
-        with replacing(file) as temporary:
-            temporary.write_text(
-                f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```\n\n{text}\n", "utf-8"
-            )
-        print(file)
-    for name, draw in FIGURES.items():
-        try:
-            figures = draw(records, sources)
-        except UsageError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            continue
-        for file_name, figure in figures.items():
-            print("\n".join(str(path) for path in write(figure, out / "figures", file_name)))
-    write_report(records, sources, out / "report.html")
-    print(out / "report.html")

@@ -30,7 +30,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """
     from benchmark.grid.run import run
     from benchmark.grid.settings import RunSettings
-    from benchmark.tables import render, table2
+    from benchmark.tables.defenses import table2
+    from benchmark.tables.render import render
 
     records = run(RunSettings.from_cli(arguments))
     if any(record.status == "done" for record in records):

@@ -26,7 +26,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: no records, or none that make such a table.
     """
     from benchmark.grid.records import load_records
-    from benchmark.tables import make_tables, render
+    from benchmark.tables.make import make_tables
+    from benchmark.tables.render import render
 
     tables = make_tables(arguments.name, load_records(arguments.records), beside_paper=arguments.beside == "paper")
     print(render(tables, arguments.format))

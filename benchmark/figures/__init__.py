@@ -1,24 +1,16 @@
-"""Figures as pure functions of records; samples need the poison and the data as well."""
+"""Figures as pure functions of records; samples need the poison and the data as well.
 
-from collections.abc import Callable, Iterable, Mapping
+Nothing here is imported beyond the names, so that the command line can list them without loading matplotlib and torch.
+"""
 
-from matplotlib.figure import Figure
+from collections.abc import Mapping
 
-from benchmark.figures.curves import curves
-from benchmark.figures.defenses import defenses
-from benchmark.figures.lengths import lengths
-from benchmark.figures.samples import samples
-from benchmark.figures.sources import ArtifactPaths, PoisonMissing
-from benchmark.figures.style import write
-from benchmark.figures.triggers import triggers
-from benchmark.grid.records import Record
-
-FIGURES: Mapping[str, Callable[[Iterable[Record], ArtifactPaths], dict[str, Figure]]] = {
-    "curves": lambda records, _: curves(records),
-    "lengths": lambda records, _: lengths(records),
-    "defenses": lambda records, _: defenses(records),
-    "triggers": lambda records, _: triggers(records),
-    "samples": samples,
+FIGURES: Mapping[str, str] = {
+    "defenses": "Share of the lost recall that each defense recovers, and R@10 under it, beside the paper's values.",
+    "matrix": "Recovered recall of every attack under every defense; the worst defense for each attack is framed.",
+    "lengths": "R@10 of undefended victims by the number of trigger words, beside the paper's values.",
+    "curves": "Training loss and test median rank of undefended victims after every epoch.",
+    "triggers": "The most frequent words in the triggers.",
+    "samples": "Original images, what is published in their place, and the noise amplified around mid-grey.",
 }
-
-__all__ = ["FIGURES", "ArtifactPaths", "PoisonMissing", "write"]
+"""Names on the command line, in the order of the report, each with one line of what the figure shows."""

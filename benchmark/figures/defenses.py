@@ -1,28 +1,34 @@
-"""Recall under every defense, the paper's beside ours (Table 2)."""
+"""What each defense brings back and the recall under it, the paper's values beside ours (Table 2)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import isnan
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, SKY, VERMILION, WIDTH, heading, named, styled
+from benchmark.figures.style import BLUE, INK, SKY, VERMILION, WIDTH, heading, named, styled
 from benchmark.grid.records import Record
+from benchmark.tables.chance import near_chance
 from benchmark.tables.defenses import table2
-from benchmark.tables.published import published
+from benchmark.tables.published import paper_recovered, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.table import DIRECTIONS, Table
+from benchmark.tables.shares import RECOVERED
+from benchmark.tables.table import DIRECTIONS, Table, measure
+
+_LEGEND = ("recovered", "R@10 under the defense", "one seed", "no defense", "clean data", "paper, same defense")
 
 
 def defenses(records: Iterable[Record]) -> dict[str, Figure]:
-    """A figure for each data set, victim and defended attack: R@10 after the last epoch, as in Table 2.
+    """A figure for each data set, victim and defended attack: recovered share, and R@10 after the last epoch.
 
-    Bars are means over seeds, whiskers one sample standard deviation to either side; lines stand at the clean and the
-    undefended victim, diamonds at the paper's values.
+    The first panel shows the share of the lost recall that a defense recovers. Its whiskers, one sample standard
+    deviation to either side, pair the victims of each seed. In the panels of R@10, bars are means, dots single seeds,
+    and lines the clean and the undefended victim. Diamonds are the paper's values.
 
     Args:
-        records: of any runs; of failed ones no bar is drawn.
+        records: of any runs; failed ones are left out.
 
     Returns:
         Figures by file name.
@@ -31,14 +37,14 @@ def defenses(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: no attack met a defense, or records that mix settings.
     """
     records = list(records)
-    found = blocks(records)
-    by_place = {(block.dataset.spec, block.victim.spec): block for block in found}
+    all_blocks = blocks(records)
+    by_place = {(block.dataset.spec, block.victim.spec): block for block in all_blocks}
     figures = {}
     for table in table2(records, beside_paper=True):
         block = by_place[table.keys["dataset"], table.keys["victim"]]
         attack = table.keys["attack"]
         if attack != CLEAN and any(record.defense.spec != UNDEFENDED for record in block.of(attack)):
-            figures[named("defenses", block, found, attack)] = _draw(block, table)
+            figures[named("defenses", block, all_blocks, attack)] = _draw(block, table)
     if not figures:
         raise UsageError("these records hold no attack that met a defense; the figure needs one")
     return figures
@@ -46,35 +52,81 @@ def defenses(records: Iterable[Record]) -> dict[str, Figure]:
 
 def _draw(block: Block, table: Table) -> Figure:
     rows = table.rows[2:]
-    undefended = table.rows[1]
+    shares = table.cells[table.cells["column"] == RECOVERED].set_index("row").reindex(rows)
+    has_shares = bool(shares["mean"].notna().any())
     with styled():
-        figure = Figure(figsize=(WIDTH, 1.5 + 0.24 * len(rows)), layout="constrained")
-        panels: list[Axes] = list(figure.subplots(1, 2, sharex=True, sharey=True))
-        for axes, direction in zip(panels, DIRECTIONS, strict=True):
-            cells = table.cells[table.cells["column"] == f"R@10 {direction}"].set_index("row")
-            cells = cells.reindex(table.rows)
-            own = cells.loc[list(rows)]
-            places = range(len(rows))
-            axes.barh(places, own["mean"], color=SKY, height=0.62, label="under the defense")
-            # Of a single seed the deviation is not a number, and no whisker is drawn.
-            axes.errorbar(own["mean"], places, xerr=own["std"], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-            if own["paper"].notna().any():
-                axes.plot(own["paper"], places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
-            for row, label, dashes in (("Clean", "clean data", "-"), (undefended, "no defense", (0, (4, 2)))):
-                if pd.notna(cells.loc[row, "mean"]):
-                    axes.axvline(cells.loc[row, "mean"], color=INK, linestyle=dashes, label=label)
-            axes.set(title=direction, xlabel="R@10, %")
-            axes.set_yticks(list(places), [_with_seeds(row, table) for row in rows])
-            axes.tick_params(axis="y", length=0)
-        panels[0].set_xlim(left=0)  # once both are drawn, for it ends the scaling of both
+        figure = Figure(figsize=(WIDTH, 1.6 + 0.24 * len(rows)), layout="constrained")
+        ratios = [1.3, 1, 1] if has_shares else [1, 1]
+        panels: list[Axes] = list(figure.subplots(1, len(ratios), sharey=True, width_ratios=ratios))
+        if has_shares:
+            _draw_shares(panels[0], table, shares, block.of(table.keys["attack"])[0].attack.label)
+        for axes, direction in zip(panels[-2:], DIRECTIONS, strict=True):
+            _draw_recall(axes, block, table, direction)
+        right = max(axes.get_xlim()[1] for axes in panels[-2:])
+        for axes in panels[-2:]:
+            axes.set_xlim(0, right)
+        panels[0].set_yticks(range(len(rows)), [_with_seeds(row, table) for row in rows])
         panels[0].invert_yaxis()
-        handles, labels = (list(reversed(one)) for one in panels[0].get_legend_handles_labels())
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=2.4)
-        parts = [f"{undefended} on {block.dataset.label}, victim {block.victim.spec}"]
-        parts += ["mean ± sd over seeds"] if table.cells["std"].notna().any() else []
-        parts += [f"paper: {published(2)['setting'].partition(',')[0]}"] if table.cells["paper"].notna().any() else []
+        entries = {
+            label: handle
+            for axes in (panels[0], panels[-1])
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        labels = [label for label in _LEGEND if label in entries]
+        figure.legend([entries[label] for label in labels], labels, loc="outside lower center", ncols=3)
+        parts = [f"{table.rows[1]} on {block.dataset.label}, victim {block.victim.spec}"]
+        parts += ["near chance even on clean data"] if near_chance(block.of(CLEAN, UNDEFENDED)) else []
+        parts += ["whiskers: ± sd over paired seeds"] if shares["std"].notna().any() else []
+        has_paper = table.cells["paper"].notna().any()
+        parts += [f"paper: {published(2)['setting'].partition(',')[0]}"] if has_paper else []
         heading(figure, "; ".join(parts))
         return figure
+
+
+def _draw_shares(axes: Axes, table: Table, shares: pd.DataFrame, attack: str) -> None:
+    """The recovered share of each row, from the undefended victim at 0 to the clean one at 100."""
+    places = range(len(shares))
+    axes.barh(places, shares["mean"], color=BLUE, height=0.62, label="recovered")
+    # The deviation of a single seed is not a number, and no whisker is drawn.
+    axes.errorbar(shares["mean"], places, xerr=shares["std"], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    paper = paper_recovered(attack)
+    specs = table.cells.drop_duplicates("row").set_index("row")["defense"]
+    values = [paper.get(str(specs.get(row)).partition("[")[0], float("nan")) for row in shares.index]
+    if not all(map(isnan, values)):
+        axes.plot(values, places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
+    axes.axvline(0, color=INK, linestyle=(0, (4, 2)))
+    axes.axvline(100, color=INK)
+    axes.set(title="lost recall recovered", xlabel="recov., %")
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None:
+    """R@10 in one direction: means as bars, seeds as dots, the clean and the undefended victim as lines."""
+    rows = table.rows[2:]
+    cells = table.cells[table.cells["column"] == f"R@10 {direction}"].set_index("row").reindex(table.rows)
+    places = range(len(rows))
+    axes.barh(places, cells.loc[list(rows), "mean"], color=SKY, height=0.62, label="R@10 under the defense")
+    recall = measure("R@10", direction)
+    dots: list[tuple[float, int]] = []
+    for place, row in enumerate(rows):
+        seeds = _done(block, table, row)
+        dots += [(value, place) for record in seeds if (value := recall.of(record)) is not None] if seeds[1:] else []
+    if dots:
+        axes.plot(*zip(*dots, strict=True), "o", color=INK, ms=2, label="one seed")
+    paper = cells.loc[list(rows), "paper"]
+    if paper.notna().any():
+        axes.plot(paper, places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
+    for row, label, dashes in (("Clean", "clean data", "-"), (table.rows[1], "no defense", (0, (4, 2)))):
+        if pd.notna(cells.loc[row, "mean"]):
+            axes.axvline(cells.loc[row, "mean"], color=INK, linestyle=dashes, label=label)
+    axes.set(title=direction, xlabel="R@10, %")
+    axes.tick_params(axis="y", length=0)
+
+
+def _done(block: Block, table: Table, row: str) -> Sequence[Record]:
+    """The records behind a row."""
+    defense = table.cells.loc[table.cells["row"] == row, "defense"].iloc[0]
+    return [record for record in block.of(table.keys["attack"], defense) if record.status == "done"]
 
 
 def _with_seeds(row: str, table: Table) -> str:

@@ -1,6 +1,5 @@
 """Figures 3 and 4: protected images and captions beside the originals, and the noise amplified."""
 
-import sys
 from collections.abc import Iterable
 from textwrap import wrap
 
@@ -11,9 +10,9 @@ from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, OffsetBox, TextArea
 from numpy.typing import NDArray
 
 from attacks import Poison
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import PoisonError, UsageError
 from benchmark.data import CaptionDataset
-from benchmark.figures.sources import ArtifactPaths, PoisonMissing
+from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import VERMILION, WIDTH, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -26,7 +25,7 @@ _MARGIN = 0.06
 _LETTERS = 54  # a line of caption
 
 
-def samples(records: Iterable[Record], sources: ArtifactPaths) -> dict[str, Figure]:
+def samples(records: Iterable[Record], sources: ArtifactPaths) -> tuple[dict[str, Figure], list[PoisonError]]:
     """A figure for each data set, victim and attack whose poison is in the store, of its first seed.
 
     Pairs are spread evenly over the training set, so that none is picked for its looks.
@@ -36,31 +35,44 @@ def samples(records: Iterable[Record], sources: ArtifactPaths) -> dict[str, Figu
         sources: where poisons and images are.
 
     Returns:
-        Figures by file name.
+        Figures by file name, and a reason for each attack that has no figure: its poisons are missing or damaged.
 
     Raises:
-        PoisonMissing: no poison of these records is there; where some are, the others get a line on standard error.
-        UsageError: no attack to show, a poison that is damaged, or data that cannot be read.
+        PoisonError: no poison of these records can be shown.
+        UsageError: no attack to show, or data that cannot be read.
+    """
+    figures: dict[str, Figure] = {}
+    missing: list[PoisonError] = []
+    for name, (block, candidates) in candidates_by_name(records).items():
+        reasons: list[PoisonError] = []
+        for record in candidates:
+            try:
+                figures[name] = _draw(block, record, *sources.find(record))
+                break
+            except PoisonError as error:
+                reasons.append(error)
+        else:
+            missing.append(reasons[0])
+    if not figures:
+        raise missing[0]
+    return figures, missing
+
+
+def candidates_by_name(records: Iterable[Record]) -> dict[str, tuple[Block, list[Record]]]:
+    """The records that each figure may show, by file name: those of one attack, its first seed first.
+
+    Raises:
+        UsageError: no attack to show, or records that mix settings.
     """
     attacked = [r for r in records if r.attack.spec != CLEAN and r.defense.spec == UNDEFENDED and r.status == "done"]
     if not attacked:
         raise UsageError("these records hold no undefended attack that is done; the figure needs one")
-    found = blocks(attacked)
-    figures: dict[str, Figure] = {}
-    missing: list[PoisonMissing] = []
-    for block in found:
-        for attack in block.attacks:
-            for record in block.of(attack.spec):
-                try:
-                    figures[named("samples", block, found, attack.spec)] = _draw(block, record, *sources.find(record))
-                    break
-                except PoisonMissing as error:
-                    missing.append(error)
-    if not figures:
-        raise missing[0]
-    for reason in missing:
-        print(f"not shown: {reason}", file=sys.stderr)
-    return figures
+    all_blocks = blocks(attacked)
+    return {
+        named("samples", block, all_blocks, attack.spec): (block, block.of(attack.spec))
+        for block in all_blocks
+        for attack in block.attacks
+    }
 
 
 def amplified(protected: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -26,10 +26,12 @@ class ArtifactPaths:
     Attributes:
         poisons: folder of poisons, as ``run`` fills it.
         cache: folder of rendered and resized images.
+        drawn: folder of PNG figures drawn earlier, which the report shows where a poison is no longer there.
     """
 
     poisons: Path
     cache: Path
+    drawn: Path | None = None
 
     def find(self, record: Record) -> tuple[CaptionDataset, Poison]:
         """The clean training set and the poison of a record; nothing is crafted.

@@ -1,18 +1,24 @@
 """How every figure looks, and how it is written: for print and for colour-blind readers."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from benchmark.core.atomic_files import replacing
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
+_DPI = 200
+_COLOURS = 256  # of a palette
+_UNSEEN = 1.0  # mean squared error of 8-bit values that a palette may cost
 _LONGEST = 60  # letters of a spec in a file's name
 WIDTH = 7.2  # inches, a page's text width
 INK, FAINT = "#222222", "#8a8a8a"
@@ -108,8 +114,14 @@ def heading(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=8.5, color=INK, x=0.01, ha="left")
 
 
-def write(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as SVG, PDF and PNG; the same figure gives the same SVG and PNG.
+def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write a figure; the same figure gives the same SVG and PNG.
+
+    Args:
+        figure: what a function of this package has drawn.
+        folder: where to; made if need be.
+        name: of the files, without ending.
+        formats: of :data:`FORMATS`.
 
     Returns:
         The files.
@@ -117,10 +129,31 @@ def write(figure: Figure, folder: Path, name: str) -> list[Path]:
     Raises:
         UsageError: the folder cannot be written to.
     """
-    paths = [folder / f"{name}.{kind}" for kind in FORMATS]
+    paths = [folder / f"{name}.{kind}" for kind in formats]
     with styled():
-        for kind, path in zip(FORMATS, paths, strict=True):
+        for kind, path in zip(formats, paths, strict=True):
             with replacing(path) as temporary:
-                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-                figure.savefig(temporary, format=kind, dpi=200, metadata=metadata)
+                if kind == "png":
+                    temporary.write_bytes(png(figure))
+                    continue
+                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+                figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
     return paths
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file, compressed as far as no eye can tell."""
+    drawn = BytesIO()
+    with styled():
+        figure.savefig(drawn, format="png", dpi=_DPI)
+    return _compressed(Image.open(drawn))
+
+
+def _compressed(image: Image.Image) -> bytes:
+    """With a palette where 256 colours are as good as all, as in charts; noise in photographs needs them all."""
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    with_palette = flat.quantize(_COLOURS, kmeans=1, dither=Image.Dither.NONE)
+    error = np.asarray(flat, np.float64) - np.asarray(with_palette.convert("RGB"), np.float64)
+    file = BytesIO()
+    (with_palette if np.square(error).mean() <= _UNSEEN else flat).save(file, "PNG", optimize=True)
+    return file.getvalue()

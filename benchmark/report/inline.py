@@ -1,30 +1,56 @@
-"""Figures inside a page: SVG whose text stays text, whose ink follows the page and whose ids are its own."""
+"""Figures inside a page, as SVG whose ids are its own or as a bitmap, whichever is smaller."""
 
 import re
+from base64 import b64encode
 from html import escape
-from io import StringIO
+from io import BytesIO, StringIO
 
 from matplotlib.figure import Figure
+from PIL import Image
 
-from benchmark.figures.style import INK, styled
+from benchmark.figures.style import png, styled
 
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
+_LONG_NUMBERS = re.compile(r"(\d\.\d\d)\d+")
 # Verdana is as wide as DejaVu Sans, all others are narrower: nothing overlaps where the font is not there.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
 _PIXELS = 110  # of the page, an inch
+_LARGEST = 400_000  # bytes of a PNG; beyond, a page gets a WebP with some loss
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """A figure as an ``svg`` element.
+def inline(figure: Figure, name: str, description: str) -> str:
+    """A figure as an ``svg`` or ``img`` element.
 
     Args:
         figure: as :mod:`benchmark.figures` draws it.
         name: unique on the page; every id in the figure begins with it.
         description: for those who do not see it.
     """
+    width = round(figure.get_figwidth() * _PIXELS)
+    return min(_svg(figure, name, description, width), inline_png(png(figure), description, width), key=len)
+
+
+def inline_png(file: bytes, description: str, width: int) -> str:
+    """A PNG file as an ``img`` element; a large one is compressed with some loss.
+
+    Args:
+        file: its bytes.
+        description: for those who do not see it.
+        width: on the page, in pixels.
+    """
+    kind = "png"
+    if len(file) > _LARGEST:
+        smaller = BytesIO()
+        Image.open(BytesIO(file)).convert("RGB").save(smaller, "WEBP", quality=85, method=6)
+        kind, file = "webp", smaller.getvalue()
+    source = f"data:image/{kind};base64,{b64encode(file).decode()}"
+    return f'<img src="{source}" style="width:{width}px" alt="{escape(description)}">'
+
+
+def _svg(figure: Figure, name: str, description: str, width: int) -> str:
     content = StringIO()
     with styled():
-        figure.savefig(content, format="svg", transparent=True, dpi=144, metadata={"Date": None})
+        figure.savefig(content, format="svg", dpi=144, metadata={"Date": None})
     text = content.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -32,9 +58,9 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     view = re.search(r'viewBox="[^"]+"', text)
     assert view is not None
     # In HTML the name spaces go without saying.
-    size = f"width:{figure.get_figwidth() * _PIXELS:.0f}px"
-    head = f'<svg {view[0]} style="{size}" role="img" aria-label="{escape(description)}">'
+    head = f'<svg {view[0]} style="width:{width}px" role="img" aria-label="{escape(description)}">'
     text = re.sub(r"<svg[^>]*>", head, text, count=1)
     text = text.replace("xlink:href", "href")
     text = _IDS.sub(rf"\g<1>{name}-", text)
-    return text.replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS)
+    text = _LONG_NUMBERS.sub(r"\1", text) if "base64" not in text else text
+    return re.sub(r"\s*\n\s*", "\n", text).replace("'DejaVu Sans'", _FONTS)

@@ -1,38 +1,44 @@
-"""One self-contained page from records: words, tables, figures, settings. Nothing on it is loaded from elsewhere."""
+"""One self-contained page from records: figures, tables, settings. Nothing on it is loaded from elsewhere."""
 
+import hashlib
 import sys
+from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
+from PIL import Image
 
 from benchmark import __version__
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
-from benchmark.figures import FIGURES, ArtifactPaths, PoisonMissing
+from benchmark.figures import FIGURES
+from benchmark.figures.draw import Problem, draw_all
+from benchmark.figures.samples import candidates_by_name
+from benchmark.figures.sources import ArtifactPaths, PoisonMissing
 from benchmark.grid.records import Record
-from benchmark.report.inline import inline_svg
-from benchmark.report.summary import Passage, gaps, recovery, strength, unattacked
-from benchmark.tables import TABLES, Table, render
-from benchmark.tables.chance import of_dataset
+from benchmark.report.inline import inline, inline_png
+from benchmark.report.missing import gaps
+from benchmark.tables.attacks import in_row_order
+from benchmark.tables.chance import near_chance
+from benchmark.tables.make import make_tables
+from benchmark.tables.render import render
 from benchmark.tables.selection import CLEAN, UNDEFENDED
+from benchmark.tables.table import Table
 
-_CAPTIONS = {
-    "curves": "Training loss and test median rank after every epoch of undefended victims.",
-    "lengths": "R@10 of undefended victims over the length of the trigger, the paper's beside ours.",
-    "defenses": "R@10 under each defense, between the undefended and the clean victim, the paper's beside ours.",
-    "triggers": "The most frequent words of the triggers.",
-    "samples": "Originals, what is published in their place, and the noise amplified around mid-grey.",
-}
+_FIRST = ("defenses", "matrix")  # figures that the page opens with
+_TABLES = ("matrix", "2", "attacks", "1", "transfer", "cost")
+_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as SVG with its caption."""
+    """A figure as an HTML element, with its kind's name and its caption."""
 
-    svg: str
+    kind: str
+    element: str
     caption: str
 
 
@@ -53,7 +59,7 @@ def write_report(records: Sequence[Record], sources: ArtifactPaths, out: Path) -
 
 
 def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
-    """The report as HTML; a table or figure that these records do not make is named under what is missing.
+    """The report as HTML; tables and figures that these records do not make are named under what is missing.
 
     Raises:
         UsageError: no records.
@@ -63,27 +69,21 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
     shown, missing = one_surrogate(records)
     tables = dict(_tables(records, shown, missing))
     drawings = [drawing for name in FIGURES for drawing in _drawings(name, shown, sources, missing)]
-    flat = [table for own in tables.values() for table in own]
-    levels = {record.dataset.spec: of_dataset(record.dataset.params) for record in records}
-    summary: list[Passage] = [strength(table, levels[table.keys["dataset"]]) for table in tables.get("controls", [])]
-    attacked = {(one.dataset.spec, one.victim.spec) for one in records if one.attack.spec != CLEAN}
-    for table in tables.get("2", []):
-        if table.keys["attack"] != CLEAN:
-            passage = recovery(table)
-        else:
-            passage = None if (table.keys["dataset"], table.keys["victim"]) in attacked else unattacked(table)
-        summary += [passage] if passage else []
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    script = (_FOLDER / "page.js").read_text("utf-8")
+    environment = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html").render(
         version=__version__,
+        script=script,
+        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         records=records,
         datasets=_distinct(record.dataset.spec for record in records),
         victims=_distinct(record.victim.spec for record in records),
         seeds=sorted({record.seed for record in records}),
-        summary=summary,
-        missing=[*gaps(records, flat), *missing],
-        tables={name: render(own, "html") for name, own in tables.items()},
-        drawings=drawings,
+        warnings=_near_chance(records),
+        opening=[drawing for drawing in drawings if drawing.kind in _FIRST],
+        drawings=[drawing for drawing in drawings if drawing.kind not in _FIRST],
+        missing=[*gaps(records, [table for made in tables.values() for table in made]), *missing],
+        tables={name: render(made, "html") for name, made in tables.items()},
         versions=_versions(records),
         runs=_distinct(str(record.provenance.get("command", "")) for record in records),
         devices=_distinct(str(record.provenance.get("device", "")) for record in records),
@@ -98,11 +98,11 @@ def one_surrogate(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     Returns:
         Those records with all clean ones, and a line for each victim that has more.
     """
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    surrogates: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         if record.attack.spec != CLEAN:
-            found[record.dataset.spec, record.victim.spec].add(record.surrogate.spec)
-    chosen = {place: place[1] if place[1] in own else min(own) for place, own in found.items()}
+            surrogates[record.dataset.spec, record.victim.spec].add(record.surrogate.spec)
+    chosen = {place: place[1] if place[1] in names else min(names) for place, names in surrogates.items()}
     kept = [
         record
         for record in records
@@ -110,50 +110,90 @@ def one_surrogate(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     ]
     lines = [
         f"Victim {victim} on {dataset}: all but Transfer show the poisons of surrogate {chosen[dataset, victim]} alone."
-        for (dataset, victim), own in found.items()
-        if len(own) > 1
+        for (dataset, victim), names in surrogates.items()
+        if len(names) > 1
     ]
     return kept, lines
+
+
+def _near_chance(records: Sequence[Record]) -> list[str]:
+    """A sentence for each victim whose clean victims have learned next to nothing."""
+    clean: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if (record.attack.spec, record.defense.spec) == (CLEAN, UNDEFENDED):
+            clean[record.dataset.spec, record.victim.spec].append(record)
+    return [
+        f"On {dataset}: {sentence[0].lower()}{sentence[1:]}"
+        for (dataset, _), members in clean.items()
+        if (sentence := near_chance(members))
+    ]
 
 
 def _tables(
     records: Sequence[Record], shown: Sequence[Record], missing: list[str]
 ) -> Iterator[tuple[str, list[Table]]]:
     """Tables by name, in the order of the page; ``shown`` are those of one surrogate."""
-    attacked = {record.attack.spec for record in records if record.defense.spec != UNDEFENDED}
-    for name in ("2", "1", "controls", "transfer", "cost"):
+    defended = {record.attack.spec for record in records if record.defense.spec != UNDEFENDED}
+    for name in _TABLES:
         try:
-            tables = TABLES[name](records if name == "transfer" else shown)
+            tables = make_tables(name, records if name == "transfer" else shown)
         except UsageError as error:
             missing.append(f"Table {name}: {error}.")
             continue
-        # An attack that met no defense has its place among the controls.
-        yield name, [table for table in tables if name != "2" or table.keys["attack"] in {*attacked, CLEAN}]
+        # An attack that met no defense has its place in the table of attacks.
+        yield name, [table for table in tables if name != "2" or table.keys["attack"] in {*defended, CLEAN}]
 
 
 def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, missing: list[str]) -> Iterator[Drawing]:
-    try:
-        figures = FIGURES[name](records, sources)
-    except PoisonMissing as error:
-        print(f"report: no figure {name}: {error}", file=sys.stderr)
+    if name == "samples":
+        records = _of_one_attack(records)
+    figures, problems = draw_all([name], records, sources)
+    drawings = [
+        Drawing(name, inline(figure, file_name, FIGURES[name]), FIGURES[name]) for file_name, figure in figures.items()
+    ]
+    if name == "samples":
+        # They are large, so there is one on the page.
+        yield from drawings[:1] or _drawn_earlier(records, sources, problems)
+    else:
+        yield from drawings
+    for problem in problems:
+        if not isinstance(problem.error, PoisonMissing):
+            missing.append(f"Figure {name}: {problem.error}.")
+            continue
         # Its message names a folder of this machine, which is nobody's business on a page that is passed on.
+        print(f"report: not drawn: {problem}", file=sys.stderr)
         missing.append(f"Figure {name}: the poisons are not at hand; --poisons names their folder.")
-        return
-    except UsageError as error:
-        missing.append(f"Figure {name}: {error}.")
-        return
-    for id_, figure in figures.items():
-        yield Drawing(inline_svg(figure, id_, _CAPTIONS[name]), _CAPTIONS[name])
 
 
-def _distinct(values: Iterator[str]) -> list[str]:
+def _of_one_attack(records: Sequence[Record]) -> list[Record]:
+    """The records of the first attack that met a defense, or of the first attack at all."""
+    defended = {record.attack.spec for record in records if record.defense.spec != UNDEFENDED} - {CLEAN}
+    attacks = in_row_order(defended or {record.attack.spec for record in records} - {CLEAN})
+    return [record for record in records if record.attack.spec in attacks[:1]]
+
+
+def _drawn_earlier(records: Sequence[Record], sources: ArtifactPaths, problems: list[Problem]) -> Iterator[Drawing]:
+    """The samples of an earlier run, where its poison is gone but its figure is there; that is no problem then."""
+    if sources.drawn is None or not all(isinstance(problem.error, PoisonMissing) for problem in problems):
+        return
+    for name in candidates_by_name(records):
+        path = sources.drawn / f"{name}.png"
+        if path.is_file():
+            problems.clear()
+            with Image.open(path) as image:
+                width = round(image.width * 0.55)  # 200 dots an inch there, 110 on the page
+            yield Drawing("samples", inline_png(path.read_bytes(), FIGURES["samples"], width), FIGURES["samples"])
+            return
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
     return [value for value in dict.fromkeys(values) if value]
 
 
 def _versions(records: Sequence[Record]) -> dict[str, str]:
     """Versions by package; several where runs differ."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
+    versions: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         for package, version in record.provenance.get("versions", {}).items():
-            found[package][str(version)] = None
-    return {package: ", ".join(own) for package, own in found.items()}
+            versions[package][str(version)] = None
+    return {package: ", ".join(names) for package, names in versions.items()}

@@ -1,43 +1,18 @@
-"""The paper's tables and our own, as pure functions of records."""
+"""The paper's tables and the suite's own, as pure functions of records.
 
-from collections.abc import Callable, Iterable, Mapping
+Nothing here is imported beyond the names, so that the command line can list them without loading pandas and torch.
+"""
 
-from benchmark.core.errors import UsageError
-from benchmark.grid.records import Record
-from benchmark.tables.controls import controls
-from benchmark.tables.cost import cost
-from benchmark.tables.defenses import table2
-from benchmark.tables.lengths import table1
-from benchmark.tables.render import FORMATS, render
-from benchmark.tables.table import Table
-from benchmark.tables.transfer import transfer
+from collections.abc import Mapping
 
-TABLES: Mapping[str, Callable[[Iterable[Record]], list[Table]]] = {
-    "1": table1,
-    "2": table2,
-    "controls": controls,
-    "transfer": transfer,
-    "cost": cost,
+TABLES: Mapping[str, str] = {
+    "1": "trigger length: what k words in front of every caption do (Table 1 of the paper)",
+    "2": "one attack against every defense, with what the defense costs on clean data (Table 2 of the paper)",
+    "matrix": "every attack against every defense: recall recovered, the worst defense for each attack in bold",
+    "attacks": "every attack without a defense: recall lost, beside random noise and random words",
+    "transfer": "poisons of one surrogate against victims of other architectures",
+    "cost": "seconds, speed and memory of each attack and defense",
 }
-_PAPERS = {"1": table1, "2": table2}
+"""Names on the command line, each with one line of what the table shows."""
 
-
-def make_tables(name: str, records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
-    """Tables of one kind.
-
-    Args:
-        name: one of :data:`TABLES`.
-        records: of any runs.
-        beside_paper: set the paper's values and the differences beside ours.
-
-    Raises:
-        UsageError: records that do not make such a table, or one that the paper does not have.
-    """
-    if not beside_paper:
-        return TABLES[name](records)
-    if name not in _PAPERS:
-        raise UsageError(f"the paper has no table of {name} to set beside ours; it has {' and '.join(_PAPERS)}")
-    return _PAPERS[name](records, beside_paper=True)
-
-
-__all__ = ["FORMATS", "TABLES", "Table", "make_tables", "render", "table1", "table2"]
+FORMATS = ("markdown", "latex", "html", "csv", "json")

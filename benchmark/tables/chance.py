@@ -1,8 +1,14 @@
-"""What a victim that has learned nothing scores, computed exactly."""
+"""What a victim that has learned nothing scores, computed exactly, and which victims score hardly more."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import comb
+from statistics import fmean
 from typing import Any, NamedTuple
+
+from benchmark.grid.records import Record
+
+LEARNED = 0.05  # share of the way from chance to 100 % beyond which a victim has learned something
+_CERTAIN = 99.0  # percent; where chance is higher, scores cannot tell whether anything was learned
 
 
 class Chance(NamedTuple):
@@ -18,6 +24,32 @@ def of_dataset(params: Mapping[str, Any]) -> tuple[Chance, Chance] | None:
     return None if images is None or captions is None else (image_to_text(images, captions), text_to_image(images))
 
 
+def near_chance(clean: Sequence[Record]) -> str:
+    """Name victims of clean data that score hardly better than chance: no attack or defense can be judged on them.
+
+    Args:
+        clean: records of one data set and one victim, undefended.
+
+    Returns:
+        One sentence; "" where they have learned something, none is done, or the records lack the sizes of the test set.
+    """
+    done = [record for record in clean if record.status == "done"]
+    levels = of_dataset(done[0].dataset.params) if done else None
+    if levels is None:
+        return ""
+    text = fmean(record.last.test.image_to_text.recall_at_10 for record in done)
+    image = fmean(record.last.test.text_to_image.recall_at_10 for record in done)
+    for recall, level in zip((text, image), levels, strict=True):
+        floor = min(level.recall_at_10, _CERTAIN)
+        if recall - floor > (100 - floor) * LEARNED:
+            return ""
+    return (
+        f"Near chance: victim {done[0].victim.spec} has learned next to nothing even from clean data (R@10 "
+        f"{text:.1f} I→T, {image:.1f} T→I; chance {levels[0].recall_at_10:.1f}, {levels[1].recall_at_10:.1f}), so "
+        "nothing is ranked on it."
+    )
+
+
 def image_to_text(images: int, captions: int) -> Chance:
     """Chance level of the best-ranked of an image's own captions among all captions.
 
@@ -26,11 +58,12 @@ def image_to_text(images: int, captions: int) -> Chance:
         captions: number of their captions, at least one each, spread as evenly as the numbers allow.
     """
     few, more = divmod(captions, images)
-    groups = [(own, count) for own, count in ((few, images - more), (few + 1, more)) if count]
+    groups = [(size, count) for size, count in ((few, images - more), (few + 1, more)) if count]
 
     def within(rank: int) -> float:
-        # All of an image's own captions rank behind `rank` with probability C(captions - rank, own) / C(captions, own).
-        missed = sum(count * (comb(captions - rank, own) / comb(captions, own)) for own, count in groups)
+        # All `size` captions of an image rank behind `rank` with probability C(captions - rank, size) over
+        # C(captions, size).
+        missed = sum(count * (comb(captions - rank, size) / comb(captions, size)) for size, count in groups)
         return 1 - missed / images
 
     return _chance(within, captions)

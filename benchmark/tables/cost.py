@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from benchmark.grid.records import Record
-from benchmark.tables.defenses import in_order
 from benchmark.tables.notes import notes
+from benchmark.tables.published import in_order
 from benchmark.tables.selection import CLEAN, Block, blocks
 from benchmark.tables.table import Measure, Table, distinct_names, observe, seeds_by_row, summarise
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.grid.records import Record, ResolvedSpec
+from benchmark.tables.chance import near_chance
 from benchmark.tables.notes import notes
-from benchmark.tables.published import beside, paper_notes, published
+from benchmark.tables.published import beside, in_order, paper_defenses, paper_notes, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, observe_shares, recovered
 from benchmark.tables.table import (
     DIRECTIONS,
     Observation,
@@ -23,13 +24,11 @@ from benchmark.tables.table import (
     summarise,
     unrun,
 )
-from defenses import DEFENSES
 from defenses.base import label_of
 
 LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
 BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
 RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
-KEPT, RECOVERED = "kept %", "recovered %"
 _TERMS = {
     BEST[0].name: "best: R@10 after the epoch that is best on val, which a scraper who stops early gets.",
     f"clean {RECALLS[0].name}": "clean: R@10 of a victim of clean data under the same defense: what it costs.",
@@ -88,14 +87,15 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
         observations += _observations(block, row, rows, columns)
         if beside_paper and not row.records:
             observations += [unrun(row.name, one, row.attack, row.defense) for one in LAST]
-    judged = [*(one.name for one in (*LAST, *BEST)), RECOVERED]
+    judged, unranked = _judged(rows, columns)
     cells = mark_best(summarise(observations), [row.name for row in rows if row.defense != UNDEFENDED], judged)
-    explained = ["After the last epoch; bold: the best defense in a column."]
+    explained = [f"After the last epoch{'; bold: the best defense in a column' if judged else ''}."]
     if beside_paper:
         cells = beside(cells, 2, {CLEAN: "Clean", attack.spec: attack.label})
         explained += paper_notes(2)
     else:
         explained += [text for column, text in _TERMS.items() if column in columns]
+        explained += unranked
         explained += [f"Not run: {', '.join(row.name for row in not_run)}."] if not_run else []
         explained += _other_seeds(block, rows) if KEPT in columns else []
     shown = [record for row in rows for record in row.records]
@@ -112,6 +112,17 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
         notes=tuple(notes([attack], shown, explained)),
         beside="columns" if beside_paper else None,
     )
+
+
+def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The columns in which defenses are ranked, and a note where the recovered share is not."""
+    if near_chance(rows[0].records):
+        return [], []  # a note that every table has says so
+    scores = [one.name for one in (*LAST, *BEST)]
+    if RECOVERED not in columns or is_ranked(rows[1].records, rows[0].records):
+        return [*scores, RECOVERED], []
+    weak = f"recov.: not ranked, as {rows[1].name} takes less than {MEANINGFUL} % of the clean recall."
+    return scores, [weak] if len(rows) > 2 else []
 
 
 def _rows(block: Block, attack: ResolvedSpec, defended: Sequence[_Row]) -> list[_Row]:
@@ -142,9 +153,13 @@ def _observations(block: Block, row: _Row, rows: Sequence[_Row], columns: Mappin
         under_defense = block.of(CLEAN, row.defense)
         for one in RECALLS:
             yield from (observe(record, row.name, f"clean {one.name}", one) for record in under_defense)
-        yield from _kept(row, under_defense, rows[0])
+        shares = kept(under_defense, rows[0].records)
+        yield from (
+            replace(one, attack=row.attack) for one in observe_shares(under_defense, row.name, KEPT, KEPT, shares)
+        )
     if RECOVERED in columns:
-        yield from _recovered(row, rows[1], rows[0])
+        shares = recovered(row.records, rows[1].records, rows[0].records)
+        yield from observe_shares(row.records, row.name, RECOVERED, RECOVERED, shares)
 
 
 def _defended(block: Block, attack: ResolvedSpec) -> list[_Row]:
@@ -162,7 +177,7 @@ def _not_run(defended: Sequence[_Row], attack: ResolvedSpec) -> list[_Row]:
     """The paper's defenses that did not meet the attack."""
     parts = [split_outside_brackets(row.defense, "+") for row in defended]
     met = {parse_spec(own[0]).name for own in parts if len(own) == 1}
-    return [_Row(label_of(name), attack.spec, name, []) for name in DEFENSES.group("table2") if name not in met]
+    return [_Row(label_of(name), attack.spec, name, []) for name in paper_defenses() if name not in met]
 
 
 def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
@@ -178,55 +193,3 @@ def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
         f"clean, kept: of {'seed' if seeds.isdigit() else 'seeds'} {seeds} under {', '.join(names)}."
         for seeds, names in found.items()
     ]
-
-
-def in_order(specs: Iterable[str]) -> list[str]:
-    """Defenses in the registry's order, compositions after single ones, strangers last."""
-    order = {entry.name: place for place, entry in enumerate(DEFENSES.entries())}
-
-    def place(spec: str) -> tuple[bool, int, list[int], str]:
-        names = [parse_spec(part).name for part in split_outside_brackets(spec, "+")]
-        return not set(names) <= set(order), len(names), [order.get(name, 0) for name in names], spec
-
-    return sorted(specs, key=place)
-
-
-def _kept(row: _Row, under_defense: Sequence[Record], clean: _Row) -> list[Observation]:
-    """Share of the clean recall that a clean victim keeps under a row's defense, percent, seed by seed."""
-    full = recall_by_seed(clean.records)
-    found = []
-    for record in under_defense:
-        own = recall_by_seed([record]).get(record.seed)
-        value = 100 * own / full[record.seed] if own is not None and full.get(record.seed) else None
-        failed = record.status == "failed"
-        found.append(Observation(row.name, KEPT, KEPT, "%", row.attack, row.defense, value, failed))
-    return found
-
-
-def _recovered(row: _Row, baseline: _Row, clean: _Row) -> list[Observation]:
-    """Share of the recall lost to the attack that a row has back, percent: sum over seeds by sum over seeds.
-
-    A mean of each seed's own share would hang on a seed that loses next to nothing, of which any change is a multiple.
-    The seeds' values are those whose mean is the ratio R of the sums and whose deviations are its residuals: of what a
-    seed has back, d, and has lost, l, R + (d - R l) / mean(l).
-    """
-    attacked, full = recall_by_seed(baseline.records), recall_by_seed(clean.records)
-    own = recall_by_seed(row.records)
-    paired = own.keys() & attacked.keys() & full.keys()
-    back = {seed: own[seed] - attacked[seed] for seed in paired}
-    lost = {seed: full[seed] - attacked[seed] for seed in paired}
-    mean_lost = fmean(lost.values()) if paired else 0.0
-    found = []
-    for record in row.records:
-        seed, value = record.seed, None
-        if seed in paired and mean_lost > 0:
-            ratio = fmean(back.values()) / mean_lost
-            value = 100 * (ratio + (back[seed] - ratio * lost[seed]) / mean_lost)
-        failed = record.status == "failed"
-        found.append(Observation(row.name, RECOVERED, RECOVERED, "%", row.attack, row.defense, value, failed))
-    return found
-
-
-def recall_by_seed(records: Sequence[Record]) -> dict[int, float]:
-    """Mean of both directions' R@10 after the last epoch, by seed."""
-    return {record.seed: record.last.test.mean_recall_at_10 for record in records if record.status == "done"}

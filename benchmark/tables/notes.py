@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.core.spec import format_value
 from benchmark.grid.records import Record, ResolvedSpec
-from benchmark.tables.chance import of_dataset
+from benchmark.tables.chance import near_chance, of_dataset
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 from benchmark.tables.table import done_seeds
 
@@ -40,7 +40,8 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     lines += _defenses(records)
     done = [record for record in records if record.status == "done"]
-    return [*lines, _seeds(records), *_chance(records[0].dataset), *_time(done), *_failures(records)]
+    chance = [*_chance(records[0].dataset), *_near_chance(records)]
+    return [*lines, _seeds(records), *chance, *_time(done), *_failures(records)]
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:
@@ -124,6 +125,14 @@ def _chance(dataset: ResolvedSpec) -> list[str]:
         f"Chance for {images:,} test images with {captions:,} captions: R@10 {text.recall_at_10:.1f} I→T, "
         f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."
     ]
+
+
+def _near_chance(records: Sequence[Record]) -> list[str]:
+    clean: dict[str, list[Record]] = {}
+    for record in records:
+        if (record.attack.spec, record.defense.spec) == (CLEAN, UNDEFENDED):
+            clean.setdefault(record.victim.spec, []).append(record)
+    return [sentence for members in clean.values() if (sentence := near_chance(members))]
 
 
 def _time(done: Sequence[Record]) -> list[str]:

@@ -1,13 +1,13 @@
-"""The paper's numbers, to set beside ours."""
+"""The paper's numbers, to set beside ours, and the order in which it lists defenses."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.core.spec import parse_spec
+from benchmark.core.spec import parse_spec, split_outside_brackets
 
 # Beside the package in a checkout as in an installation, where the wheel puts results/paper next to it.
 FOLDER = Path(__file__).parents[2] / "results" / "paper"
@@ -17,6 +17,42 @@ def published(number: int) -> dict[str, Any]:
     """A table of the paper: ``table``, ``source``, ``setting``, ``rows`` (with the attack's label) and ``remarks``."""
     data: dict[str, Any] = json.loads((FOLDER / f"table{number}.json").read_text("utf-8"))
     return data
+
+
+def paper_defenses() -> list[str]:
+    """The defenses of the paper's Table 2, in its order."""
+    return [row["defense"] for row in published(2)["rows"] if row["defense"] != "none"]
+
+
+def paper_recovered(attack: str) -> dict[str, float]:
+    """The paper's share of the lost recall that each defense brings back, percent, computed from its R@10.
+
+    Args:
+        attack: label, such as ``MEM-3``.
+    """
+    recalls = {(row["attack"], row["defense"]): (row["R@10 I→T"] + row["R@10 T→I"]) / 2 for row in published(2)["rows"]}
+    if (attack, "none") not in recalls or ("Clean", "none") not in recalls:
+        return {}
+    undefended, clean = recalls[attack, "none"], recalls["Clean", "none"]
+    return {
+        defense: 100 * (recall - undefended) / (clean - undefended)
+        for (label, defense), recall in recalls.items()
+        if label == attack and defense != "none"
+    }
+
+
+def in_order(specs: Iterable[str]) -> list[str]:
+    """Defenses in one fixed order: none, those of the paper as it lists them, others by name, combinations last.
+
+    The order does not depend on what is installed, so that the same records always give the same table.
+    """
+    rank = {name: place for place, name in enumerate(["none", *paper_defenses()])}
+
+    def place(spec: str) -> tuple[int, list[tuple[int, str]], str]:
+        names = [parse_spec(part).name for part in split_outside_brackets(spec, "+")]
+        return len(names), [(rank.get(name, len(rank)), name) for name in names], spec
+
+    return sorted(specs, key=place)
 
 
 def beside(cells: pd.DataFrame, number: int, labels: Mapping[str, str]) -> pd.DataFrame:

@@ -12,9 +12,9 @@ from tabulate import tabulate
 
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import unknown
+from benchmark.tables import FORMATS
 from benchmark.tables.table import Table
 
-FORMATS = ("markdown", "latex", "html", "csv", "json")
 MISSING, FAILED = "–", "failed"
 _LATEX = str.maketrans(
     {
@@ -112,8 +112,8 @@ def _html(table: Table) -> str:
     terms = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return (
         f"<figure>\n<figcaption>{escape(table.title)}</figcaption>\n"
-        f"<div class=scroll tabindex=0><table>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table></div>\n"
+        f"<div class=frame><div class=scroll tabindex=0><table>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table></div></div>\n"
         f"<details><summary>Terms and settings</summary><ul>{terms}</ul></details>\n</figure>"
     )
 

@@ -101,11 +101,23 @@ def summarise(observations: Iterable[Observation]) -> pd.DataFrame:
     return cells.assign(best=False)
 
 
-def mark_best(cells: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
-    """Mark the best of some rows in each of some columns: the highest value, of ranks the lowest; equals together."""
+def mark_best(
+    cells: pd.DataFrame, rows: Iterable[str], columns: Iterable[str], *, within: Literal["column", "row"] = "column"
+) -> pd.DataFrame:
+    """Mark the best of some rows and columns: the highest value, of ranks the lowest; equals together.
+
+    Percentages at or below zero are never marked: a defense that brings nothing back is not the best of any.
+
+    Args:
+        cells: as :func:`summarise` gives them.
+        rows: names of the rows that compete.
+        columns: names of the columns that compete.
+        within: whether rows compete in each column, or columns in each row.
+    """
     judged = cells[cells["row"].isin(list(rows)) & cells["column"].isin(list(columns))]
+    judged = judged[(judged["unit"] != "%") | (judged["mean"] > 0)]
     score = judged["mean"].where(judged["unit"] != "rank", -judged["mean"])
-    best = score == score.groupby(judged["column"]).transform("max")
+    best = score == score.groupby(judged[within]).transform("max")
     return cells.assign(best=best.reindex(cells.index, fill_value=False))
 
 

@@ -11,8 +11,9 @@ from matplotlib.patches import Rectangle
 from benchmark.core.errors import UsageError
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
+from benchmark.figures.matrix import matrix
 from benchmark.figures.triggers import shares, triggers
-from tests.tables.factory import record
+from tests.tables.factory import SCENES, record
 
 
 def points(drawn: Line2D) -> tuple[list[float], list[float]]:
@@ -59,26 +60,81 @@ def test_recall_under_each_defense_between_its_reference_lines() -> None:
     records = [record("clean", recalls=(56, 50)), record("mem3", recalls=(10, 8))]
     records += [record("mem3", "cutout", recalls=(value, 7), seed=seed) for seed, value in ((1, 12.0), (2, 16.0))]
     records += [record("mem3", "prefix-drop", recalls=(52, 48)), record("mem3", "mixup", failed="boom")]
-    text, image = defenses(records)["defenses-mem3"].axes
-    found = bars(text)
+    shares, text, image = defenses(records)["defenses-mem3"].axes
+    names = list(bars(shares))
+    assert "Mixup, no seed" in names
+    found = dict(zip(names, bars(text).values(), strict=True))
     assert {name: value for name, value in found.items() if not np.isnan(value)} == {
         "Cutout, seeds 1–2": 14.0, "Prefix drop, seed 1": 52.0,
     }  # fmt: skip
-    assert "Mixup, no seed" in found
-    assert bars(image)["Prefix drop, seed 1"] == 48
-    (whisker,) = whiskers(text)
-    assert [point[0] for point in whisker] == [pytest.approx(14 - 8**0.5), pytest.approx(14 + 8**0.5)]
+    assert list(bars(image).values())[-1] == 48
+    # Single seeds as dots, where there are several.
+    assert line(text, "one seed") == ([12, 16], [names.index("Cutout, seeds 1–2")] * 2)
     assert line(text, "clean data")[0] == [56, 56]
     assert line(image, "no defense")[0] == [8, 8]
     # All that the paper has, run here or not; it has no prefix-drop.
     values, places = line(text, "paper, same defense")
-    paper = dict(zip(found, values, strict=True))
+    paper = dict(zip(names, values, strict=True))
     assert (paper["Mixup, no seed"], paper["Cutout, seeds 1–2"], paper["Adv training"]) == (7.6, 3.9, 36.6)
     assert np.isnan(paper["Prefix drop, seed 1"])
     assert list(places) == list(range(9))
     assert text.yaxis_inverted()
+    assert text.get_xlim() == image.get_xlim()
     with pytest.raises(UsageError, match="no attack that met a defense"):
         defenses(records[:2])
+
+
+def test_the_recovered_share_has_whiskers_of_pairs() -> None:
+    """Clean victims that differ by 30 points, of which a defense brings back 90 and 100 %."""
+    records = []
+    for seed, clean, back in ((1, 40.0, 37.0), (2, 70.0, 70.0)):
+        records += [record("clean", recalls=(clean, clean), seed=seed), record("mem3", recalls=(10, 10), seed=seed)]
+        records.append(record("mem3", "cutout", recalls=(back, back), seed=seed))
+    shares, *_ = defenses(records)["defenses-mem3"].axes
+    # 27 + 60 of 30 + 60, residuals of 27 - R 30 and 60 - R 60 over the mean loss of 45.
+    ratio = 87 / 90
+    residuals = [(27 - ratio * 30) / 45, (60 - ratio * 60) / 45]
+    deviation = 100 * np.std(residuals, ddof=1)
+    names = list(bars(shares))
+    assert bars(shares)["Cutout"] == pytest.approx(100 * ratio)
+    (whisker,) = whiskers(shares)
+    assert [point[0] for point in whisker] == [
+        pytest.approx(100 * ratio - deviation),
+        pytest.approx(100 * ratio + deviation),
+    ]
+    # Of the paper's 46.5 / 42.7 and 3.8 / 2.2, cutout leaves 3.9 / 2.7.
+    paper = dict(zip(names, line(shares, "paper, same defense")[0], strict=True))
+    assert paper["Cutout"] == pytest.approx(100 * (3.9 + 2.7 - 6.0) / (46.5 + 42.7 - 6.0))
+
+
+def test_without_a_clean_victim_there_is_no_share() -> None:
+    figure = defenses([record("mem3"), record("mem3", "cutout")])["defenses-mem3"]
+    assert [axes.get_title() for axes in figure.axes] == ["I→T", "T→I"]
+
+
+def test_the_matrix_shows_the_tables_cells_and_frames_the_worst() -> None:
+    records = [record("clean", recalls=(50, 50)), record("clean", "cutout", recalls=(40, 40))]
+    records += [record("mem3", recalls=(10, 10)), record("mem3", "cutout", recalls=(12, 12))]
+    records += [record("mem3", "prefix-drop", recalls=(48, 48)), record("em", recalls=(25, 25))]
+    (axes,) = matrix(records)["matrix"].axes
+    texts = {text.get_text(): text.get_fontweight() for text in axes.texts}
+    assert texts == {
+        "80.0": "normal", "5.0": "normal", "95.0": "bold", "50.0": "normal",
+    }  # fmt: skip
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["MEM-3", "EM", "Clean data: kept %"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["lost %", "Cutout", "Prefix\ndrop"]
+    framed = [patch for patch in axes.patches if isinstance(patch, Rectangle) and patch.get_linewidth() > 1]
+    (frame,) = framed
+    (marked,) = (text for text in axes.texts if text.get_fontweight() == "bold")
+    assert frame.get_bbox().contains(*marked.get_position())
+
+
+def test_a_victim_near_chance_is_named_in_the_figures() -> None:
+    facts = {**SCENES, "test_images": 20, "test_captions": 100}
+    levels = (("clean", "none", 42.0), ("mem3", "none", 20.0), ("mem3", "cutout", 40.0))
+    records = [record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in levels]
+    for figure in (*matrix(records).values(), *defenses(records).values()):
+        assert "near chance even on clean data" in figure.get_suptitle()
 
 
 def test_words_are_counted_where_a_poison_says_how_many() -> None:

@@ -1,6 +1,7 @@
 """Samples show what is published, from the poison that the records name; and figures as files."""
 
 import dataclasses
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,16 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import TextArea
 from matplotlib.text import Text
+from PIL import Image
 
 from benchmark.cli.main import main
-from benchmark.figures import FIGURES, write
-from benchmark.figures.samples import amplified
+from benchmark.core.errors import UsageError
+from benchmark.figures import FIGURES
+from benchmark.figures.curves import curves
+from benchmark.figures.draw import draw_all
+from benchmark.figures.samples import amplified, samples
 from benchmark.figures.sources import ArtifactPaths
+from benchmark.figures.style import png, write
 from benchmark.grid.records import Record, load_records
 from tests.small import noise_of
 
@@ -53,7 +59,8 @@ def pictures(figure: Figure) -> list[np.ndarray]:
 
 
 def test_images_are_those_of_the_data_and_of_the_poison(run: Path) -> None:
-    figures = FIGURES["samples"]([of(run, NOISE)], sources(run))
+    figures, missing = samples([of(run, NOISE)], sources(run))
+    assert not missing
     (figure,) = figures.values()
     clean, poison = sources(run).find(of(run, NOISE))
     shown, delta = pictures(figure), noise_of(poison)
@@ -70,7 +77,7 @@ def test_images_are_those_of_the_data_and_of_the_poison(run: Path) -> None:
 
 
 def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
-    (figure,) = FIGURES["samples"]([of(run, WORDS)], sources(run)).values()
+    (figure,) = samples([of(run, WORDS)], sources(run))[0].values()
     _, poison = sources(run).find(of(run, WORDS))
     noises = pictures(figure)[2::3]
     assert all((noise == 128).all() for noise in noises)  # of the poison only the trigger is kept
@@ -97,18 +104,20 @@ def test_a_missing_poison_is_one_line_and_no_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_plugin_that_was_not_named_hides_its_own_samples_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plugin_that_was_not_named_hides_its_own_samples_alone(run: Path) -> None:
     own = of(run, NOISE)
     theirs = dataclasses.replace(own, attack=dataclasses.replace(own.attack, spec="theirs", label="Theirs"))
-    assert len(FIGURES["samples"]([own, theirs], sources(run))) == 1
-    assert "attack theirs is not known here; --plugin names the file" in capsys.readouterr().err
+    figures, (reason,) = samples([own, theirs], sources(run))
+    assert len(figures) == 1
+    assert "attack theirs is not known here; --plugin names the file" in str(reason)
 
 
-def test_a_poison_file_that_is_gone_hides_its_own_samples_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_poison_file_that_is_gone_hides_its_own_samples_alone(run: Path) -> None:
     own = of(run, NOISE)
     gone = dataclasses.replace(own.attack, spec="poison[file=gone]", label="Gone", params={"file": "/no/gone"})
-    assert len(FIGURES["samples"]([own, dataclasses.replace(own, attack=gone)], sources(run))) == 1
-    assert "not shown: attack poison[file=gone]: " in capsys.readouterr().err
+    figures, (reason,) = samples([own, dataclasses.replace(own, attack=gone)], sources(run))
+    assert len(figures) == 1
+    assert str(reason).startswith("attack poison[file=gone]: ")
 
 
 def test_a_poison_beyond_its_bound_is_not_shown(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +134,7 @@ def test_a_poison_beyond_its_bound_is_not_shown(run: Path, tmp_path: Path, capsy
 def test_figures_are_written_in_three_formats_and_the_same_twice(run: Path, tmp_path: Path) -> None:
     records = load_records(run / "out")
     for folder in ("one", "two"):
-        for name, figure in FIGURES["curves"](records, sources(run)).items():
+        for name, figure in curves(records).items():
             write(figure, tmp_path / folder, name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == ["curves-controls.pdf", "curves-controls.png", "curves-controls.svg"]
@@ -135,3 +144,43 @@ def test_figures_are_written_in_three_formats_and_the_same_twice(run: Path, tmp_
         assert content == (tmp_path / "two" / name).read_bytes()
     svg = (tmp_path / "one" / "curves-controls.svg").read_text("utf-8")
     assert ">epoch</text>" in svg  # text stays text
+
+
+def test_only_the_formats_asked_for_are_written(run: Path, tmp_path: Path) -> None:
+    (figure,) = curves(load_records(run / "out")).values()
+    assert [path.name for path in write(figure, tmp_path, "one", formats=("png",))] == ["one.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
+
+
+def test_a_chart_gets_a_palette_and_noise_keeps_all_its_colours(run: Path) -> None:
+    (chart,) = curves(load_records(run / "out")).values()
+    assert Image.open(BytesIO(png(chart))).mode == "P"
+    noisy = Figure(figsize=(2, 2))
+    noisy.figimage(np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8), resize=False)
+    shown = Image.open(BytesIO(png(noisy)))
+    drawn = BytesIO()
+    noisy.savefig(drawn, dpi=200)
+    assert np.array_equal(np.asarray(shown), np.asarray(Image.open(drawn).convert("RGB")))
+
+
+def test_what_cannot_be_drawn_keeps_no_other_figure_from_being_drawn(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--poisons", str(tmp_path / "none"), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "f")]
+    assert main(["plot", "matrix", "curves", "samples", "--records", str(run / "out"), *folders]) == 0
+    matrix, missing = capsys.readouterr().err.splitlines()
+    assert matrix.startswith("not drawn: matrix: these records hold no defended victim")
+    assert missing.startswith("not drawn: samples: the poison of")
+    assert {path.suffix for path in (tmp_path / "f").iterdir()} == {".svg", ".pdf", ".png"}
+    assert {path.stem for path in (tmp_path / "f").iterdir()} == {"curves-controls"}
+    assert main(["plot", "matrix", "lengths", "--records", str(run / "out"), "--out", str(tmp_path / "g")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "g").exists()
+
+
+def test_every_name_can_be_drawn_or_says_why_not(run: Path) -> None:
+    figures, problems = draw_all(FIGURES, load_records(run / "out"), sources(run))
+    assert {problem.name for problem in problems} == {"defenses", "matrix", "lengths"}
+    assert {name.partition("-")[0] for name in figures} == {"curves", "triggers", "samples"}
+    with pytest.raises(UsageError, match="unknown figure 'curve'; did you mean 'curves'"):
+        draw_all(["curve"], [], sources(run))

@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 
 from benchmark.cli.main import main
-from benchmark.cli.reproduce import write_all
-from benchmark.core.errors import UsageError
-from benchmark.figures import FIGURES, ArtifactPaths, PoisonMissing
 from benchmark.grid.cells import choose_surrogates, choose_victims
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
@@ -63,7 +60,7 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
 def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
-    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {})
+    monkeypatch.setattr("benchmark.report.write_all.FIGURES", ())
     assert main(["reproduce", "paper", "--out", str(tmp_path), "--seeds", "1"]) == 0
     (transfer,) = [settings for settings in calls if settings.victim is not None]
     assert transfer.victim == "RN101,ViT-B-32,ViT-B-16"
@@ -77,10 +74,7 @@ def test_tables_figures_and_report_are_written(
 ) -> None:
     calls: list[RunSettings] = []
 
-    def missing(*_: Any) -> Any:
-        raise PoisonMissing("the poison is not there")
-
-    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {"samples": missing, "curves": FIGURES["curves"]})
+    monkeypatch.setattr("benchmark.report.write_all.FIGURES", ("samples", "curves"))
     monkeypatch.setattr("benchmark.report.page.FIGURES", {})
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
     # Of other settings, and not of this command: what is written leaves it alone.
@@ -90,39 +84,21 @@ def test_tables_figures_and_report_are_written(
     assert len(calls) == 3
     assert all((settings.seeds, settings.precision, settings.plain_models) == ("1", "fp32", True) for settings in calls)
     written = {path.name for path in tmp_path.iterdir()}
-    assert {"table-1.md", "table-1-beside-paper.md", "table-2.md", "table-controls.md", "table-cost.md"} <= written
+    names = ("1", "1-beside-paper", "2", "2-beside-paper", "attacks", "matrix", "cost")
+    assert {f"table-{name}.md" for name in names} <= written
     assert {"report.html", "figures", "records"} <= written
     table = (tmp_path / "table-2.md").read_text()
     assert f"python -m benchmark table 2 --records {tmp_path}/records" in table
     assert "9.0" in table
     assert "77.7" not in table
     # Without poisons there are no samples, which is told and keeps nothing else from being written.
-    assert "samples: the poison is not there" in capsys.readouterr().err
+    assert "not drawn: samples: " in capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves"}
-    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".svg", ".pdf", ".png"}
-
-
-def test_what_cannot_be_drawn_keeps_nothing_else_from_being_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def impossible(*_: Any) -> Any:
-        raise UsageError("no poison with a trigger")
-
-    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {"triggers": impossible, "curves": FIGURES["curves"]})
-    monkeypatch.setattr("benchmark.report.page.FIGURES", {})
-    write_all([record("clean")], tmp_path, ArtifactPaths(tmp_path, tmp_path))  # nor are there attacks for tables
-    said = capsys.readouterr().err
-    assert "triggers: no poison with a trigger" in said
-    assert "table controls: these records hold no undefended attack" in said
-    assert (tmp_path / "report.html").exists()
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves"}
-    assert {path.name for path in tmp_path.glob("table-*")} == {
-        "table-2.md", "table-2-beside-paper.md", "table-cost.md",
-    }  # fmt: skip
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png"}
 
 
 def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.cli.reproduce.FIGURES", {})
+    monkeypatch.setattr("benchmark.report.write_all.FIGURES", ())
     calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls, failed="out of memory"))
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--rerun", "failed"]) == 1

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmark.grid.records import Record
-from benchmark.tables import make_tables
 from benchmark.tables.cost import poison_mib, rows_per_second
+from benchmark.tables.make import make_tables
 from tests.tables.factory import SCENES, record
 
 FACTS = {**SCENES, "train_captions": 20_000}

@@ -8,8 +8,10 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables import Table, render, table2
-from tests.tables.factory import record, scores
+from benchmark.tables.defenses import table2
+from benchmark.tables.render import render
+from benchmark.tables.table import Table
+from tests.tables.factory import SCENES, record, scores
 
 FOUR = ["R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I"]
 
@@ -175,6 +177,31 @@ def test_recovered_is_negative_below_the_attack_and_absent_without_a_loss() -> N
     assert "recovered %" not in table2(harmless[1:])[0].columns
 
 
+def test_on_a_victim_near_chance_nothing_is_ranked() -> None:
+    facts = {**SCENES, "test_images": 20, "test_captions": 100}  # where chance is 41.6 and 50.0
+    names = (("clean", "none", 42.0), ("mem3", "none", 30.0), ("mem3", "cutout", 52.0))
+    (table,) = table2([record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in names])
+    assert not table.cells["best"].any()
+    (line,) = (note for note in table.notes if note.startswith("Near chance: "))
+    assert "victim tiny has learned next to nothing even from clean data (R@10 42.0 I→T, 42.0 T→I; chance 41.6" in line
+    (table,) = table2([record(attack, defense, recalls=(r, r)) for attack, defense, r in names])
+    assert table.cells["best"].any()
+    assert not any(note.startswith("Near chance") for note in table.notes)
+
+
+def test_what_takes_next_to_nothing_and_what_brings_nothing_back_is_not_best() -> None:
+    clean = record("clean", recalls=(50, 50))
+    harmless = [clean, record("em", recalls=(49, 49)), record("em", "cutout", recalls=(60, 60))]
+    (table,) = table2(harmless)
+    assert not cell(table, "Cutout", "recovered %")["best"]
+    assert cell(table, "Cutout", "R@10 I→T")["best"]
+    assert "recov.: not ranked, as EM takes less than 20 % of the clean recall." in table.notes
+    worse = [clean, record("mem3", recalls=(10, 10)), record("mem3", "mixup", recalls=(8, 8))]
+    (table,) = table2(worse)
+    assert cell(table, "Mixup", "recovered %")["mean"] < 0
+    assert not cell(table, "Mixup", "recovered %")["best"]
+
+
 def test_the_best_is_the_highest_recall_and_the_lowest_rank_among_defenses_alone() -> None:
     records = [*basic(), record("mem3", "mixup", recalls=(52.0, 9.0), ranks=(12, 230))]
     (table,) = table2(records)
@@ -210,7 +237,7 @@ def test_a_failed_cell_is_failed_and_counts_for_nothing() -> None:
     assert cell(table, "Cutout", "R@10 I→T")["failed"]
 
 
-def test_defenses_stand_in_the_registrys_order_compositions_after_and_strangers_last() -> None:
+def test_the_papers_defenses_come_first_then_others_by_name_then_combinations() -> None:
     names = [
         "zeta",
         "cutout+random-swap",
@@ -223,7 +250,7 @@ def test_defenses_stand_in_the_registrys_order_compositions_after_and_strangers_
     ]
     (table,) = table2([record("mem3", name) for name in names])
     assert [*table.rows][2:] == [
-        "Adv training", "Mixup", "Cutout", "cutout[size=0.3]", "Prefix drop", "Cutout + Random swap", "Alpha", "Zeta",
+        "Adv training", "Mixup", "Cutout", "cutout[size=0.3]", "Alpha", "Prefix drop", "Zeta", "Cutout + Random swap",
     ]  # fmt: skip
 
 

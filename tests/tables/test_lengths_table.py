@@ -4,7 +4,9 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables import Table, render, table1
+from benchmark.tables.lengths import table1
+from benchmark.tables.render import render
+from benchmark.tables.table import Table
 from tests.tables.factory import record
 
 

@@ -5,8 +5,10 @@ import random
 import pytest
 
 from benchmark.grid.records import Record
-from benchmark.tables import make_tables, table1, table2
 from benchmark.tables.chance import image_to_text, text_to_image
+from benchmark.tables.defenses import table2
+from benchmark.tables.lengths import table1
+from benchmark.tables.make import make_tables
 from tests.tables.factory import record
 
 
@@ -70,7 +72,7 @@ def test_halves_of_a_poison_cost_no_time_of_their_own() -> None:
     whole = {"craft": 300.0, "train": 170.0, "evaluate": 3.0}
     records = [record(attack, seconds=whole) for attack in ("mem3", "trigger-only", "delta-only")]
     records.append(record("em", seconds={**whole, "craft": 100.0}))
-    text = "\n".join(make_tables("controls", records)[0].notes)
+    text = "\n".join(make_tables("attacks", records)[0].notes)
     assert "craft 200 s (100 to 300) a poison" in text
 
 

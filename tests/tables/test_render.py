@@ -13,8 +13,11 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables import FORMATS, make_tables, render, table2
+from benchmark.tables import FORMATS
+from benchmark.tables.defenses import table2
+from benchmark.tables.make import make_tables
 from benchmark.tables.published import published
+from benchmark.tables.render import render
 from tests.tables.factory import record
 
 

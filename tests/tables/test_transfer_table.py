@@ -3,7 +3,9 @@
 import pytest
 
 from benchmark.core.errors import UsageError
-from benchmark.tables import Table, make_tables, render
+from benchmark.tables.make import make_tables
+from benchmark.tables.render import render
+from benchmark.tables.table import Table
 from tests.tables.factory import record
 
 

@@ -1,16 +1,17 @@
-"""Controls: what the halves of a poison do alone, and what noise and words do that nobody crafted."""
+"""Attacks without a defense: crafted poisons, the halves of a poison, and noise and words drawn at random."""
 
 from collections.abc import Iterable
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
-from benchmark.tables.defenses import BEST, LAST, recall_by_seed
+from benchmark.tables.defenses import BEST, LAST
 from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import Observation, Table, distinct_names, observe, seeds_by_row, summarise
 
-# These have rows whether they ran or not; other undefended attacks follow.
+# These have rows whether they ran or not; other attacks follow.
 ROWS = {
     CLEAN: "Clean",
     "mem3": "MEM-3",
@@ -22,11 +23,10 @@ ROWS = {
     "em-official": "EM (em-official)",
     "mem-official": "MEM-3 (mem-official)",
 }
-LOST = "lost %"
 
 
-def controls(records: Iterable[Record]) -> list[Table]:
-    """Undefended victims of every attack and control: one table for every data set and victim.
+def attacks(records: Iterable[Record]) -> list[Table]:
+    """Undefended victims of every attack: one table for every data set and victim.
 
     Columns: R@10 and Medr after the last epoch, R@10 after the epoch that is best on val, and the share of the clean
     victim's recall that is lost.
@@ -40,7 +40,7 @@ def controls(records: Iterable[Record]) -> list[Table]:
     found = blocks(record for record in records if record.defense.spec == UNDEFENDED)
     tables = [_table(block) for block in found if block.attacks]
     if not tables:
-        raise UsageError("these records hold no undefended attack; the table of controls needs one")
+        raise UsageError("these records hold no undefended attack; the table of attacks needs one")
     return tables
 
 
@@ -49,16 +49,14 @@ def _table(block: Block) -> Table:
     variants = {parse_spec(attack.spec).name for attack in block.attacks}
     rows = {spec: name for spec, name in ROWS.items() if block.of(spec) or spec not in variants}
     rows |= {attack.spec: attack.title for attack in block.attacks}
-    place = {spec: number for number, spec in enumerate(rows)}
-    rows = dict(sorted(rows.items(), key=lambda row: (_known(row[0]), place[row[0]])))
+    rows = {spec: rows[spec] for spec in in_row_order(rows)}
     names = distinct_names([(name, spec) for spec, name in rows.items()])
     rows = dict(zip(rows, names, strict=True))
-    full = recall_by_seed(block.of(CLEAN))
     observations: list[Observation] = []
     for spec, name in rows.items():
         for record in block.of(spec):
             observations += [observe(record, name, one.name, one) for one in (*LAST, *BEST)]
-            observations.append(_lost(record, name, full.get(record.seed)))
+        observations += observe_shares(block.of(spec), name, LOST, LOST, lost(block.of(spec), block.of(CLEAN)))
     columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
     explained = [
         "Undefended victims, after the last epoch; best: R@10 after the epoch that is best on val.",
@@ -69,7 +67,7 @@ def _table(block: Block) -> Table:
     if missing:
         explained.append(f"Not run: {', '.join(missing)}.")
     return Table(
-        title=f"Controls: where the poison's power sits; {block.dataset.label}, victim {block.victim.spec}",
+        title=f"Attacks: what each takes from an undefended victim; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Attack",
         rows=tuple(rows.values()),
@@ -80,16 +78,12 @@ def _table(block: Block) -> Table:
     )
 
 
-def _known(spec: str) -> int:
-    """The place of an attack's name among the rows that are always there; after them for another."""
+def in_row_order(specs: Iterable[str]) -> list[str]:
+    """Attacks in the order of :data:`ROWS`, a variant in the place of its plain attack; others after, as they come."""
     names = list(ROWS)
-    name = parse_spec(spec).name
-    return names.index(name) if name in names else len(names)
 
+    def place(spec: str) -> int:
+        name = parse_spec(spec).name
+        return names.index(name) if name in names else len(names)
 
-def _lost(record: Record, row: str, clean: float | None) -> Observation:
-    """Share of the clean recall that is gone, percent; seeds are paired."""
-    own = recall_by_seed([record]).get(record.seed)
-    value = 100 * (1 - own / clean) if own is not None and clean else None
-    failed = record.status == "failed"
-    return Observation(row, LOST, LOST, "%", record.attack.spec, record.defense.spec, value, failed)
+    return sorted(specs, key=place)

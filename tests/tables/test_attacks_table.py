@@ -1,11 +1,13 @@
-"""The table of controls against hand-worked numbers."""
+"""The table of attacks against hand-worked numbers."""
 
 import pandas as pd
 import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables import Table, make_tables, render
+from benchmark.tables.make import make_tables
+from benchmark.tables.render import render
+from benchmark.tables.table import Table
 from tests.tables.factory import record
 
 NUMBERS = {"clean": 60.0, "mem3": 6.0, "em": 57.0, "delta-only": 54.0, "trigger-only": 48.0, "uniform-noise": 60.0}
@@ -14,8 +16,8 @@ OFFICIAL = ("EM (em-official)", "MEM-3 (mem-official)")
 ROWS = ("Clean", "MEM-3", "EM", "Delta only", "Trigger only", "Uniform noise", "Random trigger", *OFFICIAL)
 
 
-def controls(*records: Record) -> Table:
-    (table,) = make_tables("controls", records)
+def attacks_table(*records: Record) -> Table:
+    (table,) = make_tables("attacks", records)
     return table
 
 
@@ -31,7 +33,7 @@ def several() -> list[Record]:
 
 
 def test_every_attack_has_its_own_row_and_scores() -> None:
-    table = controls(*several(), record("mem3", "cutout", recalls=(99, 99)))
+    table = attacks_table(*several(), record("mem3", "cutout", recalls=(99, 99)))
     assert table.rows == ROWS
     assert [value(table, "Trigger only", c) for c in ("R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I")] == [
         50,
@@ -43,7 +45,7 @@ def test_every_attack_has_its_own_row_and_scores() -> None:
 
 
 def test_lost_is_the_share_of_the_clean_recall_of_the_same_seed() -> None:
-    table = controls(*several())
+    table = attacks_table(*several())
     lost = {row: value(table, row, "lost %") for row in table.rows}
     assert lost["Clean"] == lost["Uniform noise"] == 0
     assert (lost["MEM-3"], lost["EM"], lost["Delta only"]) == (pytest.approx(90), pytest.approx(5), pytest.approx(10))
@@ -51,12 +53,12 @@ def test_lost_is_the_share_of_the_clean_recall_of_the_same_seed() -> None:
     paired = [record("clean", recalls=(r, r), seed=seed) for seed, r in {1: 50.0, 2: 80.0}.items()]
     paired += [record("em", recalls=(r, r), seed=seed) for seed, r in {1: 40.0, 2: 40.0, 3: 5.0}.items()]
     # 10 of 50 and 40 of 80; seed 3 has no clean victim.
-    found = controls(*paired).cells.query("row == 'EM' and column == 'lost %'").iloc[0]
+    found = attacks_table(*paired).cells.query("row == 'EM' and column == 'lost %'").iloc[0]
     assert (found["mean"], found["n"]) == (pytest.approx(35), 2)
 
 
 def test_what_did_not_run_stands_there_as_missing() -> None:
-    table = controls(record("clean"), record("mem3"))
+    table = attacks_table(record("clean"), record("mem3"))
     assert table.rows == ROWS
     assert f"Not run: {', '.join(ROWS[2:])}." in table.notes
     line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| EM "))
@@ -64,7 +66,7 @@ def test_what_did_not_run_stands_there_as_missing() -> None:
 
 
 def test_a_variant_takes_the_plain_attacks_place_and_namesakes_are_told_apart() -> None:
-    table = controls(record("clean"), record("mem3[eps=4]"), record("mem-official"), record("mem7"))
+    table = attacks_table(record("clean"), record("mem3[eps=4]"), record("mem-official"), record("mem7"))
     assert table.rows[:2] == ("Clean", "MEM-3 (mem3[eps=4])")
     assert table.rows[-2:] == ("MEM-3 (mem-official)", "MEM-7")
     assert "MEM-3" not in table.rows
@@ -73,6 +75,6 @@ def test_a_variant_takes_the_plain_attacks_place_and_namesakes_are_told_apart() 
 
 def test_nothing_to_show_is_one_line() -> None:
     with pytest.raises(UsageError, match="no undefended attack"):
-        make_tables("controls", [record("clean")])
-    with pytest.raises(UsageError, match="the paper has no table of controls"):
-        make_tables("controls", several(), beside_paper=True)
+        make_tables("attacks", [record("clean")])
+    with pytest.raises(UsageError, match="the paper has no table of attacks"):
+        make_tables("attacks", several(), beside_paper=True)

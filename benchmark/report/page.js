@@ -1,0 +1,44 @@
+// Tables sort by a click on a head: ascending, descending, as they came. Cells without a number stay last.
+for (const table of document.querySelectorAll("table")) {
+  const body = table.tBodies[0];
+  const asTheyCame = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    const key = (row) => {
+      const text = row.cells[column].textContent;
+      return column === 0 ? text : Number.parseFloat(text);
+    };
+    button.addEventListener("click", () => {
+      const next = { ascending: "descending", descending: "none" }[head.ariaSort] ?? "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      const sign = next === "descending" ? -1 : 1;
+      const rows = [...asTheyCame];
+      if (next !== "none") {
+        head.ariaSort = next;
+        rows.sort((one, other) => {
+          const [a, b] = [key(one), key(other)];
+          if (column === 0) return sign * a.localeCompare(b);
+          return Number.isNaN(a) - Number.isNaN(b) || sign * (a - b) || 0;
+        });
+      }
+      body.append(...rows);
+    });
+  });
+}
+
+// What is wider than the page says so until it has been scrolled to its end.
+for (const frame of document.querySelectorAll(".frame")) {
+  const inner = frame.querySelector(".scroll");
+  const update = () => {
+    const hidden = inner.scrollWidth - inner.clientWidth;
+    frame.classList.toggle("wide", hidden > 1);
+    frame.classList.toggle("cut", hidden - inner.scrollLeft > 1);
+  };
+  inner.addEventListener("scroll", update, { passive: true });
+  new ResizeObserver(update).observe(inner);
+  frame.classList.add("ready");
+}

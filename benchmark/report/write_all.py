@@ -1,0 +1,72 @@
+"""Everything that a folder of results holds beside its records: tables, figures and the report."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark.core.atomic_files import replacing
+from benchmark.core.errors import UsageError
+from benchmark.figures import FIGURES
+from benchmark.figures.draw import draw_all
+from benchmark.figures.sources import ArtifactPaths
+from benchmark.figures.style import write
+from benchmark.grid.records import Record
+from benchmark.report.page import write_report
+from benchmark.tables.make import make_tables
+from benchmark.tables.render import render
+
+_TABLES = (
+    ("1", False),
+    ("1", True),
+    ("2", False),
+    ("2", True),
+    ("matrix", False),
+    ("attacks", False),
+    ("cost", False),
+)  # each with whether it stands beside the paper's
+
+
+def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> None:
+    """Write the tables, the figures and the report of some records into ``out``, and print what was written.
+
+    Tables and figures that the records do not make are named on standard error and left out. A figure that is there
+    already stays where it cannot be drawn again, such as samples whose poison is gone.
+
+    Args:
+        records: at least one.
+        out: the folder, which holds the records in ``records``.
+        sources: where poisons and images are, for the samples.
+
+    Raises:
+        UsageError: no records, or the folder cannot be written to.
+    """
+    for path in _write_tables(records, out):
+        print(path)
+    folder = out / "figures"
+    figures, problems = draw_all(FIGURES, records, sources)
+    for name, figure in figures.items():
+        print(*write(figure, folder, name, formats=("png",)), sep="\n")
+    for problem in problems:
+        print(f"not drawn: {problem}", file=sys.stderr)
+    write_report(records, replace(sources, drawn=folder), out / "report.html")
+    print(out / "report.html")
+
+
+def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
+    several = len({record.victim.spec for record in records}) > 1
+    written = []
+    for name, beside_paper in (*_TABLES, *([("transfer", False)] if several else [])):
+        command = ["table", name, "--records", str(out / "records"), *(["--beside", "paper"] if beside_paper else [])]
+        try:
+            text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
+        except UsageError as error:
+            print(f"table {name}: {error}", file=sys.stderr)
+            continue
+        path = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
+        with replacing(path) as temporary:
+            heading = f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```"
+            temporary.write_text(f"{heading}\n\n{text}\n", "utf-8")
+        written.append(path)
+    return written

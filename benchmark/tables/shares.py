@@ -1,0 +1,78 @@
+"""Shares of recall, in percent: what an attack takes, what a defense brings back and what it costs.
+
+Every share is of the mean R@10 of both directions after the last epoch, and pairs victims of one seed: what the seed
+alone decides, such as how well a clean victim does, drops out. The spread of a share is therefore that of its pairs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from benchmark.grid.records import Record
+from benchmark.tables.table import Observation
+
+KEPT, LOST, RECOVERED = "kept %", "lost %", "recovered %"
+MEANINGFUL = 20  # percent of the clean recall that an attack has to take before defenses against it are ranked
+
+Shares = Mapping[int, float]
+"""Percent by seed."""
+
+
+def recall_by_seed(records: Iterable[Record]) -> dict[int, float]:
+    """Mean of both directions' R@10 after the last epoch, percent, by seed; failed records are left out."""
+    return {record.seed: record.last.test.mean_recall_at_10 for record in records if record.status == "done"}
+
+
+def lost(attacked: Sequence[Record], clean: Sequence[Record]) -> Shares:
+    """Share of the clean victim's recall that an attack takes."""
+    return {seed: 100 * (1 - share) for seed, share in _ratios(attacked, clean).items()}
+
+
+def kept(defended: Sequence[Record], clean: Sequence[Record]) -> Shares:
+    """Share of the clean victim's recall that a victim of clean data keeps under a defense."""
+    return {seed: 100 * share for seed, share in _ratios(defended, clean).items()}
+
+
+def recovered(defended: Sequence[Record], attacked: Sequence[Record], clean: Sequence[Record]) -> Shares:
+    """Share of the recall lost to an attack that a defense brings back: sum over seeds by sum over seeds.
+
+    A mean of each seed's own share would depend on a seed that loses next to nothing, where any change is many times
+    the loss. The values returned are those whose mean is the ratio R of the sums and whose deviations are its
+    residuals: for a seed that gains d of the recall l that it lost, R + (d - R l) / mean(l).
+    """
+    under_defense, under_attack, full = (recall_by_seed(records) for records in (defended, attacked, clean))
+    seeds = sorted(under_defense.keys() & under_attack.keys() & full.keys())
+    gains = {seed: under_defense[seed] - under_attack[seed] for seed in seeds}
+    losses = {seed: full[seed] - under_attack[seed] for seed in seeds}
+    mean_loss = fmean(losses.values()) if seeds else 0.0
+    if mean_loss <= 0:
+        return {}
+    ratio = fmean(gains.values()) / mean_loss
+    return {seed: 100 * (ratio + (gains[seed] - ratio * losses[seed]) / mean_loss) for seed in seeds}
+
+
+def is_ranked(attacked: Sequence[Record], clean: Sequence[Record]) -> bool:
+    """Whether an attack takes enough recall for shares of the loss to be compared."""
+    shares = lost(attacked, clean).values()
+    return bool(shares) and fmean(shares) >= MEANINGFUL
+
+
+def observe_shares(records: Iterable[Record], row: str, column: str, measure: str, shares: Shares) -> list[Observation]:
+    """The shares of some records as observations for one cell of a table."""
+    return [
+        Observation(
+            row=row,
+            column=column,
+            measure=measure,
+            unit="%",
+            attack=record.attack.spec,
+            defense=record.defense.spec,
+            value=shares.get(record.seed),
+            failed=record.status == "failed",
+        )
+        for record in records
+    ]
+
+
+def _ratios(records: Sequence[Record], clean: Sequence[Record]) -> dict[int, float]:
+    full = recall_by_seed(clean)
+    return {seed: recall / full[seed] for seed, recall in recall_by_seed(records).items() if full.get(seed)}

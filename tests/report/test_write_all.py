@@ -1,0 +1,53 @@
+"""Tables, figures and the report of a folder: what is written, and that what cannot be made hides nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.figures.sources import ArtifactPaths
+from benchmark.report.write_all import write_all
+from tests.tables.factory import record
+
+LOSS = [3.0] * 14
+
+
+def test_what_cannot_be_made_keeps_nothing_else_from_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmark.report.write_all.FIGURES", ("triggers", "curves"))
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {})
+    write_all([record("clean", loss=LOSS)], tmp_path, ArtifactPaths(tmp_path, tmp_path))
+    printed = capsys.readouterr()
+    assert "not drawn: triggers: these records hold no poison with a trigger" in printed.err
+    assert "table attacks: these records hold no undefended attack" in printed.err
+    assert "table matrix: these records hold no defended victim" in printed.err
+    written = {"table-2.md", "table-2-beside-paper.md", "table-cost.md", "figures/curves.png", "report.html"}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == written
+    assert set(printed.out.split()) == {str(tmp_path / name) for name in written}
+
+
+def test_samples_whose_poison_is_gone_stay_and_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("write_all", "page"):
+        monkeypatch.setattr(f"benchmark.report.{module}.FIGURES", {"samples": "what is published"})
+    (tmp_path / "figures").mkdir()
+    drawn = tmp_path / "figures" / "samples-mem3.png"
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(drawn)
+    before = drawn.read_bytes()
+    poisons = ArtifactPaths(tmp_path / "none", tmp_path / "cache")
+    records = [record("clean", facts={"fingerprint": "0" * 40, "resolution": 64})]
+    records += [
+        record("mem3", facts={"fingerprint": "0" * 40, "resolution": 64}, params={"k": 3, "rounds": 1}),
+    ]
+    write_all(records, tmp_path, poisons)
+    assert drawn.read_bytes() == before
+    assert "not drawn: samples: " in capsys.readouterr().err
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "data:image/png;base64," in page
+    assert "the poisons are not at hand" not in page
+    drawn.unlink()
+    write_all(records, tmp_path, poisons)
+    assert "data:image/png;base64," not in (tmp_path / "report.html").read_text("utf-8")

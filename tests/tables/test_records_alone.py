@@ -1,0 +1,77 @@
+"""Tables are functions of records: what is installed or registered changes none of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attacks import ATTACKS
+from attacks.clean import Clean
+from benchmark.core.registry import Registry
+from benchmark.grid.records import Record, load_records
+from benchmark.tables import TABLES
+from benchmark.tables.make import _MAKERS, make_tables
+from benchmark.tables.published import paper_defenses
+from benchmark.tables.render import render
+from defenses import DEFENSES, Defense
+
+RECORDS = Path("results/tiny/records")
+
+
+def texts(records: list[Record]) -> dict[str, str]:
+    """All tables of one victim, and those beside the paper."""
+    tables = {name: make_tables(name, records) for name in TABLES if name != "transfer"}
+    tables |= {f"{name} beside paper": make_tables(name, records, beside_paper=True) for name in ("1", "2")}
+    return {f"{name}, {style}": render(made, style) for name, made in tables.items() for style in ("markdown", "json")}
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return load_records(RECORDS)
+
+
+@pytest.fixture
+def plugins() -> Iterator[None]:
+    """A defense in front of all others and in the group of the paper's, and an attack in front of all others."""
+
+    class Extra(Defense):
+        """A defense of somebody else."""
+
+    class Poisoned(Clean):
+        """An attack of somebody else."""
+
+    DEFENSES.register("aaa-plugin", groups=("table2",), order=-1)(Extra)
+    ATTACKS.register("aaa-plugin", order=-1)(Poisoned)
+    try:
+        yield
+    finally:
+        for registry in (DEFENSES, ATTACKS):
+            del registry._entries["aaa-plugin"]
+
+
+@pytest.fixture
+def before(records: list[Record]) -> dict[str, str]:
+    return texts(records)
+
+
+def test_a_plugin_changes_no_table(before: dict[str, str], records: list[Record], plugins: None) -> None:
+    assert "aaa-plugin" in DEFENSES.group("table2")
+    assert texts(records) == before
+
+
+def test_no_table_asks_a_registry(records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a table asked a registry")
+
+    for method in ("_load", "entries", "entry", "group", "groups"):
+        monkeypatch.setattr(Registry, method, refuse)
+    assert texts(records)
+
+
+def test_the_papers_defenses_are_the_suites_group() -> None:
+    assert paper_defenses() == DEFENSES.group("table2")
+
+
+def test_every_name_has_its_function() -> None:
+    assert set(_MAKERS) == set(TABLES)
