@@ -1,9 +1,13 @@
 """Unlearnable Bench: multimodal unlearnable examples against defenses. The Python API is :mod:`benchmark.api`."""
 
 import importlib
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+try:
+    __version__ = metadata.version("unlearnable-bench")
+except metadata.PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"
 
 if TYPE_CHECKING:
     from benchmark.api import (
