@@ -66,7 +66,8 @@ def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
             continue
         path = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
         with replacing(path) as temporary:
-            heading = f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```"
-            temporary.write_text(f"{heading}\n\n{text}\n", "utf-8")
+            title = f"# Table {name}{' beside the paper' if beside_paper else ''}"
+            printed_by = f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```"
+            temporary.write_text(f"{title}\n\n{printed_by}\n\n{text}\n", "utf-8")
         written.append(path)
     return written
