@@ -142,7 +142,7 @@ def reserve(handle: int, size: int) -> None:
 
 
 def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """(*shape) int8 zeros, memory-mapped from a file without a name, which goes when the array or process does.
+    """``(*shape)`` int8 zeros, memory-mapped from a file without a name, which goes when the array or process does.
 
     Raises:
         UsageError: the folder cannot be written to, or has less space than the array and two saved copies of it take:
