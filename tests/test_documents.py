@@ -1,0 +1,48 @@
+"""README and docs/: what they tell a reader to type is what the suite understands."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli.main import build_parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The page's code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.replace("\\\n", "").splitlines()]
+    return sorted({line.partition("python -m benchmark ")[2] for line in lines if "python -m benchmark " in line})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command_is_understood(command: str) -> None:
+    argv = shlex.split(command, comments=True)
+    _, unknown = build_parser(argv).parse_known_args(argv)
+    assert not unknown
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= 900
+
+
+def test_the_readmes_test_command_is_where_ci_looks_for_it() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "python -m pytest" in readme.partition("<!-- tests -->\n```sh\n")[2].partition("```")[0]
+
+
+def test_the_tutorials_defense_keeps_the_contract(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "docs" / "own-defense.md", "python")
+    (tmp_path / "grey.py").write_text(example)
+    # In a process of its own, so that its name is not known to other tests.
+    command = ["-m", "benchmark", "contract", "defense", "grey", "--plugin", str(tmp_path / "grey.py")]
+    assert subprocess.run([sys.executable, *command], cwd=ROOT).returncode == 0
