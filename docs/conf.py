@@ -23,7 +23,7 @@ author = "The Unlearnable Bench authors"
 project_copyright = "2026, The Unlearnable Bench authors"
 
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**", "results/**.md", "tests/MUTATIONS.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "docs/**", "results/**.md", "tests/MUTATIONS.md"]
 exclude_patterns = ["docs/_*", "results/**/records", "**/.*", "build", "dist", "site", "venv"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 templates_path = [str(DOCS / "_templates")]
@@ -38,8 +38,7 @@ myst_heading_anchors = 3
 # A name is described where it is defined, not again in each package that re-exports it.
 autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = True
 # In docstrings |δ| is an absolute value; in reStructuredText it would be a substitution.
