@@ -51,7 +51,7 @@ def test_the_package_knows_the_version_of_its_wheel(wheel: Path, environment: Pa
         (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         expected = message_from_string(archive.read(metadata).decode())["Version"]
     script = "import benchmark; print(benchmark.__version__)"
-    python = [environment / "bin" / "python", "-c", script]
+    python = [str(environment / "bin" / "python"), "-c", script]
     printed = subprocess.run(python, check=True, capture_output=True, text=True, cwd=environment).stdout
     assert printed.strip() == expected
 
@@ -63,7 +63,7 @@ def mypy(environment: Path, script: Path) -> "subprocess.CompletedProcess[str]":
     """
     pytest.importorskip("mypy")
     (environment / "mypy.ini").write_text("[mypy]\nignore_missing_imports = True\n")
-    command = [sys.executable, "-m", "mypy", "--python-executable", environment / "bin" / "python", script]
+    command = [sys.executable, "-m", "mypy", "--python-executable", str(environment / "bin" / "python"), str(script)]
     return subprocess.run(command, capture_output=True, text=True, cwd=environment)
 
 
