@@ -1,4 +1,4 @@
-"""Captioned image files of any origin: checked, cut into splits, decoded once and read through the cache."""
+"""Captioned image files from any source: checked, decoded once, then read through the cache."""
 
 import os
 import sys
@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
-from benchmark.core.seeding import numpy_generator
 from benchmark.data.cache import SPLITS, cached_splits, require_images
 from benchmark.data.caption_files import clean_caption
 from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
@@ -47,34 +45,6 @@ def captioned_file(image: ImageLocation, captions: Iterable[str], source: Path) 
     """
     kept = [caption for caption in map(clean_caption, captions) if caption]
     return CaptionedFile(image, kept, None if kept else f"caption file {source}: image {image} has no caption")
-
-
-def check_cut(name: str, seed: int, val_fraction: float) -> None:
-    """Check the parameters of :func:`cut_val`.
-
-    Raises:
-        UsageError: one is out of range; the message names the data set ``name``.
-    """
-    if not 0 < val_fraction < 1:
-        raise UsageError(f"{name}[val_fraction=…] must be between 0 and 1, got {val_fraction:g}")
-    if seed < 0:
-        raise UsageError(f"{name}[seed=…] must be at least 0, got {seed}")
-
-
-def cut_val(
-    files: list[CaptionedFile], seed: int, val_fraction: float, source: str
-) -> tuple[list[CaptionedFile], list[CaptionedFile]]:
-    """Train and val from training images: val gets a share drawn by the seed, at least one; both keep their order.
-
-    Raises:
-        UsageError: fewer than two images; the message names ``source``.
-    """
-    if len(files) < 2:
-        raise UsageError(f"{source}: val is cut from train, which needs at least 2 images and has {len(files)}")
-    count = min(max(1, round(val_fraction * len(files))), len(files) - 1)
-    chosen = set(numpy_generator(seed, "files", "val").permutation(len(files))[:count].tolist())
-    train = [file for index, file in enumerate(files) if index not in chosen]
-    return train, [files[index] for index in sorted(chosen)]
 
 
 def load_files(

@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
-from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data import DATASETS
 from benchmark.data.caption_files import captions_in, inside, parse_json, read_rows, read_text
-from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
-from benchmark.data.naming import written_name
+from benchmark.data.file_source import UserFiles
+from benchmark.data.image_files import CaptionedFile, captioned_file
 
 _FOLDERS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -19,40 +20,24 @@ _SHOWN = 8  # names in a message
 
 
 @DATASETS.register("imagefolder", order=26)
-class ImageFolder(DatasetSource):
+@dataclass(frozen=True)
+class ImageFolder(UserFiles):
     """Images of your own in Hugging Face's layout: ``train/``, ``test/``, perhaps ``validation/``, each with captions.
 
     The captions of a split are in its ``metadata.csv`` or ``metadata.jsonl``, by ``file_name``, or else in a ``.txt``
-    beside each image, one on each line. Images are resized and centre-cropped.
+    beside each image, one on each line. If there is no folder for val, it is cut from train.
 
-    Args:
+    Attributes:
         root: folder of the splits' folders.
-        seed: decides which images are cut from train where there is no folder for val, at least 0.
-        val_fraction: share of the training images that is cut for val then, between 0 and 1.
-        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
-
-    Raises:
-        UsageError: a parameter is out of range.
     """
 
-    def __init__(self, root: str, seed: int = 0, val_fraction: float = 0.1, skip_bad: bool = False) -> None:
-        check_cut("imagefolder", seed, val_fraction)
-        self.root, self.seed, self.val_fraction, self.skip_bad = root, seed, val_fraction, skip_bad
+    name = "imagefolder"
 
-    def load(self, resolution: int, cache: Path) -> Splits:
-        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
+    root: str
 
-        Raises:
-            UsageError: a folder, its captions or an image is missing or cannot be read, or the cache folder cannot be
-                written; the message names the file.
-        """
-        try:
-            files = read_folders(user_path(self.root))
-        except OSError as error:
-            raise UsageError(f"folder {error.filename or self.root} cannot be read: {error.strerror}") from error
-        if "val" not in files:
-            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, self.root)
-        return load_files(cache, written_name("imagefolder", self), "imagefolder", files, resolution, self.skip_bad)
+    def read(self) -> dict[str, list[CaptionedFile]]:
+        """The images of each split's folder; see :func:`read_folders`."""
+        return read_folders(user_path(self.root))
 
 
 def read_folders(root: Path) -> dict[str, list[CaptionedFile]]:

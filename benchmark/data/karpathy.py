@@ -1,56 +1,42 @@
 """A user's own images with captions and splits in Karpathy's ``dataset_*.json`` (Flickr8K, Flickr30K, COCO)."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
-from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data import DATASETS
 from benchmark.data.cache import SPLITS
 from benchmark.data.caption_files import inside, parse_json, read_text
-from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
-from benchmark.data.naming import written_name
+from benchmark.data.file_source import UserFiles
+from benchmark.data.image_files import CaptionedFile, captioned_file
 
 # COCO's remainder of the validation images is customarily trained on.
 _SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
 @DATASETS.register("karpathy", order=21)
-class Karpathy(DatasetSource):
+@dataclass(frozen=True)
+class Karpathy(UserFiles):
     """Images of your own, with captions and splits from a Karpathy ``dataset_*.json``.
 
-    ``restval`` counts as train. Images are resized and centre-cropped.
+    ``restval`` counts as train. If the file has no val, it is cut from train.
 
-    Args:
+    Attributes:
         json: the ``dataset_*.json``.
         images: folder of the images; an image's ``filepath`` (COCO) is a folder within it.
-        seed: decides which images are cut from train where the file has no val, at least 0.
-        val_fraction: share of the training images that is cut for val then, between 0 and 1.
-        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
-
-    Raises:
-        UsageError: a parameter is out of range.
     """
 
-    def __init__(
-        self, json: str, images: str, seed: int = 0, val_fraction: float = 0.1, skip_bad: bool = False
-    ) -> None:
-        check_cut("karpathy", seed, val_fraction)
-        self.json, self.images = json, images
-        self.seed, self.val_fraction, self.skip_bad = seed, val_fraction, skip_bad
+    name = "karpathy"
 
-    def load(self, resolution: int, cache: Path) -> Splits:
-        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
+    json: str
+    images: str
 
-        Raises:
-            UsageError: the JSON or an image is missing or cannot be read, or the cache folder cannot be written; the
-                message names the file.
-        """
-        files = read_karpathy(user_path(self.json), user_path(self.images))
-        if not files["val"]:
-            files["train"], files["val"] = cut_val(files["train"], self.seed, self.val_fraction, self.json)
-        return load_files(cache, written_name("karpathy", self), "karpathy", files, resolution, self.skip_bad)
+    def read(self) -> dict[str, list[CaptionedFile]]:
+        """The images that the JSON lists; see :func:`read_karpathy`."""
+        return read_karpathy(user_path(self.json), user_path(self.images))
 
 
 def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:

@@ -1,56 +1,44 @@
 """Flickr8K, Flickr30K and COCO as downloaded: images and Karpathy's captions, found below one folder."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
-from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data import DATASETS
 from benchmark.data.cache import SPLITS
+from benchmark.data.file_source import FileSource
 from benchmark.data.folders import find_caption_file, find_images, folders_below
-from benchmark.data.image_files import CaptionedFile, load_files
+from benchmark.data.image_files import CaptionedFile
 from benchmark.data.karpathy import read_karpathy
-from benchmark.data.naming import written_name
 
 _CAPTIONS = 5  # of an image; some of COCO's have six or seven, and recall is published for the first five
 
 
-class KnownSet(DatasetSource):
+@dataclass(frozen=True)
+class KnownSet(FileSource):
     """A published set with Karpathy's splits. Nothing is downloaded.
 
     The captions are ``dataset_NAME.json``, or ``dataset.json`` as in Karpathy's own archives. They and the images may
     lie in the root or up to two levels below, in folders of any name.
 
-    Args:
+    Attributes:
         root: folder that holds both.
-        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
+        skip_bad: see :class:`benchmark.data.file_source.FileSource`.
     """
 
-    name: ClassVar[str]
     sizes: ClassVar[Mapping[str, int]]  # images of each split as published
 
-    def __init__(self, root: str, skip_bad: bool = False) -> None:
-        self.root, self.skip_bad = root, skip_bad
+    root: str
+    skip_bad: bool = False
 
-    def load(self, resolution: int, cache: Path) -> Splits:
-        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
-
-        Raises:
-            UsageError: captions or images are not found, or found twice, the splits are not of the published sizes,
-                an image cannot be read, or the cache folder cannot be written; the message names the file.
-        """
-        try:
-            files = self.find()
-        except OSError as error:
-            raise UsageError(f"folder {self.root} cannot be searched: {error}") from error
-        return load_files(cache, written_name(self.name, self), self.name, files, resolution, self.skip_bad)
-
-    def find(self) -> dict[str, list[CaptionedFile]]:
+    def read(self) -> dict[str, list[CaptionedFile]]:
         """The images of each split, where they lie.
 
         Raises:
+            OSError: a folder cannot be searched.
             UsageError: captions or images are not found, or found twice, or the splits are not of the published sizes.
         """
         root = user_path(self.root)

@@ -1,5 +1,6 @@
 """The OpenMoji drawings themselves, one per image, with the names people gave them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,14 @@ OPENMOJI_VERSION = 1
 
 
 @DATASETS.register("openmoji", order=10)
+@dataclass(frozen=True)
 class OpenMoji(DatasetSource):
     """Single OpenMoji drawings on white (about 3,950) with their human-written names and aliases.
 
     As found in the packages: variants of one drawing (skin tones, genders) are images of their own and may fall into
     different splits.
 
-    Args:
+    Attributes:
         val: share of the drawings in val, between 0 and 1.
         test: share of the drawings in test, between 0 and 1; together with ``val`` below 1.
         seed: decides which drawing goes to which split, at least 0.
@@ -33,12 +35,16 @@ class OpenMoji(DatasetSource):
         UsageError: a parameter is out of range.
     """
 
-    def __init__(self, val: float = 0.1, test: float = 0.2, seed: int = 0) -> None:
-        if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
-            raise UsageError(f"openmoji: val and test must be above 0 and together below 1, got {val:g} and {test:g}")
-        if seed < 0:
-            raise UsageError(f"openmoji[seed=…] must be at least 0, got {seed}")
-        self.val, self.test, self.seed = val, test, seed
+    val: float = 0.1
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
+            shares = f"{self.val:g} and {self.test:g}"
+            raise UsageError(f"openmoji: val and test must be above 0 and together below 1, got {shares}")
+        if self.seed < 0:
+            raise UsageError(f"openmoji[seed=…] must be at least 0, got {self.seed}")
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The drawings at ``resolution`` pixels squared, rasterised once and then read from the cache.

@@ -1,5 +1,6 @@
 """The default data set: scenes of OpenMoji drawings on coloured grounds, with five captions each."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.core.errors import UsageError
@@ -19,13 +20,14 @@ SCENES_VERSION = 2
 
 
 @DATASETS.register("scenes", order=0)
+@dataclass(frozen=True)
 class Scenes(DatasetSource):
     """Rendered scenes of one or two OpenMoji drawings on a coloured ground, five captions each.
 
     Determined by its parameters alone: scene i of a split does not depend on how many scenes there are. Val and test
     show pairs of drawings that training never shows, though every drawing may occur in every split.
 
-    Args:
+    Attributes:
         train: number of training scenes, at least 1.
         val: number of validation scenes, at least 1.
         test: number of test scenes, at least 1.
@@ -36,16 +38,21 @@ class Scenes(DatasetSource):
         UsageError: a parameter is out of range.
     """
 
-    def __init__(self, train: int = 4000, val: int = 500, test: int = 1000, objects: int = 650, seed: int = 0) -> None:
-        self.train, self.val, self.test, self.objects, self.seed = train, val, test, objects, seed
+    train: int = 4000
+    val: int = 500
+    test: int = 1000
+    objects: int = 650
+    seed: int = 0
+
+    def __post_init__(self) -> None:
         for split in SPLITS:
             if getattr(self, split) < 1:
                 raise UsageError(f"scenes[{split}=…] must be at least 1, got {getattr(self, split)}")
-        if seed < 0:
-            raise UsageError(f"scenes[seed=…] must be at least 0, got {seed}")
-        if not 3 * PAIR_CLASSES <= objects <= len(nameable_drawings()):
+        if self.seed < 0:
+            raise UsageError(f"scenes[seed=…] must be at least 0, got {self.seed}")
+        if not 3 * PAIR_CLASSES <= self.objects <= len(nameable_drawings()):
             limits = f"{3 * PAIR_CLASSES} to {len(nameable_drawings())}"
-            raise UsageError(f"scenes[objects=…] must be {limits}, got {objects}")
+            raise UsageError(f"scenes[objects=…] must be {limits}, got {self.objects}")
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """Scenes at ``resolution`` pixels squared, painted once and then read from the cache.

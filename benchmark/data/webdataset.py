@@ -4,15 +4,16 @@ import sys
 import tarfile
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from benchmark.core.errors import UsageError
-from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data import DATASETS
 from benchmark.data.caption_files import captions_in, is_file_name, parse_json
-from benchmark.data.image_files import CaptionedFile, captioned_file, check_cut, cut_val, load_files
+from benchmark.data.file_source import UserFiles
+from benchmark.data.image_files import CaptionedFile, captioned_file
 from benchmark.data.image_location import Member
-from benchmark.data.naming import written_name
 from benchmark.data.shards import find_shards
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -23,52 +24,30 @@ Sample = dict[str, Member]
 
 
 @DATASETS.register("webdataset", order=25)
-class WebDataset(DatasetSource):
+@dataclass(frozen=True)
+class WebDataset(UserFiles):
     """Tar shards of your own: images (``jpg``, ``jpeg``, ``png``, ``webp``) with a ``txt`` or ``json`` of the same key.
 
     Shards are named by a path, a glob, or braces (``train-{00000..00012}.tar``). A ``txt`` holds a caption on each
     line; a ``json`` holds ``captions``, ``caption`` or ``text``; where a sample has both, the ``txt`` counts. Nothing
-    is unpacked. Images are resized and centre-cropped.
+    is unpacked.
 
-    Args:
+    Attributes:
         train: shards of the training images.
         test: shards of the test images.
         val: shards of the validation images; ``None`` cuts them from the training images.
-        seed: decides which images are cut from train for val, at least 0.
-        val_fraction: share of the training images that is cut for val, between 0 and 1.
-        skip_bad: leave out samples whose image or caption is missing or cannot be read, and list them.
-
-    Raises:
-        UsageError: a parameter is out of range.
     """
 
-    def __init__(
-        self,
-        train: str,
-        test: str,
-        val: str | None = None,
-        seed: int = 0,
-        val_fraction: float = 0.1,
-        skip_bad: bool = False,
-    ) -> None:
-        check_cut("webdataset", seed, val_fraction)
-        self.train, self.test, self.val = train, test, val
-        self.seed, self.val_fraction, self.skip_bad = seed, val_fraction, skip_bad
+    name = "webdataset"
 
-    def load(self, resolution: int, cache: Path) -> Splits:
-        """The images at ``resolution`` pixels squared, decoded once and then read from the cache.
+    train: str
+    test: str
+    val: str | None = None
 
-        Raises:
-            UsageError: a shard is missing or damaged, a sample lacks its image or caption or cannot be read, or the
-                cache folder cannot be written; the message names the file.
-        """
-        train, test = _read(self.train), _read(self.test)
-        if self.val is None:
-            train, val = cut_val(train, self.seed, self.val_fraction, self.train)
-        else:
-            val = _read(self.val)
-        files = {"train": train, "val": val, "test": test}
-        return load_files(cache, written_name("webdataset", self), "webdataset", files, resolution, self.skip_bad)
+    def read(self) -> dict[str, list[CaptionedFile]]:
+        """The samples of each split's shards."""
+        specs = {"train": self.train, "test": self.test, "val": self.val}
+        return {split: _read(spec) for split, spec in specs.items() if spec is not None}
 
 
 def _read(spec: str) -> list[CaptionedFile]:

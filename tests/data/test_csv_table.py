@@ -175,7 +175,10 @@ def test_a_missing_or_binary_table_is_named(tmp_path: Path) -> None:
 
 def test_val_cannot_be_cut_from_one_image(tmp_path: Path, make_images: MakeImages) -> None:
     make_images("0.png")
-    with pytest.raises(UsageError, match=r"train\.csv: val is cut from train, which needs at least 2 images and has 1"):
+    with pytest.raises(
+        UsageError,
+        match=r"^csv\[train=.*train\.csv,.*\]: val is cut from train, which needs at least 2 images and has 1",
+    ):
         CsvTable(*table_of(tmp_path, 1)).load(8, tmp_path / "cache")
 
 

@@ -77,7 +77,7 @@ def test_coco_is_found(
     listed = json.loads(source.read_text())
     listed["images"][-1]["sentences"] = [{"raw": f"caption {number}"} for number in range(7)]
     source.write_text(json.dumps(listed))
-    files = Coco(str(tmp_path)).find()
+    files = Coco(str(tmp_path)).read()
     assert files["test"][0].captions == [f"caption {number}" for number in range(5)]
     found = {split: [file.image for file in own] for split, own in files.items()}
     assert found == {
@@ -107,14 +107,14 @@ def test_published_sizes(tmp_path: Path, make_images: MakeImages, karpathy_file:
     counts = {"train": 5000, "restval": 1000, "val": 1000, "test": 1000}
     paths = {split: [f"{number}.png" for number in range(count)] for split, count in counts.items()}
     karpathy_file("dataset.json", **paths)
-    assert len(Flickr8k(str(tmp_path)).find()["train"]) == 6000
+    assert len(Flickr8k(str(tmp_path)).read()["train"]) == 6000
     karpathy_file("dataset.json", **{**paths, "test": paths["test"][1:]})
     said = (
         r"dataset\.json has 6,000 train, 1,000 val, 999 test images, "
         "where Karpathy's splits of flickr8k have 6,000 train, 1,000 val, 1,000 test"
     )
     with pytest.raises(UsageError, match=said):
-        Flickr8k(str(tmp_path)).find()
+        Flickr8k(str(tmp_path)).read()
 
 
 @pytest.mark.usefixtures("small_sizes")
@@ -169,5 +169,5 @@ def test_what_is_not_found_or_found_twice_is_told(
 ) -> None:
     prepare(tmp_path, make_images, karpathy_file)
     with pytest.raises(UsageError, match=said.replace("ROOT", str(tmp_path))) as error:
-        Flickr8k(str(tmp_path)).find()
+        Flickr8k(str(tmp_path)).read()
     assert "\n" not in str(error.value)

@@ -1,0 +1,92 @@
+"""What all data sets of image files share: their parameters, the cut of val from train, and how they are loaded."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import numpy_generator
+from benchmark.data import DatasetSource, Splits
+from benchmark.data.image_files import CaptionedFile, load_files
+from benchmark.data.naming import written_name
+
+
+class FileSource(DatasetSource):
+    """A data set of image files. A subclass says in :meth:`read` which files belong to which split.
+
+    Attributes:
+        name: the registered name, which also begins the names of its cache entries.
+        skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
+    """
+
+    name: ClassVar[str]
+    skip_bad: bool
+
+    @abstractmethod
+    def read(self) -> dict[str, list[CaptionedFile]]:
+        """The captioned files of ``train``, ``test`` and, where there is one, ``val``; no image is opened yet.
+
+        Raises:
+            OSError: a folder cannot be read.
+            UsageError: captions are missing or cannot be read; the message names the file.
+        """
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """The images, resized and centre-cropped; decoded once and then read from the cache.
+
+        Raises:
+            UsageError: a folder, captions or an image is missing or cannot be read, val cannot be cut from train, or
+                the cache folder cannot be written; the message names the file.
+        """
+        try:
+            files = self.read()
+        except OSError as error:
+            raise UsageError(f"folder {error.filename} cannot be read: {error.strerror or error}") from error
+        return load_files(cache, written_name(self.name, self), self.name, self.split(files), resolution, self.skip_bad)
+
+    def split(self, files: dict[str, list[CaptionedFile]]) -> dict[str, list[CaptionedFile]]:
+        """The files of all three splits."""
+        return files
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserFiles(FileSource):
+    """Image files of the user's own. If they have no val, it is cut from train.
+
+    Attributes:
+        seed: decides which images are cut from train for val, at least 0.
+        val_fraction: share of the training images that is cut for val, between 0 and 1.
+        skip_bad: see :class:`FileSource`.
+
+    Raises:
+        UsageError: ``seed`` or ``val_fraction`` is out of range.
+    """
+
+    seed: int = 0
+    val_fraction: float = 0.1
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise UsageError(f"{self.name}[val_fraction=…] must be between 0 and 1, got {self.val_fraction:g}")
+        if self.seed < 0:
+            raise UsageError(f"{self.name}[seed=…] must be at least 0, got {self.seed}")
+
+    def split(self, files: dict[str, list[CaptionedFile]]) -> dict[str, list[CaptionedFile]]:
+        """The files of all three splits; val, if missing, is drawn from train by the seed. Both keep their order.
+
+        Raises:
+            UsageError: val is missing and train has fewer than two images.
+        """
+        if files.get("val"):
+            return files
+        train = files["train"]
+        if len(train) < 2:
+            name = written_name(self.name, self)
+            raise UsageError(f"{name}: val is cut from train, which needs at least 2 images and has {len(train)}")
+        count = min(max(1, round(self.val_fraction * len(train))), len(train) - 1)
+        order = numpy_generator(self.seed, "files", "val").permutation(len(train))
+        chosen = set(order[:count].tolist())
+        val = [train[index] for index in sorted(chosen)]
+        return {**files, "train": [file for index, file in enumerate(train) if index not in chosen], "val": val}
