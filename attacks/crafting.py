@@ -76,7 +76,7 @@ class Crafting:
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            self.processes.all_reduce_gradients(model.parameters(), whole=model.log_scale)
+            self.processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
             self.optimizer.step()
             clamp_scale(model)
             progress.advance(f"round {round_ + 1}/{attack.rounds}, surrogate")

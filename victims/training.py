@@ -118,7 +118,7 @@ def train(
             log.changes.see_images(images, seen, part)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            processes.all_reduce_gradients(model.parameters(), whole=model.log_scale)
+            processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
             optimizer.step()
             clamp_scale(model)
             losses[number] = loss.detach()

@@ -1,1 +1,1 @@
-"""The ground floor: what every room stands on and what knows nothing of data, models or records."""
+"""Shared basics: errors, specs, registries, seeding, files, processes; independent of data, models and records."""

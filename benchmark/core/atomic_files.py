@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and arrays that live in a file."""
+"""Atomic writes, so that a reader never sees half a file, and arrays that live in a file."""
 
 import contextlib
 import errno
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from benchmark.core.errors import UsageError
 
-PARTIAL = ".partial"  # ends the name of a file that is being written
+PARTIAL = ".partial"  # suffix of a file that is being written
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` to write to; it replaces ``path`` when the block ends without an error.
+    """Yield a temporary file beside ``path``; it replaces ``path`` if the block ends without an error.
 
     Raises:
-        UsageError: the folder or the file cannot be written to, or the disk is full; ``path`` is as it was.
+        UsageError: the folder or file cannot be written to, or the disk is full; ``path`` is unchanged.
     """
     make_folder(path.parent)
     try:
@@ -47,10 +47,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` to fill; it takes the name when the block ends without an error.
+    """Yield a temporary folder beside ``folder``; it is renamed to ``folder`` if the block ends without an error.
 
     Raises:
-        UsageError: ``folder`` is there and not empty, or cannot be written to, or the disk is full.
+        UsageError: ``folder`` exists and is not empty, or cannot be written to, or the disk is full.
     """
     require_unused(folder)
     make_folder(folder.parent)
@@ -64,12 +64,13 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A hidden folder in ``parent`` that goes when the block ends, if it is still there.
+    """Yield a hidden folder in ``parent``, removed when the block ends if it still exists.
 
-    It is locked while its process lives, so that what killed processes have left under that name can be removed first.
+    It is locked while its process lives. So folders of this name that killed processes left behind are recognised by
+    their missing lock, and removed first.
     """
     for left in parent.glob(f".{glob.escape(name)}.*{PARTIAL}"):
-        # One that is locked is being filled right now; without locks on this file system, all might be.
+        # A locked folder is in use right now. If the file system has no locks, any of them might be in use.
         with contextlib.suppress(OSError), _opened(left) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left)
@@ -94,24 +95,24 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def require_unused(folder: Path) -> None:
-    """See that a folder is not there, or empty.
+    """Require that a folder does not exist or is empty.
 
     Raises:
-        UsageError: something is there.
+        UsageError: it is not empty, or cannot be read.
     """
     try:
         used = folder.exists() and next(folder.iterdir(), None) is not None
     except OSError as error:
         raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
     if used:
-        raise UsageError(f"folder {folder} is not empty; name one that is not there yet")
+        raise UsageError(f"folder {folder} is not empty; name a new folder")
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and see that files can be written there.
+    """Create a folder and try that files can be written there.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def make_folder(folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """See that a file fits before it is written through a memory map: filling the disk so kills without a word.
+    """Require free space for a file that is written through a memory map: on a full disk, that kills the process.
 
     Raises:
         OSError: fewer than ``needed`` bytes are free.
@@ -132,21 +133,21 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def reserve(handle: int, size: int) -> None:
-    """Have the disk set aside the first ``size`` bytes of an open file, so that nobody else fills the space meanwhile.
+    """Allocate the first ``size`` bytes of an open file on disk, so that no other process can use up the space.
 
     Raises:
-        OSError: so much is not free.
+        OSError: there is not enough free space.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
 
 
 def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """``(*shape)`` int8 zeros, memory-mapped from a file without a name, which goes when the array or process does.
+    """``(*shape)`` int8 zeros, memory-mapped from an unnamed file that disappears with the array or the process.
 
     Raises:
-        UsageError: the folder cannot be written to, or has less space than the array and two saved copies of it take:
-            the last checkpoint is kept while the next is written.
+        UsageError: the folder cannot be written to, or lacks space for the array and two saved copies of it: the last
+            checkpoint is kept while the next one is written.
     """
     size = math.prod(shape)
     try:

@@ -1,4 +1,4 @@
-"""Where files that can be made again are kept."""
+"""The cache folder, for files that can be made again, and paths as users write them."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,19 @@ from benchmark.core.errors import UsageError
 
 
 def cache_folder() -> Path:
-    """The cache's folder, absolute; not created here.
+    """The cache folder as an absolute path; it is not created here.
 
     ``$UNLEARNABLE_BENCH_CACHE`` if set, else ``unlearnable-bench`` below ``$XDG_CACHE_HOME`` or ``~/.cache``.
     """
-    own = os.environ.get("UNLEARNABLE_BENCH_CACHE")
-    if own:
-        return user_path(own).absolute()
+    folder = os.environ.get("UNLEARNABLE_BENCH_CACHE")
+    if folder:
+        return user_path(folder).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return user_path(base).absolute() / "unlearnable-bench"
 
 
 def user_path(text: str) -> Path:
-    """A path as people write it, ``~`` standing for a home folder.
+    """A path as users write it: ``~`` and ``~user`` stand for home folders.
 
     Raises:
         UsageError: there is no such user.
@@ -27,4 +27,4 @@ def user_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{text}: there is no home folder of that name; write ./{text} for a file of it") from error
+        raise UsageError(f"{text}: no user of that name has a home folder; if it is a file, write ./{text}") from error

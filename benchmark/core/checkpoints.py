@@ -1,4 +1,4 @@
-"""Checkpoints of long stages: the whole state in one file, replaced at once, so that a killed run goes on from it."""
+"""Checkpoints of long stages: the whole state in one file, replaced atomically, so that a killed run can resume."""
 
 import json
 import sys
@@ -17,13 +17,13 @@ from benchmark.core.distributed import Processes
 
 @dataclass
 class Checkpoint:
-    """Where one stage keeps its state.
+    """The checkpoint file of one stage.
 
     Attributes:
-        path: the file; ``None`` keeps nothing.
+        path: the file; ``None`` saves nothing.
         every: units (epochs, crafting rounds) between two checkpoints.
-        notes: JSON values that the stage's caller wants kept along with its state.
-        earlier: seconds that killed runs had worked up to the checkpoint that was loaded.
+        notes: JSON values that the stage's caller wants saved along with the state.
+        earlier: seconds of work in the loaded checkpoint, by runs that were killed.
     """
 
     path: Path | None = None
@@ -34,18 +34,18 @@ class Checkpoint:
 
     @classmethod
     def beside(cls, result: Path, every: int) -> "Checkpoint":
-        """The checkpoint of what will lie at ``result``, hidden beside it; none with ``every`` 0."""
+        """The checkpoint for the file ``result``: a hidden file beside it. With ``every`` 0, no checkpoint."""
         return cls(result.with_name(f".{result.name}.checkpoint"), every) if every else cls()
 
     def is_due(self, unit: int, last: int) -> bool:
-        """Whether this process saves after a unit, from 1; not after the last, whose result is saved instead."""
+        """Whether this process saves after ``unit`` (from 1); not after the last, whose result is saved instead."""
         return self.path is not None and unit % self.every == 0 and unit < last and Processes.current().is_first
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint by tensors, numbers, strings, and lists and dicts of them.
+        """Replace the checkpoint by ``state``: tensors, numbers, strings, and lists and dicts of them.
 
         Raises:
-            UsageError: the folder cannot be written to, or the disk is full; the old checkpoint is still there.
+            UsageError: the folder cannot be written to, or the disk is full; the old checkpoint is kept.
         """
         assert self.path is not None
         seconds = self.earlier + time.monotonic() - self._start
@@ -53,9 +53,9 @@ class Checkpoint:
             torch.save({"state": state, "notes": json.dumps(self.notes), "seconds": seconds}, temporary)
 
     def load(self) -> dict[str, Any] | None:
-        """The state last saved, its notes put back into :attr:`notes`; ``None`` if there is none or it is damaged.
+        """The state last saved; ``None`` if there is none or it is damaged. Its notes go into :attr:`notes`.
 
-        Called when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
+        Call this when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
         """
         self._start = time.monotonic()
         if self.path is None or not self.exists():
@@ -68,16 +68,16 @@ class Checkpoint:
             state, notes = content["state"], json.loads(content["notes"])
             self.earlier = float(content["seconds"])
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError) as error:
-            print(f"checkpoint {self.path} is damaged ({error}) and is not used", file=sys.stderr)
+            print(f"checkpoint {self.path} is damaged ({error}) and is ignored", file=sys.stderr)
             return None
         self.notes.update(notes)
         return dict(state)
 
     def exists(self) -> bool:
-        """Whether there is a file."""
+        """Whether the file exists."""
         return self.path is not None and self.path.is_file()
 
     def discard(self) -> None:
-        """Remove the file: the stage's result has been saved."""
+        """Remove the file, once the stage's result has been saved."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)

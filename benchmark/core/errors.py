@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear line, exit code 2."""
+"""Errors that a user can fix: one clear line, exit code 2."""
 
 
 class UsageError(Exception):
@@ -10,8 +10,8 @@ class PoisonError(UsageError):
 
 
 class DamagedPoison(PoisonError):
-    """A poison whose content is not what it says of itself: beyond its bound, or another SHA-256."""
+    """A poison whose content contradicts its header: noise beyond its bound, or another SHA-256."""
 
 
 class VictimDiverged(RuntimeError):
-    """A model whose loss or embeddings are no longer finite: the cell fails, the grid goes on."""
+    """A model whose loss or embeddings are no longer finite. The cell fails; the grid continues."""

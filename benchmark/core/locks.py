@@ -1,6 +1,6 @@
-"""Claims on work, so that runs that share a folder do not do it twice.
+"""Claims on work, so that runs that share a folder do not do the same work twice.
 
-A claim is an operating-system lock on a hidden file: it ends with the process that holds it, however that dies.
+A claim is an operating-system lock on a hidden file. It ends with the process that holds it, even if that is killed.
 """
 
 import fcntl
@@ -17,19 +17,19 @@ from benchmark.core.errors import UsageError
 
 @contextmanager
 def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the claim on what will lie at ``path`` while the block runs.
+    """Hold the claim on making the file ``path`` while the block runs.
 
     Args:
         path: the file to be made; its folder exists.
-        wait: whether to wait for another process that holds the claim, which standard error is told of.
+        wait: whether to wait while another process holds the claim; a line on standard error says so.
 
     Yields:
-        Whether the claim is held; always true with ``wait``.
+        Whether this process holds the claim; always true with ``wait``.
 
     Raises:
         UsageError: the folder cannot be written to, or its file system has no locks.
     """
-    # The file stays: removed, it could be locked by one process while another makes and locks a new one.
+    # The lock file stays. If it were removed, one process could hold the old file while another locks a new one.
     lock = path.with_name(f".{path.name}.lock")
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -38,10 +38,10 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
     try:
         held = _lock(handle, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if wait and not held:
-            print(f"waiting for another run that makes {path.name}", file=sys.stderr, flush=True)
+            print(f"waiting for another run, which is making {path.name}", file=sys.stderr, flush=True)
             held = _lock(handle, lock, fcntl.LOCK_EX)
         if held:
-            # What a killed process left half-written; whoever holds the claim is alone in writing here.
+            # Remove what a killed process left half-written: nobody but the holder of the claim writes here.
             for left in path.parent.glob(f".*{glob.escape(path.name)}*{PARTIAL}"):
                 left.unlink(missing_ok=True)
         yield held

@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: a training step frees and takes the same gigabyte over and over."""
+"""Keep freed memory in the process: every training step frees and allocates the same gigabyte."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ _LARGE = 2**31 - 1  # bytes; the largest value mallopt takes
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc to hand memory out again instead of returning it to the system and asking anew.
+    """Make glibc's malloc reuse freed memory instead of returning it to the system.
 
-    Fresh pages cost a page fault and zeroing each, for a network's activations up to half of a step. Does nothing on
-    systems without glibc.
+    Each fresh page costs a page fault and zeroing; for a network's activations that is up to half the time of a step.
+    Does nothing on systems without glibc.
     """
     if not sys.platform.startswith("linux"):
         return

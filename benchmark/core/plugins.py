@@ -1,4 +1,4 @@
-"""Attacks, defenses and data sets of other people: a Python file, or an installed package that says it has some."""
+"""Plug-ins: attacks, defenses and data sets from a Python file or from an installed package's entry points."""
 
 import hashlib
 import importlib.util
@@ -14,13 +14,13 @@ _OURS = ("attacks", "benchmark", "defenses", "victims")
 
 
 def load_file(path: Path) -> bool:
-    """Run a Python file whose classes register themselves; once, however often it is named.
+    """Run a Python file whose classes register themselves. Each file runs only once.
 
     Returns:
         Whether it ran now.
 
     Raises:
-        UsageError: no such file, or it fails; the message names the file and the error.
+        UsageError: the file is missing or fails; the message names the file and the error.
     """
     if not path.is_file():
         raise UsageError(f"no plugin file {path}")
@@ -40,10 +40,10 @@ def load_file(path: Path) -> bool:
 
 
 def load_installed() -> None:
-    """Import the modules that installed packages name under the entry point group ``unlearnable_bench``.
+    """Import the modules of the entry point group ``unlearnable_bench`` of all installed packages.
 
     Raises:
-        UsageError: one cannot be imported; the message names it.
+        UsageError: a module cannot be imported; the message names it.
     """
     for point in metadata.entry_points(group=ENTRY_POINTS):
         try:
@@ -53,9 +53,9 @@ def load_installed() -> None:
 
 
 def source_of(factory: type) -> str | None:
-    """SHA-256 of the source file that defines a class, for cache keys; ``None`` for the suite's own classes.
+    """SHA-256 of the source file that defines a class, for cache keys; ``None`` for built-in classes.
 
-    The suite's own code has versions that are raised by hand; of other people's code, any change counts.
+    Built-in code is identified by manually bumped versions. In a plug-in, every change of the file counts.
     """
     if factory.__module__.partition(".")[0] in _OURS:
         return None

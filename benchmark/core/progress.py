@@ -1,4 +1,4 @@
-"""Progress of long work, with time left: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work and the time left: a bar on a terminal, an occasional line in a log."""
 
 import sys
 import time
@@ -16,19 +16,19 @@ _SECONDS_BETWEEN_LINES = 20.0
 
 
 class Progress(Protocol):
-    """Something that is told how far a stage has come."""
+    """Receives the progress of a stage."""
 
     def advance(self, note: str = "") -> None:
-        """One more unit is done; ``note`` says how things stand, e.g. the loss."""
+        """Report one more finished unit; ``note`` is shown beside the progress, e.g. the loss."""
         ...
 
     def resume(self, units: int) -> None:
-        """That many units were done by an earlier run; called before the first :meth:`advance`."""
+        """Report units finished by an earlier run; called before the first :meth:`advance`."""
         ...
 
 
 class Silent:
-    """A stage that nobody watches."""
+    """Progress that is not shown."""
 
     def advance(self, note: str = "") -> None:
         """Nothing to show."""
@@ -56,7 +56,7 @@ class _Lines:
         self._start = self._last = time.monotonic()
 
     def advance(self, note: str = "") -> None:
-        """A unit is done; a line is printed now and then."""
+        """Print a line at most every 20 seconds."""
         self._done += 1
         self._note = note or self._note
         now = time.monotonic()
@@ -73,7 +73,7 @@ class _Lines:
 
 @contextmanager
 def stage(label: str, total: int) -> Iterator[Progress]:
-    """Show the progress of ``total`` units of work on standard error while the block runs; of none, nothing."""
+    """Show the progress of ``total`` units of work on standard error while the block runs; with 0 units, nothing."""
     if total == 0:
         yield Silent()
         return
@@ -86,7 +86,7 @@ def stage(label: str, total: int) -> Iterator[Progress]:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
-        # On a narrow terminal the note gives way, not the time.
+        # On a narrow terminal the note is cut, not the time.
         TextColumn(
             "{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
         ),
@@ -96,7 +96,7 @@ def stage(label: str, total: int) -> Iterator[Progress]:
 
 
 def tracked(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """The items one by one, with their progress shown; ``total`` where they have no length.
+    """Iterate over items and show the progress; ``total`` is needed if they have no length.
 
     Raises:
         TypeError: neither a length nor a ``total``.
@@ -108,10 +108,10 @@ def tracked(items: Iterable[T], label: str, total: int | None = None) -> Iterato
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people read them: ``47 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """A duration in words: ``47 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"

@@ -1,7 +1,7 @@
 """Every random choice derives from one seed and the name of the stage that makes it.
 
-Stages, not cells, own the derived seeds: victims of one seed start from the same weights and see the same order of
-rows whatever the attack or defense, so cells of one seed are paired.
+Derived seeds depend on the stage, not on the cell: victims of one seed start from the same weights and see the rows in
+the same order whatever the attack or defense. So cells of one seed are paired.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def numpy_generator(seed: int, *stage: str | int) -> np.random.Generator:
 
 @contextmanager
 def seeded_globals(seed: int) -> Iterator[None]:
-    """Seed Python's, numpy's and torch's global random state for a block and put the old state back afterwards.
+    """Seed the global random state of Python, numpy and torch inside the block, and restore the old state afterwards.
 
     For libraries that draw from global state (model initialisation in open_clip, nlpaug, kornia).
     """
@@ -51,10 +51,10 @@ def seeded_globals(seed: int) -> Iterator[None]:
 
 
 def use_repeatable_kernels(device: torch.device) -> None:
-    """Let a GPU compute the same in every run, and fp32 be fp32; on other devices nothing changes.
+    """Make a GPU deterministic and its fp32 real fp32; on other devices, do nothing.
 
-    cuDNN otherwise picks its algorithms by a race, convolutions in fp32 keep 10 bits of their factors (TF32), and the
-    gradients of the fused kernels of attention are added up in no fixed order.
+    By default cuDNN picks its algorithms by timing them, convolutions in fp32 keep only 10 bits of the mantissa (TF32),
+    and fused attention kernels sum gradients in no fixed order.
     """
     if device.type != "cuda":
         return

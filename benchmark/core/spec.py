@@ -16,9 +16,9 @@ _BRACES = re.compile(r"\{[^{}\[\]]*\}")
 
 @dataclass(frozen=True)
 class Spec:
-    """A name and the parameters given with it, values still as written.
+    """A name and its parameters, with values as written.
 
-    ``str(spec)`` writes it back in the same grammar.
+    ``str(spec)`` writes it in the same grammar.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Spec:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can stand before the brackets."""
+    """Whether a text is a valid name, as it stands before the brackets."""
     return _NAME.fullmatch(text) is not None
 
 
 def format_value(value: Any) -> str:
-    """A parameter value as it is written on the command line."""
+    """A parameter value as written on the command line."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -45,7 +45,7 @@ def format_value(value: Any) -> str:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Split at ``separator`` where no square bracket is open, nor a brace that is closed again (``{a,b}.tar``).
+    """Split at ``separator``, but not inside square brackets or a pair of braces (``{a,b}.tar``).
 
     Raises:
         UsageError: brackets do not match.
@@ -54,17 +54,17 @@ def split_outside_brackets(text: str, separator: str) -> list[str]:
     for position, character in enumerate(_BRACES.sub(lambda braces: "_" * len(braces[0]), text)):
         depth += (character == "[") - (character == "]")
         if depth < 0:
-            raise UsageError(f"'{text}': a ']' without its '['")
+            raise UsageError(f"'{text}': a ']' without a '['")
         if character == separator and depth == 0:
             parts.append(text[start:position])
             start = position + 1
     if depth:
-        raise UsageError(f"'{text}': a '[' without its ']'")
+        raise UsageError(f"'{text}': a '[' without a ']'")
     return [part.strip() for part in (*parts, text[start:])]
 
 
 def parse_spec(text: str) -> Spec:
-    """Read one ``name`` or ``name[key=value,…]``.
+    """Parse ``name`` or ``name[key=value,…]``.
 
     Raises:
         UsageError: the text is not of that form, or a parameter is given twice.

@@ -161,7 +161,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, capsys: pytest.Capt
 
     torch.save({"state": {"x": Trap()}, "notes": "{}"}, tmp_path / "trap")
     assert Checkpoint(tmp_path / "trap").load() is None
-    assert "is not used" in capsys.readouterr().err
+    assert "is ignored" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
 
 

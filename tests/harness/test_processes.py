@@ -56,7 +56,7 @@ def differentiated(defense: str) -> dict[str, Any]:
     tokens = clip.tokenizer([own[0] for own in data.captions])
     loss, _ = _step_loss(clip, images, tokens, DEFENSES.build(parse_spec(defense)), HookContext(1, 0.5))
     loss.backward()
-    Processes.current().all_reduce_gradients(clip.parameters(), whole=clip.log_scale)
+    Processes.current().all_reduce_gradients(clip.parameters(), replicated=clip.log_scale)
     return {"loss": loss.detach(), **{name: p.grad for name, p in clip.named_parameters()}}
 
 
@@ -187,7 +187,7 @@ def test_a_process_that_fails_ends_the_other() -> None:
 def test_batch_norm_is_not_silently_taken_over_half_a_batch(tmp_path: Path) -> None:
     done = torchrun(f"raise SystemExit({grid_run(tmp_path)})")
     assert done.returncode != 0
-    assert "batch norm cannot be shared among CPU processes" in done.stderr
+    assert "batch norm cannot be synchronised on CPUs" in done.stderr
 
 
 def test_a_shared_batch_norm_keeps_its_activation() -> None:
@@ -202,5 +202,5 @@ def test_a_shared_batch_norm_keeps_its_activation() -> None:
 def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
     parts = [Processes(rank, 3).shard(12) for rank in range(3)]
     assert [index for part in parts for index in range(12)[part]] == list(range(12))
-    with pytest.raises(Exception, match="cannot be parted evenly"):
+    with pytest.raises(Exception, match="is not divisible by"):
         Processes(0, 3).shard(128)
