@@ -1,4 +1,4 @@
-"""Data sets: each file registers one source of captioned images, all read through :class:`CaptionDataset`."""
+"""Data sets: each source of captioned images registers itself and loads as :class:`CaptionDataset` splits."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,15 +10,15 @@ __all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "LazyImages", "Splits"
 
 
 class DatasetSource(ABC):
-    """A data set before it is loaded: the constructor checks parameters, :meth:`load` makes the splits."""
+    """A data set before it is loaded. The constructor validates the parameters; :meth:`load` makes the splits."""
 
     @abstractmethod
     def load(self, resolution: int, cache: Path) -> Splits:
-        """Images at ``resolution`` pixels squared, captions and splits.
+        """Load images and captions as three splits.
 
         Args:
             resolution: height and width in pixels.
-            cache: folder for rendered or resized images, reused by content.
+            cache: folder for rendered or resized images, found again by their content.
 
         Raises:
             UsageError: the files are missing or cannot be read; the message names the file.

@@ -1,8 +1,8 @@
 """Disk cache of rendered or resized splits: one folder per content key, verified whenever it is read.
 
-An entry holds one ``.npy`` array of images per split and ``entry.json`` with the captions, the fingerprints, the bad
-images that were left out and a hash of every stretch of the arrays, so that they can be verified in parallel. It is
-written to a temporary folder beside its place and renamed, so that a half-written entry is never seen.
+An entry holds one ``.npy`` array of images per split, and ``entry.json`` with the captions, the fingerprints, the bad
+images that were left out, and a hash of every chunk of the arrays, so that chunks can be verified in parallel. Entries
+are written to a temporary folder and renamed, so that no reader sees a half-written one.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from benchmark.data.image_location import ImageLocation
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
-_FORMAT = 3  # of entries; older ones are not looked at
-_STRETCH = 64  # images hashed at a time
+_FORMAT = 3  # of entries; older ones are ignored
+_CHUNK = 64  # images per hash; part of the format
 _log = logging.getLogger(__name__)
 
 Draw = Callable[[str, Images], Mapping[int, str] | None]
@@ -42,25 +42,26 @@ def cached_splits(
     draw: Draw,
     origins: Mapping[str, list[ImageLocation]] | None = None,
 ) -> Splits:
-    """The three splits from the cache, drawn first if they are not there or the entry is damaged.
+    """Read the three splits from the cache. If the entry is missing or damaged, draw them first.
 
     Args:
-        cache: folder of all entries; made if missing.
-        name: name of the data set as its splits carry it; not part of the key.
+        cache: folder of all entries; created if missing.
+        name: name of the data set that the splits will carry; not part of the key.
         kind: first part of the entry's folder name.
-        key: everything besides captions and resolution that decides the images; JSON values only.
+        key: everything that decides the images except captions and resolution; JSON values only.
         captions: captions per image for ``train``, ``val`` and ``test``.
         resolution: height and width in pixels.
         draw: ``draw(split, out)`` fills ``out (N, 3, resolution, resolution) uint8`` with the images of a split. It
-            may return the indices of images to leave out, each with the reason (with origins, what follows "image X").
-        origins: where the images of ``train``, ``val`` and ``test`` come from; ``None`` where not from files.
+            may return the indices of images to leave out, each with the reason. With ``origins``, the reason continues
+            a line that begins with "image FILE".
+        origins: where the images of ``train``, ``val`` and ``test`` come from; ``None`` if not from files.
 
     Returns:
         Splits whose images are memory-mapped read-only.
 
     Raises:
         UsageError: the folder cannot be written or read (the message names it), or all images of a split are left
-            out. What ``draw`` raises passes through, and nothing is left behind.
+            out. Errors of ``draw`` pass through, and no files are left behind.
     """
     content = json.dumps({"format": _FORMAT, **key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
@@ -72,7 +73,7 @@ def cached_splits(
             raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
         splits = _read_or_discard(entry, name, origins)
     if splits is None:
-        raise UsageError(f"cannot read back what was just written to the cache folder {cache}")
+        raise UsageError(f"cannot read back the entry just written to the cache folder {cache}")
     return splits
 
 
@@ -83,22 +84,23 @@ def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[ImageLoc
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
         if index.pop("sha256") != _hash_of(index):
             raise ValueError(f"{_INDEX} does not match its hash")
-        splits = {split: _read_split(entry, name, split, index[split], (origins or {}).get(split)) for split in SPLITS}
-        left_out = [line for split in SPLITS for line in _told(index[split]["left_out"], (origins or {}).get(split))]
+        files = origins or {}
+        splits = {split: _read_split(entry, name, split, index[split], files.get(split)) for split in SPLITS}
+        left_out = [line for split in SPLITS for line in _left_out_lines(index[split]["left_out"], files.get(split))]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        _log.warning("cache entry %s is damaged (%s) and is made anew", entry, error)
+        _log.warning("cache entry %s is damaged (%s) and is made again", entry, error)
         _discard(entry)
         return None
     return Splits(**splits, left_out=tuple(left_out))
 
 
 def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
-    """See that leaving out bad images has left some.
+    """Require that a split still has images after bad ones were left out.
 
     Raises:
-        UsageError: it has left none; the message holds the first reason.
+        UsageError: it has none; the message holds the first reason.
     """
     if not count and left_out:
         raise UsageError(f"{split}: no image is left, all are bad; the first reason: {left_out[0]}")
@@ -114,7 +116,7 @@ def _read_split(
         origins = [origin for row, origin in enumerate(origins) if str(row) not in stored["left_out"]]
     kept = _without(images, stored["left_out"])
     dataset = CaptionDataset(name, split, kept, stored["captions"], origins=origins)
-    # Worked out anew, on one core, it would take most of the time of a start; what it is of has just been verified.
+    # The pixels have just been verified. Hashing them again, on one core, would take most of the time of a start.
     vars(dataset)["fingerprint"] = stored["fingerprint"]
     return dataset
 
@@ -125,18 +127,18 @@ def _without(images: Images, left_out: Mapping[str, str]) -> Images | LazyImages
     return LazyImages(images, pick=np.delete(np.arange(len(images)), [int(index) for index in left_out]))
 
 
-def _told(left_out: Mapping[str, str], origins: list[ImageLocation] | None) -> list[str]:
-    """The reasons, each with the name that its image has now."""
+def _left_out_lines(left_out: Mapping[str, str], origins: list[ImageLocation] | None) -> list[str]:
+    """A line for each image that was left out: its current name and the reason."""
     return [f"image {origins[int(row)]} {reason}" if origins else reason for row, reason in left_out.items()]
 
 
 def _hashes(images: Images) -> list[str]:
     def hash_of(start: int) -> str:
-        return hashlib.sha256(np.ascontiguousarray(images[start : start + _STRETCH]).data).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(images[start : start + _CHUNK]).data).hexdigest()
 
-    # Hashing, and reading what is mapped, go on outside the interpreter lock.
+    # Hashing and reading mapped memory release the interpreter lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(hash_of, range(0, len(images), _STRETCH)))
+        return list(pool.map(hash_of, range(0, len(images), _CHUNK)))
 
 
 def _hash_of(index: Mapping[str, Any]) -> str:
@@ -164,8 +166,8 @@ def _write(
                 reserve(opened.fileno(), file.stat().st_size)
             left_out = {str(row): reason for row, reason in (draw(split, images) or {}).items()}
             images.flush()
-            kept = [own for row, own in enumerate(captions[split]) if str(row) not in left_out]
-            require_images(split, len(kept), _told(left_out, (origins or {}).get(split)))
+            kept = [texts for row, texts in enumerate(captions[split]) if str(row) not in left_out]
+            require_images(split, len(kept), _left_out_lines(left_out, (origins or {}).get(split)))
             dataset = CaptionDataset(name, split, _without(images, left_out), kept)
             index[split] = {
                 "fingerprint": dataset.fingerprint,
@@ -178,13 +180,13 @@ def _write(
         try:
             temporary.replace(entry)
         except OSError:
-            # Another process finished the same entry first: its content is the same, so it may stay.
+            # Another process finished the same entry first. Its content is the same, so keep that one.
             if not entry.exists():
                 raise
 
 
 def _discard(entry: Path) -> None:
-    # Renamed first: a folder that is half removed must not be found under the entry's name.
+    # Rename first, so that nobody finds a half-removed folder under the entry's name.
     aside = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         entry.replace(aside)

@@ -1,4 +1,4 @@
-"""Caption files as people have them, read with care: text, tables, JSON, captions, and paths that stay inside."""
+"""Reading users' caption files: text, tables, JSON, captions, and image paths that must stay inside a folder."""
 
 import io
 import json
@@ -17,38 +17,38 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**30  # bytes of a caption file; the largest known, of COCO, has 150 MB
 _CAPTION_KEYS = ("captions", "caption", "text")
-# Control characters, line and paragraph separators, byte order marks, and halves of characters, which JSON can spell
-# and UTF-8 cannot.
+# Control characters, line and paragraph separators, byte order marks, and surrogates (JSON can spell single ones, UTF-8
+# cannot).
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def clean_caption(text: str) -> str:
-    """A caption on one line: control characters and line breaks become blanks, and none stand at its ends."""
+    """A caption on one line: control characters and line breaks become spaces, and its ends are stripped."""
     return _NO_TEXT.sub(" ", text).strip()
 
 
 def captions_in(row: Mapping[str, Any]) -> list[str]:
-    """The captions of a JSON object: the first of ``captions``, ``caption`` and ``text`` that it has.
+    """The captions of a JSON object, under the first key it has of ``captions``, ``caption`` and ``text``.
 
     Raises:
-        KeyError: it has none of them.
-        TypeError: what it has is neither text nor a list of texts nor null.
+        KeyError: it has none of these keys.
+        TypeError: the value is not text, a list of texts, or null.
     """
     key = next((key for key in _CAPTION_KEYS if key in row), None)
     if key is None:
         raise KeyError(", ".join(_CAPTION_KEYS))
     captions = [] if row[key] is None else [row[key]] if isinstance(row[key], str) else row[key]
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise TypeError(f"'{key}' is neither text nor a list of texts")
+        raise TypeError(f"'{key}' is not text or a list of texts")
     return captions
 
 
 def read_text(source: Path) -> str:
-    """The content of a caption file in UTF-8, with or without a byte order mark.
+    """The text of a caption file in UTF-8, with or without a byte order mark.
 
     Raises:
-        UsageError: the file is missing, is no file, is larger than 1 GiB or cannot be read.
+        UsageError: the file is missing, not a regular file, larger than 1 GiB, or cannot be read.
     """
     try:
         status = source.stat()
@@ -64,10 +64,10 @@ def read_text(source: Path) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON value.
+    """Parse a JSON value.
 
     Raises:
-        ValueError: the text is not JSON, or nested too deeply to be read.
+        ValueError: the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -76,24 +76,24 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFrame":
-    """A table separated by tabs or commas, every value as text.
+    """Read a table separated by tabs or commas, with every value as text.
 
     Args:
         table: the table.
-        paths: what the column of image files may be called.
-        folder: where the paths in it start.
+        paths: possible names of the column of image files.
+        folder: where the paths in that column start.
 
     Raises:
-        UsageError: the table is missing, cannot be read or has no rows, or a quote that is left open swallows some.
+        UsageError: the table is missing, cannot be read or has no rows, or an unclosed quote swallows rows.
     """
     import pandas as pd
 
     text = read_text(table)
     separator = "\t" if "\t" in text.partition("\n")[0] else ","
     try:
-        # Everything is text: a caption that reads "NA" or "12" stays what it is.
+        # Everything is text, so that a caption such as "NA" or "12" stays as it is.
         with warnings.catch_warnings():
-            # Rows longer than the header (a comma in an unquoted caption) must not be cut short silently.
+            # Rows longer than the header (a comma in an unquoted caption) must not be truncated silently.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             rows = pd.read_csv(
                 io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False
@@ -104,16 +104,16 @@ def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFram
         raise UsageError(f"caption file {table} cannot be read: {' '.join(str(error).split())}") from error
     rows.columns = rows.columns.str.strip()
     if rows.empty:
-        raise UsageError(f"caption file {table} holds no captions: a header and no rows")
+        raise UsageError(f"caption file {table} has a header but no rows")
     if (swallowed := _row_within_quotes(rows, separator, paths, folder)) is not None:
         raise UsageError(
-            f"caption file {table}: a quoted value swallows the row {swallowed!a}; a quote before it is left open"
+            f"caption file {table}: a quoted value swallows the row {swallowed!a}; an earlier quote is not closed"
         )
     return rows
 
 
 def _row_within_quotes(rows: "pd.DataFrame", separator: str, paths: Collection[str], folder: Path) -> str | None:
-    """A line within a value that has as many fields as a row and the name of a file that exists where rows have it."""
+    """A line inside a multi-line value that looks like a row: enough fields, and an existing file as its path."""
     place = next((place for place, name in enumerate(rows.columns) if name in paths), None)
     if place is None:
         return None
@@ -132,28 +132,28 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def inside(folder: Path, name: str, source: Path) -> Path:
-    """The file ``name`` of a folder. Symbolic links that lie in the folder are the user's own and are followed.
+    """The path of the file ``name`` in a folder. Symbolic links in the folder are the user's own and are followed.
 
     Args:
-        folder: where it must lie.
+        folder: the folder that must hold the file.
         name: relative path as written in ``source``.
         source: the caption file, for the message.
 
     Raises:
-        UsageError: the name is empty, absolute, climbs out of the folder, or cannot be a file's name.
+        UsageError: the name is empty, absolute, leads out of the folder, or is not a valid file name.
     """
     path = PurePosixPath(name)
     if not path.parts:
         raise UsageError(f"caption file {source} has a row without a file name")
     if path.is_absolute() or ".." in path.parts:
-        raise UsageError(f"caption file {source}: {name!r} leads out of the folder of images")
+        raise UsageError(f"caption file {source}: {name!r} leads out of the image folder")
     if not is_file_name(name):
-        raise UsageError(f"caption file {source}: {name!a} cannot be the name of a file")
+        raise UsageError(f"caption file {source}: {name!a} is not a valid file name")
     return folder / path
 
 
 def is_file_name(name: str) -> bool:
-    """Whether the file system can spell the name, and a message can print it: no control characters."""
+    """Whether a name is valid: the file system can encode it, and it has no control characters."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
-"""What image files hold, as one hash, and how a later start knows it without reading them again.
+"""One hash of the content of all image files, cached so that a later start need not read them again.
 
-Reading a large set takes minutes, asking the file system about every file seconds. So the hash of a set's content is
-kept in the cache under the set's stamps: where each file lies, how long it is and when it was last changed. A set that
-was moved or copied has new stamps, is read once more, and turns out to hold what it held.
+Reading a large set takes minutes; asking the file system about every file takes seconds. So the content hash is cached
+under the stamps of the files: the path, size and times of change of each. A set that was moved or copied has new
+stamps; it is read once more and gets the same content hash.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20  # bytes read at a time
 
 
 class Stamps:
-    """What changes when an image file does: real path, size, times of change, and the place within an archive."""
+    """Stamps image files: real path, size, times of change, place in an archive. A changed file gets a new one."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, str] = {}
@@ -36,7 +36,7 @@ class Stamps:
         """The stamp of an image file.
 
         Raises:
-            BadImage: the file is missing, or may not be read.
+            BadImage: the file is missing or its permissions forbid reading it.
             UsageError: the disk fails.
         """
         if isinstance(image, Member):
@@ -47,7 +47,7 @@ class Stamps:
 
     def _of(self, path: Path) -> tuple[str, int, int, int]:
         if not is_file_name(str(path)):
-            raise BadImage(f"image {str(path)!a} cannot be the name of a file")
+            raise BadImage(f"image {str(path)!a} is not a valid file name")
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -59,37 +59,37 @@ class Stamps:
             raise BadImage(f"image {path} cannot be read: not a file")
         if not os.access(path, os.R_OK):
             raise BadImage(f"image {path} cannot be read: no permission")
-        # Folders are few and files many, and a real path takes long to find.
+        # Resolving a path is slow, and there are far fewer folders than files.
         if path.parent not in self._folders:
             self._folders[path.parent] = str(path.parent.resolve())
-        # A copy may keep the time of modification, but not that of the last change of the file's own entry.
+        # A copy may keep the modification time (mtime), but not the time its inode last changed (ctime).
         return f"{self._folders[path.parent]}/{path.name}", status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def content_of(
     cache: Path, images: Mapping[str, Sequence[ImageLocation]], stamps: Mapping[str, Sequence[Stamp]]
 ) -> str:
-    """One hash of the bytes of all images, split by split and in order; where they lie is no part of it.
+    """One hash of the bytes of all images, split by split and in order, whatever their paths.
 
     Args:
-        cache: folder that keeps it by the stamps; made if missing.
-        images: by split.
-        stamps: of the same images.
+        cache: folder where the hash is kept under the stamps; created if missing.
+        images: the images of each split.
+        stamps: the stamps of the same images.
 
     Returns:
         SHA-256, 64 hex digits.
 
     Raises:
-        UsageError: an image cannot be read, or was changed meanwhile; or the cache cannot be written.
+        UsageError: an image cannot be read or changed in the meantime, or the cache cannot be written.
     """
     kept = cache / "content" / f"{_sha256(stamps)[:24]}.txt"
     try:
         content = kept.read_text("utf-8")
     except (OSError, ValueError):
         content = ""
-    # One that was damaged so that it passes leads to an entry that is not there, and the images are decoded.
+    # A damaged hash that still looks like one only leads to a missing cache entry, so the images are decoded again.
     if not re.fullmatch("[0-9a-f]{64}", content):
-        content = _sha256({split: _hashes(ones, f"reading images ({split})") for split, ones in images.items()})
+        content = _sha256({split: _hashes(files, f"reading images ({split})") for split, files in images.items()})
         require_unchanged(images, stamps)
         with replacing(kept) as temporary:
             temporary.write_text(content, "utf-8")
@@ -97,30 +97,30 @@ def content_of(
 
 
 def require_unchanged(images: Mapping[str, Sequence[ImageLocation]], stamps: Mapping[str, Sequence[Stamp]]) -> None:
-    """See that images are what they were when their stamps were taken.
+    """Require that images have not changed since their stamps were taken.
 
     Raises:
-        UsageError: one is not; the message names it.
+        UsageError: an image has changed; the message names it.
     """
     stamp_of = Stamps()
-    for split, ones in images.items():
-        for image, stamp in zip(ones, stamps[split], strict=True):
+    for split, files in images.items():
+        for image, stamp in zip(files, stamps[split], strict=True):
             if stamp_of(image) != stamp:
                 raise UsageError(f"image {image} was changed while the data set was being read; start again")
 
 
 def _hashes(images: Sequence[ImageLocation], label: str) -> list[str]:
-    # Hashing and reading go on outside the interpreter lock.
+    # Hashing and reading release the interpreter lock.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         return list(tracked(pool.map(_hash_of, images), label, len(images)))
     finally:
-        # After an error or Ctrl-C, what is still waiting must not be read first.
+        # After an error or Ctrl-C, do not read the images that are still queued.
         pool.shutdown(cancel_futures=True)
 
 
 def _hash_of(image: ImageLocation) -> str:
-    """Of an image's bytes, as many as there are: that an archive ends within them is found when they are decoded."""
+    """SHA-256 of an image's bytes. If the archive is cut short, decoding reports it, not this function."""
     digest = hashlib.sha256()
     path, start, left = (image, 0, None) if isinstance(image, Path) else (image.archive, image.offset, image.size)
     try:

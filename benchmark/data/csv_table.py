@@ -10,7 +10,7 @@ from benchmark.data.caption_files import read_rows
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
-# Of paths and captions: open_clip's names, and those of the paper's own code.
+# Names of the path and caption columns: open_clip's, and those of the paper's own code.
 _COLUMNS = (("filepath", "title"), ("images", "caption"))
 
 
@@ -50,7 +50,7 @@ def read_table(table: Path, images: Path | None = None) -> list[CaptionedFile]:
 
     Args:
         table: the table.
-        images: folder where relative paths start; ``None`` for the table's own.
+        images: folder where relative paths start; ``None`` for the table's folder.
 
     Raises:
         UsageError: the table is missing, cannot be read, lacks a column or has no rows.

@@ -1,4 +1,4 @@
-"""The one data contract: 8-bit images with their captions, and three splits of them."""
+"""What every data set loads as: 8-bit images with their captions, in three splits."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ _CHUNK = 128  # images hashed at a time
 
 @dataclass(frozen=True, eq=False)
 class LazyImages:
-    """Other images picked and perturbed as they are read: looks like (N, 3, H, W) uint8 and takes no memory.
+    """A view of other images that picks and perturbs them when read: looks like (N, 3, H, W) uint8, takes no memory.
 
     Attributes:
         source: (M, 3, H, W) uint8.
-        pick: (N,) int64, which of ``source`` each image is; ``None`` for all in their order.
-        noise: (N, 3, H, W) int8 in steps of 1/255, added and the sum clamped to [0, 255]; ``None`` for none.
+        pick: (N,) int64, the index of each image in ``source``; ``None`` for all images in order.
+        noise: (N, 3, H, W) int8 in steps of 1/255, added before clamping to [0, 255]; ``None`` for none.
     """
 
     source: "Images | LazyImages"
@@ -57,11 +57,11 @@ class CaptionDataset:
     Attributes:
         name: data set and parameters, as written on the command line.
         split: ``train``, ``val`` or ``test``.
-        images: (N, 3, H, W) uint8, in memory, memory-mapped, or worked out as they are read.
+        images: (N, 3, H, W) uint8, in memory, memory-mapped, or computed when read.
         captions: N lists of at least one caption each.
-        photo: (N,) int64, the photo each image is a copy of; ``None`` where every image is its own photo. Only the
-            per-row form of an attack publishes several differently perturbed copies of one photo.
-        origins: the file that each image was read from; ``None`` where images do not come from files.
+        photo: (N,) int64, the photo that each image is a copy of; ``None`` if every image is its own photo. Only
+            attacks with ``per_row`` publish several differently perturbed copies of one photo.
+        origins: the file that each image was read from; ``None`` if images do not come from files.
     """
 
     name: str
@@ -97,7 +97,7 @@ class CaptionDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of pixels and captions, 64 hex digits: equal content, equal fingerprint, whatever the name."""
+        """SHA-256 of pixels and captions, 64 hex digits. The name does not matter."""
         chunks = (self.images[start : start + _CHUNK] for start in range(0, len(self), _CHUNK))
         return fingerprint(self.images.shape, chunks, self.captions)
 
@@ -106,7 +106,7 @@ class CaptionDataset:
         return torch.from_numpy(np.ascontiguousarray(self.images[index]))
 
     def by_row(self) -> "CaptionDataset":
-        """One image per image–caption pair, as row-wise attacks see it: (P, 3, H, W) images, one caption each."""
+        """One row per image–caption pair, as per-row attacks see it: (P, 3, H, W) images with one caption each."""
         image = self.pairs[:, 0]
         captions = [[self.captions[i][j]] for i, j in self.pairs]
         origins = None if self.origins is None else [self.origins[i] for i in image]
@@ -115,30 +115,30 @@ class CaptionDataset:
 
 
 def fingerprint(shape: tuple[int, ...], chunks: Iterable[Images], captions: Iterable[Sequence[str]]) -> str:
-    """What :attr:`CaptionDataset.fingerprint` is, of images that come piece by piece.
+    """Compute :attr:`CaptionDataset.fingerprint` from images that arrive in chunks.
 
     Args:
         shape: (N, 3, H, W) of all images.
         chunks: the images in order, (B, 3, H, W) uint8 each.
-        captions: each image's; read after the images.
+        captions: the captions of each image; read after the images.
     """
     digest = hashlib.sha256(repr(shape).encode())
     for images in chunks:
         digest.update(np.ascontiguousarray(images).data)
-    for own in captions:
-        digest.update(("\x1e".join(own) + "\x1d").encode())
+    for texts in captions:
+        digest.update(("\x1e".join(texts) + "\x1d").encode())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set; the test split chooses nothing, val picks the best epoch.
+    """The three splits of a data set. Val picks the best epoch; test is only reported.
 
     Attributes:
         train: images to train on.
-        val: images that pick the best epoch.
+        val: images that choose the best epoch.
         test: images to report on.
-        left_out: one line for each image that was asked to be left out because it is bad, with the reason.
+        left_out: one line, with the reason, for each bad image that ``skip_bad`` left out.
     """
 
     train: CaptionDataset

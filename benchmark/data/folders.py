@@ -1,4 +1,4 @@
-"""Finding caption files and images below a folder, wherever a download has put them."""
+"""Finding caption files and images below a folder, in the layouts that downloads come in."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,17 +7,17 @@ from pathlib import Path
 from benchmark.core.errors import UsageError
 
 _DEPTH = 2  # folders below the root that are searched
-_PROBED = 100  # images that are looked for in each folder
+_PROBED = 100  # images looked for in each folder
 _SHOWN = 8  # names in a message
 
 
 def folders_below(root: Path) -> list[Path]:
     """The root and the folders up to two levels below it, each once.
 
-    Hidden folders are passed over, and those that may not be read: disks have some (``lost+found``).
+    Hidden folders are skipped, and so are folders without read permission, such as ``lost+found`` on disks.
 
     Raises:
-        UsageError: the root is no folder.
+        UsageError: the root is not a folder.
     """
     if not root.is_dir():
         raise UsageError(f"folder {root} does not exist")
@@ -25,45 +25,46 @@ def folders_below(root: Path) -> list[Path]:
 
 
 def find_caption_file(root: Path, folders: Sequence[Path], names: Sequence[str]) -> Path:
-    """The caption file of the first of ``names`` that is in one of the folders.
+    """The caption file among the folders; of several ``names``, the first that exists counts.
 
     Raises:
-        UsageError: there is none, or there are several of that name.
+        UsageError: there is none, or several have the same name.
     """
     for name in names:
-        found = [folder / name for folder in folders if (folder / name).is_file()]
-        if len(found) > 1:
-            raise UsageError(f"several caption files {name} below {root}: {_listing(found)}; keep one")
-        if found:
-            return found[0]
+        matches = [folder / name for folder in folders if (folder / name).is_file()]
+        if len(matches) > 1:
+            raise UsageError(f"several caption files {name} below {root}: {_listing(matches)}; keep one")
+        if matches:
+            return matches[0]
     raise UsageError(
         f"no caption file {' or '.join(names)} in {root} or up to {_DEPTH} levels below; "
-        f"searched: {_listing(folders)}; Karpathy's are in his caption_datasets.zip"
+        f"searched: {_listing(folders)}; Karpathy's files are in his caption_datasets.zip"
     )
 
 
 def find_images(root: Path, folders: Sequence[Path], paths: Sequence[Path], source: Path) -> Path:
-    """The folder that holds images, which may or may not keep the folder that their paths begin with.
+    """The folder that holds the images, with or without the folder that their paths begin with.
 
     Args:
         root: for the message.
         folders: where to look.
-        paths: relative paths of the images, all of one folder (``val2014/a.jpg``).
+        paths: relative paths of the images, all in one folder (``val2014/a.jpg``).
         source: the caption file that lists them, for the message.
 
     Returns:
-        The folder with the files themselves.
+        The folder that directly holds the files.
 
     Raises:
         UsageError: none of the folders holds images of these names, or several do.
     """
     probed = paths[:: max(1, len(paths) // _PROBED)]
     places = _once(place for folder in folders for place in (folder, folder / paths[0].parent) if place.is_dir())
-    found = [place for place in places if any((place / path.name).is_file() for path in probed)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"several folders below {root} hold images of {source}: {_listing(found)}; keep one, {_ELSE}")
+    matches = [place for place in places if any((place / path.name).is_file() for path in probed)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        folders_found = _listing(matches)
+        raise UsageError(f"several folders below {root} hold images of {source}: {folders_found}; keep one, {_ELSE}")
     raise UsageError(
         f"no image of {source}, such as {paths[0]}, in {root} or up to {_DEPTH} levels below; "
         f"searched: {_listing(places)}"
@@ -85,12 +86,12 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _once(folders: Iterator[Path]) -> list[Path]:
-    """Each folder once, though links and file systems blind to case may show it under several names."""
-    found: dict[tuple[int, int], Path] = {}
+    """Each folder once, even if links or a case-insensitive file system show it under several names."""
+    by_inode: dict[tuple[int, int], Path] = {}
     for folder in folders:
         status = folder.stat()
-        found.setdefault((status.st_dev, status.st_ino), folder)
-    return list(found.values())
+        by_inode.setdefault((status.st_dev, status.st_ino), folder)
+    return list(by_inode.values())
 
 
 def _listing(paths: Sequence[Path]) -> str:

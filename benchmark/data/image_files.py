@@ -25,9 +25,10 @@ class CaptionedFile:
     """An image and its captions, in order.
 
     Attributes:
-        image: the file, or where it lies in an archive.
-        captions: on one line each, none blank; exact duplicates stay, as published sets and their metrics have them.
-        fault: in one line why it cannot be used, where reading the captions has shown that already.
+        image: the file, or its place in an archive.
+        captions: one line each, none blank. Exact duplicates stay: published sets have them, and their metrics count
+            them.
+        fault: one line that says why the sample cannot be used, if reading its captions has already shown that.
     """
 
     image: ImageLocation
@@ -36,7 +37,7 @@ class CaptionedFile:
 
 
 def captioned_file(image: ImageLocation, captions: Iterable[str], source: Path) -> CaptionedFile:
-    """An image with those of its captions that are not blank; to have none is its fault.
+    """An image with its non-blank captions. If it has none, the sample has a fault.
 
     Args:
         image: the image file.
@@ -50,19 +51,19 @@ def captioned_file(image: ImageLocation, captions: Iterable[str], source: Path) 
 def load_files(
     cache: Path, name: str, kind: str, files: Mapping[str, list[CaptionedFile]], resolution: int, skip_bad: bool
 ) -> Splits:
-    """The splits of image files, decoded at ``resolution`` pixels squared or read from the cache.
+    """Load the splits of image files, decoded at ``resolution`` pixels squared or read from the cache.
 
     Args:
         cache: folder of the cache.
-        name: name of the data set as its splits carry it.
+        name: name of the data set that the splits will carry.
         kind: first part of the cache entry's name.
         files: images with captions for ``train``, ``val`` and ``test``.
         resolution: height and width in pixels.
         skip_bad: leave out images that are missing, cannot be read or have no caption, and list them on standard
-            error. Where the disk itself fails, nothing is left out.
+            error. A failing disk is still an error.
 
     Raises:
-        UsageError: an image cannot be used (the message names it), all of a split cannot, or the cache cannot be
+        UsageError: an image cannot be used (the message names it), a split has no usable image, or the cache cannot be
             written.
     """
     kept: dict[str, list[CaptionedFile]] = {split: [] for split in SPLITS}
@@ -84,12 +85,12 @@ def load_files(
         require_images(split, len(kept[split]), unusable[known:])
     captions = {split: [file.captions for file in kept[split]] for split in SPLITS}
     origins = {split: [file.image for file in kept[split]] for split in SPLITS}
-    # Which images turn out bad is part of an entry, so that it is not found out twice.
+    # A cache entry also holds which images are bad, so skip_bad is part of its key.
     key = {"version": FILES_VERSION, "content": content_of(cache, origins, stamps), "skip_bad": skip_bad}
 
     def draw(split: str, out: Images) -> Mapping[int, str]:
         bad = _decode(origins[split], out, skip_bad, f"decoding images ({split})")
-        # The entry is to hold what its key says.
+        # The key was made from the stamps; if an image has changed since, the entry would not match its key.
         require_unchanged({split: origins[split]}, stamps)
         return bad
 
@@ -98,13 +99,13 @@ def load_files(
     if splits.left_out:
         total = sum(map(len, files.values()))
         lines = [f"skip_bad: {len(splits.left_out)} of {total} images are left out", *splits.left_out]
-        # Names that are not Unicode, which a stream may refuse, are spelled out.
+        # File names that are not valid Unicode are escaped: standard error may refuse them.
         print("\n  ".join(lines).encode(errors="backslashreplace").decode(), file=sys.stderr)
     return splits
 
 
 def _decode(images: list[ImageLocation], out: Images, skip_bad: bool, label: str) -> dict[int, str]:
-    """Fill ``out`` (N, 3, H, W) uint8; returns the indices of those that cannot be read, with the reason."""
+    """Decode images into ``out`` (N, 3, H, W) uint8; returns the indices of unreadable images, with the reasons."""
     bad: dict[int, str] = {}
 
     def decode(index: int) -> None:
@@ -115,15 +116,15 @@ def _decode(images: list[ImageLocation], out: Images, skip_bad: bool, label: str
                 raise
             bad[index] = error.reason_for(images[index])
 
-    # Threads suffice: Pillow decodes and resizes outside the interpreter lock.
+    # Threads suffice: Pillow releases the interpreter lock while it decodes and resizes.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         with warnings.catch_warnings():
-            # Pillow warns of oddities that read_image deals with.
+            # Pillow warns about oddities that read_image handles.
             warnings.simplefilter("ignore")
             for _ in tracked(pool.map(decode, range(len(images))), label, len(images)):
                 pass
     finally:
-        # After an error or Ctrl-C, what is still waiting must not be decoded first.
+        # After an error or Ctrl-C, do not decode the images that are still queued.
         pool.shutdown(cancel_futures=True)
     return dict(sorted(bad.items()))

@@ -1,4 +1,4 @@
-"""Where an image comes from: a file of its own, or a stretch of an archive."""
+"""Where an image is stored: in a file of its own, or as a range of bytes in an archive."""
 
 import io
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 @dataclass(frozen=True)
 class Member:
-    """An image within an archive that is not compressed: a stretch of its bytes."""
+    """An image in an uncompressed archive: a range of its bytes."""
 
     archive: Path
     name: str
@@ -23,7 +23,7 @@ ImageLocation = Path | Member
 
 
 def open_image(origin: ImageLocation) -> BinaryIO:
-    """The image's bytes.
+    """Open the image's bytes.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""A user's own images in Hugging Face's folder layout: a folder for each split, captions beside the images."""
+"""A user's own images in Hugging Face's folder layout: one folder per split, captions beside the images."""
 
 import os
 from collections.abc import Iterator
@@ -45,34 +45,34 @@ def read_folders(root: Path) -> dict[str, list[CaptionedFile]]:
 
     Raises:
         OSError: a folder cannot be read.
-        UsageError: train or test has no folder, or one is not of this form.
+        UsageError: train or test has no folder, or a folder does not have this layout.
     """
     files: dict[str, list[CaptionedFile]] = {}
     for split, names in _FOLDERS.items():
-        found = [root / name for name in names if (root / name).is_dir()]
-        if len(found) > 1:
-            both = ", ".join(path.name for path in found)
+        folders = [root / name for name in names if (root / name).is_dir()]
+        if len(folders) > 1:
+            both = ", ".join(path.name for path in folders)
             raise UsageError(f"folder {root} has several folders for one split: {both}")
-        if found:
-            files[split] = read_folder(found[0])
+        if folders:
+            files[split] = read_folder(folders[0])
         elif split != "val":
-            there = ", ".join(sorted(path.name for path in root.iterdir())[:_SHOWN]) or "nothing"
-            raise UsageError(f"folder {root} has no folder {split}; found: {there}")
+            content = ", ".join(sorted(path.name for path in root.iterdir())[:_SHOWN]) or "nothing"
+            raise UsageError(f"folder {root} has no folder {split}; found: {content}")
     return files
 
 
 def read_folder(folder: Path) -> list[CaptionedFile]:
-    """The images of one split in the order of its metadata, or by name; images without captions are among them.
+    """The images of one split, in the order of its metadata or by name, including images without captions.
 
     Raises:
         OSError: a folder cannot be read.
-        UsageError: the metadata cannot be read or lead out of the folder, or there are no images.
+        UsageError: the metadata cannot be read or name a file outside the folder, or there are no images.
     """
     images = [path for path in _files_below(folder) if path.suffix.lower() in _IMAGES]
-    found = [folder / name for name in _METADATA if (folder / name).is_file()]
-    if len(found) > 1:
-        raise UsageError(f"folder {folder} has several metadata files: {', '.join(path.name for path in found)}")
-    files = _from_metadata(found[0], images) if found else _from_texts(folder, images)
+    metadata = [folder / name for name in _METADATA if (folder / name).is_file()]
+    if len(metadata) > 1:
+        raise UsageError(f"folder {folder} has several metadata files: {', '.join(path.name for path in metadata)}")
+    files = _from_metadata(metadata[0], images) if metadata else _from_texts(folder, images)
     if not files:
         raise UsageError(f"folder {folder} holds no images")
     return files
@@ -88,7 +88,7 @@ def _from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
                 f"caption file {source}: {where} lacks {error.args[0]}; found: {', '.join(row)}"
             ) from error
         except TypeError as error:
-            raise UsageError(f"caption file {source}: {where} is not of this form: {error}") from error
+            raise UsageError(f"caption file {source}: {where} is invalid: {error}") from error
         captions.setdefault(path, []).extend(texts)
     for path in images:
         captions.setdefault(path, [])
@@ -96,7 +96,7 @@ def _from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
 
 
 def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row as a dictionary, with what to call it in messages."""
+    """Each row as a dictionary, with its name for messages (``row 3``, ``line 3``)."""
     if source.suffix == ".csv":
         for number, row in enumerate(read_rows(source, ["file_name"], source.parent).to_dict("records"), 1):
             yield f"row {number}", {str(key): value for key, value in row.items()}
@@ -130,23 +130,23 @@ def _from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
         else:
             files.append(captioned_file(image, captions, text or image.with_suffix(".txt")))
     stems = {image.with_suffix("") for image in images}
-    alone = [path for path in sorted(texts) if path.with_suffix("") not in stems]
-    return files + [CaptionedFile(path, [], f"caption file {path} has no image beside it") for path in alone]
+    without_image = [path for path in sorted(texts) if path.with_suffix("") not in stems]
+    return files + [CaptionedFile(path, [], f"caption file {path} has no image beside it") for path in without_image]
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """All files in order of their names, hidden ones (``._a.jpg``, ``.DS_Store``) aside."""
-    found = []
-    # Neither folders that cannot be read nor those that a link leads to may be passed over without a word.
+    """All files below a folder, sorted by path, without hidden ones (``._a.jpg``, ``.DS_Store``)."""
+    files = []
+    # No folder is skipped silently: unreadable ones raise, and links are followed (a loop would visit one twice).
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         status = Path(parent).stat()
         if (place := (status.st_dev, status.st_ino)) in seen:
-            raise UsageError(f"folder {folder} holds the same folder twice: a link leads to {parent}")
+            raise UsageError(f"folder {folder} holds the same folder twice: a link points to {parent}")
         seen.add(place)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(files)
 
 
 def _raise(error: OSError) -> None:

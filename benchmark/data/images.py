@@ -1,4 +1,4 @@
-"""One image file to the pixels a model sees."""
+"""From an image file to the pixels that a model sees."""
 
 import contextlib
 import struct
@@ -13,27 +13,27 @@ from benchmark.data.image_location import ImageLocation, open_image
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow reports broken files by many kinds of errors, depending on the format.
+# Depending on the format, Pillow reports broken files by many kinds of errors.
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError),
     *(ArithmeticError, NotImplementedError, struct.error),
 )
-_LONGEST = 16  # sides; resized whole, an image a thousand times as long as wide would fill the memory
+_LONGEST = 16  # longest side / shortest side; resizing an image a thousand times as long as wide would fill the memory
 
 
 class BadImage(UsageError):
-    """An image that cannot be used, through a fault of its own: what ``skip_bad`` leaves out."""
+    """An image that is itself unusable (missing, broken, not permitted): ``skip_bad`` leaves it out."""
 
     def reason_for(self, image: ImageLocation) -> str:
-        """The message without the name of ``image`` before it: what still holds when the file is moved."""
+        """The message without the leading name of ``image``, so that it stays true if the file is moved."""
         return str(self).removeprefix(f"image {image} ")
 
 
 def read_image(source: ImageLocation, resolution: int) -> Images:
-    """The image upright, in RGB, its shorter side resized to ``resolution`` (bicubic), and its centre cut out.
+    """Read an image: upright, in RGB, the shorter side resized to ``resolution`` (bicubic), then centre-cropped.
 
     Args:
-        source: any format that Pillow reads; of an animation, the first picture.
+        source: any format that Pillow reads; of an animation, the first frame is used.
         resolution: height and width of the result in pixels.
 
     Returns:
@@ -46,13 +46,13 @@ def read_image(source: ImageLocation, resolution: int) -> Images:
 
 
 def read_upright(source: ImageLocation) -> "Image.Image":
-    """The image in RGB, as large as it is.
+    """Read an image in RGB at its original size.
 
-    The orientation that a camera noted is applied, transparent parts lie on white, 16 bits are reduced to 8.
+    The camera's orientation tag (EXIF) is applied, transparent parts are put on white, 16 bits are reduced to 8.
 
     Raises:
-        BadImage: there is no such file, or it is not an image, is cut short, has more than 179 million pixels or
-            pixels of more than 16 bits; the message names it.
+        BadImage: the file does not exist, is not an image, is cut short, or has more than 179 million pixels or pixels
+            of more than 16 bits; the message names it.
         UsageError: the disk fails.
     """
     from PIL import Image
@@ -70,9 +70,9 @@ def read_upright(source: ImageLocation) -> "Image.Image":
 
 
 def square(image: "Image.Image", resolution: int) -> Images:
-    """What a victim sees of an image in RGB: (3, resolution, resolution) uint8.
+    """Resize and centre-crop an RGB image to what a victim sees: (3, resolution, resolution) uint8.
 
-    An image more than 16 times as long as wide is first cut to that.
+    An image more than 16 times as long as wide is first cropped to that ratio.
     """
     from PIL import Image
 
@@ -82,7 +82,7 @@ def square(image: "Image.Image", resolution: int) -> Images:
 
 
 def square_within(size: tuple[int, int], resolution: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-    """To which width and height an image is resized, and the box (left, top, right, bottom) then cut out of it."""
+    """The width and height that an image is resized to, and the crop box (left, top, right, bottom) after that."""
     width, height = size
     shorter = min(size)
     width, height = resolution * width // shorter, resolution * height // shorter
@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
     from PIL import Image
 
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image, or of a format that Pillow does not read"
+        return "not an image, or in a format that Pillow does not read"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     return " ".join(str(error).split()) or type(error).__name__
@@ -103,9 +103,9 @@ def _reason(error: Exception) -> str:
 def _turn_upright(image: "Image.Image") -> None:
     from PIL import ImageOps
 
-    # Decoded first, so that what goes wrong below is the camera's note and not the picture.
+    # Decode first, so that an error below comes from the EXIF data and not from the picture.
     image.load()
-    # A broken note does not make the picture unreadable.
+    # Broken EXIF data do not make the picture unreadable.
     with contextlib.suppress(*_BROKEN):
         ImageOps.exif_transpose(image, in_place=True)
 
@@ -120,12 +120,12 @@ def _to_length(image: "Image.Image") -> "Image.Image":
 def _to_rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
-    # What Pillow calls 32 bits is of 16 in these formats, which have no more.
+    # Pillow reports these formats as 32-bit, but they hold at most 16 bits.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow would clip to 255 instead of scaling.
+        # Pillow would clip to 255 instead of rescaling.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("pixels of 32 bits, whose range is unknown; save it with 8 or 16 bits")
+        raise ValueError("32-bit pixels, whose range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

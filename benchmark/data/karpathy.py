@@ -13,7 +13,7 @@ from benchmark.data.caption_files import inside, parse_json, read_text
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
-# COCO's remainder of the validation images is customarily trained on.
+# COCO's "restval" is the rest of its validation images, which are customarily used for training.
 _SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
@@ -43,8 +43,8 @@ def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:
     """The images of each split in the order of the file; val may be empty.
 
     Raises:
-        UsageError: the file is missing, cannot be read, is not of this form, names an image outside the folder, or
-            has no images in train or test.
+        UsageError: the file is missing, cannot be read, is not in Karpathy's format, names an image outside the folder,
+            or has no images in train or test.
     """
     try:
         content = parse_json(read_text(source))
@@ -59,12 +59,12 @@ def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:
             split, file = _read_row(row, images, source)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"caption file {source}: images[{number}] is not of Karpathy's form ({error!r})"
+                f"caption file {source}: images[{number}] is not in Karpathy's format ({error!r})"
             ) from error
         files[split].append(file)
     if not (files["train"] and files["test"]):
-        found = ", ".join(f"{count} {split}" for split, count in Counter(row["split"] for row in rows).items())
-        raise UsageError(f"caption file {source} needs images in train and test; found: {found or 'no images'}")
+        counts = ", ".join(f"{count} {split}" for split, count in Counter(row["split"] for row in rows).items())
+        raise UsageError(f"caption file {source} needs images in train and test; found: {counts or 'no images'}")
     return files
 
 

@@ -14,18 +14,18 @@ from benchmark.data.folders import find_caption_file, find_images, folders_below
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.karpathy import read_karpathy
 
-_CAPTIONS = 5  # of an image; some of COCO's have six or seven, and recall is published for the first five
+_CAPTIONS = 5  # per image; some of COCO's have six or seven, but published recall uses the first five
 
 
 @dataclass(frozen=True)
 class KnownSet(FileSource):
     """A published set with Karpathy's splits. Nothing is downloaded.
 
-    The captions are ``dataset_NAME.json``, or ``dataset.json`` as in Karpathy's own archives. They and the images may
-    lie in the root or up to two levels below, in folders of any name.
+    The captions are in ``dataset_NAME.json``, or ``dataset.json`` as in Karpathy's own archives. Captions and images
+    may be in the root or up to two levels below, in folders of any name.
 
     Attributes:
-        root: folder that holds both.
+        root: folder that holds captions and images.
         skip_bad: see :class:`benchmark.data.file_source.FileSource`.
     """
 
@@ -35,20 +35,20 @@ class KnownSet(FileSource):
     skip_bad: bool = False
 
     def read(self) -> dict[str, list[CaptionedFile]]:
-        """The images of each split, where they lie.
+        """The images of each split, found below the root.
 
         Raises:
             OSError: a folder cannot be searched.
-            UsageError: captions or images are not found, or found twice, or the splits are not of the published sizes.
+            UsageError: captions or images are not found or found twice, or the splits do not have the published sizes.
         """
         root = user_path(self.root)
         folders = folders_below(root)
         source = find_caption_file(root, folders, [f"dataset_{self.name}.json", "dataset.json"])
         files = read_karpathy(source, Path())
-        found = {split: len(files[split]) for split in SPLITS}
-        if found != self.sizes:
+        sizes = {split: len(files[split]) for split in SPLITS}
+        if sizes != self.sizes:
             raise UsageError(
-                f"caption file {source} has {_counts(found)} images, where Karpathy's splits of {self.name} "
+                f"caption file {source} has {_counts(sizes)} images, but Karpathy's splits of {self.name} "
                 f"have {_counts(self.sizes)}; for other splits use karpathy[json=…,images=…]"
             )
         paths: dict[Path, list[Path]] = {}

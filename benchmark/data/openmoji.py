@@ -1,4 +1,4 @@
-"""The OpenMoji drawings themselves, one per image, with the names people gave them."""
+"""The OpenMoji drawings themselves, one per image, with their human-written names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ OPENMOJI_VERSION = 1
 class OpenMoji(DatasetSource):
     """Single OpenMoji drawings on white (about 3,950) with their human-written names and aliases.
 
-    As found in the packages: variants of one drawing (skin tones, genders) are images of their own and may fall into
-    different splits.
+    Variants of one drawing (skin tones, genders) are separate images, as in the packages, and may fall into different
+    splits.
 
     Attributes:
         val: share of the drawings in val, between 0 and 1.
@@ -75,7 +75,7 @@ class OpenMoji(DatasetSource):
         parts = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
         for split, part in parts.items():
             if not len(part):
-                raise UsageError(f"openmoji: {split} gets none of the {len(everything)} drawings")
+                raise UsageError(f"openmoji: {split} would get none of the {len(everything)} drawings")
         return {split: [everything[index] for index in part] for split, part in parts.items()}
 
 

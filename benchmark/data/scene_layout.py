@@ -1,4 +1,4 @@
-"""Where things stand in a scene, in units of the picture's side, so that every resolution shows the same scene."""
+"""Positions of the objects in a scene, in units of the picture's side: the same scene at every resolution."""
 
 import enum
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmark.core.seeding import numpy_generator
 
-# Name: red, green, blue. Lighter than the drawings' black outlines, far enough apart to be named, and few: the ground
-# is what a model learns first, and with five of them it tells little, so that retrieval rests on the drawings.
+# Name: red, green, blue. Lighter than the drawings' black outlines and easy to tell apart. Only five: a model learns
+# the background first, and with few of them it says little, so that retrieval depends on the drawings.
 GROUNDS = {
     "red": (214, 74, 68),
     "yellow": (240, 220, 90),
@@ -22,15 +22,15 @@ SPLIT_CLASSES = {"train": range(7), "val": range(7, 8), "test": range(8, 10)}
 _SINGLE_SHARE = 0.2
 _PAIR_SIZE = (0.46, 0.6)
 _SINGLE_SIZE = (0.5, 0.72)
-# A drawing's ink reaches about this far from its centre, as a share of its size; the rest of it is margin.
+# A drawing's ink reaches about this far from its centre, as a share of its size; the rest is margin.
 _REACH = 0.4
 _MAX_ROTATION = 20.0
-# One offset is this much longer than the other before a relation is called left, right, above or below.
+# One offset must be this many times the other for a relation to be called left, right, above or below.
 _CLEAR = 1.5
 
 
 class Relation(enum.Enum):
-    """How one object stands to another."""
+    """The spatial relation of one object to another."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -39,7 +39,7 @@ class Relation(enum.Enum):
     NEAR = "near"
 
     def inverse(self) -> "Relation":
-        """How the other stands to the one."""
+        """The relation in the other direction."""
         opposite = {"left": "right", "right": "left", "above": "below", "below": "above", "near": "near"}
         return Relation(opposite[self.value])
 
@@ -49,7 +49,7 @@ class Placed:
     """A drawing in a scene.
 
     Attributes:
-        drawing: index into the drawings that the data set uses.
+        drawing: index into the data set's drawings.
         x: centre from the left edge, in picture sides.
         y: centre from the top edge, in picture sides.
         size: side of the drawing's own square, in picture sides.
@@ -67,13 +67,13 @@ class Placed:
 
 @dataclass(frozen=True)
 class Layout:
-    """A scene before it is painted: one or two objects on a ground; the second is painted over the first."""
+    """A scene before painting: one or two objects on a background; the second is painted over the first."""
 
     ground: str
     objects: tuple[Placed, ...]
 
     def relation(self) -> Relation:
-        """How the first object stands to the second, by their centres."""
+        """The relation of the first object to the second, by their centres."""
         first, second = self.objects
         dx, dy = second.x - first.x, second.y - first.y
         if abs(dx) > _CLEAR * abs(dy):
@@ -84,13 +84,13 @@ class Layout:
 
 
 def draw_layout(seed: int, split: str, index: int, drawings: int) -> Layout:
-    """Scene ``index`` of a split; depends on nothing but the arguments.
+    """Draw scene ``index`` of a split; it depends only on the arguments.
 
     Args:
         seed: the data set's seed.
         split: ``train``, ``val`` or ``test``.
-        index: number of the scene in its split.
-        drawings: how many drawings there are to choose from, at least three times ``PAIR_CLASSES``.
+        index: index of the scene in its split.
+        drawings: number of drawings to choose from, at least three times ``PAIR_CLASSES``.
     """
     rng = numpy_generator(seed, "scenes", "layout", split, index)
     ground = str(rng.choice(list(GROUNDS)))

@@ -1,4 +1,4 @@
-"""Pixels of a scene: drawings turned and placed on a textured ground."""
+"""Pixels of a scene: drawings rotated and placed on a textured background."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from PIL import Image
 from benchmark.data.drawings import Drawing, rasterise
 from benchmark.data.scene_layout import GROUNDS, Layout, Placed
 
-# The texture lives on grids of fixed size, so that it is the same picture at every resolution.
+# The texture is drawn on grids of fixed size, so that it is the same at every resolution.
 _FINE, _COARSE = 64, 8
 _FINE_NOISE, _COARSE_NOISE, _TINT = 10.0, 12.0, 6.0
-# Drawings are placed at twice the resolution and averaged, for smooth edges and positions between pixels.
+# Drawings are placed at twice the resolution and averaged, for smooth edges and sub-pixel positions.
 _OVERSAMPLING = 2
 
 
@@ -30,7 +30,7 @@ class Painter:
         self._drawings = [Image.fromarray(rasterise(drawing, resolution)) for drawing in drawings]
 
     def paint(self, layout: Layout, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """The scene as (3, resolution, resolution) uint8; ``rng`` draws the texture of the ground."""
+        """Paint the scene as (3, resolution, resolution) uint8; ``rng`` draws the texture of the background."""
         canvas = self._ground(layout.ground, rng)
         for placed in layout.objects:
             self._put(canvas, placed)
@@ -52,7 +52,7 @@ class Painter:
         half = placed.size / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))
         left, top = math.floor((placed.x - half) * side), math.floor((placed.y - half) * side)
         right, bottom = math.ceil((placed.x + half) * side), math.ceil((placed.y + half) * side)
-        # From a pixel of the patch back to a pixel of the drawing: unturn, unmirror, rescale.
+        # Maps a pixel of the patch back to a pixel of the drawing: undo rotation and mirroring, rescale.
         scale = drawing.width / (placed.size * side)
         flip = -1 if placed.mirrored else 1
         cos, sin = math.cos(turn) * scale, math.sin(turn) * scale
@@ -70,6 +70,6 @@ class Painter:
         size = ((right - left) * _OVERSAMPLING, (bottom - top) * _OVERSAMPLING)
         patch = drawing.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
         patch = patch.reduce(_OVERSAMPLING)
-        # Only the part inside the picture: alpha_composite takes no negative positions.
+        # Only the part inside the picture: alpha_composite does not accept negative positions.
         source = (max(-left, 0), max(-top, 0), right - left, bottom - top)
         canvas.alpha_composite(patch, (max(left, 0), max(top, 0)), source)

@@ -1,4 +1,4 @@
-"""English for scenes: which drawings have a readable name, their article, and the captions of a scene."""
+"""English for scenes: which drawings have a usable name, their article, and the captions of a scene."""
 
 import functools
 import re
@@ -8,14 +8,14 @@ import numpy as np
 from benchmark.data.drawings import Drawing, all_drawings
 from benchmark.data.scene_layout import Layout, Relation
 
-# Kinds of drawings that are hard to tell apart or not called by their name: faces, gestures, signs, people.
+# Kinds of drawings that are hard to tell apart or that nobody calls by their name: faces, gestures, signs, people.
 _UNCLEAR_KIND = re.compile(
     r"\b(arrows?|biceps|button|child|circle|clinking|couple|cross|currency|diamond|divide|face|family|fingers?|fist"
     r"|flag|gesture|hair|hands?|head|hearts?|hundred|index|input|keycap|man|mark|medal|medium|men|minus|moon|multiply"
     r"|no|oncoming|palm|people|person|plus|point|pointing|prohibited|room|salute|sign|small|square|suit|symbol|thirty|thumbs"
     r"|triangle|wavy|woman|women|(crying|grinning|kissing|pouting|weary) cat)\b"
 )
-# Names that are no noun for the thing drawn ("a locked", "a chart increasing") or name an idea.
+# Names that are not a noun for the thing drawn ("a locked", "a chart increasing"), or that name an idea.
 _NO_NOUN = re.compile(
     "airplane arrival|airplane departure|antenna bars|baggage claim|bald|biohazard|biting lip|black nib|bowling"
     "|breast-feeding|building construction|camping|chart decreasing|chart increasing|children crossing|collision"
@@ -42,7 +42,7 @@ _PHRASES = {
     Relation.BELOW: ("below", "under"),
     Relation.NEAR: ("next to", "beside", "near"),
 }
-# {a}, {b}: with article; {A}, {B}: bare; {ab}: how a stands to b; {ba}: how b stands to a; {g}, {G}: ground.
+# {a}, {b}: with article; {A}, {B}: without; {ab}: relation of a to b; {ba}: of b to a; {g}, {G}: background.
 _PAIR_AND_GROUND = (
     "{a} {ab} {b} on {g} ground",
     "on {G}: {A} and {B}",
@@ -69,19 +69,19 @@ _SINGLE = (
 
 @functools.cache
 def nameable_drawings() -> tuple[Drawing, ...]:
-    """The drawings that scenes may show: one code point, a readable name of one or two words, no two names alike."""
-    found: dict[str, Drawing] = {}
+    """The drawings that scenes may show: one code point, and a unique, usable name of one or two words."""
+    by_name: dict[str, Drawing] = {}
     for drawing in all_drawings():
         name = drawing.names[0]
         if len(drawing.emoji.rstrip("\ufe0f")) > 1 or not re.fullmatch(r"[a-z-]+( [a-z-]+)?", name):
             continue
         if not _NO_NOUN.fullmatch(name) and not _UNCLEAR_KIND.search(name):
-            found.setdefault(name, drawing)
-    return tuple(found.values())
+            by_name.setdefault(name, drawing)
+    return tuple(by_name.values())
 
 
 def with_article(name: str) -> str:
-    """``a fox``, ``an apple``; plural and mass nouns as they are."""
+    """The name with its article (``a fox``, ``an apple``); plural and mass nouns stay as they are."""
     plural = name.endswith("s") and not name.endswith(("ss", "us")) and name not in _SINGULAR_IN_S
     if plural or _WITHOUT_ARTICLE.fullmatch(name):
         return name
@@ -90,12 +90,12 @@ def with_article(name: str) -> str:
 
 
 def captions_of(layout: Layout, names: list[str], rng: np.random.Generator) -> list[str]:
-    """Five differing captions of 5 to 14 words; with two objects, at least four name both.
+    """Five different captions of 5 to 14 words; with two objects, at least four name both.
 
     Args:
         layout: the scene.
-        names: the name of each drawing, by the index that the layout's objects carry.
-        rng: draws templates, their order and which word for a relation.
+        names: the name of each drawing, indexed like the layout's ``drawing``.
+        rng: draws the templates, their order and the wording of a relation.
     """
     words = {"g": with_article(layout.ground), "G": layout.ground}
     for letter, placed in zip("ab", layout.objects, strict=False):

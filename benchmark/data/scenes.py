@@ -1,4 +1,4 @@
-"""The default data set: scenes of OpenMoji drawings on coloured grounds, with five captions each."""
+"""The default data set: scenes of OpenMoji drawings on coloured backgrounds, with five captions each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from benchmark.data.scene_layout import PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
 
-# Part of the cache key: raise it with every change of what scenes look like or say.
+# Part of the cache key: bump it whenever images or captions of scenes change.
 SCENES_VERSION = 2
 
 
@@ -24,15 +24,15 @@ SCENES_VERSION = 2
 class Scenes(DatasetSource):
     """Rendered scenes of one or two OpenMoji drawings on a coloured ground, five captions each.
 
-    Determined by its parameters alone: scene i of a split does not depend on how many scenes there are. Val and test
-    show pairs of drawings that training never shows, though every drawing may occur in every split.
+    The parameters determine every scene: scene i of a split does not depend on the number of scenes. Val and test show
+    pairs of drawings that training never shows, although each drawing may occur in every split.
 
     Attributes:
         train: number of training scenes, at least 1.
         val: number of validation scenes, at least 1.
         test: number of test scenes, at least 1.
-        objects: how many different drawings occur, at least 30.
-        seed: decides which drawings occur and every scene, at least 0.
+        objects: number of different drawings that occur, at least 30.
+        seed: decides which drawings occur, and every scene; at least 0.
 
     Raises:
         UsageError: a parameter is out of range.
@@ -82,7 +82,7 @@ class Scenes(DatasetSource):
         return [candidates[index] for index in chosen]
 
     def layouts(self, split: str) -> list[Layout]:
-        """What each scene of a split shows and where."""
+        """The layout of each scene of a split."""
         return [draw_layout(self.seed, split, index, self.objects) for index in range(getattr(self, split))]
 
     def _captions(self, split: str, layouts: list[Layout], names: list[str]) -> list[list[str]]:

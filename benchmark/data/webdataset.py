@@ -1,4 +1,4 @@
-"""A user's own tar shards in the WebDataset layout, read where they lie."""
+"""A user's own tar shards in the WebDataset layout, read without unpacking."""
 
 import sys
 import tarfile
@@ -18,7 +18,7 @@ from benchmark.data.shards import find_shards
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _CAPTIONS = ("txt", "json")
-_LARGEST = {**dict.fromkeys(_IMAGES, 2**29), **dict.fromkeys(_CAPTIONS, 2**24)}  # bytes of a member
+_LARGEST = {**dict.fromkeys(_IMAGES, 2**29), **dict.fromkeys(_CAPTIONS, 2**24)}  # bytes per member
 
 Sample = dict[str, Member]
 
@@ -29,8 +29,7 @@ class WebDataset(UserFiles):
     """Tar shards of your own: images (``jpg``, ``jpeg``, ``png``, ``webp``) with a ``txt`` or ``json`` of the same key.
 
     Shards are named by a path, a glob, or braces (``train-{00000..00012}.tar``). A ``txt`` holds a caption on each
-    line; a ``json`` holds ``captions``, ``caption`` or ``text``; where a sample has both, the ``txt`` counts. Nothing
-    is unpacked.
+    line; a ``json`` holds ``captions``, ``caption`` or ``text``; if a sample has both, the ``txt`` counts.
 
     Attributes:
         train: shards of the training images.
@@ -55,79 +54,79 @@ def _read(spec: str) -> list[CaptionedFile]:
     files = [file for shard in find_shards(spec) for file in read_shard(shard, others)]
     if others:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
-        print(f"{spec}: members that are neither image nor caption are not read: {kinds}", file=sys.stderr)
+        print(f"{spec}: ignoring members that are neither image nor caption: {kinds}", file=sys.stderr)
     if not files:
         raise UsageError(f"{spec}: no samples")
     return files
 
 
 def read_shard(shard: Path, others: Counter[str]) -> list[CaptionedFile]:
-    """The samples of a shard in order of first mention; those that lack something are among them, with their fault.
+    """The samples of a shard, ordered by first member. Incomplete samples are included, with their fault.
 
     Args:
         shard: the tar file.
-        others: counts the members that are neither image nor caption, by their ending.
+        others: counts, by extension, the members that are neither image nor caption.
 
     Raises:
-        UsageError: the file is missing, compressed, cut short or damaged, or has a member that is a link or leads out
-            of the archive.
+        UsageError: the file is missing, compressed, cut short or damaged, or has a member that is a link or whose path
+            leads out of the archive.
     """
     try:
         with shard.open("rb") as file:
             samples = _members(file, shard, others)
             return [_captioned(file, shard, key, sample) for key, sample in samples.items()]
     except (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError, RecursionError) as error:
-        no_tar = "cut short, compressed or no tar file: " if isinstance(error, tarfile.ReadError) else ""
+        no_tar = "cut short, compressed or not a tar file: " if isinstance(error, tarfile.ReadError) else ""
         raise UsageError(f"shard {shard} cannot be read: {no_tar}{' '.join(str(error).split())}") from error
 
 
 def _members(file: BinaryIO, shard: Path, others: Counter[str]) -> dict[str, Sample]:
-    """The images and captions of each key, by their ending."""
+    """The members of each sample (key), by extension."""
     size = file.seek(0, 2)
     file.seek(0)
     samples: dict[str, Sample] = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for info in archive:
-            path = _checked(info, shard, size)
-            # As WebDataset does: the key ends at the first dot of the file's own name.
+            path = _validated_path(info, shard, size)
+            # As in WebDataset, the key ends at the first dot of the file name.
             stem, _, ending = path.name.partition(".")
             if info.isdir():
                 continue
             if not stem or not ending:
-                others[path.name if not stem else "no ending"] += 1
+                others[path.name if not stem else "no extension"] += 1
                 continue
             sample = samples.setdefault(str(path.with_name(stem)), {})
             if ending.lower() in sample:
                 raise UsageError(f"shard {shard} has two members {info.name}")
             sample[ending.lower()] = Member(shard, info.name, info.offset_data, info.size)
-        _check_end(file, archive.offset, shard)
+        _require_end_mark(file, archive.offset, shard)
     for sample in samples.values():
         others.update(f".{ending}" for ending in sample if ending not in _LARGEST)
     return samples
 
 
-def _checked(info: tarfile.TarInfo, shard: Path, size: int) -> PurePosixPath:
+def _validated_path(info: tarfile.TarInfo, shard: Path, size: int) -> PurePosixPath:
     if info.size < 0 or info.offset_data + (info.size if info.isreg() else 0) > size:
         raise UsageError(f"shard {shard} is cut short or damaged at member {info.name!r}")
     if not (info.isreg() or info.isdir()) or info.issparse():
-        raise UsageError(f"shard {shard}: member {info.name!r} is a link or special file; only plain files are read")
+        raise UsageError(f"shard {shard}: member {info.name!r} is a link or special file; only regular files are read")
     path = PurePosixPath(info.name)
     if path.is_absolute() or ".." in path.parts:
         raise UsageError(f"shard {shard}: member {info.name!r} leads out of the archive")
     if not is_file_name(info.name):
-        raise UsageError(f"shard {shard}: {info.name!a} cannot be the name of a file")
+        raise UsageError(f"shard {shard}: {info.name!a} is not a valid file name")
     return path
 
 
-def _check_end(file: BinaryIO, offset: int, shard: Path) -> None:
-    """See that the end is marked and the last: tarfile ends at a damaged header, and at the end of a joined archive."""
+def _require_end_mark(file: BinaryIO, offset: int, shard: Path) -> None:
+    """Require an end mark with nothing after it: tarfile stops silently at a damaged header or a second archive."""
     file.seek(offset)
     if not file.read(1):
         raise UsageError(f"shard {shard} is cut short: it has no end mark")
     file.seek(offset)
     while block := file.read(2**20):
         if block.count(0) != len(block):
-            raise UsageError(f"shard {shard} is damaged, or several archives in one: there is more after its end")
+            raise UsageError(f"shard {shard} is damaged or holds several archives: there is data after its end mark")
 
 
 def _captioned(file: BinaryIO, shard: Path, key: str, sample: Sample) -> CaptionedFile:
@@ -143,7 +142,7 @@ def _captioned(file: BinaryIO, shard: Path, key: str, sample: Sample) -> Caption
     if too_large := [
         member.name for ending, member in sample.items() if member.size > _LARGEST.get(ending, member.size)
     ]:
-        return CaptionedFile(images[0], [], f"{where} has a member of unlikely size: {too_large[0]}")
+        return CaptionedFile(images[0], [], f"{where} has a member that is too large: {too_large[0]}")
     file.seek(caption.offset)
     content = file.read(caption.size)
     try:

@@ -148,7 +148,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(tmp_path: Path, make_i
     ("text", "said"),
     [
         ("", "is empty"),
-        ("filepath,title\n", "holds no captions"),
+        ("filepath,title\n", "has a header but no rows"),
         ("file,title\nx.png,cat\n", "columns filepath and title or images and caption; found: file, title"),
         ("filepath,caption\nx.png,cat\n", "columns filepath and title or images and caption; found: filepath, caption"),
         ("filepath,title\n,cat\n", "a row without a path in filepath"),

@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset, Splits
-from benchmark.data.cache import _STRETCH, Draw, cached_splits
+from benchmark.data.cache import _CHUNK, Draw, cached_splits
 from benchmark.data.dataset import Images
 
 CAPTIONS = {"train": [["one", "eins"], ["two"]], "val": [["three"]], "test": [["fünf"]]}
@@ -141,7 +141,7 @@ def test_a_damaged_entry_is_made_anew_with_a_warning(
 
 def test_every_stretch_is_hashed(tmp_path: Path) -> None:
     """Damage is found wherever it is, also where images are many and hashed in several parts."""
-    count, pixels = 2 * _STRETCH + 3, 3 * 8 * 8
+    count, pixels = 2 * _CHUNK + 3, 3 * 8 * 8
     captions = {"train": [["x"]] * count, "val": [["x"]], "test": [["x"]]}
     draw = Drawer()
 
@@ -151,7 +151,7 @@ def test_every_stretch_is_hashed(tmp_path: Path) -> None:
     expected = np.array(load_many().train.images)
     (file,) = tmp_path.glob("*/train.npy")
     start = file.stat().st_size - count * pixels
-    for image in (0, _STRETCH - 1, _STRETCH, 2 * _STRETCH, count - 1):
+    for image in (0, _CHUNK - 1, _CHUNK, 2 * _CHUNK, count - 1):
         content = bytearray(file.read_bytes())
         content[start + image * pixels] ^= 1
         file.write_bytes(content)

@@ -66,8 +66,8 @@ def test_a_missing_val_is_cut_from_train(tmp_path: Path, make_images: MakeImages
         ("metadata.jsonl", "{}\n", "line 1 lacks file_name"),
         ("metadata.jsonl", '{"file_name": "0.png", "text": "x"}\n{"file', "line 2 cannot be read"),
         ("metadata.jsonl", "[1]\n", "line 1 is not a JSON object"),
-        ("metadata.jsonl", '{"file_name": "0.png", "text": 3}', "line 1 .*neither text nor a list of texts"),
-        ("metadata.jsonl", '{"file_name": 3, "text": "x"}', "line 1 is not of this form"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": 3}', "line 1 .*not text or a list of texts"),
+        ("metadata.jsonl", '{"file_name": 3, "text": "x"}', "line 1 is invalid"),
         ("metadata.jsonl", "[" * 100_000, "nested too deeply"),
         ("metadata.parquet", "PAR1", "write it as metadata.csv or metadata.jsonl"),
     ],
@@ -133,7 +133,7 @@ def test_missing_and_double_folders_are_named(tmp_path: Path, make_images: MakeI
         read_folder(tmp_path / "train")
 
 
-def test_links_to_folders_are_followed_and_circles_told(tmp_path: Path, make_images: MakeImages) -> None:
+def test_links_to_folders_are_followed_and_loops_are_reported(tmp_path: Path, make_images: MakeImages) -> None:
     make_images("elsewhere/0.png", "test/0.png", "dev/0.png")
     for folder in ("elsewhere", "test", "dev"):
         (tmp_path / folder / "0.txt").write_text("zero")
@@ -141,7 +141,7 @@ def test_links_to_folders_are_followed_and_circles_told(tmp_path: Path, make_ima
     (tmp_path / "train/link").symlink_to(tmp_path / "elsewhere")
     assert len(ImageFolder(str(tmp_path)).load(8, tmp_path / "cache").train) == 1
     (tmp_path / "train/circle").symlink_to(".")
-    with pytest.raises(UsageError, match=r"holds the same folder twice: a link leads to .*circle"):
+    with pytest.raises(UsageError, match=r"holds the same folder twice: a link points to .*circle"):
         ImageFolder(str(tmp_path)).load(8, tmp_path / "cache")
 
 

@@ -111,7 +111,7 @@ def test_published_sizes(tmp_path: Path, make_images: MakeImages, karpathy_file:
     karpathy_file("dataset.json", **{**paths, "test": paths["test"][1:]})
     said = (
         r"dataset\.json has 6,000 train, 1,000 val, 999 test images, "
-        "where Karpathy's splits of flickr8k have 6,000 train, 1,000 val, 1,000 test"
+        "but Karpathy's splits of flickr8k have 6,000 train, 1,000 val, 1,000 test"
     )
     with pytest.raises(UsageError, match=said):
         Flickr8k(str(tmp_path)).read()

@@ -61,5 +61,5 @@ def test_shares_out_of_range(shares: tuple[float, float]) -> None:
 
 
 def test_an_empty_split_is_told() -> None:
-    with pytest.raises(UsageError, match="val gets none"):
+    with pytest.raises(UsageError, match="val would get none"):
         OpenMoji(val=1e-6).drawings()

@@ -131,8 +131,8 @@ MUTATIONS = (
     Mutation(
         "a trigger one token short",
         "attacks/crafting.py",
-        "self.trigger = torch.from_numpy(words[drawn])",
-        "self.trigger = torch.from_numpy(words[drawn[:, 1:]])",
+        "drawn_triggers(words, len(rows), attack.k, seed)",
+        "drawn_triggers(words, len(rows), attack.k, seed)[:, 1:]",
         "tests/attacks/test_mem.py",
         checked=True,
     ),
@@ -294,15 +294,15 @@ MUTATIONS = (
     Mutation(
         "samples behind a damaged header are dropped",
         "benchmark/data/webdataset.py",
-        "        _check_end(file, archive.offset, shard)\n",
+        "        _require_end_mark(file, archive.offset, shard)\n",
         "",
         "tests/data",
     ),
     Mutation(
         "published split sizes are not checked",
         "benchmark/data/known_sets.py",
-        "if found != self.sizes:",
-        "if not found:",
+        "if sizes != self.sizes:",
+        "if not sizes:",
         "tests/data",
     ),
     Mutation(
@@ -347,7 +347,7 @@ MUTATIONS = (
     Mutation(
         "every round's noise starts from nothing",
         "attacks/crafting.py",
-        "delta = torch.from_numpy(self.delta[index]).to(model.device)",
+        "delta = to_device(torch.from_numpy(self.delta[index]), model.device)",
         "delta = torch.zeros(self.delta[index].shape, dtype=torch.int8, device=model.device)",
         "tests/equality/test_algorithm.py",
     ),
