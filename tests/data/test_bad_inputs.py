@@ -257,7 +257,7 @@ OTHERS = {
     "metadata in an unknown format": "test_imagefolder.test_bad_metadata_are_named_in_one_line",
     "an image that the metadata do not list": "test_imagefolder.test_an_image_or_a_caption_on_its_own",
     "a text file without an image": "test_imagefolder.test_an_image_or_a_caption_on_its_own",
-    "a symbolic link in a cycle": "test_imagefolder.test_links_to_folders_are_followed_and_circles_told",
+    "a symbolic link in a cycle": "test_imagefolder.test_links_to_folders_are_followed_and_loops_are_reported",
     "a sample without image or caption, or with several images": "test_webdataset.test_a_bad_sample",
     "members of other kinds": "test_webdataset.test_other_members_are_told",
     "a member that is a link or device": "test_webdataset.test_links_and_devices_are_refused",
