@@ -318,8 +318,8 @@ def clip_loss(
     """
     logits = scale * image_features @ text_features.T
     if targets is None:
-        own = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        diagonal = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
     targets = targets.to(logits)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets.T)) / 2
 

@@ -163,7 +163,7 @@ def load_records(folder: Path) -> list[Record]:
 
 
 def _fault(record: Record) -> str:
-    """In a few words what no run writes; nothing where all is well. What tables compute with is looked at."""
+    """Describe the first invalid field that tables compute with, or return "" if there is none."""
     if record.status not in ("done", "failed"):
         return f"status {record.status!r}"
     if isinstance(record.seed, bool) or not isinstance(record.seed, int):
@@ -171,8 +171,8 @@ def _fault(record: Record) -> str:
     if record.status == "done" and not record.epochs:
         return "done, but without scores"
     retrievals = [split for scores in record.epochs for split in (scores.val, scores.test)]
-    scores = [one for split in retrievals for one in (split.image_to_text, split.text_to_image)]
-    numbers = [*record.loss, *(value for one in scores for value in dataclasses.astuple(one))]
+    directions = [scores for split in retrievals for scores in (split.image_to_text, split.text_to_image)]
+    numbers = [*record.loss, *(value for scores in directions for value in dataclasses.astuple(scores))]
     numbers += [*record.seconds.values(), *record.peak_memory_mb.values(), *record.changes.values()]
     for value in numbers:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

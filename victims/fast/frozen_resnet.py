@@ -62,8 +62,8 @@ class FrozenResNet(nn.Module):
         g = gradient.contiguous(memory_format=torch.channels_last)
         first, second, third = seen[:3]
         for number, block in reversed(list(enumerate(self.blocks))):
-            one, two, y = seen[3 + 3 * number : 6 + 3 * number]
-            g = block.gradient(g, one, two, y)
+            after_first, after_second, y = seen[3 + 3 * number : 6 + 3 * number]
+            g = block.gradient(g, after_first, after_second, y)
         g = unpooled(g, third, relu=True)
         g = self.stem[2].gradient(g, relu_of=second)
         g = self.stem[1].gradient(g, relu_of=first)
@@ -104,11 +104,11 @@ class _Convolution:
 
     @classmethod
     def folded(cls, conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype) -> "_Convolution":
-        whole = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
-        weight = whole.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        fused = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
+        weight = fused.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
         turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-        assert whole.bias is not None
-        return cls(weight, whole.bias.detach().to(dtype), turned, conv.stride[0])
+        assert fused.bias is not None
+        return cls(weight, fused.bias.detach().to(dtype), turned, conv.stride[0])
 
     def __call__(self, x: torch.Tensor, *, add: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         return _convolve(x, self.weight, self.bias, self.stride, add=add, relu=relu)
@@ -148,24 +148,26 @@ class _Block:
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The results of its three ReLUs, the last of which is its own."""
-        one = self.first(x, relu=True)
-        two = self.second(one, relu=True)
+        after_first = self.first(x, relu=True)
+        after_second = self.second(after_first, relu=True)
         beside = x
         if self.shortcut is not None:
             beside = self.shortcut(F.avg_pool2d(x, 2) if self.pooled else x)
-        y = self.third(F.avg_pool2d(two, 2) if self.pooled else two, add=beside, relu=True)
-        return one, two, y
+        y = self.third(F.avg_pool2d(after_second, 2) if self.pooled else after_second, add=beside, relu=True)
+        return after_first, after_second, y
 
-    def gradient(self, g: torch.Tensor, one: torch.Tensor, two: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def gradient(
+        self, g: torch.Tensor, after_first: torch.Tensor, after_second: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
         """The gradient with respect to its input, from that of its result and what it returned."""
         g = where_positive(g, y)
         beside = g if self.shortcut is None else self.shortcut.gradient(g)
         if self.pooled:
-            beside = unpooled(beside, one, relu=False)
-            g = unpooled(self.third.gradient(g), two, relu=True)
+            beside = unpooled(beside, after_first, relu=False)
+            g = unpooled(self.third.gradient(g), after_second, relu=True)
         else:
-            g = self.third.gradient(g, relu_of=two)
-        g = self.second.gradient(g, relu_of=one)
+            g = self.third.gradient(g, relu_of=after_second)
+        g = self.second.gradient(g, relu_of=after_first)
         return self.first.gradient(g, add=beside)
 
 
