@@ -1,4 +1,4 @@
-"""The ``verify`` command: is an export or a stored poison what it says of itself?"""
+"""The ``verify`` command: does an export or a stored poison match its own description?"""
 
 import argparse
 from collections.abc import Sequence
@@ -19,29 +19,29 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Print each check with its outcome.
+    """Print each finding.
 
     Returns:
-        0 if everything agrees, 1 if anything deviates.
+        0 if everything holds, 1 if anything fails.
 
     Raises:
-        UsageError: neither an export nor a poison, or the data set cannot be read.
+        UsageError: the path is neither an export nor a poison, or the data set cannot be read.
     """
     from benchmark.core.cache_dir import cache_folder
-    from benchmark.export.verify_export import check_export
-    from benchmark.export.verify_poison import check_poison
+    from benchmark.export.verify_export import verify_export
+    from benchmark.export.verify_poison import verify_poison
     from benchmark.grid.cells import choose_dataset
 
     path: Path = arguments.path
     cache = Path(arguments.cache or cache_folder())
     clean = choose_dataset(arguments.against).source if arguments.against else None
     if path.is_dir():
-        checks = check_export(path, clean, cache)
+        findings = verify_export(path, clean, cache)
     elif path.is_file():
-        checks = check_poison(path, clean, cache)
+        findings = verify_poison(path, clean, cache)
     else:
         raise UsageError(f"{path} does not exist")
-    print("\n".join(str(check) for check in checks))
-    wrong = sum(check.holds is False for check in checks)
-    print(f"{path}: {f'{wrong} of {len(checks)} checks failed' if wrong else 'all is as it should be'}")
-    return 1 if wrong else 0
+    print("\n".join(map(str, findings)))
+    failed = sum(finding.holds is False for finding in findings)
+    print(f"{path}: {f'{failed} of {len(findings)} checks failed' if failed else 'all is as it should be'}")
+    return 1 if failed else 0

@@ -1,1 +1,1 @@
-"""Protected data as files that others can train on, and the check that such files are what they say."""
+"""Exporting protected data as files that others can train on, and verifying such files."""

@@ -1,4 +1,4 @@
-"""Captions as they are written to files: one line each, with the same tokens."""
+"""Captions as they are written to files: one line each, with unchanged tokens."""
 
 import re
 from collections.abc import Iterable
@@ -10,46 +10,46 @@ from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from victims.tokens import Tokenizer
 
-# Control characters, separators of lines and paragraphs, the byte order mark, and halves of characters: readers of
-# files take them for ends of lines, drop them or stop at them.
+# Control characters, line and paragraph separators, the byte order mark, and surrogates: programs that read the files
+# may take them for line ends, drop them, or stop there.
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
 @cache
 def tokenizer() -> Tokenizer:
-    """CLIP's tokenizer, made once: to read its vocabulary takes a while."""
+    """CLIP's tokenizer, created once: reading its vocabulary takes a while."""
     return Tokenizer()
 
 
 def one_line(caption: str) -> str:
-    """A caption with single blanks, without line breaks and control characters, and with the same token ids.
+    """A caption with single spaces, no line breaks or control characters, and the same token ids.
 
     Raises:
-        UsageError: nothing is left, or the tokens would be others.
+        UsageError: nothing would be left, or the tokens would change.
     """
     if caption and caption == _plain(caption, ""):
         return caption
-    # The tokenizer drops some such characters, takes others for blanks, and guesses what was meant by the rest.
+    # The tokenizer drops some such characters, reads others as spaces, and repairs the rest by guessing.
     for text in (_plain(caption, " "), _plain(caption, ""), whitespace_clean(basic_clean(caption))):
         if text == _plain(text, "") != "" and tokenizer().encode(text) == tokenizer().encode(caption):
             return text
-    raise UsageError(f"the caption {caption!r} cannot be written in one line with the same tokens")
+    raise UsageError(f"the caption {caption!r} cannot be written on one line with the same tokens")
 
 
-def _plain(caption: str, instead: str) -> str:
-    return " ".join(_NO_TEXT.sub(instead, " ".join(caption.split())).split())
+def _plain(caption: str, replacement: str) -> str:
+    return " ".join(_NO_TEXT.sub(replacement, " ".join(caption.split())).split())
 
 
 def one_line_each(dataset: CaptionDataset) -> list[list[str]]:
-    """Every image's captions as they are written to files.
+    """The captions of every image as they are written to files.
 
     Raises:
-        UsageError: one cannot be written so; the message names the image's number.
+        UsageError: a caption cannot be written on one line; the message gives the image's number.
     """
-    return [_of_image(number, own, dataset.split) for number, own in enumerate(dataset.captions)]
+    return [_captions_of_image(number, captions, dataset.split) for number, captions in enumerate(dataset.captions)]
 
 
-def _of_image(number: int, captions: Iterable[str], split: str) -> list[str]:
+def _captions_of_image(number: int, captions: Iterable[str], split: str) -> list[str]:
     try:
         return [one_line(caption) for caption in captions]
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""One check of something that others wrote, and the checks that exports and poisons share."""
+"""What the ``verify`` command finds, and what its findings on exports and on stored poisons have in common."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -10,38 +10,38 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Check:
-    """A check and its outcome.
+class Finding:
+    """One property of a file or folder, and whether it holds.
 
     Attributes:
-        holds: ``None`` where it could not be made.
-        text: in plain words what was found.
+        holds: ``None`` if this could not be verified.
+        text: the finding in plain words.
     """
 
     holds: bool | None
     text: str
 
+    @classmethod
+    def from_problems(cls, problems: Sequence[str], passed: str, failed: str) -> "Finding":
+        """Holds, with the text ``passed``, if there are no problems; else ``failed`` with the first few problems."""
+        return cls(False, f"{failed}: {first_few(problems)}") if problems else cls(True, passed)
+
     def __str__(self) -> str:
         mark = {True: "✓", False: "✗", None: "–"}[self.holds]
-        # Names and captions come from strangers: what steers a terminal is shown, not obeyed.
+        # Names and captions are untrusted: characters that would control the terminal are printed as escapes.
         return f"{mark} " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in self.text)
 
 
-def without(problems: Sequence[str], text: str, wrong: str) -> Check:
-    """A check that holds where there are no problems: ``text``, or ``wrong`` with the first problems."""
-    return Check(False, f"{wrong}: {some(problems)}") if problems else Check(True, text)
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of many."""
+def first_few(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
     rest = iter(names)
     shown = ", ".join(itertools.islice(rest, _SHOWN))
     more = sum(1 for _ in rest)
     return f"{shown} and {more:,} more" if more else shown
 
 
-def keeps_its_tokens(trigger: str, caption: str) -> bool:
-    """Whether a trigger's words, one by one, and the caption behind come back as the same tokens when read together."""
+def keeps_tokens(trigger: str, caption: str) -> bool:
+    """Whether the trigger's words and the caption have the same tokens together as each of them has alone."""
     encode = tokenizer().encode
     alone = [id_ for word in trigger.split() for id_ in encode(word)]
     return encode(f"{trigger} {caption}") == alone + encode(caption)

@@ -1,8 +1,8 @@
-"""Noise enlarged onto the original images, whatever their size.
+"""Noise enlarged onto original images of any size.
 
-What a victim sees of an image is its central square, resized. The noise is resized the other way onto that square and
-stays within its bound; what lies outside stays as it is. Resizing is not undone by resizing, so such images, read at
-the victim's resolution, carry weaker noise than those that the benchmark's victims train on.
+A victim sees the central square of an image, resized. The noise is resized in the other direction onto that square and
+stays within its bound; pixels outside the square stay unchanged. Resizing back does not restore the noise: read at the
+victim's resolution, such images carry weaker noise than those that the benchmark's victims train on.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from benchmark.data.images import read_upright, square_within
 
 
 def original(path: ImageLocation) -> Images:
-    """The image of a file, upright: (3, height, width) uint8.
+    """Read an image at its original size, upright: (3, height, width) uint8.
 
     Raises:
         UsageError: the file is missing or cannot be read; the message names it.
@@ -26,7 +26,7 @@ def original(path: ImageLocation) -> Images:
 
 
 def size_of(path: ImageLocation) -> tuple[int, int]:
-    """Width and height in pixels of an image file, in any order, without decoding it.
+    """Width and height of an image file in pixels, possibly swapped (EXIF is ignored), without decoding it.
 
     Raises:
         UsageError: the file is missing or cannot be read; the message names it.
@@ -39,7 +39,7 @@ def size_of(path: ImageLocation) -> tuple[int, int]:
 
 
 def origins(dataset: CaptionDataset) -> list[ImageLocation]:
-    """The files of a data set's images.
+    """The image files of a data set.
 
     Raises:
         UsageError: its images do not come from files.
@@ -50,21 +50,21 @@ def origins(dataset: CaptionDataset) -> list[ImageLocation]:
 
 
 def enlarge(image: Images, noise: NDArray[np.int8], eps: int) -> Images:
-    """An image of any size with noise that was made for its central square.
+    """Add noise that was made for the central square to an image of any size.
 
     Args:
         image: (3, height, width) uint8.
-        noise: (3, R, R) int8 in steps of 1/255, for the image as a victim sees it at R pixels squared.
+        noise: (3, R, R) int8 in steps of 1/255, for the image as a victim sees it at R × R pixels.
         eps: bound on the noise, in 1/255.
 
     Returns:
-        (3, height, width) uint8; no pixel value differs by more than ``eps``, none outside the square differs.
+        (3, height, width) uint8. Pixel values change by at most ``eps``, and not at all outside the square.
     """
     _, height, width = image.shape
     size, box = square_within((width, height), noise.shape[-1])
     across, down = width / size[0], height / size[1]
     left, top = round(box[0] * across), round(box[1] * down)
-    # Of an image that is a pixel high, both ends may round to the same place.
+    # For an image one pixel high, both ends may round to the same position.
     right, bottom = max(left + 1, round(box[2] * across)), max(top + 1, round(box[3] * down))
     planes = [Image.fromarray(plane) for plane in noise.astype(np.float32)]
     larger = [plane.resize((right - left, bottom - top), Image.Resampling.BILINEAR) for plane in planes]

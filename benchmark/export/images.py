@@ -1,4 +1,4 @@
-"""Pixels to PNG and back, without loss; files of strangers are measured before they are decoded."""
+"""Lossless PNG encoding and decoding. The size of untrusted files is validated before they are decoded."""
 
 import io
 import struct
@@ -10,25 +10,25 @@ from PIL import Image
 
 from benchmark.data.dataset import Images
 
-LARGEST_FILE = 2**29  # bytes; nothing larger is read into memory at once
+LARGEST_FILE = 2**29  # bytes; larger files are not read into memory
 
 
 def encode_png(image: Images) -> bytes:
-    """The PNG file of an image (3, H, W) uint8."""
+    """Encode an image (3, H, W) uint8 as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def decode_png(content: bytes, side: int | None) -> Images:
-    """The pixels (3, H, W) uint8 of a PNG file in RGB.
+    """Decode a PNG file in RGB to pixels (3, H, W) uint8.
 
     Args:
         content: the file.
-        side: height and width in pixels that the image must have; ``None`` for any that Pillow takes to be harmless.
+        side: required height and width in pixels; ``None`` for any size that Pillow considers harmless.
 
     Raises:
-        ValueError: not a PNG, damaged, not RGB, or of another size.
+        ValueError: the file is not a PNG, is damaged, is not RGB, or has another size.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
@@ -42,16 +42,16 @@ def decode_png(content: bytes, side: int | None) -> Images:
 
 
 def is_inside(relative: str) -> bool:
-    """Whether a path with forward slashes, as others wrote it, stays in the folder that it starts from."""
+    """Whether an untrusted relative path with forward slashes stays inside its folder."""
     path = PurePosixPath(relative)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not {"\0", "\\"} & set(relative)
 
 
 def read_inside(folder: Path, relative: str) -> bytes:
-    """A file below a folder, read whole; see :func:`file_inside` for what it raises.
+    """Read a file below a folder.
 
     Raises:
-        ValueError: also where the file is too large.
+        ValueError, OSError: as :func:`file_inside`, or the file is too large.
     """
     path = file_inside(folder, relative)
     if path.stat().st_size > LARGEST_FILE:
@@ -63,12 +63,12 @@ def file_inside(folder: Path, relative: str) -> Path:
     """The path of a file below a folder.
 
     Raises:
-        ValueError: the path leaves the folder, by itself or by a link, or there is no file.
+        ValueError: the path leads out of the folder (directly or through a link), or there is no regular file.
         OSError: the folder cannot be read.
     """
     path = folder / relative
     if not is_inside(relative) or not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"the path '{relative}' leads out of the folder")
-    if not path.is_file():  # to open a pipe would wait for ever
-        raise ValueError(f"{relative} is missing or is no file")
+    if not path.is_file():  # opening a pipe would block forever
+        raise ValueError(f"{relative} is missing or not a regular file")
     return path

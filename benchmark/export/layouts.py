@@ -1,4 +1,4 @@
-"""The forms in which images and captions are laid out in files; each is written and read here."""
+"""File layouts for images and captions: writing and reading each of them."""
 
 import csv
 import io
@@ -17,13 +17,13 @@ from benchmark.export.shards import read_shards, write_shards
 
 @dataclass(frozen=True)
 class Sample:
-    """An image as a PNG file and its captions, in order, each in one line."""
+    """An image as a PNG file and its captions in order, one line each."""
 
     png: bytes
     captions: list[str]
 
 
-# What reading files of strangers may raise.
+# Errors that reading untrusted files may raise.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -37,11 +37,11 @@ UNREADABLE = (
 )
 
 Samples = Mapping[str, Iterable[Sample]]
-"""The samples of ``train`` and perhaps ``val`` and ``test``, in this order, worked out as they are read."""
+"""The samples of ``train`` and perhaps ``val`` and ``test``, in this order; iterables may compute them lazily."""
 
 
 class Layout(ABC):
-    """One form. Images keep the order of the data set's rows."""
+    """A file layout. Images keep the order of the data set's rows."""
 
     @abstractmethod
     def write(self, folder: Path, splits: Samples) -> None:
@@ -49,10 +49,10 @@ class Layout(ABC):
 
     @abstractmethod
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
-        """The samples of a split. Nothing outside the folder is read.
+        """Read the samples of a split. Nothing outside the folder is read.
 
         Raises:
-            Exception: the files are not of this form; see :data:`UNREADABLE`.
+            Exception: the files do not have this layout; see :data:`UNREADABLE`.
         """
 
 
@@ -61,7 +61,7 @@ def _image_name(number: int) -> str:
 
 
 def _write_images(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, list[str]]]:
-    """Write PNG files one by one; yields each one's name and captions."""
+    """Write the PNG files one by one and yield the name and captions of each."""
     folder.mkdir()
     for number, sample in enumerate(samples):
         (folder / _image_name(number)).write_bytes(sample.png)
@@ -73,10 +73,10 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _strings(value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(caption, str) for caption in value):
         raise ValueError("captions are not a list of strings")
-    for one in value:
-        one.encode()  # JSON can spell halves of characters, which are no text
+    for caption in value:
+        caption.encode()  # raises for single surrogates, which JSON can spell
     return value
 
 
@@ -113,12 +113,12 @@ class Csv(Layout):
         """See :meth:`Layout.read`."""
         text = io.StringIO(read_inside(folder, f"{split}.csv").decode(), newline="")
         rows = csv.DictReader(text, strict=True)
-        for path, own in itertools.groupby(rows, lambda row: row["filepath"]):
-            yield Sample(read_inside(folder, path), _strings([row["title"] for row in own]))
+        for path, image_rows in itertools.groupby(rows, lambda row: row["filepath"]):
+            yield Sample(read_inside(folder, path), _strings([row["title"] for row in image_rows]))
 
 
 class Karpathy(Layout):
-    """``dataset_export.json`` in Karpathy's form for all splits, images in ``train/``, ``val/``, ``test/``."""
+    """``dataset_export.json`` in Karpathy's format for all splits, images in ``train/``, ``val/``, ``test/``."""
 
     _TABLE = "dataset_export.json"
 
@@ -128,12 +128,12 @@ class Karpathy(Layout):
         sentences = itertools.count()
         for split, samples in splits.items():
             for name, captions in _write_images(folder / split, samples):
-                own = [
+                written = [
                     {"tokens": caption.split(), "raw": caption, "imgid": len(images), "sentid": next(sentences)}
                     for caption in captions
                 ]
                 row = {"filename": name, "filepath": split, "split": split, "imgid": len(images)}
-                images.append(row | {"sentids": [sentence["sentid"] for sentence in own], "sentences": own})
+                images.append(row | {"sentids": [sentence["sentid"] for sentence in written], "sentences": written})
         content = json.dumps({"images": images, "dataset": "export"}, ensure_ascii=False)
         (folder / self._TABLE).write_bytes(content.encode())
 
@@ -155,7 +155,7 @@ class ImageFolder(Layout):
         """See :meth:`Layout.write`."""
         for split, samples in splits.items():
             inner = folder / self._FOLDER[split]
-            rows = [{"file_name": name, "captions": own} for name, own in _write_images(inner, samples)]
+            rows = [{"file_name": name, "captions": captions} for name, captions in _write_images(inner, samples)]
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             (inner / self._TABLE).write_bytes(text.encode())
 

@@ -1,4 +1,4 @@
-"""``manifest.json``: what an export is, where it comes from, and the hash of every file in it."""
+"""``manifest.json``: what an export contains, how it was made, and the hash of every file."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from benchmark.core.errors import UsageError
 from benchmark.export.images import read_inside
 
 NAME = "manifest.json"
-LARGEST_SIDE = 4096  # pixels; no victim sees more
+LARGEST_SIDE = 4096  # pixels; more than any victim sees
 FORMAT = "unlearnable-bench export 1"
 NOTE = "The noise is defined at the victim's resolution: resizing, cropping or compressing the images again weakens it."
 FULL_SIZE_NOTE = (
-    "The noise was enlarged onto the original images, so they are not bit for bit what the victims of the benchmark "
-    "train on, and read at the victim's resolution only a part of it is left."
+    "The noise was enlarged onto the original images, so they differ from the images that the benchmark's victims "
+    "train on: read at the victim's resolution, only part of the noise is left."
 )
 
 
@@ -33,13 +33,13 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What one split holds.
+    """The content of one split.
 
     Attributes:
-        images: how many.
-        captions: how many, of all images.
-        clean_fingerprint: of the data set's own split at the victim's resolution.
-        fingerprint: of images and captions as they come out of these files; ``None`` at the original resolution.
+        images: number of images.
+        captions: number of captions, over all images.
+        clean_fingerprint: fingerprint of the clean split at the victim's resolution.
+        fingerprint: fingerprint of images and captions as read from these files; ``None`` at the original resolution.
     """
 
     images: int
@@ -50,29 +50,28 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is said of an export.
+    """The description of an export.
 
     Attributes:
-        layout: a name of :data:`benchmark.export.layouts.LAYOUTS`.
+        layout: a name in :data:`benchmark.export.layouts.LAYOUTS`.
         attack: the attack: ``spec``, ``label``, ``params``, ``strength``, and ``provenance`` of its poison.
         seed: the attack's seed.
         eps: the bound on the noise, in 1/255.
-        per_row: one image for each image–caption pair.
-        resolution: height and width in pixels that the noise is defined at.
+        per_row: whether there is one image for each image–caption pair.
+        resolution: height and width in pixels at which the noise is defined.
         surrogate: the model that crafted the poison.
         dataset: the data set's spec.
-        splits: by name.
-        triggers: the words in front of the captions of each training image; ``None`` for none.
-        noise: ``largest`` (1/255), ``psnr`` (dB, of the mean squared error), ``ssim`` (mean over images) and
-            ``ssim_window`` (pixels), all of 8-bit images at the victim's resolution; psnr is ``None`` without noise.
-        full_size: ``None``, or what is left of the noise enlarged onto the original images: ``mean_delta`` before and
-            ``mean_delta_read_back``, both in 1/255, and ``share`` of the two.
-        rewritten_captions: how many captions had line breaks, repeated blanks or control characters taken out; their
-            tokens are the same.
-        note: at which resolution the noise is defined.
-        versions: of this benchmark and the packages that shape images and captions.
-        command: that made the export.
-        files: every file by its path in the folder, with slashes.
+        splits: the content of each split.
+        triggers: the trigger of each training image, which precedes its captions; ``None`` for no triggers.
+        noise: as :func:`benchmark.export.quality.compare` returns it, for 8-bit images at the victim's resolution.
+        full_size: ``None``, or how much noise is left after enlarging it onto the original images: ``mean_delta``
+            before, ``mean_delta_read_back`` after, both in 1/255, and their ratio ``share``.
+        rewritten_captions: number of captions from which line breaks, repeated spaces or control characters were
+            removed; their tokens are unchanged.
+        note: a warning for users, about the resolution of the noise.
+        versions: versions of this benchmark and of the packages that affect images and captions.
+        command: the command that made the export.
+        files: size and hash of every file, by its path in the folder, with forward slashes.
     """
 
     layout: str
@@ -100,18 +99,18 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """Read ``manifest.json`` of an export, whoever wrote it.
+        """Read the ``manifest.json`` of an export, which may be untrusted.
 
         Raises:
-            UsageError: there is none, or it is not of this form.
+            UsageError: it is missing or invalid.
         """
         path = folder / NAME
         if not path.exists():
-            raise UsageError(f"{folder} is no export: it has no {NAME}")
+            raise UsageError(f"{folder} is not an export: it has no {NAME}")
         try:
             return _read(json.loads(read_inside(folder, NAME)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise UsageError(f"{path} is not the manifest of an export: {error}") from error
+            raise UsageError(f"{path} is not a valid manifest: {error}") from error
 
 
 _KINDS: dict[str, Any] = {
@@ -138,15 +137,15 @@ _KINDS: dict[str, Any] = {
 def _read(content: dict[str, Any]) -> Manifest:
     if content["format"] != FORMAT:
         raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
-    values = {name: _checked(content, name, kind) for name, kind in _KINDS.items()}
+    values = {name: _typed(content, name, kind) for name, kind in _KINDS.items()}
     if not all(isinstance(trigger, str) for trigger in values["triggers"] or []):
         raise ValueError("a trigger is not text")
     splits = {
         name: SplitFacts(
-            images=_checked(split, "images", int),
-            captions=_checked(split, "captions", int),
-            clean_fingerprint=_checked(split, "clean_fingerprint", str),
-            fingerprint=_checked(split, "fingerprint", (str, type(None))),
+            images=_typed(split, "images", int),
+            captions=_typed(split, "captions", int),
+            clean_fingerprint=_typed(split, "clean_fingerprint", str),
+            fingerprint=_typed(split, "fingerprint", (str, type(None))),
         )
         for name, split in values["splits"].items()
     }
@@ -155,30 +154,30 @@ def _read(content: dict[str, Any]) -> Manifest:
     if "train" not in splits or not splits.keys() <= {"train", "val", "test"}:
         raise ValueError(f"its splits are {', '.join(splits)}")
     files = {
-        name: FileFacts(bytes=_checked(file, "bytes", int), sha256=_checked(file, "sha256", str))
+        name: FileFacts(bytes=_typed(file, "bytes", int), sha256=_typed(file, "sha256", str))
         for name, file in values["files"].items()
     }
     return Manifest(**values | {"splits": splits, "files": files})
 
 
-def _checked(content: dict[str, Any], name: str, kind: Any) -> Any:
+def _typed(content: dict[str, Any], name: str, kind: Any) -> Any:
     if not isinstance(content[name], kind):
         raise TypeError(f"{name} is a {type(content[name]).__name__}")
     return content[name]
 
 
 def list_files(folder: Path) -> list[str]:
-    """Every file and link below a folder except the manifest, as sorted paths with slashes; links are not followed."""
-    found = []
+    """All files and links below a folder except the manifest: sorted paths with slashes. Links are not followed."""
+    paths = []
     for root, folders, names in os.walk(folder):
         inner = Path(root)
         links = [name for name in folders if (inner / name).is_symlink()]
-        found += [(inner / name).relative_to(folder).as_posix() for name in (*names, *links)]
-    return sorted(set(found) - {NAME})
+        paths += [(inner / name).relative_to(folder).as_posix() for name in (*names, *links)]
+    return sorted(set(paths) - {NAME})
 
 
 def hash_files(folder: Path, names: list[str]) -> dict[str, FileFacts]:
-    """Size and SHA-256 of files, by path; links, pipes and the like are not read and come out without a hash."""
+    """Size and SHA-256 of files, by path. Links, pipes and the like are not read and get an empty hash."""
 
     def facts(name: str) -> FileFacts:
         status = (folder / name).lstat()

@@ -1,4 +1,4 @@
-"""How visible noise is: PSNR and SSIM of 8-bit images, a few at a time."""
+"""Visibility of noise: PSNR and SSIM of 8-bit images."""
 
 import math
 from typing import Any
@@ -10,21 +10,21 @@ from kornia.metrics import ssim
 from benchmark.core.progress import Progress
 from benchmark.data.dataset import Images, LazyImages
 
-SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the paper of SSIM
-_CHUNK = 16  # images compared at a time; SSIM takes some forty bytes for each of their values
+SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the SSIM paper
+_CHUNK = 16  # images compared at a time; SSIM takes about forty bytes per pixel value
 
 
 def compare(clean: Images | LazyImages, protected: Images | LazyImages, progress: Progress) -> dict[str, Any]:
-    """Differences between images and their protected versions.
+    """Measure the differences between images and their protected versions.
 
     Args:
         clean: (N, 3, H, W) uint8.
         protected: the same images with noise.
-        progress: told of every image.
+        progress: advanced for every image.
 
     Returns:
-        ``largest`` and ``mean`` difference of a pixel value, in 1/255; ``psnr`` in dB, of the squared error's mean over
-        all images (``None`` where there is none); ``ssim``, mean over images; ``ssim_window`` in pixels.
+        ``largest`` and ``mean`` absolute difference of a pixel value, in 1/255; ``psnr`` in dB, from the mean squared
+        error over all images (``None`` without noise); ``ssim``, the mean over images; ``ssim_window`` in pixels.
     """
     largest = total = squared = 0
     similarity = 0.0

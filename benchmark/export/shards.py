@@ -1,4 +1,4 @@
-"""WebDataset's shards: plain tar archives whose bytes depend on nothing but their content."""
+"""WebDataset shards: tar archives whose bytes depend only on their content."""
 
 import io
 import itertools
@@ -12,12 +12,12 @@ SAMPLES_A_SHARD = 1000
 
 
 def write_shards(folder: Path, split: str, samples: Iterable[tuple[bytes, bytes]]) -> None:
-    """Write ``SPLIT-000000.tar`` … with members ``00000000.png`` and ``00000000.json``, numbered through.
+    """Write ``SPLIT-000000.tar`` … with members ``00000000.png`` and ``00000000.json``, numbered across shards.
 
     Args:
-        folder: where the shards go.
-        split: first part of their names.
-        samples: each image's PNG file and JSON file.
+        folder: folder of the shards.
+        split: first part of the shards' names.
+        samples: the PNG file and the JSON file of each image.
     """
     numbered = enumerate(samples)
     for shard in itertools.count():
@@ -28,17 +28,17 @@ def write_shards(folder: Path, split: str, samples: Iterable[tuple[bytes, bytes]
         with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
             for number, (png, text) in itertools.chain([first], chunk):
                 for suffix, content in (("png", png), ("json", text)):
-                    # A member's time, owner and rights are fixed by its defaults: 0, 0 and 644.
+                    # The defaults of TarInfo fix time, owner and permissions: 0, 0 and 644.
                     member = tarfile.TarInfo(f"{number:08d}.{suffix}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
 
 
 def read_shards(folder: Path, split: str) -> Iterator[tuple[bytes, bytes]]:
-    """Each sample's PNG and JSON, in the order of shards and members; nothing is unpacked to disk.
+    """The PNG and JSON of each sample, in the order of shards and members; nothing is unpacked to disk.
 
     Raises:
-        ValueError: a sample lacks one of the two, or is too large.
+        ValueError: a sample is incomplete or too large.
         tarfile.TarError: a shard is damaged.
     """
     for path in sorted(folder.glob(f"{split}-*.tar")):
@@ -48,14 +48,14 @@ def read_shards(folder: Path, split: str) -> Iterator[tuple[bytes, bytes]]:
                 text = next(members, None)
                 stem = image.name.removesuffix(".png")
                 if text is None or image.name != f"{stem}.png" or text.name != f"{stem}.json":
-                    raise ValueError(f"{path.name}: {image.name} is not followed by its captions, or is no image")
+                    raise ValueError(f"{path.name}: {image.name} is not an image followed by its captions")
                 yield _content(archive, image), _content(archive, text)
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     # A sparse member may be huge in an archive of a few bytes.
     if not member.isreg() or member.issparse() or member.size > LARGEST_FILE:
-        raise ValueError(f"{member.name} is not a plain file or is too large")
+        raise ValueError(f"{member.name} is not a regular file or is too large")
     file = archive.extractfile(member)
     content = file.read() if file else b""
     if len(content) != member.size:

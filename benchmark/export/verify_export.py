@@ -1,4 +1,4 @@
-"""Checks of an export: its files, its images, its captions, and all of them against the data they were made from."""
+"""Verifying an export: its files, images and captions, by themselves and against the data they were made from."""
 
 import itertools
 import os
@@ -14,61 +14,64 @@ from benchmark.core.progress import stage
 from benchmark.data import CaptionDataset, DatasetSource
 from benchmark.data.dataset import Images, fingerprint
 from benchmark.export.captions import one_line
+from benchmark.export.finding import Finding, keeps_tokens
 from benchmark.export.full_size import original, origins
 from benchmark.export.images import decode_png, is_inside
 from benchmark.export.layouts import LAYOUTS, UNREADABLE, Sample
 from benchmark.export.manifest import Manifest, hash_files, list_files
-from benchmark.export.verdict import Check, keeps_its_tokens, without
 
 _WINDOW = 128  # images decoded at a time
 
 
-def check_export(folder: Path, source: DatasetSource | None, cache: Path) -> list[Check]:
-    """Check an export in any layout by itself and, with ``source``, against the data it was made from.
+def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
+    """Verify an export in any layout by itself and, with ``source``, against the data set that it was made from.
 
     Raises:
-        UsageError: not an export, or the data set cannot be read.
+        UsageError: the folder is not an export, or the data set cannot be read.
     """
     manifest = Manifest.load(folder)
     if manifest.layout not in LAYOUTS:
-        raise UsageError(f"{folder} is an export in the layout '{manifest.layout}', which is not known here")
+        raise UsageError(f"{folder} is an export in the unknown layout '{manifest.layout}'")
     clean = None if source is None else source.load(manifest.resolution, cache)
-    checks = _check_files(folder, manifest)
+    findings = _verify_files(folder, manifest)
     if manifest.full_size is not None:
-        checks.append(Check(None, "images have their original size, so they are not what the benchmark's victims see"))
+        text = "images have their original size, so they are not the images that the benchmark's victims see"
+        findings.append(Finding(None, text))
     for name in manifest.splits:
-        read = _read_split(folder, manifest, name, None if clean is None else getattr(clean, name))
-        checks += read.checks()
-    return checks
+        split = _read_split(folder, manifest, name, None if clean is None else getattr(clean, name))
+        findings += split.findings()
+    return findings
 
 
-def _check_files(folder: Path, manifest: Manifest) -> list[Check]:
+def _verify_files(folder: Path, manifest: Manifest) -> list[Finding]:
     outside = [name for name in manifest.files if not is_inside(name)]
-    there, said = set(list_files(folder)), set(manifest.files)
-    found = hash_files(folder, sorted(there & said))
-    changed = [name for name, facts in found.items() if facts != manifest.files[name]]
+    present, listed = set(list_files(folder)), set(manifest.files)
+    hashed = hash_files(folder, sorted(present & listed))
+    changed = [name for name, facts in hashed.items() if facts != manifest.files[name]]
+    missing, surplus = sorted(listed - present - set(outside)), sorted(present - listed)
+    inside = "every path in the manifest stays in the folder"
     return [
-        without(outside, "every path in the manifest stays in the folder", "paths that lead out of the folder"),
-        without(sorted(said - there - set(outside)), "no file is missing", "missing files"),
-        without(sorted(there - said), "no file is surplus", "files that the manifest does not know"),
-        without(changed, f"{len(found):,} files have their size and SHA-256", "files that were changed"),
+        Finding.from_problems(outside, inside, "paths that lead out of the folder"),
+        Finding.from_problems(missing, "no file is missing", "missing files"),
+        Finding.from_problems(surplus, "every file is in the manifest", "files that are not in the manifest"),
+        Finding.from_problems(changed, f"{len(hashed):,} files match their size and SHA-256", "changed files"),
     ]
 
 
 @dataclass
 class _Split:
-    """A split as it was read, and what was wrong with it.
+    """A split as it was read, and its problems.
 
     Attributes:
-        name: of the split.
-        manifest: of the export.
-        clean: the data that the split was made from, where they are known.
-        captions: of each image.
-        largest: difference from an original, in 1/255.
-        bad: images that cannot be read or are of another size.
-        far: images that differ from their originals by more than they may.
-        broken: why reading ended too early; empty where it did not.
-        fingerprint: of images and captions.
+        name: name of the split.
+        manifest: manifest of the export.
+        clean: the data that the split was made from, if known.
+        captions: captions of each image.
+        largest: largest difference of a pixel value from its original, in 1/255.
+        bad: images that cannot be read or have another size.
+        far: images that differ from their originals by more than the bound.
+        broken: why reading stopped early; empty if it did not.
+        fingerprint: fingerprint of images and captions.
     """
 
     name: str
@@ -89,81 +92,79 @@ class _Split:
 
     @property
     def bound(self) -> int:
-        """By how much images may differ from their originals, in 1/255."""
+        """The largest allowed difference of images from their originals, in 1/255."""
         return self.manifest.eps if self.name == "train" else 0
 
-    def checks(self) -> list[Check]:
-        """What was found."""
+    def findings(self) -> list[Finding]:
+        """What was found in the split."""
         if self.broken:
-            return [Check(False, f"{self.name}: cannot be read after {len(self.captions):,} images: {self.broken}")]
+            return [Finding(False, f"{self.name}: cannot be read after {len(self.captions):,} images: {self.broken}")]
         side = f"{self.manifest.resolution} × {self.manifest.resolution} "
         size = "" if self.manifest.full_size is not None else side
-        checks = [
-            self._counts(),
-            without(self.bad, f"{self.name}: every image is a whole {size}PNG", f"{self.name}: bad images"),
-        ]
+        intact = f"{self.name}: every image is an intact {size}PNG"
+        findings = [self._verify_counts(), Finding.from_problems(self.bad, intact, f"{self.name}: bad images")]
         if self.manifest.full_size is None:
             same = self.fingerprint == self.manifest.splits[self.name].fingerprint
             verb = "have" if same else "do not have"
-            checks.append(Check(same, f"{self.name}: images and captions {verb} the fingerprint in the manifest"))
+            findings.append(Finding(same, f"{self.name}: images and captions {verb} the fingerprint in the manifest"))
         if self.name == "train" and self.manifest.triggers is not None:
-            checks.append(self._triggers(self.manifest.triggers))
-        return checks if self.base is None else [*checks, *self._against(self.base)]
+            findings.append(self._verify_triggers(self.manifest.triggers))
+        return findings if self.base is None else [*findings, *self._verify_against(self.base)]
 
-    def _counts(self) -> Check:
+    def _verify_counts(self) -> Finding:
         facts = self.manifest.splits[self.name]
         images, captions = len(self.captions), sum(map(len, self.captions))
         text = f"{self.name}: {images:,} images and {captions:,} captions"
         if (images, captions) == (facts.images, facts.captions):
-            return Check(True, f"{text}, as the manifest says")
-        return Check(False, f"{text}, but the manifest says {facts.images:,} and {facts.captions:,}")
+            return Finding(True, f"{text}, as the manifest says")
+        return Finding(False, f"{text}, but the manifest says {facts.images:,} and {facts.captions:,}")
 
-    def _triggers(self, triggers: list[str]) -> Check:
+    def _verify_triggers(self, triggers: list[str]) -> Finding:
         if len(triggers) != len(self.captions):
-            return Check(False, f"train: {len(triggers):,} triggers for {len(self.captions):,} images")
+            return Finding(False, f"train: {len(triggers):,} triggers for {len(self.captions):,} images")
         wrong = [
             caption
-            for trigger, own in zip(triggers, self.captions, strict=True)
-            for caption in own
-            if not caption.startswith(f"{trigger} ")
-            or not keeps_its_tokens(trigger, caption.removeprefix(f"{trigger} "))
+            for trigger, captions in zip(triggers, self.captions, strict=True)
+            for caption in captions
+            if not caption.startswith(f"{trigger} ") or not keeps_tokens(trigger, caption.removeprefix(f"{trigger} "))
         ]
-        text = "train: every caption has its image's trigger in front, and the trigger comes back as the same tokens"
-        return without(wrong, text, "train: captions without their trigger, or whose trigger comes back otherwise")
+        passed = "train: every caption begins with its image's trigger, which keeps its tokens"
+        return Finding.from_problems(wrong, passed, "train: captions without their trigger or with changed tokens")
 
-    def _against(self, base: CaptionDataset) -> list[Check]:
+    def _verify_against(self, base: CaptionDataset) -> list[Finding]:
         name, eps = self.name, f"{self.bound}/255"
         clean = self.clean.fingerprint if self.clean is not None else ""
         same = clean == self.manifest.splits[name].clean_fingerprint and len(base) == len(self.captions)
         origin = (
             f"{name}: made from {base.name}" if same else f"{name}: not made from {base.name}, or not from all of it"
         )
-        near = f"{name}: no image is further than ε = {eps} from its original; the largest difference is {self.largest}"
+        near = f"{name}: every image is within ε = {eps} of its original; the largest difference is {self.largest}"
+        behind = ", each after its trigger" if self._prefix(0) else ""
         return [
-            Check(same, origin),
-            without(self.far, near, f"{name}: images further than ε = {eps} from their originals"),
-            without(
-                self._other_captions(base),
-                f"{name}: captions are the originals'{', each behind its trigger' if self._front(0) else ''}",
+            Finding(same, origin),
+            Finding.from_problems(self.far, near, f"{name}: images more than ε = {eps} from their originals"),
+            Finding.from_problems(
+                self._changed_captions(base),
+                f"{name}: captions are the originals'{behind}",
                 f"{name}: captions that are not the originals'",
             ),
         ]
 
-    def _front(self, number: int) -> str:
-        """What stands in front of an image's captions, with a blank behind."""
+    def _prefix(self, number: int) -> str:
+        """The trigger of an image and a space, or nothing."""
         triggers = (self.manifest.triggers or []) if self.name == "train" else []
         return f"{triggers[number]} " if number < len(triggers) else ""
 
-    def _other_captions(self, base: CaptionDataset) -> list[str]:
+    def _changed_captions(self, base: CaptionDataset) -> list[str]:
         return [
             f"of image {number}"
-            for number, (own, before) in enumerate(zip(self.captions, base.captions, strict=False))
-            if own != [one_line(self._front(number) + caption) for caption in before]
+            for number, (captions, originals) in enumerate(zip(self.captions, base.captions, strict=False))
+            if captions != [one_line(self._prefix(number) + original) for original in originals]
         ]
 
 
 def _read_split(folder: Path, manifest: Manifest, name: str, clean: CaptionDataset | None) -> _Split:
-    """Read a split once, a few images at a time."""
+    """Read a split in one pass, a few images at a time."""
     split = _Split(name, manifest, clean)
     side = manifest.resolution
     count = manifest.splits[name].images
@@ -173,28 +174,28 @@ def _read_split(folder: Path, manifest: Manifest, name: str, clean: CaptionDatas
 
 
 def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
-    """The images that can be read, (B, 3, R, R) uint8; tells the split what it sees. None at their original size."""
+    """Yield the readable images, (B, 3, R, R) uint8, and note problems in ``split``; at original size, yield none."""
     original_of = _originals(split)
     exact = split.manifest.full_size is None
 
     def examine(number: int, sample: Sample) -> tuple[Images | None, int, str]:
-        """A sample's image, how far it is from its original in 1/255, and what is wrong with it, if anything."""
+        """The image of a sample, its difference from its original in 1/255, and its problem, if any."""
         try:
             image = decode_png(sample.png, split.manifest.resolution if exact else None)
             before = original_of(number)
             difference = 0 if before is None else _distance(image, before)
         except ValueError as error:
             return None, 0, f"image {number}: {error}"
-        return image if exact else None, difference, ""  # originals may be large, and nobody asks for them
+        return image if exact else None, difference, ""  # original sizes may be large, and are not needed
 
     count = max(split.manifest.splits[split.name].images, 0)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, stage(f"checking {split.name} images", count) as progress:
-        while window := _next(split, samples):
+    with ThreadPoolExecutor(os.cpu_count()) as pool, stage(f"verifying {split.name} images", count) as progress:
+        while window := _next_samples(split, samples):
             first = len(split.captions)
             split.captions += [sample.captions for sample in window]
             readable = []
-            for number, seen in enumerate(pool.map(examine, itertools.count(first), window), start=first):
-                image, difference, problem = seen
+            for number, examined in enumerate(pool.map(examine, itertools.count(first), window), start=first):
+                image, difference, problem = examined
                 split.largest = max(split.largest, difference)
                 split.bad += [problem] if problem else []
                 split.far += [f"image {number} by {difference}/255"] if difference > split.bound else []
@@ -204,7 +205,8 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
                 yield np.stack(readable)
 
 
-def _next(split: _Split, samples: Iterator[Sample]) -> list[Sample]:
+def _next_samples(split: _Split, samples: Iterator[Sample]) -> list[Sample]:
+    """Up to a window of samples; an error ends the split and is noted in it."""
     window = []
     try:
         for sample in itertools.islice(samples, _WINDOW):
@@ -226,5 +228,5 @@ def _originals(split: _Split) -> Callable[[int], Images | None]:
 
 def _distance(image: Images, before: Images) -> int:
     if image.shape != before.shape:
-        raise ValueError("another size than its original's")
+        raise ValueError("it has another size than its original")
     return int(np.abs(image.astype(np.int16) - before).max())

@@ -1,60 +1,60 @@
-"""Checks of a stored poison."""
+"""Verifying a stored poison."""
 
 from pathlib import Path
 
 from attacks.poison import Poison, has_hash
 from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import DatasetSource
-from benchmark.export.verdict import Check, keeps_its_tokens, without
+from benchmark.export.finding import Finding, keeps_tokens
 
 
-def check_poison(path: Path, source: DatasetSource | None, cache: Path) -> list[Check]:
-    """Check a stored poison by itself and, with ``source``, against the data it belongs to.
+def verify_poison(path: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
+    """Verify a stored poison by itself and, with ``source``, against the data set that it was made for.
 
     Raises:
-        PoisonError: not a poison at all.
+        PoisonError: the file is not a poison.
         UsageError: the data set cannot be read.
     """
     try:
         poison = Poison.load(path)
     except DamagedPoison as error:
-        return [Check(False, str(error))]
-    checks = [
-        Check(True, "the content matches its SHA-256")
+        return [Finding(False, str(error))]
+    findings = [
+        Finding(True, "the content matches its SHA-256")
         if has_hash(path)
-        else Check(None, "the file has no hash, as earlier versions wrote it: damage within the bound cannot be seen"),
-        Check(True, f"no noise exceeds ε = {poison.eps}/255"),
-        _triggers(poison),
+        else Finding(None, "the file has no hash, as in earlier versions: damage within the bound cannot be detected"),
+        Finding(True, f"no noise exceeds ε = {poison.eps}/255"),
+        _verify_triggers(poison),
     ]
-    return checks if source is None else [*checks, *_against(poison, source, cache)]
+    return findings if source is None else [*findings, *_verify_against(poison, source, cache)]
 
 
-def _triggers(poison: Poison) -> Check:
+def _verify_triggers(poison: Poison) -> Finding:
     if poison.trigger is None:
-        return Check(True, "the poison has no triggers, so no caption changes")
+        return Finding(True, "the poison has no triggers, so no caption changes")
     if poison.delta is not None and len(poison.trigger) != len(poison.delta):
-        return Check(False, f"there are {len(poison.trigger):,} triggers for {len(poison.delta):,} images")
-    broken = [trigger for trigger in dict.fromkeys(poison.trigger) if not keeps_its_tokens(trigger, "")]
-    return without(broken, "every trigger comes back as the same tokens", "triggers that come back as other tokens")
+        return Finding(False, f"there are {len(poison.trigger):,} triggers for {len(poison.delta):,} images")
+    broken = [trigger for trigger in dict.fromkeys(poison.trigger) if not keeps_tokens(trigger, "")]
+    return Finding.from_problems(broken, "every trigger keeps its tokens", "triggers whose tokens change")
 
 
-def _against(poison: Poison, source: DatasetSource, cache: Path) -> list[Check]:
+def _verify_against(poison: Poison, source: DatasetSource, cache: Path) -> list[Finding]:
     if poison.delta is None:
-        return [Check(None, "the data set is not compared: a poison without noise does not say its resolution")]
+        return [Finding(None, "not compared with the data set: a poison without noise does not record its resolution")]
     train = source.load(poison.delta.shape[-1], cache).train
     try:
         protected = poison.protect(train)
     except PoisonError as error:
-        return [Check(False, str(error))]
-    checks = [Check(True, f"the poison belongs to {train.name} at {train.resolution} px")]
+        return [Finding(False, str(error))]
+    findings = [Finding(True, f"the poison belongs to {train.name} at {train.resolution} px")]
     if poison.trigger is None:
-        return checks
+        return findings
     base = train.by_row() if poison.per_row else train
     broken = [
         after
-        for trigger, own, published in zip(poison.trigger, base.captions, protected.captions, strict=True)
-        for caption, after in zip(own, published, strict=True)
-        if not keeps_its_tokens(trigger, caption)
+        for trigger, clean, published in zip(poison.trigger, base.captions, protected.captions, strict=True)
+        for caption, after in zip(clean, published, strict=True)
+        if not keeps_tokens(trigger, caption)
     ]
-    text = "every trigger comes back as the same tokens in front of its captions"
-    return [*checks, without(broken, text, "captions that come back as other tokens behind their trigger")]
+    passed = "every trigger keeps its tokens in front of its captions"
+    return [*findings, Finding.from_problems(broken, passed, "captions whose tokens change behind their trigger")]

@@ -1,4 +1,4 @@
-"""Writing an export: images and captions in one of the layouts, and the manifest, all of it or nothing."""
+"""Writing an export: images and captions in one of the layouts, and the manifest; either all of it or nothing."""
 
 import math
 import os
@@ -28,19 +28,19 @@ from benchmark.grid.cells import Cell
 from benchmark.grid.provenance import versions
 
 _WINDOW = 128  # images encoded ahead
-_BESIDE_PIXELS = 8192  # bytes an image may take besides its pixels: captions, rest of a disk block, PNG's own
+_BESIDE_PIXELS = 8192  # bytes per image besides its pixels: captions, rest of a disk block, PNG overhead
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What is exported.
+    """The data to export.
 
     Attributes:
         cell: attack, data set, surrogate and seed.
-        clean: the data at the victim's resolution.
-        poison: for ``clean.train``.
+        clean: the clean data at the victim's resolution.
+        poison: the poison for ``clean.train``.
         names: the splits to write, train first.
         full_size: whether images keep their original size.
     """
@@ -53,12 +53,12 @@ class ExportJob:
 
     @cached_property
     def base(self) -> CaptionDataset:
-        """The original of each training image that is published."""
+        """The originals of the published training images."""
         return self.clean.train.by_row() if self.poison.per_row else self.clean.train
 
     @cached_property
     def published(self) -> dict[str, CaptionDataset]:
-        """The splits as victims meet them."""
+        """The splits as victims see them."""
         protected = self.poison.protect(self.clean.train)
         return {name: protected if name == "train" else getattr(self.clean, name) for name in self.names}
 
@@ -76,7 +76,7 @@ class ExportJob:
         return image if delta is None else enlarge(image, delta[number], self.poison.eps)
 
     def pixel_values(self) -> int:
-        """How many bytes all images take uncompressed."""
+        """The uncompressed size of all images in bytes."""
         if self.full_size:
             return sum(math.prod(size_of(path)) * 3 for data in self.published.values() for path in origins(data))
         return sum(math.prod(data.images.shape) for data in self.published.values())
@@ -86,21 +86,21 @@ def write_export(folder: Path, layout: str, source: ExportJob, command: str) -> 
     """Write the protected training split, and perhaps clean others, as files.
 
     Args:
-        folder: not there yet, or empty.
-        layout: a name of :data:`benchmark.export.layouts.LAYOUTS`.
-        source: what is exported.
-        command: for the manifest.
+        folder: a new or empty folder.
+        layout: a name in :data:`benchmark.export.layouts.LAYOUTS`.
+        source: the data to export.
+        command: the command line, for the manifest.
 
     Raises:
-        UsageError: the folder is in use or cannot be written, there is too little space, a caption cannot be written,
-            or an original cannot be read.
+        UsageError: the folder is not empty or cannot be written, there is too little space, a caption cannot be
+            written, or an original cannot be read.
     """
     captions = {name: one_line_each(data) for name, data in source.published.items()}
     count = sum(map(len, captions.values()))
     with replacing_folder(folder) as temporary:
         require_space(temporary, source.pixel_values() + count * _BESIDE_PIXELS)
         with ThreadPoolExecutor(os.cpu_count()) as pool, stage("writing images", count) as progress:
-            samples = {name: _samples(pool, source, name, own, progress) for name, own in captions.items()}
+            samples = {name: _samples(pool, source, name, texts, progress) for name, texts in captions.items()}
             LAYOUTS[layout].write(temporary, samples)
         manifest = _manifest(layout, source, captions, command, temporary)
         manifest.save(temporary)
@@ -111,13 +111,13 @@ def _samples(
     pool: ThreadPoolExecutor, source: ExportJob, split: str, captions: list[list[str]], progress: Progress
 ) -> Iterator[Sample]:
     encoded = in_order(pool, lambda number: encode_png(source.image(split, number)), len(captions))
-    for png, own in zip(encoded, captions, strict=True):
+    for png, texts in zip(encoded, captions, strict=True):
         progress.advance()
-        yield Sample(png, own)
+        yield Sample(png, texts)
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[int], T], count: int) -> Iterator[T]:
-    """The results of ``work(0)``, ``work(1)``, …, in order, only a few of them worked out ahead."""
+    """The results of ``work(0)``, ``work(1)``, …, in order; at most a window of them is computed ahead."""
     for start in range(0, count, _WINDOW):
         yield from pool.map(work, range(start, min(start + _WINDOW, count)))
 
@@ -137,14 +137,14 @@ def _manifest(
         resolution=protected.resolution,
         surrogate=str(cell.surrogate),
         dataset=cell.dataset.choice.spec,
-        splits={name: _facts(source, name, own) for name, own in captions.items()},
+        splits={name: _facts(source, name, texts) for name, texts in captions.items()},
         triggers=None if poison.trigger is None else [one_line(trigger) for trigger in poison.trigger],
         noise=noise,
-        full_size=_left_of_noise(layout, source, folder, noise["mean"]) if source.full_size else None,
+        full_size=_noise_left(layout, source, folder, noise["mean"]) if source.full_size else None,
         rewritten_captions=sum(
             before != after
-            for name, own in captions.items()
-            for pair in zip(source.published[name].captions, own, strict=True)
+            for name, texts in captions.items()
+            for pair in zip(source.published[name].captions, texts, strict=True)
             for before, after in zip(*pair, strict=True)
         ),
         note=FULL_SIZE_NOTE if source.full_size else NOTE,
@@ -164,8 +164,8 @@ def _facts(source: ExportJob, name: str, captions: list[list[str]]) -> SplitFact
     )
 
 
-def _left_of_noise(layout: str, source: ExportJob, folder: Path, before: float) -> dict[str, float]:
-    """What is left of enlarged noise when the export is read at the victim's resolution."""
+def _noise_left(layout: str, source: ExportJob, folder: Path, before: float) -> dict[str, float]:
+    """How much of the enlarged noise is left when the export is read at the victim's resolution."""
     clean, total = source.base.images, 0
     with stage("reading back", len(clean)) as progress:
         for number, sample in enumerate(LAYOUTS[layout].read(folder, "train")):

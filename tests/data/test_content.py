@@ -25,9 +25,9 @@ MakeTar = Callable[..., Path]
 
 def table(folder: Path, skip_bad: bool = False) -> CsvTable:
     rows = "".join(f"{number}.png,number {number}\n" for number in range(4))
-    own = folder / "own.csv"
-    own.write_text(f"filepath,title\n{rows}")
-    return CsvTable(str(own), str(own), str(own), skip_bad=skip_bad)
+    path = folder / "own.csv"
+    path.write_text(f"filepath,title\n{rows}")
+    return CsvTable(str(path), str(path), str(path), skip_bad=skip_bad)
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def folder(tmp_path: Path, make_images: MakeImages) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[ImageLocation]:
     """What has been decoded."""
     seen: list[ImageLocation] = []
-    own = image_files.read_image
+    original = image_files.read_image
 
     def read_image(image: ImageLocation, resolution: int) -> object:
         seen.append(image)
-        return own(image, resolution)
+        return original(image, resolution)
 
     monkeypatch.setattr(image_files, "read_image", read_image)
     return seen
@@ -54,11 +54,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[ImageLocation]:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[ImageLocation]:
     """What has been read for its hash."""
     seen: list[ImageLocation] = []
-    own = content._hash_of
+    original = content._hash_of
 
     def hash_of(image: ImageLocation) -> str:
         seen.append(image)
-        return own(image)
+        return original(image)
 
     monkeypatch.setattr(content, "_hash_of", hash_of)
     return seen
@@ -94,7 +94,7 @@ def test_a_set_that_lies_elsewhere_is_not_decoded_again(
 def test_a_renamed_file_is_the_same_and_another_order_is_not(folder: Path, tmp_path: Path) -> None:
     def of(*names: str) -> str:
         images = {"train": [folder / name for name in names]}
-        stamps = {split: list(map(Stamps(), ones)) for split, ones in images.items()}
+        stamps = {split: list(map(Stamps(), files)) for split, files in images.items()}
         return content_of(tmp_path / "cache", images, stamps)
 
     before = of("0.png", "1.png")
@@ -105,10 +105,10 @@ def test_a_renamed_file_is_the_same_and_another_order_is_not(folder: Path, tmp_p
 
 def test_the_hash_is_that_of_each_file(folder: Path, tmp_path: Path) -> None:
     images: dict[str, list[ImageLocation]] = {"train": [folder / "0.png", folder / "1.png"], "test": [folder / "2.png"]}
-    stamps = {split: list(map(Stamps(), ones)) for split, ones in images.items()}
+    stamps = {split: list(map(Stamps(), files)) for split, files in images.items()}
     plain = {
-        split: [hashlib.sha256(path.read_bytes()).hexdigest() for path in ones if isinstance(path, Path)]
-        for split, ones in images.items()
+        split: [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if isinstance(path, Path)]
+        for split, files in images.items()
     }
     expected = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     assert content_of(tmp_path / "cache", images, stamps) == expected
@@ -138,9 +138,9 @@ def test_a_member_ends_where_it_ends(where: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(content, "_CHUNK", 3)
     path = tmp_path / "a.tar"
     path.write_bytes(b"before the bytes after")
-    whole = where == "file"
-    image = path if whole else Member(path, "0.png", offset=7, size=9)
-    expected = hashlib.sha256(b"before the bytes after" if whole else b"the bytes").hexdigest()
+    is_file = where == "file"
+    image = path if is_file else Member(path, "0.png", offset=7, size=9)
+    expected = hashlib.sha256(b"before the bytes after" if is_file else b"the bytes").hexdigest()
     assert content._hash_of(image) == expected
 
 
@@ -179,10 +179,10 @@ def test_an_image_that_changes_meanwhile_is_told(
 ) -> None:
     """Else the entry would hold other images than its key says, for good."""
     module = content if step == "_hash_of" else image_files
-    own = getattr(module, step)
+    original = getattr(module, step)
 
     def change(image: ImageLocation, *rest: int) -> object:
-        result = own(image, *rest)
+        result = original(image, *rest)
         if image == folder / "2.png":
             Image.new("RGB", (20, 16), (77, 100, 200)).save(image)
         return result

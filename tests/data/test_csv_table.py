@@ -46,8 +46,8 @@ def test_a_row_within_quotes_is_told(tmp_path: Path) -> None:
             with pytest.raises(UsageError, match=r"a quoted value swallows the row '.*b\.jpg"):
                 read_table(write(tmp_path / "a.csv", text))
     # A caption over several lines, one of which looks like a row; and two columns of one name.
-    whole = 'filepath,title,note, note\na.jpg,"A dog,\nx.jpg, y.jpg, z, zz",,\nb.jpg,second,,\n'
-    assert len(read_table(write(tmp_path / "a.csv", whole))) == 2
+    text = 'filepath,title,note, note\na.jpg,"A dog,\nx.jpg, y.jpg, z, zz",,\nb.jpg,second,,\n'
+    assert len(read_table(write(tmp_path / "a.csv", text))) == 2
 
 
 def test_a_short_row_has_no_caption(tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def test_a_damaged_entry_is_made_anew_with_a_warning(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     draw = Drawer()
-    whole = load(tmp_path, draw)
-    expected = np.array(whole.train.images), np.array(whole.test.images)
+    splits = load(tmp_path, draw)
+    expected = np.array(splits.train.images), np.array(splits.test.images)
     (entry,) = entries(tmp_path)
     damage(entry)
     with caplog.at_level(logging.WARNING):
@@ -231,9 +231,9 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     ) as living:
         assert living.stdout is not None
         assert living.stdout.readline() == "drawing\n"
-        (own,) = entries(cache)  # the second writer has removed what the first left
+        (folder,) = entries(cache)  # the second writer has removed what the first left
         load(cache, Drawer())
-        assert own in entries(cache)  # and the third has not taken the living one for dead
+        assert folder in entries(cache)  # and the third has not taken the living one for dead
         living.kill()
 
 

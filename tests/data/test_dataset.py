@@ -52,7 +52,7 @@ def test_one_image_per_row_copies_none() -> None:
 def test_the_fingerprint_is_that_of_the_content() -> None:
     lazy, plain = by_row_and_noisy()
     content = repr(plain.images.shape).encode() + plain.images[:].tobytes()
-    content += "".join("\x1e".join(own) + "\x1d" for own in plain.captions).encode()
+    content += "".join("\x1e".join(texts) + "\x1d" for texts in plain.captions).encode()
     assert lazy.fingerprint == plain.fingerprint == hashlib.sha256(content).hexdigest()
     assert lazy.fingerprint != replace(lazy, images=lazy.images[::-1]).fingerprint
 

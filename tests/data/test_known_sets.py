@@ -79,8 +79,8 @@ def test_coco_is_found(
     source.write_text(json.dumps(listed))
     files = Coco(str(tmp_path)).read()
     assert files["test"][0].captions == [f"caption {number}" for number in range(5)]
-    found = {split: [file.image for file in own] for split, own in files.items()}
-    assert found == {
+    paths = {split: [file.image for file in listed_files] for split, listed_files in files.items()}
+    assert paths == {
         "train": [tmp_path / train / "t.png", tmp_path / val / "r.png"],
         "val": [tmp_path / val / "v.png"],
         "test": [tmp_path / val / "e.png"],

@@ -60,7 +60,7 @@ def test_captions_name_the_objects_and_mostly_the_ground(source: Scenes, splits:
 
 
 def test_captions_tell_the_true_relation(source: Scenes, splits: Splits) -> None:
-    told = 0
+    relations = 0
     words = r"left of|right of|above|over|below|under"
     for layout, captions in zip(source.layouts("train"), splits.train.captions, strict=True):
         if len(layout.objects) == 1:
@@ -70,13 +70,13 @@ def test_captions_tell_the_true_relation(source: Scenes, splits: Splits) -> None
         for caption in captions:
             for (name, it), (other, that) in ((first, second), (second, first)):
                 pattern = rf"{re.escape(name)} (?:to the )?({words}) (?:an? )?{re.escape(other)}"
-                if found := re.search(pattern, caption):
+                if phrase := re.search(pattern, caption):
                     x, y = that.x - it.x, that.y - it.y
                     distance = {"left of": x, "right of": -x, "above": y, "over": y, "below": -y, "under": -y}
-                    assert distance[found[1]] > 0, (caption, layout)
-                    assert distance[found[1]] == max(abs(x), abs(y))
-                    told += 1
-    assert told > 50
+                    assert distance[phrase[1]] > 0, (caption, layout)
+                    assert distance[phrase[1]] == max(abs(x), abs(y))
+                    relations += 1
+    assert relations > 50
 
 
 def test_objects_are_where_the_layout_says(source: Scenes) -> None:
@@ -115,7 +115,7 @@ def test_val_and_test_pairs_are_never_seen_in_training() -> None:
         split: {frozenset(it.drawing for it in layout.objects) for layout in source.layouts(split)}
         for split in ("train", "val", "test")
     }
-    pairs = {split: {pair for pair in found if len(pair) == 2} for split, found in pairs.items()}
+    pairs = {split: {pair for pair in sets if len(pair) == 2} for split, sets in pairs.items()}
     assert len(pairs["train"]) > 500
     assert pairs["train"].isdisjoint(pairs["val"] | pairs["test"])
     assert pairs["val"].isdisjoint(pairs["test"])
@@ -153,9 +153,9 @@ def test_the_same_in_another_process(splits: Splits, tmp_path: Path) -> None:
 
 def test_seed_and_split_change_the_scenes(splits: Splits, tmp_path: Path) -> None:
     other = Scenes(train=30, val=30, test=30, objects=60, seed=4).load(64, tmp_path)
-    for one, two in ((other.train, splits.train), (splits.train, splits.test), (splits.val, splits.test)):
-        assert one.captions[:30] != two.captions[:30]
-        assert not (np.asarray(one.images[:30]) == two.images[:30]).all(axis=(1, 2, 3)).any()
+    for left, right in ((other.train, splits.train), (splits.train, splits.test), (splits.val, splits.test)):
+        assert left.captions[:30] != right.captions[:30]
+        assert not (np.asarray(left.images[:30]) == right.images[:30]).all(axis=(1, 2, 3)).any()
 
 
 def test_64_and_224_pixels_look_alike(splits: Splits, tmp_path: Path) -> None:

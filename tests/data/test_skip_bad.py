@@ -30,8 +30,8 @@ def source(tmp_path: Path, make_images: MakeImages) -> CsvTable:
     (tmp_path / "3.png").write_text("text")
     (tmp_path / "5.png").unlink()
     rows = [f"{number}.png,{'' if number == 7 else f'number {number}'}\n" for number in range(12)]
-    for name, own in {"train": rows[:10], "val": rows[10:11], "test": rows[11:]}.items():
-        (tmp_path / f"{name}.csv").write_text("filepath,title\n" + "".join(own))
+    for name, split_rows in {"train": rows[:10], "val": rows[10:11], "test": rows[11:]}.items():
+        (tmp_path / f"{name}.csv").write_text("filepath,title\n" + "".join(split_rows))
     train, test, val = (f"{tmp_path}/{name}.csv" for name in ("train", "test", "val"))
     return CsvTable(train, test, val, skip_bad=True)
 

@@ -101,14 +101,14 @@ def test_braces_and_globs_survive_the_command_line() -> None:
 def test_shards_are_found_once_and_in_order(tmp_path: Path, make_tar: MakeTar) -> None:
     for name in ("10.tar", "2.tar", "x[1].tar"):
         make_tar(name, {})
-    names = {f"{tmp_path}/{spec}": found for spec, found in {
+    names = {f"{tmp_path}/{spec}": matches for spec, matches in {
         "*.tar": ["10.tar", "2.tar", "x[1].tar"],
         "{2,10}.tar": ["2.tar", "10.tar"],
         "{2,[0-9]*}.tar": ["2.tar", "10.tar"],
         "x[1].tar": ["x[1].tar"],
     }.items()}  # fmt: skip
-    for spec, found in names.items():
-        assert [path.name for path in find_shards(spec)] == found
+    for spec, matches in names.items():
+        assert [path.name for path in find_shards(spec)] == matches
     for spec, said in {
         "{2,3}.tar": "3.tar does not exist",
         "y*": "no shard matches",
@@ -214,8 +214,8 @@ def test_a_bad_sample(
     assert str(shard) in str(error.value)
     splits = WebDataset(str(good), str(shard), str(good), skip_bad=True).load(8, tmp_path / "cache")
     assert splits.test.captions == [["good"]]
-    assert "1 of 4 images are left out" in (told := capsys.readouterr().err)
-    assert str(error.value) in told
+    assert "1 of 4 images are left out" in (printed := capsys.readouterr().err)
+    assert str(error.value) in printed
 
 
 def test_an_unreadable_image_in_a_shard_is_named(tmp_path: Path, make_tar: MakeTar) -> None:

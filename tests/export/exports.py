@@ -35,7 +35,7 @@ def make_splits(nasty: bool = False, resolution: int = 16, images: int = 5) -> S
         data = replace(make_dataset(images, 2, resolution, seed=number), split=name)
         if nasty:
             extra = [[NASTY[i % len(NASTY)], NASTY[(i + 3) % len(NASTY)]] for i in range(images)]
-            data = replace(data, captions=[own + more for own, more in zip(data.captions, extra, strict=True)])
+            data = replace(data, captions=[plain + hard for plain, hard in zip(data.captions, extra, strict=True)])
         splits[name] = data
     return Splits(splits["train"], splits["val"], splits["test"])
 

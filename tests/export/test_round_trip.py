@@ -95,11 +95,11 @@ def test_reads_back_bit_for_bit_and_token_for_token(layout: str, per_row: bool, 
     for name, data in trained_on.items():
         images, captions = zip(*read[name], strict=True)
         assert np.array_equal(np.stack(images), data.images[:])
-        assert [list(map(tokenizer.encode, own)) for own in captions] == [
-            list(map(tokenizer.encode, own)) for own in data.captions
+        assert [list(map(tokenizer.encode, texts)) for texts in captions] == [
+            list(map(tokenizer.encode, texts)) for texts in data.captions
         ]
-        found = CaptionDataset("", name, np.stack(images), list(captions)).fingerprint
-        assert manifest.splits[name].fingerprint == found
+        fingerprint = CaptionDataset("", name, np.stack(images), list(captions)).fingerprint
+        assert manifest.splits[name].fingerprint == fingerprint
         assert manifest.splits[name].images == len(data)
         assert manifest.splits[name].captions == sum(map(len, captions))
     assert manifest.rewritten_captions > 0
@@ -140,8 +140,8 @@ def test_the_command_exports_the_poison_that_a_run_would_train_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Mem, "craft", lambda *a, **k: pytest.fail("the store has it"))
-    table, own = tmp_path / "own" / "train.csv", make_splits(resolution=64)
-    write_export(table.parent, "csv", make_source(own, make_poison(own.train)), "")
+    table, user_data = tmp_path / "own" / "train.csv", make_splits(resolution=64)
+    write_export(table.parent, "csv", make_source(user_data, make_poison(user_data.train)), "")
     dataset = f"csv[train={table},val={table.with_name('val.csv')},test={table.with_name('test.csv')}]"
     # The cell as the run command makes it, and a poison where its store looks for it.
     preset = PRESETS["tiny"]

@@ -23,8 +23,8 @@ from benchmark.export.images import LARGEST_FILE
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import hash_files, list_files
 from benchmark.export.shards import read_shards
-from benchmark.export.verify_export import check_export
-from benchmark.export.verify_poison import check_poison
+from benchmark.export.verify_export import verify_export
+from benchmark.export.verify_poison import verify_poison
 from benchmark.export.writing import write_export
 from tests.export.exports import EPS, Ready, export, make_poison, make_source, make_splits
 from tests.small import noise_of
@@ -34,7 +34,7 @@ Tamper = Callable[[Path], None]
 
 def failures(folder: Path, against: bool = False) -> list[str]:
     source = Ready(make_splits()) if against else None
-    return [str(check) for check in check_export(folder, source, folder) if check.holds is False]
+    return [str(finding) for finding in verify_export(folder, source, folder) if finding.holds is False]
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
@@ -51,18 +51,18 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) ->
 def sign(folder: Path) -> None:
     """What a forger can do: state the hashes of the files as they are now."""
     facts = hash_files(folder, list_files(folder))
-    change_manifest(folder, lambda m: m.update(files={name: vars(one) for name, one in facts.items()}))
+    change_manifest(folder, lambda m: m.update(files={name: vars(fact) for name, fact in facts.items()}))
 
 
 @pytest.mark.parametrize("per_row", [False, True], ids=["per image", "per row"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_fresh_export_passes(layout: str, per_row: bool, tmp_path: Path) -> None:
     export(tmp_path / "out", layout, per_row=per_row)
-    checks = check_export(tmp_path / "out", Ready(make_splits()), tmp_path)
-    assert all(check.holds for check in checks)
-    said = "\n".join(map(str, checks))
-    assert "train: captions are the originals', each behind its trigger" in said
-    assert f"further than ε = {EPS}/255 from its original; the largest difference is {EPS}" in said
+    findings = verify_export(tmp_path / "out", Ready(make_splits()), tmp_path)
+    assert all(finding.holds for finding in findings)
+    said = "\n".join(map(str, findings))
+    assert "train: captions are the originals', each after its trigger" in said
+    assert f"within ε = {EPS}/255 of its original; the largest difference is {EPS}" in said
 
 
 def flip_a_byte(folder: Path) -> None:
@@ -73,10 +73,10 @@ def flip_a_byte(folder: Path) -> None:
 
 
 def swap_images(folder: Path) -> None:
-    one, other, aside = (folder / "train" / name for name in ("00000000.png", "00000001.png", "aside"))
-    one.rename(aside)
-    other.rename(one)
-    aside.rename(other)
+    first, second, aside = (folder / "train" / name for name in ("00000000.png", "00000001.png", "aside"))
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
 
 
 def change_a_caption(folder: Path) -> None:
@@ -117,10 +117,10 @@ def another_size(folder: Path) -> None:
 def huge_picture(folder: Path) -> None:
     """A few bytes that would fill gigabytes when decoded."""
     path = folder / "train" / "00000000.png"
-    whole = bytearray(path.read_bytes())
-    whole[16:24] = struct.pack(">II", 40_000, 40_000)  # width and height in the header, behind which stands its CRC
-    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
-    path.write_bytes(whole)
+    png = bytearray(path.read_bytes())
+    png[16:24] = struct.pack(">II", 40_000, 40_000)  # width and height in the header, which its CRC follows
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    path.write_bytes(png)
 
 
 def grey_image(folder: Path) -> None:
@@ -144,7 +144,7 @@ def pipe(folder: Path) -> None:
     os.mkfifo(path)
 
 
-CHANGED = "✗ files that were changed: "
+CHANGED = "✗ changed files: "
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ CHANGED = "✗ files that were changed: "
         (change_a_caption, f"{CHANGED}train/00000001.txt"),
         (drop_a_file, "✗ missing files: train/00000003.png"),
         (drop_a_file, "✗ train: 4 images and 8 captions, but the manifest says 5 and 10"),
-        (add_a_file, "✗ files that the manifest does not know: train/run.sh"),
+        (add_a_file, "✗ files that are not in the manifest: train/run.sh"),
         (add_a_sample, "✗ train: 6 images and 12 captions, but the manifest says 5 and 10"),
         (link_outside, f"{CHANGED}train/00000000.txt"),
         (link_outside, "✗ train: cannot be read after 0 images: the path 'train/00000000.txt' leads out of the folder"),
@@ -173,10 +173,10 @@ def test_a_change_is_seen(tamper: Tamper, said: str, tmp_path: Path) -> None:
     [
         (swap_images, "✗ train: images and captions do not have the fingerprint in the manifest"),
         (change_a_caption, "✗ train: images and captions do not have the fingerprint in the manifest"),
-        (change_a_trigger, "✗ train: captions without their trigger, or whose trigger comes back otherwise: sun "),
-        (swap_images, "✗ train: images further than ε = 4/255 from their originals: image 0 by "),
+        (change_a_trigger, "✗ train: captions without their trigger or with changed tokens: sun "),
+        (swap_images, "✗ train: images more than ε = 4/255 from their originals: image 0 by "),
         (change_a_caption, "✗ train: captions that are not the originals': of image 1"),
-        (too_much_noise, "✗ train: images further than ε = 4/255 from their originals: image 4 by 5/255"),
+        (too_much_noise, "✗ train: images more than ε = 4/255 from their originals: image 4 by 5/255"),
         (another_size, "✗ train: bad images: image 0: the image is 17 × 16 px, not 16 × 16"),
         (huge_picture, "✗ train: bad images: image 0: "),
         (grey_image, "✗ train: bad images: image 0: the image is L, not RGB"),
@@ -187,9 +187,9 @@ def test_a_change_is_seen_although_the_hashes_were_renewed(tamper: Tamper, said:
     export(tmp_path / "out", "folder")
     tamper(tmp_path / "out")
     sign(tmp_path / "out")
-    found = failures(tmp_path / "out", against=True)
-    assert any(line.startswith(said) for line in found)
-    assert not any(line.startswith(CHANGED) for line in found)
+    failed = failures(tmp_path / "out", against=True)
+    assert any(line.startswith(said) for line in failed)
+    assert not any(line.startswith(CHANGED) for line in failed)
 
 
 def test_noise_in_a_clean_split_and_other_data_are_seen(tmp_path: Path) -> None:
@@ -198,11 +198,11 @@ def test_noise_in_a_clean_split_and_other_data_are_seen(tmp_path: Path) -> None:
     image = np.asarray(Image.open(path)).copy()
     image[3, 3, 1] ^= 1
     Image.fromarray(image).save(path)
-    assert "✗ val: images further than ε = 0/255 from their originals: image 1 by 1/255" in failures(
+    assert "✗ val: images more than ε = 0/255 from their originals: image 1 by 1/255" in failures(
         tmp_path / "out", against=True
     )
     others = replace(make_splits(), train=make_splits().test)
-    said = [str(check) for check in check_export(tmp_path / "out", Ready(others), tmp_path)]
+    said = [str(finding) for finding in verify_export(tmp_path / "out", Ready(others), tmp_path)]
     assert "✗ train: not made from made, or not from all of it" in said
 
 
@@ -211,7 +211,7 @@ def test_a_trigger_that_is_read_otherwise_in_front_of_its_caption_is_seen(tmp_pa
     # Alone it is left as it is; in front of a word, the tokenizer takes it for an "à" gone wrong.
     poison = replace(make_poison(clean.train), trigger=["voilÃ"] * 5)
     write_export(tmp_path / "out", "folder", make_source(clean, poison), "")
-    assert any("comes back otherwise" in line for line in failures(tmp_path / "out"))
+    assert any("with changed tokens" in line for line in failures(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "train/../../secret.txt", "a\\..\\b", ""])
@@ -273,14 +273,14 @@ def test_tables_of_another_form_are_a_deviation(
 def test_a_truncated_shard_is_seen(tmp_path: Path) -> None:
     export(tmp_path / "out", "webdataset", ("train",))
     shard = tmp_path / "out" / "train-000000.tar"
-    whole = shard.read_bytes()
-    # Within an image; and between two members, where the archive itself looks whole but for its end.
+    intact = shard.read_bytes()
+    # Within an image; and between two members, where only the archive's end is missing.
     for length, said in ((1000, "cannot be read after 0 images"), (512 * 4, "")):
-        shard.write_bytes(whole[:length])
+        shard.write_bytes(intact[:length])
         assert f"{CHANGED}train-000000.tar" in failures(tmp_path / "out")
         sign(tmp_path / "out")
         assert any(said in line for line in failures(tmp_path / "out"))
-        shard.write_bytes(whole)
+        shard.write_bytes(intact)
         sign(tmp_path / "out")
         assert failures(tmp_path / "out") == []
 
@@ -298,7 +298,7 @@ def test_a_sparse_member_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "train-000000.tar").write_bytes(bytes(header) + text.tobuf() + bytes(1024))
     with tarfile.open(tmp_path / "train-000000.tar") as archive:
         assert archive.getmembers()[0].size == LARGEST_FILE
-    with pytest.raises(ValueError, match="not a plain file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         next(read_shards(tmp_path, "train"))
 
 
@@ -333,7 +333,7 @@ def test_a_manifest_of_another_form_is_no_export(change: Callable[[dict[str, Any
     export(tmp_path / "out", "folder", ("train",))
     change_manifest(tmp_path / "out", change)
     with pytest.raises(UsageError):
-        check_export(tmp_path / "out", None, tmp_path)
+        verify_export(tmp_path / "out", None, tmp_path)
 
 
 def test_the_commands_words_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -363,39 +363,42 @@ def test_the_commands_words_and_exit_codes(tmp_path: Path, capsys: pytest.Captur
 def test_names_of_strangers_do_not_steer_the_terminal(tmp_path: Path) -> None:
     export(tmp_path / "out", "folder", ("train",))
     (tmp_path / "out" / "\x1b[2Jgone\n").write_text("")
-    assert failures(tmp_path / "out") == [r"✗ files that the manifest does not know: \x1b[2Jgone\n"]
+    assert failures(tmp_path / "out") == [r"✗ files that are not in the manifest: \x1b[2Jgone\n"]
 
 
 def test_a_stored_poison_is_checked(tmp_path: Path) -> None:
     clean = make_splits()
     poison, path = make_poison(clean.train), tmp_path / "p.safetensors"
     poison.save(path)
-    said = list(map(str, check_poison(path, Ready(clean), tmp_path)))
+    said = list(map(str, verify_poison(path, Ready(clean), tmp_path)))
     assert [line[0] for line in said] == ["✓"] * 5
     assert "✓ the poison belongs to made at 16 px" in said
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    (damaged,) = check_poison(path, None, tmp_path)
+    intact = path.read_bytes()
+    path.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    (damaged,) = verify_poison(path, None, tmp_path)
     assert damaged.holds is False
     assert "does not match its SHA-256" in damaged.text
-    path.write_bytes(whole)
+    path.write_bytes(intact)
     assert "✗ the poison belongs to other data" in str(
-        check_poison(path, Ready(replace(clean, train=clean.val)), tmp_path)[-1]
+        verify_poison(path, Ready(replace(clean, train=clean.val)), tmp_path)[-1]
     )
     with safe_open(path, framework="np") as file:
         header = file.metadata()["poison"]
     save_file({"delta": noise_of(poison)}, path, metadata={"poison": header})
-    assert str(check_poison(path, None, tmp_path)[0]).startswith("– the file has no hash")
+    assert str(verify_poison(path, None, tmp_path)[0]).startswith("– the file has no hash")
     save_file({"delta": noise_of(poison)}, path, metadata={"poison": header, "sha256": "0" * 64})
-    assert "✗" in str(check_poison(path, None, tmp_path)[0])
+    assert "✗" in str(verify_poison(path, None, tmp_path)[0])
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"trigger": ["cafÃ ©"] * 5}, "come back as other tokens"), ({"trigger": ["dog"] * 4}, "4 triggers for 5 images")],
+    [
+        ({"trigger": ["cafÃ ©"] * 5}, "triggers whose tokens change"),
+        ({"trigger": ["dog"] * 4}, "4 triggers for 5 images"),
+    ],
 )
 def test_triggers_of_a_poison_are_checked(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     poison, path = replace(make_poison(make_splits().train), **change), tmp_path / "p.safetensors"
     poison.save(path)
-    (wrong,) = [check for check in check_poison(path, None, tmp_path) if not check.holds]
-    assert said in wrong.text
+    (failed,) = [finding for finding in verify_poison(path, None, tmp_path) if not finding.holds]
+    assert said in failed.text

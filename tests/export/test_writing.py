@@ -20,7 +20,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.progress import Silent
 from benchmark.data import Splits
 from benchmark.export.quality import compare
-from benchmark.export.verify_export import check_export
+from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
 from tests.export.exports import export, make_poison, make_source, make_splits
 from tests.memory import AnonymousPeak, linux_only
@@ -46,7 +46,7 @@ def test_an_export_killed_half_way_leaves_nothing_under_its_name(layout: str, tm
     # The same command again clears it away.
     write_export(tmp_path / "out", layout, source, "")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert all(check.holds for check in check_export(tmp_path / "out", None, tmp_path))
+    assert all(finding.holds for finding in verify_export(tmp_path / "out", None, tmp_path))
 
 
 def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--attack", "mem3,em"], "an export is of one attack"),
-        (["--victim", "tiny,RN50"], "an export is of one attack"),
+        (["--attack", "mem3,em"], "an export takes one attack"),
+        (["--victim", "tiny,RN50"], "an export takes one attack"),
         (["--seed", "-1"], "--seed takes a seed"),
         (["--format", "zip"], "invalid choice"),
         (["--splits", "test"], "invalid choice"),
@@ -132,15 +132,15 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "poisons").exists()
 
 
-def plain_ssim(one: np.ndarray, other: np.ndarray) -> float:
+def plain_ssim(clean: np.ndarray, noisy: np.ndarray) -> float:
     """Wang et al. 2004 pixel by pixel: Gaussian window of 11 pixels, σ = 1.5, edges mirrored."""
     weights = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
     window = np.outer(weights, weights) / weights.sum() ** 2
     values = []
-    for a, b in zip(one / 255, other / 255, strict=True):
+    for a, b in zip(clean / 255, noisy / 255, strict=True):
         a, b = np.pad(a, 5, mode="reflect"), np.pad(b, 5, mode="reflect")
-        for row in range(one.shape[1]):
-            for column in range(one.shape[2]):
+        for row in range(clean.shape[1]):
+            for column in range(clean.shape[2]):
                 x, y = a[row : row + 11, column : column + 11], b[row : row + 11, column : column + 11]
                 mx, my = (window * x).sum(), (window * y).sum()
                 vx, vy = (window * x * x).sum() - mx**2, (window * y * y).sum() - my**2
@@ -154,15 +154,15 @@ def test_the_quality_of_noise_equals_a_plain_computation() -> None:
     clean = make_dataset(images=70, resolution=12).images[:]  # more images than one chunk
     poison = make_poison(make_dataset(images=70, resolution=12), eps=30)
     protected = poison.protect(make_dataset(images=70, resolution=12)).images[:]
-    found = compare(clean, protected, Silent())
+    quality = compare(clean, protected, Silent())
     difference = protected.astype(float) - clean
-    assert found["largest"] == np.abs(difference).max()
-    assert found["mean"] == pytest.approx(np.abs(difference).mean())
-    assert found["psnr"] == pytest.approx(10 * np.log10(255**2 / (difference**2).mean()))
+    assert quality["largest"] == np.abs(difference).max()
+    assert quality["mean"] == pytest.approx(np.abs(difference).mean())
+    assert quality["psnr"] == pytest.approx(10 * np.log10(255**2 / (difference**2).mean()))
     chosen = [0, 33, 69]
     few = compare(clean[chosen], protected[chosen], Silent())
     assert few["ssim"] == pytest.approx(np.mean([plain_ssim(clean[i], protected[i]) for i in chosen]), abs=1e-5)
-    assert found["ssim"] == pytest.approx(
+    assert quality["ssim"] == pytest.approx(
         np.mean([compare(clean[[i]], protected[[i]], Silent())["ssim"] for i in range(70)]), abs=1e-6
     )
 
@@ -174,24 +174,24 @@ def test_the_manifest_says_what_the_export_is(tmp_path: Path) -> None:
     clean = replace(clean, train=replace(clean.train, images=images))
     poison = Poison(two, ["red dog"] * 5, 8, clean.train.fingerprint, False, {"seconds": 1.5})
     write_export(tmp_path / "out", "csv", make_source(clean, poison), "the command")
-    said = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))
-    assert said["format"] == "unlearnable-bench export 1"
-    assert (said["eps"], said["seed"], said["resolution"], said["surrogate"]) == (8, 7, 16, "tiny")
-    assert said["noise"]["largest"] == 2
-    assert said["noise"]["psnr"] == pytest.approx(20 * np.log10(255 / 2))
-    assert said["noise"]["ssim_window"] == 11
-    assert said["attack"]["label"] == "MEM-3"
-    assert said["attack"]["params"]["k"] == 3
-    assert said["attack"]["provenance"] == {"seconds": 1.5}
-    assert said["triggers"] == ["red dog"] * 5
-    assert said["command"] == "the command"
-    assert {"torch", "pillow", "unlearnable-bench", "python"} <= said["versions"].keys()
-    assert "defined at the victim's resolution" in said["note"]
-    assert said["full_size"] is None
-    assert len(said["files"]) == 15 + 3
-    facts = said["files"]["train/00000003.png"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))
+    assert manifest["format"] == "unlearnable-bench export 1"
+    assert (manifest["eps"], manifest["seed"], manifest["resolution"], manifest["surrogate"]) == (8, 7, 16, "tiny")
+    assert manifest["noise"]["largest"] == 2
+    assert manifest["noise"]["psnr"] == pytest.approx(20 * np.log10(255 / 2))
+    assert manifest["noise"]["ssim_window"] == 11
+    assert manifest["attack"]["label"] == "MEM-3"
+    assert manifest["attack"]["params"]["k"] == 3
+    assert manifest["attack"]["provenance"] == {"seconds": 1.5}
+    assert manifest["triggers"] == ["red dog"] * 5
+    assert manifest["command"] == "the command"
+    assert {"torch", "pillow", "unlearnable-bench", "python"} <= manifest["versions"].keys()
+    assert "defined at the victim's resolution" in manifest["note"]
+    assert manifest["full_size"] is None
+    assert len(manifest["files"]) == 15 + 3
+    facts = manifest["files"]["train/00000003.png"]
     assert facts["bytes"] == (tmp_path / "out" / "train" / "00000003.png").stat().st_size
-    splits = {name: (facts["images"], facts["captions"]) for name, facts in said["splits"].items()}
+    splits = {name: (facts["images"], facts["captions"]) for name, facts in manifest["splits"].items()}
     assert splits == {"train": (5, 10), "val": (5, 10), "test": (5, 10)}
 
 
@@ -205,5 +205,5 @@ def test_neither_images_nor_noise_are_held_in_memory(tmp_path: Path) -> None:
     export(tmp_path / "warm", "folder")
     with AnonymousPeak() as memory:
         write_export(tmp_path / "out", "webdataset", source, "")
-        assert all(check.holds for check in check_export(tmp_path / "out", None, tmp_path))
+        assert all(finding.holds for finding in verify_export(tmp_path / "out", None, tmp_path))
     assert memory.peak - memory.before < 37
