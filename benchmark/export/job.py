@@ -1,4 +1,4 @@
-"""What ``export`` does: one attack, one seed, as files that others train on; a missing poison is crafted first."""
+"""The ``export`` function: one attack with one seed as files that others can train on."""
 
 import sys
 from pathlib import Path
@@ -22,25 +22,27 @@ def export(
     splits: Literal["train", "all"] = "train",
     keep_resolution: bool = False,
 ) -> Manifest:
-    """Write the data that a victim of these settings would train on; the poison is the very one that a run crafts.
+    """Write the data that a victim of these settings would train on.
+
+    The poison is the same one that a run would craft; if it is not in the store, it is crafted first.
 
     Args:
-        settings: of one attack, one victim and one seed; defenses are left aside.
-        out: folder for the files, which must not exist yet or be empty.
+        settings: settings of a run with one attack, one victim and one seed; defenses are ignored.
+        out: folder for the files; must be new or empty.
         layout: a name in :data:`benchmark.export.layouts.LAYOUTS`.
-        command: the command that the manifest names.
+        command: the command line, for the manifest.
         splits: ``all`` writes clean validation and test data as well.
         keep_resolution: enlarge the noise onto the original images.
 
     Raises:
-        UsageError: bad input, a poison that cannot be crafted, or files that cannot be written; the folder is then
-            left as it was.
+        UsageError: bad input, a poison that cannot be crafted, or files that cannot be written. The folder is then
+            unchanged.
     """
     require_unused(out)
     with open_grid(settings, command=command) as grid:
         *clean_cells, cell = grid.cells
         if len(clean_cells) > 1 or len(grid.splits) > 1:
-            raise UsageError("an export is of one attack, one seed and one victim's resolution")
+            raise UsageError("an export takes one attack, one seed, and one victim for the resolution")
         data = grid.splits[cell.victim.resolution]
         cell.attack.attack.check(data.train)
         if keep_resolution:
