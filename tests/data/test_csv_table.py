@@ -180,9 +180,3 @@ def test_val_cannot_be_cut_from_one_image(tmp_path: Path, make_images: MakeImage
         match=r"^csv\[train=.*train\.csv,.*\]: val is cut from train, which needs at least 2 images and has 1",
     ):
         CsvTable(*table_of(tmp_path, 1)).load(8, tmp_path / "cache")
-
-
-@pytest.mark.parametrize(("parameter", "value"), [("val_fraction", 0.0), ("val_fraction", 1.0), ("seed", -1)])
-def test_parameters_out_of_range(parameter: str, value: float) -> None:
-    with pytest.raises(UsageError, match=parameter):
-        CsvTable("a.csv", "b.csv", **{parameter: value})  # type: ignore[arg-type]

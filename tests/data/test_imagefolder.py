@@ -143,9 +143,3 @@ def test_links_to_folders_are_followed_and_loops_are_reported(tmp_path: Path, ma
     (tmp_path / "train/circle").symlink_to(".")
     with pytest.raises(UsageError, match=r"holds the same folder twice: a link points to .*circle"):
         ImageFolder(str(tmp_path)).load(8, tmp_path / "cache")
-
-
-@pytest.mark.parametrize(("parameter", "value"), [("val_fraction", 0.0), ("seed", -1)])
-def test_parameters_out_of_range(parameter: str, value: float) -> None:
-    with pytest.raises(UsageError, match=rf"imagefolder\[{parameter}"):
-        ImageFolder("root", **{parameter: value})  # type: ignore[arg-type]
