@@ -1,29 +1,70 @@
 """The attack contract: craft a poison for a training set with a surrogate model."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-import torch
+import numpy as np
 
 from attacks.poison import Poison
 from benchmark.core.checkpoints import Checkpoint
-from benchmark.core.progress import Progress
-from benchmark.core.registry import Registry
+from benchmark.core.distributed import Processes
+from benchmark.core.parameters import check_ranges, describe_fields
+from benchmark.core.progress import Progress, Silent
+from benchmark.core.registry import Registry, label_of
+from benchmark.core.seeding import numpy_generator
 from benchmark.data import CaptionDataset
 from victims.clip import Clip
 
 Surrogate = Callable[[int], Clip]
 """Builds the surrogate with weights drawn from a seed, on the device that crafts."""
 
+_CHUNK = 64  # images
 
-class Attack(ABC):
-    """What an owner does to a training set before publishing it. The constructor checks its parameters.
+
+@dataclass(frozen=True)
+class CraftContext:
+    """What an attack crafts with.
 
     Attributes:
-        version: of the attack's code; part of the poison's address in the cache, so raise it with every change of
-            what is crafted. A plugin may leave it: its file is part of the address.
+        surrogate: builds the surrogate model from a seed, on the device to compute on (``model.device``).
+        seed: all random choices derive from it.
+        workdir: folder for large intermediate files.
+        progress: shows how far crafting has come; call ``advance()`` as often as :meth:`Attack.progress_steps` says.
+        checkpoint: where long crafting may keep its state, to continue after a kill; by default nowhere.
+        processes: the processes that craft together; by default those that ``torchrun`` has started.
+    """
+
+    surrogate: Surrogate
+    seed: int
+    workdir: Path
+    progress: Progress = field(default_factory=Silent)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    processes: Processes = field(default_factory=Processes.current)
+
+    def numpy_generator(self, *stage: str | int) -> np.random.Generator:
+        """A numpy generator for one stage of crafting, e.g. ``numpy_generator("noise")``."""
+        return numpy_generator(self.seed, *stage)
+
+    def chunks(self, train: CaptionDataset) -> Iterator[slice]:
+        """Slices of at most 64 images that together are all of them; each counts as one step of progress."""
+        for start in range(0, len(train), _CHUNK):
+            yield slice(start, min(start + _CHUNK, len(train)))
+            self.progress.advance()
+
+
+class Attack(ABC):
+    """What an owner does to a training set before publishing it.
+
+    A subclass is a dataclass (``@dataclass(frozen=True)``) whose fields are the attack's parameters; ranges given with
+    :func:`benchmark.core.parameters.ranged` are checked. Only :meth:`craft` has to be written.
+
+    Attributes:
+        version: of the attack's code. It is part of the poison's address in the cache, so raise it with every change of
+            what is crafted. A plugin may leave it as it is: its file is part of the address.
         part_of: name of the attack with the same parameters from whose poison :meth:`derive_from` makes this one's.
             That poison is crafted and kept once for both. ``None``: the attack crafts its own.
     """
@@ -31,24 +72,27 @@ class Attack(ABC):
     version: ClassVar[int] = 1
     part_of: ClassVar[str | None] = None
 
-    @abstractmethod
-    def label(self) -> str:
-        """The name in tables, e.g. ``MEM-3``."""
+    def __post_init__(self) -> None:
+        check_ranges(f"attack {ATTACKS.name_of(type(self))}", self)
 
-    @abstractmethod
-    def progress_steps(self, train: CaptionDataset) -> int:
-        """How often :meth:`craft` tells its progress for a training set."""
+    def label(self) -> str:
+        """The name in tables, one printable line; by default the registered name: ``my-noise`` is ``My noise``."""
+        return label_of(ATTACKS.name_of(type(self)))
+
+    def describe(self) -> str:
+        """The strength in words, for the lines under a table; by default the parameters with their values."""
+        return describe_fields(self)
 
     def identity(self) -> str:
         """What decides the poison besides parameters, data, surrogate and seed, e.g. the content of a file."""
         return ""
 
-    def describe(self) -> str:
-        """The strength in words, for the lines under a table; empty where there is nothing to say."""
-        return ""
+    def progress_steps(self, train: CaptionDataset) -> int:
+        """How often :meth:`craft` advances the progress; by default once for each of :meth:`CraftContext.chunks`."""
+        return math.ceil(len(train) / _CHUNK)
 
     def check(self, train: CaptionDataset) -> None:
-        """Called before any work of a run begins.
+        """Called before any work of a run begins; by default all data are accepted.
 
         Raises:
             UsageError: the data do not suit the attack.
@@ -60,27 +104,12 @@ class Attack(ABC):
         return whole
 
     @abstractmethod
-    def craft(
-        self,
-        train: CaptionDataset,
-        surrogate: Surrogate,
-        *,
-        seed: int,
-        device: torch.device,
-        workdir: Path,
-        progress: Progress,
-        checkpoint: Checkpoint | None = None,
-    ) -> Poison:
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft the poison of a training set; the set is left as it is.
 
         Args:
             train: the clean training split.
-            surrogate: builds the surrogate model from a seed.
-            seed: all random choices derive from it.
-            device: where to compute.
-            workdir: folder for large intermediate files.
-            progress: told of every unit of work.
-            checkpoint: where long crafting may keep its state, to go on from it after a kill; ``None``: nowhere.
+            context: surrogate, seed, folder, progress and checkpoint.
 
         Raises:
             UsageError: the data do not suit the attack.

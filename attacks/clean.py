@@ -1,13 +1,7 @@
 """No attack: the data are published as they are."""
 
-from pathlib import Path
-
-import torch
-
-from attacks.base import ATTACKS, Attack, Surrogate
+from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
-from benchmark.core.checkpoints import Checkpoint
-from benchmark.core.progress import Progress
 from benchmark.data import CaptionDataset
 
 
@@ -15,26 +9,10 @@ from benchmark.data import CaptionDataset
 class Clean(Attack):
     """No protection: clean images and captions, the upper bound of every table."""
 
-    version = 1
-
-    def label(self) -> str:
-        """The name in tables."""
-        return "Clean"
-
     def progress_steps(self, train: CaptionDataset) -> int:
         """Nothing to do."""
         return 0
 
-    def craft(
-        self,
-        train: CaptionDataset,
-        surrogate: Surrogate,
-        *,
-        seed: int,
-        device: torch.device,
-        workdir: Path,
-        progress: Progress,
-        checkpoint: Checkpoint | None = None,
-    ) -> Poison:
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """An empty poison; see :meth:`attacks.base.Attack.craft`."""
         return Poison(delta=None, trigger=None, eps=0, fingerprint=train.fingerprint)

@@ -6,20 +6,18 @@ Learning" (ACM MM 2024).
 
 import math
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from attacks.base import Surrogate
+from attacks.base import CraftContext
 from attacks.hotflip import hotflip
+from attacks.mem_settings import MemSettings
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.core.atomic_files import zeros_on_disk
-from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
-from benchmark.core.progress import Progress
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset, LazyImages
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
@@ -27,47 +25,46 @@ from victims.tokens import insert_trigger
 from victims.training import parameter_groups
 from victims.training_state import load_state, training_state
 
-if TYPE_CHECKING:
-    from attacks.mem import Mem
-
 
 class Crafting:
     """Surrogate θ, noise δ and trigger t of one run, and the two halves of a round."""
 
-    def __init__(self, attack: "Mem", rows: CaptionDataset, surrogate: Surrogate, seed: int, workdir: Path) -> None:
-        self.attack, self.rows, self.surrogate, self.seed = attack, rows, surrogate, seed
-        self.processes = Processes.current()
-        self.model = model = surrogate(seed)
+    def __init__(self, settings: MemSettings, rows: CaptionDataset, context: CraftContext) -> None:
+        self.settings, self.rows, self.context = settings, rows, context
+        self.surrogate, self.seed, self.processes = context.surrogate, context.seed, context.processes
+        self.model = model = self.surrogate(self.seed)
         # Beside the trigger a caption needs its first, its last and one more token.
-        if attack.k > model.context_length - 3:
+        if settings.k > model.context_length - 3:
             raise UsageError(
-                f"a trigger of {attack.k} words leaves no room for a caption: the surrogate takes "
+                f"a trigger of {settings.k} words leaves no room for a caption: the surrogate takes "
                 f"{model.context_length} tokens"
             )
         self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
         counts = [len(captions) for captions in rows.captions]
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
         self.captions_of = np.array(counts)
-        self.delta = zeros_on_disk(workdir, rows.images.shape)
+        self.delta = zeros_on_disk(context.workdir, rows.images.shape)
         self.protected = replace(rows, images=LazyImages(rows.images, noise=self.delta))
-        words = trigger_words(model.tokenizer, rows, attack.vocabulary, seed) if attack.k else np.zeros(1, dtype=int)
+        words = np.zeros(1, dtype=int)
+        if settings.k:
+            words = trigger_words(model.tokenizer, rows, settings.vocabulary, self.seed)
         self.vocabulary = torch.from_numpy(words).to(model.device)
-        self.trigger = torch.from_numpy(drawn_triggers(words, len(rows), attack.k, seed))
+        self.trigger = torch.from_numpy(drawn_triggers(words, len(rows), settings.k, self.seed))
         self._start_optimizer()
         self.queue = np.zeros(0, dtype=np.int64)
         self.passes = 0
 
-    def train_surrogate(self, round_: int, progress: Progress) -> None:
+    def train_surrogate(self, round_: int) -> None:
         """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
-        if self.attack.fresh_surrogate and round_ > 0:
+        if self.settings.fresh_surrogate and round_ > 0:
             self._start_surrogate(round_)
-        attack, model = self.attack, self.model
+        settings, model = self.settings, self.model
         generator = torch_generator(self.seed, "surrogate", round_)
         model.train()
-        for step in range(attack.surrogate_steps):
+        for step in range(settings.surrogate_steps):
             index = self._next_batch()
             tokens = self._captions(index, generator)
-            if attack.permute_surrogate:
+            if "surrogate" in settings.permuted_steps:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
             part = self.processes.shard(len(index))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
@@ -79,31 +76,31 @@ class Crafting:
             self.processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
             self.optimizer.step()
             clamp_scale(model)
-            progress.advance(f"round {round_ + 1}/{attack.rounds}, surrogate")
+            self.context.progress.advance(f"round {round_ + 1}/{settings.rounds}, surrogate")
 
-    def perturb(self, round_: int, progress: Progress) -> float:
+    def perturb(self, round_: int) -> float:
         """HotFlip and PGD over all rows (lines 7–11); returns the mean loss afterwards, nats."""
-        attack, model = self.attack, self.model.for_inference()
+        settings, model = self.settings, self.model.for_inference()
         generator = torch_generator(self.seed, "perturb", round_)
         order = torch.randperm(len(self.rows), generator=generator).numpy()
         total = 0.0
         # Batches of nearly equal size: a last batch of a few rows would have hardly any negatives.
-        batches = np.array_split(order, math.ceil(len(order) / attack.batch_size))
+        batches = np.array_split(order, math.ceil(len(order) / settings.batch_size))
         for number, index in enumerate(batches):
             # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
             tokens = self._captions(index, generator)
-            orders = [torch.randperm(len(index), generator=generator) for _ in range(attack.pgd_steps)]
+            orders = [torch.randperm(len(index), generator=generator) for _ in range(settings.pgd_steps)]
             if number % self.processes.size != self.processes.rank:
-                progress.advance()
+                self.context.progress.advance()
                 continue
             images = to_device(self.rows.batch(index), model.device)
             delta = to_device(torch.from_numpy(self.delta[index]), model.device)
             tokens = to_device(tokens, model.device)
             trigger = to_device(self.trigger[index], model.device)
-            if attack.k and round_ < attack.hotflip_rounds:
+            if settings.k and round_ < settings.hotflip_rounds:
                 with torch.no_grad():
                     features = model.encode_images(_protected(images, delta))
-                trigger = hotflip(model, features, tokens, trigger, self.vocabulary, attack.candidates)
+                trigger = hotflip(model, features, tokens, trigger, self.vocabulary, settings.candidates)
                 self.trigger[index] = trigger.cpu()
             delta = self._descend(model, images, delta, tokens, trigger, to_device(torch.stack(orders), model.device))
             self.delta[index] = delta.cpu().numpy()
@@ -112,7 +109,7 @@ class Crafting:
                 text = model.encode_tokens(self._with_trigger(tokens, trigger))
                 loss = float(clip_loss(features, text, model.scale))
             total += loss * len(index)
-            progress.advance(f"round {round_ + 1}/{attack.rounds}, loss {loss:.2f}")
+            self.context.progress.advance(f"round {round_ + 1}/{settings.rounds}, loss {loss:.2f}")
         self._exchange(batches)
         return self.processes.total(total, model.device) / len(order)
 
@@ -135,7 +132,7 @@ class Crafting:
 
     def trigger_texts(self) -> list[str] | None:
         """Each row's trigger in words."""
-        return [self.model.tokenizer.decode(ids) for ids in self.trigger.tolist()] if self.attack.k else None
+        return [self.model.tokenizer.decode(ids) for ids in self.trigger.tolist()] if self.settings.k else None
 
     def _descend(
         self,
@@ -147,20 +144,22 @@ class Crafting:
         orders: torch.Tensor,
     ) -> torch.Tensor:
         """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order."""
-        attack = self.attack
+        settings = self.settings
+        permuted = "PGD" in settings.permuted_steps
 
         def text_at(step: int) -> torch.Tensor:
-            own = tokens[orders[step]] if attack.permute_pgd else tokens
+            captions = tokens[orders[step]] if permuted else tokens
             with torch.no_grad():
-                return model.encode_tokens(self._with_trigger(own, trigger))
+                return model.encode_tokens(self._with_trigger(captions, trigger))
 
-        unpermuted = None if attack.permute_pgd else text_at(0)
+        unpermuted = None if permuted else text_at(0)
 
         def loss(points: torch.Tensor, step: int) -> torch.Tensor:
             text = text_at(step) if unpermuted is None else unpermuted
             return clip_loss(model.encode_images(points), text, model.scale)
 
-        return minimise_noise(images, delta, loss, eps=attack.eps, steps=attack.pgd_steps, step_size=attack.step_size)
+        budget = {"eps": settings.eps, "steps": settings.pgd_steps, "step_size": settings.step_size}
+        return minimise_noise(images, delta, loss, **budget)
 
     def _exchange(self, batches: list[np.ndarray]) -> None:
         """Give every process the noise and triggers that the others made of their batches."""
@@ -180,17 +179,17 @@ class Crafting:
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.
         self.table = self.model.token_table(torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
-        groups = parameter_groups(self.model, self.attack.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.attack.lr, fused=True)
+        groups = parameter_groups(self.model, self.settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)
         self.table.follow(self.optimizer)
 
     def _next_batch(self) -> np.ndarray:
         """The next rows of an endless stream of reshuffled passes; a pass's incomplete last batch is left out."""
-        if len(self.queue) < self.attack.batch_size:
+        if len(self.queue) < self.settings.batch_size:
             order = numpy_generator(self.seed, "surrogate order", self.passes).permutation(len(self.rows))
             self.passes += 1
             self.queue = order
-        index, self.queue = np.split(self.queue, [self.attack.batch_size])
+        index, self.queue = np.split(self.queue, [self.settings.batch_size])
         return index
 
     def _captions(self, index: np.ndarray, generator: torch.Generator) -> torch.Tensor:
@@ -201,8 +200,9 @@ class Crafting:
         return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]
 
     def _with_trigger(self, tokens: torch.Tensor, trigger: torch.Tensor) -> torch.Tensor:
-        return insert_trigger(tokens, trigger, self.model.context_length) if self.attack.k else tokens
+        return insert_trigger(tokens, trigger, self.model.context_length) if self.settings.k else tokens
 
 
 def _protected(images: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    return (images.to(torch.int16) + delta).clamp(0, 255).to(torch.uint8)
+    # PGD has clamped the noise with its image already: the sum of uint8 and int8 is an int16 within 0 and 255.
+    return (images + delta).to(torch.uint8)

@@ -1,19 +1,18 @@
 """A poison from a file: crafted elsewhere or earlier, measured like any other."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import torch
-
-from attacks.base import ATTACKS, Attack, Surrogate
+from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from benchmark.core.atomic_files import sha256_of
-from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import PoisonError
-from benchmark.core.progress import Progress
 from benchmark.data import CaptionDataset
 
 
 @ATTACKS.register("poison", order=90)
+@dataclass(frozen=True)
 class Stored(Attack):
     """A stored poison file, checked against its own ε and the training set it belongs to.
 
@@ -21,13 +20,11 @@ class Stored(Attack):
         file: a poison as this benchmark saves it.
     """
 
-    version = 1
+    file: str
 
-    def __init__(self, file: str) -> None:
-        self._path = Path(file)
-        # Read now: a missing or damaged poison ends the run before any work.
-        self._poison = Poison.load(self._path)
-        self._digest = sha256_of(self._path)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.identity()  # reads the file: a missing or damaged poison ends the run before any work
 
     def label(self) -> str:
         """The name in tables."""
@@ -35,7 +32,7 @@ class Stored(Attack):
 
     def identity(self) -> str:
         """SHA-256 of the file: another poison under the same name is another attack."""
-        return self._digest
+        return self._content[1]
 
     def describe(self) -> str:
         """The bound and where the poison came from."""
@@ -46,24 +43,26 @@ class Stored(Attack):
         return 0
 
     def check(self, train: CaptionDataset) -> None:
-        """See that the poison belongs to the training set; see :meth:`attacks.base.Attack.check`."""
+        """Check that the poison belongs to the training set; see :meth:`attacks.base.Attack.check`."""
         if self._poison.fingerprint != train.fingerprint:
             raise PoisonError(
                 f"{self._path} was crafted for other data (fingerprint {self._poison.fingerprint[:12]}…) "
                 f"than {train.name} ({train.fingerprint[:12]}…)"
             )
 
-    def craft(
-        self,
-        train: CaptionDataset,
-        surrogate: Surrogate,
-        *,
-        seed: int,
-        device: torch.device,
-        workdir: Path,
-        progress: Progress,
-        checkpoint: Checkpoint | None = None,
-    ) -> Poison:
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """The stored poison; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
         return self._poison
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.file)
+
+    @property
+    def _poison(self) -> Poison:
+        return self._content[0]
+
+    @cached_property
+    def _content(self) -> tuple[Poison, str]:
+        return Poison.load(self._path), sha256_of(self._path)

@@ -1,16 +1,11 @@
 """One half of a MEM poison, the other half dropped: what noise or trigger does alone."""
 
-from pathlib import Path
 from typing import ClassVar
 
-import torch
-
-from attacks.base import Surrogate
+from attacks.base import ATTACKS, CraftContext
 from attacks.mem import Mem
 from attacks.poison import Poison
-from benchmark.core.checkpoints import Checkpoint
-from benchmark.core.errors import UsageError
-from benchmark.core.progress import Progress
+from benchmark.core.parameters import require
 from benchmark.data import CaptionDataset
 
 
@@ -30,23 +25,10 @@ class Half(Mem):
 
     def check(self, train: CaptionDataset) -> None:
         """A trigger to keep or drop; see :meth:`attacks.base.Attack.check`."""
-        if not self.k:
-            raise UsageError(f"attack {self.half}-only: k must be at least 1; without a trigger there are no halves")
+        allowed = "at least 1 (without a trigger there are no halves)"
+        require(self.k >= 1, f"attack {ATTACKS.name_of(type(self))}", "k", allowed, self.k)
         super().check(train)
 
-    def craft(
-        self,
-        train: CaptionDataset,
-        surrogate: Surrogate,
-        *,
-        seed: int,
-        device: torch.device,
-        workdir: Path,
-        progress: Progress,
-        checkpoint: Checkpoint | None = None,
-    ) -> Poison:
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft the whole and keep a half; see :meth:`attacks.base.Attack.craft`."""
-        whole = super().craft(
-            train, surrogate, seed=seed, device=device, workdir=workdir, progress=progress, checkpoint=checkpoint
-        )
-        return self.derive_from(whole)
+        return self.derive_from(super().craft(train, context))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import CaptionDataset, LazyImages
+from victims.tokens import has_special_token
 
 _log = logging.getLogger(__name__)
 _CHUNK = 128  # images of noise hashed at a time
@@ -24,9 +26,12 @@ _CHUNK = 128  # images of noise hashed at a time
 class Poison:
     """What an attack adds to a training set.
 
+    Making one raises :class:`PoisonError` if noise or triggers are not as described here.
+
     Attributes:
         delta: (N, 3, H, W) int8 in steps of 1/255, in memory or memory-mapped; ``None`` for captions only.
-        trigger: N strings of k words each, blank-separated, or ``None`` for images only.
+        trigger: N strings of k words each, separated by blanks, or ``None`` for images only. They are printable text
+            without CLIP's special tokens, as a caption file keeps them on one line and a tokenizer reads them.
         eps: the bound on ``delta``, in 1/255.
         fingerprint: of the clean training set this poison belongs to.
         per_row: one perturbation per image–caption pair instead of one per image; N is then the number of pairs.
@@ -46,9 +51,20 @@ class Poison:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
             if self.delta.ndim != 4:
                 raise PoisonError(f"a perturbation is (N, 3, H, W), got {self.delta.shape}")
-            largest = max(int(self.delta.max(initial=0)), -int(self.delta.min(initial=0)))
-            if largest > self.eps:
-                raise DamagedPoison(f"the poison exceeds its bound: |δ| reaches {largest}/255, ε is {self.eps}/255")
+            if self.largest > self.eps:
+                raise DamagedPoison(
+                    f"the poison exceeds its bound: |δ| reaches {self.largest}/255, ε is {self.eps}/255"
+                )
+        for row, trigger in enumerate(self.trigger or []):
+            if not trigger.isprintable():
+                raise PoisonError(f"the trigger of row {row} has a line break or control character: {trigger!a}")
+            if has_special_token(trigger):
+                raise PoisonError(f"the trigger of row {row} has a special token of CLIP's: {trigger!a}")
+
+    @cached_property
+    def largest(self) -> int:
+        """The largest |δ|, in 1/255; 0 without noise."""
+        return 0 if self.delta is None else max(int(self.delta.max(initial=0)), -int(self.delta.min(initial=0)))
 
     def protect(self, dataset: CaptionDataset) -> CaptionDataset:
         """The protected data set, as it would be published: 8-bit images and captions with the trigger in front.
@@ -101,7 +117,7 @@ class Poison:
 
         Raises:
             DamagedPoison: beyond its own ε, or not the content that was saved.
-            PoisonError: no such file, or not a poison.
+            PoisonError: no such file, not a poison, or a trigger that no caption file or tokenizer would keep.
         """
         if not path.is_file():
             raise PoisonError(f"no poison file {path}")

@@ -1,20 +1,17 @@
 """Control: words before the captions that nobody searched for."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-
-from attacks.base import ATTACKS, Attack, Surrogate
+from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from attacks.vocabulary import described, drawn_triggers, trigger_words
-from benchmark.core.checkpoints import Checkpoint
-from benchmark.core.errors import UsageError
-from benchmark.core.progress import Progress
+from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from victims.tokens import Tokenizer
 
 
 @ATTACKS.register("random-trigger", order=33)
+@dataclass(frozen=True)
 class RandomTrigger(Attack):
     """The words that MEM's triggers start from, as they are: drawn at random for every image; no noise.
 
@@ -23,18 +20,8 @@ class RandomTrigger(Attack):
         vocabulary: as in ``mem``.
     """
 
-    version = 1
-
-    def __init__(self, k: int = 3, vocabulary: int | None = None) -> None:
-        if not 1 <= k <= 32:
-            raise UsageError("attack random-trigger: k must be between 1 and 32")
-        if vocabulary is not None and vocabulary < 2:
-            raise UsageError("attack random-trigger: vocabulary must be at least 2 words")
-        self.k, self.vocabulary = k, vocabulary
-
-    def label(self) -> str:
-        """The name in tables."""
-        return "Random trigger"
+    k: int = ranged(3, 1, 32)
+    vocabulary: int | None = ranged(None, 2, unit="words")
 
     def describe(self) -> str:
         """The strength in words."""
@@ -42,22 +29,11 @@ class RandomTrigger(Attack):
 
     def progress_steps(self, train: CaptionDataset) -> int:
         """All triggers are drawn at once."""
-        return 1
+        return 0
 
-    def craft(
-        self,
-        train: CaptionDataset,
-        surrogate: Surrogate,
-        *,
-        seed: int,
-        device: torch.device,
-        workdir: Path,
-        progress: Progress,
-        checkpoint: Checkpoint | None = None,
-    ) -> Poison:
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""
         tokenizer = Tokenizer()
-        words = trigger_words(tokenizer, train, self.vocabulary, seed)
-        triggers = [tokenizer.decode(ids) for ids in drawn_triggers(words, len(train), self.k, seed).tolist()]
-        progress.advance("")
+        words = trigger_words(tokenizer, train, self.vocabulary, context.seed)
+        triggers = [tokenizer.decode(ids) for ids in drawn_triggers(words, len(train), self.k, context.seed).tolist()]
         return Poison(delta=None, trigger=triggers, eps=0, fingerprint=train.fingerprint)

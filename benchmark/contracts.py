@@ -1,12 +1,14 @@
-"""What every attack and every defense promises, put to the test with one call: :func:`check`.
+"""The contract of every attack and defense, tested by one call: :func:`check`.
 
-An attack is crafted on a small set whose size its batches do not divide, on the CPU in fp32, with preset tiny's model;
-a defense is given captions, images, targets and a loss. Nothing here knows what an attack or defense is meant to do.
+An attack crafts a poison for a small set whose size its batches do not divide, on the CPU in fp32, with preset tiny's
+model; a defense is given captions, images, targets and a loss. Nothing here knows what an attack or defense is meant to
+do.
 """
 
+import difflib
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from attacks import ATTACKS, Attack, Poison
-from benchmark.core.checkpoints import Checkpoint
+from attacks import ATTACKS, Attack, CraftContext, Poison
 from benchmark.core.errors import UsageError
-from benchmark.core.progress import Silent
 from benchmark.core.registry import unknown
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Composed
+from defenses.base import HOOKS, Composed
 from victims.clip import Architecture
+from victims.defense_effect import words_changed
 
 _ROWS, _BATCH = 21, 8
 _VICTIM = "tiny"
@@ -34,33 +35,41 @@ _SHORT = {"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1
 
 @dataclass
 class Verdict:
-    """Which promises were kept and which were not, in plain words."""
+    """Which promises were kept, which were broken and why, and what was measured on the way, in plain words."""
 
     kept: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    measured: list[str] = field(default_factory=list)
 
-    def note(self, promise: str, holds: bool) -> None:
-        """Enter a promise under the one or the other."""
-        (self.kept if holds else self.broken).append(promise)
+    def note(self, promise: str, holds: bool, why: str = "") -> None:
+        """Enter a promise as kept, or as broken with the reason."""
+        if holds:
+            self.kept.append(promise)
+        else:
+            self.broken.append(f"{promise}: {why}" if why else promise)
 
     @contextmanager
     def promise(self, text: str) -> Iterator[None]:
-        """A promise that is kept if the block ends without an error; else the error is told beside it, and goes no
-        further."""
+        """A promise that is kept if the block ends without an error; otherwise the error is the reason."""
         try:
             yield
         except Exception as error:
-            self.broken.append(f"{text}: {type(error).__name__}: {' '.join(str(error).split())}")
+            self.note(text, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
         else:
-            self.kept.append(text)
+            self.note(text, True)
+
+    def lines(self) -> list[str]:
+        """The verdict as it is printed: ✓ kept, · measured, ✗ broken."""
+        marked = (("✓", self.kept), ("·", self.measured), ("✗", self.broken))
+        return [f"{mark} {line}" for mark, lines in marked for line in lines]
 
 
 def check(kind: str, text: str) -> Verdict:
-    """Put an attack or a defense through its contract.
+    """Test an attack or a defense against its contract.
 
     Args:
         kind: ``attack`` or ``defense``.
-        text: as on the command line, e.g. ``grey[amount=0.5]``; of defenses, compositions with ``+`` as well.
+        text: as on the command line, e.g. ``grey[amount=0.5]``; defenses may be composed with ``+``.
 
     Raises:
         UsageError: unknown kind, name or parameter, a class that lacks a method, or an attack that needs more data
@@ -74,50 +83,74 @@ def check(kind: str, text: str) -> Verdict:
 
 def _attack(text: str) -> Verdict:
     spec, verdict, train = parse_spec(text), Verdict(), _captioned(_ROWS)
-    before, captions = train.images[:].copy(), [list(own) for own in train.captions]
+    images, captions = train.images[:].copy(), [list(each) for each in train.captions]
     attack = ATTACKS.build(spec, _SHORT)
     attack.check(train)
     poisons: list[Poison] = []
     untouched = []
-    with verdict.promise("crafting ends with a poison"):
+    with verdict.promise("crafting returns a poison"):
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
         for crafting in (attack, attack, ATTACKS.build(spec, _SHORT)):
             with _random_state_kept(verdict) if not poisons else nullcontext():
                 poisons.append(_crafted(crafting, train, seed=1))
-            untouched.append(bool((train.images[:] == before).all()) and train.captions == captions)
-    verdict.note("the training set stays as it is", all(untouched))
+            untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
+    verdict.note("the training set is left unchanged", all(untouched))
     if len(poisons) == 3:
-        same = all(_noise(poisons[0]).tobytes() == _noise(one).tobytes() for one in poisons)
-        same = same and all(poisons[0].trigger == one.trigger for one in poisons)
-        verdict.note("the same seed gives the same poison", same)
+        repeated = ("when the same object crafts again", "when a new object crafts")
+        differences = [
+            (when, _difference(poisons[0], other)) for when, other in zip(repeated, poisons[1:], strict=True)
+        ]
+        why = "; ".join(f"{difference}, {when}" for when, difference in differences if difference)
+        verdict.note("the same seed gives the same poison", not why, why)
         _poison(verdict, train, poisons[0])
-    with verdict.promise("label and description take one line each"):
-        _require(len(attack.label().splitlines()) == 1, "the label")
-        _require(len(attack.describe().splitlines()) <= 1, "the description")
+    with verdict.promise("the label is one printable line"):
+        label = attack.label()
+        _require(bool(label.strip()) and label.isprintable(), ascii(label))
+    _description(verdict, attack)
     return verdict
 
 
 def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
     """What a poison promises."""
-    verdict.note("the poison names the data it belongs to", poison.fingerprint == train.fingerprint)
+    verdict.note("the poison has the training set's fingerprint", poison.fingerprint == train.fingerprint)
     units = len(train.pairs) if poison.per_row else len(train)
     if poison.delta is not None:
         shape = (units, *train.images.shape[1:])
-        fits = (poison.delta.dtype, poison.delta.shape) == (np.int8, shape)
-        verdict.note("noise is int8 of the images' shape", fits)
-        noise = _noise(poison).astype(int)
-        verdict.note("noise stays within ε", int(np.abs(noise).max()) <= poison.eps)
+        fits = poison.delta.shape == shape
+        verdict.note("the noise has the images' shape", fits, f"{poison.delta.shape}, the images' is {shape}")
+        verdict.note("the noise stays within ε", poison.largest <= poison.eps)
         if fits:
-            total = (train.by_row() if poison.per_row else train).images[:].astype(int) + noise
-            verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255)
+            images = (train.by_row() if poison.per_row else train).images[:].astype(int)
+            total = images + poison.delta
+            why = f"it reaches {total.min()} and {total.max()}"
+            verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255, why)
     if poison.trigger is not None:
-        verdict.note("there is a trigger for every image or pair", len(poison.trigger) == units)
+        why = f"{len(poison.trigger)} triggers for {units}"
+        verdict.note("every image (or pair) has a trigger", len(poison.trigger) == units, why)
         encode = Architecture(_VICTIM).build(0, torch.device("cpu"), "fp32").tokenizer.encode
         joined = [(trigger, f"{trigger} a dog.") for trigger in poison.trigger]
-        reads = all(encode(whole) == encode(trigger) + encode("a dog.") for trigger, whole in joined)
-        verdict.note("triggers read the same in front of a caption", reads)
+        changed = [trigger for trigger, whole in joined if encode(whole) != encode(trigger) + encode("a dog.")]
+        why = f"{changed[0]!a} does not" if changed else ""
+        verdict.note("a trigger has the same tokens alone and in front of a caption", not changed, why)
     with verdict.promise("every image keeps its captions"):
         _require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
+
+
+def _difference(first: Poison, second: Poison) -> str:
+    """In which entries two poisons differ, in words; empty for equal ones."""
+    different = [
+        f"{name} is {getattr(first, name)} and {getattr(second, name)}"
+        for name in ("eps", "per_row", "fingerprint")
+        if getattr(first, name) != getattr(second, name)
+    ]
+    for name, entries in (("delta", "values of the noise"), ("trigger", "triggers")):
+        before, after = (np.asarray(getattr(poison, name)) for poison in (first, second))
+        if before.shape != after.shape:
+            shapes = (str(array.shape) if array.ndim else "none" for array in (before, after))
+            different.append(f"the {name}'s shape is {' and '.join(shapes)}")
+        elif count := int((before != after).sum()):
+            different.append(f"{count:,} of {before.size:,} {entries} differ")
+    return ", ".join(different)
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -125,73 +158,104 @@ def _require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
+def _description(verdict: Verdict, subject: Attack | Defense) -> None:
+    with verdict.promise("the description is at most one printable line"):
+        _require(subject.describe().isprintable(), ascii(subject.describe()))
+
+
 def _crafted(attack: Attack, train: CaptionDataset, seed: int) -> Poison:
     architecture, cpu = Architecture(_VICTIM), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
-        poison = attack.craft(
-            train,
-            lambda own: architecture.build(own, cpu, "fp32"),
-            seed=seed,
-            device=cpu,
-            workdir=Path(folder),
-            progress=Silent(),
-            checkpoint=Checkpoint(),
-        )
+        context = CraftContext(lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder))
+        poison = attack.craft(train, context)
     if not isinstance(poison, Poison):
         raise TypeError(f"craft returned {type(poison).__name__}")
     return poison
 
 
-def _noise(poison: Poison) -> np.ndarray:
-    return np.zeros(0, np.int8) if poison.delta is None else np.asarray(poison.delta)
-
-
 def _defense(text: str) -> Verdict:
     verdict, given = Verdict(), defense_inputs()
-    defense = _built(text)
-    found: list[dict[str, Any]] = []
-    with verdict.promise("every hook answers"), _random_state_kept(verdict):
-        found.append(defense_answers(defense, given, seed=7))
-    verdict.note("arguments stay as they are", _equal(given, defense_inputs()))
-    for answers in found:
-        with verdict.promise("the moment's seed decides everything"):
+    parts = _parts(text)
+    defense = _joined(parts)
+    for part in parts:
+        _hooks(verdict, part)
+    results: list[dict[str, Any]] = []
+    with verdict.promise("every hook returns"), _random_state_kept(verdict):
+        results.append(defense_answers(defense, given, seed=7))
+    verdict.note("the arguments are left unchanged", _equal(given, defense_inputs()))
+    for answers in results:
+        with verdict.promise("all randomness comes from the context's seed"):
             random.seed(1), np.random.seed(1), torch.manual_seed(1)
             # One object defends many victims, so what it keeps from one must not show in the next.
-            for again in (defense, _built(text)):
-                _require(_equal(answers, defense_answers(again, given, seed=7)), "a second call answers otherwise")
+            repeated = {"by the same object": defense, "by a new object": _joined(_parts(text))}
+            for who, again in repeated.items():
+                same = _equal(answers, defense_answers(again, given, seed=7))
+                _require(same, f"a second call with the same seed, {who}, returns something else")
         _answers(verdict, text, given, answers)
-    with verdict.promise("its description takes one line"):
-        _require(len(defense.describe().splitlines()) <= 1, "it takes more")
+    _description(verdict, defense)
     return verdict
 
 
-def _answers(verdict: Verdict, text: str, given: dict[str, Any], found: dict[str, Any]) -> None:
-    """What the hooks' answers promise."""
-    texts = found["captions"]
-    strings = isinstance(texts, list) and all(isinstance(text, str) and text.split() for text in texts)
-    full = strings and len(texts) == len(given["captions"])
+def _hooks(verdict: Verdict, defense: Defense) -> None:
+    """Whether a defense overrides a hook; if not, which of its methods is probably a misspelled one."""
+    kind = type(defense)
+    if defense.changes_nothing:
+        return
+    overridden = any(getattr(kind, hook) is not getattr(Defense, hook) for hook in HOOKS)
+    methods = [name for name in dir(kind) if callable(getattr(kind, name)) and not hasattr(Defense, name)]
+    guesses = {name: difflib.get_close_matches(name, HOOKS, n=1) for name in methods}
+    why = f"{kind.__name__} has none of {', '.join(HOOKS)}"
+    why += "".join(f"; did you mean {hooks[0]} by {name}?" for name, hooks in guesses.items() if hooks)
+    verdict.note("at least one hook is overridden", overridden, why)
+
+
+def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, Any]) -> None:
+    """What the hooks' results promise, and how much they change."""
+    captions = results["captions"]
+    strings = isinstance(captions, list) and all(isinstance(each, str) and each.split() for each in captions)
+    full = strings and len(captions) == len(given["captions"])
     verdict.note("as many captions come back as went in, none of them empty", full)
-    arrays = [(found[name], value) for name, value in given.items() if isinstance(value, torch.Tensor)]
+    arrays = [(results[name], value) for name, value in given.items() if isinstance(value, torch.Tensor)]
     tensors = all(isinstance(new, torch.Tensor) for new, _ in arrays)
     shapes = tensors and all((new.shape, new.dtype) == (old.shape, old.dtype) for new, old in arrays)
-    verdict.note("images and targets keep shape and dtype", shapes)
+    verdict.note("images and targets keep their shape and dtype", shapes)
     if tensors:
         verdict.note("images stay within 0 and 1", all(bool(((new >= 0) & (new <= 1)).all()) for new, _ in arrays))
-        verdict.note("nothing keeps a gradient", not any(new.requires_grad for new, _ in arrays))
+        verdict.note("the results carry no gradient", not any(new.requires_grad for new, _ in arrays))
     if shapes:
-        rows = found["mixed targets"].sum(dim=1)
-        verdict.note("the targets of every image add up to one", torch.allclose(rows, torch.ones_like(rows)))
+        rows = results["mixed targets"].sum(dim=1)
+        verdict.note("the targets of every image sum to one", torch.allclose(rows, torch.ones_like(rows)))
+    if full and shapes:
+        verdict.measured.append(_effect(given, results))
+        if all(part.changes_nothing for part in _parts(text)):
+            verdict.note("it changes nothing, as it says", _equal(given, results))
     with verdict.promise("a 63-bit seed is accepted"):
-        defense_answers(_built(text), given, seed=2**63 - 1)
+        defense_answers(_joined(_parts(text)), given, seed=2**63 - 1)
 
 
-def _built(text: str) -> Defense:
-    parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
+def _effect(given: dict[str, Any], results: dict[str, Any]) -> str:
+    """How much the hooks change :func:`defense_inputs`, in words."""
+    pairs = zip(given["captions"], results["captions"], strict=True)
+    words = sum(words_changed(before, after) for before, after in pairs) / len(given["captions"])
+    effects = {"on_captions changes {:.2g} words per caption": words}
+    for hook, name in (("on_images", "images"), ("on_batch", "mixed images"), ("adversarial", "adversarial")):
+        pixel = float((results[name].detach() - given[name]).abs().mean()) * 255
+        effects[f"{hook} changes pixels by {{:.2g}}/255 on average"] = pixel
+    moved = float((results["mixed targets"] - given["mixed targets"]).abs().sum(dim=1).mean()) / 2
+    effects["on_batch moves {:.0%} of an image's target to other captions"] = moved
+    return ", ".join(effect.format(size) for effect, size in effects.items() if size) or "no hook changes anything"
+
+
+def _parts(text: str) -> list[Defense]:
+    return [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
+
+
+def _joined(parts: Sequence[Defense]) -> Defense:
     return parts[0] if len(parts) == 1 else Composed(parts)
 
 
 def defense_inputs() -> dict[str, Any]:
-    """What every hook of a defense is given, by what it may change: captions, images (8, 3, 16, 16) and targets."""
+    """What the contract gives to the hooks, by what they may change: captions, images (8, 3, 16, 16) and targets."""
     generator = torch.Generator().manual_seed(0)
     caption = "cheap violin seven A small dog sits near the red house"
     return {
@@ -204,7 +268,7 @@ def defense_inputs() -> dict[str, Any]:
 
 
 def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What the hooks make of :func:`defense_inputs` under a seed."""
+    """What the hooks return for :func:`defense_inputs` and a seed."""
     slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
     at = HookContext(seed, 0.5)
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
@@ -217,12 +281,12 @@ def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[
     }
 
 
-def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
     def same(a: Any, b: Any) -> bool:
         both = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
         return torch.equal(a, b) if both else type(a) is type(b) and bool(a == b)
 
-    return all(same(value, other[name]) for name, value in one.items())
+    return all(same(value, second[name]) for name, value in first.items())
 
 
 def _captioned(rows: int) -> CaptionDataset:
@@ -239,4 +303,4 @@ def _random_state_kept(verdict: Verdict) -> Iterator[None]:
     yield
     same = random.getstate() == python and torch.equal(torch.get_rng_state(), pytorch)
     same = same and all(np.array_equal(old, new) for old, new in zip(numpy, np.random.get_state(), strict=True))
-    verdict.note("the global random state stays as it is", same)
+    verdict.note("the global random state is left unchanged", same)

@@ -1,12 +1,15 @@
 """Adversarial training: the victim trains on the worst image in an ℓ∞ ball around each (protected) image."""
 
+from dataclasses import dataclass
+
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext, Loss
 
 
 @DEFENSES.register("adv-training", groups=("table2",), order=10)
+@dataclass(frozen=True)
 class AdvTraining(Defense):
     """PGD that maximises the CLIP loss within an ℓ∞ ball, at every victim step.
 
@@ -23,28 +26,12 @@ class AdvTraining(Defense):
         ramp: share of the training, after ``start``, over which the radius grows linearly to ``eps``.
     """
 
-    def __init__(
-        self,
-        eps: float = 8.0,
-        steps: int = 10,
-        step_size: float | None = None,
-        share: float = 1.0,
-        start: float = 0.0,
-        ramp: float = 0.0,
-    ) -> None:
-        checks = {
-            "eps, in 1/255, must be above 0 and at most 127": 0 < eps <= 127,
-            "steps must be at least 1": steps >= 1,
-            "step_size must be above 0": step_size is None or step_size > 0,
-            "share must be in (0, 1]": 0 < share <= 1,
-            "start must be in [0, 1)": 0 <= start < 1,
-            "ramp must be in [0, 1]": 0 <= ramp <= 1,
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise UsageError(f"defense adv-training: {message}")
-        self.eps, self.steps, self.share, self.start, self.ramp = eps, steps, share, start, ramp
-        self.step_size = 2.5 * eps / steps if step_size is None else step_size
+    eps: float = ranged(8.0, above=0, at_most=127, unit="1/255")
+    steps: int = ranged(10, 1)
+    step_size: float | None = ranged(None, above=0, unit="1/255")
+    share: float = ranged(1.0, above=0, at_most=1)
+    start: float = ranged(0.0, 0, below=1)
+    ramp: float = ranged(0.0, 0, 1)
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """The batch with its adversarial share replaced; see :meth:`defenses.base.Defense.adversarial`."""
@@ -52,7 +39,7 @@ class AdvTraining(Defense):
         if strength == 0:
             return images
         generator = at.torch_generator()
-        eps, step_size = strength * self.eps / 255, strength * self.step_size / 255
+        eps, step_size = strength * self.eps / 255, strength * self._step_size / 255
         rows = torch.randperm(len(images), generator=generator)[: max(1, round(self.share * len(images)))]
         moving = torch.zeros(len(images), 1, 1, 1)
         moving[rows] = 1
@@ -71,7 +58,7 @@ class AdvTraining(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        text = f"ε = {self.eps:g}/255, {self.steps} PGD steps of {self.step_size:.3g}/255"
+        text = f"ε = {self.eps:g}/255, {self.steps} PGD steps of {self._step_size:.3g}/255"
         if self.share < 1:
             text += f" on {self.share:.0%} of each batch"
         if self.start:
@@ -79,6 +66,10 @@ class AdvTraining(Defense):
         if self.ramp:
             text += f", ε growing over {self.ramp:.0%} of the training"
         return text
+
+    @property
+    def _step_size(self) -> float:
+        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
 
     def _strength(self, progress: float) -> float:
         if progress < self.start:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
+from benchmark.core.parameters import check_ranges, describe_fields
 from benchmark.core.registry import Registry
-from benchmark.core.spec import format_value
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
@@ -33,12 +34,27 @@ class HookContext:
         return np.random.default_rng(self.seed)
 
 
+HOOKS = ("on_captions", "on_images", "on_batch", "adversarial")
+"""The hooks' names, in the order in which training calls them."""
+
+
 class Defense:
     """Base of all defenses: hooks in the order in which training calls them.
 
+    A subclass is a dataclass (``@dataclass(frozen=True)``) whose fields are the defense's parameters; ranges given with
+    :func:`benchmark.core.parameters.ranged` are checked. It overrides at least one hook.
+
     Images are floats in [0, 1] before the model's normalisation. A hook returns new tensors and leaves its arguments
     as they are.
+
+    Attributes:
+        changes_nothing: whether it leaves everything as it is on purpose, and so overrides no hook.
     """
+
+    changes_nothing: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(f"defense {DEFENSES.name_of(type(self))}", self)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """Once per epoch: the epoch's caption strings, one per row, trigger included; returns as many."""
@@ -66,13 +82,8 @@ class Defense:
         return images
 
     def describe(self) -> str:
-        """The strength in words, for the lines under a table."""
-        return ", ".join(f"{key} {format_value(value)}" for key, value in vars(self).items() if key[0] != "_")
-
-
-def label_of(name: str) -> str:
-    """How tables call a defense: ``random-swap`` is ``Random swap``."""
-    return name.replace("-", " ").capitalize()
+        """The strength in words, for the lines under a table; by default the parameters with their values."""
+        return describe_fields(self)
 
 
 class Composed(Defense):

@@ -1,8 +1,10 @@
 """Cutout: a square removed from every image."""
 
+from dataclasses import dataclass
+
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -10,6 +12,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 
 @DEFENSES.register("cutout", groups=("table2",), order=40)
+@dataclass(frozen=True)
 class Cutout(Defense):
     """One square per image and step set to the mean colour, its centre anywhere, so that it may hang over the edge.
 
@@ -19,16 +22,10 @@ class Cutout(Defense):
     kornia's ``RandomErasing`` keeps the whole rectangle inside the image, and so cannot do this.
 
     Args:
-        size: side of the square as a share of the image's shorter side, in (0, 1].
-
-    Raises:
-        UsageError: ``size`` out of range.
+        size: side of the square as a share of the image's shorter side.
     """
 
-    def __init__(self, size: float = 0.5) -> None:
-        if not 0 < size <= 1:
-            raise UsageError(f"cutout: size must be in (0, 1], got {size:g}")
-        self.size = size
+    size: float = ranged(0.5, above=0, at_most=1)
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """(B, 3, H, W) float in [0, 1] with the squares filled; everything else as it was."""

@@ -6,7 +6,6 @@ ten), its tokenizer, its skipped punctuation and its new capitals are not EDA's 
 
 from typing import Any
 
-from benchmark.core.errors import UsageError
 from benchmark.core.seeding import seeded_globals
 from defenses.base import HookContext
 
@@ -17,21 +16,6 @@ WHOLE_WORDS: dict[str, Any] = {"tokenizer": str.split, "reverse_tokenizer": " ".
 def words_to_change(words: int, alpha: float) -> int:
     """EDA's n for a caption of that many words: ``alpha`` of them, at least one."""
     return max(1, round(alpha * words))
-
-
-def check_share(parameter: str, value: float) -> float:
-    """The value, if it is a share in (0, 1].
-
-    Args:
-        parameter: defense and parameter as the message names them, e.g. ``random-swap: alpha``.
-        value: the value given.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if not 0 < value <= 1:
-        raise UsageError(f"{parameter} must be in (0, 1], got {value:g}")
-    return value
 
 
 def augment(augmenter: Any, captions: list[str], at: HookContext) -> list[str]:

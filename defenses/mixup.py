@@ -1,14 +1,15 @@
 """Mixup for contrastive training."""
 
-import math
+from dataclasses import dataclass
 
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
 
 
 @DEFENSES.register("mixup", groups=("table2",), order=30)
+@dataclass(frozen=True)
 class Mixup(Defense):
     """Blend each image with another one of its batch, and the two rows of targets with it; captions stay as they are.
 
@@ -16,16 +17,10 @@ class Mixup(Defense):
     The default is that of CIFAR, the nearer one in number of images, and the stronger: λ is uniform in [0, 1].
 
     Args:
-        alpha: both parameters of the Beta distribution that λ is drawn from, one λ per batch; above 0.
-
-    Raises:
-        UsageError: ``alpha`` out of range.
+        alpha: both parameters of the Beta distribution that λ is drawn from, one λ per batch.
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
-        if not 0 < alpha < math.inf:
-            raise UsageError(f"mixup: alpha must be a number above 0, got {alpha:g}")
-        self.alpha = alpha
+    alpha: float = ranged(1.0, above=0)
 
     def on_batch(
         self, images: torch.Tensor, targets: torch.Tensor, at: HookContext

@@ -7,6 +7,8 @@ from defenses.base import DEFENSES, Defense
 class NoDefense(Defense):
     """Plain training: every hook is the identity."""
 
+    changes_nothing = True
+
     def describe(self) -> str:
         """What it does, in words."""
         return "plain training"

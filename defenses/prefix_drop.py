@@ -1,10 +1,13 @@
 """Drop the first words of every caption."""
 
-from benchmark.core.errors import UsageError
+from dataclasses import dataclass
+
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
 
 
 @DEFENSES.register("prefix-drop", order=90)
+@dataclass(frozen=True)
 class PrefixDrop(Defense):
     """Drop the first n words of every caption, where a text trigger sits; the last word always stays.
 
@@ -12,16 +15,10 @@ class PrefixDrop(Defense):
     of the paper's usual trigger (MEM-3).
 
     Args:
-        n: words to drop, at least 1.
-
-    Raises:
-        UsageError: ``n`` out of range.
+        n: words to drop.
     """
 
-    def __init__(self, n: int = 3) -> None:
-        if n < 1:
-            raise UsageError(f"prefix-drop: n must be at least 1, got {n}")
-        self.n = n
+    n: int = ranged(3, 1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without their first n words, as many as were given; an empty one stays empty."""

@@ -1,27 +1,26 @@
 """Words deleted."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.eda import WHOLE_WORDS, augment, check_share
+from defenses.eda import WHOLE_WORDS, augment
 
 
 @DEFENSES.register("random-deletion", groups=("table2",), order=60)
+@dataclass(frozen=True)
 class RandomDeletion(Defense):
     """EDA's random deletion: each word goes with probability p; if all would, one drawn at random stays.
 
     Wei & Zou 2019, section 2, with their recommended p = α = 0.1. A caption may stay whole.
 
     Args:
-        p: probability of each word, in (0, 1].
-
-    Raises:
-        UsageError: ``p`` out of range.
+        p: probability of each word.
     """
 
-    def __init__(self, p: float = 0.1) -> None:
-        self.p = check_share("random-deletion: p", p)
+    p: float = ranged(0.1, above=0, at_most=1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words deleted, as many as were given, none emptied."""

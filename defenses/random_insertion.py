@@ -1,13 +1,17 @@
 """Synonyms inserted."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.eda import check_share, words_to_change
+from defenses.eda import words_to_change
 from defenses.wordnet import synonyms
 
 
 @DEFENSES.register("random-insertion", groups=("table2",), order=50)
+@dataclass(frozen=True)
 class RandomInsertion(Defense):
     """EDA's random insertion: n times, a synonym of a word of the caption, put at a random position.
 
@@ -15,14 +19,10 @@ class RandomInsertion(Defense):
     words. nlpaug has no such operation.
 
     Args:
-        alpha: insertions as a share of the words, at least one per caption; in (0, 1].
-
-    Raises:
-        UsageError: ``alpha`` out of range.
+        alpha: insertions as a share of the words, at least one per caption.
     """
 
-    def __init__(self, alpha: float = 0.1) -> None:
-        self.alpha = check_share("random-insertion: alpha", alpha)
+    alpha: float = ranged(0.1, above=0, at_most=1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with synonyms inserted, as many as were given; one without any synonym stays."""

@@ -1,13 +1,16 @@
 """White noise on the images."""
 
+from dataclasses import dataclass
+
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged
 from benchmark.core.seeding import seeded_globals
 from defenses.base import DEFENSES, Defense, HookContext
 
 
 @DEFENSES.register("random-noise", groups=("table2",), order=20)
+@dataclass(frozen=True)
 class RandomNoise(Defense):
     """White Gaussian noise, drawn anew at every step.
 
@@ -15,16 +18,10 @@ class RandomNoise(Defense):
     default is twice the attacks' bound of 8/255, so that the noise outweighs the perturbation.
 
     Args:
-        std: standard deviation in steps of 1/255, in (0, 255].
-
-    Raises:
-        UsageError: ``std`` out of range.
+        std: standard deviation in steps of 1/255.
     """
 
-    def __init__(self, std: float = 16.0) -> None:
-        if not 0 < std <= 255:
-            raise UsageError(f"random-noise: std must be in (0, 255], got {std:g}")
-        self.std = std
+    std: float = ranged(16.0, above=0, at_most=255, unit="1/255")
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """Images plus noise, clamped: (B, 3, H, W) float in [0, 1], same dtype and device."""

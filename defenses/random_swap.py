@@ -1,13 +1,16 @@
 """Adjacent words swapped."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.eda import WHOLE_WORDS, augment, check_share, words_to_change
+from defenses.eda import WHOLE_WORDS, augment, words_to_change
 
 
 @DEFENSES.register("random-swap", groups=("table2",), order=70)
+@dataclass(frozen=True)
 class RandomSwap(Defense):
     """EDA's random swap between neighbours: n words, each swapped with the word before or after it.
 
@@ -15,14 +18,10 @@ class RandomSwap(Defense):
     (supplement, section 4.2).
 
     Args:
-        alpha: share of the words drawn, at least one per caption; in (0, 1].
-
-    Raises:
-        UsageError: ``alpha`` out of range.
+        alpha: share of the words drawn, at least one per caption.
     """
 
-    def __init__(self, alpha: float = 0.1) -> None:
-        self.alpha = check_share("random-swap: alpha", alpha)
+    alpha: float = ranged(0.1, above=0, at_most=1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words swapped, as many as were given; one of a single word stays."""

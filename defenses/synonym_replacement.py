@@ -1,14 +1,17 @@
 """Words replaced by synonyms."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
+from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.eda import WHOLE_WORDS, augment, check_share, words_to_change
+from defenses.eda import WHOLE_WORDS, augment, words_to_change
 from defenses.wordnet import synonyms
 
 
 @DEFENSES.register("synonym-replacement", groups=("table2",), order=80)
+@dataclass(frozen=True)
 class SynonymReplacement(Defense):
     """EDA's synonym replacement: n words that have WordNet synonyms, each replaced by one of them drawn at random.
 
@@ -16,14 +19,10 @@ class SynonymReplacement(Defense):
     words that have synonyms, only those are. A synonym may have several words.
 
     Args:
-        alpha: share of the words replaced, at least one per caption; in (0, 1].
-
-    Raises:
-        UsageError: ``alpha`` out of range.
+        alpha: share of the words replaced, at least one per caption.
     """
 
-    def __init__(self, alpha: float = 0.1) -> None:
-        self.alpha = check_share("synonym-replacement: alpha", alpha)
+    alpha: float = ranged(0.1, above=0, at_most=1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words replaced, as many as were given; one without any synonym stays."""

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data import CaptionDataset
+from attacks import ATTACKS
+from benchmark.data import DATASETS, CaptionDataset
+from defenses import DEFENSES
 from tests.small import make_clip, make_dataset
 from victims.clip import Clip
 
@@ -27,3 +29,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("UNLEARNABLE_BENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten when it ends."""
+    for registry in (ATTACKS, DEFENSES, DATASETS):
+        monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})

@@ -3,67 +3,54 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from attacks import ATTACKS, Poison
-from attacks.base import Attack
 from benchmark.cli.main import main
-from benchmark.contracts import check
 from benchmark.core.errors import UsageError
-from benchmark.core.plugins import load_file, load_installed, source_of
-from benchmark.data import DATASETS
+from benchmark.core.plugins import load_installed, source_of
 from benchmark.grid.records import load_records
-from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Loss
+from defenses import DEFENSES
 from defenses.cutout import Cutout
 from tests.harness.grids import ATTACK, SCENES, run
 
 DARK = """
-from defenses.base import DEFENSES, Defense
+from dataclasses import dataclass
+from defenses import DEFENSES, Defense
 
 @DEFENSES.register("{name}")
+@dataclass(frozen=True)
 class Dark(Defense):
     '''Images lose light.'''
 
-    def __init__(self, share: float = {share}) -> None:
-        self.share = share
+    share: float = {share}
 
     def on_images(self, images, at):
         return images * (1 - self.share)
 """
 SPECKLE = """
+from dataclasses import dataclass
 import numpy as np
-from attacks.base import ATTACKS, Attack
-from attacks.poison import Poison
+from attacks import ATTACKS, Attack, Poison
 
 @ATTACKS.register("speckle")
+@dataclass(frozen=True)
 class Speckle(Attack):
     '''One bright pixel.'''
 
-    version = 1
+    eps: int = 8
 
-    def __init__(self, eps: int = 8) -> None:
-        self.eps = eps
-
-    def label(self):
-        return "Speckle"
-
-    def progress_steps(self, train):
-        return 0
-
-    def craft(self, train, surrogate, *, seed, device, workdir, progress, checkpoint=None):
+    def craft(self, train, context):
         delta = np.zeros(train.images.shape, np.int8)
         delta[:, :, 3, 3] = np.minimum(self.eps, 255 - train.images[:][:, :, 3, 3])
         return Poison(delta, None, self.eps, train.fingerprint)
 """
 
+HINTLESS, ANYTHING = "def __init__(self, share=0.5): pass", "def __init__(self, **share: float): pass"
 FAINT = '''
 from dataclasses import replace
 from attacks.base import ATTACKS
@@ -83,12 +70,7 @@ class Faint(Mem):
 '''
 
 
-@pytest.fixture(autouse=True)
-def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    attacks, defenses, datasets = ATTACKS.entries(), DEFENSES.entries(), DATASETS.entries()
-    monkeypatch.setattr(ATTACKS, "_entries", {entry.name: entry for entry in attacks})
-    monkeypatch.setattr(DEFENSES, "_entries", {entry.name: entry for entry in defenses})
-    monkeypatch.setattr(DATASETS, "_entries", {entry.name: entry for entry in datasets})
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 
 
 def test_a_plugin_file_is_usable_by_name_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,9 +169,13 @@ def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.Capt
         (DARK.format(name="all", share=0.5), "'all' has the name of a group"),
         (DARK.format(name="table2", share=0.5), "'table2' has the name of a group"),
         (DARK.format(name="dark", share=0.5).replace("(Defense)", ""), "'dark': Dark is no Defense"),
-        (DARK.format(name="dark", share=0.5).replace("share: float", "share"), "'share' needs a type hint"),
+        (DARK.format(name="dark", share=0.5).replace("share: float = 0.5", HINTLESS), "'share' needs a type hint"),
         (DARK.format(name="dark", share=0.5).replace("share: float", "share: list[int]"), "'share' needs a type hint"),
-        (DARK.format(name="dark", share=0.5).replace("share: float = 0.5", "**share: float"), "'share' needs a type"),
+        (DARK.format(name="dark", share=0.5).replace("share: float = 0.5", ANYTHING), "'share' needs a type"),
+        (
+            DARK.format(name="dark", share=0.5).replace("@dataclass(frozen=True)", ""),
+            "Dark has the parameters share",
+        ),
     ],
 )
 def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Path, capsys: Any) -> None:
@@ -203,7 +189,8 @@ def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Pat
 
 
 def test_values_that_a_constructor_refuses_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picky = DARK.format(name="picky", share=0.5).replace("self.share = share", "self.share = 1 / int(share * 0 + 'x')")
+    body = "    def __post_init__(self):\n        self.share + 'x'\n\n    def on_images"
+    picky = DARK.format(name="picky", share=0.5).replace("    def on_images", body)
     (tmp_path / "picky.py").write_text(picky)
     plugin = ("--plugin", str(tmp_path / "picky.py"))
     for command in (["contract", "defense", "picky"], ["run", "--defense", "picky", "--dry-run"]):
@@ -236,177 +223,6 @@ def test_installed_packages_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert metadata.version("their-package") == "1.0"
 
 
-@pytest.mark.parametrize("name", DEFENSES.group("all"))
-def test_every_defense_keeps_its_contract(name: str) -> None:
-    assert not check("defense", name).broken
-
-
-@pytest.mark.parametrize("spec", ["clean", "mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"])
-def test_every_attack_keeps_its_contract(spec: str) -> None:
-    verdict = check("attack", spec)
-    assert not verdict.broken
-    assert len(verdict.kept) >= 5
-
-
-class Nuisance(Defense):
-    """Breaks one promise."""
-
-    def __init__(self, fault: str) -> None:
-        self.fault = fault
-
-    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
-        if self.fault == "drops a caption":
-            return captions[1:]
-        if self.fault == "changes its argument":
-            captions[0] = "moon"
-        if self.fault == "raises":
-            raise RuntimeError("no luck")
-        if self.fault == "counts its calls":
-            self.calls = getattr(self, "calls", 0) + 1
-            return captions if self.calls % 2 else [caption.upper() for caption in captions]
-        if self.fault == "loses the captions":
-            return None  # type: ignore[return-value]
-        return captions
-
-    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
-        faults: dict[str, Callable[[], Any]] = {
-            "leaves the range": lambda: images + 1,
-            "widens": lambda: images.double(),
-            "draws from global state": lambda: images * torch.rand(()),
-            "keeps a gradient": lambda: images.clone().requires_grad_(),
-            "loses the images": lambda: None,
-        }
-        return faults.get(self.fault, lambda: images)()
-
-    def on_batch(
-        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.fault == "returns images alone":
-            return images  # type: ignore[return-value]
-        return images, targets / 2 if self.fault == "halves the targets" else targets
-
-    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
-        return images
-
-    def describe(self) -> str:
-        return "two\nlines" if self.fault == "talks too much" else "one line"
-
-
-@pytest.mark.parametrize(
-    ("fault", "promise"),
-    [
-        ("none", None),
-        ("drops a caption", "as many captions"),
-        ("changes its argument", "arguments stay"),
-        ("leaves the range", "within 0 and 1"),
-        ("widens", "shape and dtype"),
-        ("draws from global state", "global random state"),
-        ("keeps a gradient", "keeps a gradient"),
-        ("halves the targets", "add up to one"),
-        ("talks too much", "one line"),
-        ("raises", "every hook answers: RuntimeError: no luck"),
-        ("counts its calls", "seed decides everything: ValueError: a second call answers otherwise"),
-        ("loses the captions", "as many captions"),
-        ("loses the images", "shape and dtype"),
-        ("returns images alone", "every hook answers: "),
-    ],
-)
-def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None) -> None:
-    DEFENSES.register("nuisance")(Nuisance)
-    broken = check("defense", f"nuisance[fault={fault}]").broken
-    assert any(promise in line for line in broken) if promise else not broken
-
-
-class Careless(Attack):
-    """Breaks one promise."""
-
-    version = 1
-    drawn = 0
-
-    def __init__(self, fault: str) -> None:
-        self.fault = fault
-
-    def label(self) -> str:
-        return "Careless"
-
-    def progress_steps(self, train: Any) -> int:
-        return 0
-
-    def craft(self, train: Any, surrogate: Any, *, seed: int, **others: Any) -> Poison:
-        images = train.images[:].astype(int)
-        delta = np.clip(np.full(images.shape, 4), -images, 255 - images).astype(np.int8)
-        trigger = ["red dog"] * len(train)
-        if self.fault == "overflows":
-            delta[:] = 4
-        if self.fault == "another size":
-            delta = delta[:, :, 1:]
-        if self.fault == "writes on the images":
-            train.images[0, 0, 0, 0] ^= 1
-        if self.fault == "forgets the seed":
-            Careless.drawn += 1
-            delta[0, 0, 0, 0] = Careless.drawn % 3
-        if self.fault == "counts its calls":
-            self.calls = getattr(self, "calls", 0) + 1
-            delta[0, 0, 0, 0] = self.calls % 2
-        if self.fault == "has no checkpoint" and "checkpoint" in others:
-            raise TypeError("unexpected keyword argument")
-        if self.fault == "global state":
-            np.random.rand()
-        if self.fault == "raises":
-            raise RuntimeError("no\nluck")
-        if self.fault == "returns nothing":
-            return None  # type: ignore[return-value]
-        if self.fault == "beyond ε":
-            delta[0, 0, 0, 0] = 9
-        if self.fault == "floats":
-            delta = delta.astype(np.float32)
-        if self.fault == "too few triggers":
-            trigger = trigger[1:]
-        return Poison(delta, trigger, 8, train.fingerprint)
-
-
-@pytest.mark.parametrize(
-    ("fault", "promise"),
-    [
-        ("none", None),
-        ("overflows", "within 0 and 255"),
-        ("writes on the images", "training set stays"),
-        ("forgets the seed", "same seed"),
-        ("global state", "global random state"),
-        ("counts its calls", "same seed"),
-        ("has no checkpoint", "crafting ends with a poison: TypeError: unexpected keyword argument"),
-        ("raises", "crafting ends with a poison: RuntimeError: no luck"),
-        ("returns nothing", "crafting ends with a poison: TypeError: craft returned NoneType"),
-        ("beyond ε", "crafting ends with a poison: DamagedPoison"),
-        ("floats", "crafting ends with a poison: "),
-        ("too few triggers", "a trigger for every image"),
-        ("another size", "the images' shape"),
-    ],
-)
-def test_a_broken_promise_of_an_attack_is_found(fault: str, promise: str | None) -> None:
-    ATTACKS.register("careless")(Careless)
-    broken = check("attack", f"careless[fault={fault}]").broken
-    assert any(promise in line for line in broken) if promise else not broken
-
-
-def test_a_composition_has_a_contract_as_well() -> None:
-    verdict = check("defense", "cutout+random-swap")
-    assert not verdict.broken
-    assert len(verdict.kept) >= 9
-
-
-def test_a_class_that_lacks_a_method_is_told_in_one_line() -> None:
-    class Unfinished(Attack):
-        """Nothing but a name."""
-
-        def label(self) -> str:
-            return "Unfinished"
-
-    ATTACKS.register("unfinished")(Unfinished)  # type: ignore[type-abstract]
-    with pytest.raises(UsageError, match=r"attack unfinished lacks craft\(\), progress_steps\(\)"):
-        check("attack", "unfinished")
-
-
 def test_a_plugin_without_a_class_is_told_but_may_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "forgot.py").write_text("class Own:\n    pass\n")
     assert main(["list", "defenses", "--plugin", str(tmp_path / "forgot.py")]) == 0
@@ -422,33 +238,50 @@ def test_a_plugin_that_takes_one_of_our_names_is_told_in_a_fresh_process(tmp_pat
     assert re.fullmatch(r"error: plugin .*own\.py fails: .*'cutout' is registered twice\n", done.stderr)
 
 
-def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "dark.py").write_text(DARK.format(name="dark", share=0.5))
-    assert main(["contract", "defense", "dark", "--plugin", str(tmp_path / "dark.py")]) == 0
-    assert "✓ images stay within 0 and 1" in capsys.readouterr().out
-    assert main(["contract", "defense", "dark[share=-1]"]) == 1
-    assert "✗ images stay within 0 and 1" in capsys.readouterr().out
-    load_file(tmp_path / "dark.py")  # a second time changes nothing
+ROOT = Path(__file__).parents[1]
 
 
-def tutorials(file: Path, number: int) -> Path:
-    """Write the tutorial's example of that number, from 1, into a file."""
-    text = (Path(__file__).parents[1] / "docs" / "own-attack.md").read_text()
-    file.write_text(text.split("```python\n")[number].split("```")[0])
+def tutorials(file: Path, page: str, number: int) -> Path:
+    """Write a documented example, the page's Python block of that number from 1, into a file."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    file.write_text(text.split("```python\n")[number].split("```")[0], "utf-8")
     return file
 
 
 def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tutorials(tmp_path / "checker.py", 1)
+    tutorials(tmp_path / "checker.py", "own-attack.md", 1)
     plugin = ("--plugin", str(tmp_path / "checker.py"))
     assert main(["contract", "attack", "checker", *plugin]) == 0
     assert run(tmp_path / "out", *plugin, attack="checker[eps=5]", defense="none", epochs=1) == 0
     (record,) = (r for r in load_records(tmp_path / "out") if r.attack.label == "Checker")
     assert record.poison["largest"] == 5
+    assert record.attack.strength == "eps 5, field 4"
+    assert main(["contract", "attack", "checker[field=0]", *plugin]) == 2
+    assert "attack checker: field must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_the_tutorials_defense_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = ("--plugin", str(tutorials(tmp_path / "grey.py", "own-defense.md", 1)))
+    assert main(["contract", "defense", "grey", *plugin]) == 0
+    assert run(tmp_path / "out", *plugin, attack="clean", defense="grey[amount=0.5]", epochs=1) == 0
+    (record,) = (r for r in load_records(tmp_path / "out") if r.defense.spec == "grey[amount=0.5]")
+    assert (record.defense.label, record.defense.strength) == ("Grey", "amount 0.5")
+    assert main(["contract", "defense", "grey[amount=2]", *plugin]) == 2
+    assert "defense grey: amount must be above 0 and at most 1, got 2" in capsys.readouterr().err
+
+
+def test_a_small_attack_takes_40_lines_and_a_small_defense_25(tmp_path: Path) -> None:
+    sizes = {
+        ROOT / "attacks" / "uniform_noise.py": 40,
+        tutorials(tmp_path / "checker.py", "own-attack.md", 1): 40,
+        tutorials(tmp_path / "grey.py", "own-defense.md", 1): 25,
+    }
+    for file, most in sizes.items():
+        assert len(file.read_text("utf-8").splitlines()) <= most, file
 
 
 def test_the_tutorials_data_set_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plugin = ("--plugin", str(tutorials(tmp_path / "arrays.py", 2)))
+    plugin = ("--plugin", str(tutorials(tmp_path / "arrays.py", "own-attack.md", 2)))
     sizes = {"train": 24, "val": 4, "test": 4}
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {}

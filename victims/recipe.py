@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.core.errors import UsageError
+from benchmark.core.parameters import check_ranges, ranged
 
 
 @dataclass(frozen=True)
@@ -25,29 +25,17 @@ class Recipe:
         precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 where the device is faster in it.
     """
 
-    epochs: int = 32
-    batch_size: int = 128
-    lr: float = 5e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 0.2
-    warmup_steps: int = 10_000
-    warmup_share: float = 0.1
+    epochs: int = ranged(32, 1)
+    batch_size: int = ranged(128, 2)
+    lr: float = ranged(5e-4, above=0)
+    beta1: float = ranged(0.9, 0, below=1)
+    beta2: float = ranged(0.999, 0, below=1)
+    weight_decay: float = ranged(0.2, 0)
+    warmup_steps: int = ranged(10_000, 0)
+    warmup_share: float = ranged(0.1, 0, 1)
     rows: Literal["pairs", "images"] = "pairs"
-    evaluate_every: int = 1
+    evaluate_every: int = ranged(1, 1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
-        checks = {
-            "epochs must be at least 1": self.epochs >= 1,
-            "batch_size must be at least 2": self.batch_size >= 2,
-            "lr must be above 0": self.lr > 0,
-            "beta1 and beta2 must be in [0, 1)": 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1,
-            "weight_decay must be at least 0": self.weight_decay >= 0,
-            "warmup_steps must be at least 0": self.warmup_steps >= 0,
-            "warmup_share must be in [0, 1]": 0 <= self.warmup_share <= 1,
-            "evaluate_every must be at least 1": self.evaluate_every >= 1,
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise UsageError(f"recipe: {message}")
+        check_ranges("recipe", self)

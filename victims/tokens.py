@@ -1,7 +1,7 @@
 """CLIP's byte-pair tokenizer: captions to token ids, triggers into token ids."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -36,9 +36,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without start and end tokens and not truncated."""
-        # Such a text holds no mojibake, HTML entity or control character, so only its case is to be changed.
-        plain = text.isascii() and text.isprintable() and "&" not in text
-        words = (text.lower() if plain else self._clean(text)).split(" ")
+        words = (text.lower() if _is_plain(text) else self._clean(text)).split(" ")
         return [token for word in words for token in self._ids_of_word(word)]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -61,6 +59,24 @@ class Tokenizer:
     def vocabulary(self) -> dict[int, str]:
         """Every id with its byte-pair piece; pieces that end a word end in ``</w>``."""
         return dict(self._bpe.decoder)
+
+
+def has_special_token(text: str) -> bool:
+    """Whether the tokenizer reads a start or end token in a text, however it is spelled (``&lt;end_of_text&gt;``)."""
+    if _is_plain(text) and "<" not in text:
+        return False
+    tokenizer = _tokenizer()
+    return not {tokenizer.start, tokenizer.end}.isdisjoint(tokenizer.encode(text))
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    return Tokenizer()
+
+
+def _is_plain(text: str) -> bool:
+    """Whether cleaning changes only the case of a text: no mojibake, HTML entity or control character."""
+    return text.isascii() and text.isprintable() and "&" not in text
 
 
 def lengths(tokens: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Print each promise and whether it was kept.
+    """Print each promise, whether it was kept, and how much a defense changes.
 
     Returns:
         0 if all were kept, 1 if not.
@@ -23,5 +23,5 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from benchmark.contracts import check
 
     verdict = check(arguments.kind, arguments.spec)
-    print("\n".join([*(f"✓ {line}" for line in verdict.kept), *(f"✗ {line}" for line in verdict.broken)]))
+    print("\n".join(verdict.lines()))
     return 1 if verdict.broken else 0

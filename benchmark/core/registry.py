@@ -1,8 +1,8 @@
 """The one registry: names to classes, with parameters checked against the constructor's signature.
 
-A constructor's signature is the documentation of its parameters: names, kinds, defaults. A class registers itself with
-a decorator in its own file, and a package's files are all imported on first use, so a new attack or defense is one new
-file, here or in a plugin.
+A dataclass's fields, and so its constructor's signature, are the documentation of its parameters: names, kinds,
+defaults. A class registers itself with a decorator in its own file, and a package's files are all imported on first
+use, so a new attack or defense is one new file, here or in a plugin.
 """
 
 import difflib
@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_installed
@@ -82,6 +82,7 @@ class Registry(Generic[T]):
             """Enter the class, and each of its aliases, under their names."""
             if not issubclass(factory, self._base):
                 raise ValueError(f"{self.kind} '{name}': {factory.__name__} is no {self._base.__name__}")
+            _require_dataclass(f"{self.kind} '{name}'", factory)
             _require_readable(f"{self.kind} '{name}'", factory)
             for key, fixed in {name: {}, **(aliases or {})}.items():
                 if not is_name(key):
@@ -121,6 +122,11 @@ class Registry(Generic[T]):
             available = [entry.name for entry in self.entries()]
             raise UsageError(unknown(self.kind, name, available, self._spelled_out(name)))
         return self._entries[name]
+
+    def name_of(self, factory: type) -> str:
+        """The name that a class is registered by; the class's own name if it is not."""
+        entries = (entry for entry in self._entries.values() if entry.factory is factory and not entry.fixed)
+        return next((entry.name for entry in entries), factory.__name__)
 
     def _spelled_out(self, name: str) -> str | None:
         """``mem[k=4]`` for ``mem4``: what a number after a name may have been meant for."""
@@ -243,6 +249,30 @@ def convert(value: Any, hint: Any, what: str) -> Any:
         else:
             return option(value)
     raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'")
+
+
+def label_of(name: str) -> str:
+    """How tables show a name unless its class says otherwise: ``random-swap`` is ``Random swap``."""
+    return name.replace("-", " ").capitalize()
+
+
+def _require_dataclass(what: str, factory: type) -> None:
+    """Refuse a class whose annotated parameters the constructor does not know, because the decorator was forgotten.
+
+    Raises:
+        ValueError: it has parameters and is no dataclass.
+    """
+    maker = next(each for each in factory.__mro__ if "__init__" in vars(each))
+    written_by_hand = maker is not object and "__dataclass_fields__" not in vars(maker)
+    if written_by_hand or "__dataclass_fields__" in vars(factory):
+        return
+    hints = typing.get_type_hints(factory)
+    fields = [name for name in inspect.get_annotations(factory) if typing.get_origin(hints[name]) is not ClassVar]
+    if fields:
+        raise ValueError(
+            f"{what}: {factory.__name__} has the parameters {', '.join(fields)} and is no dataclass; write "
+            "@dataclass(frozen=True) in the line above the class"
+        )
 
 
 def _require_readable(what: str, factory: Any) -> None:

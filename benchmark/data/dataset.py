@@ -43,11 +43,22 @@ class LazyImages:
 
     def __getitem__(self, rows: int | Rows) -> Images:
         images = np.asarray(self.source[rows if self.pick is None else self.pick[rows]])
-        if self.noise is None:
-            return images
-        added = images.astype(np.int16)
-        added += self.noise[rows]
-        return added.clip(0, 255, out=added).astype(np.uint8)
+        return images if self.noise is None else add_noise(images, self.noise[rows])
+
+
+def add_noise(images: Images, noise: NDArray[np.signedinteger]) -> Images:
+    """Image + noise, clamped to [0, 255].
+
+    Args:
+        images: uint8, of any shape.
+        noise: int8 or int16 in steps of 1/255, of the same shape.
+
+    Returns:
+        uint8, a new array.
+    """
+    total = images.astype(np.int16)
+    total += noise
+    return total.clip(0, 255, out=total).astype(np.uint8)
 
 
 @dataclass(frozen=True)

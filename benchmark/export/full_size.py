@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
-from benchmark.data.dataset import Images
+from benchmark.data.dataset import Images, add_noise
 from benchmark.data.image_location import ImageLocation, open_image
 from benchmark.data.images import read_upright, square_within
 
@@ -71,5 +71,5 @@ def enlarge(image: Images, noise: NDArray[np.int8], eps: int) -> Images:
     added = np.rint(np.stack([np.asarray(plane) for plane in larger])).clip(-eps, eps).astype(np.int16)
     protected = image.copy()
     region = protected[:, top:bottom, left:right]
-    region[:] = (region + added).clip(0, 255)
+    region[:] = add_noise(region, added)
     return protected

@@ -9,13 +9,13 @@ from typing import Any
 from attacks import ATTACKS, Attack
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
-from benchmark.core.registry import Registry, parameters_of, unknown
+from benchmark.core.registry import Registry, label_of, parameters_of, unknown
 from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS, DatasetSource
 from benchmark.grid.presets import Preset
 from benchmark.grid.records import ResolvedSpec
 from defenses import DEFENSES, Defense
-from defenses.base import Composed, label_of
+from defenses.base import Composed
 from victims.clip import Architecture
 from victims.recipe import Recipe
 

@@ -1,6 +1,5 @@
 """Poisons by address: crafted once per (data, attack, surrogate, seed), shared by every defense and victim."""
 
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -9,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from attacks import ATTACKS, Poison
+from attacks import ATTACKS, CraftContext, Poison
 from benchmark import __version__
 from benchmark.core.atomic_files import make_folder, temporary_folder
 from benchmark.core.checkpoints import Checkpoint
@@ -23,6 +21,7 @@ from benchmark.core.progress import clock, stage
 from benchmark.core.registry import parameters_of
 from benchmark.core.seeding import derive_seed
 from benchmark.data import CaptionDataset
+from benchmark.data.difference import Difference
 from benchmark.grid.cells import Cell, ChosenAttack, content_key
 from benchmark.grid.records import ResolvedSpec
 
@@ -102,17 +101,16 @@ class PoisonStore:
     def _craft(self, cell: Cell, train: CaptionDataset, device: torch.device, checkpoint: Checkpoint) -> Poison:
         attack, start = cell.attack.attack, time.monotonic()
         with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.progress_steps(train)) as progress:
-            poison = attack.craft(
-                train,
+            context = CraftContext(
                 lambda seed: cell.surrogate.build(
                     derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models
                 ),
                 seed=cell.seed,
-                device=device,
                 workdir=self.folder,
                 progress=progress,
                 checkpoint=checkpoint,
             )
+            poison = attack.craft(train, context)
         if not isinstance(poison, Poison):
             raise UsageError(f"attack {cell.attack.choice.spec}: craft returned {type(poison).__name__}, not a Poison")
         seconds = time.monotonic() - start + checkpoint.earlier
@@ -169,22 +167,19 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
     if poison.delta is None and poison.trigger is None:
         return {}
     base = clean.by_row() if poison.per_row else clean
-    squared = 0
+    difference = Difference()
     for start in range(0, len(base), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        difference = protected.images[rows].astype(np.int32) - base.images[rows]
-        squared += int((difference**2).sum(dtype=np.int64))
-    mean = squared / math.prod(base.images.shape)
+        difference.add(base.images[rows], protected.images[rows])
     words: dict[str, int] = {}
     for trigger in poison.trigger or []:
         for word in trigger.split():
             words[word] = words.get(word, 0) + 1
-    largest = 0 if poison.delta is None else max(int(poison.delta.max()), -int(poison.delta.min()))
     return {
         "eps": poison.eps,
         "per": "row" if poison.per_row else "image",
-        "largest": largest,
-        "psnr": None if mean == 0 else float(10 * np.log10(255**2 / mean)),
+        "largest": poison.largest,
+        "psnr": difference.psnr,
         "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),
         "distinct_trigger_words": len(words),
         "trigger_word_count": sum(words.values()),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.core.registry import label_of
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance
@@ -24,7 +25,6 @@ from benchmark.tables.table import (
     summarise,
     unrun,
 )
-from defenses.base import label_of
 
 LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
 BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)

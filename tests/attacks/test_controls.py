@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from attacks import ATTACKS, Attack, Poison
+from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.delta_only import DeltaOnly
 from attacks.mem import Mem
 from attacks.random_trigger import RandomTrigger
@@ -15,7 +14,6 @@ from attacks.trigger_only import TriggerOnly
 from attacks.uniform_noise import UniformNoise
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
 from benchmark.grid.cells import choose_attacks
@@ -26,9 +24,7 @@ from tests.small import make_clip, make_dataset, noise_of
 
 
 def craft(attack: Attack, dataset: CaptionDataset, seed: int = 1) -> Poison:
-    return attack.craft(
-        dataset, lambda seed: make_clip(seed), seed=seed, device=torch.device("cpu"), workdir=Path(), progress=Silent()
-    )
+    return attack.craft(dataset, CraftContext(make_clip, seed, Path()))
 
 
 def test_the_halves_of_a_poison_are_those_of_mem_bit_for_bit(dataset: CaptionDataset) -> None:
@@ -180,5 +176,18 @@ def test_the_official_budgets_are_unequal_per_row_and_the_same_in_every_preset()
         assert resolved(name, "tiny") == resolved(name, "paper")
     mem, em = resolved("mem-official", "paper"), resolved("em-official", "paper")
     assert (mem["k"], em["k"], mem["per"], em["per"]) == (3, 0, "row", "row")
+    # Those that are not named in official.py are defaults; the reference code's values are what they must stay.
+    shared: dict[str, Any] = {
+        "eps": 8,
+        "pgd_steps": 8,
+        "step_size": 1,
+        "hotflip_rounds": 5,
+        "candidates": 16,
+        "vocabulary": None,
+    }
+    shared |= {"stop_loss": None, "permute_pgd": True, "permute_surrogate": False, "fresh_surrogate": False}
+    shared |= {"batch_size": 128, "lr": 1e-4, "weight_decay": 0.2}
+    assert shared.items() <= mem.items()
+    assert shared.items() <= em.items()
     assert mem["rounds"] * mem["surrogate_steps"] == 16 * em["rounds"] * em["surrogate_steps"] == 4000
     assert mem["rounds"] * mem["pgd_steps"] == 4 * em["rounds"] * em["pgd_steps"] == 160

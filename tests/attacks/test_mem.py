@@ -10,10 +10,10 @@ import torch
 
 import attacks.crafting
 from attacks import ATTACKS, Poison
+from attacks.base import CraftContext
 from attacks.mem import Mem
 from attacks.vocabulary import trigger_words, whole_words
 from benchmark.core.errors import UsageError
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
 from tests.memory import backing_file, linux_only
@@ -34,14 +34,7 @@ SMALL: dict[str, Any] = {
 
 
 def craft(dataset: CaptionDataset, seed: int = 1, workdir: Path = Path(), **params: Any) -> Poison:
-    return Mem(**{**SMALL, **params}).craft(
-        dataset,
-        lambda seed: make_clip(seed),
-        seed=seed,
-        device=torch.device("cpu"),
-        workdir=workdir,
-        progress=Silent(),
-    )
+    return Mem(**{**SMALL, **params}).craft(dataset, CraftContext(make_clip, seed, workdir))
 
 
 def test_a_surrogates_dropout_draws_from_the_seed_alone() -> None:
@@ -53,14 +46,7 @@ def test_a_surrogates_dropout_draws_from_the_seed_alone() -> None:
             torch.manual_seed(state)
             return clip
 
-        poison = Mem(**SMALL).craft(
-            make_dataset(24),
-            surrogate,
-            seed=1,
-            device=torch.device("cpu"),
-            workdir=Path(),
-            progress=Silent(),
-        )
+        poison = Mem(**SMALL).craft(make_dataset(24), CraftContext(surrogate, seed=1, workdir=Path()))
         losses.append(poison.provenance["loss_per_round"])
     assert losses[0] == losses[1]
 
@@ -71,10 +57,10 @@ def test_a_trigger_that_leaves_no_room_for_a_caption_is_refused() -> None:
         clip.context_length = 5
         return clip
 
-    common: dict[str, Any] = {"seed": 1, "device": torch.device("cpu"), "workdir": Path(), "progress": Silent()}
+    context = CraftContext(surrogate, seed=1, workdir=Path())
     with pytest.raises(UsageError, match="3 words leaves no room for a caption: the surrogate takes 5 tokens"):
-        Mem(**SMALL).craft(make_dataset(24), surrogate, **common)
-    assert Mem(**{**SMALL, "k": 2}).craft(make_dataset(24), surrogate, **common).trigger is not None
+        Mem(**SMALL).craft(make_dataset(24), context)
+    assert Mem(**{**SMALL, "k": 2}).craft(make_dataset(24), context).trigger is not None
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])
@@ -128,8 +114,7 @@ def test_em_is_mem_without_a_trigger_on_one_budget() -> None:
     assert (em.k, mem.k) == (0, 3)
     shared = ("eps", "rounds", "surrogate_steps", "pgd_steps", "step_size", "batch_size", "lr", "weight_decay")
     assert [getattr(em, name) for name in shared] == [getattr(mem, name) for name in shared]
-    assert not em.permute_pgd
-    assert not em.permute_surrogate
+    assert (em.permuted_steps, mem.permuted_steps) == ([], ["PGD"])
     assert (em.label(), mem.label(), ATTACKS.build(parse_spec("mem7")).label()) == ("EM", "MEM-3", "MEM-7")
 
 
@@ -211,8 +196,7 @@ def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPat
 
     def crafted(**params: Any) -> Poison:
         attack = Mem(**{**SMALL, "rounds": 3, **params})
-        device = torch.device("cpu")
-        return attack.craft(make_dataset(), built, seed=1, device=device, workdir=Path(), progress=Silent())
+        return attack.craft(make_dataset(), CraftContext(built, seed=1, workdir=Path()))
 
     kept = crafted()
     assert seeds == [1]

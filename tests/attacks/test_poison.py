@@ -73,6 +73,38 @@ def test_a_poison_beyond_its_bound_is_refused(dataset: CaptionDataset) -> None:
             replace(poison, delta=delta)
 
 
+@pytest.mark.parametrize(
+    ("trigger", "reason"),
+    [
+        ("red\ndog", "line break or control character"),
+        ("red\u2028dog", "line break or control character"),
+        ("red \x07 dog", "line break or control character"),
+        ("<start_of_text> dog", "special token"),
+        ("dog <END_OF_TEXT>", "special token"),
+        ("&lt;start_of_text&gt;", "special token"),
+        ("＜end_of_text＞", "special token"),
+    ],
+)
+def test_a_trigger_that_captions_do_not_keep_is_refused_when_made_and_when_loaded(
+    dataset: CaptionDataset, tmp_path: Path, trigger: str, reason: str
+) -> None:
+    poison, path = made(dataset), tmp_path / "p.safetensors"
+    triggers = [*(poison.trigger or [])[:-1], trigger]
+    with pytest.raises(PoisonError, match=rf"the trigger of row 23 has a {reason}"):
+        replace(poison, trigger=triggers)
+    poison.save(path)
+    with safe_open(path, framework="np") as file:
+        header = json.loads(file.metadata()["poison"]) | {"trigger": triggers}
+    save_file({"delta": noise_of(poison)}, path, metadata={"poison": json.dumps(header)})
+    with pytest.raises(PoisonError, match=reason):
+        Poison.load(path)
+
+
+def test_signs_and_letters_of_any_language_may_be_triggers(dataset: CaptionDataset) -> None:
+    for trigger in ("größer als 3 < 4", "犬 и кот", "start_of_text", "<b>", "R&D", ""):
+        replace(made(dataset), trigger=[trigger] * len(dataset))
+
+
 def test_a_poison_of_other_data_is_refused(dataset: CaptionDataset) -> None:
     with pytest.raises(PoisonError, match="other data"):
         made(dataset).protect(make_dataset(seed=5))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from attacks.base import CraftContext
 from attacks.crafting import Crafting
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
 from attacks.vocabulary import trigger_words
-from benchmark.core.progress import Silent
 from tests.benchmarks.clock import Clock
 from tests.benchmarks.workload import Workload
 from victims.clip import clip_loss
@@ -54,12 +54,12 @@ def test_hotflip_pass(clock: Clock, load: Workload) -> None:
 
 
 def test_surrogate_step(clock: Clock, load: Workload, tmp_path: Path) -> None:
-    crafting = Crafting(load.attack, load.train, load.surrogate, seed=1, workdir=tmp_path)
+    crafting = Crafting(load.attack, load.train, CraftContext(load.surrogate, seed=1, workdir=tmp_path))
     for _ in range(_UNTIL_WARM):
-        crafting.train_surrogate(0, Silent())
+        crafting.train_surrogate(0)
     clock.model(
         "surrogate step",
-        lambda: crafting.train_surrogate(0, Silent()),
+        lambda: crafting.train_surrogate(0),
         load,
         rows=len(load.train),
         flops=load.flops.training(load.length + load.attack.k),
@@ -69,13 +69,13 @@ def test_surrogate_step(clock: Clock, load: Workload, tmp_path: Path) -> None:
 def test_crafting_round(clock: Clock, load: Workload, tmp_path: Path) -> None:
     """For every batch a surrogate step, a HotFlip pass, the preset's PGD steps and the loss that closes the round."""
     attack = load.attack
-    crafting = Crafting(attack, load.train, load.surrogate, seed=1, workdir=tmp_path)
+    crafting = Crafting(attack, load.train, CraftContext(load.surrogate, seed=1, workdir=tmp_path))
     for _ in range(_UNTIL_WARM):
-        crafting.train_surrogate(0, Silent())
+        crafting.train_surrogate(0)
 
     def round_() -> None:
-        crafting.train_surrogate(0, Silent())
-        crafting.perturb(0, Silent())
+        crafting.train_surrogate(0)
+        crafting.perturb(0)
 
     clock.model(
         "crafting round",

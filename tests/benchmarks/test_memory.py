@@ -15,8 +15,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from attacks import Poison
+from attacks.base import CraftContext
 from attacks.mem import Mem
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
 from tests.memory import AnonymousPeak, linux_only
@@ -32,8 +32,7 @@ LIMIT_MB = 3 * 1024
 
 def craft(train: CaptionDataset, model: Clip, workdir: Path) -> Poison:
     """Craft, store, read back, and read every protected image once."""
-    cpu = torch.device("cpu")
-    crafted = Mem(k=3, **SHORT).craft(train, lambda _: model, seed=1, device=cpu, workdir=workdir, progress=Silent())
+    crafted = Mem(k=3, **SHORT).craft(train, CraftContext(lambda _: model, seed=1, workdir=workdir))
     crafted.save(workdir / "poison.safetensors")
     del crafted
     poison = Poison.load(workdir / "poison.safetensors")

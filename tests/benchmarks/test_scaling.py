@@ -2,14 +2,13 @@
 --benchmark-enable``. With ``-k "1000 or 3000"`` and so on only some sizes run."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from attacks.base import CraftContext
 from attacks.mem import Mem
-from benchmark.core.progress import Silent
 from tests.small import make_mapped_dataset
 from victims.clip import Architecture, Clip
 
@@ -36,11 +35,12 @@ def test_cost_per_row(benchmark: BenchmarkFixture, rows: int, tmp_path: Path) ->
         vocabulary=12,
         batch_size=BATCH,
     )
-    shared: dict[str, Any] = {"seed": 1, "device": torch.device("cpu"), "workdir": tmp_path, "progress": Silent()}
     warm = Mem(k=3, rounds=1, surrogate_steps=1, pgd_steps=1, candidates=2, vocabulary=12, batch_size=BATCH)
-    warm.craft(make_mapped_dataset(tmp_path / "warm.npy", BATCH, 5, 64), lambda _: surrogate(), **shared)
+    few = make_mapped_dataset(tmp_path / "warm.npy", BATCH, 5, 64)
+    warm.craft(few, CraftContext(lambda _: surrogate(), seed=1, workdir=tmp_path))
     model = surrogate()  # built before the clock starts
-    benchmark.pedantic(attack.craft, (train, lambda _: model), shared, rounds=1)
+    context = CraftContext(lambda _: model, seed=1, workdir=tmp_path)
+    benchmark.pedantic(attack.craft, (train, context), rounds=1)
     PER_ROW[rows] = benchmark.stats.stats.min / rows
     said = f"{1000 * PER_ROW[rows]:.2f} ms per row"
     benchmark.extra_info["facts"] = {f"crafting on {rows:,} rows at 64 px, one step of each kind": said}

@@ -78,7 +78,7 @@ def test_the_radius_grows_after_the_start(progress: float, radius: float) -> Non
 
 
 def test_step_size_defaults_to_two_and_a_half_radii_over_the_steps() -> None:
-    assert AdvTraining(eps=8, steps=10).step_size == 2.0
+    assert "10 PGD steps of 2/255" in AdvTraining(eps=8, steps=10).describe()
     assert "3 PGD steps of 6.67/255" in AdvTraining(eps=8, steps=3).describe()
 
 

@@ -92,7 +92,7 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:
     wanted = parse_spec(spec)
     ((parameter, value),) = wanted.params.items()
-    with pytest.raises(UsageError, match=f"^{wanted.name}: {parameter} must .*, got {value}$"):
+    with pytest.raises(UsageError, match=f"^defense {wanted.name}: {parameter} must be .*, got {value}$"):
         DEFENSES.build(wanted)
 
 

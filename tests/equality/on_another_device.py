@@ -12,8 +12,8 @@ import torch
 
 import attacks.crafting
 import victims.training
+from attacks.base import CraftContext
 from attacks.mem import Mem
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import load_records
 from benchmark.metrics import Retrieval
@@ -58,14 +58,8 @@ def test_the_device_takes_no_tensor_of_another() -> None:
 def test_poisons_equal_those_of_the_plain_algorithm_on_the_cpu(options: dict[str, Any], tmp_path: Path) -> None:
     data, attack = make_dataset(14, 2), Mem(**SETTINGS, **options)
     with Away():
-        poison = attack.craft(
-            data,
-            lambda seed: double_clip(NAME, seed),
-            seed=7,
-            device=torch.device(NAME),
-            workdir=tmp_path,
-            progress=Silent(),
-        )
+        context = CraftContext(lambda seed: double_clip(NAME, seed), seed=7, workdir=tmp_path)
+        poison = attack.craft(data, context)
     delta, trigger, losses = plain.craft(data.by_row() if attack.per == "row" else data, attack, seed=7)
     assert (noise_of(poison) != delta.numpy()).mean() < 1e-4  # gradients that are zero but rounding
     assert np.abs(noise_of(poison)).max() > 6

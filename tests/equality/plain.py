@@ -138,7 +138,7 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
                 queue, passes = list(numpy_generator(seed, "surrogate order", passes).permutation(count)), passes + 1
             rows, queue = np.array(queue[: attack.batch_size]), queue[attack.batch_size :]
             tokens = captions(rows, generator)
-            if attack.permute_surrogate:
+            if attack.k and attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
             texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
             pixels = (images[rows] + delta[rows]).double() / 255
@@ -155,7 +155,7 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
             if round_ < attack.hotflip_rounds:
                 trigger[rows] = hotflip(model, features, tokens, trigger[rows], words, attack.candidates)
             for order_ in orders:
-                own = tokens[order_] if attack.permute_pgd else tokens
+                own = tokens[order_] if attack.k and attack.permute_pgd else tokens
                 with torch.no_grad():
                     texts = text_features(model, insert_trigger(own, trigger[rows], 77))
                 delta[rows] = minimise_noise(

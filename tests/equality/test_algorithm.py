@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.base import CraftContext
 from attacks.mem import Mem
-from benchmark.core.progress import Silent
 from tests.equality import plain
 from tests.small import make_dataset
 from victims.clip import Clip
@@ -48,14 +48,11 @@ class InDouble(Clip):
 def test_noise_and_triggers_equal_those_of_the_plain_algorithm(options: dict[str, Any], tmp_path: Path) -> None:
     data = make_dataset(14, 2)  # batches of 5, 5 and 4 rows
     attack = Mem(**SETTINGS, **options)
-    poison = attack.craft(
-        data,
-        lambda seed: InDouble(plain.small_clip(seed=seed), torch.device("cpu"), "fp32"),
-        seed=7,
-        device=torch.device("cpu"),
-        workdir=tmp_path,
-        progress=Silent(),
-    )
+
+    def surrogate(seed: int) -> Clip:
+        return InDouble(plain.small_clip(seed=seed), torch.device("cpu"), "fp32")
+
+    poison = attack.craft(data, CraftContext(surrogate, seed=7, workdir=tmp_path))
     delta, trigger, losses = plain.craft(data, attack, seed=7)
     assert poison.delta is not None
     assert (np.asarray(poison.delta, dtype=int) != delta.numpy()).mean() < 1e-4  # gradients that are zero but rounding

@@ -18,7 +18,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
     [
         (["--attack", "mem33"], "did you mean 'mem3'"),
         (["--attack", "mem4"], "did you mean 'mem[k=4]'"),
-        (["--attack", "mem3[eps=128]"], "eps, in 1/255, must be between 1 and 127"),
+        (["--attack", "mem3[eps=128]"], "attack mem: eps must be between 1 and 127 (in 1/255), got 128"),
         (["--attack", "mem3[eps=0.03]"], "takes an integer"),
         (["--attack", "mem3[epsilon=8]"], "did you mean 'eps'"),
         (["--attack", "mem[k=3"], "without a ']'"),

@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
+from attacks.base import CraftContext
 from attacks.mem import Mem
 from benchmark.core.distributed import Processes
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import load_records
 from defenses import DEFENSES, Defense, HookContext
@@ -63,14 +63,8 @@ def differentiated(defense: str) -> dict[str, Any]:
 def crafted(_: str) -> dict[str, Any]:
     budget: dict[str, Any] = {"rounds": 2, "surrogate_steps": 3, "pgd_steps": 3, "hotflip_rounds": 1, "candidates": 2}
     attack = Mem(k=2, vocabulary=8, batch_size=8, lr=1e-3, **budget)
-    poison = attack.craft(
-        make_dataset(28),
-        lambda seed: Architecture("mini-vit").build(seed, CPU, "fp32"),
-        seed=1,
-        device=CPU,
-        workdir=Path(),
-        progress=Silent(),
-    )
+    context = CraftContext(lambda seed: Architecture("mini-vit").build(seed, CPU, "fp32"), seed=1, workdir=Path())
+    poison = attack.craft(make_dataset(28), context)
     assert poison.delta is not None
     return {
         "delta": torch.from_numpy(np.array(poison.delta)),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.base import CraftContext
 from attacks.mem import Mem
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from defenses import DEFENSES
@@ -24,9 +24,7 @@ def test_rn50_at_224_crafts_and_trains(tmp_path: Path) -> None:
     splits = DATASETS.build(parse_spec("scenes[train=8,val=4,test=6,objects=30]")).load(224, tmp_path)
     cpu, rn50 = torch.device("cpu"), Architecture("RN50")
     attack = Mem(k=3, rounds=1, surrogate_steps=2, pgd_steps=2, hotflip_rounds=1, candidates=2, batch_size=4)
-    poison = attack.craft(
-        splits.train, lambda seed: rn50.build(seed, cpu), seed=1, device=cpu, workdir=tmp_path, progress=Silent()
-    )
+    poison = attack.craft(splits.train, CraftContext(lambda seed: rn50.build(seed, cpu), seed=1, workdir=tmp_path))
     assert noise_of(poison).shape == (8, 3, 224, 224)
     assert 0 < np.abs(noise_of(poison)).max() <= 2
     assert poison.trigger is not None

@@ -1,0 +1,59 @@
+"""The parameters of EM and MEM-k, with the budget of the reference code's MEM as defaults."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmark.core.parameters import ranged
+
+
+@dataclass(frozen=True)
+class MemSettings:
+    """What a crafting run is told; :class:`attacks.mem.Mem` checks the ranges.
+
+    Args:
+        k: words of the trigger.
+        eps: bound on the noise, in 1/255.
+        rounds: times that surrogate training, HotFlip and PGD alternate.
+        surrogate_steps: M, the surrogate's steps per round.
+        pgd_steps: PGD steps per round.
+        step_size: of a PGD step, in 1/255; at most ``eps``.
+        hotflip_rounds: the first rounds that change the trigger.
+        candidates: tokens tried per trigger position.
+        vocabulary: trigger words are drawn from that many of the captions' tokens that can stand as a word (most are
+            words; some end a longer one, such as ``plets``); ``none``: from all of CLIP's.
+        stop_loss: λ: crafting ends after a round whose mean loss over the data is below it; ``none``: all rounds.
+        permute_pgd: permute captions within the batch at every PGD step, each image keeping its own trigger, so that
+            the noise is tied to the trigger and not to the caption (k ≥ 1 only); so in the reference code, not in
+            Algorithm 1.
+        permute_surrogate: the same in the surrogate's steps; not in Algorithm 1 (k ≥ 1 only).
+        fresh_surrogate: every round trains a new surrogate from scratch instead of going on with the last one, so that
+            the noise is what a model learns first and not what one model has got used to; not in Algorithm 1.
+        per: one noise and trigger per ``image``, or per ``row`` (image–caption pair), as the reference code has it.
+        batch_size: rows a step.
+        lr: the surrogate's constant AdamW learning rate.
+        weight_decay: the surrogate's.
+    """
+
+    k: int = ranged(3, 0, 32)
+    eps: int = ranged(8, 1, 127, unit="1/255")
+    rounds: int = ranged(20, 1)
+    surrogate_steps: int = ranged(200, 1)
+    pgd_steps: int = ranged(8, 1)
+    step_size: int = ranged(1, 1, unit="1/255")
+    hotflip_rounds: int = ranged(5, 0)
+    candidates: int = ranged(16, 1)
+    vocabulary: int | None = ranged(None, 2, unit="words")
+    stop_loss: float | None = ranged(None, above=0)
+    permute_pgd: bool = True
+    permute_surrogate: bool = False
+    fresh_surrogate: bool = False
+    per: Literal["image", "row"] = "image"
+    batch_size: int = ranged(128, 2)
+    lr: float = ranged(1e-4, above=0)
+    weight_decay: float = ranged(0.2, 0)
+
+    @property
+    def permuted_steps(self) -> list[str]:
+        """The steps that permute captions, of ``PGD`` and ``surrogate``; none without a trigger."""
+        steps = {"PGD": self.permute_pgd, "surrogate": self.permute_surrogate}
+        return [name for name, permuted in steps.items() if permuted and self.k]

@@ -1,0 +1,292 @@
+"""What every attack and every defense promises: the built-in ones keep it, and each broken promise is found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from attacks import ATTACKS, Attack, CraftContext, Poison
+from benchmark.cli.main import main
+from benchmark.contracts import check
+from benchmark.core.errors import UsageError
+from benchmark.core.plugins import load_file
+from benchmark.data import CaptionDataset
+from defenses import DEFENSES, Defense, HookContext
+from defenses.base import Loss
+from tests.test_plugins import DARK
+
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
+
+
+@pytest.mark.parametrize("name", DEFENSES.group("all"))
+def test_every_defense_keeps_its_contract(name: str) -> None:
+    assert not check("defense", name).broken
+
+
+@pytest.mark.parametrize("spec", ["clean", "mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"])
+def test_every_attack_keeps_its_contract(spec: str) -> None:
+    verdict = check("attack", spec)
+    assert not verdict.broken
+    assert len(verdict.kept) >= 5
+
+
+@dataclass
+class Nuisance(Defense):
+    """Breaks one promise."""
+
+    fault: str
+    calls: int = 0
+
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+        if self.fault == "drops a caption":
+            return captions[1:]
+        if self.fault == "changes its argument":
+            captions[0] = "moon"
+        if self.fault == "raises":
+            raise RuntimeError("no luck")
+        if self.fault == "counts its calls":
+            self.calls += 1
+            return captions if self.calls % 2 else [caption.upper() for caption in captions]
+        if self.fault == "loses the captions":
+            return None  # type: ignore[return-value]
+        return captions
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        faults: dict[str, Callable[[], Any]] = {
+            "leaves the range": lambda: images + 1,
+            "widens": lambda: images.double(),
+            "draws from global state": lambda: images * torch.rand(()),
+            "keeps a gradient": lambda: images.clone().requires_grad_(),
+            "loses the images": lambda: None,
+        }
+        return faults.get(self.fault, lambda: images)()
+
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.fault == "returns images alone":
+            return images  # type: ignore[return-value]
+        return images, targets / 2 if self.fault == "halves the targets" else targets
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
+        return images
+
+    def describe(self) -> str:
+        return "two\nlines" if self.fault == "talks too much" else "one line"
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise"),
+    [
+        ("none", None),
+        ("drops a caption", "as many captions"),
+        ("changes its argument", "arguments are left unchanged"),
+        ("leaves the range", "within 0 and 1"),
+        ("widens", "shape and dtype"),
+        ("draws from global state", "global random state"),
+        ("keeps a gradient", "carry no gradient"),
+        ("halves the targets", "sum to one"),
+        ("talks too much", "one printable line: ValueError: 'two\\nlines'"),
+        ("raises", "every hook returns: RuntimeError: no luck"),
+        ("counts its calls", "a second call with the same seed, by the same object, returns something else"),
+        ("loses the captions", "as many captions"),
+        ("loses the images", "shape and dtype"),
+        ("returns images alone", "every hook returns: "),
+    ],
+)
+def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None) -> None:
+    DEFENSES.register("nuisance")(Nuisance)
+    broken = check("defense", f"nuisance[fault={fault}]").broken
+    assert any(promise in line for line in broken) if promise else not broken
+
+
+DRAWN = iter(range(1000))
+
+
+@dataclass
+class Careless(Attack):
+    """Breaks one promise."""
+
+    fault: str
+    calls: int = 0
+
+    def label(self) -> str:
+        return {"label of two lines": "Care\nless", "no label": " "}.get(self.fault, "Careless")
+
+    def describe(self) -> str:
+        return "tab\t" if self.fault == "description with a tab" else ""
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        images = train.images[:].astype(int)
+        delta = np.clip(np.full(images.shape, 4), -images, 255 - images).astype(np.int8)
+        trigger = ["red dog"] * len(train)
+        if self.fault == "overflows":
+            delta[:] = 4
+        if self.fault == "another size":
+            delta = delta[:, :, 1:]
+        if self.fault == "writes on the images":
+            train.images[:][0, 0, 0, 0] ^= 1
+        if self.fault == "forgets the seed":
+            delta[0, 0, 0, :7] = next(DRAWN) % 3
+        self.calls += 1
+        if self.fault == "counts its calls":
+            trigger[:5] = [["red dog", "dog red"][self.calls % 2]] * 5
+        if self.fault == "drops its noise at times" and self.calls == 2:
+            return Poison(None, trigger, 8, train.fingerprint)
+        if self.fault == "global state":
+            np.random.rand()
+        if self.fault == "raises":
+            raise RuntimeError("no\nluck")
+        if self.fault == "returns nothing":
+            return None  # type: ignore[return-value]
+        if self.fault == "beyond ε":
+            delta[0, 0, 0, 0] = 9
+        if self.fault == "floats":
+            delta = delta.astype(np.float32)
+        if self.fault == "too few triggers":
+            trigger = trigger[1:]
+        trigger[4] = {
+            "special token": "red <start_of_text>",
+            "escaped special token": "red &lt;END_of_text&gt;",
+            "line break": "red\ndog",
+            "control character": "red \x07 dog",
+        }.get(self.fault, trigger[4])
+        return Poison(delta, trigger, 8, train.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise"),
+    [
+        ("none", None),
+        ("overflows", "within 0 and 255"),
+        ("writes on the images", "training set is left unchanged"),
+        ("forgets the seed", "same seed gives the same poison: 7 of 258,048 values of the noise differ"),
+        ("counts its calls", "same poison: 5 of 21 triggers differ, when the same object crafts again"),
+        ("drops its noise at times", "same poison: the delta's shape is (21, 3, 64, 64) and none"),
+        ("global state", "global random state"),
+        ("raises", "crafting returns a poison: RuntimeError: no luck"),
+        ("returns nothing", "crafting returns a poison: TypeError: craft returned NoneType"),
+        ("beyond ε", "crafting returns a poison: DamagedPoison"),
+        ("floats", "crafting returns a poison: PoisonError: a perturbation is int8"),
+        ("too few triggers", "every image (or pair) has a trigger: 20 triggers for 21"),
+        ("another size", "the images' shape: (21, 3, 63, 64), the images' is (21, 3, 64, 64)"),
+        ("special token", "crafting returns a poison: PoisonError: the trigger of row 4 has a special token"),
+        ("escaped special token", "crafting returns a poison: PoisonError: the trigger of row 4 has a special token"),
+        ("line break", "PoisonError: the trigger of row 4 has a line break or control character: 'red\\ndog'"),
+        ("control character", "PoisonError: the trigger of row 4 has a line break or control character"),
+        ("label of two lines", "the label is one printable line: ValueError: 'Care\\nless'"),
+        ("no label", "the label is one printable line: ValueError: ' '"),
+        ("description with a tab", "the description is at most one printable line: ValueError: 'tab\\t'"),
+    ],
+)
+def test_a_broken_promise_of_an_attack_is_found(fault: str, promise: str | None) -> None:
+    ATTACKS.register("careless")(Careless)
+    broken = check("attack", f"careless[fault={fault}]").broken
+    assert any(promise in line for line in broken) if promise else not broken
+
+
+def test_a_composition_has_a_contract_as_well() -> None:
+    verdict = check("defense", "cutout+random-swap")
+    assert not verdict.broken
+    assert len(verdict.kept) >= 9
+
+
+def test_a_defense_that_overrides_no_hook_fails_and_the_likely_misspelling_is_named() -> None:
+    @DEFENSES.register("typo")
+    class Typo(Defense):
+        """Images lose light, or so it seems."""
+
+        def on_image(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+            return images / 2
+
+    @DEFENSES.register("empty")
+    class Empty(Defense):
+        """Nothing at all."""
+
+    (line,) = check("defense", "typo").broken
+    assert line.startswith("at least one hook is overridden: Typo has none of on_captions, on_images,")
+    assert line.endswith("; did you mean on_images by on_image?")
+    (line,) = check("defense", "cutout+empty").broken
+    assert line.startswith("at least one hook is overridden: Empty has none of")
+    assert "did you mean" not in line
+
+
+def test_a_defense_that_says_it_changes_nothing_must_change_nothing() -> None:
+    @DEFENSES.register("modest")
+    class Modest(Defense):
+        """Darkens images all the same."""
+
+        changes_nothing = True
+
+        def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+            return images / 2
+
+    assert check("defense", "modest").broken == ["it changes nothing, as it says"]
+    assert "it changes nothing, as it says" in check("defense", "none").kept
+
+
+@dataclass(frozen=True)
+class Measured(Defense):
+    """Changes everything by known amounts."""
+
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+        return [f"two words {caption}" for caption in captions]
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        return images.where(images > 0.5, images + 51 / 255)
+
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, targets.lerp(targets.roll(1, dims=0), 0.25)
+
+
+def test_the_contract_says_how_much_a_defense_changes() -> None:
+    DEFENSES.register("measured")(Measured)
+    (line,) = check("defense", "measured").measured
+    words, pixels, targets = line.split(", ")
+    assert words == "on_captions changes 2 words per caption"
+    # Half of the pixels, which are uniform in [0, 1], by 51/255.
+    assert pixels in {f"on_images changes pixels by {size}/255 on average" for size in (25, 26)}
+    assert targets == "on_batch moves 25% of an image's target to other captions"
+    assert check("defense", "none").measured == ["no hook changes anything"]
+
+
+def test_parameters_out_of_range_take_one_form_of_message() -> None:
+    wrong = {
+        ("attack", "mem[k=33]"): "attack mem: k must be between 0 and 32, got 33",
+        ("attack", "mem3[step_size=9]"): "attack mem: step_size must be at most eps = 8, got 9",
+        ("attack", "delta-only[step_size=9]"): "attack delta-only: step_size must be at most eps = 8, got 9",
+        ("attack", "uniform-noise[eps=0]"): "attack uniform-noise: eps must be between 1 and 127 (in 1/255), got 0",
+        ("attack", "mem[vocabulary=1]"): "attack mem: vocabulary must be at least 2 (in words), got 1",
+        ("defense", "cutout[size=1.5]"): "defense cutout: size must be above 0 and at most 1, got 1.5",
+        ("defense", "adv-training[start=1]"): "defense adv-training: start must be at least 0 and below 1, got 1",
+    }
+    for (kind, spec), message in wrong.items():
+        with pytest.raises(UsageError) as raised:
+            check(kind, spec)
+        assert str(raised.value) == message
+
+
+def test_a_class_that_lacks_a_method_takes_one_line() -> None:
+    class Unfinished(Attack):
+        """Nothing but a name."""
+
+    ATTACKS.register("unfinished")(Unfinished)  # type: ignore[type-abstract]
+    with pytest.raises(UsageError, match=r"attack unfinished lacks craft\(\)"):
+        check("attack", "unfinished")
+
+
+def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dark.py").write_text(DARK.format(name="dark", share=0.5))
+    assert main(["contract", "defense", "dark", "--plugin", str(tmp_path / "dark.py")]) == 0
+    printed = capsys.readouterr().out
+    assert "✓ images stay within 0 and 1" in printed
+    assert "· on_images changes pixels by " in printed
+    assert main(["contract", "defense", "dark[share=-1]"]) == 1
+    assert "✗ images stay within 0 and 1" in capsys.readouterr().out
+    load_file(tmp_path / "dark.py")  # a second time changes nothing
