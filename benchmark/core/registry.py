@@ -267,7 +267,8 @@ def _require_dataclass(what: str, factory: type) -> None:
     if written_by_hand or "__dataclass_fields__" in vars(factory):
         return
     hints = typing.get_type_hints(factory)
-    fields = [name for name in inspect.get_annotations(factory) if typing.get_origin(hints[name]) is not ClassVar]
+    names = inspect.get_annotations(factory)
+    fields = [name for name in names if ClassVar not in (hints[name], typing.get_origin(hints[name]))]
     if fields:
         raise ValueError(
             f"{what}: {factory.__name__} has the parameters {', '.join(fields)} and is no dataclass; write "

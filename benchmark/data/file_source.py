@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmark.core.errors import UsageError
+from benchmark.core.parameters import check_ranges, ranged
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DatasetSource, Splits
 from benchmark.data.image_files import CaptionedFile, load_files
@@ -63,15 +64,12 @@ class UserFiles(FileSource):
         UsageError: ``seed`` or ``val_fraction`` is out of range.
     """
 
-    seed: int = 0
-    val_fraction: float = 0.1
+    seed: int = ranged(0, 0)
+    val_fraction: float = ranged(0.1, above=0, below=1)
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.val_fraction < 1:
-            raise UsageError(f"{self.name}[val_fraction=…] must be between 0 and 1, got {self.val_fraction:g}")
-        if self.seed < 0:
-            raise UsageError(f"{self.name}[seed=…] must be at least 0, got {self.seed}")
+        check_ranges(f"data set {self.name}", self)
 
     def split(self, files: dict[str, list[CaptionedFile]]) -> dict[str, list[CaptionedFile]]:
         """The files of all three splits; val, if missing, is drawn from train by the seed. Both keep their order.
