@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,11 +36,3 @@ def test_the_readme_is_short() -> None:
 def test_the_readmes_test_command_is_where_ci_looks_for_it() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     assert "python -m pytest" in readme.partition("<!-- tests -->\n```sh\n")[2].partition("```")[0]
-
-
-def test_the_tutorials_defense_keeps_the_contract(tmp_path: Path) -> None:
-    (example,) = blocks(ROOT / "docs" / "own-defense.md", "python")
-    (tmp_path / "grey.py").write_text(example)
-    # In a process of its own, so that its name is not known to other tests.
-    command = ["-m", "benchmark", "contract", "defense", "grey", "--plugin", str(tmp_path / "grey.py")]
-    assert subprocess.run([sys.executable, *command], cwd=ROOT).returncode == 0
