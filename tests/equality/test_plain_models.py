@@ -46,7 +46,7 @@ def outcome(
     plain: bool,
     attack: str = SMALL,
     dataset: str | None = SCENES,
-    epochs: int = 2,
+    epochs: int | None = 2,
     batch_size: int | None = 32,
 ) -> Outcome:
     """Run MEM-3 at preset micro, undefended, with the changes given."""
@@ -147,14 +147,45 @@ def test_a_cell_of_both_in_fp32(in_fp32: tuple[list[Outcome], list[set[str]]]) -
     """In fp32, the two add up in different orders, so they round differently, and the algorithm amplifies that.
 
     A step of PGD moves by the gradient's sign, and Adam's first steps by little more: where a gradient is zero but for
-    rounding, they may go either way. Measured: equal triggers; noise that differs at 0.9 % of all values; relative
-    differences of 7e-7 in the crafting loss, of 8e-7 in the loss on clean data and of 0.3 % in that on protected data;
-    equal recalls on clean data, and at most 1.3 points apart on protected data. Every further round amplifies it again.
+    rounding, they may go either way. Measured on an AMD EPYC: equal triggers; noise that differs at 0.9 % of all
+    values; relative differences of 7e-7 in the crafting loss, of 8e-7 in the loss on clean data and of 0.3 % in that on
+    protected data; equal recalls on clean data, and at most 1.3 points apart on protected data.
+
+    Twice the fast paths with start weights that differ in the last bit are as far apart or farther: noise at 0.9 and
+    5.4 % of all values, crafting losses by 8e-7 and 8e-6, losses on clean data by 3e-4 and 4e-4. The bounds leave room
+    for both, and so for another machine's rounding.
     """
     fast, plain = in_fp32[0]
-    assert np.mean([one == other for one, other in zip(plain.trigger, fast.trigger, strict=True)]) >= 0.95
-    assert (plain.delta != fast.delta).mean() <= 0.03
-    assert plain.crafting_loss == pytest.approx(fast.crafting_loss, rel=1e-5)
-    for by_plain, by_fast, loss, recall in zip(plain.records, fast.records, (1e-5, 0.02), (1, 5), strict=True):
+    assert np.mean([one == other for one, other in zip(plain.trigger, fast.trigger, strict=True)]) >= 0.9
+    assert (plain.delta != fast.delta).mean() <= 0.15
+    assert plain.crafting_loss == pytest.approx(fast.crafting_loss, rel=1e-4)
+    for by_plain, by_fast, loss, recall in zip(plain.records, fast.records, (1e-3, 0.02), (2, 5), strict=True):
         assert by_plain.loss == pytest.approx(by_fast.loss, rel=loss)
         assert np.abs(recalls(by_plain) - recalls(by_fast)).max() <= recall
+
+
+@pytest.mark.slow
+def test_a_cell_of_both_at_preset_micro(tmp_path: Path) -> None:
+    """Over seven rounds, rounding grows into what another seed does: the noise is another, of the same strength.
+
+    Every round starts a new surrogate on the noise so far, so that a difference at 1 % of the noise is one at half of
+    it two rounds later; twice the fast paths with start weights that differ in the last bit do the same. Only the first
+    round's loss and the clean victim, who sees no noise, stay close.
+
+    The bounds on protected data are three standard deviations of the difference of two seeds, by the twelve seeds in
+    results/reference/micro (R@10 14.6 ± 5.2 %, crafting loss 2.38 ± 0.09 nats, PSNR 32.95 ± 0.13 dB; the difference
+    has √2 times these). Measured on an AMD EPYC, seed 1: R@10 22.3 % by the fast paths and 13.9 % by plain models, on
+    clean data 69.5 and 68.3 %; mean crafting loss 2.48 and 2.37 nats; PSNR 32.93 and 33.02 dB.
+    """
+    fast, plain = (
+        outcome(tmp_path, plain=plain, attack="mem3", dataset=None, epochs=None, batch_size=None)
+        for plain in (False, True)
+    )
+    assert plain.crafting_loss[0] == pytest.approx(fast.crafting_loss[0], rel=1e-3)
+    assert np.mean(plain.crafting_loss) == pytest.approx(np.mean(fast.crafting_loss), abs=0.38)
+    (clean, protected), (clean_fast, protected_fast) = plain.records, fast.records
+    assert clean.loss == pytest.approx(clean_fast.loss, rel=0.15)
+    assert np.abs(recalls(clean) - recalls(clean_fast)).max() <= 8
+    assert protected.last.test.mean_recall_at_10 == pytest.approx(protected_fast.last.test.mean_recall_at_10, abs=22)
+    assert protected.poison["psnr"] == pytest.approx(protected_fast.poison["psnr"], abs=0.55)
+    assert clean.last.test.mean_recall_at_10 > 2 * protected.last.test.mean_recall_at_10
