@@ -60,8 +60,8 @@ def _table(block: Block) -> Table:
     columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
     explained = [
         "Undefended victims, after the last epoch; best: R@10 after the epoch that is best on val.",
-        "lost: of the R@10 of the clean victim of the same seed, mean of both directions, the share that is gone.",
-        "Delta only, Trigger only: one half of the very poison that MEM-3 is for that seed, the other half dropped.",
+        "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
+        "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped.",
     ]
     missing = [name for spec, name in rows.items() if not block.of(spec)]
     if missing:

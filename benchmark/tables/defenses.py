@@ -30,10 +30,10 @@ LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("
 BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
 RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
 _TERMS = {
-    BEST[0].name: "best: R@10 after the epoch that is best on val, which a scraper who stops early gets.",
-    f"clean {RECALLS[0].name}": "clean: R@10 of a victim of clean data under the same defense: what it costs.",
-    KEPT: "kept: of the clean victim's R@10, mean of both directions, the share that is left under the defense.",
-    RECOVERED: "recov.: of the R@10 lost to the attack, mean of both directions, what is back of all seeds' sum.",
+    BEST[0].name: "best: R@10 after the epoch that is best on val, as a scraper who stops early would get it.",
+    f"clean {RECALLS[0].name}": "clean: R@10 of a victim that trains on clean data under the same defense.",
+    KEPT: "kept: share of the clean victim's R@10 (mean of both directions) that is left under the defense.",
+    RECOVERED: "recov.: share of the lost R@10 (mean of both directions) that the defense recovers, summed over seeds.",
 }
 
 
