@@ -1,13 +1,9 @@
 """Unlearnable Bench: multimodal unlearnable examples against defenses. The Python API is :mod:`benchmark.api`."""
 
 import importlib
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-try:
-    __version__ = metadata.version("unlearnable-bench")
-except metadata.PackageNotFoundError:  # a checkout that was never installed
-    __version__ = "0+unknown"
+from benchmark.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from benchmark.api import (

@@ -7,9 +7,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from benchmark import __version__
 from benchmark.cli.flags import Parser, add_settings, preset_in
 from benchmark.core.errors import UsageError
+from benchmark.core.version import __version__
 
 # Each command is a file of this folder with EXAMPLE, add_arguments(parser, preset) and execute(arguments, argv). What
 # it does stands here, for the file may take seconds to import.

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
-from benchmark import __version__
 from benchmark.core.atomic_files import make_folder, temporary_folder
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
@@ -20,6 +19,7 @@ from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, stage
 from benchmark.core.registry import parameters_of
 from benchmark.core.seeding import derive_seed
+from benchmark.core.version import __version__
 from benchmark.data import CaptionDataset
 from benchmark.data.difference import Difference
 from benchmark.grid.cells import Cell, ChosenAttack, content_key

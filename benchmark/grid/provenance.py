@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmark import __version__
+from benchmark.core.version import __version__
 
 _PACKAGES = (
     "torch",

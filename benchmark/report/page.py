@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
-from benchmark import __version__
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
+from benchmark.core.version import __version__
 from benchmark.figures import FIGURES
 from benchmark.figures.draw import Problem, draw_all
 from benchmark.figures.samples import candidates_by_name
