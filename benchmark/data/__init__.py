@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from benchmark.core.parameters import check_ranges
 from benchmark.core.registry import Registry
 from benchmark.data.dataset import CaptionDataset, LazyImages, Splits
 
@@ -10,7 +11,10 @@ __all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "LazyImages", "Splits"
 
 
 class DatasetSource(ABC):
-    """A data set before it is loaded. The constructor validates the parameters; :meth:`load` makes the splits."""
+    """A data set before it is loaded: a dataclass of checked parameters. :meth:`load` makes the splits."""
+
+    def __post_init__(self) -> None:
+        check_ranges(f"data set {DATASETS.name_of(type(self))}", self)
 
     @abstractmethod
     def load(self, resolution: int, cache: Path) -> Splits:

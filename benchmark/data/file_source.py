@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmark.core.errors import UsageError
-from benchmark.core.parameters import check_ranges, ranged
+from benchmark.core.parameters import ranged
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DatasetSource, Splits
 from benchmark.data.image_files import CaptionedFile, load_files
@@ -67,9 +67,6 @@ class UserFiles(FileSource):
     seed: int = ranged(0, 0)
     val_fraction: float = ranged(0.1, above=0, below=1)
     skip_bad: bool = False
-
-    def __post_init__(self) -> None:
-        check_ranges(f"data set {self.name}", self)
 
     def split(self, files: dict[str, list[CaptionedFile]]) -> dict[str, list[CaptionedFile]]:
         """The files of all three splits; val, if missing, is drawn from train by the seed. Both keep their order.

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged, require
 from benchmark.core.progress import tracked
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, DatasetSource, Splits
@@ -27,24 +28,22 @@ class OpenMoji(DatasetSource):
     splits.
 
     Attributes:
-        val: share of the drawings in val, between 0 and 1.
-        test: share of the drawings in test, between 0 and 1; together with ``val`` below 1.
-        seed: decides which drawing goes to which split, at least 0.
+        val: share of the drawings in val.
+        test: share of the drawings in test; together with ``val`` below 1.
+        seed: decides which drawing goes to which split.
 
     Raises:
         UsageError: a parameter is out of range.
     """
 
-    val: float = 0.1
-    test: float = 0.2
-    seed: int = 0
+    val: float = ranged(0.1, above=0)
+    test: float = ranged(0.2, above=0)
+    seed: int = ranged(0, 0)
 
     def __post_init__(self) -> None:
-        if not (self.val > 0 and self.test > 0 and self.val + self.test < 1):
-            shares = f"{self.val:g} and {self.test:g}"
-            raise UsageError(f"openmoji: val and test must be above 0 and together below 1, got {shares}")
-        if self.seed < 0:
-            raise UsageError(f"openmoji[seed=…] must be at least 0, got {self.seed}")
+        super().__post_init__()
+        together = self.val + self.test
+        require(together < 1, "data set openmoji", "val and test", "below 1 together", together)
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The drawings at ``resolution`` pixels squared, rasterised once and then read from the cache.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged, require
 from benchmark.core.progress import tracked
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, DatasetSource, Splits
@@ -28,31 +28,26 @@ class Scenes(DatasetSource):
     pairs of drawings that training never shows, although each drawing may occur in every split.
 
     Attributes:
-        train: number of training scenes, at least 1.
-        val: number of validation scenes, at least 1.
-        test: number of test scenes, at least 1.
+        train: number of training scenes.
+        val: number of validation scenes.
+        test: number of test scenes.
         objects: number of different drawings that occur, at least 30.
-        seed: decides which drawings occur, and every scene; at least 0.
+        seed: decides which drawings occur, and every scene.
 
     Raises:
         UsageError: a parameter is out of range.
     """
 
-    train: int = 4000
-    val: int = 500
-    test: int = 1000
-    objects: int = 650
-    seed: int = 0
+    train: int = ranged(4000, 1)
+    val: int = ranged(500, 1)
+    test: int = ranged(1000, 1)
+    objects: int = ranged(650, 3 * PAIR_CLASSES)
+    seed: int = ranged(0, 0)
 
     def __post_init__(self) -> None:
-        for split in SPLITS:
-            if getattr(self, split) < 1:
-                raise UsageError(f"scenes[{split}=…] must be at least 1, got {getattr(self, split)}")
-        if self.seed < 0:
-            raise UsageError(f"scenes[seed=…] must be at least 0, got {self.seed}")
-        if not 3 * PAIR_CLASSES <= self.objects <= len(nameable_drawings()):
-            limits = f"{3 * PAIR_CLASSES} to {len(nameable_drawings())}"
-            raise UsageError(f"scenes[objects=…] must be {limits}, got {self.objects}")
+        super().__post_init__()
+        most = len(nameable_drawings())
+        require(self.objects <= most, "data set scenes", "objects", f"at most {most}", self.objects)
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """Scenes at ``resolution`` pixels squared, painted once and then read from the cache.

@@ -179,7 +179,7 @@ def test_64_and_224_pixels_look_alike(splits: Splits, tmp_path: Path) -> None:
     [("train", 0), ("val", 0), ("test", -1), ("objects", 5), ("objects", 100_000), ("seed", -1)],
 )
 def test_parameters_out_of_range(parameter: str, value: int) -> None:
-    with pytest.raises(UsageError, match=rf"scenes\[{parameter}=…\] must be .*{value}"):
+    with pytest.raises(UsageError, match=rf"^data set scenes: {parameter} must be .*, got {value}$"):
         Scenes(**{parameter: value})
 
 
