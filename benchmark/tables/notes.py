@@ -8,6 +8,7 @@ from typing import Any
 from benchmark.core.spec import format_value
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance, of_dataset
+from benchmark.tables.published import in_order
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 from benchmark.tables.table import done_seeds
 
@@ -85,15 +86,16 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
 
 def _defenses(records: Iterable[Record]) -> list[str]:
     """Each defense's strength and what it changed, on average over the runs that have it."""
-    found: dict[str, list[Record]] = {}
+    by_defense: dict[str, list[Record]] = {}
     for record in records:
         if record.defense.spec != UNDEFENDED:
-            found.setdefault(record.defense.spec, []).append(record)
+            by_defense.setdefault(record.defense.spec, []).append(record)
     lines = []
-    for own in found.values():
+    for spec in in_order(by_defense):
+        defended = by_defense[spec]
         # On clean captions, which have no trigger, a defense changes fewer words.
-        attacked = [record for record in own if record.attack.spec != CLEAN] or own
-        defense = own[0].defense
+        attacked = [record for record in defended if record.attack.spec != CLEAN] or defended
+        defense = defended[0].defense
         lines.append(f"{defense.title}: {defense.strength or _words(defense.params)}{_effect(attacked)}.")
     return lines
 

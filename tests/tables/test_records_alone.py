@@ -1,5 +1,7 @@
-"""Tables are functions of records: what is installed or registered changes none of them."""
+"""Tables are functions of records: what is installed, and in which order records come, changes none of them."""
 
+import random
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from attacks import ATTACKS
 from attacks.clean import Clean
+from benchmark.cli.main import main
 from benchmark.core.registry import Registry
 from benchmark.grid.records import Record, load_records
 from benchmark.tables import TABLES
@@ -75,3 +78,17 @@ def test_the_papers_defenses_are_the_suites_group() -> None:
 
 def test_every_name_has_its_function() -> None:
     assert set(_MAKERS) == set(TABLES)
+
+
+def test_the_order_of_records_changes_no_table(before: dict[str, str], records: list[Record]) -> None:
+    shuffled = random.Random(0).sample(records, len(records))
+    assert texts(shuffled) == before
+
+
+@pytest.mark.parametrize("page", sorted(RECORDS.parent.glob("table-*.md")), ids=lambda page: page.stem)
+def test_a_committed_table_is_what_its_command_prints(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heading, _, rest = page.read_text("utf-8").partition("\n\nPrinted by\n\n```sh\n")
+    command, _, table = rest.partition("\n```\n\n")
+    assert heading.startswith("# Table ")
+    assert main(shlex.split(command.removeprefix("python -m benchmark "))) == 0
+    assert capsys.readouterr().out == table
