@@ -3,6 +3,10 @@
 Settings are a :class:`RunSettings`, whose fields are the flags of ``run``. ``load_dataset``, ``craft`` and ``train``
 are the steps of one cell, so what a step depends on must be one: one victim, one seed, for ``craft`` one attack, for
 ``train`` one defense. They compute what ``run`` computes for that cell, to the last digit.
+
+Importing this module shows the suite's messages (the plan, progress, warnings) on standard error, one line each, unless
+the logger ``benchmark`` has a level or a handler by then. ``logging.getLogger("benchmark").setLevel("WARNING")`` leaves
+out plan and progress.
 """
 
 from pathlib import Path
@@ -14,6 +18,7 @@ import torch
 from attacks import Attack, Poison
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.errors import UsageError
+from benchmark.core.log import show_messages
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import stage
 from benchmark.core.seeding import derive_seed, use_repeatable_kernels
@@ -57,6 +62,8 @@ __all__ = [
     "run",
     "train",
 ]
+
+show_messages()
 
 
 def load_dataset(settings: RunSettings) -> Splits:

@@ -1,11 +1,13 @@
 """Fixtures for all rooms."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from attacks import ATTACKS
+from benchmark.core.log import show_messages
 from benchmark.data import DATASETS, CaptionDataset
 from defenses import DEFENSES
 from tests.small import make_clip, make_dataset
@@ -36,3 +38,9 @@ def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten when it ends."""
     for registry in (ATTACKS, DEFENSES, DATASETS):
         monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
+
+
+@pytest.fixture(autouse=True)
+def messages() -> None:
+    """Messages go to standard error, as in a notebook, whatever a command before has set."""
+    show_messages(logging.INFO)

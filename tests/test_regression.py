@@ -14,6 +14,7 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
+from benchmark.reference_check import REFERENCE
 from benchmark.reference_check import runner as check
 from benchmark.reference_check.intervals import compare, prediction, require_comparable
 from benchmark.reference_check.pages import comparison_table
@@ -174,7 +175,7 @@ def test_the_table_says_what_changed() -> None:
 
 def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that changes needs a new reference; so does a cell that check asks for."""
-    reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
+    reference = load_records(Path(__file__).parents[1] / REFERENCE / "records")
     monkeypatch.setattr("benchmark.grid.run.run_grid", lambda *_: [])
     check._run("99,", tmp_path / "out", tmp_path / "poisons", "cpu", lambda them: require_comparable(reference, them))
     compared = compare(reference, _at_seed(reference, 99))
@@ -296,7 +297,7 @@ def test_a_reference_of_other_settings_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("UNLEARNABLE_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Grid, "run", None)
-    for one in load_records(Path(__file__).parents[1] / check.REFERENCE / "records"):
+    for one in load_records(Path(__file__).parents[1] / REFERENCE / "records"):
         replace(one, recipe={**one.recipe, "lr": 1.0}).save(tmp_path / "records")
     assert main(["check", "--reference", str(tmp_path)]) == 2
     assert "Clean × none: the reference was made with other settings than today's" in capsys.readouterr().err
@@ -414,7 +415,7 @@ def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Grid, "run", None)
-    reference = load_records(Path(__file__).parents[1] / check.REFERENCE / "records")
+    reference = load_records(Path(__file__).parents[1] / REFERENCE / "records")
     odd = next(one for one in reference if one.attack.spec == "mem3" and one.defense.spec == "prefix-drop")
     for one in [*reference, replace(odd, defense=replace(odd.defense, spec="cutout"))]:
         one.save(tmp_path / "records")

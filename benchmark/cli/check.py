@@ -10,25 +10,32 @@ from benchmark.core.errors import UsageError
 from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
 
-EXAMPLE = "python -m benchmark check --seeds 3"
+EXAMPLE = "check --seeds 3"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The reference, the fresh seeds, and how sure an alarm has to be."""
-    from benchmark.reference_check.runner import REFERENCE
+    from benchmark.reference_check import REFERENCE
 
     parser.add_argument("--reference", type=Path, metavar="DIR", help=f"folder of the reference (default: {REFERENCE})")
     parser.add_argument(
         "--seeds",
         metavar="N",
-        help="how many fresh seeds (default: 1); with --update, how many in all (default: as many as there are)",
+        help="number of fresh seeds (default: 1); with --update, of all seeds (default: as many as now)",
     )
-    parser.add_argument("--level", default="0.01", metavar="P", help="false-alarm probability (default: 0.01)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder that keeps the fresh records")
     parser.add_argument(
-        "--records", type=Path, metavar="DIR", help="run nothing: compare the fresh records kept there, seed by seed"
+        "--level", default="0.01", metavar="P", help="probability of a false alarm, between 0 and 1 (default: 0.01)"
     )
-    parser.add_argument("--update", action="store_true", help="replace the reference with a new one")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the fresh records (default: they are not kept)"
+    )
+    parser.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="run nothing; compare the fresh records in this folder, seed by seed",
+    )
+    parser.add_argument("--update", action="store_true", help="make a new reference in place of the old")
     add_settings(parser, ("device", "plain_models"), preset)
 
 
@@ -41,7 +48,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no reference, or one that cannot be compared with.
     """
-    from benchmark.reference_check.runner import REFERENCE, compare_fresh, replay, update
+    from benchmark.reference_check import REFERENCE
+    from benchmark.reference_check.runner import compare_fresh, replay, update
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("check runs in one process, without torchrun")

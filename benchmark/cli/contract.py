@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from benchmark.grid.presets import Preset
 
-EXAMPLE = "python -m benchmark contract defense 'cutout[size=0.3]'"
+EXAMPLE = "contract defense 'cutout[size=0.3]'"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to test."""
-    parser.add_argument("kind", choices=("attack", "defense"), help="what it is")
-    parser.add_argument("spec", help="its name, with parameters if need be")
+    parser.add_argument("kind", choices=("attack", "defense"), metavar="KIND", help="attack or defense")
+    parser.add_argument("spec", metavar="NAME", help="its name, with the parameters that differ from their defaults")
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:

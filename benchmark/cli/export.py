@@ -7,31 +7,47 @@ from pathlib import Path
 
 from benchmark.cli.flags import add_settings
 from benchmark.core.errors import UsageError
+from benchmark.export import FORMATS
 from benchmark.grid.presets import Preset
 
-EXAMPLE = "python -m benchmark export --attack mem3 --format imagefolder --out protected"
+EXAMPLE = "export --attack mem3 --format imagefolder --out protected"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The files, and those settings of a run that decide a poison."""
-    from benchmark.export.layouts import LAYOUTS
-
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the files; must be new or empty"
     )
-    parser.add_argument("--format", choices=tuple(LAYOUTS), required=True, help="layout of images and captions")
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        metavar="FORMAT",
+        required=True,
+        help="layout of the files: " + ", ".join(f"{name} ({meaning})" for name, meaning in FORMATS.items()),
+    )
     parser.add_argument(
         "--splits",
         choices=("train", "all"),
         default="train",
-        help="which splits to write; all adds clean validation and test data (default: train)",
+        help="splits to write; all adds the clean validation and test data (default: train)",
     )
     parser.add_argument(
-        "--keep-resolution", action="store_true", help="enlarge the noise onto the original images; weakens it"
+        "--keep-resolution",
+        action="store_true",
+        help="keep the size of the original images and enlarge the noise to it, which weakens it",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
     names = ["attack", "dataset", "skip_bad", "victim", "surrogate", "precision", "preset", "device", "poisons"]
-    add_settings(parser, [*names, "plain_models", "checkpoint_every", "cache"], preset)
+    add_settings(
+        parser,
+        [*names, "plain_models", "checkpoint_every", "cache"],
+        preset,
+        meanings={
+            "attack": "attack; see 'list attacks', e.g. 'mem[k=3,rounds=8]'",
+            "victim": "model whose image size the poison is made for; see 'list victims', e.g. RN50",
+            "checkpoint_every": "rounds of crafting between two checkpoints; 0 saves none",
+        },
+    )
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:

@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.core.errors import UsageError
+from benchmark.core.registry import unknown
 from benchmark.core.spec import format_value
 from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.settings import RunSettings, flag, setting_names, words_of
@@ -16,6 +17,8 @@ from victims.recipe import Recipe
 
 RECORDS = Path("results/runs")
 RECIPE = tuple(setting.name for setting in fields(Recipe))
+PRESET_FIELDS = ("dataset", "victim", "surrogate", *RECIPE)
+"""Settings whose defaults depend on the preset."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,8 +31,21 @@ class Parser(argparse.ArgumentParser):
         """Raise the message as a usage error, which ``main`` prints."""
         raise UsageError(f"{message} (see '{self.prog} --help')")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is not among the choices, in the words in which registries refuse a name."""
+        if action.choices is not None and value not in action.choices:
+            kind = action.option_strings[-1] if action.option_strings else str(action.metavar).lower()
+            raise argparse.ArgumentError(None, unknown(kind, str(value), list(action.choices)))
 
-def add_settings(parser: argparse._ActionsContainer, names: Sequence[str], preset: Preset, **defaults: object) -> None:
+
+def add_settings(
+    parser: argparse._ActionsContainer,
+    names: Sequence[str],
+    preset: Preset,
+    *,
+    defaults: Mapping[str, object] | None = None,
+    meanings: Mapping[str, str] | None = None,
+) -> None:
     """Add the flags of some fields of :class:`RunSettings`; a flag that is not given is ``None``.
 
     Args:
@@ -37,49 +53,70 @@ def add_settings(parser: argparse._ActionsContainer, names: Sequence[str], prese
         names: fields, in the order of their flags.
         preset: the preset in use, whose values the help shows as defaults.
         defaults: by field, a default of this command that is not the field's own; the help shows it.
+        meanings: by field, what it means to this command where it means less than to ``run``.
     """
     hints = typing.get_type_hints(RunSettings)
     by_name = {setting.name: setting for setting in fields(RunSettings)}
     for name in names:
-        setting = by_name[name]
-        words, example = words_of(name)
-        if example:
-            words += f", e.g. {example}"
-        default = defaults.get(name, _default(setting, preset))
+        words, hint = words_of(name), hints[name]
+        meaning = (meanings or {}).get(name) or words.meaning + (f", e.g. {words.example}" if words.example else "")
+        default = (defaults or {}).get(name, words.default or _default(by_name[name], preset))
         options: dict[str, Any] = {"default": None, "dest": name}
-        if hints[name] is bool:
+        if hint is bool:
             options["action"] = "store_true"
         elif name == "plugin":
-            options |= {"action": "append", "metavar": "FILE"}
+            options |= {"action": "append", "metavar": words.metavar}
         else:
-            choices = _choices(hints[name]) or (tuple(PRESETS) if name == "preset" else None)
-            # A wrong choice is refused by the settings, whose message names what was probably meant.
-            options["metavar"] = "{" + ",".join(choices) + "}" if choices else _metavar(hints[name])
+            choices = _choices(hint) or (tuple(PRESETS) if name == "preset" else None)
+            options["metavar"] = "{" + ",".join(choices) + "}" if choices else words.metavar or _metavar(hint)
             if default is not None:
                 shown = default if isinstance(default, Path | str) else format_value(default)
-                whose = f", preset {preset.name}" if name in (*RECIPE, "dataset", "victim", "surrogate") else ""
-                words += f" (default: {shown}{whose})"
-        parser.add_argument(flag(name), help=words.replace("%", "%%"), **options)
+                meaning += f" (default: {shown})"
+        action = parser.add_argument(flag(name), help=meaning.replace("%", "%%"), **options)
+        # A wrong choice is refused by the settings, as in a YAML file; these are for completion in a shell.
+        vars(action)["suggestions"] = _choices(hint) or (tuple(PRESETS) if name == "preset" else ())
 
 
 def add_recipe(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Add the flags of a victim's training as a group of their own."""
-    add_settings(parser.add_argument_group("the victims' training"), RECIPE, preset)
+    add_settings(parser.add_argument_group("training of the victims"), RECIPE, preset)
 
 
 def add_records(parser: argparse.ArgumentParser) -> None:
     """Add ``--records``, for commands that read what ``run`` wrote."""
     parser.add_argument(
-        "--records", type=Path, default=RECORDS, metavar="DIR", help=f"folder of records (default: {RECORDS})"
+        "--records", type=Path, default=RECORDS, metavar="DIR", help=f"folder of records to read (default: {RECORDS})"
     )
 
 
 def add_artifacts(parser: argparse.ArgumentParser) -> None:
     """Add the flags that find poisons and images again, for figures of samples."""
-    parser.add_argument(
-        "--poisons", type=Path, metavar="DIR", help="folder of poisons, for samples (default: in the cache)"
+    add_settings(
+        parser,
+        ("poisons", "cache"),
+        PRESETS["tiny"],
+        meanings={"poisons": "folder of stored poisons, which figure samples shows"},
     )
-    add_settings(parser, ("cache",), PRESETS["tiny"])
+
+
+def add_notes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--notes``, for commands that print tables."""
+    parser.add_argument(
+        "--notes",
+        action="store_true",
+        help="on a terminal, explain columns and settings below the table; elsewhere notes are always there",
+    )
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of every command."""
+    group = parser.add_argument_group("options of every command")
+    add_settings(group, ("plugin",), PRESETS["tiny"])
+    loudness = group.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="print debugging messages too, and a traceback with every error"
+    )
 
 
 def preset_in(argv: Sequence[str]) -> Preset:
@@ -97,9 +134,9 @@ def preset_in(argv: Sequence[str]) -> Preset:
 def _default(setting: "dataclasses.Field[Any]", preset: Preset) -> Any:
     if setting.name in RECIPE:
         return getattr(preset.recipe, setting.name)
-    if setting.name in ("dataset", "victim", "surrogate"):
+    if setting.name in PRESET_FIELDS:
         return getattr(preset, setting.name)
-    return setting.default or None
+    return None if setting.default is None or setting.default == () else setting.default
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
@@ -109,7 +146,7 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 def _metavar(hint: Any) -> str:
     kinds = {hint, *typing.get_args(hint)}
-    return "N" if int in kinds else "X" if float in kinds else "PATH" if Path in kinds else "TEXT"
+    return "N" if int in kinds else "X" if float in kinds else "DIR" if Path in kinds else "TEXT"
 
 
 def all_settings_but(*names: str) -> list[str]:

@@ -2,66 +2,105 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from textwrap import fill
+from typing import TYPE_CHECKING
 
-from attacks import ATTACKS
-from benchmark.core.registry import Entry, Registry
+from benchmark.cli.console import Item, print_items
 from benchmark.core.spec import Spec, format_value
-from benchmark.data import DATASETS
-from benchmark.figures import FIGURES
 from benchmark.grid.presets import PRESETS, Preset
-from benchmark.tables import TABLES
-from defenses import DEFENSES
-from victims.clip import Architecture, model_names
 
-EXAMPLE = "python -m benchmark list attacks"
+if TYPE_CHECKING:
+    from benchmark.core.registry import Entry, Registry
+
+EXAMPLE = "list attacks"
 KINDS = ("attacks", "defenses", "victims", "datasets", "presets", "tables", "figures")
+_ABOUT_DEFAULTS = "A preset sets other values than these defaults; see 'list presets'."
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to list."""
-    parser.add_argument("kind", choices=KINDS, help="what to list")
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Print the list."""
-    print("\n".join(list_lines(arguments.kind)))
+    """Print the list: in columns on a terminal, a line each elsewhere."""
+    if sys.stdout.isatty():
+        print_items(_items(arguments.kind), _notes(arguments.kind))
+    else:
+        print("\n".join(list_lines(arguments.kind)))
     return 0
 
 
 def list_lines(kind: str) -> list[str]:
-    """One line for each attack, defense, victim or data set, a few for a preset, with parameters and defaults.
+    """One line for each attack, defense, victim, data set, table or figure, a few for a preset.
 
     Tables and figures have a line each with what they show.
 
     Args:
         kind: one of :data:`KINDS`.
     """
-    if kind in ("tables", "figures"):
-        return [f"{name}  {summary}" for name, summary in (TABLES if kind == "tables" else FIGURES).items()]
+    lines = []
+    for item in _items(kind):
+        if kind == "presets":
+            lines.append(f"{item.name}  {item.text}")
+            lines += [
+                fill(part, 118, initial_indent="  ", subsequent_indent="    ") for part in item.details.splitlines()
+            ]
+        else:
+            parameters = f"[{item.details}]" if item.details else ""
+            lines.append(f"{item.name}{parameters}  {item.text}")
+    return [*lines, *_notes(kind)]
+
+
+def names_of(kind: str) -> list[str]:
+    """The names that a list has, for completion."""
+    return [item.name for item in _items(kind)]
+
+
+def _items(kind: str) -> list[Item]:
+    if kind == "tables":
+        from benchmark.tables import TABLES
+
+        return [Item(name, summary) for name, summary in TABLES.items()]
+    if kind == "figures":
+        from benchmark.figures import FIGURES
+
+        return [Item(name, summary) for name, summary in FIGURES.items()]
     if kind == "victims":
-        return [f"{name}[pretrained=none]  {Architecture(name).resolution} px" for name in model_names()]
+        from victims.clip import Architecture, model_names
+
+        return [Item(name, f"{Architecture(name).resolution} px", "pretrained=none") for name in model_names()]
     if kind == "presets":
-        return [line for preset in PRESETS.values() for line in _preset(preset)]
+        return [_preset(preset) for preset in PRESETS.values()]
+    registry = _registry(kind)
+    groups = [Item(name, f"= {', '.join(registry.group(name))}") for name in registry.groups()]
+    return [*(_entry(entry, registry) for entry in registry.entries()), *(groups if kind == "defenses" else [])]
+
+
+def _notes(kind: str) -> list[str]:
+    return [_ABOUT_DEFAULTS] if kind in ("attacks", "defenses") else []
+
+
+def _registry(kind: str) -> "Registry":
+    from attacks import ATTACKS
+    from benchmark.data import DATASETS
+    from defenses import DEFENSES
+
     registries: dict[str, Registry] = {"attacks": ATTACKS, "defenses": DEFENSES, "datasets": DATASETS}
-    registry = registries[kind]
-    lines = [_entry(entry, registry) for entry in registry.entries()]
-    if kind == "defenses":
-        lines += [f"{group}  = {', '.join(registry.group(group))}" for group in registry.groups()]
-    if kind in ("attacks", "defenses"):
-        lines.append("A preset sets other values than these defaults; see 'list presets'.")
-    return lines
+    return registries[kind]
 
 
-def _entry(entry: Entry, registry: Registry) -> str:
+def _entry(entry: "Entry", registry: "Registry") -> Item:
     if entry.fixed:
-        base = next(one for one in registry.entries() if one.factory is entry.factory and not one.fixed)
-        return f"{entry.name}  = {Spec(base.name, entry.fixed)}"
-    return f"{entry.signature()}  {entry.summary.replace('``', '')}"
+        base = next(other for other in registry.entries() if other.factory is entry.factory and not other.fixed)
+        return Item(entry.name, f"= {Spec(base.name, entry.fixed)}")
+    _, _, parameters = entry.signature().partition("[")
+    return Item(entry.name, entry.summary.replace("``", ""), parameters.removesuffix("]"))
 
 
-def _preset(preset: Preset) -> list[str]:
+def _preset(preset: Preset) -> Item:
     chosen = f"dataset {preset.dataset}, victim {preset.victim}, surrogate {preset.surrogate}"
     values = {"recipe": dataclasses.asdict(preset.recipe), "attacks": preset.attack, **preset.defense}
     parts = [
@@ -69,5 +108,4 @@ def _preset(preset: Preset) -> list[str]:
         for name, params in values.items()
         if params
     ]
-    lines = [fill(part, 118, initial_indent="  ", subsequent_indent="    ") for part in [chosen, *parts]]
-    return [f"{preset.name}  {preset.summary}", *lines]
+    return Item(preset.name, preset.summary, "\n".join([chosen, *parts]))

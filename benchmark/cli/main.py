@@ -3,29 +3,34 @@
 import argparse
 import difflib
 import importlib
+import logging
 import sys
-import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
-from benchmark.cli.flags import Parser, add_settings, preset_in
+from benchmark.cli.flags import PRESET_FIELDS, Parser, add_common, preset_in
 from benchmark.core.errors import UsageError
+from benchmark.core.log import show_messages
 from benchmark.core.version import __version__
+from benchmark.grid.presets import Preset
 
 # Each command is a file of this folder with EXAMPLE, add_arguments(parser, preset) and execute(arguments, argv). What
 # it does stands here, for the file may take seconds to import.
 COMMANDS = {
-    "run": "craft poisons, train victims, print the table",
+    "run": "craft poisons, train victims on the protected data, print the table",
     "export": "write protected data as PNG images and captions",
-    "verify": "verify an export or a stored poison",
+    "verify": "check that an export or a stored poison is intact",
     "table": "print a table from records",
     "plot": "draw figures from records",
     "report": "write all tables and figures of some records as one HTML page",
     "list": "list attacks, defenses, victims, data sets, presets, tables or figures",
     "contract": "test an attack or defense against the plug-in contract",
-    "check": "run fresh seeds of preset micro and compare them with reference records",
-    "reproduce": "run every cell of the paper's tables and write tables, figures and the report",
+    "check": "run fresh seeds and compare them with reference records",
+    "reproduce": "run every cell of the paper's tables; write tables, figures, report",
 }
 SUCCESS, BAD_INPUT, INTERRUPTED = 0, 2, 130
+_SCRIPT = "unlearnable-bench"
+_log = logging.getLogger(__name__)
 
 
 def build_parser(argv: Sequence[str] = ()) -> Parser:
@@ -35,19 +40,26 @@ def build_parser(argv: Sequence[str] = ()) -> Parser:
         argv: the arguments. Only the command that they name gets its flags; a preset that they name gives the defaults
             that ``--help`` shows.
     """
-    parser = Parser(prog="python -m benchmark", description="Multimodal unlearnable examples against defenses.")
-    parser.add_argument("--version", action="version", version=f"unlearnable-bench {__version__}")
+    prog = _SCRIPT if Path(sys.argv[0]).stem == _SCRIPT else "python -m benchmark"
+    parser = Parser(prog=prog, description="Benchmark multimodal unlearnable examples against defenses.")
+    parser.epilog = f"'{prog} COMMAND --help' explains a command."
+    parser.add_argument("--version", action="version", version=f"{_SCRIPT} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
     asked = next((word for word in argv if word in COMMANDS), None)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == asked:
             module, preset = importlib.import_module(f"benchmark.cli.{name}"), preset_in(argv)
-            command.epilog = f"example:\n  {module.EXAMPLE}"
             command.set_defaults(execute=module.execute)
             module.add_arguments(command, preset)
-            add_settings(command, ("plugin",), preset)
-            command.add_argument("--debug", action="store_true", help="show a traceback with every error")
+            add_common(command)
+            command.usage = _usage(command)
+            command.epilog = f"example:\n  {prog} {module.EXAMPLE}"
+            if any(action.dest in PRESET_FIELDS for action in command._actions):
+                command.epilog += (
+                    f"\n\nDefaults of data, models and training are those of preset {preset.name}. For those of\n"
+                    f"another, name it: '{prog} {_of_another_preset(name, preset)} --help'."
+                )
     return parser
 
 
@@ -58,11 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if cells failed or files are not what they say, 2 for bad input (one line on stderr).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    show_messages(logging.INFO)
     try:
         parser = build_parser(argv)
         arguments, unknown = parser.parse_known_args(argv)
         if unknown:
             raise UsageError(_unknown_flag(parser, unknown, arguments.command))
+        show_messages(_level(arguments))
         if arguments.plugin:
             from benchmark.grid.plugins import load_plugins
 
@@ -70,17 +84,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.execute(arguments, argv)
         return code
     except UsageError as error:
-        if "--debug" in argv:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        _log.debug("the error below was raised here", exc_info=True)
+        _log.error("%s", error)
         return BAD_INPUT
     except BrokenPipeError:
         return SUCCESS
     except KeyboardInterrupt:
         # A check that was interrupted draws new seeds.
         goes_on = argv[:1] != ["check"] or "--update" in argv
-        print(f"interrupted{'; the same command goes on where it stopped' if goes_on else ''}", file=sys.stderr)
+        _log.info("interrupted%s", "; the same command goes on where it stopped" if goes_on else "")
         return INTERRUPTED
+
+
+def _level(arguments: argparse.Namespace) -> int:
+    if arguments.verbose:
+        return logging.DEBUG
+    # The plan is all that a dry run has to say.
+    return logging.ERROR if arguments.quiet and not getattr(arguments, "dry_run", False) else logging.INFO
+
+
+def _usage(command: argparse.ArgumentParser) -> str:
+    """The flags that are needed and the arguments; all others are listed below it anyway."""
+    needed = [
+        " ".join([*action.option_strings[-1:], str(action.metavar), *(["..."] if action.nargs == "+" else [])])
+        for action in sorted(command._actions, key=lambda action: not action.option_strings)
+        if action.required
+    ]
+    return " ".join(["%(prog)s", "[options]", *needed])
+
+
+def _of_another_preset(command: str, preset: Preset) -> str:
+    other = "tiny" if preset.name == "paper" else "paper"
+    return f"{command} {other}" if command == "reproduce" else f"{command} --preset {other}"
 
 
 def _unknown_flag(parser: argparse.ArgumentParser, unknown: Sequence[str], command: str) -> str:

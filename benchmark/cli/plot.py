@@ -1,22 +1,33 @@
 """The ``plot`` command: draw figures from records."""
 
 import argparse
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli.flags import add_artifacts, add_records
 from benchmark.core.errors import UsageError
 from benchmark.figures import FIGURES
-from benchmark.figures.sources import ArtifactPaths
 from benchmark.grid.presets import Preset
 
-EXAMPLE = "python -m benchmark plot curves defenses --records results/tiny/records --out figures"
+if TYPE_CHECKING:
+    from benchmark.figures.sources import ArtifactPaths
+
+_log = logging.getLogger(__name__)
+
+EXAMPLE = "plot curves --records results/tiny/records --out figures"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Which figures, of which records, and where they go."""
-    parser.add_argument("names", nargs="+", choices=tuple(FIGURES), metavar="FIGURE", help="see 'list figures'")
+    parser.add_argument(
+        "names",
+        nargs="+",
+        choices=tuple(FIGURES),
+        metavar="FIGURE",
+        help=f"one or more of {', '.join(FIGURES)}; see 'list figures'",
+    )
     add_records(parser)
     parser.add_argument(
         "--out",
@@ -44,13 +55,14 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     for name, figure in figures.items():
         print("\n".join(str(path) for path in write(figure, arguments.out, name)))
     for problem in problems:
-        print(f"not drawn: {problem}", file=sys.stderr)
+        _log.warning("not drawn: %s", problem)
     return 0
 
 
-def artifact_paths(arguments: argparse.Namespace) -> ArtifactPaths:
+def artifact_paths(arguments: argparse.Namespace) -> "ArtifactPaths":
     """Where the flags say that poisons and images lie."""
     from benchmark.core.cache_dir import cache_folder
+    from benchmark.figures.sources import ArtifactPaths
 
     cache = Path(arguments.cache or cache_folder())
     return ArtifactPaths(Path(arguments.poisons or cache / "poisons"), cache)

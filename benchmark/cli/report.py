@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.cli.flags import add_artifacts, add_records
 from benchmark.grid.presets import Preset
 
-EXAMPLE = "python -m benchmark report --records results/tiny/records --out report.html"
+EXAMPLE = "report --records results/tiny/records --out report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:

@@ -1,21 +1,19 @@
 """The ``reproduce`` command: every cell, table and figure of the supplement in one go; only missing cells run."""
 
 import argparse
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cli.flags import add_settings
 from benchmark.cli.run import exit_code
-from benchmark.core.cache_dir import cache_folder
-from benchmark.figures.sources import ArtifactPaths
 from benchmark.grid.presets import Preset
-from benchmark.grid.run import run_all
 from benchmark.grid.settings import RunSettings
-from benchmark.report.write_all import write_all
 
-EXAMPLE = "python -m benchmark reproduce paper --dataset 'flickr30k[root=DIR]' --dry-run"
+_log = logging.getLogger(__name__)
+
+EXAMPLE = "reproduce paper --dataset 'flickr30k[root=DIR]' --dry-run"
 
 # What the supplement shows: lengths of the trigger (Table 1), defenses on poisoned data and on clean (Table 2); and
 # what it does not: the controls that tell where the poison's power sits.
@@ -30,12 +28,12 @@ TRANSFER = {"paper": RunSettings(attack="em,mem3", defense="none", victim="RN101
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The scale, and those settings that may differ from the preset's."""
-    parser.add_argument("preset", choices=("paper", "tiny"), help="the scale")
+    parser.add_argument("preset", choices=("paper", "tiny"), metavar="PRESET", help="scale: paper or tiny")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for records, tables and figures (default: results/PRESET)"
     )
     names = ("seeds", "dataset", "device", "precision", "plain_models", "rerun", "poisons", "cache", "dry_run")
-    add_settings(parser, names, preset, seeds="3")
+    add_settings(parser, names, preset, defaults={"seeds": "3"})
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -49,6 +47,11 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: bad input.
     """
+    from benchmark.core.cache_dir import cache_folder
+    from benchmark.figures.sources import ArtifactPaths
+    from benchmark.grid.run import run_all
+    from benchmark.report.write_all import write_all
+
     out: Path = arguments.out or Path("results") / arguments.preset
     seeds = arguments.seeds or "3"
     shared = RunSettings.from_cli(argparse.Namespace(**{**vars(arguments), "out": out / "records", "seeds": seeds}))
@@ -57,7 +60,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         for grid in (*GRIDS, *([TRANSFER[shared.preset]] if shared.preset in TRANSFER else []))
     ]
     if shared.preset == "paper" and shared.dataset is None:
-        print("data: rendered scenes; --dataset names the paper's, e.g. 'flickr30k[root=DIR]'", file=sys.stderr)
+        _log.info("data: rendered scenes; --dataset names the paper's, e.g. 'flickr30k[root=DIR]'")
     records = run_all(grids)
     if not records:
         return 0  # a dry run, or a process that has helped torchrun's first

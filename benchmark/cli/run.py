@@ -1,21 +1,32 @@
 """The ``run`` command: craft poisons, train victims, print the table."""
 
 import argparse
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmark.cli.flags import add_recipe, add_settings, all_settings_but
+from benchmark.cli.flags import add_notes, add_recipe, add_settings, all_settings_but
 from benchmark.grid.presets import Preset
-from benchmark.grid.records import Record
 
-EXAMPLE = "python -m benchmark run --attack clean,em,mem3 --defense 'cutout,prefix-drop[n=5]' --seeds 3 --dry-run"
+if TYPE_CHECKING:
+    from benchmark.grid.records import Record
+
+_log = logging.getLogger(__name__)
+
+EXAMPLE = "run --attack clean,mem3 --defense cutout,mixup --seeds 3"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Every field of the settings, and the file that may hold them."""
     add_settings(parser, all_settings_but("plugin"), preset)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with these flags as keys; flags win")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with these settings; flags given beside it win (default: none)",
+    )
+    add_notes(parser)
     add_recipe(parser, preset)
 
 
@@ -28,20 +39,20 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: bad input, found before any work.
     """
+    from benchmark.cli.console import print_tables
     from benchmark.grid.run import run
     from benchmark.grid.settings import RunSettings
     from benchmark.tables.defenses import table2
-    from benchmark.tables.render import render
 
     records = run(RunSettings.from_cli(arguments))
     if any(record.status == "done" for record in records):
-        print(render(table2(records), "markdown"))
+        print_tables(table2(records), notes=arguments.notes)
     return exit_code(records)
 
 
-def exit_code(records: Sequence[Record]) -> int:
+def exit_code(records: "Sequence[Record]") -> int:
     """0 if every cell is done; 1 if one failed, with a line that says how to run it again."""
     if all(record.status == "done" for record in records):
         return 0
-    print("--rerun failed runs the failed cells again", file=sys.stderr)
+    _log.info("--rerun failed runs the failed cells again")
     return 1

@@ -8,13 +8,17 @@ from benchmark.cli.flags import add_settings
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
 
-EXAMPLE = "python -m benchmark verify protected --against scenes"
+EXAMPLE = "verify protected --against scenes"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to verify, and the clean data to compare with."""
-    parser.add_argument("path", type=Path, help="folder of an export, or a poison file (.safetensors)")
-    parser.add_argument("--against", metavar="DATASET", help="the clean data set, to compare images and captions with")
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder of an export, or a poison file (.safetensors)")
+    parser.add_argument(
+        "--against",
+        metavar="DATASET",
+        help="clean data set to compare images and captions with (default: the files' own checks alone)",
+    )
     add_settings(parser, ("cache",), preset)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints of long stages: the whole state in one file, replaced atomically, so that a killed run can resume."""
 
 import json
-import sys
+import logging
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -13,6 +13,8 @@ import torch
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.distributed import Processes
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -68,9 +70,10 @@ class Checkpoint:
             state, notes = content["state"], json.loads(content["notes"])
             self.earlier = float(content["seconds"])
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError) as error:
-            print(f"checkpoint {self.path} is damaged ({error}) and is ignored", file=sys.stderr)
+            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, error)
             return None
         self.notes.update(notes)
+        _log.debug("going on from checkpoint %s", self.path)
         return dict(state)
 
     def exists(self) -> bool:

@@ -5,14 +5,16 @@ A claim is an operating-system lock on a hidden file. It ends with the process t
 
 import fcntl
 import glob
+import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.core.atomic_files import PARTIAL
 from benchmark.core.errors import UsageError
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
     try:
         held = _lock(handle, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if wait and not held:
-            print(f"waiting for another run, which is making {path.name}", file=sys.stderr, flush=True)
+            _log.info("waiting for another run, which is making %s", path.name)
             held = _lock(handle, lock, fcntl.LOCK_EX)
         if held:
             # Remove what a killed process left half-written: nobody but the holder of the claim writes here.

@@ -1,5 +1,6 @@
 """Progress of long work and the time left: a bar on a terminal, an occasional line in a log."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -10,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 20.0
@@ -65,7 +68,7 @@ class _Lines:
         self._last = now
         left = (now - self._start) / (self._done - self._resumed) * (self._total - self._done)
         share = 100 * self._done // self._total
-        print(f"{self._label}: {share} %, {clock(left)} left  {self._note}", file=sys.stderr, flush=True)
+        _log.info("%s: %s %%, %s left  %s", self._label, share, clock(left), self._note)
 
     def resume(self, units: int) -> None:
         self._done = self._resumed = units
@@ -73,8 +76,11 @@ class _Lines:
 
 @contextmanager
 def stage(label: str, total: int) -> Iterator[Progress]:
-    """Show the progress of ``total`` units of work on standard error while the block runs; with 0 units, nothing."""
-    if total == 0:
+    """Show the progress of ``total`` units of work on standard error while the block runs.
+
+    With 0 units, or where messages of level INFO are not shown, nothing.
+    """
+    if total == 0 or not _log.isEnabledFor(logging.INFO):
         yield Silent()
         return
     if not sys.stderr.isatty():

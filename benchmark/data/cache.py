@@ -66,6 +66,7 @@ def cached_splits(
     content = json.dumps({"format": _FORMAT, **key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
     splits = _read_or_discard(entry, name, origins)
+    _log.debug("data set %s at %s px: %s in %s", name, resolution, "prepared" if splits is None else "read", entry)
     if splits is None:
         try:
             _write(entry, name, captions, resolution, draw, origins)

@@ -1,7 +1,7 @@
 """Captioned image files from any source: checked, decoded once, then read through the cache."""
 
+import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,8 @@ from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
 from benchmark.data.dataset import Images, Splits
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import BadImage, read_image
+
+_log = logging.getLogger(__name__)
 
 # Part of the cache key: raise it when decoding changes.
 FILES_VERSION = 4
@@ -100,7 +102,7 @@ def load_files(
         total = sum(map(len, files.values()))
         lines = [f"skip_bad: {len(splits.left_out)} of {total} images are left out", *splits.left_out]
         # File names that are not valid Unicode are escaped: standard error may refuse them.
-        print("\n  ".join(lines).encode(errors="backslashreplace").decode(), file=sys.stderr)
+        _log.warning("%s", "\n  ".join(lines).encode(errors="backslashreplace").decode())
     return splits
 
 

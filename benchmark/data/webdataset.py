@@ -1,6 +1,6 @@
 """A user's own tar shards in the WebDataset layout, read without unpacking."""
 
-import sys
+import logging
 import tarfile
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 from benchmark.data.image_location import Member
 from benchmark.data.shards import find_shards
+
+_log = logging.getLogger(__name__)
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _CAPTIONS = ("txt", "json")
@@ -54,7 +56,7 @@ def _read(spec: str) -> list[CaptionedFile]:
     files = [file for shard in find_shards(spec) for file in read_shard(shard, others)]
     if others:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
-        print(f"{spec}: ignoring members that are neither image nor caption: {kinds}", file=sys.stderr)
+        _log.warning("%s: ignoring members that are neither image nor caption: %s", spec, kinds)
     if not files:
         raise UsageError(f"{spec}: no samples")
     return files

@@ -1,6 +1,6 @@
 """The ``export`` function: one attack with one seed as files that others can train on."""
 
-import sys
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,8 @@ from benchmark.export.manifest import Manifest
 from benchmark.export.writing import ExportJob, write_export
 from benchmark.grid.run import open_grid
 from benchmark.grid.settings import RunSettings
+
+_log = logging.getLogger(__name__)
 
 
 def export(
@@ -53,7 +55,7 @@ def export(
             raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
         names = ("train",) if splits == "train" else ("train", "val", "test")
         manifest = write_export(out, layout, ExportJob(cell, data, poison, names, keep_resolution), command)
-    print(_summary(out, manifest), file=sys.stderr)
+    _log.info("%s", _summary(out, manifest))
     return manifest
 
 

@@ -1,6 +1,6 @@
 """Loading the plug-in files that a command names."""
 
-import sys
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from attacks import ATTACKS
 from benchmark.core.plugins import load_file
 from benchmark.data import DATASETS
 from defenses import DEFENSES
+
+_log = logging.getLogger(__name__)
 
 
 def load_plugins(paths: Iterable[str | Path]) -> None:
@@ -20,7 +22,7 @@ def load_plugins(paths: Iterable[str | Path]) -> None:
         # The built-in names come first, so that a plug-in that takes one of them is the one that is refused.
         before = _entries()
         if load_file(path) and _entries() == before:
-            print(f"plugin {path} registers no attack, defense or data set", file=sys.stderr)
+            _log.warning("plugin %s registers no attack, defense or data set", path)
 
 
 def _entries() -> int:

@@ -1,6 +1,6 @@
 """Poisons by address: crafted once per (data, attack, surrogate, seed), shared by every defense and victim."""
 
-import sys
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,6 +24,8 @@ from benchmark.data import CaptionDataset
 from benchmark.data.difference import Difference
 from benchmark.grid.cells import Cell, ChosenAttack, content_key
 from benchmark.grid.records import ResolvedSpec
+
+_log = logging.getLogger(__name__)
 
 _TOP_WORDS = 20
 _CHUNK = 64  # images compared at a time
@@ -95,6 +97,7 @@ class PoisonStore:
             if processes.is_first:
                 checkpoint.discard()
             processes.broadcast_object(None)  # the file is there
+            _log.debug("poison of %s, seed %s: %s", cell.attack.choice.title, cell.seed, path)
             # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
             return Poison.load(path)
 
@@ -127,7 +130,7 @@ class PoisonStore:
             **poison.provenance,
         }
         if not cell.attack.is_clean:
-            print(f"crafted {cell.attack.choice.title}, seed {cell.seed}, in {clock(seconds)}", file=sys.stderr)
+            _log.info("crafted %s, seed %s, in %s", cell.attack.choice.title, cell.seed, clock(seconds))
         return replace(poison, provenance=provenance)
 
 
@@ -157,7 +160,7 @@ def _is_whole(path: Path) -> bool:
     try:
         Poison.load(path)
     except PoisonError as error:
-        print(f"{error}; crafting it anew", file=sys.stderr)
+        _log.warning("%s; crafting it anew", error)
         return False
     return True
 

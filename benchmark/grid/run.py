@@ -1,18 +1,18 @@
 """Running settings: from :class:`RunSettings` to a grid of cells over loaded data, its plan and its records."""
 
 import dataclasses
+import logging
 import os
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
-from tabulate import tabulate
 
 from benchmark.core.atomic_files import make_folder
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.distributed import Processes, process_group
+from benchmark.core.log import TableMessage
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.grid.cells import (
@@ -34,6 +34,8 @@ from benchmark.grid.runner import Grid, PlannedCell, load_splits, run_grid
 from benchmark.grid.settings import Rerun, RunSettings
 from benchmark.grid.tracking import Tracking
 from victims.clip import resolve_device, resolve_precision
+
+_log = logging.getLogger(__name__)
 
 OnPlan = Callable[[list[Record]], None]
 
@@ -66,7 +68,7 @@ def run(
         grid.validate()
         planned = grid.plan(already_run)
         on_plan([cell.planned_record for cell in planned])
-        print(plan_table(grid, planned, settings.rerun), file=sys.stderr, flush=True)
+        _log.info(plan_table(grid, planned, settings.rerun))
         if settings.dry_run:
             return []
         make_folder(grid.out)
@@ -74,7 +76,7 @@ def run(
         records = run_grid(grid, planned, settings.rerun)
     for record in records:
         if record.status == "failed":
-            print(f"failed: {record.attack.title} × {record.defense.spec}: {record.error['message']}", file=sys.stderr)
+            _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.error["message"])
     return records
 
 
@@ -98,7 +100,7 @@ def run_all(
         for number, settings in enumerate(grids):
             command = commands[number] if commands else settings.to_command()
             if Processes.current().is_first and len(grids) > 1:
-                print(f"[{number + 1}/{len(grids)}] {command}", file=sys.stderr, flush=True)
+                _log.info("[%s/%s] %s", number + 1, len(grids), command)
             new = run(settings, command=command, already_run=list(records))
             records |= {record.key: record for record in new}
     return list(records.values())
@@ -133,6 +135,9 @@ def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[
         cells = cells_of(settings, device)
         cache = settings.cache or cache_folder()
         tracking = Tracking(settings.track if processes.is_first else None, settings.out)
+        _log.debug(
+            "device %s, torch %s, %s threads, cache %s", device, torch.__version__, torch.get_num_threads(), cache
+        )
         use_repeatable_kernels(device)
         keep_freed_memory()
         with processes.rank0_first():
@@ -181,7 +186,7 @@ def cells_of(settings: RunSettings, device: torch.device) -> list[Cell]:
     )
 
 
-def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> str:
+def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> TableMessage:
     """The plan: every cell, whether it runs, whether its poison is there."""
     rows = []
     for item in planned:
@@ -192,5 +197,4 @@ def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> str:
         rows.append([cell.seed, str(cell.victim), cell.attack.choice.title, cell.defense.choice.spec, poison, state])
     running = sum(item.has_to_run(rerun) for item in planned)
     head = f"{len(planned)} cells, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"
-    table = tabulate(rows, headers=["seed", "victim", "attack", "defense", "poison", "cell"])
-    return f"{head}\n{table}\n"
+    return TableMessage(head, ("seed", "victim", "attack", "defense", "poison", "cell"), rows)

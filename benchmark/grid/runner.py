@@ -1,6 +1,6 @@
 """A grid of cells: what is there already, what has to run, and running it so that nothing is lost."""
 
-import sys
+import logging
 import time
 import traceback
 from collections.abc import Collection, Sequence
@@ -29,6 +29,8 @@ from benchmark.grid.tracking import Tracking, epoch_values
 from victims.clip import Clip
 from victims.evaluate import evaluate
 from victims.training import steps_per_epoch, train
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class Grid:
             for number in range(shown + 1, epoch + 1):
                 curves.log(number, epoch_values(losses[number - 1], known.get(number)))
             shown = epoch
+            _log.debug("%s: epoch %s of %s, loss %.3f%s", cell.title(), epoch, cell.recipe.epochs, losses[-1], note)
             notes["evaluate"] += time.monotonic() - start
             start = time.monotonic()
             return note
@@ -356,7 +359,7 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
             number += 1
             left = (time.monotonic() - start) / number * (len(todo) - number)
             line = f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left"
-            print(line, file=sys.stderr, flush=True)
+            _log.info("%s", line)
     processes.broadcast_object(None)
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
 

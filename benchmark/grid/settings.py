@@ -22,10 +22,19 @@ Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
 class Words(NamedTuple):
-    """What a setting means, as ``--help`` says it."""
+    """What a setting means, as ``--help`` says it.
+
+    Attributes:
+        meaning: what it decides, and what its values mean where they do not say so themselves.
+        example: a value, quoted as a shell needs it.
+        metavar: what stands for its value; by default the kind of value.
+        default: what happens without it, where the field's own default does not say so.
+    """
 
     meaning: str
     example: str = ""
+    metavar: str = ""
+    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,54 +49,88 @@ class RunSettings:
         UsageError: a value of the wrong kind or out of range; the message names the flag.
     """
 
-    attack: Annotated[str, Words("attacks, comma-separated", "clean,em,mem[k=3,rounds=8]")] = "mem3"
+    attack: Annotated[
+        str, Words("attacks, separated by commas; see 'list attacks'", "'clean,em,mem[k=3,rounds=8]'", "ATTACKS")
+    ] = "mem3"
     defense: Annotated[
         str,
-        Words("defenses, comma-separated, composed with +; groups: table2 (the paper's eight), all", "cutout,all"),
+        Words(
+            "defenses, separated by commas; + combines several into one; table2 names the paper's eight, all names "
+            "every one; see 'list defenses'",
+            "none,cutout+mixup",
+            "DEFENSES",
+        ),
     ] = "table2"
-    dataset: Annotated[str | None, Words("data set", "csv[train=a.csv,test=b.csv]")] = None
+    dataset: Annotated[
+        str | None, Words("data set; see 'list datasets'", "'csv[train=a.csv,test=b.csv]'", "DATASET")
+    ] = None
     skip_bad: Annotated[bool, Words("leave out images that cannot be read, and list them")] = False
-    victim: Annotated[str | None, Words("victims, comma-separated", "tiny,RN50,ViT-B-32[pretrained=FILE]")] = None
-    surrogate: Annotated[str | None, Words("model that crafts the poisons", "RN50")] = None
+    victim: Annotated[
+        str | None,
+        Words(
+            "models to train on the protected data, separated by commas; see 'list victims'",
+            "'RN50,ViT-B-32[pretrained=FILE]'",
+            "MODELS",
+        ),
+    ] = None
+    surrogate: Annotated[str | None, Words("model on which the attack crafts the poison", "RN50", "MODEL")] = None
     seeds: Annotated[
-        int | str, Words("how many seeds (3 means 1, 2, 3), or which ones; '4,' is seed 4 alone", "4,7")
+        int | str, Words("how many seeds (3 means 1, 2 and 3), or which ones (4,7; a single one as '4,')", "", "SEEDS")
     ] = "1"
-    preset: Annotated[str, Words("named set of values, see 'list presets'", "micro")] = "tiny"
-    out: Annotated[Path, Words("folder for records")] = Path("results/runs")
-    device: Annotated[str, Words("where to compute; auto takes CUDA where there is one", "cuda:1")] = "auto"
-    poisons: Annotated[str | None, Words("folder that keeps poisons (default: in the cache); off crafts anew")] = None
-    cache: Annotated[Path | None, Words("folder for rendered and resized images (default: the user's cache)")] = None
-    plain_models: Annotated[bool, Words("run open_clip's own modules instead of the fast paths; slower")] = False
-    rerun: Annotated[Rerun, Words("which cells to run")] = "missing"
+    preset: Annotated[str, Words("named set of defaults; see 'list presets'")] = "tiny"
+    out: Annotated[Path, Words("folder for the records")] = Path("results/runs")
+    device: Annotated[str, Words("device to compute on; auto uses CUDA where there is a GPU", "cuda:1", "DEVICE")] = (
+        "auto"
+    )
+    poisons: Annotated[
+        str | None,
+        Words("folder that keeps poisons for other runs; off keeps none", "", "DIR", "in the folder of --cache"),
+    ] = None
+    cache: Annotated[
+        Path | None,
+        Words("folder that keeps prepared images", "", "DIR", "in the user's cache folder"),
+    ] = None
+    plain_models: Annotated[
+        bool, Words("run open_clip's own modules in place of this suite's faster ones; results differ by rounding")
+    ] = False
+    rerun: Annotated[
+        Rerun,
+        Words("which cells to run: those without a record (missing), failed ones as well (failed), or every one (all)"),
+    ] = "missing"
     checkpoint_every: Annotated[
         int,
-        Words("epochs of training and rounds of crafting between checkpoints; 0: none"),
+        Words("epochs of training, and rounds of crafting, between two checkpoints; 0 saves none"),
     ] = 1
-    track: Annotated[Tracker | None, Words("show curves while victims train; each tracker is an optional extra")] = None
+    track: Annotated[
+        Tracker | None,
+        Words("send training curves to a tracker, which pip install 'unlearnable-bench[NAME]' adds", "", "", "none"),
+    ] = None
     dry_run: Annotated[
         bool,
-        Words("print the plan and stop; data that are not in the cache are prepared first"),
+        Words("print the plan and stop; data that are not cached yet are prepared first"),
     ] = False
     plugin: Annotated[
         tuple[Path, ...],
-        Words("Python file with your own attacks, defenses or data sets; may be repeated"),
+        Words("Python file with attacks, defenses or data sets of your own; may be repeated", "", "FILE"),
     ] = ()
-    epochs: Annotated[int | None, Words("passes over the training rows")] = None
-    batch_size: Annotated[int | None, Words("rows in a training step")] = None
-    lr: Annotated[float | None, Words("AdamW's peak learning rate")] = None
-    beta1: Annotated[float | None, Words("AdamW's first-moment decay")] = None
-    beta2: Annotated[float | None, Words("AdamW's second-moment decay")] = None
-    weight_decay: Annotated[float | None, Words("AdamW's weight decay")] = None
-    warmup_steps: Annotated[int | None, Words("most steps of linear warm-up")] = None
-    warmup_share: Annotated[float | None, Words("largest share of all steps that warms up")] = None
+    epochs: Annotated[int | None, Words("passes over the training data")] = None
+    batch_size: Annotated[int | None, Words("image-caption pairs in a training step")] = None
+    lr: Annotated[float | None, Words("peak learning rate of AdamW")] = None
+    beta1: Annotated[float | None, Words("decay of AdamW's mean of gradients")] = None
+    beta2: Annotated[float | None, Words("decay of AdamW's mean of squared gradients")] = None
+    weight_decay: Annotated[float | None, Words("weight decay of AdamW")] = None
+    warmup_steps: Annotated[int | None, Words("steps over which the learning rate rises to its peak, at most")] = None
+    warmup_share: Annotated[float | None, Words("share of all steps that this rise may take, at most (0 to 1)")] = None
     rows: Annotated[
         Literal["pairs", "images"] | None,
-        Words("what an epoch visits: all image-caption pairs, or each image once with a random caption"),
+        Words("what an epoch covers: every image-caption pair, or every image once with one of its captions"),
     ] = None
-    evaluate_every: Annotated[int | None, Words("epochs between evaluations on validation and test data")] = None
+    evaluate_every: Annotated[
+        int | None, Words("epochs between two evaluations on validation and test data; the last epoch always has one")
+    ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
-        Words("what models compute in; auto takes bf16 where the device is faster in it"),
+        Words("number format that models compute in; auto takes bf16 where the device is faster in it, else fp32"),
     ] = None
 
     def __post_init__(self) -> None:

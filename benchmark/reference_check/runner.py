@@ -1,8 +1,8 @@
 """What ``check`` runs: fresh seeds of preset ``micro`` beside reference records, or a new reference."""
 
+import logging
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,11 +15,12 @@ from benchmark.grid.provenance import git_commit
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.run import OnPlan, run_all
 from benchmark.grid.settings import RunSettings
+from benchmark.reference_check import PRESET
 from benchmark.reference_check.intervals import LEAST_SEEDS, compare, require_comparable
 from benchmark.reference_check.pages import comparison_table, reference_page, seeds_table
 
-PRESET = "micro"
-REFERENCE = Path("results/reference") / PRESET
+_log = logging.getLogger(__name__)
+
 # Clean data, the baseline, the attack, and the defense that undoes it.
 _GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
 
@@ -116,7 +117,7 @@ def update(folder: Path, count: int | None, device: str) -> int:
     work = folder / f".update-{commit}"
     records = _run(str(count), work / "records", work / "poisons", device)
     if any(record.status == "failed" for record in records):
-        print("the same command runs the failed cells again", file=sys.stderr)
+        _log.info("the same command runs the failed cells again")
         return 1
     for record in records:
         record.save(work / "reference")

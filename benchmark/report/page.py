@@ -1,7 +1,7 @@
 """One self-contained page from records: figures, tables, settings. Nothing on it is loaded from elsewhere."""
 
 import hashlib
-import sys
+import logging
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +27,8 @@ from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import Table
+
+_log = logging.getLogger(__name__)
 
 _FIRST = ("defenses", "matrix")  # figures that the page opens with
 _TABLES = ("matrix", "2", "attacks", "1", "transfer", "cost")
@@ -161,7 +163,7 @@ def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, miss
             missing.append(f"Figure {name}: {problem.error}.")
             continue
         # Its message names a folder of this machine, which is nobody's business on a page that is passed on.
-        print(f"report: not drawn: {problem}", file=sys.stderr)
+        _log.warning("report: not drawn: %s", problem)
         missing.append(f"Figure {name}: the poisons are not at hand; --poisons names their folder.")
 
 

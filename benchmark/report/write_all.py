@@ -1,7 +1,7 @@
 """Everything that a folder of results holds beside its records: tables, figures and the report."""
 
+import logging
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from benchmark.grid.records import Record
 from benchmark.report.page import write_report
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
+
+_log = logging.getLogger(__name__)
 
 _TABLES = (
     ("1", False),
@@ -49,7 +51,7 @@ def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> N
     for name, figure in figures.items():
         print(*write(figure, folder, name, formats=("png",)), sep="\n")
     for problem in problems:
-        print(f"not drawn: {problem}", file=sys.stderr)
+        _log.warning("not drawn: %s", problem)
     write_report(records, replace(sources, drawn=folder), out / "report.html")
     print(out / "report.html")
 
@@ -62,7 +64,7 @@ def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
         try:
             text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
         except UsageError as error:
-            print(f"table {name}: {error}", file=sys.stderr)
+            _log.warning("table %s: %s", name, error)
             continue
         path = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
         with replacing(path) as temporary:

@@ -61,7 +61,7 @@ def render(tables: Sequence[Table], style: str) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads, rows = _grid(table, bold="**{}**", escaped=lambda text: text.replace("|", r"\|"))
+    heads, rows = text_grid(table, bold="**{}**", escaped=lambda text: text.replace("|", r"\|"))
     # Heads given as such are padded by two, which makes the table too wide for a terminal; so they are its first row.
     rule, head, *lines = tabulate(
         [heads, *rows], tablefmt="pipe", disable_numparse=True, colalign=_alignment(heads)
@@ -73,8 +73,8 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    heads, rows = _grid(table, bold=r"\textbf{{{}}}", escaped=_escaped)
-    size = _size(*_grid(table, bold="{}"))
+    heads, rows = text_grid(table, bold=r"\textbf{{{}}}", escaped=_escaped)
+    size = _size(*text_grid(table, bold="{}"))
     columns = "".join(side[0] for side in _alignment(heads))
     body = pd.DataFrame(rows, columns=heads).to_latex(index=False, escape=False, column_format=columns).rstrip("\n")
     notes = [rf"\item {_escaped(note)}" for note in table.notes]
@@ -103,7 +103,7 @@ def _size(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _html(table: Table) -> str:
-    heads, rows = _grid(table, bold="<strong>{}</strong>", escaped=escape)
+    heads, rows = text_grid(table, bold="<strong>{}</strong>", escaped=escape)
     head = "".join(f"<th scope=col>{text}</th>" for text in heads)
     body = "\n".join(
         f"<tr><th scope=row>{name}</th>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
@@ -132,8 +132,8 @@ def _alignment(heads: Sequence[str]) -> list[str]:
     return ["left", *("right" for _ in heads[1:])]
 
 
-def _grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of escaped text; ``bold`` is a template."""
+def text_grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a table as escaped text, first the names of the rows; ``bold`` is a template for the best."""
     rows, columns = list(table.rows), list(table.columns)
     kinds = {"ours": shown, "paper": _paper, "Δ": _difference} if table.beside else {"ours": shown}
     text = {}

@@ -1,7 +1,6 @@
 """The cache: written whole or not at all, verified on reading, made anew when damaged."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -122,17 +121,17 @@ def swap_images(entry: Path) -> None:
     ],
 )
 def test_a_damaged_entry_is_made_anew_with_a_warning(
-    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw = Drawer()
     splits = load(tmp_path, draw)
     expected = np.array(splits.train.images), np.array(splits.test.images)
     (entry,) = entries(tmp_path)
     damage(entry)
-    with caplog.at_level(logging.WARNING):
-        mended = load(tmp_path, draw)
+    capsys.readouterr()
+    mended = load(tmp_path, draw)
     assert draw.calls == 6
-    assert [str(entry) in record.getMessage() for record in caplog.records] == [True]
+    assert [str(entry) in line for line in capsys.readouterr().err.splitlines()] == [True]
     assert np.array_equal(mended.train.images[:], expected[0])
     assert np.array_equal(mended.test.images[:], expected[1])
     assert mended.train.captions == CAPTIONS["train"]

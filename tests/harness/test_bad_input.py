@@ -102,9 +102,10 @@ def test_a_checkpoint_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture
         ),
         (["check", "--reference", "nowhere"], "no reference in nowhere; run check in a checkout"),
         (["check", "--reference", "nowhere", "--seeds", "x"], "--seeds"),
-        (["table", "3"], "invalid choice"),
-        (["list", "attack"], "invalid choice"),
-        (["ran"], "invalid choice"),
+        (["table", "3"], "unknown table '3'; available: 1, 2, "),
+        (["list", "attack"], "unknown kind 'attack'; did you mean 'attacks'? available: attacks, defenses, "),
+        (["ran"], "unknown command 'ran'; did you mean 'run'? available: run, export, "),
+        (["table", "2", "--format", "markdwn"], "unknown --format 'markdwn'; did you mean 'markdown'?"),
         ([], "required"),
     ],
 )
@@ -188,8 +189,8 @@ def test_an_image_in_two_splits_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         assert error.endswith(f"image {tmp_path}/{other} is in train and in test; splits must share none")
 
 
-def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--attack", "mem33", "--debug"]) == 2
+def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--attack", "mem33", "--verbose"]) == 2
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -1,0 +1,114 @@
+"""Messages: one format on standard error, less with ``--quiet``, more with ``--verbose``; results stay as they are."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli.main import main
+from benchmark.core.log import TableMessage, show_messages
+from benchmark.core.progress import Silent, stage
+from tests.harness.grids import run
+
+ROOT = Path(__file__).parents[2]
+LOG = logging.getLogger("benchmark.grid.run")
+
+
+def test_the_level_stands_before_all_but_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    show_messages(logging.DEBUG)
+    LOG.debug("looked")
+    LOG.info("crafted MEM-3, seed 1, in 3 min 05 s")
+    logging.getLogger("attacks.poison").warning("%s has no hash", "a.safetensors")
+    logging.getLogger("victims.training").error("no loss")
+    assert capsys.readouterr().err.splitlines() == [
+        "debug: looked",
+        "crafted MEM-3, seed 1, in 3 min 05 s",
+        "warning: a.safetensors has no hash",
+        "error: no loss",
+    ]
+
+
+def test_only_errors_come_from_other_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    show_messages(logging.DEBUG)
+    LOG.warning("said by the first")
+    LOG.error("only here")
+    assert capsys.readouterr().err == "error: only here\n"
+
+
+def test_quiet_leaves_the_table_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid: dict[str, Any] = {"attack": "clean", "defense": "none", "epochs": 1}
+    assert run(tmp_path, "--quiet", **grid) == 0
+    first = capsys.readouterr()
+    assert first.err == ""
+    assert first.out.startswith("**Table 2")
+    assert run(tmp_path, "--quiet", "--dry-run", **grid) == 0
+    assert capsys.readouterr().err.startswith("1 cells, 0 to run")
+    assert run(tmp_path, "--quiet", **{**grid, "attack": "mem33"}) == 2
+    assert capsys.readouterr().err.startswith("error: unknown attack 'mem33'")
+    assert run(tmp_path, **grid) == 0
+    assert capsys.readouterr().out == first.out
+
+
+def test_quiet_names_the_cell_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.grid.runner.train", lambda *_, **__: 1 / 0)
+    assert run(tmp_path, "--quiet", attack="clean", defense="none") == 1
+    assert capsys.readouterr().err == "error: Clean × none failed: division by zero\n"
+
+
+def test_verbose_shows_every_epoch_and_where_data_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--verbose", attack="clean", defense="none", epochs=2) == 0
+    debug = [line for line in capsys.readouterr().err.splitlines() if line.startswith("debug: ")]
+    assert sum("epoch 1 of 2, loss " in line for line in debug) == 1
+    assert any(line.startswith("debug: data set scenes") for line in debug)
+
+
+def test_quiet_and_verbose_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "presets", "--quiet", "--verbose"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_no_progress_where_messages_are_not_shown() -> None:
+    show_messages(logging.ERROR)
+    with stage("training", 3) as progress:
+        assert isinstance(progress, Silent)
+
+
+def test_a_table_in_a_log_is_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    LOG.info(TableMessage("2 cells", ("seed", "defense"), [[1, "none"], [2, "[b]cutout[/b]"]]))
+    assert [line.rstrip() for line in capsys.readouterr().err.splitlines()] == [
+        "2 cells",
+        "  seed  defense",
+        "------  -------------",
+        "     1  none",
+        "     2  [b]cutout[/b]",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [
+        ("", "crafted\n"),
+        ("logging.getLogger('benchmark').setLevel('WARNING')", ""),
+        ("logging.getLogger('benchmark').addHandler(logging.NullHandler())", ""),
+    ],
+)
+def test_python_code_sees_each_message_once_unless_it_has_its_own_way(before: str, shown: str) -> None:
+    code = f"""
+import logging
+{before}
+from benchmark.core.log import show_messages
+show_messages()  # as benchmark.api does
+logging.warning("a library's own")  # gives the root logger a handler
+logging.getLogger("benchmark.grid").info("crafted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == f"WARNING:root:a library's own\n{shown}"
