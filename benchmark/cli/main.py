@@ -1,9 +1,11 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: chooses a command's file, reads its arguments and turns errors into one line and an exit code."""
 
 import argparse
 import difflib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if cells failed or files are not what they say, 2 for bad input (one line on stderr).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        from benchmark.cli.completion import complete
+
+        complete(build_parser(os.environ.get("COMP_LINE", "").split()))
     show_messages(logging.INFO)
     try:
         parser = build_parser(argv)
