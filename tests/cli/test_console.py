@@ -100,6 +100,18 @@ def test_a_terminal_gets_every_number_of_the_markdown(
     assert all(note in with_notes for note in notes)
 
 
+@pytest.mark.parametrize("width", [50, 60, 70, 80])
+def test_the_papers_values_stay_beside_ours(
+    width: int, records: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal(width, monkeypatch)
+    assert main(["table", "2", "--records", str(records), "--beside", "paper"]) == 0
+    shown = ESCAPES.sub("", capsys.readouterr().out)
+    heads = [line for line in shown.splitlines() if "paper" in line and "Δ" in line]
+    assert len(heads) > 1
+    assert all(line.count("paper") == line.count("Δ") and line.split()[-1] == "Δ" for line in heads)
+
+
 def test_a_pipe_gets_markdown(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = render(table2(load_records(records)), "markdown") + "\n"
     for extra in ([], ["--notes"], ["--format", "markdown"]):

@@ -169,8 +169,8 @@ def test_what_cannot_be_drawn_keeps_no_other_figure_from_being_drawn(
     folders = ["--poisons", str(tmp_path / "none"), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "f")]
     assert main(["plot", "matrix", "curves", "samples", "--records", str(run / "out"), *folders]) == 0
     matrix, missing = capsys.readouterr().err.splitlines()
-    assert matrix.startswith("not drawn: matrix: these records hold no defended victim")
-    assert missing.startswith("not drawn: samples: the poison of")
+    assert matrix.startswith("warning: not drawn: matrix: these records hold no defended victim")
+    assert missing.startswith("warning: not drawn: samples: the poison of")
     assert {path.suffix for path in (tmp_path / "f").iterdir()} == {".svg", ".pdf", ".png"}
     assert {path.stem for path in (tmp_path / "f").iterdir()} == {"curves-controls"}
     assert main(["plot", "matrix", "lengths", "--records", str(run / "out"), "--out", str(tmp_path / "g")]) == 2
