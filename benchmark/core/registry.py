@@ -248,7 +248,10 @@ def convert(value: Any, hint: Any, what: str) -> Any:
                 return number
         else:
             return option(value)
-    raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'")
+    choices = [choice for option in _options(hint) for choice in typing.get_args(option)]
+    close = difflib.get_close_matches(value, choices, n=1)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'{meant}")
 
 
 def label_of(name: str) -> str:
