@@ -65,7 +65,7 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
         together = 3 if table.beside == "columns" else 1  # ours, the paper's, the difference
         parts = fit_columns([Text.from_markup(head) for head in heads], _texts(rows), console.width, together)
         for number, part in enumerate(parts):
-            which = f" (part {number + 1} of {len(parts)})" if len(parts) > 1 else ""
+            which = f" ({number + 1}/{len(parts)})" if len(parts) > 1 else ""
             console.print(Text(f"{table.title}{which}", style="bold"))
             console.print(Padding(part, (0, 0, 1, 0)))
         if notes:
