@@ -1,4 +1,4 @@
-"""README and docs/: what they tell a reader to type is what the suite understands."""
+"""README, docs/ and results/: what pages tell a reader to type is what the suite understands."""
 
 import re
 import shlex
@@ -9,7 +9,12 @@ import pytest
 from benchmark.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "results").rglob("*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -19,7 +24,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands() -> list[str]:
     lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.replace("\\\n", "").splitlines()]
-    return sorted({line.partition("python -m benchmark ")[2] for line in lines if "python -m benchmark " in line})
+    # A line with a shell variable is a script's, and means nothing by itself.
+    found = {line.partition("python -m benchmark ")[2] for line in lines if "$" not in line}
+    return sorted(found - {""})
 
 
 @pytest.mark.parametrize("command", commands())
