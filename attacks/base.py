@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -90,6 +90,17 @@ class Attack(ABC):
     def progress_steps(self, train: CaptionDataset) -> int:
         """How often :meth:`craft` advances the progress; by default once for each of :meth:`CraftContext.chunks`."""
         return math.ceil(len(train) / _CHUNK)
+
+    def step_kinds(self, train: CaptionDataset) -> Sequence[str]:
+        """The kind of each of these steps, in order; steps of one kind take the same time."""
+        return ["step"] * self.progress_steps(train)
+
+    def pilot(self) -> "tuple[Attack, int] | None":
+        """A short version of the attack to time before a run, and the number of rows to craft on.
+
+        The short version has steps of every kind. ``None``: the time of crafting is unknown before the run.
+        """
+        return None
 
     def check(self, train: CaptionDataset) -> None:
         """Called before any work of a run begins; by default all data are accepted.

@@ -5,7 +5,7 @@ Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.crafting import Crafting
@@ -64,7 +64,21 @@ class Mem(MemSettings, Attack):
 
     def progress_steps(self, train: CaptionDataset) -> int:
         """Surrogate steps and batches of HotFlip and PGD over all rounds."""
-        return self.rounds * (self.surrogate_steps + math.ceil(self._rows(train) / self.batch_size))
+        return len(self.step_kinds(train))
+
+    def step_kinds(self, train: CaptionDataset) -> list[str]:
+        """A HotFlip batch is followed by its PGD steps."""
+        kinds: list[str] = []
+        for round_ in range(self.rounds):
+            flips = self.k > 0 and round_ < self.hotflip_rounds
+            kinds += ["surrogate"] * self.surrogate_steps
+            kinds += ["HotFlip" if flips else "PGD"] * math.ceil(self._rows(train) / self.batch_size)
+        return kinds
+
+    def pilot(self) -> tuple["Mem", int]:
+        """Four short rounds on one batch of rows, the first two with HotFlip."""
+        flips = min(2, self.hotflip_rounds)
+        return replace(self, rounds=4, surrogate_steps=3, hotflip_rounds=flips, stop_loss=None), self.batch_size
 
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""

@@ -29,8 +29,8 @@ from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import Record
 from benchmark.grid.records import load_records as read_records
 from benchmark.grid.run import cells_of, run
-from benchmark.grid.runner import load_splits
 from benchmark.grid.settings import RunSettings
+from benchmark.grid.splits import load_splits
 from benchmark.metrics import Retrieval
 from benchmark.tables.frame import records_frame
 from defenses import Defense, HookContext

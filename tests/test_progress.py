@@ -1,11 +1,13 @@
-"""Progress in a log: what is done, how long the rest takes at the speed of what this run has done itself."""
+"""Progress in a log: the share that is done and the time left, of a stage and of the run that it belongs to."""
 
 import re
 
+import numpy as np
 import pytest
 
 from benchmark.core import progress
-from benchmark.core.progress import clock, stage, tracked
+from benchmark.core.progress import clock, roughly, stage, tracked
+from benchmark.core.time_left import Task, TimeLeft
 
 
 @pytest.fixture
@@ -36,6 +38,30 @@ def test_what_an_earlier_run_did_is_counted_but_not_timed(
     assert capsys.readouterr().err == "training: 51 %, 24 min 30 s left  \n"
 
 
+def test_steps_that_cost_more_weigh_more_and_the_run_is_told_beside_the_stage(
+    seconds: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = {"poison": Task("craft", np.array([10.0, 30.0, 60.0])), "victim": Task("train", np.full(5, 20.0))}
+    time_left = TimeLeft(tasks)
+    with stage("crafting", 3, time_left, "poison") as shown:
+        seconds[0] = 20.0
+        shown.advance()
+        seconds[0] = 80.0
+        shown.advance()
+        seconds[0] = 200.0
+        shown.advance()
+    with stage("training", 5, time_left, "victim") as shown:
+        seconds[0] = 240.0
+        shown.advance()
+    lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "crafting: 10 %, 3 min 00 s left (run: 6 min 20 s)",  # twice as slow as expected: 2 × 90 s and 2 × 100 s
+        "crafting: 40 %, 2 min 00 s left (run: 5 min 20 s)",
+        "crafting: 100 %, 0 s left (run: 3 min 20 s)",
+        "training: 20 %, 2 min 40 s left",
+    ]
+
+
 def test_preparing_data_tells_its_progress_too(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     for item in tracked(range(3), "painting"):
         seconds[0] = 25.0 * (item + 1)
@@ -53,3 +79,11 @@ def test_preparing_data_tells_its_progress_too(seconds: list[float], capsys: pyt
 )
 def test_clock(duration: float, text: str) -> None:
     assert clock(duration) == text
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [(1, "5 s"), (47.4, "45 s"), (92, "2 min"), (725, "12 min"), (9000, "2.5 h"), (144_100, "40 h")],
+)
+def test_an_estimate_is_rounded(duration: float, text: str) -> None:
+    assert roughly(duration) == text

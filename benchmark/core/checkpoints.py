@@ -15,6 +15,7 @@ from benchmark.core.atomic_files import replacing
 from benchmark.core.distributed import Processes
 
 _log = logging.getLogger(__name__)
+_DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError)
 
 
 @dataclass
@@ -69,12 +70,21 @@ class Checkpoint:
             content = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
             state, notes = content["state"], json.loads(content["notes"])
             self.earlier = float(content["seconds"])
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError) as error:
+        except _DAMAGED as error:
             _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, error)
             return None
         self.notes.update(notes)
         _log.debug("going on from checkpoint %s", self.path)
         return dict(state)
+
+    def seconds_worked(self) -> float:
+        """Seconds that killed runs spent up to the saved checkpoint; 0 if there is none or it is damaged."""
+        if self.path is None or not self.exists():
+            return 0.0
+        try:
+            return float(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)["seconds"])
+        except _DAMAGED:
+            return 0.0  # load() reports it
 
     def exists(self) -> bool:
         """Whether the file exists."""

@@ -16,19 +16,22 @@ from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.locks import claimed
-from benchmark.core.progress import clock, stage
+from benchmark.core.progress import clock, is_shown, stage
 from benchmark.core.registry import parameters_of
 from benchmark.core.seeding import derive_seed
+from benchmark.core.time_left import Task, TimeLeft
 from benchmark.core.version import __version__
 from benchmark.data import CaptionDataset
 from benchmark.data.difference import Difference
 from benchmark.grid.cells import Cell, ChosenAttack, content_key
+from benchmark.grid.measure import crafting_costs
 from benchmark.grid.records import ResolvedSpec
 
 _log = logging.getLogger(__name__)
 
 _TOP_WORDS = 20
 _CHUNK = 64  # images compared at a time
+_MEASURING = 10.0  # seconds after which the time of crafting steps is no longer measured
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,22 @@ class PoisonStore:
 
     def has(self, cell: Cell, train: CaptionDataset) -> bool:
         """Whether the cell's poison needs no crafting."""
-        return cell.attack.is_clean or self.path(source_cell(cell), train).is_file()
+        path = self.file_of(cell, train)
+        return path is None or path.is_file()
 
-    def get(self, cell: Cell, train: CaptionDataset, device: torch.device) -> Poison:
+    def file_of(self, cell: Cell, train: CaptionDataset) -> Path | None:
+        """The file of the cell's poison, or of the one it is a part of, existing or not; ``None`` for clean data."""
+        return None if cell.attack.is_clean else self.path(source_cell(cell), train)
+
+    def get(self, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None = None) -> Poison:
         """The cell's poison: read if it is there and whole, else crafted and kept.
+
+        Args:
+            cell: whose poison.
+            train: the clean training set.
+            device: where to craft.
+            time_left: the tasks of a run, in which the file's path names this one; by default crafting is a run of
+                its own.
 
         Raises:
             UsageError: the data do not suit the attack, or the folder cannot be written to.
@@ -83,17 +98,22 @@ class PoisonStore:
         """
         if cell.attack.attack.part_of:
             # The part costs nothing, so only the whole is kept: the whole's own cells use it as well.
-            return cell.attack.attack.derive_from(self.get(source_cell(cell), train, device))
+            return cell.attack.attack.derive_from(self.get(source_cell(cell), train, device, time_left))
         if cell.attack.is_clean:
-            return self._craft(cell, train, device, Checkpoint())
+            return self._craft(cell, train, device, Checkpoint(), TimeLeft())
         path, processes = self.path(cell, train), Processes.current()
         make_folder(self.folder)
         checkpoint = Checkpoint.beside(path, self.checkpoint_every)
         with claimed(path, wait=True) if processes.is_first else nullcontext():
             if not processes.broadcast_object(processes.is_first and _is_whole(path)):
-                poison = self._craft(cell, train, device, checkpoint)
+                if time_left is None and processes.broadcast_object(is_shown()):
+                    costs = crafting_costs(cell, train, device, time.monotonic() + _MEASURING)
+                    time_left = TimeLeft({str(path): Task(str(path), costs)})
+                poison = self._craft(cell, train, device, checkpoint, time_left or TimeLeft())
                 if processes.is_first:
                     poison.save(path)
+            elif time_left is not None:
+                time_left.done_elsewhere(str(path))
             if processes.is_first:
                 checkpoint.discard()
             processes.broadcast_object(None)  # the file is there
@@ -101,9 +121,17 @@ class PoisonStore:
             # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
             return Poison.load(path)
 
-    def _craft(self, cell: Cell, train: CaptionDataset, device: torch.device, checkpoint: Checkpoint) -> Poison:
+    def _craft(
+        self,
+        cell: Cell,
+        train: CaptionDataset,
+        device: torch.device,
+        checkpoint: Checkpoint,
+        time_left: TimeLeft,
+    ) -> Poison:
         attack, start = cell.attack.attack, time.monotonic()
-        with stage(f"crafting {cell.attack.choice.label}, seed {cell.seed}", attack.progress_steps(train)) as progress:
+        label, task = f"crafting {cell.attack.choice.label}, seed {cell.seed}", str(self.path(cell, train))
+        with stage(label, attack.progress_steps(train), time_left, task) as progress:
             context = CraftContext(
                 lambda seed: cell.surrogate.build(
                     derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models

@@ -14,6 +14,7 @@ from benchmark.core.cache_dir import cache_folder
 from benchmark.core.distributed import Processes, process_group
 from benchmark.core.log import TableMessage
 from benchmark.core.malloc import keep_freed_memory
+from benchmark.core.progress import is_shown
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.grid.cells import (
     Cell,
@@ -26,12 +27,14 @@ from benchmark.grid.cells import (
     pick_preset,
     read_seeds,
 )
+from benchmark.grid.estimate import estimate
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Grid, PlannedCell, load_splits, run_grid
+from benchmark.grid.runner import Grid, PlannedCell, run_grid
 from benchmark.grid.settings import Rerun, RunSettings
+from benchmark.grid.splits import load_splits
 from benchmark.grid.tracking import Tracking
 from victims.clip import resolve_device, resolve_precision
 
@@ -69,6 +72,11 @@ def run(
         planned = grid.plan(already_run)
         on_plan([cell.planned_record for cell in planned])
         _log.info(plan_table(grid, planned, settings.rerun))
+        wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
+        if Processes.current().broadcast_object(wanted):
+            expected = estimate(grid, planned, settings.rerun)
+            _log.info("%s\n", expected)
+            grid.time_left = expected.time_left
         if settings.dry_run:
             return []
         make_folder(grid.out)

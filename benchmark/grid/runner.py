@@ -14,17 +14,18 @@ import torch
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, stage
 from benchmark.core.seeding import derive_seed
+from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
-from benchmark.data.image_location import Member
 from benchmark.grid.cells import Cell
 from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.grid.settings import Rerun
+from benchmark.grid.splits import require_apart
 from benchmark.grid.tracking import Tracking, epoch_values
 from victims.clip import Clip
 from victims.evaluate import evaluate
@@ -75,6 +76,7 @@ class Grid:
         provenance: what every record says of the run: command, preset.
         checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
         tracking: where victims' curves are shown while they train.
+        time_left: the poisons to craft and the victims to train; see :mod:`benchmark.grid.estimate`.
     """
 
     cells: Sequence[Cell]
@@ -85,6 +87,7 @@ class Grid:
     provenance: dict[str, Any]
     checkpoint_every: int = 0
     tracking: Tracking = field(default_factory=Tracking)
+    time_left: TimeLeft = field(default_factory=TimeLeft)
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
@@ -98,7 +101,7 @@ class Grid:
                 checkpoint that cannot be read, a model that cannot be shared among processes.
         """
         for splits in self.splits.values():
-            _require_apart(splits)
+            require_apart(splits)
         for cell in self.cells:
             data = self._splits(cell)
             steps_per_epoch(data.train, cell.recipe)
@@ -203,7 +206,7 @@ class Grid:
             return note
 
         total = steps_per_epoch(protected, cell.recipe) * cell.recipe.epochs
-        with self.tracking.curves(base) as curves, stage(cell.title(), total) as progress:
+        with self.tracking.curves(base) as curves, stage(cell.title(), total, self.time_left, base.key) as progress:
             log = train(
                 model,
                 protected,
@@ -238,13 +241,22 @@ class Grid:
                 # The same seed would fail the same way, after the same time.
                 raise self._uncraftable[path][0]
             try:
-                poison = self.poisons.get(cell, clean, self.device)
+                poison = self.poisons.get(cell, clean, self.device, self.time_left)
             except Exception as error:
                 self._uncraftable[path] = error, traceback.format_exc()
                 raise
             protected = poison.protect(clean)
             self._protected = (path, poison, protected, describe_poison(poison, clean, protected))
         return self._protected[1:]
+
+    def see_other_runs(self, planned: Sequence[PlannedCell]) -> None:
+        """Take note of poisons and records that other runs have finished since this one began."""
+        for one in planned:
+            if one.record is None and one.path.is_file():
+                self.time_left.done_elsewhere(one.key)
+            path = self.poisons.file_of(one.cell, self._splits(one.cell).train)
+            if path is not None and path.is_file():
+                self.time_left.done_elsewhere(str(path))
 
     def _splits(self, cell: Cell) -> Splits:
         return self.splits[cell.victim.resolution]
@@ -295,36 +307,6 @@ def _scores(model: Clip, data: Splits, epoch: int, seed: int) -> EpochScores:
     return EpochScores(epoch, evaluate(model, data.val, seed), evaluate(model, data.test, seed))
 
 
-def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
-    """The data at every resolution that the cells' victims see, by resolution.
-
-    Raises:
-        UsageError: the data cannot be read.
-    """
-    source = {cell.victim.resolution: cell.dataset.source for cell in cells}
-    return {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
-
-
-def _require_apart(splits: Splits) -> None:
-    """See that no image file is in two splits: victims would be measured on what they have been trained on.
-
-    Whatever paths and links lead to it, a file is one.
-
-    Raises:
-        UsageError: one is; the message names it.
-    """
-    found: dict[tuple[int, int, int], str] = {}
-    for split in (splits.train, splits.val, splits.test):
-        for origin in split.origins or []:
-            file, offset = (origin.archive, origin.offset) if isinstance(origin, Member) else (origin, 0)
-            status = file.stat()
-            place = status.st_dev, status.st_ino, offset
-            if found.setdefault(place, split.split) != split.split:
-                raise UsageError(
-                    f"{split.name}: image {origin} is in {found[place]} and in {split.split}; splits must share none"
-                )
-
-
 def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:
     """Run what has to run; a failed cell is reported and does not stop the others.
 
@@ -343,7 +325,7 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
             _discard_leftover(one)
             _save_under_this_spelling(one, grid.out)
     records = {one.key: one.record for one in planned if one.record is not None}
-    start, number = time.monotonic(), 0
+    number = 0
     others: list[PlannedCell] = []
     for wait, ones in ((False, todo), (True, others)):
         for one in ones:
@@ -355,11 +337,14 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
                 if record is None:
                     processes.broadcast_object(one.key)
                     record = grid.run(one)
+                    grid.time_left.drop(one.key)  # it is still there if its poison could not be crafted
+                else:
+                    grid.time_left.done_elsewhere(one.key)
                 records[one.key] = record
             number += 1
-            left = (time.monotonic() - start) / number * (len(todo) - number)
-            line = f"[{number}/{len(todo)}] {_outcome(one.cell, record)}; {clock(left)} left"
-            _log.info("%s", line)
+            grid.see_other_runs(todo)
+            left = f"; {clock(grid.time_left.left())} left" if number < len(todo) else ""
+            _log.info("[%s/%s] %s%s", number, len(todo), _outcome(one.cell, record), left)
     processes.broadcast_object(None)
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
 

@@ -107,7 +107,7 @@ class RunSettings:
     ] = None
     dry_run: Annotated[
         bool,
-        Words("print the plan and stop; data that are not cached yet are prepared first"),
+        Words("print the plan and an estimate of the time, and stop; data not yet cached are prepared first"),
     ] = False
     plugin: Annotated[
         tuple[Path, ...],

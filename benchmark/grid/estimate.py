@@ -1,0 +1,194 @@
+"""Estimate how long a grid will take, before it starts."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import roughly, stage
+from benchmark.core.time_left import Task, TimeLeft
+from benchmark.grid.cells import content_key
+from benchmark.grid.measure import Costs, crafting_costs, training_costs
+from benchmark.grid.poison_store import source_cell
+from benchmark.grid.provenance import peak_device_memory_mb
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.grid.settings import Rerun
+from victims.training import steps_per_epoch
+
+# Seconds after which measuring stops: nobody wants to wait for a plan.
+_MEASURING = 20.0
+# The estimate counts like a run of this share of its length; see TimeLeft.
+_TRUST = 0.01
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The expected time of a grid.
+
+    Attributes:
+        time_left: the tasks of the run; a poison's name is the path of its file, a victim's the key of its cell.
+        crafting: seconds.
+        training: seconds, with evaluations; ``None`` if unknown.
+        not_timed: attacks whose crafting time is unknown.
+    """
+
+    time_left: TimeLeft
+    crafting: float
+    training: float | None
+    not_timed: Sequence[str]
+
+    def __str__(self) -> str:
+        """One line, e.g. ``about 12 min: 3 min of crafting, 9 min of training``."""
+        if self.training is None:
+            return "no estimate of the time: the work is too short, or a step too long, to time some steps first"
+        parts = {"crafting": self.crafting, "training": self.training}
+        words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]
+        whole = roughly(self.crafting + self.training)
+        text = f"about {whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0]}"
+        return f"{text}; crafting {', '.join(self.not_timed)} not counted" if self.not_timed else text
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A poison to craft or a victim to train, before its time is known."""
+
+    name: str
+    kind: str
+    steps: int
+    measure: Callable[[float], Costs | None]
+    checkpoint: Checkpoint
+    attack: str = ""  # whose poison this is; empty for a victim
+
+
+def estimate(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Estimate:
+    """Estimate the time of the cells that have to run and of the poisons that they need and that do not exist yet.
+
+    Times come from records of the same work on the same machine in the grid's folder; without them, from a short
+    measurement. Several processes call this together.
+    """
+    works = {work.name: work for one in planned for work in _works(grid, one)}
+    # The first process decides which files exist, since they may appear while the others look.
+    todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(grid, planned, rerun)))]
+    # A record knows the time of all steps together; only a measurement knows how it is spread over them.
+    costs, recorded = _measured(todo), _recorded(grid.out)
+    peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
+    for kind, steps in {work.kind: work.steps for work in todo if work.kind in recorded}.items():
+        shape = costs.get(kind, np.ones(steps))
+        costs[kind] = shape * (recorded[kind] / shape.sum())
+    victims = [work for work in todo if not work.attack]
+    # A victim of unknown time is given the steps of the fastest known one; if none is known, the unit is a step.
+    step = min((costs[work.kind].sum() / work.steps for work in victims if work.kind in costs), default=None)
+    if step is None:
+        costs = {}
+    for work in victims:
+        costs.setdefault(work.kind, np.full(work.steps, step or 1.0))
+    tasks = {
+        work.name: Task(work.kind, costs.get(work.kind), work.checkpoint.seconds_worked() if step else 0.0)
+        for work in todo
+    }
+    crafting = sum(tasks[work.name].cost_left for work in todo if work.attack)
+    training = sum(tasks[work.name].cost_left for work in victims)
+    return Estimate(
+        time_left=TimeLeft(tasks, trusted=_TRUST * (crafting + training) if step else 0.0),
+        crafting=crafting,
+        training=training if step else None,
+        not_timed=sorted({work.attack for work in todo if work.attack and work.kind not in costs}),
+    )
+
+
+def _needed(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Iterator[str]:
+    """The names of the tasks that have to run, each once, a poison before the first victim that needs it."""
+    named = set()
+    for one in planned:
+        if not one.has_to_run(rerun):
+            continue
+        path = grid.poisons.file_of(one.cell, grid.splits[one.cell.victim.resolution].train)
+        if path is not None and str(path) not in named and not path.is_file():
+            named.add(str(path))
+            yield str(path)
+        yield one.key
+
+
+def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
+    """A cell's victim and its poison."""
+    cell, record, data = one.cell, one.planned_record, grid.splits[one.cell.victim.resolution]
+    yield _Work(
+        name=one.key,
+        kind=_training_kind(record),
+        steps=steps_per_epoch(data.train, cell.recipe) * cell.recipe.epochs,
+        measure=lambda deadline: training_costs(cell, data, grid.device, deadline),
+        checkpoint=Checkpoint.beside(one.path, grid.checkpoint_every),
+    )
+    if (path := grid.poisons.file_of(cell, data.train)) is not None:
+        whole = source_cell(cell)
+        yield _Work(
+            name=str(path),
+            kind=_crafting_kind(record),
+            steps=whole.attack.attack.progress_steps(data.train),
+            measure=lambda deadline: crafting_costs(whole, data.train, grid.device, deadline),
+            checkpoint=Checkpoint.beside(path, grid.poisons.checkpoint_every),
+            attack=whole.attack.choice.title,
+        )
+
+
+def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
+    """Measured seconds of every step by kind of work; some kinds are missing if measuring takes too long."""
+    first = {work.kind: work for work in reversed(todo)}
+    # The first victim stands for those that are not measured in time; then poisons, which take longest.
+    order = sorted(first.values(), key=lambda work: (work.kind != todo[0].kind, not work.attack))
+    costs, deadline = {}, time.monotonic() + _MEASURING
+    with stage("measuring the speed", len(order)) as progress:
+        for work in order:
+            if Processes.current().broadcast_object(time.monotonic() > deadline):
+                break
+            if (measured := work.measure(deadline)) is not None:
+                costs[work.kind] = measured
+            progress.advance()
+    return costs
+
+
+def _recorded(folder: Path) -> dict[str, float]:
+    """Median seconds by kind of work in the records of a folder."""
+    seconds = defaultdict(list)
+    for path in folder.glob("*.json"):
+        try:
+            record = Record.load(path)
+        except UsageError:
+            continue  # an estimate can do without it; commands that need the file report the error
+        if record.status == "done":
+            seconds[_training_kind(record)].append(record.seconds["train"] + record.seconds["evaluate"])
+            seconds[_crafting_kind(record)].append(record.seconds["craft"])
+    return {kind: median(taken) for kind, taken in seconds.items() if median(taken) > 0}
+
+
+def _training_kind(record: Record) -> str:
+    return content_key("train", record.victim.spec, record.recipe, record.defense.params, _circumstances(record))
+
+
+def _crafting_kind(record: Record) -> str:
+    attack = record.attack
+    return content_key(
+        "craft", attack.spec, attack.params, record.surrogate.spec, record.recipe["precision"], _circumstances(record)
+    )
+
+
+def _circumstances(record: Record) -> list[Any]:
+    """The sizes of the data, the machine, and how models are computed."""
+    names = (
+        "resolution",
+        *(f"{split}_images" for split in ("train", "val", "test")),
+        "train_captions",
+        "test_captions",
+    )
+    machine = ("device", "threads", "processes")
+    models = record.provenance.get("models", "fast")
+    return [*map(record.dataset.params.get, names), *map(record.provenance.get, machine), models]

@@ -1,0 +1,198 @@
+"""A grid's estimate: what counts and what does not, by made-up costs; and that measuring changes no result."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import benchmark.grid.estimate
+import benchmark.grid.measure
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.grid.cells import Cell
+from benchmark.grid.estimate import Estimate, estimate
+from benchmark.grid.measure import crafting_costs, training_costs
+from benchmark.grid.records import EpochScores, Record
+from benchmark.grid.run import open_grid
+from benchmark.grid.runner import Grid, PlannedCell, run_grid
+from benchmark.grid.settings import RunSettings
+from benchmark.metrics import Retrieval, RetrievalScores
+from tests.harness.grids import ATTACK, SCENES, left_over, results, run
+
+PLAIN, ADVERSARIAL, CRAFTING = 10.0, 40.0, 100.0
+EM = ATTACK.replace("k=2", "k=0")
+HALF = ATTACK.replace("mem[", "delta-only[")
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up seconds in place of measured ones."""
+
+    def training(cell: Cell, *_: Any) -> np.ndarray:
+        return np.full(10, (ADVERSARIAL if "adv" in cell.defense.choice.spec else PLAIN) / 10)
+
+    def crafting(cell: Cell, *_: Any) -> np.ndarray | None:
+        return np.full(5, CRAFTING / 5) if cell.attack.attack.pilot() else None
+
+    monkeypatch.setattr(benchmark.grid.estimate, "training_costs", training)
+    monkeypatch.setattr(benchmark.grid.estimate, "crafting_costs", crafting)
+
+
+@contextmanager
+def opened(out: Path, attack: str, defense: str) -> Iterator[tuple[Grid, list[PlannedCell]]]:
+    settings = RunSettings(
+        attack=attack,
+        defense=defense,
+        dataset=SCENES,
+        out=out,
+        epochs=2,
+        batch_size=16,
+        device="cpu",
+        precision="fp32",
+        poisons=str(out / "poisons"),
+        victim="mini",
+        surrogate="mini",
+    )
+    with open_grid(settings) as grid:
+        yield grid, grid.plan()
+
+
+def estimated(out: Path, attack: str, defense: str) -> Estimate:
+    with opened(out, attack, defense) as (grid, planned):
+        return estimate(grid, planned, "missing")
+
+
+def finished(planned: PlannedCell, train: float = 0.0, craft: float = 0.0) -> Record:
+    """Its record, as a run would write it."""
+    scores = RetrievalScores(*np.zeros(len(RetrievalScores.__dataclass_fields__)).tolist())
+    both = Retrieval(scores, scores)
+    seconds = {"craft": craft, "train": train, "evaluate": 0.0}
+    return replace(planned.planned_record, epochs=(EpochScores(2, both, both),), seconds=seconds)
+
+
+@pytest.mark.usefixtures("costs")
+def test_every_poison_is_crafted_once_and_adversarial_cells_count_in_full(tmp_path: Path) -> None:
+    expected = estimated(tmp_path, f"clean,{EM},{ATTACK},{HALF}", "cutout,adv-training")
+    assert expected.crafting == 2 * CRAFTING  # the half's poison is the whole's
+    assert expected.training == 4 * (2 * PLAIN + ADVERSARIAL)
+    assert str(expected) == "about 7 min: 3 min of crafting, 4 min of training"
+    assert expected.time_left.left() == 440
+
+
+@pytest.mark.usefixtures("costs")
+def test_cells_and_poisons_that_are_there_take_no_time(tmp_path: Path) -> None:
+    with opened(tmp_path, f"{EM},{ATTACK}", "adv-training") as (grid, planned):
+        for one in planned:
+            if one.cell.attack.choice.label == "EM":
+                finished(one).save(tmp_path)
+        path = grid.poisons.file_of(planned[-1].cell, grid.splits[32].train)
+        assert path is not None
+        path.parent.mkdir()
+        path.touch()
+    expected = estimated(tmp_path, f"{EM},{ATTACK}", "adv-training")
+    assert expected.crafting == 0  # EM's is not there, but no cell needs it
+    assert expected.training == PLAIN + PLAIN + ADVERSARIAL
+    assert str(expected) == "about 60 s of training"
+
+
+@pytest.mark.usefixtures("costs")
+def test_what_a_killed_run_has_done_takes_no_time(tmp_path: Path) -> None:
+    with opened(tmp_path, EM, "none") as (grid, planned):
+        path = grid.poisons.file_of(planned[-1].cell, grid.splits[32].train)
+        assert path is not None
+        path.parent.mkdir()
+        Checkpoint.beside(path, 1).save({})
+        file = Checkpoint.beside(path, 1).path
+        assert file is not None
+        torch.save({"state": {}, "notes": "{}", "seconds": 30.0}, file)
+    assert estimated(tmp_path, EM, "none").crafting == CRAFTING - 30
+    file.write_bytes(b"damaged")
+    assert estimated(tmp_path, EM, "none").crafting == CRAFTING
+
+
+@pytest.mark.usefixtures("costs")
+def test_records_of_this_machine_tell_more_than_a_measurement(tmp_path: Path) -> None:
+    with opened(tmp_path, ATTACK, "adv-training") as (_, planned):
+        records = [finished(one, train=70.0, craft=500.0) for one in planned if one.cell.defense.choice.spec != "none"]
+        for seed, record in enumerate(records):
+            for other, machine in (("other", "another machine"), ("same", record.provenance["device"])):
+                seconds = record.seconds if other == "same" else dict.fromkeys(record.seconds, 9000000000.0)
+                provenance = {**record.provenance, "device": machine}
+                key = f"{seed}{other}"
+                replace(record, key=key, seed=7, seconds=seconds, provenance=provenance).save(tmp_path)
+    (tmp_path / "notes.json").write_text("[]")  # is no record, and does not matter
+    expected = estimated(tmp_path, ATTACK, "adv-training")
+    assert expected.training == pytest.approx(PLAIN + PLAIN + 70)
+    assert expected.crafting == pytest.approx(500)
+
+
+@pytest.mark.usefixtures("costs")
+def test_an_attack_that_was_never_timed_is_named(tmp_path: Path) -> None:
+    expected = estimated(tmp_path, f"{EM},uniform-noise", "none")
+    assert str(expected) == "about 2 min: 2 min of crafting, 30 s of training; crafting Uniform noise not counted"
+
+
+def test_too_little_work_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--dry-run") == 0
+    assert "no estimate of the time" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("costs")
+def test_the_grids_line_counts_crafting_and_other_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def fake(grid: Grid, one: PlannedCell) -> Record:
+        """Half as fast as expected; the first cell takes so long that another run does the last."""
+        for name in (str(grid.poisons.file_of(one.cell, grid.splits[32].train)), one.key):
+            if (task := grid.time_left.task(name)) is not None:
+                with grid.time_left.working(name, 1):
+                    now[0] += 2 * task.cost_left
+                    grid.time_left.advance()
+        if one is planned[0]:
+            finished(planned[-1]).save(tmp_path)
+        return finished(one)
+
+    monkeypatch.setattr(Grid, "run", fake)
+    with opened(tmp_path, EM, "cutout,adv-training") as (grid, planned):
+        grid.time_left = estimate(grid, planned, "missing").time_left
+        assert grid.time_left.left() == 10 + 100 + 10 + 10 + 40
+        run_grid(grid, planned, "missing")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    # Clean took 20 s where 10 were expected, while another run did 40: the speed of both together is five times ours.
+    # Trusted like a hundredth of the run, the estimate of 170 s makes a cell's unit 21.7 / 11.7 s.
+    slow = (20 + 1.7) / (10 + 1.7)
+    assert lines[0].endswith(f"{(100 * slow + 2 * 20) * 10 / 50:.0f} s left")
+    assert [line.split("]")[0] for line in lines] == ["[1/4", "[2/4", "[3/4", "[4/4"]
+    assert "left" not in lines[-1]
+
+
+def test_measuring_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept(name: str) -> dict[str, Any]:
+        assert run(tmp_path / name, attack=f"{ATTACK},{EM}", defense="adv-training,cutout+random-insertion") == 0
+        assert not left_over(tmp_path / name)
+        return results(tmp_path / name)
+
+    without = kept("without")
+    monkeypatch.setattr(benchmark.grid.measure, "_LARGEST_SHARE", 1e9)
+    measured = []
+    for name, real in (("training_costs", training_costs), ("crafting_costs", crafting_costs)):
+
+        def watched(*arguments: Any, real: Any = real) -> Any:
+            measured.append(real(*arguments))
+            return measured[-1]
+
+        monkeypatch.setattr(benchmark.grid.estimate, name, watched)
+    assert kept("with") == without
+    assert [len(found) for found in measured] == [7, 15, 15, 7, 7]  # 2 steps × 3 epochs, and the last evaluation
+    assert all((found >= 0).all() for found in measured)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "with").glob("*.json")]
+    assert all(record["status"] == "done" for record in records)
