@@ -40,7 +40,8 @@ autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-mo
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
-napoleon_attr_annotations = True
+# As a list in the class; objects of their own would describe the fields of a named tuple twice.
+napoleon_use_ivar = True
 # In docstrings |δ| is an absolute value; in reStructuredText it would be a substitution.
 rst_prolog = r".. |δ| replace:: \|δ\|"
 
