@@ -55,6 +55,7 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
         notes: whether a terminal shows the notes below each table. Elsewhere they are always there.
     """
     from benchmark.tables.render import render, text_grid
+    from benchmark.tables.table import Caution
 
     if not sys.stdout.isatty():
         print(render(tables, "markdown"))
@@ -68,13 +69,14 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
             which = f" ({number + 1}/{len(parts)})" if len(parts) > 1 else ""
             console.print(Text(f"{table.title}{which}", style="bold"))
             console.print(Padding(part, (0, 0, 1, 0)))
-        if notes:
+        shown = [note for note in table.notes if notes or isinstance(note, Caution)]
+        if shown:
             bullets = RichTable.grid(padding=(0, 1))
-            for note in table.notes:
+            for note in shown:
                 bullets.add_row("–", Text(note))
             console.print(Padding(bullets, (0, 0, 1, 0)))
-        elif table.notes:
-            console.print(Text(f"{len(table.notes)} notes explain columns and settings: --notes\n", style="dim"))
+        if hidden := len(table.notes) - len(shown):
+            console.print(Text(f"{hidden} notes explain columns and settings: --notes\n", style="dim"))
 
 
 def _texts(rows: Sequence[Sequence[str]]) -> list[list[Text]]:

@@ -10,7 +10,7 @@ from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance, of_dataset
 from benchmark.tables.published import in_order
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
-from benchmark.tables.table import done_seeds
+from benchmark.tables.table import Caution, done_seeds
 
 _SPLITS = ("train", "val", "test")
 _FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "train_captions", "test_captions", "fingerprint")
@@ -41,8 +41,9 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     lines += _defenses(records)
     done = [record for record in records if record.status == "done"]
-    chance = [*_chance(records[0].dataset), *_near_chance(records)]
-    return [*lines, _seeds(records), *chance, *_time(done), *_failures(records)]
+    near = map(Caution, _near_chance(records))
+    failures = map(Caution, _failures(records))
+    return [*lines, _seeds(records), *_chance(records[0].dataset), *near, *_time(done), *failures]
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:

@@ -19,6 +19,12 @@ _WIDEST = 12  # letters of a list of seeds
 _KEYS = ["row", "column", "measure", "unit", "attack", "defense"]
 
 
+class Caution(str):
+    """A note without which a table misleads, so that a terminal shows it even where it leaves the other notes out."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Measure:
     """A number read from a record that is done.

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,20 @@ def test_a_terminal_gets_every_number_of_the_markdown(
     with_notes = " ".join(ESCAPES.sub("", capsys.readouterr().out).split())
     assert len(notes) > 5
     assert all(note in with_notes for note in notes)
+
+
+def test_failures_and_chance_are_shown_without_notes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a terminal would show a share of recall that no victim had, and nothing of a cell that failed."""
+    for number, item in enumerate((record("clean", recalls=(1.0, 1.1)), record("mem3", failed="out of memory"))):
+        replace(item, key=f"k{number}").save(tmp_path)
+    on_terminal(80, monkeypatch)
+    assert main(["table", "2", "--records", str(tmp_path)]) == 0
+    shown = " ".join(ESCAPES.sub("", capsys.readouterr().out).split())
+    assert "Near chance: victim" in shown
+    assert "out of memory" in shown
+    assert "notes explain columns and settings" in shown
 
 
 @pytest.mark.parametrize("width", [50, 60, 70, 80])
