@@ -254,6 +254,26 @@ def test_victims_of_one_seed_are_paired_whatever_attack_and_defense(tmp_path: Pa
     assert dropped.loss != records["MEM-2", "none"].loss
 
 
+def test_the_surrogate_does_not_start_from_the_victims_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise is strongest on the very weights that it was crafted against, which no owner knows of a victim."""
+    starts: list[torch.Tensor] = []
+    build = Architecture.build
+
+    def kept(*args: Any, **settings: Any) -> Any:
+        model = build(*args, **settings)
+        starts.append(model.model.visual.conv1.weight.detach().clone())
+        return model
+
+    monkeypatch.setattr(Architecture, "build", kept)
+    config = "mem[k=0,rounds=2,surrogate_steps=2,pgd_steps=1,step_size=1,batch_size=16,fresh_surrogate=yes]"
+    assert run(tmp_path, attack=config, defense="none") == 0
+    distinct = {tuple(start.flatten().tolist()) for start in starts}
+    # Two victims of one seed share their start; each of the two rounds has a surrogate of its own.
+    assert len(starts) == 4
+    assert len(distinct) == 3
+    assert torch.equal(starts[0], starts[-1])
+
+
 def test_em_has_no_trigger(tmp_path: Path) -> None:
     assert run(tmp_path, attack=EM, defense="none") == 0
     record = by_cell(tmp_path)["EM", "none"]

@@ -393,6 +393,27 @@ MUTATIONS = (
         "surrogate = [self.recipe.precision]",
         "tests/harness/test_addresses.py",
     ),
+    Mutation(
+        "texts have the targets of their rows, not their columns",
+        "victims/clip.py",
+        "F.cross_entropy(logits.T, targets.T)",
+        "F.cross_entropy(logits.T, targets)",
+        "tests/victims/test_clip.py",
+    ),
+    Mutation(
+        "the logit scale is clamped at 50",
+        "victims/clip.py",
+        "clamp_(0, math.log(100))",
+        "clamp_(0, math.log(50))",
+        "tests/victims/test_clip.py",
+    ),
+    Mutation(
+        "the surrogate starts from the victim's weights",
+        "benchmark/grid/poison_store.py",
+        'derive_seed(seed, "surrogate"), device',
+        'derive_seed(seed, "victim"), device',
+        "tests/harness/test_run.py",
+    ),
 )
 
 

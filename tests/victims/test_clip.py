@@ -14,6 +14,7 @@ from victims.clip import (
     Architecture,
     Clip,
     Precision,
+    clamp_scale,
     clip_loss,
     frozen_batchnorm_statistics,
     model_names,
@@ -144,6 +145,28 @@ def test_soft_targets_by_hand() -> None:
     expected = -(targets * logits.log_softmax(1)).sum() / 6 - (targets * logits.log_softmax(0)).sum() / 6
     found = clip_loss(torch.eye(3), torch.eye(3), torch.tensor(3.0), targets)
     assert found == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_texts_have_the_targets_of_their_columns() -> None:
+    """Mixup's targets are not symmetric: in the text→image half, row j holds column j of the targets."""
+    images, texts = F.normalize(torch.tensor([[1.0, 0.2], [0.3, 1.0], [-1.0, 0.5]]), dim=1), torch.eye(3)[:, :2]
+    texts = F.normalize(texts + 0.1, dim=1)
+    targets = 0.7 * torch.eye(3) + 0.3 * torch.eye(3)[[1, 2, 0]]
+    assert not torch.equal(targets, targets.T)
+    logits = 2.0 * images @ texts.T
+    log_rows = logits - logits.exp().sum(dim=1, keepdim=True).log()
+    log_columns = logits - logits.exp().sum(dim=0, keepdim=True).log()
+    expected = -((targets * log_rows).sum() + (targets * log_columns).sum()) / 6
+    assert float(clip_loss(images, texts, torch.tensor(2.0), targets)) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(("log_scale", "clamped"), [(9.0, 100.0), (-3.0, 1.0), (2.0, 7.389056)])
+def test_the_logit_scale_stays_between_1_and_100(log_scale: float, clamped: float) -> None:
+    clip = make_clip()
+    with torch.no_grad():
+        clip.log_scale.fill_(log_scale)
+    clamp_scale(clip)
+    assert float(clip.scale) == pytest.approx(clamped, rel=1e-5)
 
 
 def test_weights_come_from_the_seed() -> None:
