@@ -5,11 +5,20 @@ from collections.abc import Iterable
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
-from benchmark.tables.defenses import BEST, LAST
 from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import LOST, lost, observe_shares
-from benchmark.tables.table import Observation, Table, distinct_names, observe, seeds_by_row, summarise
+from benchmark.tables.table import (
+    BEST,
+    LAST,
+    SCORE_COLUMNS,
+    Observation,
+    Table,
+    distinct_names,
+    observe,
+    seeds_by_row,
+    summarise,
+)
 
 # These have rows whether they ran or not; other attacks follow.
 ROWS = {
@@ -57,7 +66,6 @@ def _table(block: Block) -> Table:
         for record in block.of(spec):
             observations += [observe(record, name, one.name, one) for one in (*LAST, *BEST)]
         observations += observe_shares(block.of(spec), name, LOST, LOST, lost(block.of(spec), block.of(CLEAN)))
-    columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
     explained = [
         "Undefended victims, after the last epoch; best: R@10 after the epoch that is best on val.",
         "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
@@ -71,7 +79,7 @@ def _table(block: Block) -> Table:
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Attack",
         rows=tuple(rows.values()),
-        columns={**columns, LOST: LOST},
+        columns={**SCORE_COLUMNS, LOST: LOST},
         cells=summarise(observations),
         seeds=seeds_by_row({name: block.of(spec) for spec, name in rows.items()}),
         notes=tuple(notes(block.attacks, block.of(), explained)),

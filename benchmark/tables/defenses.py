@@ -12,7 +12,10 @@ from benchmark.tables.published import beside, in_order, paper_defenses, paper_n
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, observe_shares, recovered
 from benchmark.tables.table import (
+    BEST,
     DIRECTIONS,
+    LAST,
+    SCORE_COLUMNS,
     Observation,
     Table,
     distinct_names,
@@ -26,8 +29,6 @@ from benchmark.tables.table import (
     unrun,
 )
 
-LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
-BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
 RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
 _TERMS = {
     BEST[0].name: "best: R@10 after the epoch that is best on val, as a scraper who stops early would get it.",
@@ -138,7 +139,7 @@ def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
     """Columns with their heads: of clean victims where clean data met defenses, too; what is recovered where the clean
     victim is done."""
     attacked = rows[-1].attack != CLEAN
-    columns = {one.name: one.name for one in LAST} | {one.name: one.name.replace("R@10 ", "") for one in BEST}
+    columns = dict(SCORE_COLUMNS)
     if attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN)):
         columns |= {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS} | {KEPT: KEPT}
     if attacked and done_seeds(rows[0].records):

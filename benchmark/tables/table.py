@@ -14,7 +14,8 @@ DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
 Kind = Literal["R@10", "Medr"]
 EpochChoice = Literal["last", "best"]
 Unit = Literal["%", "rank", "s", "rows/s", "MiB"]
-_FIELDS: dict[Kind, str] = {"R@10": "recall_at_10", "Medr": "median_rank"}
+_SCORES: dict[Kind, tuple[str, Unit]] = {"R@10": ("recall_at_10", "%"), "Medr": ("median_rank", "rank")}
+"""By its name in tables, a score's field in records and its unit."""
 _WIDEST = 12  # letters of a list of seeds
 _KEYS = ["row", "column", "measure", "unit", "attack", "defense"]
 
@@ -49,12 +50,23 @@ def measure(kind: Kind, direction: str, *, at: EpochChoice = "last") -> Measure:
         at: after the last epoch, or after the epoch that is best on val.
     """
 
-    def read(record: Record) -> float:
+    field, unit = _SCORES[kind]
+
+    def read(record: Record) -> float | None:
         scores = record.last if at == "last" else record.best
-        return float(getattr(getattr(scores.test, DIRECTIONS[direction]), _FIELDS[kind]))
+        value: float | None = getattr(getattr(scores.test, DIRECTIONS[direction]), field)
+        return value if value is None else float(value)
 
     name = f"{kind} {direction}"
-    return Measure(name if at == "last" else f"best {name}", "%" if kind == "R@10" else "rank", read)
+    return Measure(name if at == "last" else f"best {name}", unit, read)
+
+
+LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
+BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
+SCORE_COLUMNS = {score.name: score.name for score in LAST} | {
+    score.name: score.name.replace("R@10 ", "") for score in BEST
+}
+"""Names and heads of the columns that Table 2 and the table of attacks share: the paper's four, then ``best``."""
 
 
 @dataclass(frozen=True)
