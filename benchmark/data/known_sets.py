@@ -10,7 +10,7 @@ from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS
 from benchmark.data.cache import SPLITS
 from benchmark.data.file_source import FileSource
-from benchmark.data.folders import find_caption_file, find_images, folders_below
+from benchmark.data.find_files import find_caption_file, find_images, folders_below
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.karpathy import read_karpathy
 
