@@ -16,7 +16,10 @@ _CELLS_AT_ONCE = 4_000_000  # entries of the similarity matrix held at a time: 1
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """One direction's scores: recall@k in percent, ranks counted from 1."""
+    """One direction's scores: recall@k in percent, ranks counted from 1.
+
+    A new score goes last, with the type ``float | None`` and the default ``None``: records from before lack it.
+    """
 
     recall_at_1: float
     recall_at_5: float

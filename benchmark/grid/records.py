@@ -172,7 +172,10 @@ def _fault(record: Record) -> str:
         return "done, but without scores"
     retrievals = [split for scores in record.epochs for split in (scores.val, scores.test)]
     directions = [scores for split in retrievals for scores in (split.image_to_text, split.text_to_image)]
-    numbers = [*record.loss, *(value for scores in directions for value in dataclasses.astuple(scores))]
+    # Records from before a score was added have its default, None.
+    added = {score.name for score in dataclasses.fields(RetrievalScores) if score.default is None}
+    named = [(name, value) for scores in directions for name, value in vars(scores).items()]
+    numbers = [*record.loss, *(value for name, value in named if value is not None or name not in added)]
     numbers += [*record.seconds.values(), *record.peak_memory_mb.values(), *record.changes.values()]
     for value in numbers:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -1,23 +1,30 @@
 """Tables are functions of records: what is installed, and in which order records come, changes none of them."""
 
+import json
 import random
 import shlex
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import benchmark.grid.records
 from attacks import ATTACKS
 from attacks.clean import Clean
 from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.core.registry import Registry
 from benchmark.grid.records import Record, load_records
+from benchmark.metrics import RetrievalScores
 from benchmark.tables import TABLES
 from benchmark.tables.make import _MAKERS, make_tables
 from benchmark.tables.published import paper_defenses
 from benchmark.tables.render import render
+from benchmark.tables.table import _SCORES, measure
 from defenses import DEFENSES, Defense
+from tests.tables.factory import record
 
 RECORDS = Path("results/tiny/records")
 
@@ -83,6 +90,25 @@ def test_every_name_has_its_function() -> None:
 def test_the_order_of_records_changes_no_table(before: dict[str, str], records: list[Record]) -> None:
     shuffled = random.Random(0).sample(records, len(records))
     assert texts(shuffled) == before
+
+
+def test_records_from_before_a_score_was_added_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its column is empty for them; a value that is no number is refused as elsewhere."""
+    added = make_dataclass("Added", [("recall_at_20", float | None, None)], bases=(RetrievalScores,), frozen=True)
+    file = record().save(tmp_path)
+    data = json.loads(file.read_text("utf-8"))
+    monkeypatch.setattr(benchmark.grid.records, "RetrievalScores", added)
+    monkeypatch.setitem(_SCORES, "R@20", ("recall_at_20", "%"))  # type: ignore[misc]
+    column = measure("R@20", "I→T")  # type: ignore[arg-type]
+    assert [column.of(old) for old in load_records(tmp_path)] == [None]
+    for value in (34.5, "34.5"):
+        data["epochs"][-1]["test"]["image_to_text"]["recall_at_20"] = value
+        file.write_text(json.dumps(data), "utf-8")
+        if isinstance(value, float):
+            assert [column.of(new) for new in load_records(tmp_path)] == [34.5]
+        else:
+            with pytest.raises(UsageError, match="a number belongs"):
+                load_records(tmp_path)
 
 
 @pytest.mark.parametrize("page", sorted(RECORDS.parent.glob("table-*.md")), ids=lambda page: page.stem)
