@@ -10,7 +10,7 @@ import pytest
 import benchmark as ub
 from benchmark import api
 from benchmark.grid.records import load_records
-from tests.harness.grids import ATTACK, SCENES
+from tests.grid.grids import ATTACK, SCENES
 
 
 def settings(out: Path, **changes: str) -> ub.RunSettings:

@@ -16,7 +16,7 @@ from benchmark.core.plugins import load_installed, source_of
 from benchmark.grid.records import load_records
 from defenses import DEFENSES
 from defenses.cutout import Cutout
-from tests.harness.grids import ATTACK, SCENES, run
+from tests.grid.grids import ATTACK, SCENES, run
 
 DARK = """
 from dataclasses import dataclass

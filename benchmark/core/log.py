@@ -82,6 +82,7 @@ class _Handler(logging.Handler):
         self.setFormatter(_Formatter())
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print a message; a table of rich's is drawn where standard error is a terminal."""
         try:
             if hasattr(record.msg, "__rich__") and sys.stderr.isatty():
                 from rich.console import Console

@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, cast
@@ -44,7 +45,7 @@ class Silent:
         """Nothing to show."""
 
 
-class _Counted:
+class _Counted(ABC):
     """Counts the steps of a stage; a subclass displays them."""
 
     def __init__(self, time_left: TimeLeft) -> None:
@@ -59,8 +60,9 @@ class _Counted:
     def resume(self, units: int) -> None:
         self._time_left.resume(units)
 
+    @abstractmethod
     def _show(self) -> None:
-        raise NotImplementedError
+        """Display where the stage stands."""
 
     def _left(self) -> str:
         """``2 min 05 s left``; in a run of several stages ``2 min 05 s left (run: 1 h 10 min)``."""

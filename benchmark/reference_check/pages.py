@@ -1,4 +1,4 @@
-"""What the regression check prints: comparisons, seeds one by one, and the page of a reference."""
+"""What the reference check prints: comparisons, seeds one by one, and the page of a reference."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean

@@ -11,7 +11,7 @@ import pytest
 from benchmark.cli.main import main
 from benchmark.core.log import TableMessage, show_messages
 from benchmark.core.progress import Silent, stage
-from tests.harness.grids import run
+from tests.grid.grids import run
 
 ROOT = Path(__file__).parents[2]
 LOG = logging.getLogger("benchmark.grid.run")

@@ -22,8 +22,8 @@ from defenses.base import Composed
 from tests.away import NAME, Away
 from tests.equality import plain
 from tests.equality.test_algorithm import SETTINGS, InDouble
-from tests.harness.grids import results, run
-from tests.harness.test_checkpoints import stop_at
+from tests.grid.grids import results, run
+from tests.grid.test_checkpoints import stop_at
 from tests.small import make_dataset, noise_of
 from victims.evaluate import evaluate
 from victims.recipe import Recipe

@@ -1,4 +1,4 @@
-"""A small grid that harness tests run, whole or in pieces."""
+"""A small grid that tests run, whole or in pieces."""
 
 import json
 from pathlib import Path

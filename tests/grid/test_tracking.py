@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import victims.training
 from benchmark.cli.main import main
 from benchmark.grid.records import Record, load_records
-from tests.harness.grids import run
+from tests.grid.grids import run
 
 WHOLE: dict[str, Any] = {"attack": "clean", "defense": "none"}
 

@@ -12,7 +12,7 @@ import attacks.crafting
 import victims.training
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
-from tests.harness.grids import ATTACK, left_over, results, run
+from tests.grid.grids import ATTACK, left_over, results, run
 
 FRESH = ATTACK.replace("fresh_surrogate=false", "fresh_surrogate=true")
 

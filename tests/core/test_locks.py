@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from benchmark.core.locks import claimed
-from tests.harness.grids import left_over, results, run
+from tests.grid.grids import left_over, results, run
 
 # Processes that start in milliseconds, with everything imported and no thread started.
 SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["benchmark.grid.run", "grids"])
+SPAWN.set_forkserver_preload(["benchmark.grid.run", "tests.grid.grids"])
 
 
 def work(out: Path, log: Path) -> None:

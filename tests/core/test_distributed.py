@@ -20,7 +20,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.records import load_records
 from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
-from tests.harness.grids import results, run
+from tests.grid.grids import results, run
 from tests.small import make_dataset
 from victims.clip import Architecture, Clip
 from victims.recipe import Recipe
@@ -122,7 +122,7 @@ import timm.layers
 import torch
 import torch.distributed as dist
 from benchmark.core.distributed import process_group
-from tests.harness.grids import run
+from tests.grid.grids import run
 """
 
 
@@ -141,7 +141,7 @@ def torchrun(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def grid_run(out: Path, *extra: str) -> str:
-    """A script's expression that runs the harness's own grid, as a user starts it."""
+    """A script's expression that runs the small grid, as a user starts it."""
     return f"run(Path({str(out)!r}), *{extra!r})"
 
 

@@ -1,4 +1,4 @@
-"""The harness, end to end on a handful of scenes: what victims are given, what is kept, what is run again."""
+"""A run, end to end on a handful of scenes: what victims are given, what is kept, what is run again."""
 
 import json
 import weakref

@@ -22,7 +22,7 @@ from benchmark.grid.run import open_grid
 from benchmark.grid.runner import Grid, PlannedCell, run_grid
 from benchmark.grid.settings import RunSettings
 from benchmark.metrics import Retrieval, RetrievalScores
-from tests.harness.grids import ATTACK, SCENES, left_over, results, run
+from tests.grid.grids import ATTACK, SCENES, left_over, results, run
 
 PLAIN, ADVERSARIAL, CRAFTING = 10.0, 40.0, 100.0
 EM = ATTACK.replace("k=2", "k=0")

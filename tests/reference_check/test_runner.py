@@ -1,0 +1,222 @@
+"""What ``check`` runs and what ``check --update`` replaces."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli.main import main
+from benchmark.grid.records import Record, load_records
+from benchmark.grid.runner import Grid
+from benchmark.grid.settings import RunSettings
+from benchmark.reference_check import REFERENCE
+from benchmark.reference_check import runner as check
+from benchmark.reference_check.intervals import compare, prediction, require_comparable
+from tests.reference_check.seeds import records
+
+
+def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset that changes needs a new reference; so does a cell that check asks for."""
+    reference = load_records(Path(__file__).parents[2] / REFERENCE / "records")
+    monkeypatch.setattr("benchmark.grid.run.run_grid", lambda *_: [])
+    check._run("99,", tmp_path / "out", tmp_path / "poisons", "cpu", lambda them: require_comparable(reference, them))
+    compared = compare(reference, _at_seed(reference, 99))
+    assert [(one.cell, one.quantity.name.partition(",")[0]) for one in compared] == [
+        ("Clean × none", "R@10"),
+        ("EM × none", "R@10"),
+        ("MEM-3 × none", "R@10"),
+        ("MEM-3 × prefix-drop", "R@10"),
+        ("EM", "crafting loss"),
+        ("EM", "noise"),
+        ("MEM-3", "crafting loss"),
+        ("MEM-3", "noise"),
+    ]
+    # Where MEM-3 is no stronger than EM, or prefix-drop as weak as no defense, the reference lets neither pass.
+    (_, em, mem, _), passes = compared[:4], prediction(reference)
+    assert passes[2][1] < em.reference
+    assert passes[3][0] > mem.reference
+
+
+def _at_seed(reference: Sequence[Record], seed: int) -> list[Record]:
+    """The first reference seed's records, as if they were fresh."""
+    return [replace(one, seed=seed) for one in reference if one.seed == reference[0].seed]
+
+
+def test_without_a_reference_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--reference", str(tmp_path / "nowhere")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_fresh_seeds_may_be_of_plain_models(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[bool] = []
+
+    def run(settings: RunSettings, **_: Any) -> list[Record]:
+        asked.append(settings.plain_models)
+        return [replace(records([5.0])[0], status="failed")]
+
+    monkeypatch.setattr("benchmark.grid.run.plan", lambda settings: [])
+    monkeypatch.setattr("benchmark.grid.run.run", run)
+    monkeypatch.setattr(check, "require_comparable", lambda reference, planned: None)
+    for flags in ([], ["--plain-models"]):
+        assert main(["check", *flags]) == 1
+    assert asked == [False, False, True, True]
+    assert main(["check", "--plain-models", "--update"]) == 2
+    assert "neither with --update" in capsys.readouterr().err
+
+
+def test_update_writes_the_reference_and_drops_what_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]
+    asked: list[str] = []
+    commits = ["a1"]
+    monkeypatch.setattr(check, "git_commit", lambda: commits[-1])
+
+    def made(recalls: Sequence[float], key: str, finished: str) -> list[Record]:
+        provenance = {
+            "preset": "micro",
+            "finished": finished,
+            "commit": f"commit of {key}",
+            "device": "a CPU",
+            "versions": {"torch": key},
+        }
+        return [replace(one, key=f"{key}-{one.seed}", provenance=provenance) for one in records(recalls)]
+
+    def run(seeds: str, out: Path, poisons: Path, device: str) -> list[Record]:
+        asked.append(seeds)
+        assert out.is_relative_to(poisons.parent)  # neither the reference's own folder nor the cache's poisons
+        assert not out.is_relative_to(tmp_path / "records")
+        fresh = made(usual, "new", "2026-02-01T00:00:00+00:00")
+        for one in fresh:
+            one.save(out)
+        return fresh
+
+    monkeypatch.setattr(check, "_run", run)
+    for one in made([50.0] * 12, "old", "2026-01-01T00:00:00+00:00"):
+        one.save(tmp_path / "records")
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "8"]) == 0
+    assert "a reference of 8 seeds replaces one of 12" in capsys.readouterr().out
+    assert asked == ["8"]
+    assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
+    kept = load_records(tmp_path / "records")
+    assert sorted(one.key for one in kept) == [f"new-{seed}" for seed in range(1, 9)]
+    page = (tmp_path / "README.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    (row,) = (row for row in rows if row[:1] == ["MEM-3 × none"])
+    assert row[1:5] == ["R@10, %", "5.3 ± 0.8", "4.0 – 6.5", "8"]
+    for cell, fresh in zip(row[5:], (1, 3), strict=True):
+        ((low, high),) = prediction(made(usual, "new", ""), fresh)
+        assert cell == f"{low:.1f} – {high:.1f}"
+    assert "commit of new" in page
+    assert "commit of old" not in page
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "7"]) == 2
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "12"]) == 0
+    assert asked == ["8", "12"]
+    # As many seeds as there are, unless told otherwise; and code that a commit names.
+    for one in made([*usual, 5.0], "more", ""):
+        one.save(tmp_path / "records")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
+    assert asked == ["8", "12", "9"]
+    commits.append("a1-dirty")
+    capsys.readouterr()
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 2
+    assert "commit the changes of this checkout first" in capsys.readouterr().err
+    assert len(asked) == 3
+
+
+def test_update_touches_no_records_but_a_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in records([5.0] * 8):
+        replace(one, provenance={"preset": "tiny"}).save(tmp_path / "records")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 2
+    assert "holds records that are no reference" in capsys.readouterr().err
+    assert len(load_records(tmp_path / "records")) == 8
+
+
+def test_a_reference_of_other_settings_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNLEARNABLE_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Grid, "run", None)
+    for one in load_records(Path(__file__).parents[2] / REFERENCE / "records"):
+        replace(one, recipe={**one.recipe, "lr": 1.0}).save(tmp_path / "records")
+    assert main(["check", "--reference", str(tmp_path)]) == 2
+    assert "Clean × none: the reference was made with other settings than today's" in capsys.readouterr().err
+
+
+def test_kept_records_are_compared_seed_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]):
+        one.save(tmp_path / "reference" / "records")
+    command = ["check", "--reference", str(tmp_path / "reference"), "--records", str(tmp_path / "fresh")]
+    assert main(command) == 2
+    for one in records([5.2, 5.9], first_seed=20):
+        one.save(tmp_path / "fresh")
+    assert main(command) == 0
+    assert "2 of 2 seeds pass." in capsys.readouterr().out
+    records([25.0], first_seed=30)[0].save(tmp_path / "fresh")
+    assert main(command) == 1
+    out = capsys.readouterr().out
+    assert "2 of 3 seeds pass." in out
+    (line,) = (line for line in out.splitlines() if line.startswith("|     30 |") or "30 |" in line)
+    assert "25.0 (" in line
+    assert line.count("✗") == 1
+
+
+def test_a_failed_update_leaves_the_old_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in records([5.0] * 8):
+        replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
+    monkeypatch.setattr(check, "git_commit", lambda: None)
+    monkeypatch.setattr(check, "_run", lambda *_: [replace(records([5.0])[0], status="failed")])
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
+    assert len(load_records(tmp_path / "records")) == 8
+    assert not (tmp_path / "README.md").exists()
+
+
+def test_a_failed_update_runs_its_failed_cells_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def run(settings: RunSettings, **_: Any) -> list[Record]:
+        asked.append(settings.rerun)
+        return [replace(records([5.0])[0], status="failed")]
+
+    monkeypatch.setattr("benchmark.grid.run.run", run)
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
+    assert set(asked) == {"failed"}
+    assert capsys.readouterr().err.splitlines()[-1] == "the same command runs the failed cells again"
+
+
+def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    for one in records([5.0] * 8):
+        replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
+
+    def run(seeds: str, out: Path, poisons: Path, device: str) -> list[Record]:
+        if not out.is_dir():
+            records([6.0])[0].save(out)
+            raise KeyboardInterrupt
+        assert len(load_records(out)) == 1
+        return [replace(one, provenance={"preset": "micro", "finished": ""}) for one in records([6.0] * 8)]
+
+    monkeypatch.setattr(check, "_run", run)
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 130
+    assert {one.last.test.mean_recall_at_10 for one in load_records(tmp_path / "records")} == {5.0}
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
+    assert {one.last.test.mean_recall_at_10 for one in load_records(tmp_path / "records")} == {6.0}
+
+
+def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Grid, "run", None)
+    reference = load_records(Path(__file__).parents[2] / REFERENCE / "records")
+    odd = next(one for one in reference if one.attack.spec == "mem3" and one.defense.spec == "prefix-drop")
+    for one in [*reference, replace(odd, defense=replace(odd.defense, spec="cutout"))]:
+        one.save(tmp_path / "records")
+    assert main(["check", "--reference", str(tmp_path)]) == 2
+    assert "differ in the cells MEM-3 × cutout" in capsys.readouterr().err
