@@ -69,7 +69,7 @@ PRESETS = {
         ),
         Preset(
             name="micro",
-            summary="a few minutes on two CPU cores: the scale of 'check'; 2,000 scenes of 60 objects at 32 px",
+            summary="a few minutes on two CPU cores: used by 'check'; 2,000 scenes of 60 objects at 32 px",
             dataset="scenes[train=2000,val=200,test=1000,objects=60]",
             victim="micro",
             surrogate="micro",

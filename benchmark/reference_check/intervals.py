@@ -1,4 +1,4 @@
-"""The reference check of poisoning strength: do fresh seeds give the numbers that the reference seeds gave?
+"""Whether poisoning is as strong as in the reference: do fresh seeds give the numbers that the reference seeds gave?
 
 Of every cell, recall@10 is compared, the mean of both directions after the last epoch; of every poison, what crafting
 says of it: the surrogate's mean loss after PGD over all rounds, and the noise's PSNR. A poison's numbers hardly differ
