@@ -1,0 +1,202 @@
+"""Word-wise EM: error-minimising noise made of one small pattern for each word, so that it is the same between images.
+
+EM finds the noise of each image by itself, and it fits the surrogate that it was found with. Here the noise of an
+image is made of the patterns of the words in its captions. Two images whose captions share words share noise, so a
+victim that starts from other weights can learn to read it. There is no trigger: the captions stay as they are.
+
+Our own method; its ancestors are class-wise noise (Huang et al. 2021, "Unlearnable Examples: Making Personal Data
+Unexploitable", section 4), with a word in place of a class, and EM as in "Multimodal Unlearnable Examples" (2024).
+"""
+
+import copy
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.poison import Poison
+from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.parameters import ranged
+from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
+from benchmark.data import CaptionDataset
+from benchmark.data.dataset import add_noise
+from victims.clip import Clip, clamp_scale, clip_loss, to_device
+from victims.recipe import Recipe
+from victims.tokens import trim
+from victims.training import epoch_rows, parameter_groups, schedule
+
+_WORD = re.compile(r"\w+")
+
+
+@ATTACKS.register("em-wordwise", order=15)
+@dataclass(frozen=True)
+class WordwiseEm(Attack):
+    """Noise of one learned pattern per word of an image's captions, tiled over the image; no trigger.
+
+    Args:
+        eps: bound on the noise, in 1/255.
+        tile: side of a pattern in pixels, repeated over the image.
+        restarts: fresh surrogates that learn the patterns one after the other.
+        steps: training steps of each surrogate.
+        pattern_lr: Adam's learning rate for the patterns.
+        batch_size: rows a step.
+        lr: peak learning rate of each surrogate's AdamW; it warms up over a tenth of the steps and falls as a cosine.
+        weight_decay: the surrogates'.
+    """
+
+    eps: int = ranged(8, 1, 127, unit="1/255")
+    tile: int = ranged(8, 1)
+    restarts: int = ranged(3, 1)
+    steps: int = ranged(372, 1)
+    pattern_lr: float = ranged(0.05, above=0)
+    batch_size: int = ranged(128, 2)
+    lr: float = ranged(5e-4, above=0)
+    weight_decay: float = ranged(0.1, 0)
+
+    def label(self) -> str:
+        """The name in tables."""
+        return "EM word-wise"
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return (
+            f"ε = {self.eps}/255, patterns of {self.tile} × {self.tile} px, learned by {self.restarts} surrogates of "
+            f"{self.steps} steps"
+        )
+
+    def progress_steps(self, train: CaptionDataset) -> int:
+        """Training steps of all surrogates."""
+        return self.restarts * self.steps
+
+    def pilot(self) -> tuple["WordwiseEm", int]:
+        """A few steps on one batch of images."""
+        return replace(self, restarts=1, steps=4), self.batch_size
+
+    def check(self, train: CaptionDataset) -> None:
+        """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
+        if len(train) < self.batch_size:
+            raise UsageError(
+                f"{train.name}: {len(train)} training images are fewer than one crafting batch of {self.batch_size}; "
+                "give more data or a smaller batch_size to the attack"
+            )
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """Learn the patterns, then publish their signs; see :meth:`attacks.base.Attack.craft`."""
+        self.check(train)
+        weights = word_weights(train.captions)
+        start = torch.randn(weights.shape[1], 3 * self.tile**2, generator=torch_generator(context.seed, "patterns"))
+        patterns = (start / 2).requires_grad_()
+        adam = torch.optim.Adam([patterns], lr=self.pattern_lr)
+        losses: list[float] = []
+        if (state := context.checkpoint.load()) is not None:
+            losses = state["losses"]
+            with torch.no_grad():
+                patterns.copy_(state["patterns"])
+            adam.load_state_dict(copy.deepcopy(state["adam"]))  # it may be mapped from the file
+            context.progress.resume(len(losses) * self.steps)
+        for number in range(len(losses), self.restarts):
+            losses.append(self._restart(number, train, weights, patterns, adam, context))
+            if context.checkpoint.is_due(number + 1, self.restarts):
+                context.checkpoint.save({"patterns": patterns.detach(), "adam": adam.state_dict(), "losses": losses})
+        delta = zeros_on_disk(context.workdir, train.images.shape)
+        for start_row in range(0, len(train), self.batch_size):
+            rows = slice(start_row, start_row + self.batch_size)
+            sums = torch.from_numpy(weights[rows].toarray()) @ patterns.detach()
+            noise = self.eps * self._tiled(sums.sign(), train.resolution).to(torch.int16).numpy()
+            clean = train.images[rows]
+            delta[rows] = add_noise(clean, noise).astype(np.int16) - clean
+        return Poison(delta, None, self.eps, train.fingerprint, provenance={"loss_per_round": losses})
+
+    def _restart(
+        self,
+        number: int,
+        train: CaptionDataset,
+        weights: csr_matrix,
+        patterns: torch.Tensor,
+        adam: torch.optim.Optimizer,
+        context: CraftContext,
+    ) -> float:
+        """Train a fresh surrogate as a victim would be trained; every backward pass moves the patterns as well.
+
+        Returns:
+            The mean loss of the last tenth of the steps, nats.
+        """
+        seed = derive_seed(context.seed, "restart", number)
+        model = context.surrogate(seed)
+        table = model.token_table(torch.zeros(1, dtype=torch.long))
+        recipe = Recipe(lr=self.lr, weight_decay=self.weight_decay, warmup_share=0.1)
+        groups = parameter_groups(model, self.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
+        table.follow(optimizer)
+        model.train()
+        losses = []
+        for step, (index, tokens) in enumerate(self._batches(train, model, seed)):
+            table.admit(tokens, optimizer)
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * schedule(step, self.steps, recipe)
+            images = to_device(train.batch(index), model.device).float()
+            sums = to_device(torch.from_numpy(weights[index].toarray()), model.device) @ patterns.to(model.device)
+            noise = self.eps * self._tiled(sums.tanh(), train.resolution)
+            with seeded_globals(derive_seed(seed, "dropout", step)):
+                features = model.encode_images((images + noise).clamp(0, 255) / 255)
+                loss = clip_loss(features, model.encode_tokens(trim(tokens)), model.scale)
+            optimizer.zero_grad(set_to_none=True)
+            adam.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            adam.step()
+            clamp_scale(model)
+            losses.append(float(loss.detach()))
+            if not math.isfinite(losses[-1]):
+                raise VictimDiverged(f"the surrogate's loss is {losses[-1]} in restart {number + 1}")
+            context.progress.advance(f"restart {number + 1}/{self.restarts}, loss {losses[-1]:.2f}")
+        return float(np.mean(losses[-max(1, self.steps // 10) :]))
+
+    def _batches(self, train: CaptionDataset, model: Clip, seed: int) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """Image indices (B,) and the tokens (B, L) of one random caption each, for every step."""
+        step, epoch = 0, 0
+        while step < self.steps:
+            epoch += 1
+            rows = epoch_rows(train, "images", numpy_generator(seed, "rows", epoch))
+            tokens = model.tokenizer([train.captions[i][j] for i, j in rows])
+            for first in range(0, len(rows) - self.batch_size + 1, self.batch_size):
+                if step == self.steps:
+                    return
+                batch = slice(first, first + self.batch_size)
+                yield rows[batch, 0], tokens[batch]
+                step += 1
+
+    def _tiled(self, tiles: torch.Tensor, resolution: int) -> torch.Tensor:
+        """(B, 3·t·t) patterns as (B, 3, H, W) noise."""
+        times = math.ceil(resolution / self.tile)
+        noise = tiles.view(-1, 3, self.tile, self.tile).repeat(1, 1, times, times)
+        return noise[:, :, :resolution, :resolution]
+
+
+def word_weights(captions: list[list[str]]) -> csr_matrix:
+    """(N, V) float32 TF-IDF weights of the words of each image's captions, rows of unit length.
+
+    A word is a run of letters or digits, in lower case; one that only one image has is left out, because no other image
+    could share its pattern.
+    """
+    counts = [Counter(word for caption in texts for word in _WORD.findall(caption.lower())) for texts in captions]
+    images_with = Counter(word for count in counts for word in count)
+    vocabulary = {word: place for place, word in enumerate(sorted(w for w, n in images_with.items() if n > 1))}
+    rows, columns, values = [], [], []
+    for row, count in enumerate(counts):
+        known = {word: times for word, times in count.items() if word in vocabulary}
+        weight = {word: times * math.log(len(captions) / images_with[word]) for word, times in known.items()}
+        length = math.sqrt(sum(value**2 for value in weight.values())) or 1.0
+        for word, value in weight.items():
+            rows.append(row)
+            columns.append(vocabulary[word])
+            values.append(value / length)
+    shape = (len(captions), len(vocabulary))
+    return csr_matrix((np.array(values, dtype=np.float32), (rows, columns)), shape=shape)

@@ -1,0 +1,119 @@
+"""Word-wise EM: noise that words share between images, its bound, and that a surrogate can read it."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attacks import CraftContext, Poison
+from attacks.em_wordwise import WordwiseEm, word_weights
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
+from benchmark.core.seeding import derive_seed
+from benchmark.data import CaptionDataset
+from tests.small import make_clip, make_dataset, noise_of
+from victims.clip import clip_loss
+
+SMALL = WordwiseEm(tile=4, restarts=2, steps=3, batch_size=10)
+
+
+def craft(attack: WordwiseEm, dataset: CaptionDataset, seed: int = 1, checkpoint: Checkpoint | None = None) -> Poison:
+    return attack.craft(dataset, CraftContext(make_clip, seed, Path(), checkpoint=checkpoint or Checkpoint()))
+
+
+def grey(dataset: CaptionDataset) -> CaptionDataset:
+    """Images on which no noise is clamped."""
+    return replace(dataset, images=np.full_like(dataset.images[:], 128))
+
+
+def test_weights_by_hand() -> None:
+    weights = word_weights([["A red dog", "dog!"], ["a red cat"], ["A cat"]])
+    # a: in all three, so its weight is 0; cat: 1 and 2; dog and the like in one image alone are left out.
+    columns = {word: place for place, word in enumerate(["a", "cat", "red"])}
+    assert weights.shape == (3, 3)
+    expected = np.zeros((3, 3))
+    expected[0, columns["red"]] = 1
+    expected[1, [columns["red"], columns["cat"]]] = 1 / math.sqrt(2)
+    expected[2, columns["cat"]] = 1
+    np.testing.assert_allclose(weights.toarray(), expected, atol=1e-6)
+
+
+def test_weights_are_those_of_tf_idf() -> None:
+    """Against a slow plain version, on captions with repeated words."""
+    captions = make_dataset().captions
+    texts = [Counter(" ".join(own).lower().split()) for own in captions]
+    words = sorted({word for text in texts for word in text if sum(word in other for other in texts) > 1})
+    plain = np.array(
+        [[text[w] * math.log(len(texts) / sum(w in other for other in texts)) for w in words] for text in texts]
+    )
+    plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(word_weights(captions).toarray(), plain, atol=1e-6)
+
+
+def test_noise_belongs_to_the_words() -> None:
+    """Images with the same words have the same noise, whatever they show; another word changes it."""
+    dataset = grey(make_dataset())
+    captions = [["red dog sun"], ["red dog sun"], ["dog red sun"], ["green dog sun"]] * (len(dataset) // 4)
+    captions += [["green cat"]] * (len(dataset) - len(captions))
+    noise = noise_of(craft(SMALL, replace(dataset, captions=captions)))
+    assert np.array_equal(noise[0], noise[1])
+    assert np.array_equal(noise[0], noise[2])
+    assert not np.array_equal(noise[0], noise[3])
+
+
+def test_noise_is_a_tile_of_plus_and_minus_eps_and_leaves_captions_alone() -> None:
+    dataset = grey(make_dataset())
+    poison = craft(SMALL, dataset)
+    noise = noise_of(poison)
+    assert set(np.unique(noise)) <= {-8, 0, 8}
+    assert np.array_equal(noise[:, :, 4:, :], noise[:, :, :-4, :])
+    assert np.array_equal(noise[:, :, :, 4:], noise[:, :, :, :-4])
+    assert poison.trigger is None
+    assert poison.protect(dataset).captions == dataset.captions
+    bright = replace(dataset, images=np.full_like(dataset.images[:], 254))
+    assert noise_of(craft(SMALL, bright)).max() == 1
+
+
+def test_a_step_moves_the_patterns_down_the_plain_loss() -> None:
+    """Adam's first step is its rate against the sign of the gradient, here that of a slow plain forward pass."""
+    dataset, context = make_dataset(), CraftContext(make_clip, 1, Path())
+    attack = replace(SMALL, steps=1)
+    weights = word_weights(dataset.captions)
+    patterns = torch.randn(weights.shape[1], 3 * 4 * 4, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    before = patterns.detach().clone()
+    attack._restart(0, dataset, weights, patterns, torch.optim.Adam([patterns], lr=0.05), context)
+
+    seed = derive_seed(1, "restart", 0)
+    model = make_clip(seed).train()
+    ((index, tokens),) = attack._batches(dataset, model, seed)
+    leaf = before.clone().requires_grad_()
+    images = []
+    for image in index:
+        tile = (torch.from_numpy(weights[image].toarray()[0]) @ leaf).tanh().view(3, 4, 4)
+        noise = torch.cat([torch.cat([tile] * 8, dim=2)] * 8, dim=1)
+        images.append((torch.from_numpy(dataset.images[image].astype(np.float32)) + 8 * noise).clamp(0, 255) / 255)
+    clip_loss(model.encode_images(torch.stack(images)), model.encode_tokens(tokens), model.scale).backward()
+    assert leaf.grad is not None
+    clear = leaf.grad.abs() > 1e-6
+    assert clear.float().mean() > 0.5
+    moved = patterns.detach() - before
+    torch.testing.assert_close(moved[clear], -0.05 * leaf.grad.sign()[clear], rtol=0, atol=2e-3)
+
+
+def test_a_stopped_crafting_goes_on_to_the_same_noise(tmp_path: Path) -> None:
+    dataset, path = make_dataset(), tmp_path / "checkpoint"
+    whole = craft(SMALL, dataset)
+    craft(SMALL, dataset, checkpoint=Checkpoint(path))
+    assert path.is_file()  # of the first restart, since the last is not saved
+    resumed = craft(SMALL, dataset, checkpoint=Checkpoint(path))
+    assert np.array_equal(noise_of(resumed), noise_of(whole))
+    assert resumed.provenance == whole.provenance
+
+
+def test_too_little_data_is_refused() -> None:
+    with pytest.raises(UsageError, match="fewer than one crafting batch of 128"):
+        WordwiseEm().check(make_dataset())
