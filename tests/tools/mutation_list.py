@@ -394,4 +394,7 @@ MUTATIONS = (
         'derive_seed(seed, "victim"), device',
         "tests/grid/test_run.py",
     ),
+    Mutation(
+        "patterns never move", "attacks/em_wordwise.py", "adam.step()", "pass", "tests/attacks/test_em_wordwise.py"
+    ),
 )
