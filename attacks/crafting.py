@@ -5,7 +5,6 @@ Learning" (ACM MM 2024).
 """
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
-from benchmark.data import CaptionDataset, LazyImages
+from benchmark.data import CaptionDataset
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
+from victims.optimizers import make_optimizer
 from victims.tokens import insert_trigger
-from victims.training import parameter_groups
 from victims.training_state import load_state, training_state
 
 
@@ -44,7 +43,6 @@ class Crafting:
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
         self.captions_of = np.array(counts)
         self.delta = zeros_on_disk(context.workdir, rows.images.shape)
-        self.protected = replace(rows, images=LazyImages(rows.images, noise=self.delta))
         words = np.zeros(1, dtype=int)
         if settings.k:
             words = trigger_words(model.tokenizer, rows, settings.vocabulary, self.seed)
@@ -56,7 +54,7 @@ class Crafting:
 
     def train_surrogate(self, round_: int) -> None:
         """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
-        if self.settings.fresh_surrogate and round_ > 0:
+        if round_ and self.settings.restart_every and round_ % self.settings.restart_every == 0:
             self._start_surrogate(round_)
         settings, model = self.settings, self.model
         generator = torch_generator(self.seed, "surrogate", round_)
@@ -66,10 +64,12 @@ class Crafting:
             tokens = self._captions(index, generator)
             if "surrogate" in settings.permuted_steps:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
+            bases = self._bases(index, generator)
             part = self.processes.shard(len(index))
+            images = _protected(self.rows.batch(bases[part]), torch.from_numpy(self.delta[index[part]]))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
                 text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
-                features = model.encode_images(self.protected.batch(index[part]))
+                features = model.encode_images(images)
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -90,22 +90,26 @@ class Crafting:
             # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
             tokens = self._captions(index, generator)
             orders = [torch.randperm(len(index), generator=generator) for _ in range(settings.pgd_steps)]
+            places = np.arange(len(index))
+            bases = torch.from_numpy(np.stack([self._bases(places, generator) for _ in range(settings.pgd_steps)]))
             if number % self.processes.size != self.processes.rank:
                 self.context.progress.advance()
                 continue
             images = to_device(self.rows.batch(index), model.device)
             delta = to_device(torch.from_numpy(self.delta[index]), model.device)
+            first = images[to_device(bases[0], model.device)]
             tokens = to_device(tokens, model.device)
             trigger = to_device(self.trigger[index], model.device)
             if settings.k and round_ < settings.hotflip_rounds:
                 with torch.no_grad():
-                    features = model.encode_images(_protected(images, delta))
+                    features = model.encode_images(_protected(first, delta))
                 trigger = hotflip(model, features, tokens, trigger, self.vocabulary, settings.candidates)
                 self.trigger[index] = trigger.cpu()
-            delta = self._descend(model, images, delta, tokens, trigger, to_device(torch.stack(orders), model.device))
+            permuted = (to_device(torch.stack(orders), model.device), to_device(bases, model.device))
+            delta = self._descend(model, images, delta, tokens, trigger, *permuted)
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
-                features = model.encode_images(_protected(images, delta))
+                features = model.encode_images(_protected(first, delta))
                 text = model.encode_tokens(self._with_trigger(tokens, trigger))
                 loss = float(clip_loss(features, text, model.scale))
             total += loss * len(index)
@@ -142,8 +146,12 @@ class Crafting:
         tokens: torch.Tensor,
         trigger: torch.Tensor,
         orders: torch.Tensor,
+        bases: torch.Tensor,
     ) -> torch.Tensor:
-        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order."""
+        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order.
+
+        ``bases`` (steps, B) says which image each noise is put on.
+        """
         settings = self.settings
         permuted = "PGD" in settings.permuted_steps
 
@@ -159,7 +167,7 @@ class Crafting:
             return clip_loss(model.encode_images(points), text, model.scale)
 
         budget = {"eps": settings.eps, "steps": settings.pgd_steps, "step_size": settings.step_size}
-        return minimise_noise(images, delta, loss, **budget)
+        return minimise_noise(images, delta, loss, bases=bases, **budget)
 
     def _exchange(self, batches: list[np.ndarray]) -> None:
         """Give every process the noise and triggers that the others made of their batches."""
@@ -179,8 +187,14 @@ class Crafting:
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.
         self.table = self.model.token_table(torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
-        groups = parameter_groups(self.model, self.settings.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)
+        settings = self.settings
+        self.optimizer = make_optimizer(
+            self.model,
+            settings.optimizer,
+            lr=settings.lr,
+            matrix_lr=settings.matrix_lr,
+            weight_decay=settings.weight_decay,
+        )
         self.table.follow(self.optimizer)
 
     def _next_batch(self) -> np.ndarray:
@@ -191,6 +205,12 @@ class Crafting:
             self.queue = order
         index, self.queue = np.split(self.queue, [self.settings.batch_size])
         return index
+
+    def _bases(self, index: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """(B,) the images that the noises of ``index`` are put on: their own, or one another's."""
+        if not self.settings.permute_images:
+            return index
+        return index[torch.randperm(len(index), generator=generator).numpy()]
 
     def _captions(self, index: np.ndarray, generator: torch.Generator) -> torch.Tensor:
         """Tokens of one caption of each row, drawn at random, trimmed to the longest drawn: (B, L) int64."""
@@ -204,5 +224,5 @@ class Crafting:
 
 
 def _protected(images: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    # PGD has clamped the noise with its image already: the sum of uint8 and int8 is an int16 within 0 and 255.
-    return (images + delta).to(torch.uint8)
+    # The sum of uint8 and int8 is an int16. PGD has clamped the noise with its own image, but not with another one.
+    return (images + delta).clamp(0, 255).to(torch.uint8)

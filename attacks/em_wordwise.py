@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -28,9 +29,10 @@ from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals,
 from benchmark.data import CaptionDataset
 from benchmark.data.dataset import add_noise
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
+from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 from victims.tokens import trim
-from victims.training import epoch_rows, parameter_groups, schedule
+from victims.training import epoch_rows, schedule
 
 _WORD = re.compile(r"\w+")
 
@@ -46,18 +48,27 @@ class WordwiseEm(Attack):
         restarts: fresh surrogates that learn the patterns one after the other.
         steps: training steps of each surrogate.
         pattern_lr: Adam's learning rate for the patterns.
+        permute_images: put each noise on another image of the batch, so that the surrogates can tell from the noise
+            alone what the caption says, and the patterns have to say it.
         batch_size: rows a step.
+        optimizer: the surrogates', ``adamw`` or ``muon``; see :func:`victims.optimizers.make_optimizer`.
         lr: peak learning rate of each surrogate's AdamW; it warms up over a tenth of the steps and falls as a cosine.
+        matrix_lr: the same of matrices under Muon.
         weight_decay: the surrogates'.
     """
 
+    version: ClassVar[int] = 2
+
     eps: int = ranged(8, 1, 127, unit="1/255")
     tile: int = ranged(8, 1)
-    restarts: int = ranged(3, 1)
-    steps: int = ranged(372, 1)
+    restarts: int = ranged(8, 1)
+    steps: int = ranged(93, 1)
     pattern_lr: float = ranged(0.05, above=0)
+    permute_images: bool = True
     batch_size: int = ranged(128, 2)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = ranged(5e-4, above=0)
+    matrix_lr: float = ranged(0.02, above=0)
     weight_decay: float = ranged(0.1, 0)
 
     def label(self) -> str:
@@ -68,7 +79,7 @@ class WordwiseEm(Attack):
         """The strength in words."""
         return (
             f"ε = {self.eps}/255, patterns of {self.tile} × {self.tile} px, learned by {self.restarts} surrogates of "
-            f"{self.steps} steps"
+            f"{self.steps} steps" + (", each noise on other images of its batch" if self.permute_images else "")
         )
 
     def progress_steps(self, train: CaptionDataset) -> int:
@@ -131,17 +142,24 @@ class WordwiseEm(Attack):
         seed = derive_seed(context.seed, "restart", number)
         model = context.surrogate(seed)
         table = model.token_table(torch.zeros(1, dtype=torch.long))
-        recipe = Recipe(lr=self.lr, weight_decay=self.weight_decay, warmup_share=0.1)
-        groups = parameter_groups(model, self.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
+        shape = Recipe(warmup_share=0.1)
+        generator = numpy_generator(seed, "bases")
+        optimizer = make_optimizer(
+            model,
+            self.optimizer,
+            lr=self.lr,
+            matrix_lr=self.matrix_lr,
+            weight_decay=self.weight_decay,
+            betas=(0.9, 0.98),
+        )
         table.follow(optimizer)
         model.train()
         losses = []
         for step, (index, tokens) in enumerate(self._batches(train, model, seed)):
             table.admit(tokens, optimizer)
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * schedule(step, self.steps, recipe)
-            images = to_device(train.batch(index), model.device).float()
+            set_lr(optimizer, schedule(step, self.steps, shape))
+            bases = generator.permutation(index) if self.permute_images else index
+            images = to_device(train.batch(bases), model.device).float()
             sums = to_device(torch.from_numpy(weights[index].toarray()), model.device) @ patterns.to(model.device)
             noise = self.eps * self._tiled(sums.tanh(), train.resolution)
             with seeded_globals(derive_seed(seed, "dropout", step)):

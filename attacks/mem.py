@@ -54,8 +54,11 @@ class Mem(MemSettings, Attack):
             )
             permuted = " and ".join(self.permuted_steps)
             parts.append(f"captions permuted in {permuted} steps" if permuted else "no permutation")
-        if self.fresh_surrogate:
-            parts.append("a new surrogate every round")
+        if self.permute_images:
+            parts.append("each noise on other images of its batch")
+        if self.restart_every:
+            rounds = "round" if self.restart_every == 1 else f"{self.restart_every} rounds"
+            parts.append(f"a new surrogate every {rounds}")
         if self.stop_loss is not None:
             parts.append(f"until the loss is below {self.stop_loss:g}")
         if self.per == "row":

@@ -26,11 +26,15 @@ class MemSettings:
             the noise is tied to the trigger and not to the caption (k ≥ 1 only); so in the reference code, not in
             Algorithm 1.
         permute_surrogate: the same in the surrogate's steps; not in Algorithm 1 (k ≥ 1 only).
-        fresh_surrogate: every round trains a new surrogate from scratch instead of going on with the last one, so that
-            the noise is what a model learns first and not what one model has got used to; not in Algorithm 1.
+        permute_images: put each noise on another image of the batch at every step, so that the noise alone tells what
+            the caption says; the counterpart of permuted captions. Not in Algorithm 1.
+        restart_every: rounds after which a new surrogate takes the last one's place, so that the noise is what a model
+            learns first and not what one model has got used to; ``none``: one surrogate throughout, as in Algorithm 1.
         per: one noise and trigger per ``image``, or per ``row`` (image–caption pair), as the reference code has it.
         batch_size: rows a step.
+        optimizer: the surrogate's, ``adamw`` or ``muon``; see :func:`victims.optimizers.make_optimizer`.
         lr: the surrogate's constant AdamW learning rate.
+        matrix_lr: the surrogate's constant learning rate of matrices under Muon.
         weight_decay: the surrogate's.
     """
 
@@ -46,10 +50,13 @@ class MemSettings:
     stop_loss: float | None = ranged(None, above=0)
     permute_pgd: bool = True
     permute_surrogate: bool = False
-    fresh_surrogate: bool = False
+    permute_images: bool = False
+    restart_every: int | None = ranged(None, 1, unit="rounds")
     per: Literal["image", "row"] = "image"
     batch_size: int = ranged(128, 2)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = ranged(1e-4, above=0)
+    matrix_lr: float = ranged(0.02, above=0)
     weight_decay: float = ranged(0.2, 0)
 
     @property

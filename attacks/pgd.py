@@ -13,6 +13,7 @@ def minimise_noise(
     eps: int,
     steps: int,
     step_size: int,
+    bases: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Error-minimising noise: PGD that descends the loss, warm-started, in whole steps of 1/255.
 
@@ -26,6 +27,7 @@ def minimise_noise(
         eps: bound on |δ|, in 1/255.
         steps: PGD steps.
         step_size: of a step, in 1/255.
+        bases: (steps, B) int64, the image that each noise is put on at each step; ``None``: its own.
 
     Returns:
         (B, 3, H, W) int8, |δ| ≤ eps and image + δ in [0, 255].
@@ -35,7 +37,8 @@ def minimise_noise(
     highest = (255 - clean).clamp(max=eps)
     noise = torch.minimum(torch.maximum(delta.to(torch.int16), lowest), highest)
     for step in range(steps):
-        point = ((clean + noise).float() / 255).requires_grad_()
+        base = clean if bases is None else clean[bases[step]]
+        point = ((base + noise).clamp(0, 255).float() / 255).requires_grad_()
         (gradient,) = torch.autograd.grad(loss(point, step), point)
         noise = noise - step_size * gradient.sign().to(torch.int16)
         noise = torch.minimum(torch.maximum(noise, lowest), highest)

@@ -13,7 +13,9 @@ class Recipe:
     Attributes:
         epochs: passes over the rows.
         batch_size: rows a step; the last, incomplete batch of an epoch is left out.
+        optimizer: ``adamw``, or ``muon``, which needs fewer steps; see :func:`victims.optimizers.make_optimizer`.
         lr: AdamW's peak learning rate.
+        matrix_lr: Muon's peak learning rate, for matrices; ``adamw`` does not use it.
         beta1: AdamW's first-moment decay.
         beta2: AdamW's second-moment decay.
         weight_decay: AdamW's; none on norms, biases and the logit scale.
@@ -27,7 +29,9 @@ class Recipe:
 
     epochs: int = ranged(32, 1)
     batch_size: int = ranged(128, 2)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = ranged(5e-4, above=0)
+    matrix_lr: float = ranged(0.02, above=0)
     beta1: float = ranged(0.9, 0, below=1)
     beta2: float = ranged(0.999, 0, below=1)
     weight_decay: float = ranged(0.2, 0)

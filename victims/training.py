@@ -17,6 +17,7 @@ from benchmark.data import CaptionDataset
 from defenses.base import Defense, HookContext
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, to_device
 from victims.defense_effect import Changes
+from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 from victims.tokens import trim
 from victims.training_state import load_state, training_state
@@ -84,8 +85,13 @@ def train(
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
     table = model.token_table(torch.zeros(1, dtype=torch.long))
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, recipe.weight_decay), lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True
+    optimizer = make_optimizer(
+        model,
+        recipe.optimizer,
+        lr=recipe.lr,
+        matrix_lr=recipe.matrix_lr,
+        weight_decay=recipe.weight_decay,
+        betas=(recipe.beta1, recipe.beta2),
     )
     table.follow(optimizer)
     log = TrainingLog()
@@ -108,8 +114,7 @@ def train(
         model.train()
         for number in range(steps):
             batch = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * schedule(step, total, recipe)
+            set_lr(optimizer, schedule(step, total, recipe))
             images = to_device(dataset.batch(rows[batch, 0]), model.device).float() / 255
             at = HookContext(derive_seed(seed, "step", step), step / total)
             # Dropout and stochastic depth, which some victims have, draw from the global state.
@@ -167,15 +172,6 @@ def schedule(step: int, total: int, recipe: Recipe) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def parameter_groups(model: Clip, weight_decay: float) -> list[dict[str, object]]:
-    """Two AdamW groups: matrices and filters decay; norms, biases and the logit scale do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def epoch_rows(dataset: CaptionDataset, rows: str, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -102,7 +102,7 @@ def _entry(entry: "Entry", registry: "Registry") -> Item:
 
 def _preset(preset: Preset) -> Item:
     chosen = f"dataset {preset.dataset}, victim {preset.victim}, surrogate {preset.surrogate}"
-    values = {"recipe": dataclasses.asdict(preset.recipe), "attacks": preset.attack, **preset.defense}
+    values = {"recipe": dataclasses.asdict(preset.recipe), "attacks": preset.attack, **preset.attacks, **preset.defense}
     parts = [
         f"{name}: {', '.join(f'{key}={format_value(value)}' for key, value in params.items())}"
         for name, params in values.items()

@@ -148,8 +148,8 @@ def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
         specs.insert(0, Spec("clean"))
     chosen: dict[str, ChosenAttack] = {}
     for spec in specs:
-        attack = ATTACKS.build(spec, preset.attack)
-        params = ATTACKS.resolve(spec, preset.attack)
+        attack = ATTACKS.build(spec, preset.attack_values(spec.name))
+        params = ATTACKS.resolve(spec, preset.attack_values(spec.name))
         choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
         chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), choice)

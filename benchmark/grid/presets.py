@@ -19,6 +19,7 @@ class Preset:
         surrogate: default surrogate.
         recipe: the victim's training.
         attack: values for every attack whose constructor has a parameter of that name, so that all share one budget.
+        attacks: by attack name, values of its own over these, where its budget was chosen for it alone.
         defense: by defense name, values for its constructor.
     """
 
@@ -29,7 +30,12 @@ class Preset:
     surrogate: str
     recipe: Recipe
     attack: Mapping[str, Any] = field(default_factory=dict)
+    attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     defense: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def attack_values(self, name: str) -> dict[str, Any]:
+        """Values for the attack of that name: its own over the shared ones."""
+        return {**self.attack, **self.attacks.get(name, {})}
 
 
 # Of a poison that small models craft in minutes.
@@ -44,7 +50,7 @@ _SMALL_ATTACK: Mapping[str, Any] = {
     "permute_surrogate": True,
     # In trial runs (no records) one surrogate throughout left victims four times the recall: the noise of so few steps
     # is what that surrogate has got used to, not what a fresh victim learns first.
-    "fresh_surrogate": True,
+    "restart_every": 1,
     "lr": 5e-4,
     "weight_decay": 0.1,
 }

@@ -115,7 +115,12 @@ class RunSettings:
     ] = ()
     epochs: Annotated[int | None, Words("passes over the training data")] = None
     batch_size: Annotated[int | None, Words("image-caption pairs in a training step")] = None
+    optimizer: Annotated[
+        Literal["adamw", "muon"] | None,
+        Words("adamw, as in the paper, or muon, which needs fewer steps: it orthogonalises each matrix's update"),
+    ] = None
     lr: Annotated[float | None, Words("peak learning rate of AdamW")] = None
+    matrix_lr: Annotated[float | None, Words("peak learning rate of Muon, for matrices")] = None
     beta1: Annotated[float | None, Words("decay of AdamW's mean of gradients")] = None
     beta2: Annotated[float | None, Words("decay of AdamW's mean of squared gradients")] = None
     weight_decay: Annotated[float | None, Words("weight decay of AdamW")] = None

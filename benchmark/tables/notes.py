@@ -17,7 +17,8 @@ _FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "train_captio
 
 _BEYOND_ALGORITHM_1 = {
     "permute_surrogate": "captions were permuted in the surrogate's steps as well",
-    "fresh_surrogate": "every round trained a new surrogate from scratch",
+    "restart_every": "new surrogates took the place of the last one",
+    "permute_images": "each noise was put on other images of its batch",
 }
 
 

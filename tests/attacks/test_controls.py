@@ -185,7 +185,7 @@ def test_the_official_budgets_are_unequal_per_row_and_the_same_in_every_preset()
         "candidates": 16,
         "vocabulary": None,
     }
-    shared |= {"stop_loss": None, "permute_pgd": True, "permute_surrogate": False, "fresh_surrogate": False}
+    shared |= {"stop_loss": None, "permute_pgd": True, "permute_surrogate": False, "restart_every": None}
     shared |= {"batch_size": 128, "lr": 1e-4, "weight_decay": 0.2}
     assert shared.items() <= mem.items()
     assert shared.items() <= em.items()

@@ -201,9 +201,12 @@ def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPat
     kept = crafted()
     assert seeds == [1]
     seeds.clear()
-    fresh = crafted(fresh_surrogate=True)
+    fresh = crafted(restart_every=1)
     assert len(set(seeds)) == 3
     assert not np.array_equal(noise_of(kept), noise_of(fresh))
+    seeds.clear()
+    crafted(restart_every=2)
+    assert len(set(seeds)) == 2
 
 
 def test_crafting_stops_once_the_loss_is_below_lambda() -> None:

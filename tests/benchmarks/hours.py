@@ -29,7 +29,7 @@ def table2_hours(seconds_per_row: Mapping[str, float]) -> float:
         KeyError: a stage is missing.
     """
     preset = PRESETS["paper"]
-    attack = ATTACKS.build(parse_spec("mem3"), preset.attack)
+    attack = ATTACKS.build(parse_spec("mem3"), preset.attack_values("mem3"))
     assert isinstance(attack, Mem)
     surrogate, hotflip = seconds_per_row["surrogate step"], seconds_per_row["HotFlip pass"]
     flipping = seconds_per_row["crafting round"] - surrogate

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from statistics import median
 
 import numpy as np
-import torch
 
 from tests.benchmarks.machine import wait
 from tests.benchmarks.workload import Workload
 from victims.clip import clamp_scale, clip_loss, to_device
+from victims.optimizers import make_optimizer
 from victims.tokens import trim
-from victims.training import parameter_groups
 
 
 def stage_seconds(load: Workload, steps: int, warm: int) -> dict[str, float]:
@@ -38,7 +37,13 @@ def stage_seconds(load: Workload, steps: int, warm: int) -> dict[str, float]:
 
     tokens = model.tokenizer([own[0] for own in load.train.captions])
     table = model.token_table(tokens)
-    optimizer = torch.optim.AdamW(parameter_groups(model, load.recipe.weight_decay), lr=load.recipe.lr, fused=True)
+    optimizer = make_optimizer(
+        model,
+        load.recipe.optimizer,
+        lr=load.recipe.lr,
+        matrix_lr=load.recipe.matrix_lr,
+        weight_decay=load.recipe.weight_decay,
+    )
     table.follow(optimizer)
     model.train()
     for step in range(warm + steps):

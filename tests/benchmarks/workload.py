@@ -61,7 +61,9 @@ class Workload:
         architecture = Architecture(victim)
         scenes = DATASETS.build(parse_spec(f"scenes[train={batch * batches},val=1,test={1 if slow else TEST_SCENES}]"))
         splits = scenes.load(architecture.resolution, cache)
-        attack = ATTACKS.build(parse_spec(f"mem3[batch_size={batch},surrogate_steps={batches}]"), preset.attack)
+        attack = ATTACKS.build(
+            parse_spec(f"mem3[batch_size={batch},surrogate_steps={batches}]"), preset.attack_values("mem3")
+        )
         assert isinstance(attack, Mem)
         model = architecture.build(1, device)
         return cls(

@@ -52,7 +52,7 @@ def test_the_device_takes_no_tensor_of_another() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"k": 0}, {"k": 2}, {"k": 2, "permute_surrogate": True, "fresh_surrogate": True, "per": "row"}],
+    [{"k": 0}, {"k": 2}, {"k": 2, "permute_surrogate": True, "restart_every": 1, "per": "row"}],
     ids=["EM", "Algorithm 1", "all options"],
 )
 def test_poisons_equal_those_of_the_plain_algorithm_on_the_cpu(options: dict[str, Any], tmp_path: Path) -> None:

@@ -66,10 +66,12 @@ def minimise_noise(
     eps: int,
     steps: int,
     size: int,
+    bases: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """PGD in integers, gradients of all weights and pixels taken and the latter used."""
+    """PGD in integers, gradients of all weights and pixels taken and the latter used; the noise lies on ``bases``."""
     for _ in range(steps):
-        point = ((images.double() + delta) / 255).to(model.logit_scale.dtype).requires_grad_()
+        pictures = images if bases is None else bases
+        point = ((pictures.double() + delta).clamp(0, 255) / 255).to(model.logit_scale.dtype).requires_grad_()
         contrastive_loss(image_features(model, point), texts, model.logit_scale.exp()).backward()
         assert point.grad is not None
         delta = (delta - size * point.grad.sign()).clamp(-eps, eps)
@@ -128,7 +130,7 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
     model, losses, passes = small_clip(seed=seed), [], 0
     queue: list[int] = []
     for round_ in range(attack.rounds):
-        if round_ == 0 or attack.fresh_surrogate:
+        if round_ == 0 or (attack.restart_every and round_ % attack.restart_every == 0):
             model = small_clip(seed=seed if round_ == 0 else derive_seed(seed, "surrogate", round_))
             optimizer = adamw(model, attack.lr, attack.weight_decay, (0.9, 0.999))
         model.train()
@@ -140,8 +142,9 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
             tokens = captions(rows, generator)
             if attack.k and attack.permute_surrogate:
                 tokens = tokens[torch.randperm(len(tokens), generator=generator)]
+            bases = rows[torch.randperm(len(rows), generator=generator).numpy()] if attack.permute_images else rows
             texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
-            pixels = (images[rows] + delta[rows]).double() / 255
+            pixels = (images[bases] + delta[rows]).clamp(0, 255).double() / 255
             descend(model, optimizer, contrastive_loss(image_features(model, pixels), texts, model.logit_scale.exp()))
         model.eval()
         generator = torch_generator(seed, "perturb", round_)
@@ -150,19 +153,29 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
         for rows in np.array_split(order, math.ceil(count / attack.batch_size)):
             tokens = captions(rows, generator)
             orders = [torch.randperm(len(rows), generator=generator) for _ in range(attack.pgd_steps)]
+            bases = [rows] * attack.pgd_steps
+            if attack.permute_images:
+                bases = [rows[torch.randperm(len(rows), generator=generator).numpy()] for _ in orders]
             with torch.no_grad():
-                features = image_features(model, (images[rows] + delta[rows]).double() / 255)
+                features = image_features(model, (images[bases[0]] + delta[rows]).clamp(0, 255).double() / 255)
             if round_ < attack.hotflip_rounds:
                 trigger[rows] = hotflip(model, features, tokens, trigger[rows], words, attack.candidates)
-            for order_ in orders:
+            for order_, on in zip(orders, bases, strict=True):
                 own = tokens[order_] if attack.k and attack.permute_pgd else tokens
                 with torch.no_grad():
                     texts = text_features(model, insert_trigger(own, trigger[rows], 77))
                 delta[rows] = minimise_noise(
-                    model, images[rows], delta[rows], texts, attack.eps, steps=1, size=attack.step_size
+                    model,
+                    images[rows],
+                    delta[rows],
+                    texts,
+                    attack.eps,
+                    steps=1,
+                    size=attack.step_size,
+                    bases=images[on],
                 ).int()
             with torch.no_grad():
-                features = image_features(model, (images[rows] + delta[rows]).double() / 255)
+                features = image_features(model, (images[bases[0]] + delta[rows]).clamp(0, 255).double() / 255)
                 texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
                 total += float(contrastive_loss(features, texts, model.logit_scale.exp())) * len(rows)
         losses.append(total / count)

@@ -41,9 +41,11 @@ class InDouble(Clip):
         {"k": 0},
         {"k": 2, "permute_pgd": False},
         {"k": 2},
-        {"k": 2, "permute_surrogate": True, "fresh_surrogate": True},
+        {"k": 2, "permute_surrogate": True, "restart_every": 1},
+        {"k": 0, "permute_images": True, "restart_every": 2},
+        {"k": 2, "permute_images": True},
     ],
-    ids=["EM", "no permutation", "Algorithm 1", "as in preset tiny"],
+    ids=["EM", "no permutation", "Algorithm 1", "as in preset tiny", "EM as in preset tiny", "images permuted"],
 )
 def test_noise_and_triggers_equal_those_of_the_plain_algorithm(options: dict[str, Any], tmp_path: Path) -> None:
     data = make_dataset(14, 2)  # batches of 5, 5 and 4 rows

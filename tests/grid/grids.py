@@ -12,7 +12,7 @@ from benchmark.cli.main import main
 open_clip.add_model_config(Path(__file__).parent / "configs")
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 ATTACK = (
-    "mem[k=2,rounds=3,surrogate_steps=2,pgd_steps=2,step_size=1,fresh_surrogate=false,"
+    "mem[k=2,rounds=3,surrogate_steps=2,pgd_steps=2,step_size=1,restart_every=none,"
     "hotflip_rounds=2,candidates=2,vocabulary=20,batch_size=16]"
 )
 

@@ -14,7 +14,7 @@ from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
 from tests.grid.grids import ATTACK, left_over, results, run
 
-FRESH = ATTACK.replace("fresh_surrogate=false", "fresh_surrogate=true")
+FRESH = ATTACK.replace("restart_every=none", "restart_every=1")
 
 
 class Stopped(KeyboardInterrupt):

@@ -265,7 +265,7 @@ def test_the_surrogate_does_not_start_from_the_victims_weights(tmp_path: Path, m
         return model
 
     monkeypatch.setattr(Architecture, "build", kept)
-    config = "mem[k=0,rounds=2,surrogate_steps=2,pgd_steps=1,step_size=1,batch_size=16,fresh_surrogate=yes]"
+    config = "mem[k=0,rounds=2,surrogate_steps=2,pgd_steps=1,step_size=1,batch_size=16,restart_every=1]"
     assert run(tmp_path, attack=config, defense="none") == 0
     distinct = {tuple(start.flatten().tolist()) for start in starts}
     # Two victims of one seed share their start; each of the two rounds has a surrogate of its own.

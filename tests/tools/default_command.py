@@ -28,7 +28,7 @@ def operations() -> dict[str, float]:
     """Floating-point operations by stage, for the clean, the undefended and all defended victims of preset ``tiny``."""
     preset = PRESETS["tiny"]
     recipe, flops = preset.recipe, Flops(preset.victim)
-    attack = ATTACKS.build(parse_spec("mem3"), preset.attack)
+    attack = ATTACKS.build(parse_spec("mem3"), preset.attack_values("mem3"))
     adversarial = DEFENSES.build(parse_spec("adv-training"), preset.defense["adv-training"])
     assert isinstance(attack, Mem)
     assert isinstance(adversarial, AdvTraining)

@@ -13,7 +13,7 @@ from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
 from victims.defense_effect import words_changed
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
-from victims.training import epoch_rows, parameter_groups, schedule, steps_per_epoch, train
+from victims.training import epoch_rows, schedule, steps_per_epoch, train
 
 RECIPE = Recipe(epochs=2, batch_size=8, lr=1e-3, rows="images", precision="fp32")
 
@@ -61,20 +61,6 @@ def test_dropout_draws_from_the_seed_alone() -> None:
     assert found[0][0] == found[1][0]
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
     assert abs(found[0][0][0] - found[2][0][0]) > 1e-3
-
-
-def test_norms_biases_and_scale_do_not_decay() -> None:
-    clip = make_clip()
-    decaying, plain = parameter_groups(clip, 0.2)
-    assert decaying["weight_decay"] == 0.2
-    assert plain["weight_decay"] == 0.0
-    names = {id(p): name for name, p in clip.named_parameters()}
-    assert isinstance(decaying["params"], list)
-    assert isinstance(plain["params"], list)
-    without = {names[id(p)] for p in plain["params"]}
-    assert {"model.logit_scale", "model.visual.bn1.weight", "model.ln_final.bias"} <= without
-    assert len(decaying["params"]) + len(plain["params"]) == len(names)
-    assert "model.visual.conv1.weight" not in without
 
 
 class Witness(Defense):

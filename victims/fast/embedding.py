@@ -77,7 +77,8 @@ class ActiveEmbedding(nn.Module, TokenTable):
             group["params"] = [self.weight if p is old else p for p in group["params"]]
         state = optimizer.state.pop(old, {})
         for name, value in state.items():
-            if value.shape == old.shape:
+            # Muon keeps a flag among the moments.
+            if isinstance(value, torch.Tensor) and value.shape == old.shape:
                 grown = value.new_zeros(self.weight.shape)
                 grown[place] = value
                 state[name] = grown

@@ -1,0 +1,71 @@
+"""Optimizers: which weights decay, which are Muon's, and what a step of it does to a matrix."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.small import make_clip
+from victims.clip import Clip
+from victims.optimizers import make_optimizer, set_lr
+
+
+def names_of(clip: Clip, group: dict[str, list[torch.Tensor]]) -> set[str]:
+    names = {id(p): name for name, p in clip.named_parameters()}
+    return {names[id(p)] for p in group["params"]}
+
+
+def test_norms_biases_and_scale_do_not_decay() -> None:
+    clip = make_clip()
+    optimizer = make_optimizer(clip, "adamw", lr=1e-3, matrix_lr=1, weight_decay=0.2)
+    decaying, plain = optimizer.param_groups
+    assert decaying["weight_decay"] == 0.2
+    assert plain["weight_decay"] == 0.0
+    without = names_of(clip, plain)
+    assert {"model.logit_scale", "model.visual.bn1.weight", "model.ln_final.bias"} <= without
+    assert len(decaying["params"]) + len(plain["params"]) == len(list(clip.parameters()))
+    assert "model.visual.conv1.weight" not in without
+
+
+def test_muon_takes_filters_and_matrices_but_neither_embeddings_nor_the_pool() -> None:
+    clip = make_clip()
+    decaying, plain, matrices = make_optimizer(clip, "muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.2).param_groups
+    assert sum(len(group["params"]) for group in (decaying, plain, matrices)) == len(list(clip.parameters()))
+    of_muon = names_of(clip, matrices)
+    assert {"model.visual.conv1.weight", "model.transformer.resblocks.0.mlp.c_fc.weight"} <= of_muon
+    assert not {name for name in of_muon if "embedding" in name or "attnpool.q" in name or "bn" in name}
+    assert (decaying["lr"], matrices["lr"]) == (1e-3, 0.02)
+
+
+def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_elsewhere() -> None:
+    clip = make_clip()
+    weight = clip.model.transformer.resblocks[0].mlp.c_fc.weight
+    generator = torch.Generator().manual_seed(1)
+    for parameter in clip.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    plain = copy.deepcopy(clip)
+    for parameter, other in zip(clip.parameters(), plain.parameters(), strict=True):
+        assert parameter.grad is not None
+        other.grad = parameter.grad.clone()
+    before = weight.detach().clone()
+    make_optimizer(clip, "muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.1).step()
+    make_optimizer(plain, "adamw", lr=1e-3, matrix_lr=0.02, weight_decay=0.1).step()
+
+    left, _, right = torch.linalg.svd(weight.grad, full_matrices=False)
+    orthogonal = left @ right
+    # The published method scales a tall matrix by the root of its aspect ratio.
+    step = (before - weight.detach()) / 0.02 / (weight.shape[0] / weight.shape[1]) ** 0.5
+    assert torch.nn.functional.cosine_similarity(step.flatten(), orthogonal.flatten(), dim=0) > 0.98
+    singular = torch.linalg.svdvals(step)
+    assert 0.5 < float(singular.min()) <= float(singular.max()) < 1.4
+    for name in ("ln_final.weight", "token_embedding.weight", "visual.attnpool.q_proj.weight"):
+        assert torch.allclose(clip.model.get_parameter(name), plain.model.get_parameter(name), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_every_group_follows_the_schedule_from_its_own_peak(name: str) -> None:
+    optimizer = make_optimizer(make_clip(), name, lr=1e-3, matrix_lr=0.02, weight_decay=0.1)  # type: ignore[arg-type]
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    set_lr(optimizer, 0.5)
+    set_lr(optimizer, 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([peak / 4 for peak in peaks])

@@ -1,0 +1,76 @@
+"""The optimizers of victims and surrogates: AdamW, as in the paper, or Muon, which needs fewer steps."""
+
+from typing import Any, Literal
+
+import torch
+from timm.optim import Muon
+
+from victims.clip import Clip
+
+Name = Literal["adamw", "muon"]
+
+
+def make_optimizer(
+    model: Clip,
+    name: Name,
+    *,
+    lr: float,
+    matrix_lr: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> torch.optim.Optimizer:
+    """An optimizer over all trainable weights of a model.
+
+    ``muon`` orthogonalises the momentum of each matrix (Jordan et al. 2024, "Muon: An optimizer for hidden layers in
+    neural networks"; timm's implementation, filters flattened to matrices). Everything else stays with AdamW: norms,
+    biases and embeddings, and an attention pool's projections of the whole map, which are the largest matrices of a
+    small ResNet: to orthogonalise them would cost more than the rest of the step.
+
+    Args:
+        model: a victim or a surrogate, in place; call :meth:`~victims.clip.Clip.token_table` before.
+        name: ``adamw`` or ``muon``.
+        lr: AdamW's peak learning rate.
+        matrix_lr: Muon's, for matrices; ``adamw`` does not use it.
+        weight_decay: AdamW's, on matrices and embeddings. Muon's matrices do not decay: its learning rate is some
+            twenty times AdamW's, and so the decay would be.
+        betas: AdamW's decays of the moments.
+
+    Returns:
+        The optimizer; every group keeps its peak learning rate as ``initial_lr``, for :func:`set_lr`.
+    """
+    groups = _groups(model, weight_decay, matrix_lr if name == "muon" else None)
+    if name == "muon":
+        optimizer: torch.optim.Optimizer = Muon(
+            groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=1e-8, adjust_lr_fn="original"
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+def set_lr(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Set every group's learning rate to a share of its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = share * group["initial_lr"]
+
+
+def _groups(model: Clip, weight_decay: float, matrix_lr: float | None) -> list[dict[str, Any]]:
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    matrices = [weight for name, weight in named if matrix_lr is not None and _is_hidden_matrix(name, weight)]
+    taken = {id(weight) for weight in matrices}
+    others = [weight for _, weight in named if id(weight) not in taken]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in others if weight.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [weight for weight in others if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    if matrix_lr is not None:
+        groups = [{**group, "use_muon": False} for group in groups]
+        groups.append({"params": matrices, "lr": matrix_lr, "weight_decay": 0.0, "use_muon": True, "nesterov": True})
+    return groups
+
+
+def _is_hidden_matrix(name: str, weight: torch.Tensor) -> bool:
+    of_pool = name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
+    return weight.ndim >= 2 and "embedding" not in name and not of_pool
