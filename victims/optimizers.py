@@ -41,7 +41,14 @@ def make_optimizer(
     groups = _groups(model, weight_decay, matrix_lr if name == "muon" else None)
     if name == "muon":
         optimizer: torch.optim.Optimizer = Muon(
-            groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=1e-8, adjust_lr_fn="original"
+            groups,
+            lr=lr,
+            weight_decay=weight_decay,
+            betas=betas,
+            eps=1e-8,
+            momentum=0.9,
+            ns_coefficients="original",
+            adjust_lr_fn="original",
         )
     else:
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
