@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmark.core.seeding import numpy_generator
 
-# Name: red, green, blue. Lighter than the drawings' black outlines and easy to tell apart. Only five: a model learns
-# the background first, and with few of them it says little, so that retrieval depends on the drawings.
+# Name: red, green, blue. Lighter than the drawings' black outlines and easy to tell apart. A data set uses the last few
+# of them, by default grey alone: captions name the colour, so with several colours a model learns these first.
 GROUNDS = {
     "red": (214, 74, 68),
     "yellow": (240, 220, 90),
@@ -83,7 +83,7 @@ class Layout:
         return Relation.NEAR
 
 
-def draw_layout(seed: int, split: str, index: int, drawings: int) -> Layout:
+def draw_layout(seed: int, split: str, index: int, drawings: int, grounds: int) -> Layout:
     """Draw scene ``index`` of a split; it depends only on the arguments.
 
     Args:
@@ -91,9 +91,10 @@ def draw_layout(seed: int, split: str, index: int, drawings: int) -> Layout:
         split: ``train``, ``val`` or ``test``.
         index: index of the scene in its split.
         drawings: number of drawings to choose from, at least three times ``PAIR_CLASSES``.
+        grounds: number of colours to choose from, the last ones of :data:`GROUNDS`.
     """
     rng = numpy_generator(seed, "scenes", "layout", split, index)
-    ground = str(rng.choice(list(GROUNDS)))
+    ground = str(rng.choice(list(GROUNDS)[-grounds:]))
     first = int(rng.integers(drawings))
     if rng.random() < _SINGLE_SHARE:
         return Layout(ground, (_place(rng, first, _SINGLE_SIZE),))

@@ -1,4 +1,4 @@
-"""The default data set: scenes of OpenMoji drawings on coloured backgrounds, with five captions each."""
+"""The default data set: scenes of OpenMoji drawings on a textured ground, with five captions each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +11,18 @@ from benchmark.data.cache import SPLITS, cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, package_versions
 from benchmark.data.naming import written_name
-from benchmark.data.scene_layout import PAIR_CLASSES, Layout, draw_layout
+from benchmark.data.scene_layout import GROUNDS, PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
 
 # Part of the cache key: bump it whenever images or captions of scenes change.
-SCENES_VERSION = 2
+SCENES_VERSION = 3
 
 
 @DATASETS.register("scenes", order=0)
 @dataclass(frozen=True)
 class Scenes(DatasetSource):
-    """Rendered scenes of one or two OpenMoji drawings on a coloured ground, five captions each.
+    """Rendered scenes of one or two OpenMoji drawings on a textured ground, five captions each.
 
     The parameters determine every scene: scene i of a split does not depend on the number of scenes. Val and test show
     pairs of drawings that training never shows, although each drawing may occur in every split.
@@ -32,6 +32,8 @@ class Scenes(DatasetSource):
         val: number of validation scenes.
         test: number of test scenes.
         objects: number of different drawings that occur, at least 30.
+        grounds: number of colours of the ground, 1 (grey) to 5. Captions name the colour. With several colours a victim
+            learns the colour before the drawings, and an attack may work through the colour alone.
         seed: decides which drawings occur, and every scene.
 
     Raises:
@@ -42,6 +44,7 @@ class Scenes(DatasetSource):
     val: int = ranged(500, 1)
     test: int = ranged(1000, 1)
     objects: int = ranged(650, 3 * PAIR_CLASSES)
+    grounds: int = ranged(1, 1, len(GROUNDS))
     seed: int = ranged(0, 0)
 
     def __post_init__(self) -> None:
@@ -67,7 +70,8 @@ class Scenes(DatasetSource):
             for index, layout in enumerate(tracked(layouts[split], f"painting scenes ({split})")):
                 out[index] = painters[0].paint(layout, numpy_generator(self.seed, "scenes", "texture", split, index))
 
-        key = {"version": SCENES_VERSION, "objects": self.objects, "seed": self.seed, **package_versions()}
+        key = {"version": SCENES_VERSION, "objects": self.objects, "grounds": self.grounds, "seed": self.seed}
+        key |= package_versions()
         return cached_splits(cache, written_name("scenes", self), "scenes", key, captions, resolution, draw)
 
     def drawings(self) -> list[Drawing]:
@@ -78,7 +82,8 @@ class Scenes(DatasetSource):
 
     def layouts(self, split: str) -> list[Layout]:
         """The layout of each scene of a split."""
-        return [draw_layout(self.seed, split, index, self.objects) for index in range(getattr(self, split))]
+        indices = range(getattr(self, split))
+        return [draw_layout(self.seed, split, index, self.objects, self.grounds) for index in indices]
 
     def _captions(self, split: str, layouts: list[Layout], names: list[str]) -> list[list[str]]:
         generators = (numpy_generator(self.seed, "scenes", "captions", split, index) for index in range(len(layouts)))

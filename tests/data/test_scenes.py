@@ -106,7 +106,28 @@ def test_two_objects_barely_overlap(source: Scenes) -> None:
 def test_about_one_scene_in_five_shows_a_single_object() -> None:
     layouts = Scenes(train=1000, objects=60).layouts("train")
     assert 0.15 < np.mean([len(layout.objects) == 1 for layout in layouts]) < 0.25
-    assert {layout.ground for layout in layouts} == set(GROUNDS)
+
+
+@pytest.mark.parametrize(("grounds", "names"), [(1, {"grey"}), (2, {"blue", "grey"}), (5, set(GROUNDS))])
+def test_grounds_is_the_number_of_colours_that_scenes_show_and_captions_name(
+    grounds: int, names: set[str], tmp_path: Path
+) -> None:
+    source = Scenes(train=60, val=1, test=1, objects=60, grounds=grounds, seed=3)
+    train = source.load(16, tmp_path).train
+    layouts = source.layouts("train")
+    assert {layout.ground for layout in layouts} == names
+    for layout, captions in zip(layouts, train.captions, strict=True):
+        assert any(mentions(caption, layout.ground) for caption in captions)
+    # The mean colour of an image is nearest to that of its ground.
+    means = train.images.mean(axis=(2, 3))
+    colours = np.array(list(GROUNDS.values()))
+    nearest = np.abs(means[:, None] - colours).sum(-1).argmin(1)
+    hits = [list(GROUNDS)[index] == layout.ground for index, layout in zip(nearest, layouts, strict=True)]
+    assert np.mean(hits) > 0.8
+
+
+def test_the_ground_is_grey_by_default(source: Scenes) -> None:
+    assert {layout.ground for split in ("train", "val", "test") for layout in source.layouts(split)} == {"grey"}
 
 
 def test_val_and_test_pairs_are_never_seen_in_training() -> None:
@@ -176,7 +197,16 @@ def test_64_and_224_pixels_look_alike(splits: Splits, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("train", 0), ("val", 0), ("test", -1), ("objects", 5), ("objects", 100_000), ("seed", -1)],
+    [
+        ("train", 0),
+        ("val", 0),
+        ("test", -1),
+        ("objects", 5),
+        ("objects", 100_000),
+        ("grounds", 0),
+        ("grounds", 6),
+        ("seed", -1),
+    ],
 )
 def test_parameters_out_of_range(parameter: str, value: int) -> None:
     with pytest.raises(UsageError, match=rf"^data set scenes: {parameter} must be .*, got {value}$"):
