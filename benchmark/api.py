@@ -70,10 +70,10 @@ def load_dataset(settings: RunSettings) -> Splits:
     """The training, validation and test split at the victim's resolution, images (N, 3, H, W) uint8.
 
     Raises:
-        UsageError: an unknown data set, or data that cannot be read.
+        UsageError: an unknown data set, data that cannot be read, or several seeds of which each has data of its own.
     """
-    cell, _ = _cell(settings, "victim")
-    return load_splits([cell], settings.cache or cache_folder())[cell.victim.resolution]
+    cell, _ = _cell(settings, "victim", "seed of the data")
+    return load_splits([cell], settings.cache or cache_folder())[cell.seed, cell.victim.resolution]
 
 
 def craft(train: CaptionDataset, settings: RunSettings) -> Poison:
@@ -150,6 +150,7 @@ def _cell(settings: RunSettings, *must_be_one: str) -> tuple[Cell, torch.device]
     chosen = {
         "victim": [str(cell.victim) for cell in cells],
         "seed": [str(cell.seed) for cell in cells],
+        "seed of the data": [str(cell.dataset.choice.params.get("seed")) for cell in cells],
         "attack": [cell.attack.choice.spec for cell in cells if not cell.attack.is_clean],
         "defense": [cell.defense.choice.spec for cell in cells if cell.defense.choice.spec != "none"],
     }

@@ -68,6 +68,14 @@ def test_a_step_of_several_cells_is_refused(changes: dict[str, str], said: str, 
         ub.craft(train, settings(tmp_path, **changes))
 
 
+def test_data_of_several_seeds_are_refused_unless_they_are_the_same(tmp_path: Path) -> None:
+    with pytest.raises(ub.UsageError, match="this step takes one seed of the data; the settings name 1, 2"):
+        ub.load_dataset(settings(tmp_path, seeds="2"))
+    fixed = SCENES.replace("]", ",seed=2]")
+    shared = ub.load_dataset(settings(tmp_path, seeds="2", dataset=fixed))
+    assert shared.train.fingerprint == ub.load_dataset(settings(tmp_path, seeds="2,")).train.fingerprint
+
+
 def test_settings_are_checked_where_they_are_made() -> None:
     assert ub.RunSettings(epochs="2", seeds=3, out="runs").out == Path("runs")  # type: ignore[arg-type]
     for wrong in ({"epochs": "two"}, {"rerun": "some"}, {"track": "x"}, {"checkpoint_every": -1}):

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from benchmark.core.parameters import check_ranges
 from benchmark.core.registry import Registry
@@ -11,10 +12,23 @@ __all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "LazyImages", "Splits"
 
 
 class DatasetSource(ABC):
-    """A data set before it is loaded: a dataclass of checked parameters. :meth:`load` makes the splits."""
+    """A data set before it is loaded: a dataclass of checked parameters. :meth:`load` makes the splits.
+
+    Attributes:
+        version: of the code that makes the data; raise it when images or captions change.
+    """
+
+    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_ranges(f"data set {DATASETS.name_of(type(self))}", self)
+
+    def for_seed(self, seed: int) -> "DatasetSource":
+        """The data set that cells of a seed use; the same object where all seeds share one data set.
+
+        Where it is another object, records name ``seed`` among its parameters.
+        """
+        return self
 
     @abstractmethod
     def load(self, resolution: int, cache: Path) -> Splits:

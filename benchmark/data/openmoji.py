@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -9,19 +10,17 @@ from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged, require
 from benchmark.core.progress import tracked
 from benchmark.core.seeding import numpy_generator
-from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, all_drawings, package_versions, rasterise
 from benchmark.data.naming import written_name
-
-# Part of the cache key: raise it when the pixels change.
-OPENMOJI_VERSION = 1
+from benchmark.data.seeded_source import SeededSource
 
 
 @DATASETS.register("openmoji", order=10)
 @dataclass(frozen=True)
-class OpenMoji(DatasetSource):
+class OpenMoji(SeededSource):
     """Single OpenMoji drawings on white (about 3,950) with their human-written names and aliases.
 
     Variants of one drawing (skin tones, genders) are separate images, as in the packages, and may fall into different
@@ -30,15 +29,16 @@ class OpenMoji(DatasetSource):
     Attributes:
         val: share of the drawings in val.
         test: share of the drawings in test; together with ``val`` below 1.
-        seed: decides which drawing goes to which split.
+        seed: decides which drawing goes to which split; see :class:`SeededSource`.
 
     Raises:
         UsageError: a parameter is out of range.
     """
 
+    version: ClassVar[int] = 1
+
     val: float = ranged(0.1, above=0)
     test: float = ranged(0.2, above=0)
-    seed: int = ranged(0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +59,7 @@ class OpenMoji(DatasetSource):
                 out[index] = _on_white(drawing, resolution)
 
         order = {split: [drawing.emoji for drawing in chosen] for split, chosen in drawings.items()}
-        key = {"version": OPENMOJI_VERSION, "drawings": order, **package_versions()}
+        key = {"version": self.version, "drawings": order, **package_versions()}
         return cached_splits(cache, written_name("openmoji", self), "openmoji", key, captions, resolution, draw)
 
     def drawings(self) -> dict[str, list[Drawing]]:
@@ -69,7 +69,7 @@ class OpenMoji(DatasetSource):
             UsageError: a split would be empty.
         """
         everything = all_drawings()
-        order = numpy_generator(self.seed, "openmoji", "splits").permutation(len(everything))
+        order = numpy_generator(self.chosen_seed, "openmoji", "splits").permutation(len(everything))
         test, val = round(self.test * len(order)), round(self.val * len(order))
         parts = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
         for split, part in parts.items():

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from benchmark.core.parameters import ranged, require
 from benchmark.core.progress import tracked
 from benchmark.core.seeding import numpy_generator
-from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import SPLITS, cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, package_versions
@@ -14,14 +15,12 @@ from benchmark.data.naming import written_name
 from benchmark.data.scene_layout import GROUNDS, PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
-
-# Part of the cache key: bump it whenever images or captions of scenes change.
-SCENES_VERSION = 3
+from benchmark.data.seeded_source import SeededSource
 
 
 @DATASETS.register("scenes", order=0)
 @dataclass(frozen=True)
-class Scenes(DatasetSource):
+class Scenes(SeededSource):
     """Rendered scenes of one or two OpenMoji drawings on a textured ground, five captions each.
 
     The parameters determine every scene: scene i of a split does not depend on the number of scenes. Val and test show
@@ -34,18 +33,19 @@ class Scenes(DatasetSource):
         objects: number of different drawings that occur, at least 30.
         grounds: number of colours of the ground, 1 (grey) to 5. Captions name the colour. With several colours a victim
             learns the colour before the drawings, and an attack may work through the colour alone.
-        seed: decides which drawings occur, and every scene.
+        seed: decides which drawings occur, and every scene; see :class:`SeededSource`.
 
     Raises:
         UsageError: a parameter is out of range.
     """
+
+    version: ClassVar[int] = 3
 
     train: int = ranged(4000, 1)
     val: int = ranged(500, 1)
     test: int = ranged(1000, 1)
     objects: int = ranged(650, 3 * PAIR_CLASSES)
     grounds: int = ranged(1, 1, len(GROUNDS))
-    seed: int = ranged(0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,23 +68,31 @@ class Scenes(DatasetSource):
             if not painters:
                 painters.append(Painter(drawings, resolution))
             for index, layout in enumerate(tracked(layouts[split], f"painting scenes ({split})")):
-                out[index] = painters[0].paint(layout, numpy_generator(self.seed, "scenes", "texture", split, index))
+                out[index] = painters[0].paint(
+                    layout, numpy_generator(self.chosen_seed, "scenes", "texture", split, index)
+                )
 
-        key = {"version": SCENES_VERSION, "objects": self.objects, "grounds": self.grounds, "seed": self.seed}
-        key |= package_versions()
+        key = {
+            "version": self.version,
+            "objects": self.objects,
+            "grounds": self.grounds,
+            "seed": self.seed,
+            **package_versions(),
+        }
         return cached_splits(cache, written_name("scenes", self), "scenes", key, captions, resolution, draw)
 
     def drawings(self) -> list[Drawing]:
         """The drawings that occur, chosen by the seed."""
         candidates = nameable_drawings()
-        chosen = numpy_generator(self.seed, "scenes", "drawings").permutation(len(candidates))[: self.objects]
+        chosen = numpy_generator(self.chosen_seed, "scenes", "drawings").permutation(len(candidates))[: self.objects]
         return [candidates[index] for index in chosen]
 
     def layouts(self, split: str) -> list[Layout]:
         """The layout of each scene of a split."""
-        indices = range(getattr(self, split))
-        return [draw_layout(self.seed, split, index, self.objects, self.grounds) for index in indices]
+        seed, indices = self.chosen_seed, range(getattr(self, split))
+        return [draw_layout(seed, split, index, self.objects, self.grounds) for index in indices]
 
     def _captions(self, split: str, layouts: list[Layout], names: list[str]) -> list[list[str]]:
-        generators = (numpy_generator(self.seed, "scenes", "captions", split, index) for index in range(len(layouts)))
+        seed = self.chosen_seed
+        generators = (numpy_generator(seed, "scenes", "captions", split, index) for index in range(len(layouts)))
         return [captions_of(layout, names, rng) for layout, rng in zip(layouts, generators, strict=True)]

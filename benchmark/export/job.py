@@ -45,7 +45,7 @@ def export(
         *clean_cells, cell = grid.cells
         if len(clean_cells) > 1 or len(grid.splits) > 1:
             raise UsageError("an export takes one attack, one seed, and one victim for the resolution")
-        data = grid.splits[cell.victim.resolution]
+        data = grid.data_of(cell)
         cell.attack.attack.check(data.train)
         if keep_resolution:
             origins(data.train)

@@ -26,13 +26,15 @@ _WINDOW = 128  # images decoded at a time
 def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
     """Verify an export in any layout by itself and, with ``source``, against the data set that it was made from.
 
+    Where each seed has a data set of its own, that of the export's seed.
+
     Raises:
         UsageError: the folder is not an export, or the data set cannot be read.
     """
     manifest = Manifest.load(folder)
     if manifest.layout not in LAYOUTS:
         raise UsageError(f"{folder} is an export in the unknown layout '{manifest.layout}'")
-    clean = None if source is None else source.load(manifest.resolution, cache)
+    clean = None if source is None else source.for_seed(manifest.seed).load(manifest.resolution, cache)
     findings = _verify_files(folder, manifest)
     if manifest.full_size is not None:
         text = "images have their original size, so they are not the images that the benchmark's victims see"

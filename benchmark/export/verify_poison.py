@@ -11,6 +11,8 @@ from benchmark.export.finding import Finding, keeps_tokens
 def verify_poison(path: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
     """Verify a stored poison by itself and, with ``source``, against the data set that it was made for.
 
+    Where each seed has a data set of its own, that of the poison's seed.
+
     Raises:
         PoisonError: the file is not a poison.
         UsageError: the data set cannot be read.
@@ -41,6 +43,8 @@ def _verify_triggers(poison: Poison) -> Finding:
 def _verify_against(poison: Poison, source: DatasetSource, cache: Path) -> list[Finding]:
     if poison.delta is None:
         return [Finding(None, "not compared with the data set: a poison without noise does not record its resolution")]
+    if isinstance(seed := poison.provenance.get("seed"), int):
+        source = source.for_seed(seed)
     train = source.load(poison.delta.shape[-1], cache).train
     try:
         protected = poison.protect(train)

@@ -78,7 +78,7 @@ def _cell(record: Record) -> Cell:
         ) from error
     known = {field.name for field in fields(Recipe)}
     return Cell(
-        dataset=choose_dataset(record.dataset.spec),
+        dataset=choose_dataset(record.dataset.spec).for_seed(record.seed),
         attack=ChosenAttack(attack, record.attack),
         defense=ChosenDefense(DEFENSES.build(parse_spec("none")), record.defense),
         victim=Architecture.from_spec(parse_spec(record.victim.spec)),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attacks import ATTACKS, Attack
@@ -52,13 +52,21 @@ class ChosenDataset:
     source: DatasetSource
     choice: ResolvedSpec
 
+    def for_seed(self, seed: int) -> "ChosenDataset":
+        """The data set of a seed's cells; itself where all seeds share one."""
+        source = self.source.for_seed(seed)
+        if source is self.source:
+            return self
+        params = {**self.choice.params, "seed": seed, "per_seed": True}
+        return ChosenDataset(source, replace(self.choice, params=params))
+
 
 @dataclass(frozen=True)
 class Cell:
     """A unit of work, which ends as one record.
 
     Attributes:
-        dataset: the data.
+        dataset: the data, those of the seed where each seed has data of its own.
         attack: what protects the training split.
         defense: what the victim trains under.
         victim: the model that trains on the protected data.
@@ -110,7 +118,7 @@ class Cell:
         return ["plain models"] if self.plain_models else []
 
     def code(self) -> dict[str, str]:
-        """Short hashes of what the address knows of the attack's and the defense's code and of files they read."""
+        """Short hashes that tell versions of the code of data set, attack and defense, and of files they read."""
         crafter = self.attack.attack
         attack = [
             RESULTS_VERSION,
@@ -119,7 +127,9 @@ class Cell:
             *_foreign(ATTACKS, parse_spec(self.attack.choice.spec).name),
         ]
         defense = [RESULTS_VERSION, *(_foreign(DEFENSES, name) for name in self.defense.choice.params)]
-        return {"attack": content_key(attack)[:12], "defense": content_key(defense)[:12]}
+        dataset = [self.dataset.source.version, *_foreign(DATASETS, parse_spec(self.dataset.choice.spec).name)]
+        parts = {"dataset": dataset, "attack": attack, "defense": defense}
+        return {name: content_key(part)[:12] for name, part in parts.items()}
 
     def title(self) -> str:
         """The cell in words, for the plan and messages."""
@@ -268,7 +278,7 @@ def make_cells(
     cross_clean: bool,
     plain_models: bool = False,
 ) -> list[Cell]:
-    """The grid, in the order it runs: by seed and victim, clean first.
+    """The grid, in the order it runs: by seed and victim, clean first. Cells of one seed share its data set.
 
     Args:
         dataset: the data.
@@ -280,8 +290,9 @@ def make_cells(
         cross_clean: whether clean data, too, meet every defense; else only ``none``.
         plain_models: whether models run on open_clip's own modules instead of the fast paths.
     """
+    datasets = {seed: dataset.for_seed(seed) for seed in seeds}
     return [
-        Cell(dataset, attack, defense, victim, surrogate, recipe, seed, plain_models)
+        Cell(datasets[seed], attack, defense, victim, surrogate, recipe, seed, plain_models)
         for seed in seeds
         for victim, surrogate in victims.items()
         for attack in attacks

@@ -111,7 +111,7 @@ def _needed(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Iterato
     for one in planned:
         if not one.has_to_run(rerun):
             continue
-        path = grid.poisons.file_of(one.cell, grid.splits[one.cell.victim.resolution].train)
+        path = grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)
         if path is not None and str(path) not in named and not path.is_file():
             named.add(str(path))
             yield str(path)
@@ -120,7 +120,7 @@ def _needed(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Iterato
 
 def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
     """A cell's victim and its poison."""
-    cell, record, data = one.cell, one.planned_record, grid.splits[one.cell.victim.resolution]
+    cell, record, data = one.cell, one.planned_record, grid.data_of(one.cell)
     yield _Work(
         name=one.key,
         kind=_training_kind(record),

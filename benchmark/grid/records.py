@@ -60,7 +60,7 @@ class Record:
         key: hash of the cell's full specification; equal keys, equal cells.
         seed: the cell's seed.
         dataset: data set; ``params`` also hold the training split's ``fingerprint``, the splits' sizes and the
-            resolution in pixels.
+            resolution in pixels, and a true ``per_seed`` where each seed has a data set of its own.
         attack: attack.
         defense: defense.
         victim: victim's architecture.
@@ -75,9 +75,10 @@ class Record:
         seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
         peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as
             ``device`` that of a GPU, of crafting and training together.
-        provenance: ``command``, ``commit``, ``code`` (hashes of the versions and plugins of ``attack`` and
-            ``defense``), ``fingerprints`` of the ``val`` and ``test`` split, ``device``, ``versions``, ``finished``
-            (UTC), ``preset``, ``models`` (``plain``: open_clip's own modules; ``fast`` or absent: the fast paths).
+        provenance: ``command``, ``commit``, ``code`` (hashes of the versions and plugins of ``dataset``,
+            ``attack`` and ``defense``), ``fingerprints`` of the ``val`` and ``test`` split, ``device``, ``versions``,
+            ``finished`` (UTC), ``preset``, ``models`` (``plain``: open_clip's own modules; ``fast`` or absent: the fast
+            paths).
         error: of a failed cell: ``type``, ``message``, ``traceback``.
     """
 

@@ -69,7 +69,7 @@ class Grid:
 
     Attributes:
         cells: in the order they run.
-        splits: by resolution in pixels.
+        splits: by seed and resolution in pixels.
         out: the folder of records.
         poisons: where poisons are kept.
         device: where to compute.
@@ -80,7 +80,7 @@ class Grid:
     """
 
     cells: Sequence[Cell]
-    splits: dict[int, Splits]
+    splits: dict[tuple[int, int], Splits]
     out: Path
     poisons: PoisonStore
     device: torch.device
@@ -100,10 +100,10 @@ class Grid:
             UsageError: two splits share an image, too little data for a batch, data that do not suit an attack, a
                 checkpoint that cannot be read, a model that cannot be shared among processes.
         """
-        for splits in self.splits.values():
+        for splits in {id(splits): splits for splits in self.splits.values()}.values():
             require_apart(splits)
         for cell in self.cells:
-            data = self._splits(cell)
+            data = self.data_of(cell)
             steps_per_epoch(data.train, cell.recipe)
             cell.attack.attack.check(data.train)
         together = Processes.current().size > 1
@@ -119,7 +119,7 @@ class Grid:
         """
         planned = []
         for cell in self.cells:
-            data = self._splits(cell)
+            data = self.data_of(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
             planned_record = self._record(cell, data, key)
             path = self.out / planned_record.file_name()
@@ -152,7 +152,7 @@ class Grid:
             UsageError: the record cannot be written.
             Exception: an error in one of several processes, which the others would wait for in vain.
         """
-        cell, data = planned.cell, self._splits(planned.cell)
+        cell, data = planned.cell, self.data_of(planned.cell)
         base = planned.planned_record
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
@@ -254,12 +254,13 @@ class Grid:
         for one in planned:
             if one.record is None and one.path.is_file():
                 self.time_left.done_elsewhere(one.key)
-            path = self.poisons.file_of(one.cell, self._splits(one.cell).train)
+            path = self.poisons.file_of(one.cell, self.data_of(one.cell).train)
             if path is not None and path.is_file():
                 self.time_left.done_elsewhere(str(path))
 
-    def _splits(self, cell: Cell) -> Splits:
-        return self.splits[cell.victim.resolution]
+    def data_of(self, cell: Cell) -> Splits:
+        """The clean data of a cell at its victim's resolution."""
+        return self.splits[cell.seed, cell.victim.resolution]
 
     def _record(self, cell: Cell, data: Splits, key: str) -> Record:
         """The record of a cell as far as it is known before it runs."""

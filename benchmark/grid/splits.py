@@ -1,4 +1,4 @@
-"""The data of a grid, loaded at the resolutions that its victims see."""
+"""The data of a grid, loaded for its seeds at the resolutions that its victims see."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,21 @@ from benchmark.data.image_location import Member
 from benchmark.grid.cells import Cell
 
 
-def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[int, Splits]:
-    """The data at every resolution that the cells' victims see, by resolution.
+def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, int], Splits]:
+    """The data of every cell, by seed and by its victim's resolution; seeds that share a data set share the object.
 
     Raises:
         UsageError: the data cannot be read.
     """
-    source = {cell.victim.resolution: cell.dataset.source for cell in cells}
-    return {resolution: one.load(resolution, cache_folder) for resolution, one in source.items()}
+    loaded: dict[tuple[int, int], Splits] = {}
+    by_cell = {}
+    for cell in cells:
+        source, resolution = cell.dataset.source, cell.victim.resolution
+        place = id(source), resolution
+        if place not in loaded:
+            loaded[place] = source.load(resolution, cache_folder)
+        by_cell[cell.seed, resolution] = loaded[place]
+    return by_cell
 
 
 def require_apart(splits: Splits) -> None:

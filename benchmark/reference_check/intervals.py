@@ -27,7 +27,7 @@ from scipy import stats
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables.selection import CLEAN, UNDEFENDED
+from benchmark.tables.selection import CLEAN, UNDEFENDED, varies_with_seed
 
 LEVEL = 0.01  # chance that an unchanged suite is called changed
 LEAST_SEEDS = 8
@@ -269,5 +269,7 @@ def require_comparable(reference: Sequence[Record], fresh: Sequence[Record]) -> 
 
 
 def _settings(record: Record) -> str:
-    choices = [record.dataset, record.attack, record.defense]
-    return str([*(choice.params for choice in choices), record.victim.spec, record.surrogate.spec, record.recipe])
+    params, code = record.dataset.params, record.provenance.get("code", {}).get("dataset")
+    data = {key: value for key, value in params.items() if key not in varies_with_seed(params)}
+    choices = [data, code, record.attack.params, record.defense.params]
+    return str([*choices, record.victim.spec, record.surrogate.spec, record.recipe])

@@ -9,7 +9,7 @@ from benchmark.core.spec import format_value
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance, of_dataset
 from benchmark.tables.published import in_order
-from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
+from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten, varies_with_seed
 from benchmark.tables.table import Caution, done_seeds
 
 _SPLITS = ("train", "val", "test")
@@ -44,7 +44,7 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
     done = [record for record in records if record.status == "done"]
     near = map(Caution, _near_chance(records))
     failures = map(Caution, _failures(records))
-    return [*lines, _seeds(records), *_chance(records[0].dataset), *near, *_time(done), *failures]
+    return [*lines, _seeds(records), *_chance(records), *near, *_time(done), *failures]
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:
@@ -61,7 +61,9 @@ def _data(dataset: ResolvedSpec) -> str:
     sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS if f"{split}_images" in params)
     facts = [f"{sizes} images"] if sizes else []
     facts += [f"{params['resolution']} px"] if "resolution" in params else []
-    facts += [_words({key: value for key, value in params.items() if key not in _FACTS})]
+    hidden = {*_FACTS, "per_seed", *varies_with_seed(params)}
+    facts += [_words({key: value for key, value in params.items() if key not in hidden})]
+    facts += ["a data set of its own for each seed"] if params.get("per_seed") else []
     return f"Data: {dataset.label}; {'; '.join(fact for fact in facts if fact)}."
 
 
@@ -119,14 +121,17 @@ def _seeds(records: Sequence[Record]) -> str:
     return f"Seeds: {numbers}; mean ± sample standard deviation." if len(seeds) > 1 else f"One seed: {numbers}."
 
 
-def _chance(dataset: ResolvedSpec) -> list[str]:
-    levels = of_dataset(dataset.params)
+def _chance(records: Sequence[Record]) -> list[str]:
+    params = [record.dataset.params for record in records]
+    # Seeds that have test data of their own have as many images, but not always as many captions.
+    counts = {each["test_captions"] for each in params if "test_captions" in each}
+    levels = of_dataset({**params[0], "test_captions": round(fmean(counts))}) if counts else None
     if levels is None:
         return []
     text, image = levels
-    images, captions = dataset.params["test_images"], dataset.params["test_captions"]
+    images, captions = params[0]["test_images"], f"{'about ' * (len(counts) > 1)}{round(fmean(counts)):,}"
     return [
-        f"Chance for {images:,} test images with {captions:,} captions: R@10 {text.recall_at_10:.1f} I→T, "
+        f"Chance for {images:,} test images with {captions} captions: R@10 {text.recall_at_10:.1f} I→T, "
         f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."
     ]
 

@@ -12,6 +12,10 @@ from benchmark.core.spec import format_value
 from benchmark.grid.records import Record, ResolvedSpec
 
 CLEAN, UNDEFENDED = "clean", "none"
+# Random splits put images with more or with fewer captions into a split.
+_OF_ONE_SEED = frozenset(
+    ("seed", "fingerprint", "val fingerprint", "test fingerprint", "train_captions", "test_captions")
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
-    _compare(f"data set {first.dataset.spec}", [(one, {**one.dataset.params, **_measured_on(one)}) for one in records])
+    _compare(f"data set {first.dataset.spec}", [(one, _data(one)) for one in records])
     _compare(
         f"victim {first.victim.spec}", [(one, {**one.victim.params, **one.recipe, **_models(one)}) for one in records]
     )
@@ -80,6 +84,19 @@ def _require_one_setting(records: Sequence[Record]) -> None:
     for files in by_cell.values():
         if len(files) > 1:
             raise UsageError(f"two records of one cell that differ in data or code: {' and '.join(files)}; keep one")
+
+
+def varies_with_seed(params: Mapping[str, Any]) -> frozenset[str]:
+    """What of a data set may differ between seeds: nothing, unless each seed has a data set of its own."""
+    return _OF_ONE_SEED if params.get("per_seed") else frozenset()
+
+
+def _data(record: Record) -> Mapping[str, Any]:
+    """Settings and content of a record's data set; what may vary with the seed is named after it, and so compared
+    within one seed alone."""
+    data = {"per_seed": False, **record.dataset.params, **_measured_on(record), **_code(record, "dataset")}
+    vary = varies_with_seed(record.dataset.params)
+    return {f"seed {record.seed}: {key}" if key in vary else key: value for key, value in data.items()}
 
 
 def _measured_on(record: Record) -> Mapping[str, Any]:

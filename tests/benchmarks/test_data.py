@@ -37,7 +37,7 @@ def poison(images: CaptionDataset) -> Poison:
 @pytest.mark.parametrize(("resolution", "train"), [(64, 4000), (224, 500)])
 def test_scene_rendering(clock: Clock, tmp_path: Path, resolution: int, train: int) -> None:
     """With the drawings, which are rasterised once, and the cache that is written."""
-    source = DATASETS.build(parse_spec(f"scenes[train={train},val=1,test=1]"))
+    source = DATASETS.build(parse_spec(f"scenes[train={train},val=1,test=1,seed=0]"))
     folders = (tmp_path / str(number) for number in range(100))
     clock.items(
         f"scene rendering, {resolution} px",
@@ -116,5 +116,5 @@ def test_tokens(clock: Clock, scene_captions: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def scene_captions(own_cache: Path) -> list[str]:
-    splits = DATASETS.build(parse_spec("scenes[train=1000,val=1,test=1]")).load(16, own_cache)
+    splits = DATASETS.build(parse_spec("scenes[train=1000,val=1,test=1,seed=0]")).load(16, own_cache)
     return [f"three trigger words {caption}" for own in splits.train.captions for caption in own]

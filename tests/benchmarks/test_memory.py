@@ -25,7 +25,7 @@ from victims.clip import Clip
 
 pytestmark = [pytest.mark.large, linux_only]
 SHORT: dict[str, Any] = {"rounds": 1, "surrogate_steps": 5, "pgd_steps": 1, "candidates": 2, "vocabulary": 12}
-FLICKR30K_SIZE = "scenes[train=29000,val=1014,test=1000]"
+FLICKR30K_SIZE = "scenes[train=29000,val=1014,test=1000,seed=0]"
 CAPTIONS = 5
 LIMIT_MB = 3 * 1024
 

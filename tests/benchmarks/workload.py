@@ -59,7 +59,8 @@ class Workload:
         batches = 8 if cuda else 1 if slow else 4
         preset = PRESETS["tiny" if victim == "tiny" else "paper"]
         architecture = Architecture(victim)
-        scenes = DATASETS.build(parse_spec(f"scenes[train={batch * batches},val=1,test={1 if slow else TEST_SCENES}]"))
+        test = 1 if slow else TEST_SCENES
+        scenes = DATASETS.build(parse_spec(f"scenes[train={batch * batches},val=1,test={test},seed=0]"))
         splits = scenes.load(architecture.resolution, cache)
         attack = ATTACKS.build(
             parse_spec(f"mem3[batch_size={batch},surrogate_steps={batches}]"), preset.attack_values("mem3")

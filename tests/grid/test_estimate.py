@@ -90,7 +90,7 @@ def test_cells_and_poisons_that_are_there_take_no_time(tmp_path: Path) -> None:
         for one in planned:
             if one.cell.attack.choice.label == "EM":
                 finished(one).save(tmp_path)
-        path = grid.poisons.file_of(planned[-1].cell, grid.splits[32].train)
+        path = grid.poisons.file_of(planned[-1].cell, grid.data_of(planned[-1].cell).train)
         assert path is not None
         path.parent.mkdir()
         path.touch()
@@ -103,7 +103,7 @@ def test_cells_and_poisons_that_are_there_take_no_time(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("costs")
 def test_what_a_killed_run_has_done_takes_no_time(tmp_path: Path) -> None:
     with opened(tmp_path, EM, "none") as (grid, planned):
-        path = grid.poisons.file_of(planned[-1].cell, grid.splits[32].train)
+        path = grid.poisons.file_of(planned[-1].cell, grid.data_of(planned[-1].cell).train)
         assert path is not None
         path.parent.mkdir()
         Checkpoint.beside(path, 1).save({})
@@ -152,7 +152,7 @@ def test_the_grids_line_counts_crafting_and_other_runs(
 
     def fake(grid: Grid, one: PlannedCell) -> Record:
         """Half as fast as expected; the first cell takes so long that another run does the last."""
-        for name in (str(grid.poisons.file_of(one.cell, grid.splits[32].train)), one.key):
+        for name in (str(grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)), one.key):
             if (task := grid.time_left.task(name)) is not None:
                 with grid.time_left.working(name, 1):
                     now[0] += 2 * task.cost_left

@@ -32,7 +32,8 @@ def operations() -> dict[str, float]:
     adversarial = DEFENSES.build(parse_spec("adv-training"), preset.defense["adv-training"])
     assert isinstance(attack, Mem)
     assert isinstance(adversarial, AdvTraining)
-    splits = DATASETS.build(parse_spec(preset.dataset)).load(Architecture(preset.victim).resolution, cache_folder())
+    source = DATASETS.build(parse_spec(preset.dataset)).for_seed(1)
+    splits = source.load(Architecture(preset.victim).resolution, cache_folder())
     tokenizer, images = Tokenizer(), len(splits.train)
 
     def lengths(captions: Iterable[str]) -> list[int]:

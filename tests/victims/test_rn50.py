@@ -21,7 +21,7 @@ from victims.training import train
 
 @pytest.mark.slow
 def test_rn50_at_224_crafts_and_trains(tmp_path: Path) -> None:
-    splits = DATASETS.build(parse_spec("scenes[train=8,val=4,test=6,objects=30]")).load(224, tmp_path)
+    splits = DATASETS.build(parse_spec("scenes[train=8,val=4,test=6,objects=30,seed=0]")).load(224, tmp_path)
     cpu, rn50 = torch.device("cpu"), Architecture("RN50")
     attack = Mem(k=3, rounds=1, surrogate_steps=2, pgd_steps=2, hotflip_rounds=1, candidates=2, batch_size=4)
     poison = attack.craft(splits.train, CraftContext(lambda seed: rn50.build(seed, cpu), seed=1, workdir=tmp_path))
