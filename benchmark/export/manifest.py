@@ -55,7 +55,7 @@ class Manifest:
     Attributes:
         layout: a name in :data:`benchmark.export.layouts.LAYOUTS`.
         attack: the attack: ``spec``, ``label``, ``params``, ``strength``, and ``provenance`` of its poison.
-        seed: the attack's seed.
+        seed: the cell's seed, which decides the poison and, where each seed has a data set of its own, the data.
         eps: the bound on the noise, in 1/255.
         per_row: whether there is one image for each image–caption pair.
         resolution: height and width in pixels at which the noise is defined.
