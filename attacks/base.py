@@ -110,8 +110,14 @@ class Attack(ABC):
         """
         return
 
-    def derive_from(self, whole: Poison) -> Poison:
-        """This attack's poison, from that of the attack that it is ``part_of``."""
+    def derive_from(self, whole: Poison, train: CaptionDataset, context: CraftContext) -> Poison:
+        """This attack's poison, from that of the attack that it is ``part_of``.
+
+        Args:
+            whole: the other attack's poison.
+            train: the clean training split.
+            context: as for :meth:`craft`; a part is cheap to make, so it shows no progress.
+        """
         return whole
 
     @abstractmethod

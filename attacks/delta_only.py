@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from attacks.base import ATTACKS
+from attacks.base import ATTACKS, CraftContext
 from attacks.mem_ablation import Half
 from attacks.poison import Poison
+from benchmark.data import CaptionDataset
 
 
 @ATTACKS.register("delta-only", order=31)
@@ -13,6 +14,6 @@ class DeltaOnly(Half):
 
     half = "delta"
 
-    def derive_from(self, whole: Poison) -> Poison:
+    def derive_from(self, whole: Poison, train: CaptionDataset, context: CraftContext) -> Poison:
         """Without a trigger."""
         return replace(whole, trigger=None)

@@ -31,4 +31,4 @@ class Half(Mem):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft the whole and keep a half; see :meth:`attacks.base.Attack.craft`."""
-        return self.derive_from(super().craft(train, context))
+        return self.derive_from(super().craft(train, context), train, context)

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from attacks.base import ATTACKS
+from attacks.base import ATTACKS, CraftContext
 from attacks.mem_ablation import Half
 from attacks.poison import Poison
+from benchmark.data import CaptionDataset
 
 
 @ATTACKS.register("trigger-only", order=30)
@@ -13,6 +14,6 @@ class TriggerOnly(Half):
 
     half = "trigger"
 
-    def derive_from(self, whole: Poison) -> Poison:
+    def derive_from(self, whole: Poison, train: CaptionDataset, context: CraftContext) -> Poison:
         """Without noise, and so with nothing to bound."""
         return replace(whole, delta=None, eps=0)

@@ -65,7 +65,7 @@ class Faint(Mem):
     def label(self):
         return "Faint"
 
-    def derive_from(self, whole):
+    def derive_from(self, whole, train, context):
         return replace(whole, delta=whole.delta[:] // 2)
 '''
 

@@ -20,7 +20,10 @@ EXAMPLE = "reproduce paper --dataset 'flickr30k[root=DIR]' --dry-run"
 GRIDS = (
     RunSettings(attack="em,mem1,mem3,mem5,mem7", defense="none"),
     RunSettings(attack="clean,mem3", defense="all"),
-    RunSettings(attack="uniform-noise,random-trigger,trigger-only,delta-only,em-official,mem-official", defense="none"),
+    RunSettings(
+        attack="uniform-noise,random-trigger,same-words,trigger-only,delta-only,trigger-uniform,em-official,mem-official",
+        defense="none",
+    ),
 )
 # One poison, many victims: the paper's others see what RN50's surrogate has crafted.
 TRANSFER = {"paper": RunSettings(attack="em,mem3", defense="none", victim="RN101,ViT-B-32,ViT-B-16")}

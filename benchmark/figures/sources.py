@@ -46,17 +46,18 @@ class ArtifactPaths:
             raise UsageError(f"{record.file_name()} does not say which data it was made with")
         cell = _cell(record)
         # Looked for first: images may take minutes to prepare.
-        path = PoisonStore(self.poisons).address(source_cell(cell), fingerprint)
+        store = PoisonStore(self.poisons)
+        path = store.address(source_cell(cell), fingerprint)
         if not path.is_file():
             raise PoisonMissing(
                 f"the poison of {record.attack.label}, seed {record.seed}, is not in {self.poisons}: "
                 f"no file {path.name}; give --poisons the folder that the run used, or run the cell again"
             )
-        poison, attack = Poison.load(path), cell.attack.attack
+        whole = Poison.load(path)
         train = cell.dataset.source.load(int(record.dataset.params["resolution"]), self.cache).train
         if train.fingerprint != fingerprint:
             raise UsageError(f"data set {record.dataset.spec} is no longer what {record.file_name()} was made with")
-        return train, attack.derive_from(poison)
+        return train, store.derive(cell, whole, train)
 
 
 def _cell(record: Record) -> Cell:

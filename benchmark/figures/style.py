@@ -52,7 +52,10 @@ _SETTINGS: Any = {
 
 
 class Look(NamedTuple):
-    """Colour, marker and dashes of a line: any one of the three tells it from the others."""
+    """Colour, marker and dashes of a line: the marker tells it from all others, the colour from most.
+
+    The two attacks with MEM's trigger share a colour, and so do the two with random words; their dashes differ.
+    """
 
     color: str
     marker: str
@@ -72,8 +75,10 @@ _LOOKS = {
     "mem7": Look(PURPLE, "D", (0, (3, 1, 1, 1, 1, 1))),
     "delta-only": Look(GREEN, "X", (0, (5, 2))),
     "trigger-only": Look(VERMILION, "d", (0, (1, 1))),
+    "trigger-uniform": Look(VERMILION, "H", "-"),
     "uniform-noise": Look(PURPLE, "h", (0, (3, 1, 1, 1))),
     "random-trigger": Look(ORANGE, "<", (0, (3, 1, 1, 1, 1, 1))),
+    "same-words": Look(ORANGE, ">", "-"),
     "mem-official": Look(SKY, "*", (0, (3, 1, 1, 1, 1, 1))),
     "em-official": Look(FAINT, "p", (0, (1, 1))),
 }

@@ -98,7 +98,7 @@ class PoisonStore:
         """
         if cell.attack.attack.part_of:
             # The part costs nothing, so only the whole is kept: the whole's own cells use it as well.
-            return cell.attack.attack.derive_from(self.get(source_cell(cell), train, device, time_left))
+            return self.derive(cell, self.get(source_cell(cell), train, device, time_left), train)
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint(), TimeLeft())
         path, processes = self.path(cell, train), Processes.current()
@@ -121,6 +121,25 @@ class PoisonStore:
             # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
             return Poison.load(path)
 
+    def derive(self, cell: Cell, whole: Poison, train: CaptionDataset) -> Poison:
+        """The cell's poison from the one that lies in its file; for most attacks they are the same.
+
+        Args:
+            cell: whose poison.
+            whole: the poison of :func:`source_cell`.
+            train: the clean training set.
+        """
+        return cell.attack.attack.derive_from(whole, train, self._context(cell, torch.device("cpu")))
+
+    def _context(self, cell: Cell, device: torch.device) -> CraftContext:
+        return CraftContext(
+            lambda seed: cell.surrogate.build(
+                derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models
+            ),
+            seed=cell.seed,
+            workdir=self.folder,
+        )
+
     def _craft(
         self,
         cell: Cell,
@@ -132,16 +151,8 @@ class PoisonStore:
         attack, start = cell.attack.attack, time.monotonic()
         label, task = f"crafting {cell.attack.choice.label}, seed {cell.seed}", str(self.path(cell, train))
         with stage(label, attack.progress_steps(train), time_left, task) as progress:
-            context = CraftContext(
-                lambda seed: cell.surrogate.build(
-                    derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models
-                ),
-                seed=cell.seed,
-                workdir=self.folder,
-                progress=progress,
-                checkpoint=checkpoint,
-            )
-            poison = attack.craft(train, context)
+            context = self._context(cell, device)
+            poison = attack.craft(train, replace(context, progress=progress, checkpoint=checkpoint))
         if not isinstance(poison, Poison):
             raise UsageError(f"attack {cell.attack.choice.spec}: craft returned {type(poison).__name__}, not a Poison")
         seconds = time.monotonic() - start + checkpoint.earlier

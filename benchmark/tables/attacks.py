@@ -27,8 +27,10 @@ ROWS = {
     "em": "EM",
     "delta-only": "Delta only",
     "trigger-only": "Trigger only",
+    "trigger-uniform": "Trigger + uniform",
     "uniform-noise": "Uniform noise",
     "random-trigger": "Random trigger",
+    "same-words": "Same words",
     "em-official": "EM (em-official)",
     "mem-official": "MEM-3 (mem-official)",
 }
@@ -69,7 +71,9 @@ def _table(block: Block) -> Table:
     explained = [
         "Undefended victims, after the last epoch; best: R@10 after the epoch that is best on val.",
         "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
-        "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped.",
+        "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped. Trigger + "
+        "uniform: its trigger with uniform noise of the same ε in place of its own. What MEM's noise is worth shows "
+        "beside these two, not in Delta only.",
     ]
     missing = [name for spec, name in rows.items() if not block.of(spec)]
     if missing:

@@ -10,7 +10,9 @@ from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.delta_only import DeltaOnly
 from attacks.mem import Mem
 from attacks.random_trigger import RandomTrigger
+from attacks.same_words import SameWords
 from attacks.trigger_only import TriggerOnly
+from attacks.trigger_uniform import TriggerUniform
 from attacks.uniform_noise import UniformNoise
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
@@ -51,7 +53,22 @@ def test_a_half_leaves_the_other_side_of_the_data_alone(dataset: CaptionDataset)
     assert dataset.captions == captions
 
 
-@pytest.mark.parametrize("name", ["delta-only", "trigger-only"])
+@pytest.mark.parametrize("per", ["image", "row"])
+def test_mems_trigger_meets_the_noise_that_uniform_noise_draws(per: str, dataset: CaptionDataset) -> None:
+    settings = {**SMALL, "per": per}
+    whole, poison = craft(Mem(**settings), dataset), craft(TriggerUniform(**settings), dataset)
+    rows = dataset.by_row() if per == "row" else dataset
+    drawn = craft(UniformNoise(whole.eps), rows)
+    assert (poison.trigger, poison.eps, poison.per_row) == (whole.trigger, whole.eps, per == "row")
+    assert noise_of(poison).shape == noise_of(whole).shape
+    assert np.array_equal(noise_of(poison), noise_of(drawn))
+    assert poison.largest == whole.eps
+    protected = poison.protect(dataset)
+    assert np.array_equal(protected.images[:], rows.images[:] + noise_of(drawn).astype(int))
+    assert protected.captions == whole.protect(dataset).captions
+
+
+@pytest.mark.parametrize("name", ["delta-only", "trigger-only", "trigger-uniform"])
 def test_without_a_trigger_there_are_no_halves(name: str, dataset: CaptionDataset) -> None:
     attack = ATTACKS.build(parse_spec(f"{name}[k=0,batch_size=10]"))
     with pytest.raises(UsageError, match="k must be at least 1"):
@@ -64,8 +81,8 @@ def test_without_a_trigger_there_are_no_halves(name: str, dataset: CaptionDatase
 
 def test_halves_share_mems_budget_in_every_preset() -> None:
     for preset in PRESETS.values():
-        chosen = choose_attacks("mem3,delta-only,trigger-only", preset)[1:]
-        assert [dict(one.choice.params) for one in chosen] == [dict(chosen[0].choice.params)] * 3
+        chosen = choose_attacks("mem3,delta-only,trigger-only,trigger-uniform", preset)[1:]
+        assert [dict(one.choice.params) for one in chosen] == [dict(chosen[0].choice.params)] * 4
 
 
 def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +98,7 @@ def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeyp
         "[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,hotflip_rounds=1,candidates=2,vocabulary=20,"
         "batch_size=16]"
     )
-    attacks = ",".join(f"{name}{settings}" for name in ("trigger-only", "mem", "delta-only"))
+    attacks = ",".join(f"{name}{settings}" for name in ("trigger-only", "mem", "delta-only", "trigger-uniform"))
     flags = {"--attack": attacks, "--defense": "none", "--dataset": "scenes[train=40,val=8,test=12,objects=30]"}
     flags |= {"--epochs": "1", "--batch-size": "16", "--device": "cpu", "--precision": "fp32"}
     flags |= {"--out": str(tmp_path / "out"), "--poisons": str(tmp_path / "poisons")}
@@ -94,8 +111,13 @@ def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeyp
     assert found["Trigger only"].poison["largest"] == 0
     assert found["Delta only"].poison["psnr"] == found["MEM-2"].poison["psnr"]
     assert not found["Delta only"].poison["trigger_words"]
-    # Three different training sets, so three different victims.
-    assert len({record.loss for record in found.values()}) == 4
+    mixed = found["Trigger + uniform"].poison
+    assert mixed["trigger_words"] == found["MEM-2"].poison["trigger_words"]
+    assert mixed["largest"] == 8
+    # The integers from -8 to 8 have a mean square of 24; clamping with the image makes it a little smaller.
+    assert mixed["psnr"] == pytest.approx(10 * np.log10(255**2 / 24), abs=0.3)
+    # Five different training sets, so five different victims.
+    assert len({record.loss for record in found.values()}) == 5
 
 
 def test_uniform_noise_keeps_its_bound_and_the_images_range() -> None:
@@ -162,9 +184,27 @@ def test_a_random_trigger_depends_on_the_seed_and_takes_its_words_from_the_vocab
             RandomTrigger(**wrong)
 
 
-def test_the_random_trigger_has_mems_length_and_vocabulary_in_every_preset() -> None:
+def test_the_same_words_stand_before_every_caption_of_every_image() -> None:
+    dataset = make_dataset(300)
+    captions = [list(own) for own in dataset.captions]
+    poison = craft(SameWords(3, 5), dataset)
+    words = craft(RandomTrigger(1, 5), dataset).trigger or []
+    trigger = (poison.trigger or [""])[0]
+    assert len(trigger.split()) == 3
+    assert set(trigger.split()) <= set(words)
+    assert poison.protect(dataset).captions == [[f"{trigger} {caption}" for caption in own] for own in captions]
+    assert (poison.delta, poison.eps) == (None, 0)
+    drawn = [(craft(SameWords(3), dataset, seed).trigger or [""])[0] for seed in (1, 1, *range(2, 12))]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 11  # of tens of thousands of words to the third power
+    with pytest.raises(UsageError, match="k must"):
+        SameWords(0)
+
+
+@pytest.mark.parametrize("name", ["random-trigger", "same-words"])
+def test_the_random_trigger_has_mems_length_and_vocabulary_in_every_preset(name: str) -> None:
     for preset in PRESETS.values():
-        mem, control = (one.choice.params for one in choose_attacks("mem3,random-trigger", preset)[1:])
+        mem, control = (one.choice.params for one in choose_attacks(f"mem3,{name}", preset)[1:])
         assert dict(control) == {name: mem[name] for name in ("k", "vocabulary")}
 
 

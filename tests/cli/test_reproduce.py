@@ -53,8 +53,8 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
         ]
         assert main(["run", "--preset", "tiny", *flags, "--dry-run"]) == 0
         plans.append(capsys.readouterr().err.splitlines()[0])
-    # Three seeds of clean and five lengths; of ten defenses on clean and MEM-3; of clean and six controls.
-    assert [plan.split(",")[0] for plan in plans] == ["18 cells", "60 cells", "21 cells"]
+    # Three seeds of clean and five lengths; of ten defenses on clean and MEM-3; of clean and eight controls.
+    assert [plan.split(",")[0] for plan in plans] == ["18 cells", "60 cells", "27 cells"]
 
 
 def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,5 +112,5 @@ def test_a_dry_run_prints_every_plan_and_writes_nothing(tmp_path: Path, capsys: 
     flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL]
     assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0
     plans = [line for line in capsys.readouterr().err.splitlines() if " to run; " in line]
-    assert [plan.split(";")[0] for plan in plans] == ["6 cells, 6 to run", "20 cells, 20 to run", "7 cells, 7 to run"]
+    assert [plan.split(";")[0] for plan in plans] == ["6 cells, 6 to run", "20 cells, 20 to run", "9 cells, 9 to run"]
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
 from benchmark.figures.curves import curves
-from benchmark.figures.style import write
+from benchmark.figures.style import looks, write
 from benchmark.grid.records import Record, ResolvedSpec
 from tests.tables.factory import record
 
@@ -91,14 +91,19 @@ def test_controls_have_a_figure_of_their_own_and_every_line_its_own_look() -> No
         "mem7",
         "delta-only",
         "trigger-only",
+        "trigger-uniform",
         "uniform-noise",
         "random-trigger",
+        "same-words",
         "mem-official",
     )
     figures = curves([victim(name) for name in names])
     assert list(figures) == ["curves", "curves-controls"]
-    for name, count in (("curves", 6), ("curves-controls", 7)):
+    # Of the controls, two pairs share a colour: those with MEM's trigger, and those with random words.
+    for name, count, colours in (("curves", 6, 6), ("curves-controls", 9, 7)):
         drawn = figures[name].axes[0].lines
         assert len(drawn) == count
-        for what in ("get_color", "get_marker"):
-            assert len({str(getattr(line, what)()) for line in drawn}) == count
+        assert len({str(line.get_marker()) for line in drawn}) == count
+        assert len({str(line.get_color()) for line in drawn}) == colours
+    controls = looks(("clean", "mem3", *names[6:])).values()
+    assert len({(look.color, look.linestyle) for look in controls}) == len(controls) == 9

@@ -8,9 +8,10 @@ from benchmark.metrics import Retrieval, RetrievalScores
 
 LABELS = {"clean": "Clean", "em": "EM"} | {f"mem{k}": f"MEM-{k}" for k in (1, 3, 5, 7)}
 LABELS |= {"delta-only": "Delta only", "trigger-only": "Trigger only", "uniform-noise": "Uniform noise"}
-LABELS |= {"random-trigger": "Random trigger"}
+LABELS |= {"random-trigger": "Random trigger", "same-words": "Same words", "trigger-uniform": "Trigger + uniform"}
 LABELS |= {"mem-official": "MEM-3", "em-official": "EM"}
 LENGTHS = {"em": 0, "em-official": 0, "delta-only": 3, "trigger-only": 3, "random-trigger": 3, "mem-official": 3}
+LENGTHS |= {"trigger-uniform": 3, "same-words": 3}
 LENGTHS |= {f"mem{k}": k for k in (1, 3, 5, 7)}
 SCENES = {"seed": 0, "resolution": 64, "train_images": 4000, "val_images": 500, "test_images": 1000}
 SCENES |= {"test_captions": 5000}

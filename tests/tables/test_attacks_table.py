@@ -12,8 +12,10 @@ from tests.tables.factory import record
 
 NUMBERS = {"clean": 60.0, "mem3": 6.0, "em": 57.0, "delta-only": 54.0, "trigger-only": 48.0, "uniform-noise": 60.0}
 NUMBERS |= {"random-trigger": 51.0, "em-official": 45.0, "mem-official": 3.0}
+NUMBERS |= {"trigger-uniform": 42.0, "same-words": 58.0}
 OFFICIAL = ("EM (em-official)", "MEM-3 (mem-official)")
-ROWS = ("Clean", "MEM-3", "EM", "Delta only", "Trigger only", "Uniform noise", "Random trigger", *OFFICIAL)
+CONTROLS = ("Delta only", "Trigger only", "Trigger + uniform", "Uniform noise", "Random trigger", "Same words")
+ROWS = ("Clean", "MEM-3", "EM", *CONTROLS, *OFFICIAL)
 
 
 def attacks_table(*records: Record) -> Table:
