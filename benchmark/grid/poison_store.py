@@ -26,6 +26,7 @@ from benchmark.data.difference import Difference
 from benchmark.grid.cells import Cell, ChosenAttack, content_key
 from benchmark.grid.measure import crafting_costs
 from benchmark.grid.records import ResolvedSpec
+from benchmark.probes import Probe
 
 _log = logging.getLogger(__name__)
 
@@ -204,8 +205,15 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset) -> dict[str, Any]:
-    """What a record says of its poison: bound, largest |δ| (1/255), PSNR (dB), the most frequent trigger words."""
+def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset, seed: int) -> dict[str, Any]:
+    """What a record says of its poison: bound, largest |δ| (1/255), PSNR (dB), the most frequent trigger words, probes.
+
+    Args:
+        poison: with noise, with a trigger, or with neither.
+        clean: the training set that it belongs to.
+        protected: the same with the poison.
+        seed: the cell's, for the probes.
+    """
     if poison.delta is None and poison.trigger is None:
         return {}
     base = clean.by_row() if poison.per_row else clean
@@ -226,4 +234,17 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
         "distinct_trigger_words": len(words),
         "trigger_word_count": sum(words.values()),
         "loss_per_round": poison.provenance.get("loss_per_round", []),
+        **_probed(poison, base, seed),
+    }
+
+
+def _probed(poison: Poison, base: CaptionDataset, seed: int) -> dict[str, Any]:
+    """What probes read from a poison; nothing if there are too few images that share words."""
+    probe = Probe.of(base.captions, base.photo, seed)
+    if probe is None:
+        return {}
+    readings = {} if poison.trigger is None else {"trigger": probe.read_triggers(poison.trigger)}
+    readings |= {} if poison.delta is None else {"noise": probe.read_noise(poison.delta)}
+    return {
+        f"probe_{part}_{name}": value for part, reading in readings.items() for name, value in vars(reading).items()
     }

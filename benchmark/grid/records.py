@@ -70,7 +70,8 @@ class Record:
         epochs: scores of every evaluated epoch, in order.
         loss: mean training loss per epoch, nats.
         poison: what the poison is: ``eps``, ``largest`` (both in 1/255), ``per`` (``image`` or ``row``), ``psnr`` in
-            dB, ``trigger_words`` with counts, ``loss_per_round``; empty for clean data.
+            dB, ``trigger_words`` with counts, ``loss_per_round``, and what a probe reads from its parts (``trigger``,
+            ``noise``): ``probe_PART_auc``, ``_shuffled`` and ``_words``; empty for clean data.
         changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
         seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
         peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as

@@ -246,7 +246,7 @@ class Grid:
                 self._uncraftable[path] = error, traceback.format_exc()
                 raise
             protected = poison.protect(clean)
-            self._protected = (path, poison, protected, describe_poison(poison, clean, protected))
+            self._protected = (path, poison, protected, describe_poison(poison, clean, protected, cell.seed))
         return self._protected[1:]
 
     def see_other_runs(self, planned: Sequence[PlannedCell]) -> None:

@@ -6,6 +6,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes
+from benchmark.tables.probed import probe_measures
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
@@ -39,8 +40,8 @@ ROWS = {
 def attacks(records: Iterable[Record]) -> list[Table]:
     """Undefended victims of every attack: one table for every data set and victim.
 
-    Columns: R@10 and Medr after the last epoch, R@10 after the epoch that is best on val, and the share of the clean
-    victim's recall that is lost.
+    Columns: R@10 and Medr after the last epoch, R@10 after the epoch that is best on val, the share of the clean
+    victim's recall that is lost, and what probes read from the poison, if any was probed.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -64,9 +65,10 @@ def _table(block: Block) -> Table:
     names = distinct_names([(name, spec) for spec, name in rows.items()])
     rows = dict(zip(rows, names, strict=True))
     observations: list[Observation] = []
+    probes = probe_measures(block.of())
     for spec, name in rows.items():
         for record in block.of(spec):
-            observations += [observe(record, name, one.name, one) for one in (*LAST, *BEST)]
+            observations += [observe(record, name, one.name, one) for one in (*LAST, *BEST, *probes)]
         observations += observe_shares(block.of(spec), name, LOST, LOST, lost(block.of(spec), block.of(CLEAN)))
     explained = [
         "Undefended victims, after the last epoch; best: R@10 after the epoch that is best on val.",
@@ -83,7 +85,7 @@ def _table(block: Block) -> Table:
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Attack",
         rows=tuple(rows.values()),
-        columns={**SCORE_COLUMNS, LOST: LOST},
+        columns={**SCORE_COLUMNS, LOST: LOST, **{one.name: one.name for one in probes}},
         cells=summarise(observations),
         seeds=seeds_by_row({name: block.of(spec) for spec, name in rows.items()}),
         notes=tuple(notes(block.attacks, block.of(), explained)),

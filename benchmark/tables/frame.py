@@ -18,8 +18,9 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     test data follow, ``last_…`` of the last epoch and ``best_…`` of the epoch with the highest mean R@10 on validation
     data: in each direction (``i2t`` image→text, ``t2i`` text→image) ``recall_at_1``, ``recall_at_5`` and
     ``recall_at_10`` in percent, ``median_rank`` and ``mean_rank`` (1 is best), and ``last_recall_at_10`` and
-    ``best_recall_at_10``, the means of both directions. Then ``psnr`` (dB; missing where no noise was added) and the
-    seconds of each stage. A failed cell has no scores.
+    ``best_recall_at_10``, the means of both directions. Then ``psnr`` (dB; missing where no noise was added),
+    ``probe_trigger_auc`` and ``probe_noise_auc`` (see :mod:`benchmark.probes`; missing where nothing was probed) and
+    the seconds of each stage. A failed cell has no scores.
     """
     return pd.DataFrame([_row(record) for record in records])
 
@@ -32,7 +33,7 @@ def _row(record: Record) -> dict[str, object]:
     if record.status == "done":
         row["loss"] = record.loss[-1] if record.loss else None
         row |= _scores("last", record.last) | _scores("best", record.best)
-    row["psnr"] = record.poison.get("psnr")
+    row |= {name: record.poison.get(name) for name in ("psnr", "probe_trigger_auc", "probe_noise_auc")}
     return row | {f"{stage}_seconds": seconds for stage, seconds in record.seconds.items()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from benchmark.core.spec import format_value
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance, of_dataset
+from benchmark.tables.probed import probe_note
 from benchmark.tables.published import in_order
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten, varies_with_seed
 from benchmark.tables.table import Caution, done_seeds
@@ -71,6 +72,7 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
     """Settings, in one line for all attacks that differ in nothing but their trigger length; then what came out."""
     settings: dict[str, list[str]] = {}
     measured = []
+    poisons: dict[str, list[Mapping[str, Any]]] = {}
     for attack in attacks:
         if attack.spec == CLEAN:
             continue  # nothing was done to them
@@ -79,13 +81,15 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
         surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))
         settings.setdefault(f"surrogate {surrogates}; {words}", []).append(attack.title)
         # A poison counts once, however many victims shared it.
-        noises = {_poison(record): record.poison for record in own if record.poison.get("psnr") is not None}
+        poisons[attack.title] = list({_poison(record): record.poison for record in own if record.poison}.values())
+        noises = [poison for poison in poisons[attack.title] if poison.get("psnr") is not None]
         if noises:
-            psnr = fmean(noise["psnr"] for noise in noises.values())
-            largest = max(noise["largest"] for noise in noises.values())
+            psnr = fmean(noise["psnr"] for noise in noises)
+            largest = max(noise["largest"] for noise in noises)
             measured.append(f"{attack.title} up to {largest}/255, PSNR {psnr:.1f} dB")
     lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
-    return [*lines, f"Noise, measured: {'; '.join(measured)}."] if measured else lines
+    lines += [f"Noise, measured: {'; '.join(measured)}."] if measured else []
+    return [*lines, *probe_note(poisons)]
 
 
 def _defenses(records: Iterable[Record]) -> list[str]:

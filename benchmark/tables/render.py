@@ -182,7 +182,9 @@ def _difference(cell: Any) -> str:
 
 
 def _digits(cell: Any) -> int:
-    """Digits after the point: a tenth of a percent, a tenth of everything else below 10."""
+    """Digits after the point: a tenth of a percent, a hundredth of an AUC, a tenth of everything else below 10."""
+    if cell.unit == "AUC":
+        return 2
     return 0 if cell.unit != "%" and cell.mean >= 10 else 1
 
 

@@ -13,7 +13,7 @@ from benchmark.grid.records import Record
 DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
 Kind = Literal["R@10", "Medr"]
 EpochChoice = Literal["last", "best"]
-Unit = Literal["%", "rank", "s", "rows/s", "MiB"]
+Unit = Literal["%", "rank", "AUC", "s", "rows/s", "MiB"]
 _SCORES: dict[Kind, tuple[str, Unit]] = {"R@10": ("recall_at_10", "%"), "Medr": ("median_rank", "rank")}
 """By its name in tables, a score's field in records and its unit."""
 _WIDEST = 12  # letters of a list of seeds
@@ -32,7 +32,8 @@ class Measure:
 
     Attributes:
         name: in CSV and JSON, and in the paper's numbers.
-        unit: ``%``, of which more is better, ``rank``, of which less is, or one of time, speed or memory.
+        unit: ``%``, of which more is better, ``rank``, of which less is, ``AUC`` (0.5 is chance), or one of time, speed
+            or memory.
         of: reads it; ``None`` where the record does not say.
     """
 

@@ -80,3 +80,30 @@ def test_nothing_to_show_is_one_line() -> None:
         make_tables("attacks", [record("clean")])
     with pytest.raises(UsageError, match="the paper has no table of attacks"):
         make_tables("attacks", several(), beside_paper=True)
+
+
+def test_what_probes_read_has_columns_and_a_note_where_it_was_measured() -> None:
+    def probed(attack: str, seed: int = 1, **parts: tuple[float, float, dict[str, float]]) -> Record:
+        poison: dict[str, object] = {}
+        for part, (auc, shuffled, words) in parts.items():
+            poison |= {f"probe_{part}_auc": auc, f"probe_{part}_shuffled": shuffled, f"probe_{part}_words": words}
+        return record(attack, poison=poison, seed=seed)
+
+    assert "AUC trigger" not in attacks_table(*several()).columns
+    first = probed("mem3", trigger=(0.6, 0.49, {"red": 0.99, "blue": 0.9}), noise=(0.5, 0.5, {}))
+    second = probed("mem3", 2, trigger=(0.7, 0.52, {"blue": 0.94, "grey": 0.96}), noise=(0.52, 0.48, {}))
+    only = probed("trigger-only", trigger=(0.55, 0.5, {}))
+    table = attacks_table(record("clean"), record("clean", seed=2), first, second, only)
+    assert list(table.columns)[-2:] == ["AUC trigger", "AUC δ"]
+    assert value(table, "MEM-3", "AUC trigger") == pytest.approx(0.65)
+    assert value(table, "MEM-3", "AUC δ") == pytest.approx(0.51)
+    lines = render([table], "markdown").split("\n")
+    grid = [[part.strip() for part in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    ends = {row: values[-3:-1] for row, *values in grid}  # the last column names the seeds
+    assert ends["MEM-3"] == ["0.65±0.07", "0.51±0.01"]
+    assert ends["Trigger only"][1] == ends["Clean"][0] == ends["Clean"][1] == "–"
+    (note,) = (note for note in table.notes if note.startswith("AUC: "))
+    assert note.endswith(
+        "read best. MEM-3: trigger 0.65 (shuffled 0.51; blue 0.92, red 0.99, grey 0.96), δ 0.51 (shuffled 0.49); "
+        "Trigger only: trigger 0.55 (shuffled 0.50)."
+    )
