@@ -48,9 +48,12 @@ class Defense:
     as they are.
 
     Attributes:
+        version: of the defense's code. It is part of the cell's address, so raise it with every change of what the
+            defense does. A plugin may leave it as it is: its file is part of the address.
         changes_nothing: whether it leaves everything as it is on purpose, and so overrides no hook.
     """
 
+    version: ClassVar[int] = 1
     changes_nothing: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

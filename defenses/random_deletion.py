@@ -14,7 +14,7 @@ from defenses.eda import WHOLE_WORDS, augment
 class RandomDeletion(Defense):
     """EDA's random deletion: each word goes with probability p; if all would, one drawn at random stays.
 
-    Wei & Zou 2019, section 2, with their recommended p = α = 0.1. A caption may stay whole.
+    Wei & Zou 2019, section 2, with their recommended p = α = 0.1, as in the authors' code. A caption may stay whole.
 
     Args:
         p: probability of each word.

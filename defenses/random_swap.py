@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
@@ -14,13 +14,14 @@ from defenses.eda import WHOLE_WORDS, augment, words_to_change
 class RandomSwap(Defense):
     """EDA's random swap between neighbours: n words, each swapped with the word before or after it.
 
-    Wei & Zou 2019, section 2, with their recommended α = 0.1; adjacent as "Multimodal Unlearnable Examples" has it
-    (supplement, section 4.2).
+    Wei & Zou 2019, section 2, with their recommended α = 0.1. EDA swaps any two words; ours are adjacent, because
+    "Multimodal Unlearnable Examples" has it so (supplement, section 4.2). The n words are different ones.
 
     Args:
         alpha: share of the words drawn, at least one per caption.
     """
 
+    version: ClassVar[int] = 2
     alpha: float = ranged(0.1, above=0, at_most=1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
@@ -41,7 +42,7 @@ def _swapper(alpha: float) -> Any:
         """The library's swap, of EDA's number of words and without its capitals."""
 
         def _get_random_aug_idxes(self, tokens: list[str]) -> list[int]:
-            return self.sample(list(range(len(tokens))), words_to_change(len(tokens), alpha))
+            return self.sample(list(range(len(tokens))), words_to_change(tokens, alpha))
 
         def change_case(self, doc: Any, original_word_idx: int, swap_word_idx: int, change_seq: int) -> Any:
             # The library's own capitalises a word that moves to the front, and "i" anywhere.

@@ -1,12 +1,13 @@
 """Words replaced by synonyms."""
 
-import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
+
+import numpy as np
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.eda import WHOLE_WORDS, augment, words_to_change
+from defenses.eda import parts, words_to_change
 from defenses.wordnet import synonyms
 
 
@@ -16,45 +17,34 @@ class SynonymReplacement(Defense):
     """EDA's synonym replacement: n words that have WordNet synonyms, each replaced by one of them drawn at random.
 
     Wei & Zou 2019, section 2, with their recommended α = 0.1. Stop words are never replaced, and with fewer than n
-    words that have synonyms, only those are. A synonym may have several words.
+    words that have synonyms, only those are. A synonym may have several words. Punctuation around a word and a capital
+    at its start are kept. Where a word stands twice in a caption, each place is drawn by itself, as the paper says; the
+    authors' code replaces both places by the same synonym.
 
     Args:
         alpha: share of the words replaced, at least one per caption.
     """
 
+    version: ClassVar[int] = 2
     alpha: float = ranged(0.1, above=0, at_most=1)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions with words replaced, as many as were given; one without any synonym stays."""
-        return augment(_replacer(self.alpha), captions, at)
+        rng = at.numpy_generator()
+        return [self._replace(caption, rng) for caption in captions]
 
     def describe(self) -> str:
         """The strength in words."""
         return f"WordNet, α = {self.alpha:g}"
 
-
-@functools.cache
-def _replacer(alpha: float) -> Any:
-    from nlpaug.augmenter.word import SynonymAug
-
-    class Dictionary:
-        """What ``SynonymAug`` asks of its dictionary, without its part-of-speech tagger: EDA draws from every sense."""
-
-        def pos_tag(self, tokens: list[str]) -> list[tuple[str, str]]:
-            return [(token, "") for token in tokens]
-
-        def predict(self, word: str) -> list[str]:
-            return list(synonyms(word))
-
-    class Replacer(SynonymAug):
-        """The library's replacement, of EDA's number of words out of those that have synonyms."""
-
-        @classmethod
-        def get_model(cls, *arguments: Any) -> Dictionary:
-            return Dictionary()
-
-        def _get_aug_idxes(self, tokens: list[tuple[str, str]]) -> list[int]:
-            able = [position for position, (word, _) in enumerate(tokens) if synonyms(word)]
-            return self.sample(able, min(len(able), words_to_change(len(tokens), alpha)))
-
-    return Replacer(**WHOLE_WORDS)
+    def _replace(self, caption: str, rng: np.random.Generator) -> str:
+        words = caption.split()
+        replaceable = [place for place, word in enumerate(words) if synonyms(parts(word)[1])]
+        if not replaceable:
+            return caption
+        for place in rng.permutation(replaceable)[: words_to_change(words, self.alpha)]:
+            before, word, after = parts(words[place])
+            candidates = synonyms(word)
+            synonym = candidates[rng.integers(len(candidates))]
+            words[place] = before + (synonym.capitalize() if word.istitle() else synonym) + after
+        return " ".join(words)

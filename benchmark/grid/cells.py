@@ -96,7 +96,7 @@ class Cell:
             list(fingerprints),
             self.poison_identity(),
             # As a list, for the order of composed defenses counts.
-            [[name, params, *_foreign(DEFENSES, name)] for name, params in self.defense.choice.params.items()],
+            [[name, params, *_defense_code(name)] for name, params in self.defense.choice.params.items()],
             self.victim.identity(),
             asdict(self.recipe),
             self.seed,
@@ -126,7 +126,7 @@ class Cell:
             crafter.identity(),
             *_foreign(ATTACKS, parse_spec(self.attack.choice.spec).name),
         ]
-        defense = [RESULTS_VERSION, *(_foreign(DEFENSES, name) for name in self.defense.choice.params)]
+        defense = [RESULTS_VERSION, *(_defense_code(name) for name in self.defense.choice.params)]
         dataset = [self.dataset.source.version, *_foreign(DATASETS, parse_spec(self.dataset.choice.spec).name)]
         parts = {"dataset": dataset, "attack": attack, "defense": defense}
         return {name: content_key(part)[:12] for name, part in parts.items()}
@@ -140,6 +140,12 @@ def _foreign(registry: Registry[Any], name: str) -> list[str]:
     """The source of a plugin's class, which has no version that is raised by hand; nothing for the suite's own."""
     source = source_of(registry.entry(name).factory)
     return [] if source is None else [source]
+
+
+def _defense_code(name: str) -> list[str]:
+    """What the address knows of a defense's code; nothing of a first version, which had no number."""
+    version = DEFENSES.entry(name).factory.version
+    return [*([f"version {version}"] if version > 1 else []), *_foreign(DEFENSES, name)]
 
 
 def content_key(*parts: Any) -> str:

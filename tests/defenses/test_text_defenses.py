@@ -1,14 +1,17 @@
 """The word operations change captions by the amount they claim, at every position alike."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from benchmark.core.spec import parse_spec
 from defenses import DEFENSES, HookContext
-from defenses.eda import words_to_change
+from defenses.eda import parts, words_to_change
+from defenses.wordnet import synonyms
 
 WORDS = ["Cheap", "violin", "seven", "A", "small", "i", "Dog,", "sits", "THE", "house"]
+BARE = ["Dog" if word == "Dog," else word for word in WORDS]
 CAPTION = " ".join(WORDS)
 MANY = 4000
 TEXT = ["random-insertion", "random-deletion", "random-swap", "synonym-replacement", "prefix-drop"]
@@ -35,10 +38,54 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("words", "alpha", "n"),
-    [(1, 0.1, 1), (4, 0.1, 1), (10, 0.1, 1), (11, 0.1, 1), (16, 0.1, 2), (20, 0.1, 2), (200, 0.1, 20), (10, 0.3, 3)],
-)
+    [
+        (1, 0.1, 1), (4, 0.1, 1), (10, 0.1, 1), (11, 0.1, 1), (16, 0.1, 1), (19, 0.1, 1), (20, 0.1, 2), (200, 0.1, 20),
+        (10, 0.3, 3), (7, 0.5, 3),
+    ],
+)  # fmt: skip
 def test_number_of_changes_is_that_of_eda(words: int, alpha: float, n: int) -> None:
-    assert words_to_change(words, alpha) == n
+    assert words_to_change(["word"] * words, alpha) == n
+
+
+def test_a_mark_that_stands_alone_is_no_word_that_eda_counts() -> None:
+    words = "A man in a blue shirt is standing on a ladder cleaning a window of the 2nd house today .".split()
+    assert len(words) == 20
+    assert words_to_change(words, 0.1) == 1
+    assert words_to_change([*words, "–", "again!"], 0.1) == 2
+    assert words_to_change(["."], 0.1) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("dog", ("", "dog", "")),
+        ("dog,", ("", "dog", ",")),
+        ("dog's.", ("", "dog", "'s.")),
+        ("(“Dog’s”)", ("(“", "Dog", "’s”)")),
+        ("dogs'", ("", "dogs", "'")),
+        ("t-shirt.", ("", "t-shirt", ".")),
+        ("_dog_", ("_", "dog", "_")),
+        ("...", ("...", "", "")),
+        ("", ("", "", "")),
+    ],
+)
+def test_a_word_is_parted_from_its_punctuation(word: str, found: tuple[str, str, str]) -> None:
+    assert parts(word) == found
+
+
+def test_synonyms_are_found_through_punctuation_which_stays() -> None:
+    (caption,) = apply("synonym-replacement[alpha=1]", ["(Automobile's, and the “bread”."])
+    car, bread = re.fullmatch(r"\((.+)'s, and the “(.+)”\.", caption).groups()  # type: ignore[union-attr]
+    assert car[0].isupper()
+    assert car.lower() in synonyms("automobile")
+    assert bread in synonyms("bread")
+
+
+def test_insertion_draws_synonyms_through_punctuation_without_it() -> None:
+    inserted = apply("random-insertion", ["the Bread's. of"] * 500)
+    # The rest of the caption stays where it is, around one synonym.
+    places = ("{} the Bread's. of", "the {} Bread's. of", "the Bread's. {} of", "the Bread's. of {}")
+    assert set(inserted) == {place.format(synonym) for place in places for synonym in synonyms("bread")}
 
 
 @pytest.mark.parametrize(("alpha", "n"), [(0.1, 1), (0.3, 3)])
@@ -91,20 +138,18 @@ def test_deletion_yields_every_subsequence_and_never_an_empty_caption() -> None:
 @pytest.mark.parametrize(("alpha", "n"), [(0.1, 1), (0.3, 3), (1.0, 10)])
 def test_replacement_changes_n_words(marked: None, alpha: float, n: int) -> None:
     for caption in apply(f"synonym-replacement[alpha={alpha}]", [CAPTION] * 300):
-        words = caption.lower().split()
-        sources = [word.partition("~")[0] for word in words]
-        # In place: with the synonyms read as their sources, the caption is as it was.
-        assert list(dict.fromkeys(sources)) == CAPTION.lower().split()
-        assert len({source for source, word in zip(sources, words, strict=True) if source != word}) == n
-        untouched = [word for word in caption.split() if "~" not in word]
-        assert all(word in WORDS for word in untouched)
+        # In place, capitals and punctuation kept: with the synonyms read as their sources, the caption is as it was.
+        source = re.sub(r"(\w+)~(1 \w+~2|3)", r"\1", caption)
+        assert source.replace("The", "THE") == CAPTION.replace("The", "THE")
+        assert len(re.findall("~[13]", caption)) == n
+        assert [word in WORDS for word in caption.split() if "~" not in word] == [True] * (10 - n)
 
 
 def test_replacement_draws_every_position_and_synonym_alike(marked: None) -> None:
     first = Counter[str]()
     for caption in apply("synonym-replacement", [CAPTION] * MANY):
-        first.update([next(word for word in caption.lower().split() if "~" in word)])
-    by_word = [sum(first[f"{word.lower()}~{end}"] for end in "13") / MANY for word in WORDS]
+        first.update([next(word.rstrip(",") for word in caption.lower().split() if "~" in word)])
+    by_word = [sum(first[f"{word.lower().rstrip(',')}~{end}"] for end in "13") / MANY for word in WORDS]
     assert by_word == pytest.approx([0.1] * 10, abs=0.02)
     assert sum(count for word, count in first.items() if word.endswith("3")) / MANY == pytest.approx(0.5, abs=0.03)
 
@@ -123,7 +168,7 @@ def test_insertion_adds_n_synonyms_of_the_captions_words(marked: None, alpha: fl
         assert [word for word in words if "~" not in word] == WORDS
         added = [word for word in words if "~" in word]
         assert sum(not word.endswith("~2") for word in added) == n
-        assert all(word.partition("~")[0] in WORDS for word in added)
+        assert all(word.partition("~")[0] in BARE for word in added)
 
 
 def test_insertion_uses_every_place_and_source_alike(marked: None) -> None:
@@ -134,7 +179,7 @@ def test_insertion_uses_every_place_and_source_alike(marked: None) -> None:
         places[place] += 1
         sources[words[place].partition("~")[0]] += 1
     assert [places[place] / MANY for place in range(11)] == pytest.approx([1 / 11] * 11, abs=0.02)
-    assert [sources[word] / MANY for word in WORDS] == pytest.approx([0.1] * 10, abs=0.02)
+    assert [sources[word] / MANY for word in BARE] == pytest.approx([0.1] * 10, abs=0.02)
 
 
 def test_insertion_counts_words_without_synonyms_too(monkeypatch: pytest.MonkeyPatch) -> None:

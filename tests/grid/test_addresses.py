@@ -10,6 +10,7 @@ from benchmark.figures.sources import _cell
 from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
+from defenses.cutout import Cutout
 from victims.clip import Architecture
 from victims.recipe import Recipe
 
@@ -53,6 +54,16 @@ def test_the_data_are_in_the_address() -> None:
 def test_the_order_of_composed_defenses_is_in_the_address() -> None:
     data = ["train", "val", "test"]
     assert cell(defense="cutout+random-noise").key(data) != cell(defense="random-noise+cutout").key(data)
+
+
+def test_a_new_version_of_a_defense_is_in_the_addresses_of_its_cells_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ["train", "val", "test"]
+    cells = [cell(defense=name) for name in ("cutout", "mixup", "mixup+cutout", "none")]
+    before = [(one.key(data), one.code()) for one in cells]
+    monkeypatch.setattr(Cutout, "version", Cutout.version + 1)
+    after = [(one.key(data), one.code()) for one in cells]
+    assert [old[0] != new[0] for old, new in zip(before, after, strict=True)] == [True, False, True, False]
+    assert [old[1] != new[1] for old, new in zip(before, after, strict=True)] == [True, False, True, False]
 
 
 def test_clean_data_are_the_same_from_every_surrogate_and_seed() -> None:
