@@ -37,7 +37,7 @@ class Retrieval:
 
     @property
     def mean_recall_at_10(self) -> float:
-        """Mean of both directions' recall@10, percent: the criterion for the best epoch on val."""
+        """Mean of both directions' recall@10, percent: the criterion for the best epoch."""
         return (self.image_to_text.recall_at_10 + self.text_to_image.recall_at_10) / 2
 
 

@@ -44,7 +44,10 @@ def test_records_become_a_row_each_with_final_scores(tmp_path: Path) -> None:
         assert row["last_i2t_recall_at_10"] == record.epochs[-1].test.image_to_text.recall_at_10
         assert row["last_t2i_median_rank"] == record.epochs[-1].test.text_to_image.median_rank
         best = max(record.epochs, key=lambda scores: scores.val.mean_recall_at_10)
-        assert row["best_recall_at_10"] == best.test.mean_recall_at_10
+        assert row["best_on_clean_val_recall_at_10"] == best.test.mean_recall_at_10
+        chosen = record.best_on_protected
+        assert chosen is not None
+        assert row["best_on_protected_t2i_median_rank"] == chosen.test.text_to_image.median_rank
 
 
 def test_a_figure_is_drawn_by_name(tmp_path: Path) -> None:

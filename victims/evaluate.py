@@ -1,4 +1,4 @@
-"""A victim's retrieval scores on a clean split."""
+"""A victim's retrieval scores on a split or a part of one."""
 
 import torch
 
@@ -14,7 +14,7 @@ def evaluate(model: Clip, dataset: CaptionDataset, seed: int = 0) -> Retrieval:
 
     Args:
         model: a victim; its mode and weights are left as they are.
-        dataset: a clean split.
+        dataset: images with their captions.
         seed: of the order that breaks ties.
 
     Raises:

@@ -143,11 +143,11 @@ def fingerprint(shape: tuple[int, ...], chunks: Iterable[Images], captions: Iter
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set. Val picks the best epoch; test is only reported.
+    """The three splits of a data set. Val picks an epoch; test is only reported.
 
     Attributes:
         train: images to train on.
-        val: images that choose the best epoch.
+        val: images that choose the epoch which is best on clean data.
         test: images to report on.
         left_out: one line, with the reason, for each bad image that ``skip_bad`` left out.
     """

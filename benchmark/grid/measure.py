@@ -20,6 +20,7 @@ from benchmark.core.progress import Silent
 from benchmark.core.seeding import derive_seed
 from benchmark.data import CaptionDataset, LazyImages, Splits
 from benchmark.grid.cells import Cell
+from benchmark.grid.protected_sample import protected_sample
 from victims.evaluate import evaluate
 from victims.training import steps_per_epoch, train
 
@@ -83,7 +84,9 @@ def training_costs(cell: Cell, data: Splits, device: torch.device, deadline: flo
         )
         start = time.monotonic()
         evaluate(model, val, seed)
-        evaluation = (time.monotonic() - start) * (len(data.val.pairs) + len(data.test.pairs)) / len(val.pairs)
+        sample = protected_sample(data.train, recipe, len(data.val), seed)
+        evaluated = [split for split in (data.val, data.test, sample) if split is not None]
+        evaluation = (time.monotonic() - start) * sum(len(split.pairs) for split in evaluated) / len(val.pairs)
     except _OutOfTimeError:
         if len(timer.seconds) < 2:
             return None

@@ -40,16 +40,32 @@ class ResolvedSpec:
 
 @dataclass(frozen=True)
 class EpochScores:
-    """Scores after an epoch (from 1): on val, which chooses the best epoch, and on test, which chooses nothing."""
+    """Scores after an epoch.
+
+    Attributes:
+        epoch: from 1.
+        val: on clean validation data.
+        test: on clean test data, which choose no epoch.
+        protected: on a sample of the victim's own training data, protected as published (see
+            :func:`benchmark.grid.protected_sample.protected_sample`); ``None`` in records from before there was one,
+            and where only the last epoch was evaluated.
+    """
 
     epoch: int
     val: Retrieval
     test: Retrieval
+    protected: Retrieval | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EpochScores":
         """From ``dataclasses.asdict`` as JSON keeps it."""
-        return cls(data["epoch"], _retrieval(data["val"]), _retrieval(data["test"]))
+        protected = data.get("protected")
+        return cls(
+            data["epoch"],
+            _retrieval(data["val"]),
+            _retrieval(data["test"]),
+            None if protected is None else _retrieval(protected),
+        )
 
 
 @dataclass(frozen=True)
@@ -108,9 +124,24 @@ class Record:
         return self.epochs[-1]
 
     @property
-    def best(self) -> EpochScores:
-        """Scores of the epoch with the highest mean recall@10 on val; the earliest of equals."""
+    def best_on_clean_val(self) -> EpochScores:
+        """Scores of the epoch with the highest mean recall@10 on clean val; the earliest of equals.
+
+        A scraper who has only protected data cannot choose it.
+        """
         return max(self.epochs, key=lambda scores: (scores.val.mean_recall_at_10, -scores.epoch))
+
+    @property
+    def best_on_protected(self) -> EpochScores | None:
+        """Scores of the epoch with the highest mean recall@10 on the sample of the training data; the latest of equals.
+
+        The latest, because recall on training data often reaches 100 %, and gives no reason to stop then. ``None`` if
+        there was a choice of epochs and an epoch has no score on the sample.
+        """
+        if len(self.epochs) == 1:
+            return self.last
+        found = [(one.protected.mean_recall_at_10, one.epoch, one) for one in self.epochs if one.protected is not None]
+        return max(found)[2] if len(found) == len(self.epochs) else None
 
     def file_name(self) -> str:
         """A readable name that is unique to the cell."""
@@ -172,7 +203,7 @@ def _fault(record: Record) -> str:
         return f"seed {record.seed!r}"
     if record.status == "done" and not record.epochs:
         return "done, but without scores"
-    retrievals = [split for scores in record.epochs for split in (scores.val, scores.test)]
+    retrievals = [split for scores in record.epochs for split in (scores.val, scores.test, scores.protected) if split]
     directions = [scores for split in retrievals for scores in (split.image_to_text, split.text_to_image)]
     # Records from before a score was added have its default, None.
     added = {score.name for score in dataclasses.fields(RetrievalScores) if score.default is None}

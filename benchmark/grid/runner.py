@@ -22,6 +22,7 @@ from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
 from benchmark.grid.cells import Cell
 from benchmark.grid.poison_store import PoisonStore, describe_poison
+from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.grid.settings import Rerun
@@ -183,6 +184,7 @@ class Grid:
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
         notes.update(epochs=[], evaluate=0.0, train=0.0)
+        sample = protected_sample(protected, cell.recipe, len(data.val), seed)
         start, shown = time.monotonic(), 0
 
         def after_epoch(epoch: int, losses: Sequence[float]) -> str:
@@ -192,7 +194,7 @@ class Grid:
             start = time.monotonic()
             note = ""
             if epoch % cell.recipe.evaluate_every == 0 or epoch == cell.recipe.epochs:
-                scores = _scores(model, data, epoch, seed)
+                scores = _scores(model, data, sample, epoch, seed)
                 notes["epochs"].append(asdict(scores))
                 note = f", val R@10 {scores.val.mean_recall_at_10:.1f}"
             known = {one["epoch"]: EpochScores.from_json(one) for one in notes["epochs"]}
@@ -304,8 +306,9 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _scores(model: Clip, data: Splits, epoch: int, seed: int) -> EpochScores:
-    return EpochScores(epoch, evaluate(model, data.val, seed), evaluate(model, data.test, seed))
+def _scores(model: Clip, data: Splits, sample: CaptionDataset | None, epoch: int, seed: int) -> EpochScores:
+    val, test = evaluate(model, data.val, seed), evaluate(model, data.test, seed)
+    return EpochScores(epoch, val, test, None if sample is None else evaluate(model, sample, seed))
 
 
 def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:

@@ -108,9 +108,11 @@ class _Run:
 def epoch_values(loss: float, scores: EpochScores | None) -> dict[str, float]:
     """What is shown of an epoch: the training loss in nats and, where it was evaluated, R@10 (percent) and Medr."""
     values = {"loss": loss}
-    for split in ("val", "test") if scores is not None else ():
+    for split in ("val", "test", "protected"):
+        if (both := getattr(scores, split, None)) is None:
+            continue
         for direction in ("image_to_text", "text_to_image"):
-            retrieval = getattr(getattr(scores, split), direction)
+            retrieval = getattr(both, direction)
             values[f"{split}/{direction}/recall_at_10"] = retrieval.recall_at_10
             values[f"{split}/{direction}/median_rank"] = retrieval.median_rank
     return values

@@ -11,12 +11,13 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
     BEST,
+    BEST_TERMS,
     LAST,
-    SCORE_COLUMNS,
     Observation,
     Table,
     distinct_names,
     observe,
+    score_columns,
     seeds_by_row,
     summarise,
 )
@@ -40,8 +41,9 @@ ROWS = {
 def attacks(records: Iterable[Record]) -> list[Table]:
     """Undefended victims of every attack: one table for every data set and victim.
 
-    Columns: R@10 and Medr after the last epoch, R@10 after the epoch that is best on val, the share of the clean
-    victim's recall that is lost, and what probes read from the poison, if any was probed.
+    Columns: R@10 and Medr after the last epoch, R@10 after the epochs that are best on clean validation data and on
+    protected data, the share of the clean victim's recall that is lost, and what probes read from the poison, if any
+    was probed.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -70,8 +72,10 @@ def _table(block: Block) -> Table:
         for record in block.of(spec):
             observations += [observe(record, name, one.name, one) for one in (*LAST, *BEST, *probes)]
         observations += observe_shares(block.of(spec), name, LOST, LOST, lost(block.of(spec), block.of(CLEAN)))
+    columns = {**score_columns(block.of()), LOST: LOST}
     explained = [
-        "Undefended victims, after the last epoch; best: R@10 after the epoch that is best on val.",
+        "Undefended victims, after the last epoch.",
+        *(text for column, text in BEST_TERMS.items() if column in columns),
         "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
         "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped. Trigger + "
         "uniform: its trigger with uniform noise of the same ε in place of its own. What MEM's noise is worth shows "
@@ -85,7 +89,7 @@ def _table(block: Block) -> Table:
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Attack",
         rows=tuple(rows.values()),
-        columns={**SCORE_COLUMNS, LOST: LOST, **{one.name: one.name for one in probes}},
+        columns={**columns, **{one.name: one.name for one in probes}},
         cells=summarise(observations),
         seeds=seeds_by_row({name: block.of(spec) for spec, name in rows.items()}),
         notes=tuple(notes(block.attacks, block.of(), explained)),

@@ -13,9 +13,9 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, observe_shares, recovered
 from benchmark.tables.table import (
     BEST,
+    BEST_TERMS,
     DIRECTIONS,
     LAST,
-    SCORE_COLUMNS,
     Observation,
     Table,
     distinct_names,
@@ -24,6 +24,7 @@ from benchmark.tables.table import (
     measure,
     observe,
     ranges,
+    score_columns,
     seeds_by_row,
     summarise,
     unrun,
@@ -31,7 +32,7 @@ from benchmark.tables.table import (
 
 RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
 _TERMS = {
-    BEST[0].name: "best: R@10 after the epoch that is best on val, as a scraper who stops early would get it.",
+    **BEST_TERMS,
     f"clean {RECALLS[0].name}": "clean: R@10 of a victim that trains on clean data under the same defense.",
     KEPT: "kept: share of the clean victim's R@10 (mean of both directions) that is left under the defense.",
     RECOVERED: "recov.: share of the lost R@10 (mean of both directions) that the defense recovers, summed over seeds.",
@@ -53,8 +54,9 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
 
     Attacks that met none have their place among the controls, and a table here only if none met any; clean data have
     one where they alone met defenses. Rows: clean data, the undefended attack, each defense. Columns: the paper's four
-    after the last epoch; R@10 after the epoch that is best on val, which is what an early-stopping scraper gets; where
-    clean data met the defenses, the clean victim's R@10 under each; and the share of the lost recall that is recovered.
+    after the last epoch; R@10 after the epoch that is best on clean validation data, which a scraper does not have, and
+    after the one that is best on protected data, which it has; where clean data met the defenses, the clean victim's
+    R@10 under each; and the share of the lost recall that is recovered.
 
     Args:
         records: of any runs.
@@ -139,7 +141,7 @@ def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
     """Columns with their heads: of clean victims where clean data met defenses, too; what is recovered where the clean
     victim is done."""
     attacked = rows[-1].attack != CLEAN
-    columns = dict(SCORE_COLUMNS)
+    columns = score_columns(record for row in rows for record in row.records)
     if attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN)):
         columns |= {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS} | {KEPT: KEPT}
     if attacked and done_seeds(rows[0].records):

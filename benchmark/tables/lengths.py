@@ -11,11 +11,13 @@ from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import (
+    BEST_EPOCHS,
     DIRECTIONS,
     EpochChoice,
     Kind,
     Observation,
     Table,
+    has_protected,
     measure,
     observe,
     seeds_by_row,
@@ -29,16 +31,19 @@ _NAMES = re.compile(r"em|mem\d*")
 _ROWS: dict[str, tuple[Kind, EpochChoice]] = {
     "R@10": ("R@10", "last"),
     "Medr": ("Medr", "last"),
-    "R@10, best on val": ("R@10", "best"),
-    "Medr, best on val": ("Medr", "best"),
+    "R@10, best on clean val": ("R@10", "clean val"),
+    "Medr, best on clean val": ("Medr", "clean val"),
+    "R@10, best on protected": ("R@10", "protected"),
+    "Medr, best on protected": ("Medr", "protected"),
 }
 
 
 def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
     """Trigger lengths against undefended victims: one table for every data set and victim.
 
-    Rows: R@10 and Medr after the last epoch and after the epoch that is best on val. Columns: clean data and each
-    trigger length in both directions; EM is length 0. The paper's lengths stand there even where none ran.
+    Rows: R@10 and Medr after the last epoch, after the epoch that is best on clean validation data, and after the one
+    that is best on protected data. Columns: clean data and each trigger length in both directions; EM is length 0. The
+    paper's lengths stand there even where none ran.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -94,15 +99,18 @@ def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool
     # Beside the paper, what did not run here has a cell for its value.
     unrun_specs = {name: spec for name, spec in _specs(shown).items() if beside_paper and not shown[name]}
     observations: list[Observation] = []
-    for row, (kind, at) in _ROWS.items():
+    members = [record for records in shown.values() for record in records]
+    rows = {row: what for row, what in _ROWS.items() if what[1] != "protected" or has_protected(members)}
+    for row, (kind, at) in rows.items():
         for column, (name, direction) in columns.items():
             what = measure(kind, direction, at=at)
             observations += [observe(record, row, column, what) for record in shown[name]]
             if name in unrun_specs:
                 observations.append(replace(unrun(row, what, unrun_specs[name], UNDEFENDED), column=column))
     cells = summarise(observations)
-    members = [record for records in shown.values() for record in records]
     explained = ["k: words of the trigger; k=0 is EM, noise alone."]
+    chosen = dict.fromkeys(at for _, at in rows.values() if at != "last")
+    explained += [f"best on {at}: {BEST_EPOCHS[f'best: {at}']}." for at in chosen]
     missing = [name for name, records in shown.items() if not records]
     if missing:
         explained.append(f"Not run: {', '.join(missing)}.")
@@ -117,7 +125,7 @@ def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool
         title=f"Table 1: length of the text trigger; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Metric",
-        rows=tuple(_ROWS),
+        rows=tuple(rows),
         columns={column: column for column in columns},
         cells=cells,
         seeds={},

@@ -8,11 +8,11 @@ from typing import Literal
 
 import pandas as pd
 
-from benchmark.grid.records import Record
+from benchmark.grid.records import EpochScores, Record
 
 DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
 Kind = Literal["R@10", "Medr"]
-EpochChoice = Literal["last", "best"]
+EpochChoice = Literal["last", "clean val", "protected"]
 Unit = Literal["%", "rank", "AUC", "s", "rows/s", "MiB"]
 _SCORES: dict[Kind, tuple[str, Unit]] = {"R@10": ("recall_at_10", "%"), "Medr": ("median_rank", "rank")}
 """By its name in tables, a score's field in records and its unit."""
@@ -48,26 +48,55 @@ def measure(kind: Kind, direction: str, *, at: EpochChoice = "last") -> Measure:
     Args:
         kind: recall@10 in percent, or median rank.
         direction: ``I→T`` or ``T→I``.
-        at: after the last epoch, or after the epoch that is best on val.
+        at: after the last epoch, or after the epoch that is best on clean validation data or on protected data.
     """
 
     field, unit = _SCORES[kind]
 
     def read(record: Record) -> float | None:
-        scores = record.last if at == "last" else record.best
-        value: float | None = getattr(getattr(scores.test, DIRECTIONS[direction]), field)
+        scores = _chosen(record, at)
+        value: float | None = getattr(getattr(scores.test, DIRECTIONS[direction]), field) if scores else None
         return value if value is None else float(value)
 
     name = f"{kind} {direction}"
-    return Measure(name if at == "last" else f"best {name}", unit, read)
+    return Measure(name if at == "last" else f"{name}, best on {at}", unit, read)
+
+
+def _chosen(record: Record, at: EpochChoice) -> EpochScores | None:
+    if at == "protected":
+        return record.best_on_protected
+    return record.last if at == "last" else record.best_on_clean_val
+
+
+def _best(at: EpochChoice) -> Measure:
+    def read(record: Record) -> float | None:
+        scores = _chosen(record, at)
+        return scores.test.mean_recall_at_10 if scores else None
+
+    return Measure(f"best: {at}", "%", read)
 
 
 LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
-BEST = tuple(measure("R@10", direction, at="best") for direction in DIRECTIONS)
-SCORE_COLUMNS = {score.name: score.name for score in LAST} | {
-    score.name: score.name.replace("R@10 ", "") for score in BEST
+ON_CLEAN_VAL, ON_PROTECTED = BEST = _best("clean val"), _best("protected")
+BEST_EPOCHS: Mapping[str, str] = {
+    ON_CLEAN_VAL.name: "after the epoch with the highest R@10 on clean validation data, which a scraper who has only "
+    "protected data lacks",
+    ON_PROTECTED.name: "after the epoch with the highest R@10 on a sample of the victim's own training data, protected "
+    "as published, which every scraper has; the victim trained on it, so it is not held out",
 }
-"""Names and heads of the columns that Table 2 and the table of attacks share: the paper's four, then ``best``."""
+BEST_TERMS = {name: f"{name}: mean of both directions' R@10 {epoch}." for name, epoch in BEST_EPOCHS.items()}
+"""What the columns of :data:`BEST` mean, by name; the R@10 that chooses is the mean of both directions as well."""
+
+
+def has_protected(records: Iterable[Record]) -> bool:
+    """Whether some record knows the epoch that is best on protected data; older ones do not."""
+    return any(ON_PROTECTED.of(record) is not None for record in records if record.status == "done")
+
+
+def score_columns(records: Iterable[Record]) -> dict[str, str]:
+    """Names and heads of the columns that Table 2 and the table of attacks share: the paper's four, then the best."""
+    best = BEST if has_protected(records) else (ON_CLEAN_VAL,)
+    return {score.name: score.name for score in (*LAST, *best)}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ WHOLE: dict[str, Any] = {"attack": "clean", "defense": "none"}
 def expected(record: Record) -> dict[str, list[tuple[int, float]]]:
     """Of every curve, epoch and value, from the record."""
     curves = {"loss": list(enumerate(record.loss, start=1))}
-    for split in ("val", "test"):
+    for split in ("val", "test", "protected"):
         for direction in ("image_to_text", "text_to_image"):
             for value in ("recall_at_10", "median_rank"):
                 curves[f"{split}/{direction}/{value}"] = [

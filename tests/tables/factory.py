@@ -25,9 +25,12 @@ def retrieval(recalls: tuple[float, float], ranks: tuple[float, float]) -> Retri
     return Retrieval(*both)
 
 
-def scores(epoch: int, recalls: tuple[float, float], ranks: tuple[float, float], val: float) -> EpochScores:
-    """An epoch's scores on test, and its recall on val."""
-    return EpochScores(epoch, retrieval((val, val), (50, 50)), retrieval(recalls, ranks))
+def scores(
+    epoch: int, recalls: tuple[float, float], ranks: tuple[float, float], val: float, protected: float | None = None
+) -> EpochScores:
+    """An epoch's scores on test, and its recall on val and, if there is one, on a sample of the protected data."""
+    sample = None if protected is None else retrieval((protected, protected), (50, 50))
+    return EpochScores(epoch, retrieval((val, val), (50, 50)), retrieval(recalls, ranks), sample)
 
 
 def record(
@@ -39,6 +42,7 @@ def record(
     seed: int = 1,
     best: tuple[float, float] | None = None,
     best_ranks: tuple[float, float] = (90.0, 95.0),
+    protected: tuple[float, float] | None = None,
     params: Mapping[str, Any] | None = None,
     defense_params: Mapping[str, Any] | None = None,
     strength: str = "",
@@ -56,11 +60,15 @@ def record(
     poison: Mapping[str, Any] | None = None,
     memory: Mapping[str, float] | None = None,
 ) -> Record:
-    """A record; ``best`` are the test recalls of an earlier epoch that val prefers."""
+    """A record; ``best`` are the test recalls of an earlier epoch that val prefers.
+
+    ``protected`` are the recalls of that epoch and of the last on the sample of the protected training data.
+    """
     name = attack.partition("[")[0]
     settings = {} if name == "clean" else {"k": LENGTHS.get(name), "rounds": 6, **(params or {})}
-    found = [] if best is None else [scores(3, best, best_ranks, val=60)]
-    found.append(scores(epochs, recalls, ranks, val=50))
+    early, late = protected or (None, None)
+    found = [] if best is None else [scores(3, best, best_ranks, val=60, protected=early)]
+    found.append(scores(epochs, recalls, ranks, val=50, protected=late))
     return Record(
         key=key or f"{attack}{defense}{seed}{victim}{dataset}{surrogate}",
         seed=seed,
