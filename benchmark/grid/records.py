@@ -184,15 +184,34 @@ class Record:
 def load_records(folder: Path) -> list[Record]:
     """All records in a folder, sorted by file name.
 
+    A cell may lie there under two spellings, with the same scores.
+
     Raises:
-        UsageError: no such folder, one whose records lie in a folder below it, or a file in it is not a record.
+        UsageError: no such folder, one whose records lie in a folder below it, a file in it is not a record, or two
+            records of one cell have other scores, as of other machines.
     """
     if not folder.is_dir():
         raise UsageError(f"no folder of records {folder}; 'python -m benchmark run --out {folder}' makes them")
     paths = sorted(folder.glob("*.json"))
     if not paths and (below := sorted(folder.glob("**/records"))):
         raise UsageError(f"{folder} holds no records itself; did you mean {below[0]}?")
-    return [Record.load(path) for path in paths]
+    records = [Record.load(path) for path in paths]
+    by_key: dict[str, tuple[Path, Record]] = {}
+    for path, record in zip(paths, records, strict=True):
+        if record.status == "done":
+            other_path, other = by_key.setdefault(record.key, (path, record))
+            if (record.epochs, record.loss) != (other.epochs, other.loss):
+                raise UsageError(
+                    f"{folder} holds two records of one cell with different scores: {other_path.name} "
+                    f"({describe_origin(other)}) and {path.name} ({describe_origin(record)}); keep one"
+                )
+    return records
+
+
+def describe_origin(record: Record) -> str:
+    """Which device, commit and time a record comes from, as far as it says."""
+    known = [str(record.provenance[fact]) for fact in ("device", "commit", "finished") if record.provenance.get(fact)]
+    return ", ".join(known) or "unknown origin"
 
 
 def _fault(record: Record) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import format_value
-from benchmark.grid.records import Record, ResolvedSpec
+from benchmark.grid.records import Record, ResolvedSpec, describe_origin
 
 CLEAN, UNDEFENDED = "clean", "none"
 # Random splits put images with more or with fewer captions into a split.
@@ -70,20 +70,21 @@ def _require_one_setting(records: Sequence[Record]) -> None:
     )
     by_attack: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     by_defense: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
-    by_cell: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+    by_cell: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
     for record in records:
         # Clean data come out the same from every surrogate.
         surrogate = {} if record.attack.spec == CLEAN else {"surrogate": record.surrogate.spec}
         by_attack[record.attack.spec].append((record, {**record.attack.params, **surrogate, **_code(record, "attack")}))
         by_defense[record.defense.spec].append((record, {**record.defense.params, **_code(record, "defense")}))
-        by_cell[record.attack.spec, record.defense.spec, record.seed].append(record.file_name())
+        by_cell[record.attack.spec, record.defense.spec, record.seed].append(record)
     for attack, settings in by_attack.items():
         _compare(f"attack {attack}", settings)
     for defense, settings in by_defense.items():
         _compare(f"defense {defense}", settings)
-    for files in by_cell.values():
-        if len(files) > 1:
-            raise UsageError(f"two records of one cell that differ in data or code: {' and '.join(files)}; keep one")
+    for same in by_cell.values():
+        if len(same) > 1:
+            files = " and ".join(f"{record.file_name()} ({describe_origin(record)})" for record in same[:2])
+            raise UsageError(f"two records of one cell: {files}; keep one")
 
 
 def varies_with_seed(params: Mapping[str, Any]) -> frozenset[str]:
