@@ -63,8 +63,8 @@ class Crafting:
             index = self._next_batch()
             tokens = self._captions(index, generator)
             if "surrogate" in settings.permuted_steps:
-                tokens = tokens[torch.randperm(len(tokens), generator=generator)]
-            bases = self._bases(index, generator)
+                tokens = tokens[_orders(1, len(tokens), generator)[0]]
+            bases = index[self._bases(1, len(index), generator)[0].numpy()]
             part = self.processes.shard(len(index))
             images = _protected(self.rows.batch(bases[part]), torch.from_numpy(self.delta[index[part]]))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
@@ -89,9 +89,9 @@ class Crafting:
         for number, index in enumerate(batches):
             # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
             tokens = self._captions(index, generator)
-            orders = [torch.randperm(len(index), generator=generator) for _ in range(settings.pgd_steps)]
-            places = np.arange(len(index))
-            bases = torch.from_numpy(np.stack([self._bases(places, generator) for _ in range(settings.pgd_steps)]))
+            orders = _orders(settings.pgd_steps, len(index), generator)
+            # One for HotFlip and the loss, and one for every step of PGD.
+            bases = self._bases(1 + settings.pgd_steps, len(index), generator)
             if number % self.processes.size != self.processes.rank:
                 self.context.progress.advance()
                 continue
@@ -105,7 +105,7 @@ class Crafting:
                     features = model.encode_images(_protected(first, delta))
                 trigger = hotflip(model, features, tokens, trigger, self.vocabulary, settings.candidates)
                 self.trigger[index] = trigger.cpu()
-            permuted = (to_device(torch.stack(orders), model.device), to_device(bases, model.device))
+            permuted = (to_device(orders, model.device), to_device(bases[1:], model.device))
             delta = self._descend(model, images, delta, tokens, trigger, *permuted)
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
@@ -206,11 +206,11 @@ class Crafting:
         index, self.queue = np.split(self.queue, [self.settings.batch_size])
         return index
 
-    def _bases(self, index: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """(B,) the images that the noises of ``index`` are put on: their own, or one another's."""
-        if not self.settings.permute_images:
-            return index
-        return index[torch.randperm(len(index), generator=generator).numpy()]
+    def _bases(self, count: int, size: int, generator: torch.Generator) -> torch.Tensor:
+        """(count, B) int64, for a batch: the images that the noises are put on, their own or one another's."""
+        if self.settings.permute_images:
+            return _orders(count, size, generator)
+        return torch.arange(size).expand(count, -1)
 
     def _captions(self, index: np.ndarray, generator: torch.Generator) -> torch.Tensor:
         """Tokens of one caption of each row, drawn at random, trimmed to the longest drawn: (B, L) int64."""
@@ -221,6 +221,11 @@ class Crafting:
 
     def _with_trigger(self, tokens: torch.Tensor, trigger: torch.Tensor) -> torch.Tensor:
         return insert_trigger(tokens, trigger, self.model.context_length) if self.settings.k else tokens
+
+
+def _orders(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
+    """(count, size) int64 permutations."""
+    return torch.rand(count, size, generator=generator).argsort(dim=1)
 
 
 def _protected(images: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:

@@ -26,8 +26,11 @@ from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
+from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from benchmark.data.dataset import add_noise
+from defenses import DEFENSES, Defense, HookContext
+from defenses.base import Composed
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
 from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
@@ -50,6 +53,9 @@ class WordwiseEm(Attack):
         pattern_lr: Adam's learning rate for the patterns.
         permute_images: put each noise on another image of the batch, so that the surrogates can tell from the noise
             alone what the caption says, and the patterns have to say it.
+        through: defense whose image hook some batches pass while the patterns are learned, such as ``crop-flip`` or
+            ``jpeg+crop-flip``, so that they survive it; ``none``: no batch does.
+        through_share: share of the batches that do.
         batch_size: rows a step.
         optimizer: the surrogates', ``adamw`` or ``muon``; see :func:`victims.optimizers.make_optimizer`.
         lr: peak learning rate of each surrogate's AdamW; it warms up over a tenth of the steps and falls as a cosine.
@@ -65,21 +71,29 @@ class WordwiseEm(Attack):
     steps: int = ranged(93, 1)
     pattern_lr: float = ranged(0.05, above=0)
     permute_images: bool = True
+    through: str | None = None
+    through_share: float = ranged(0.5, above=0, at_most=1)
     batch_size: int = ranged(128, 2)
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = ranged(5e-4, above=0)
     matrix_lr: float = ranged(0.02, above=0)
     weight_decay: float = ranged(0.1, 0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._passage()
+
     def label(self) -> str:
         """The name in tables."""
-        return "EM word-wise"
+        return "EM word-wise" + (f" through {self.through}" if self.through else "")
 
     def describe(self) -> str:
         """The strength in words."""
         return (
             f"ε = {self.eps}/255, patterns of {self.tile} × {self.tile} px, learned by {self.restarts} surrogates of "
-            f"{self.steps} steps" + (", each noise on other images of its batch" if self.permute_images else "")
+            f"{self.steps} steps"
+            + (", each noise on other images of its batch" if self.permute_images else "")
+            + (f", {self.through_share:.0%} of the batches through {self.through}" if self.through else "")
         )
 
     def progress_steps(self, train: CaptionDataset) -> int:
@@ -144,6 +158,7 @@ class WordwiseEm(Attack):
         table = model.token_table(torch.zeros(1, dtype=torch.long))
         shape = Recipe(warmup_share=0.1)
         generator = numpy_generator(seed, "bases")
+        passage = self._passage()
         optimizer = make_optimizer(
             model,
             self.optimizer,
@@ -163,7 +178,11 @@ class WordwiseEm(Attack):
             sums = to_device(torch.from_numpy(weights[index].toarray()), model.device) @ patterns.to(model.device)
             noise = self.eps * self._tiled(sums.tanh(), train.resolution)
             with seeded_globals(derive_seed(seed, "dropout", step)):
-                features = model.encode_images((images + noise).clamp(0, 255) / 255)
+                points = (images + noise).clamp(0, 255) / 255
+                if passage is not None and generator.random() < self.through_share:
+                    at = HookContext(derive_seed(seed, "through", step), step / self.steps)
+                    points = passage.on_images(points, at)
+                features = model.encode_images(points)
                 loss = clip_loss(features, model.encode_tokens(trim(tokens)), model.scale)
             optimizer.zero_grad(set_to_none=True)
             adam.zero_grad(set_to_none=True)
@@ -190,6 +209,11 @@ class WordwiseEm(Attack):
                 batch = slice(first, first + self.batch_size)
                 yield rows[batch, 0], tokens[batch]
                 step += 1
+
+    def _passage(self) -> Defense | None:
+        if self.through is None:
+            return None
+        return Composed([DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(self.through, "+")])
 
     def _tiled(self, tiles: torch.Tensor, resolution: int) -> torch.Tensor:
         """(B, 3·t·t) patterns as (B, 3, H, W) noise."""

@@ -6,6 +6,7 @@ Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.crafting import Crafting
@@ -30,6 +31,8 @@ class Mem(MemSettings, Attack):
 
     Its parameters are those of :class:`attacks.mem_settings.MemSettings`.
     """
+
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

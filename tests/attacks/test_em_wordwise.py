@@ -13,7 +13,7 @@ from attacks import CraftContext, Poison
 from attacks.em_wordwise import WordwiseEm, word_weights
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
-from benchmark.core.seeding import derive_seed
+from benchmark.core.seeding import derive_seed, numpy_generator
 from benchmark.data import CaptionDataset
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import clip_loss
@@ -78,10 +78,11 @@ def test_noise_is_a_tile_of_plus_and_minus_eps_and_leaves_captions_alone() -> No
     assert noise_of(craft(SMALL, bright)).max() == 1
 
 
-def test_a_step_moves_the_patterns_down_the_plain_loss() -> None:
+@pytest.mark.parametrize("permute", [False, True], ids=["its own image", "another image"])
+def test_a_step_moves_the_patterns_down_the_plain_loss(permute: bool) -> None:
     """Adam's first step is its rate against the sign of the gradient, here that of a slow plain forward pass."""
     dataset, context = make_dataset(), CraftContext(make_clip, 1, Path())
-    attack = replace(SMALL, steps=1)
+    attack = replace(SMALL, steps=1, permute_images=permute)
     weights = word_weights(dataset.captions)
     patterns = torch.randn(weights.shape[1], 3 * 4 * 4, generator=torch.Generator().manual_seed(3)).requires_grad_()
     before = patterns.detach().clone()
@@ -92,10 +93,11 @@ def test_a_step_moves_the_patterns_down_the_plain_loss() -> None:
     ((index, tokens),) = attack._batches(dataset, model, seed)
     leaf = before.clone().requires_grad_()
     images = []
-    for image in index:
+    bases = numpy_generator(seed, "bases").permutation(index) if permute else index
+    for image, base in zip(index, bases, strict=True):
         tile = (torch.from_numpy(weights[image].toarray()[0]) @ leaf).tanh().view(3, 4, 4)
         noise = torch.cat([torch.cat([tile] * 8, dim=2)] * 8, dim=1)
-        images.append((torch.from_numpy(dataset.images[image].astype(np.float32)) + 8 * noise).clamp(0, 255) / 255)
+        images.append((torch.from_numpy(dataset.images[base].astype(np.float32)) + 8 * noise).clamp(0, 255) / 255)
     clip_loss(model.encode_images(torch.stack(images)), model.encode_tokens(tokens), model.scale).backward()
     assert leaf.grad is not None
     clear = leaf.grad.abs() > 1e-6

@@ -23,8 +23,10 @@ CLAIMS = {
     "random-swap": {"captions"},
     "synonym-replacement": {"captions"},
     "prefix-drop": {"captions"},
+    "jpeg": {"images"},
+    "crop-flip": {"images"},
 }
-DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop"})
+DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg"})
 
 Outputs = dict[str, Any]
 

@@ -1,10 +1,13 @@
-"""Noise, cutout and mixup change pixels and targets by the amount they claim."""
+"""Noise, cutout, mixup, JPEG and crops change pixels and targets by the amount they claim."""
 
 import pytest
 import torch
+from torchvision.io import decode_jpeg, encode_jpeg
 
 from defenses import HookContext
+from defenses.crop_flip import CropFlip
 from defenses.cutout import CLIP_MEAN, Cutout
+from defenses.jpeg import Jpeg
 from defenses.mixup import Mixup
 from defenses.random_noise import RandomNoise
 
@@ -107,3 +110,46 @@ def test_cutout_centres_are_uniform_over_the_image() -> None:
     covers = torch.tensor([[centre - 4 <= pixel < centre + 4 for pixel in range(16)] for centre in range(16)])
     along = covers.float().mean(0)
     torch.testing.assert_close(removed, along[:, None] * along, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_jpeg_gives_what_another_codec_reads(quality: int) -> None:
+    images = torch.nn.functional.interpolate(pictures(4, 8, 8), size=(32, 32), mode="bilinear")
+    seen = Jpeg(quality).on_images(images, at(0))
+    for image, compressed in zip(images, seen, strict=True):
+        encoded = encode_jpeg((image * 255).round().to(torch.uint8), quality)
+        assert (compressed * 255 - decode_jpeg(encoded)).abs().mean() < 1.0
+    assert ((seen * 255) - (seen * 255).round()).abs().max() < 1e-3
+
+
+def test_lower_quality_removes_more_and_its_gradient_is_the_identity() -> None:
+    images = pictures(4, 32, 32).requires_grad_()
+    changes = [(Jpeg(quality).on_images(images, at(0)) - images).abs().mean().item() for quality in (90, 50, 10)]
+    assert 0 < changes[0] < changes[1] < changes[2]
+    Jpeg(10).on_images(images, at(0)).sum().backward()
+    assert torch.equal(images.grad, torch.ones_like(images))
+
+
+def test_a_crop_of_everything_is_the_image_or_its_mirror_image() -> None:
+    images = pictures(6)
+    assert torch.allclose(CropFlip(smallest=1, flip=0).on_images(images, at(1)), images, atol=1e-5)
+    assert torch.allclose(CropFlip(smallest=1, flip=1).on_images(images, at(1)), images.flip(-1), atol=1e-5)
+
+
+def test_a_crop_shows_a_part_of_the_area_asked_for_inside_the_image() -> None:
+    ramp = torch.linspace(0.5 / 64, 1 - 0.5 / 64, 64)
+    across = ramp.expand(200, 3, 64, 64)
+    for images, axis in ((across, -1), (across.transpose(-1, -2), -2)):
+        seen = CropFlip(smallest=0.25, flip=0).on_images(images, at(2))
+        # Of a ramp from 0 to 1, the part's ends are where it lies; half a pixel at each edge is padding.
+        inner = seen.narrow(axis, 2, 60).diff(dim=axis).mean((1, 2, 3)) * 64
+        assert ((inner > 0.49) & (inner < 1.01)).all()
+        assert (inner**2).mean().item() == pytest.approx(0.625, abs=0.04)  # areas are uniform
+        assert seen.mean((1, 2, 3)).std() > 0.05
+        assert seen.mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_half_of_the_crops_are_mirrored() -> None:
+    ramp = torch.linspace(0, 1, 32).expand(400, 3, 32, 32)
+    rising = CropFlip().on_images(ramp, at(3)).diff(dim=-1).mean((1, 2, 3)) > 0
+    assert rising.float().mean().item() == pytest.approx(0.5, abs=0.08)

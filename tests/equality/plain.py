@@ -141,8 +141,8 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
             rows, queue = np.array(queue[: attack.batch_size]), queue[attack.batch_size :]
             tokens = captions(rows, generator)
             if attack.k and attack.permute_surrogate:
-                tokens = tokens[torch.randperm(len(tokens), generator=generator)]
-            bases = rows[torch.randperm(len(rows), generator=generator).numpy()] if attack.permute_images else rows
+                tokens = tokens[orders(1, len(tokens), generator)[0]]
+            bases = rows[orders(1, len(rows), generator)[0]] if attack.permute_images else rows
             texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
             pixels = (images[bases] + delta[rows]).clamp(0, 255).double() / 255
             descend(model, optimizer, contrastive_loss(image_features(model, pixels), texts, model.logit_scale.exp()))
@@ -152,15 +152,15 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
         total = 0.0
         for rows in np.array_split(order, math.ceil(count / attack.batch_size)):
             tokens = captions(rows, generator)
-            orders = [torch.randperm(len(rows), generator=generator) for _ in range(attack.pgd_steps)]
-            bases = [rows] * attack.pgd_steps
+            captions_in = orders(attack.pgd_steps, len(rows), generator)
+            bases = [rows] * (1 + attack.pgd_steps)
             if attack.permute_images:
-                bases = [rows[torch.randperm(len(rows), generator=generator).numpy()] for _ in orders]
+                bases = [rows[order_] for order_ in orders(1 + attack.pgd_steps, len(rows), generator)]
             with torch.no_grad():
                 features = image_features(model, (images[bases[0]] + delta[rows]).clamp(0, 255).double() / 255)
             if round_ < attack.hotflip_rounds:
                 trigger[rows] = hotflip(model, features, tokens, trigger[rows], words, attack.candidates)
-            for order_, on in zip(orders, bases, strict=True):
+            for order_, on in zip(captions_in, bases[1:], strict=True):
                 own = tokens[order_] if attack.k and attack.permute_pgd else tokens
                 with torch.no_grad():
                     texts = text_features(model, insert_trigger(own, trigger[rows], 77))
@@ -180,6 +180,11 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
                 total += float(contrastive_loss(features, texts, model.logit_scale.exp())) * len(rows)
         losses.append(total / count)
     return delta, [tokenizer.decode(ids) for ids in trigger.tolist()] if k else None, losses
+
+
+def orders(count: int, size: int, generator: torch.Generator) -> list[np.ndarray]:
+    """Permutations: the places of random numbers in ascending order."""
+    return [np.argsort(row) for row in torch.rand(count, size, generator=generator).numpy()]
 
 
 def _text_features_and_embeddings(model: open_clip.CLIP, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

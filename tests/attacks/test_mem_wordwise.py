@@ -1,0 +1,72 @@
+"""Word-wise MEM: word-wise EM's noise with words before the captions; crafting through a defense."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attacks import CraftContext, Poison
+from attacks.em_wordwise import WordwiseEm
+from attacks.mem_wordwise import WordwiseMem
+from attacks.vocabulary import trigger_words
+from benchmark.core.errors import UsageError
+from tests.small import make_clip, make_dataset, noise_of
+
+SMALL: dict[str, Any] = {"tile": 4, "restarts": 2, "steps": 3, "batch_size": 10}
+TRIGGER: dict[str, Any] = {"k": 2, "hotflip_rounds": 2, "surrogate_steps": 3, "vocabulary": 8}
+
+
+def craft(attack: WordwiseEm, seed: int = 1) -> Poison:
+    return attack.craft(make_dataset(), CraftContext(make_clip, seed, Path()))
+
+
+def test_its_noise_is_word_wise_ems_and_its_trigger_of_k_words_of_the_vocabulary() -> None:
+    poison = craft(WordwiseMem(**SMALL, **TRIGGER))
+    np.testing.assert_array_equal(noise_of(poison), noise_of(craft(WordwiseEm(**SMALL))))
+    assert poison.eps == 8
+    tokenizer = make_clip(1).tokenizer
+    words = {tokenizer.decode([word]) for word in trigger_words(tokenizer, make_dataset(), 8, 1)}
+    assert poison.trigger is not None
+    assert all(len(text.split()) == 2 and set(text.split()) <= words for text in poison.trigger)
+    assert len(set(poison.trigger)) > 1
+    assert len(poison.provenance["loss_per_round"]) == 4
+
+
+def test_the_trigger_is_searched_on_the_protected_images() -> None:
+    """With stronger noise under it, HotFlip finds other words."""
+    weak, strong = (craft(WordwiseMem(**SMALL, **TRIGGER, eps=eps)) for eps in (1, 64))
+    assert weak.trigger != strong.trigger
+
+
+def test_progress_counts_every_step() -> None:
+    attack, dataset = WordwiseMem(**SMALL, **TRIGGER), make_dataset()
+    steps = 0
+
+    class Counter:
+        def advance(self, note: str = "") -> None:
+            nonlocal steps
+            steps += 1
+
+        def resume(self, steps: int) -> None: ...
+
+    attack.craft(dataset, CraftContext(make_clip, 1, Path(), progress=Counter()))
+    assert steps == attack.progress_steps(dataset) == len(attack.step_kinds(dataset))
+
+
+def test_patterns_learned_through_a_defense_differ_and_the_share_decides() -> None:
+    plain = noise_of(craft(WordwiseEm(**SMALL)))
+    through = noise_of(craft(WordwiseEm(**SMALL, through="crop-flip[smallest=0.3]+jpeg", through_share=1)))
+    assert not np.array_equal(plain, through)
+    # A share that no batch falls into leaves only another draw of the images that noises lie on.
+    rarely: dict[str, Any] = {"through_share": 1e-9, "permute_images": False}
+    np.testing.assert_array_equal(
+        noise_of(craft(WordwiseEm(**SMALL, permute_images=False))),
+        noise_of(craft(WordwiseEm(**SMALL, through="crop-flip", **rarely))),
+    )
+
+
+@pytest.mark.parametrize("through", ["nothing-known", "jpeg[quality=0]", "jpeg+"])
+def test_an_unknown_defense_is_refused(through: str) -> None:
+    with pytest.raises(UsageError):
+        WordwiseEm(through=through)
