@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchvision.io import decode_jpeg, encode_jpeg
+from torchvision.io import decode_jpeg, encode_jpeg  # type: ignore[import-untyped]
 
 from defenses import HookContext
 from defenses.crop_flip import CropFlip
@@ -127,6 +127,7 @@ def test_lower_quality_removes_more_and_its_gradient_is_the_identity() -> None:
     changes = [(Jpeg(quality).on_images(images, at(0)) - images).abs().mean().item() for quality in (90, 50, 10)]
     assert 0 < changes[0] < changes[1] < changes[2]
     Jpeg(10).on_images(images, at(0)).sum().backward()
+    assert images.grad is not None
     assert torch.equal(images.grad, torch.ones_like(images))
 
 
