@@ -146,8 +146,7 @@ class Probe:
 
     def _sketch(self, delta: NDArray[np.int8]) -> Array:
         size = int(np.prod(delta.shape[1:]))
-        generator = numpy_generator(self.seed, "probe", "sketch")
-        order, signs = generator.permutation(size), generator.choice(np.array([-1, 1], dtype=np.int8), size)
+        signs = numpy_generator(self.seed, "probe", "sketch").choice(np.array([-1, 1], dtype=np.int8), size)
         width = min(size, MOST_FEATURES)
         features = np.zeros((len(self.images), width), dtype=np.float32)
         for start in range(0, len(self.images), _CHUNK):
@@ -155,7 +154,7 @@ class Probe:
             if size == width:
                 features[start : start + _CHUNK] = flat
                 continue
-            mixed = flat[:, order] * signs  # never -128, as |δ| is at most 127
+            mixed = flat * signs  # never -128, as |δ| is at most 127
             for first in range(0, size, width):
                 part = mixed[:, first : first + width]
                 features[start : start + _CHUNK, : part.shape[1]] += part

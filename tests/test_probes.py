@@ -147,8 +147,9 @@ def test_large_noise_is_sketched_and_still_read(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(probes, "MOST_FEATURES", 100)
     sketch = probe._sketch(patterns)
     assert sketch.shape == (600, 100)
-    flat = patterns[:60].reshape(60, -1).astype(float)
-    exact, kept = flat @ flat.T, sketch[:60].astype(float) @ sketch[:60].T
+    brighter = patterns[:60] // 2 + 4  # perturbations with something in common
+    flat, sketch = brighter.reshape(60, -1).astype(float), probe._sketch(np.resize(brighter, patterns.shape))[:60]
+    exact, kept = flat @ flat.T, sketch.astype(float) @ sketch.T
     # Of D values with random signs, the sketched product is off by |x||y| / √100 at most, in the mean square.
     assert np.sqrt(((exact - kept) ** 2).mean()) < 2 * np.diag(exact).mean() / 10
     read = probe.read_noise(patterns).words
@@ -165,7 +166,8 @@ def test_the_seed_alone_decides_and_many_images_are_sampled(monkeypatch: pytest.
     captions, _ = captions_of(300)
     texts = triggers(300)
     readings = [probe_of(captions, seed=seed).read_triggers(texts) for seed in (1, 1, 2)]
-    assert readings[0] == readings[1] != readings[2]
+    assert readings[0] == readings[1]
+    assert readings[0].auc != readings[2].auc
     monkeypatch.setattr(probes, "MOST_IMAGES", 120)
     monkeypatch.setattr(probes, "MOST_WORDS", 3)
     probe = probe_of(captions)
@@ -176,6 +178,12 @@ def test_the_seed_alone_decides_and_many_images_are_sampled(monkeypatch: pytest.
     frequent = Counter(word for i in probe.images for word in set(" ".join(captions[i]).lower().split()))
     wanted = sorted((frequent[word] for word in (*WORDS, *COLOURS) if frequent[word] <= 60), reverse=True)[:3]
     assert [int(count) for count in probe.has.sum(axis=0)] == wanted
+    # A poison that says all words of its own image's captions.
+    spoken = [" ".join(own).lower() for own in captions]
+    vocabulary = {text: number for number, text in enumerate(sorted(set(spoken)))}
+    patterns = noise(len(vocabulary), 3)[[vocabulary[text] for text in spoken]]
+    assert probe.read_triggers(spoken).auc > 0.95
+    assert probe.read_noise(patterns).auc > 0.95
 
 
 @pytest.mark.parametrize("per_row", [False, True])
