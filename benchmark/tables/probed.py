@@ -38,8 +38,8 @@ def probe_note(poisons: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
             probed = [poison for poison in of_attack if poison.get(f"probe_{part}_auc") is not None]
             if not probed:
                 continue
-            auc, shuffled = (fmean(one[f"probe_{part}_{what}"] for one in probed) for what in ("auc", "shuffled"))
-            words = _words([one[f"probe_{part}_words"] for one in probed])
+            auc, shuffled = (fmean(poison[f"probe_{part}_{what}"] for poison in probed) for what in ("auc", "shuffled"))
+            words = _words([poison[f"probe_{part}_words"] for poison in probed])
             parts.append(f"{name} {auc:.2f} (shuffled {shuffled:.2f}{words})")
         if parts:
             sentences.append(f"{title}: {', '.join(parts)}")
