@@ -308,10 +308,24 @@ MUTATIONS = (
     Mutation(
         "test scenes are training scenes",
         "benchmark/data/scenes.py",
-        "draw_layout(self.seed, split, index, self.objects)",
-        'draw_layout(self.seed, split.replace("test", "train"), index, self.objects)',
+        "draw_layout(seed, split, index, self.objects, self.grounds)",
+        'draw_layout(seed, split.replace("test", "train"), index, self.objects, self.grounds)',
         "tests/data/test_scenes.py",
         checked=True,
+    ),
+    Mutation(
+        "all seeds use the data of the first",
+        "benchmark/grid/splits.py",
+        "by_cell[cell.seed, resolution] = loaded[place]",
+        "by_cell[cell.seed, resolution] = next(iter(loaded.values()))",
+        "tests/grid/test_data_seeds.py",
+    ),
+    Mutation(
+        "a table mixes records of one seed on differing data",
+        "benchmark/tables/selection.py",
+        'f"seed {record.seed}: {key}" if key in vary else key: value for key, value in data.items()}',
+        "key: value for key, value in data.items() if key not in vary}",
+        "tests/tables/test_data_of_each_seed.py",
     ),
     Mutation(
         "victims are under-trained: a tenth of the learning rate",
