@@ -13,10 +13,26 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.tools.mutation_list import MUTATIONS, Mutation
+import yaml
+
+
+class Mutation(NamedTuple):
+    """What is broken, where, the code and its replacement, the tests that should notice; whether ``check`` should."""
+
+    fault: str
+    file: str
+    code: str
+    replacement: str
+    tests: str
+    checked: bool = False
+
 
 ROOT = Path(__file__).parents[2]
+MUTATIONS = [
+    Mutation(**entry) for entry in yaml.safe_load(Path(__file__).with_name("mutations.yaml").read_text("utf-8"))
+]
 FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "docs", "results/paper", "results/reference")
 
 
