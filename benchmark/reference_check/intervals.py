@@ -3,7 +3,7 @@
 Of every cell, recall@10 is compared, the mean of both directions after the last epoch; of every poison, what crafting
 says of it: the surrogate's mean loss after PGD over all rounds, and the noise's PSNR. A poison's numbers hardly differ
 between seeds, so they tell weaker noise at once, which recall may not: at a small scale the trigger does most of the
-harm.
+harm. Of every defense it is what it changes, in pixels and in words.
 
 Recall is compared on the arcsine of its root, on which the spread of a share does not depend on its height, the others
 as they are. Victims of one seed are paired: what a cell's y is expected to be is a straight line over that of the same
@@ -49,6 +49,16 @@ def psnr(record: Record) -> float | None:
     return record.poison.get("psnr")
 
 
+def pixels_changed(record: Record) -> float:
+    """Mean absolute change of a pixel value by the defense, in 1/255."""
+    return float(record.changes["pixel"])
+
+
+def words_changed(record: Record) -> float:
+    """Words of a caption that the defense changes, on average."""
+    return float(record.changes["words_per_caption"])
+
+
 def _arcsine(percent: float) -> float:
     return math.asin(math.sqrt(percent / 100))
 
@@ -85,6 +95,10 @@ class Quantity:
 
 
 _OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
+_OF_DEFENSES = (
+    Quantity("change of a pixel, 1/255", pixels_changed, 2),
+    Quantity("words changed in a caption", words_changed, 2),
+)
 _OF_POISONS = (Quantity("crafting loss, nats", crafting_loss, 2), Quantity("noise, PSNR in dB", psnr, 2))
 
 
@@ -199,7 +213,9 @@ def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL
 
 
 def series(records: Sequence[Record]) -> list[Series]:
-    """What is compared of some records: recall of every cell, then every poison's numbers that all its seeds have."""
+    """What is compared of some records: recall of every cell, then poisons' numbers that all their seeds have, then
+    what defenses change.
+    """
     cells = by_cell(records)
     clean_cell = next((cell for cell, in_cell in cells.items() if in_cell[0].attack.spec == CLEAN), None)
     clean = {record.seed: _arcsine(recall(record)) for record in cells[clean_cell]} if clean_cell else {}
@@ -215,6 +231,10 @@ def series(records: Sequence[Record]) -> list[Series]:
             values = {record.seed: value for record in in_cell if (value := quantity.of(record)) is not None}
             if len(values) == len(in_cell):
                 compared.append(Series(in_cell[0].attack.label, quantity, values, {}))
+    for cell, in_cell in cells.items():
+        for quantity in _OF_DEFENSES if in_cell[0].defense.spec != UNDEFENDED else ():
+            values = {record.seed: value for record in in_cell if (value := quantity.of(record)) is not None}
+            compared.append(Series(cell, quantity, values, {}))
     return compared
 
 
@@ -227,8 +247,9 @@ def _interval(then: Series, at: NDArray[np.float64], fresh: int, level: float) -
     freedom = len(values) - int(np.linalg.matrix_rank(design))
     spread = math.sqrt(float(np.sum((values - design @ fitted) ** 2)) / freedom)
     quantile = float(stats.t.ppf(1 - level / 2, freedom))
-    margin = quantile * spread * math.sqrt(1 / fresh + float(at @ inverse @ at))
     expected = float(at @ fitted)
+    # A number that never varies is still rounded.
+    margin = quantile * spread * math.sqrt(1 / fresh + float(at @ inverse @ at)) + 1e-6 * abs(expected)
     return then.quantity.back(expected - margin), then.quantity.back(expected + margin)
 
 

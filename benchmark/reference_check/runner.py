@@ -21,8 +21,8 @@ from benchmark.reference_check.pages import comparison_table, reference_page, se
 
 _log = logging.getLogger(__name__)
 
-# Clean data, the baseline, the attack, and the defense that undoes it.
-_GRIDS = (("em,mem3", "none"), ("mem3", "prefix-drop"))
+# Clean data, both attacks, and a defense of each kind: on captions, on images, and adversarial.
+_GRIDS = (("mem3,em-wordwise", "none"), ("mem3", "prefix-drop,cutout"), ("clean", "adv-training"))
 
 
 def compare_fresh(

@@ -180,20 +180,24 @@ def poisons(losses: Sequence[float], decibels: Sequence[float], first_seed: int 
 def test_poisons_are_compared_by_their_own_numbers() -> None:
     losses, decibels = [2.4, 2.5, 2.3, 2.4, 2.6, 2.5, 2.3, 2.4], [33.0, 33.1, 32.9, 33.0, 33.2, 32.8, 33.1, 32.9]
     reference = poisons(losses, decibels)
-    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.04)
+    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.06)
     # Two cells and, though two victims share it, one poison.
     assert [(one.cell, one.quantity.name) for one in compared] == [
         ("MEM-3 × none", "R@10, %"),
         ("MEM-3 × cutout", "R@10, %"),
         ("MEM-3", "crafting loss, nats"),
         ("MEM-3", "noise, PSNR in dB"),
+        ("MEM-3 × cutout", "change of a pixel, 1/255"),
+        ("MEM-3 × cutout", "words changed in a caption"),
     ]
     assert all(one.holds for one in compared)
-    for one, values, now in zip(compared[2:], (losses, decibels), (2.45, 33.0), strict=True):
-        # t of 7 degrees of freedom at 99.5 %, for 4 % are divided among four numbers.
+    for one, values, now in zip(compared[2:4], (losses, decibels), (2.45, 33.0), strict=True):
+        # t of 7 degrees of freedom at 99.5 %, for 6 % are divided among six numbers.
         margin = 3.4995 * np.std(values, ddof=1) * math.sqrt(1 + 1 / 8)
         assert (one.low, one.high) == pytest.approx((np.mean(values) - margin, np.mean(values) + margin), abs=1e-3)
         assert (one.reference, one.now) == pytest.approx((np.mean(values), now))
+    # The defense of these records changes nothing, and so it does in all of them.
+    assert [(one.low, one.now, one.high) for one in compared[4:]] == [(0, 0, 0)] * 2
     # Noise of half the height, and noise that the surrogate does not learn, though no victim's recall has moved.
     for loss, psnr, outside in ((2.4, 39.0, ["noise, PSNR in dB"]), (3.1, 33.0, ["crafting loss, nats"])):
         failed = [one.quantity.name for one in compare(reference, poisons([loss], [psnr], 20)) if not one.holds]
@@ -201,3 +205,21 @@ def test_poisons_are_compared_by_their_own_numbers() -> None:
     silent = [replace(one, poison={"eps": 8}) for one in poisons([2.4], [33.0], 20)]
     with pytest.raises(UsageError, match="MEM-3: the fresh records do not say crafting loss, nats"):
         compare(reference, silent)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "words", "outside"), [(20.1, 3.0, []), (0.0, 3.0, ["pixel"]), (20.0, 2.9, ["words"])]
+)
+def test_a_defense_is_compared_by_what_it_changes(pixel: float, words: float, outside: list[str]) -> None:
+    def defended(changes: list[tuple[float, float]], first_seed: int) -> list[Record]:
+        return [
+            record("mem3", "cutout", (5.0, 6.0), seed=seed, changes={"pixel": pixel, "words_per_caption": words})
+            for seed, (pixel, words) in enumerate(changes, start=first_seed)
+        ] + [record("clean", "none", (50.0, 60.0), seed=first_seed + place) for place in range(len(changes))]
+
+    # The words are the same for all seeds: no spread, and still room for rounding.
+    reference = defended([(20.0 + 0.1 * (place % 3), 3.0) for place in range(8)], 1)
+    compared = compare(reference, defended([(pixel, words * (1 + 1e-9))], 20))
+    failed = [one.quantity.name for one in compared if not one.holds]
+    assert len(failed) == len(outside)
+    assert all(word in name for word, name in zip(outside, failed, strict=True))

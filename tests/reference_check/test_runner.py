@@ -216,7 +216,7 @@ def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
     monkeypatch.setattr(Grid, "run", None)
     reference = load_records(Path(__file__).parents[2] / REFERENCE / "records")
     odd = next(one for one in reference if one.attack.spec == "mem3" and one.defense.spec == "prefix-drop")
-    for one in [*reference, replace(odd, defense=replace(odd.defense, spec="cutout"))]:
+    for one in [*reference, replace(odd, defense=replace(odd.defense, spec="mixup"))]:
         one.save(tmp_path / "records")
     assert main(["check", "--reference", str(tmp_path)]) == 2
-    assert "differ in the cells MEM-3 × cutout" in capsys.readouterr().err
+    assert "differ in the cells MEM-3 × mixup" in capsys.readouterr().err
