@@ -7,7 +7,7 @@ from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 
 RESULTS = Path("results")
-TINY = RESULTS / "tiny"
+TINY = RESULTS / "five-grounds/tiny"
 MB = 10**6
 
 
@@ -25,6 +25,6 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
 
 
 def test_the_table_in_a_readme_is_what_its_command_prints() -> None:
-    folder = RESULTS / "micro-controls"
+    folder = RESULTS / "five-grounds/micro-controls"
     table = render(make_tables("attacks", load_records(folder / "records")), "markdown")
     assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{table}\n")

@@ -26,7 +26,7 @@ from benchmark.tables.table import _SCORES, measure
 from defenses import DEFENSES, Defense
 from tests.tables.factory import record
 
-RECORDS = Path("results/tiny/records")
+RECORDS = Path("results/five-grounds/tiny/records")
 
 
 def texts(records: list[Record]) -> dict[str, str]:
