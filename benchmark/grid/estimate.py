@@ -53,7 +53,7 @@ class Estimate:
         parts = {"crafting": self.crafting, "training": self.training}
         words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]
         whole = roughly(self.crafting + self.training)
-        text = f"about {whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0]}"
+        text = f"about {whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0] if words else whole}"
         return f"{text}; crafting {', '.join(self.not_timed)} not counted" if self.not_timed else text
 
 

@@ -14,6 +14,7 @@ import torch
 import benchmark.grid.estimate
 import benchmark.grid.measure
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.time_left import TimeLeft
 from benchmark.grid.cells import Cell
 from benchmark.grid.estimate import Estimate, estimate
 from benchmark.grid.measure import crafting_costs, training_costs
@@ -196,3 +197,16 @@ def test_measuring_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all((found >= 0).all() for found in measured)
     records = [json.loads(path.read_text()) for path in (tmp_path / "with").glob("*.json")]
     assert all(record["status"] == "done" for record in records)
+
+
+@pytest.mark.parametrize(
+    ("crafting", "training", "words"),
+    [
+        (120.0, 600.0, "about 12 min: 2 min of crafting, 10 min of training"),
+        (0.0, 600.0, "about 10 min of training"),
+        (0.0, 0.0, "about 5 s"),  # a killed run that had trained to the end and only evaluates
+        (0.0, None, "no estimate"),
+    ],
+)
+def test_an_estimate_in_words(crafting: float, training: float | None, words: str) -> None:
+    assert str(Estimate(TimeLeft({}), crafting, training, ())).startswith(words)
