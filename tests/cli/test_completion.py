@@ -53,7 +53,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("unlearnable-bench table --format m", {"markdown"}),
         ("unlearnable-bench list ta", {"tables"}),
         ("unlearnable-bench run --attack clean,u", {"clean,uniform-noise"}),
-        ("unlearnable-bench run --attack mem", {"mem", "mem1", "mem3", "mem5", "mem7", "mem-official"}),
+        ("unlearnable-bench run --attack mem", {"mem", "mem1", "mem3", "mem5", "mem7", "mem-official", "mem-wordwise"}),
         ("unlearnable-bench run --defense cutout+mi", {"cutout+mixup"}),
         ("unlearnable-bench contract defense prefix", {"prefix-drop"}),
     ],

@@ -53,8 +53,8 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
         ]
         assert main(["run", "--preset", "tiny", *flags, "--dry-run"]) == 0
         plans.append(capsys.readouterr().err.splitlines()[0])
-    # Three seeds of clean and five lengths; of ten defenses on clean and MEM-3; of clean and eight controls.
-    assert [plan.split(",")[0] for plan in plans] == ["18 cells", "60 cells", "27 cells"]
+    # Three seeds of clean and five lengths; of twelve defenses on clean and MEM-3; of clean and eight controls.
+    assert [plan.split(",")[0] for plan in plans] == ["18 cells", "72 cells", "27 cells"]
 
 
 def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
