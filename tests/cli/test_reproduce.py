@@ -112,5 +112,5 @@ def test_a_dry_run_prints_every_plan_and_writes_nothing(tmp_path: Path, capsys: 
     flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL]
     assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0
     plans = [line for line in capsys.readouterr().err.splitlines() if " to run; " in line]
-    assert [plan.split(";")[0] for plan in plans] == ["6 cells, 6 to run", "20 cells, 20 to run", "9 cells, 9 to run"]
+    assert [plan.split(";")[0] for plan in plans] == ["6 cells, 6 to run", "24 cells, 24 to run", "9 cells, 9 to run"]
     assert not (tmp_path / "out").exists()
