@@ -23,20 +23,21 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     monkeypatch.setattr("benchmark.grid.run.run_grid", lambda *_: [])
     check._run("99,", tmp_path / "out", tmp_path / "poisons", "cpu", lambda them: require_comparable(reference, them))
     compared = compare(reference, _at_seed(reference, 99))
-    assert [(one.cell, one.quantity.name.partition(",")[0]) for one in compared] == [
-        ("Clean × none", "R@10"),
-        ("EM × none", "R@10"),
-        ("MEM-3 × none", "R@10"),
-        ("MEM-3 × prefix-drop", "R@10"),
-        ("EM", "crafting loss"),
-        ("EM", "noise"),
-        ("MEM-3", "crafting loss"),
-        ("MEM-3", "noise"),
-    ]
-    # Where MEM-3 is no stronger than EM, or prefix-drop as weak as no defense, the reference lets neither pass.
-    (_, em, mem, _), passes = compared[:4], prediction(reference)
-    assert passes[2][1] < em.reference
-    assert passes[3][0] > mem.reference
+    passes = dict(zip([(one.cell, one.quantity.name) for one in compared], prediction(reference), strict=True))
+    recall, cells = "R@10, %", ("MEM-3 × prefix-drop", "MEM-3 × cutout", "Clean × adv-training")
+    changes = ("change of a pixel, 1/255", "words changed in a caption")
+    assert set(passes) == {
+        *((cell, recall) for cell in ("Clean × none", "MEM-3 × none", "EM word-wise × none", *cells)),
+        *((cell, change) for cell in cells for change in changes),
+        *((poison, of) for poison in ("MEM-3", "EM word-wise") for of in ("crafting loss, nats", "noise, PSNR in dB")),
+    }
+    mean = {(one.cell, one.quantity.name): one.reference for one in compared}
+    # Where MEM-3 takes nothing, or prefix-drop is as weak as no defense, the reference lets neither pass.
+    assert passes["MEM-3 × none", recall][1] < mean["Clean × none", recall]
+    assert passes["MEM-3 × prefix-drop", recall][0] > mean["MEM-3 × none", recall]
+    # Nor does it pass a defense that changes nothing.
+    assert passes["MEM-3 × prefix-drop", changes[1]][0] > 0
+    assert min(passes[cell, changes[0]][0] for cell in cells[1:]) > 0
 
 
 def _at_seed(reference: Sequence[Record], seed: int) -> list[Record]:
@@ -63,7 +64,7 @@ def test_fresh_seeds_may_be_of_plain_models(
     monkeypatch.setattr(check, "require_comparable", lambda reference, planned: None)
     for flags in ([], ["--plain-models"]):
         assert main(["check", *flags]) == 1
-    assert asked == [False, False, True, True]
+    assert asked == [False] * 3 + [True] * 3
     assert main(["check", "--plain-models", "--update"]) == 2
     assert "neither with --update" in capsys.readouterr().err
 
@@ -144,7 +145,7 @@ def test_a_reference_of_other_settings_is_told_before_anything_runs(
     for one in load_records(Path(__file__).parents[2] / REFERENCE / "records"):
         replace(one, recipe={**one.recipe, "lr": 1.0}).save(tmp_path / "records")
     assert main(["check", "--reference", str(tmp_path)]) == 2
-    assert "Clean × none: the reference was made with other settings than today's" in capsys.readouterr().err
+    assert "the reference was made with other settings than today's" in capsys.readouterr().err
 
 
 def test_kept_records_are_compared_seed_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
