@@ -119,11 +119,11 @@ def update(folder: Path, count: int | None, device: str) -> int:
     if any(record.status == "failed" for record in records):
         _log.info("the same command runs the failed cells again")
         return 1
-    for record in records:
-        record.save(work / "reference")
     with claimed(folder / "records", wait=True):
         # Another process that shares the work may have been here before.
-        if (work / "reference").is_dir():
+        if work.is_dir():
+            for record in records:
+                record.save(work / "reference")
             if old:
                 (folder / "records").replace(work / "replaced")
             (work / "reference").replace(folder / "records")

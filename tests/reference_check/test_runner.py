@@ -129,6 +129,27 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     assert len(asked) == 3
 
 
+def test_two_processes_may_make_one_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one has replaced the reference and removed the shared work when this one gets there."""
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    calls: list[int] = []
+
+    def run(seeds: str, out: Path, poisons: Path, device: str) -> list[Record]:
+        calls.append(len(calls))
+        fresh = [replace(one, provenance={"preset": "micro"}) for one in records([5.0] * 8)]
+        for one in fresh:
+            one.save(out)
+        if len(calls) == 1:
+            assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "8"]) == 0
+        return fresh
+
+    monkeypatch.setattr(check, "_run", run)
+    assert main(["check", "--update", "--reference", str(tmp_path), "--seeds", "8"]) == 0
+    assert len(calls) == 2
+    assert len(load_records(tmp_path / "records")) == 8
+    assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
+
+
 def test_update_touches_no_records_but_a_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for one in records([5.0] * 8):
         replace(one, provenance={"preset": "tiny"}).save(tmp_path / "records")
