@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ def outcome(
     dataset: str | None = SCENES,
     epochs: int | None = 2,
     batch_size: int | None = 32,
+    optimizer: Literal["adamw", "muon"] | None = None,
 ) -> Outcome:
     """Run MEM-3 at preset micro, undefended, with the changes given."""
     out = folder / ("plain" if plain else "fast")
@@ -63,6 +65,7 @@ def outcome(
         plain_models=plain,
         epochs=epochs,
         batch_size=batch_size,
+        optimizer=optimizer,
     )
     clean, protected = ub.run(settings)
     assert [clean.error, protected.error] == [{}, {}]
@@ -132,7 +135,8 @@ def in_fp32(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Outcome], li
     folder, outcomes, files = tmp_path_factory.mktemp("fp32"), [], []
     for plain in (False, True):
         with files_called() as called:
-            outcomes.append(outcome(folder, plain=plain, attack=SMALL.replace("rounds=2", "rounds=1", 1)))
+            attack = SMALL.replace("rounds=2", "rounds=1", 1).replace("]", ",optimizer=adamw]")
+            outcomes.append(outcome(folder, plain=plain, attack=attack, optimizer="adamw"))
         files.append(called)
     return outcomes, files
 
@@ -153,7 +157,8 @@ def test_a_cell_of_both_in_fp32(in_fp32: tuple[list[Outcome], list[set[str]]]) -
 
     Twice the fast paths with start weights that differ in the last bit are as far apart or farther: noise at 0.9 and
     5.4 % of all values, crafting losses by 8e-7 and 8e-6, losses on clean data by 3e-4 and 4e-4. The bounds leave room
-    for both, and so for another machine's rounding.
+    for both, and so for another machine's rounding. All this with AdamW: Muon's iteration runs in bf16 and turns
+    rounding into noise that differs at a fifth of all values. In fp64, both are equal with Muon, too.
     """
     fast, plain = in_fp32[0]
     assert np.mean([one == other for one, other in zip(plain.trigger, fast.trigger, strict=True)]) >= 0.9
@@ -166,26 +171,25 @@ def test_a_cell_of_both_in_fp32(in_fp32: tuple[list[Outcome], list[set[str]]]) -
 
 @pytest.mark.slow
 def test_a_cell_of_both_at_preset_micro(tmp_path: Path) -> None:
-    """Over seven rounds, rounding grows into what another seed does: the noise is another, of the same strength.
+    """Over five rounds, rounding grows into what another seed does: the noise is another, of the same strength.
 
     Every round starts a new surrogate on the noise so far, so that a difference at 1 % of the noise is one at half of
     it two rounds later; twice the fast paths with start weights that differ in the last bit do the same. Only the first
     round's loss and the clean victim, who sees no noise, stay close.
 
-    The bounds on protected data are three standard deviations of the difference of two seeds, by the twelve seeds in
-    results/reference/micro (R@10 14.6 ± 5.2 %, crafting loss 2.38 ± 0.09 nats, PSNR 32.95 ± 0.13 dB; the difference
-    has √2 times these). Measured on an AMD EPYC, seed 1: R@10 22.3 % by the fast paths and 13.9 % by plain models, on
-    clean data 69.5 and 68.3 %; mean crafting loss 2.48 and 2.37 nats; PSNR 32.93 and 33.02 dB.
+    The bounds on protected data are three standard deviations of the difference of two seeds, by the eight seeds in
+    results/reference/micro (R@10 18.0 ± 7.2 %, crafting loss 2.13 ± 0.11 nats, PSNR 33.13 ± 0.17 dB; the difference
+    has √2 times these).
     """
     fast, plain = (
         outcome(tmp_path, plain=plain, attack="mem3", dataset=None, epochs=None, batch_size=None)
         for plain in (False, True)
     )
     assert plain.crafting_loss[0] == pytest.approx(fast.crafting_loss[0], rel=1e-3)
-    assert np.mean(plain.crafting_loss) == pytest.approx(np.mean(fast.crafting_loss), abs=0.38)
+    assert np.mean(plain.crafting_loss) == pytest.approx(np.mean(fast.crafting_loss), abs=0.47)
     (clean, protected), (clean_fast, protected_fast) = plain.records, fast.records
     assert clean.loss == pytest.approx(clean_fast.loss, rel=0.15)
     assert np.abs(recalls(clean) - recalls(clean_fast)).max() <= 8
-    assert protected.last.test.mean_recall_at_10 == pytest.approx(protected_fast.last.test.mean_recall_at_10, abs=22)
-    assert protected.poison["psnr"] == pytest.approx(protected_fast.poison["psnr"], abs=0.55)
+    assert protected.last.test.mean_recall_at_10 == pytest.approx(protected_fast.last.test.mean_recall_at_10, abs=30)
+    assert protected.poison["psnr"] == pytest.approx(protected_fast.poison["psnr"], abs=0.72)
     assert clean.last.test.mean_recall_at_10 > 2 * protected.last.test.mean_recall_at_10
