@@ -217,7 +217,8 @@ def series(records: Sequence[Record]) -> list[Series]:
     what defenses change.
     """
     cells = by_cell(records)
-    clean_cell = next((cell for cell, in_cell in cells.items() if in_cell[0].attack.spec == CLEAN), None)
+    undefended = {cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED}
+    clean_cell = next((cell for cell in undefended if cells[cell][0].attack.spec == CLEAN), None)
     clean = {record.seed: _arcsine(recall(record)) for record in cells[clean_cell]} if clean_cell else {}
     compared = [
         Series(

@@ -223,3 +223,26 @@ def test_a_defense_is_compared_by_what_it_changes(pixel: float, words: float, ou
     failed = [one.quantity.name for one in compared if not one.holds]
     assert len(failed) == len(outside)
     assert all(word in name for word, name in zip(outside, failed, strict=True))
+
+
+def test_defended_clean_victims_predict_nothing_whatever_the_order_of_cells() -> None:
+    def of_seeds(clean: list[float], first_seed: int) -> list[Record]:
+        return [
+            record(attack, defense, (recall, recall), seed=seed)
+            for seed, value in enumerate(clean, start=first_seed)
+            for attack, defense, recall in (
+                ("clean", "adv-training", 90.0 - value),
+                ("clean", "none", value),
+                ("mem3", "none", value / 5),
+            )
+        ]
+
+    reference, fresh = of_seeds([50.0, 60.0, 55.0, 52.0, 58.0, 61.0, 49.0, 57.0], 1), of_seeds([54.0], 20)
+    compared = compare(reference, fresh)
+    (mem,) = (one for one in compared if one.cell == "MEM-3 × none")
+    assert mem.holds
+    assert mem.high - mem.low < 1  # a line through the undefended clean victims fits nearly without a rest
+    assert compare(reference[::-1], fresh)[0].holds
+    assert {(one.cell, round(one.low, 6)) for one in compare(reference[::-1], fresh)} == {
+        (one.cell, round(one.low, 6)) for one in compared
+    }
