@@ -187,14 +187,7 @@ class Crafting:
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.
         self.table = self.model.token_table(torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
-        settings = self.settings
-        self.optimizer = make_optimizer(
-            self.model,
-            settings.optimizer,
-            lr=settings.lr,
-            matrix_lr=settings.matrix_lr,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = make_optimizer(self.model, self.settings)
         self.table.follow(self.optimizer)
 
     def _next_batch(self) -> np.ndarray:

@@ -159,14 +159,7 @@ class WordwiseEm(Attack):
         shape = Recipe(warmup_share=0.1)
         generator = numpy_generator(seed, "bases")
         passage = self._passage()
-        optimizer = make_optimizer(
-            model,
-            self.optimizer,
-            lr=self.lr,
-            matrix_lr=self.matrix_lr,
-            weight_decay=self.weight_decay,
-            betas=(0.9, 0.98),
-        )
+        optimizer = make_optimizer(model, self, betas=(0.9, 0.98))
         table.follow(optimizer)
         model.train()
         losses = []

@@ -1,23 +1,38 @@
 """The optimizers of victims and surrogates: AdamW, as in the paper, or Muon, which needs fewer steps."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from timm.optim import Muon
 
 from victims.clip import Clip
 
-Name = Literal["adamw", "muon"]
+
+class OptimizerSettings(Protocol):
+    """What a recipe says of its optimizer, and an attack of its surrogates'."""
+
+    @property
+    def optimizer(self) -> Literal["adamw", "muon"]:
+        """Which one."""
+
+    @property
+    def lr(self) -> float:
+        """AdamW's peak learning rate."""
+
+    @property
+    def matrix_lr(self) -> float:
+        """Muon's peak learning rate, for matrices; ``adamw`` does not use it."""
+
+    @property
+    def weight_decay(self) -> float:
+        """AdamW's, on matrices and embeddings.
+
+        Muon's matrices do not decay: its learning rate is some twenty times AdamW's, and so the decay would be.
+        """
 
 
 def make_optimizer(
-    model: Clip,
-    name: Name,
-    *,
-    lr: float,
-    matrix_lr: float,
-    weight_decay: float,
-    betas: tuple[float, float] = (0.9, 0.999),
+    model: Clip, settings: OptimizerSettings, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
     """An optimizer over all trainable weights of a model.
 
@@ -28,22 +43,18 @@ def make_optimizer(
 
     Args:
         model: a victim or a surrogate, in place; call :meth:`~victims.clip.Clip.token_table` before.
-        name: ``adamw`` or ``muon``.
-        lr: AdamW's peak learning rate.
-        matrix_lr: Muon's, for matrices; ``adamw`` does not use it.
-        weight_decay: AdamW's, on matrices and embeddings. Muon's matrices do not decay: its learning rate is some
-            twenty times AdamW's, and so the decay would be.
+        settings: which optimizer, and its rates.
         betas: AdamW's decays of the moments.
 
     Returns:
         The optimizer; every group keeps its peak learning rate as ``initial_lr``, for :func:`set_lr`.
     """
-    groups = _groups(model, weight_decay, matrix_lr if name == "muon" else None)
-    if name == "muon":
+    muon = settings.optimizer == "muon"
+    groups = _groups(model, settings.weight_decay, settings.matrix_lr if muon else None)
+    if muon:
         optimizer: torch.optim.Optimizer = Muon(
             groups,
-            lr=lr,
-            weight_decay=weight_decay,
+            lr=settings.lr,
             betas=betas,
             eps=1e-8,
             momentum=0.9,
@@ -51,7 +62,7 @@ def make_optimizer(
             adjust_lr_fn="original",
         )
     else:
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=betas, fused=True)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer

@@ -85,14 +85,7 @@ def train(
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
     table = model.token_table(torch.zeros(1, dtype=torch.long))
-    optimizer = make_optimizer(
-        model,
-        recipe.optimizer,
-        lr=recipe.lr,
-        matrix_lr=recipe.matrix_lr,
-        weight_decay=recipe.weight_decay,
-        betas=(recipe.beta1, recipe.beta2),
-    )
+    optimizer = make_optimizer(model, recipe, (recipe.beta1, recipe.beta2))
     table.follow(optimizer)
     log = TrainingLog()
     finished, note = 0, ""

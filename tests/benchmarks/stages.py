@@ -37,13 +37,7 @@ def stage_seconds(load: Workload, steps: int, warm: int) -> dict[str, float]:
 
     tokens = model.tokenizer([own[0] for own in load.train.captions])
     table = model.token_table(tokens)
-    optimizer = make_optimizer(
-        model,
-        load.recipe.optimizer,
-        lr=load.recipe.lr,
-        matrix_lr=load.recipe.matrix_lr,
-        weight_decay=load.recipe.weight_decay,
-    )
+    optimizer = make_optimizer(model, load.recipe)
     table.follow(optimizer)
     model.train()
     for step in range(warm + steps):

@@ -1,6 +1,7 @@
 """Optimizers: which weights decay, which are Muon's, and what a step of it does to a matrix."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,9 @@ import torch
 from tests.small import make_clip
 from victims.clip import Clip
 from victims.optimizers import make_optimizer, set_lr
+from victims.recipe import Recipe
+
+RECIPE = Recipe(optimizer="muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.2)
 
 
 def names_of(clip: Clip, group: dict[str, list[torch.Tensor]]) -> set[str]:
@@ -17,7 +21,7 @@ def names_of(clip: Clip, group: dict[str, list[torch.Tensor]]) -> set[str]:
 
 def test_norms_biases_and_scale_do_not_decay() -> None:
     clip = make_clip()
-    optimizer = make_optimizer(clip, "adamw", lr=1e-3, matrix_lr=1, weight_decay=0.2)
+    optimizer = make_optimizer(clip, replace(RECIPE, optimizer="adamw"))
     decaying, plain = optimizer.param_groups
     assert decaying["weight_decay"] == 0.2
     assert plain["weight_decay"] == 0.0
@@ -29,7 +33,7 @@ def test_norms_biases_and_scale_do_not_decay() -> None:
 
 def test_muon_takes_filters_and_matrices_but_neither_embeddings_nor_the_pool() -> None:
     clip = make_clip()
-    decaying, plain, matrices = make_optimizer(clip, "muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.2).param_groups
+    decaying, plain, matrices = make_optimizer(clip, RECIPE).param_groups
     assert sum(len(group["params"]) for group in (decaying, plain, matrices)) == len(list(clip.parameters()))
     of_muon = names_of(clip, matrices)
     assert {"model.visual.conv1.weight", "model.transformer.resblocks.0.mlp.c_fc.weight"} <= of_muon
@@ -48,8 +52,8 @@ def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_el
         assert parameter.grad is not None
         other.grad = parameter.grad.clone()
     before = weight.detach().clone()
-    make_optimizer(clip, "muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.1).step()
-    make_optimizer(plain, "adamw", lr=1e-3, matrix_lr=0.02, weight_decay=0.1).step()
+    make_optimizer(clip, RECIPE).step()
+    make_optimizer(plain, replace(RECIPE, optimizer="adamw")).step()
 
     left, _, right = torch.linalg.svd(weight.grad, full_matrices=False)
     orthogonal = left @ right
@@ -62,9 +66,9 @@ def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_el
         assert torch.allclose(clip.model.get_parameter(name), plain.model.get_parameter(name), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_every_group_follows_the_schedule_from_its_own_peak(name: str) -> None:
-    optimizer = make_optimizer(make_clip(), name, lr=1e-3, matrix_lr=0.02, weight_decay=0.1)  # type: ignore[arg-type]
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
+def test_every_group_follows_the_schedule_from_its_own_peak(recipe: Recipe) -> None:
+    optimizer = make_optimizer(make_clip(), recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
     set_lr(optimizer, 0.5)
     set_lr(optimizer, 0.25)
