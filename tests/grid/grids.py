@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import pytest
 
+import benchmark.grid.runner
 from benchmark.cli.main import main
+from benchmark.data import CaptionDataset
 
 # A victim of 32 px that trains in no time.
 open_clip.add_model_config(Path(__file__).parent / "configs")
@@ -23,6 +26,25 @@ def run(out: Path, *extra: str, attack: str = ATTACK, defense: str = "cutout+ran
     settings |= {"--epochs": str(epochs), "--batch-size": "16", "--device": "cpu", "--precision": "fp32"}
     settings |= {"--poisons": str(out / "poisons"), "--victim": "mini", "--surrogate": "mini"}
     return main(["run", *(word for pair in settings.items() for word in pair), *extra])
+
+
+def data_seen(monkeypatch: pytest.MonkeyPatch) -> tuple[list[CaptionDataset], list[CaptionDataset]]:
+    """The data sets that victims train on and those that they are evaluated on from now on, as they come."""
+    trained: list[CaptionDataset] = []
+    measured: list[CaptionDataset] = []
+    train, evaluate = benchmark.grid.runner.train, benchmark.grid.runner.evaluate
+
+    def train_seen(model: Any, data: CaptionDataset, *rest: Any, **settings: Any) -> Any:
+        trained.append(data)
+        return train(model, data, *rest, **settings)
+
+    def evaluate_seen(model: Any, data: CaptionDataset, seed: int) -> Any:
+        measured.append(data)
+        return evaluate(model, data, seed)
+
+    monkeypatch.setattr(benchmark.grid.runner, "train", train_seen)
+    monkeypatch.setattr(benchmark.grid.runner, "evaluate", evaluate_seen)
+    return trained, measured
 
 
 def results(out: Path) -> dict[str, Any]:

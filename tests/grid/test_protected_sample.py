@@ -1,7 +1,6 @@
 """What a scraper measures a victim on is a part of what it has: the protected training data, and nothing clean."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import benchmark.grid.runner
 from benchmark.data import CaptionDataset
 from benchmark.grid.protected_sample import MOST_IMAGES, protected_sample
 from benchmark.grid.records import load_records
-from tests.grid.grids import run
+from tests.grid.grids import data_seen, run
 from victims.recipe import Recipe
 
 RECIPE = Recipe(epochs=3)
@@ -64,22 +63,9 @@ def test_where_there_is_no_choice_of_epochs_there_is_no_sample() -> None:
 def test_victims_are_measured_on_protected_rows_and_come_out_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[CaptionDataset] = []
-    measured: list[CaptionDataset] = []
-    train, evaluate = benchmark.grid.runner.train, benchmark.grid.runner.evaluate
-
-    def train_seen(model: Any, data: CaptionDataset, *rest: Any, **settings: Any) -> Any:
-        trained.append(data)
-        return train(model, data, *rest, **settings)
-
-    def evaluate_seen(model: Any, data: CaptionDataset, seed: int) -> Any:
-        if data.split == "train":
-            measured.append(data)
-        return evaluate(model, data, seed)
-
-    monkeypatch.setattr(benchmark.grid.runner, "train", train_seen)
-    monkeypatch.setattr(benchmark.grid.runner, "evaluate", evaluate_seen)
+    trained, everything = data_seen(monkeypatch)
     assert run(tmp_path / "with", defense="prefix-drop") == 0
+    measured = [data for data in everything if data.split == "train"]
     assert len(measured) == 9  # three victims of three epochs
     for data, sample in zip(trained, (measured[0], measured[3], measured[6]), strict=True):
         place = {captions[0]: row for row, captions in enumerate(data.captions)}

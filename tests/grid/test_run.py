@@ -13,9 +13,10 @@ import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.cli.main import main
-from benchmark.data import CaptionDataset, LazyImages
+from benchmark.data import LazyImages
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
+from tests.grid.grids import data_seen
 from tests.memory import backing_file, linux_only
 from victims.clip import Architecture
 
@@ -81,20 +82,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
 def test_victims_train_on_the_protected_set_and_are_measured_on_the_clean_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[CaptionDataset] = []
-    measured: list[CaptionDataset] = []
-    train, evaluate = benchmark.grid.runner.train, benchmark.grid.runner.evaluate
-
-    def train_seen(model: Any, data: CaptionDataset, *rest: Any, **settings: Any) -> Any:
-        trained.append(data)
-        return train(model, data, *rest, **settings)
-
-    def evaluate_seen(model: Any, data: CaptionDataset, seed: int) -> Any:
-        measured.append(data)
-        return evaluate(model, data, seed)
-
-    monkeypatch.setattr(benchmark.grid.runner, "train", train_seen)
-    monkeypatch.setattr(benchmark.grid.runner, "evaluate", evaluate_seen)
+    trained, measured = data_seen(monkeypatch)
     assert run(tmp_path, "--poisons", "off", defense="none") == 0
     clean, protected = trained
     record = by_cell(tmp_path)["MEM-2", "none"]
