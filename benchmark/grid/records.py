@@ -88,6 +88,8 @@ class Record:
         poison: what the poison is: ``eps``, ``largest`` (both in 1/255), ``per`` (``image`` or ``row``), ``psnr`` in
             dB, ``trigger_words`` with counts, ``loss_per_round``, and what a probe reads from its parts (``trigger``,
             ``noise``): ``probe_PART_auc``, ``_shuffled`` and ``_words``; empty for clean data.
+        data: what was measured of the data: ``nearest``, how far the closest test images are from the training data, in
+            1/255 (see :func:`benchmark.data.nearest.nearest_distance`); empty in records from before it was measured.
         changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
         seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
         peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as
@@ -111,6 +113,7 @@ class Record:
     epochs: tuple[EpochScores, ...] = ()
     loss: tuple[float, ...] = ()
     poison: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mb: Mapping[str, float] = field(default_factory=dict)
@@ -228,7 +231,8 @@ def _fault(record: Record) -> str:
     added = {score.name for score in dataclasses.fields(RetrievalScores) if score.default is None}
     named = [(name, value) for scores in directions for name, value in vars(scores).items()]
     numbers = [*record.loss, *(value for name, value in named if value is not None or name not in added)]
-    numbers += [*record.seconds.values(), *record.peak_memory_mb.values(), *record.changes.values()]
+    measured = (record.seconds, record.peak_memory_mb, record.changes, record.data)
+    numbers += [number for values in measured for number in values.values()]
     for value in numbers:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"{value!r} where a number belongs"

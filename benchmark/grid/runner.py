@@ -20,6 +20,7 @@ from benchmark.core.progress import clock, stage
 from benchmark.core.seeding import derive_seed
 from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
+from benchmark.data.nearest import nearest_distance
 from benchmark.grid.cells import Cell
 from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.protected_sample import protected_sample
@@ -93,6 +94,7 @@ class Grid:
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
         self._uncraftable: dict[Path, tuple[Exception, str]] = {}
+        self._nearest: dict[tuple[str, str], float] = {}
 
     def validate(self) -> None:
         """See that every cell can run, before any does.
@@ -226,6 +228,7 @@ class Grid:
             epochs=tuple(EpochScores.from_json(scores) for scores in notes["epochs"]),
             loss=tuple(log.loss),
             poison=described,
+            data={"nearest": self._nearest_of(data, cell.seed)},
             changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
             seconds=seconds,
             peak_memory_mb=memory,
@@ -250,6 +253,13 @@ class Grid:
             protected = poison.protect(clean)
             self._protected = (path, poison, protected, describe_poison(poison, clean, protected, cell.seed))
         return self._protected[1:]
+
+    def _nearest_of(self, data: Splits, seed: int) -> float:
+        """How far the closest test images are from the training data; measured once for cells that share both."""
+        both = data.train.fingerprint, data.test.fingerprint
+        if both not in self._nearest:
+            self._nearest[both] = nearest_distance(data.train, data.test, seed)
+        return self._nearest[both]
 
     def see_other_runs(self, planned: Sequence[PlannedCell]) -> None:
         """Take note of poisons and records that other runs have finished since this one began."""

@@ -3,7 +3,8 @@
 Of every cell, recall@10 is compared, the mean of both directions after the last epoch; of every poison, what crafting
 says of it: the surrogate's mean loss after PGD over all rounds, and the noise's PSNR. A poison's numbers hardly differ
 between seeds, so they tell weaker noise at once, which recall may not: at a small scale the trigger does most of the
-harm. Of every defense it is what it changes, in pixels and in words.
+harm. Of every defense it is what it changes, in pixels and in words. Of the data it is how far the closest test images
+are from the training data, which tells a leak.
 
 Recall is compared on the arcsine of its root, on which the spread of a share does not depend on its height, the others
 as they are. Victims of one seed are paired: what a cell's y is expected to be is a straight line over that of the same
@@ -59,6 +60,11 @@ def words_changed(record: Record) -> float:
     return float(record.changes["words_per_caption"])
 
 
+def nearest(record: Record) -> float | None:
+    """How far the closest test images are from the training data, in 1/255; ``None`` where it was not measured."""
+    return record.data.get("nearest")
+
+
 def _arcsine(percent: float) -> float:
     return math.asin(math.sqrt(percent / 100))
 
@@ -99,6 +105,7 @@ _OF_DEFENSES = (
     Quantity("change of a pixel, 1/255", pixels_changed, 2),
     Quantity("words changed in a caption", words_changed, 2),
 )
+_OF_DATA = Quantity("closest test images, 1/255", nearest, 1)
 _OF_POISONS = (Quantity("crafting loss, nats", crafting_loss, 2), Quantity("noise, PSNR in dB", psnr, 2))
 
 
@@ -213,8 +220,8 @@ def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL
 
 
 def series(records: Sequence[Record]) -> list[Series]:
-    """What is compared of some records: recall of every cell, then poisons' numbers that all their seeds have, then
-    what defenses change.
+    """What is compared of some records: recall of every cell, then the data's and poisons' numbers that all their seeds
+    have, then what defenses change.
     """
     cells = by_cell(records)
     undefended = {cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED}
@@ -226,6 +233,11 @@ def series(records: Sequence[Record]) -> list[Series]:
         )
         for cell, in_cell in cells.items()
     ]
+    # Data count once, and clean victims have seen all of them.
+    of_data = cells[clean_cell] if clean_cell else []
+    values = {record.seed: value for record in of_data if (value := _OF_DATA.of(record)) is not None}
+    if values and len(values) == len(of_data):
+        compared.append(Series("Data", _OF_DATA, values, {}))
     for in_cell in cells.values():
         # A poison counts once, however many victims shared it.
         for quantity in _OF_POISONS if in_cell[0].defense.spec == UNDEFENDED else ():

@@ -63,6 +63,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
         assert record.peak_memory_mb["train"] > 100
         assert record.provenance["command"].startswith("python -m benchmark run --attack")
         assert record.dataset.params["test_images"] == 12
+        assert 5 < record.data["nearest"] < 100  # no test scene is a training scene
     poison = records["MEM-2", "none"].poison
     assert 0 < poison["largest"] <= 2
     assert 40 < poison["psnr"] < 50  # |δ| of at most 2/255: 20·log10(255/2) = 42.1 dB at the least

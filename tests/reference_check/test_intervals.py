@@ -74,6 +74,21 @@ def test_what_all_victims_of_a_seed_share_widens_nothing() -> None:
     assert loose.holds
 
 
+def test_a_leak_of_test_images_is_told_by_their_distance() -> None:
+    """The distance hardly varies between data sets, so a seed with a leak is outside whatever its recall."""
+
+    def with_data(recalls: Sequence[float], distances: Sequence[float], first_seed: int) -> list[Record]:
+        clean = zip(of_cells(recalls, recalls, first_seed)[::2], distances, strict=True)
+        return [replace(one, data={"nearest": distance}) for one, distance in clean]
+
+    distances = [23.0, 23.5, 22.8, 23.2, 23.1, 22.9, 23.4, 23.3]
+    reference = with_data([80.0, 82.0, 79.0, 81.0, 80.5, 79.5, 81.5, 80.0], distances, 1)
+    for distance, holds in ((23.2, True), (15.5, False)):
+        recall, nearest = compare(reference, with_data([80.5], [distance], 20))
+        assert (recall.holds, nearest.holds) == (True, holds)
+        assert nearest.reference == pytest.approx(np.mean(distances))
+
+
 def test_pairs_fail_as_rarely_as_promised() -> None:
     rng = np.random.default_rng(0)
 
