@@ -41,7 +41,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_markers_configs_and_the_papers_numbers(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    assert {f"victims/configs/{name}.json" for name in ("micro", "tiny")} <= names
+    assert {f"victims/configs/{name}.json" for name in ("micro", "tiny", "tiny-vit", "tiny-wide")} <= names
     assert {"results/paper/table1.json", "results/paper/table2.json"} <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "results/tiny"))]
 

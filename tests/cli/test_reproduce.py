@@ -53,20 +53,25 @@ def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.Capt
         ]
         assert main(["run", "--preset", "tiny", *flags, "--dry-run"]) == 0
         plans.append(capsys.readouterr().err.splitlines()[0])
-    # Three seeds of clean and five lengths; of twelve defenses on clean and MEM-3; of clean and eight controls.
-    assert [plan.split(",")[0] for plan in plans] == ["18 cells", "72 cells", "27 cells"]
+    # Three seeds of clean and five lengths; of twelve defenses on three attacks; of clean and seven controls.
+    assert [plan.split(",")[0] for plan in plans] == ["18 cells", "108 cells", "24 cells"]
 
 
-def test_the_paper_grid_has_transfer_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("preset", "victims", "surrogate"),
+    [("paper", "RN101,ViT-B-32,ViT-B-16", "RN50"), ("tiny", "tiny-vit,tiny-wide", "tiny")],
+)
+def test_other_victims_see_the_same_poisons(
+    preset: str, victims: str, surrogate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
     monkeypatch.setattr("benchmark.report.write_all.FIGURES", ())
-    assert main(["reproduce", "paper", "--out", str(tmp_path), "--seeds", "1"]) == 0
+    assert main(["reproduce", preset, "--out", str(tmp_path), "--seeds", "1"]) == 0
     (transfer,) = [settings for settings in calls if settings.victim is not None]
-    assert transfer.victim == "RN101,ViT-B-32,ViT-B-16"
-    victims = choose_victims("RN101,ViT-B-32,ViT-B-16")
-    surrogates = choose_surrogates(victims, None, PRESETS["paper"])
-    assert {str(surrogate) for surrogate in surrogates.values()} == {"RN50"}  # one poison for all
+    assert transfer.victim == victims
+    surrogates = choose_surrogates(choose_victims(victims), None, PRESETS[preset])
+    assert {str(one) for one in surrogates.values()} == {surrogate}  # one poison for all
 
 
 def test_tables_figures_and_report_are_written(
@@ -81,7 +86,7 @@ def test_tables_figures_and_report_are_written(
     record("mem3", recalls=(77.7, 77.7), seed=1, key="other", recipe={"precision": "bf16"}).save(tmp_path / "records")
     command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32", "--plain-models"]
     assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
-    assert len(calls) == 3
+    assert len(calls) == 4
     assert all((settings.seeds, settings.precision, settings.plain_models) == ("1", "fp32", True) for settings in calls)
     written = {path.name for path in tmp_path.iterdir()}
     names = ("1", "1-beside-paper", "2", "2-beside-paper", "attacks", "matrix", "cost")
@@ -112,5 +117,10 @@ def test_a_dry_run_prints_every_plan_and_writes_nothing(tmp_path: Path, capsys: 
     flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL]
     assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0
     plans = [line for line in capsys.readouterr().err.splitlines() if " to run; " in line]
-    assert [plan.split(";")[0] for plan in plans] == ["6 cells, 6 to run", "24 cells, 24 to run", "9 cells, 9 to run"]
+    assert [plan.split(";")[0] for plan in plans] == [
+        "6 cells, 6 to run",
+        "36 cells, 36 to run",
+        "8 cells, 8 to run",
+        "6 cells, 6 to run",
+    ]
     assert not (tmp_path / "out").exists()
