@@ -1,10 +1,15 @@
-"""How far 8-bit images are from their originals: largest and mean difference, PSNR."""
+"""How far 8-bit images are from their originals: largest and mean difference, PSNR, SSIM."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from kornia.metrics import ssim
 
-from benchmark.data.dataset import Images
+from benchmark.data.dataset import Images, LazyImages
+
+SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the SSIM paper
+_CHUNK = 16  # images compared at a time; SSIM takes about forty bytes per pixel value
 
 
 @dataclass
@@ -37,3 +42,20 @@ class Difference:
     def psnr(self) -> float | None:
         """Peak signal-to-noise ratio in dB, of the mean squared error over all images; ``None`` for equal images."""
         return float(10 * np.log10(255**2 / (self._squared / self._values))) if self._squared else None
+
+
+def summed_ssim(original: Images, changed: Images) -> float:
+    """Structural similarity of images with their changed versions, (B, 3, H, W) uint8 each, summed over images.
+
+    Of each image it is the mean over channels and places (Wang et al. 2004, "Image quality assessment: from error
+    visibility to structural similarity"); 1 for equal images.
+    """
+    before, after = (torch.from_numpy(images.astype(np.float32) / 255) for images in (original, changed))
+    return float(ssim(before, after, SSIM_WINDOW).mean(dim=(1, 2, 3)).double().sum())
+
+
+def mean_ssim(original: Images | LazyImages, changed: Images | LazyImages, most: int) -> float:
+    """The mean structural similarity of at most ``most`` images with their changed versions, spread evenly over all."""
+    rows = np.unique(np.linspace(0, len(original) - 1, min(most, len(original))).round().astype(np.int64))
+    parts = np.array_split(rows, max(1, len(rows) // _CHUNK))
+    return sum(summed_ssim(original[part], changed[part]) for part in parts) / len(rows)

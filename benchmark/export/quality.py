@@ -3,14 +3,11 @@
 from typing import Any
 
 import numpy as np
-import torch
-from kornia.metrics import ssim
 
 from benchmark.core.progress import Progress
 from benchmark.data.dataset import Images, LazyImages
-from benchmark.data.difference import Difference
+from benchmark.data.difference import SSIM_WINDOW, Difference, summed_ssim
 
-SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the SSIM paper
 _CHUNK = 16  # images compared at a time; SSIM takes about forty bytes per pixel value
 
 
@@ -32,8 +29,7 @@ def compare(clean: Images | LazyImages, protected: Images | LazyImages, progress
         rows = slice(start, start + _CHUNK)
         before, after = np.asarray(clean[rows]), np.asarray(protected[rows])
         difference.add(before, after)
-        pair = (torch.from_numpy(images.astype(np.float32) / 255) for images in (before, after))
-        similarity += float(ssim(*pair, SSIM_WINDOW).mean(dim=(1, 2, 3)).double().sum())
+        similarity += summed_ssim(before, after)
         for _ in before:
             progress.advance()
     return {

@@ -22,7 +22,7 @@ from benchmark.core.seeding import derive_seed
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.core.version import __version__
 from benchmark.data import CaptionDataset
-from benchmark.data.difference import Difference
+from benchmark.data.difference import Difference, mean_ssim
 from benchmark.grid.cells import Cell, ChosenAttack, content_key
 from benchmark.grid.measure import crafting_costs
 from benchmark.grid.records import ResolvedSpec
@@ -31,6 +31,7 @@ from benchmark.probes import Probe
 _log = logging.getLogger(__name__)
 
 _TOP_WORDS = 20
+_MOST_COMPARED = 1000  # images whose SSIM is measured
 _CHUNK = 64  # images compared at a time
 _MEASURING = 10.0  # seconds after which the time of crafting steps is no longer measured
 
@@ -206,7 +207,8 @@ def _is_whole(path: Path) -> bool:
 
 
 def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset, seed: int) -> dict[str, Any]:
-    """What a record says of its poison: bound, largest |δ| (1/255), PSNR (dB), the most frequent trigger words, probes.
+    """What a record says of its poison: bound, largest |δ| (1/255), PSNR (dB), SSIM, the most frequent trigger words,
+    probes.
 
     Args:
         poison: with noise, with a trigger, or with neither.
@@ -230,6 +232,7 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
         "per": "row" if poison.per_row else "image",
         "largest": poison.largest,
         "psnr": difference.psnr,
+        "ssim": mean_ssim(base.images, protected.images, _MOST_COMPARED) if difference.psnr else None,
         "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),
         "distinct_trigger_words": len(words),
         "trigger_word_count": sum(words.values()),

@@ -86,8 +86,9 @@ class Record:
         epochs: scores of every evaluated epoch, in order.
         loss: mean training loss per epoch, nats.
         poison: what the poison is: ``eps``, ``largest`` (both in 1/255), ``per`` (``image`` or ``row``), ``psnr`` in
-            dB, ``trigger_words`` with counts, ``loss_per_round``, and what a probe reads from its parts (``trigger``,
-            ``noise``): ``probe_PART_auc``, ``_shuffled`` and ``_words``; empty for clean data.
+            dB and ``ssim`` (of at most 1,000 images), ``trigger_words`` with counts, ``loss_per_round``, and what a
+            probe reads from its parts (``trigger``, ``noise``): ``probe_PART_auc``, ``_shuffled`` and ``_words``;
+            empty for clean data.
         data: what was measured of the data: ``nearest``, how far the closest test images are from the training data, in
             1/255 (see :func:`benchmark.data.nearest.nearest_distance`); empty in records from before it was measured.
         changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).

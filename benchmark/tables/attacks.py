@@ -22,7 +22,7 @@ from benchmark.tables.table import (
     summarise,
 )
 
-# These have rows whether they ran or not; other attacks follow.
+# Rows in this order, whether they ran or not; other attacks follow.
 ROWS = {
     CLEAN: "Clean",
     "mem3": "MEM-3",
@@ -36,6 +36,7 @@ ROWS = {
     "em-official": "EM (em-official)",
     "mem-official": "MEM-3 (mem-official)",
 }
+_ONLY_IF_RUN = ("em-official", "mem-official")  # hours on a CPU
 
 
 def attacks(records: Iterable[Record]) -> list[Table]:
@@ -61,7 +62,8 @@ def attacks(records: Iterable[Record]) -> list[Table]:
 def _table(block: Block) -> Table:
     # A variant, its parameters written out, takes the place of the plain attack that did not run.
     variants = {parse_spec(attack.spec).name for attack in block.attacks}
-    rows = {spec: name for spec, name in ROWS.items() if block.of(spec) or spec not in variants}
+    optional = {*variants, *_ONLY_IF_RUN}
+    rows = {spec: name for spec, name in ROWS.items() if block.of(spec) or spec not in optional}
     rows |= {attack.spec: attack.title for attack in block.attacks}
     rows = {spec: rows[spec] for spec in in_row_order(rows)}
     names = distinct_names([(name, spec) for spec, name in rows.items()])

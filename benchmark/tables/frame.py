@@ -21,9 +21,9 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     highest on a sample of the victim's own protected training data (missing in records from before there was such a
     sample). Of each, in each direction (``i2t`` image→text, ``t2i`` text→image), ``recall_at_1``, ``recall_at_5`` and
     ``recall_at_10`` in percent, ``median_rank`` and ``mean_rank`` (1 is best), and ``last_recall_at_10`` and so on, the
-    means of both directions. Then ``psnr`` (dB; missing where no noise was added), ``probe_trigger_auc`` and
-    ``probe_noise_auc`` (see :mod:`benchmark.probes`; missing where nothing was probed) and the seconds of each stage. A
-    failed cell has no scores.
+    means of both directions. Then ``psnr`` (dB) and ``ssim``, missing where no noise was added,
+    ``probe_trigger_auc`` and ``probe_noise_auc`` (see :mod:`benchmark.probes`; missing where nothing was probed) and
+    the seconds of each stage. A failed cell has no scores.
     """
     return pd.DataFrame([_row(record) for record in records])
 
@@ -37,7 +37,7 @@ def _row(record: Record) -> dict[str, object]:
         row["loss"] = record.loss[-1] if record.loss else None
         row |= _scores("last", record.last) | _scores("best_on_clean_val", record.best_on_clean_val)
         row |= _scores("best_on_protected", record.best_on_protected)
-    row |= {name: record.poison.get(name) for name in ("psnr", "probe_trigger_auc", "probe_noise_auc")}
+    row |= {name: record.poison.get(name) for name in ("psnr", "ssim", "probe_trigger_auc", "probe_noise_auc")}
     return row | {f"{stage}_seconds": seconds for stage, seconds in record.seconds.items()}
 
 

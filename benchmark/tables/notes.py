@@ -88,7 +88,9 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
         if noises:
             psnr = fmean(noise["psnr"] for noise in noises)
             largest = max(noise["largest"] for noise in noises)
-            measured.append(f"{attack.title} up to {largest}/255, PSNR {psnr:.1f} dB")
+            ssims = [noise["ssim"] for noise in noises if noise.get("ssim") is not None]
+            ssim = f", SSIM {fmean(ssims):.3f}" if ssims else ""
+            measured.append(f"{attack.title} up to {largest}/255, PSNR {psnr:.1f} dB{ssim}")
     lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
     lines += [f"Noise, measured: {'; '.join(measured)}."] if measured else []
     return [*lines, *probe_note(poisons)]

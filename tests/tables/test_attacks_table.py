@@ -61,8 +61,9 @@ def test_lost_is_the_share_of_the_clean_recall_of_the_same_seed() -> None:
 
 def test_what_did_not_run_stands_there_as_missing() -> None:
     table = attacks_table(record("clean"), record("mem3"))
-    assert table.rows == ROWS
-    assert f"Not run: {', '.join(ROWS[2:])}." in table.notes
+    quick = tuple(row for row in ROWS if row not in OFFICIAL)
+    assert table.rows == quick
+    assert f"Not run: {', '.join(quick[2:])}." in table.notes
     line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| EM "))
     assert [part.strip() for part in line.strip("|").split("|")][1:] == ["–"] * 7
 

@@ -4,8 +4,6 @@ Divided by the peak that the speed suite measures, they are the least time in wh
 Counted as in :mod:`tests.benchmarks.flops`: convolutions and matrix products alone.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 from tabulate import tabulate
 
@@ -34,17 +32,12 @@ def operations() -> dict[str, float]:
     assert isinstance(adversarial, AdvTraining)
     source = DATASETS.build(parse_spec(preset.dataset)).for_seed(1)
     splits = source.load(Architecture(preset.victim).resolution, cache_folder())
-    tokenizer, images = Tokenizer(), len(splits.train)
-
-    def lengths(captions: Iterable[str]) -> list[int]:
-        return [len(tokenizer.encode(caption)) + 2 for caption in captions]
+    images = len(splits.train)
 
     def evaluation(split: CaptionDataset) -> float:
-        return len(split) * flops.image + flops.texts(lengths(caption for own in split.captions for caption in own))
+        return len(split) * flops.image + flops.texts(lengths(split))
 
-    every = lengths(caption for own in splits.train.captions for caption in own)
-    batches = np.random.default_rng(0).choice(every, (_BATCHES, recipe.batch_size))
-    length = round(float(batches.max(axis=1).mean())) + attack.k
+    length = longest_of_batch(splits.train, recipe.batch_size) + attack.k
     rows = images // recipe.batch_size * recipe.batch_size * recipe.epochs
     victims = 1 + len(DEFENSES.group("all"))  # the clean one; no defense is one of them
     return {
@@ -59,6 +52,18 @@ def operations() -> dict[str, float]:
         * images
         * (attack.pgd_steps * (flops.pgd_step + flops.text(length)) + flops.image + flops.text(length)),
     }
+
+
+def lengths(split: CaptionDataset) -> list[int]:
+    """Tokens of every caption, start and end included."""
+    tokenizer = Tokenizer()
+    return [len(tokenizer.encode(caption)) + 2 for own in split.captions for caption in own]
+
+
+def longest_of_batch(train: CaptionDataset, batch: int) -> int:
+    """Tokens of the longest caption of a batch, its mean over random batches."""
+    drawn = np.random.default_rng(0).choice(lengths(train), (_BATCHES, batch))
+    return round(float(drawn.max(axis=1).mean()))
 
 
 if __name__ == "__main__":
