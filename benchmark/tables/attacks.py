@@ -12,7 +12,9 @@ from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
     BEST,
     BEST_TERMS,
+    FINER,
     LAST,
+    Measure,
     Observation,
     Table,
     distinct_names,
@@ -37,14 +39,18 @@ ROWS = {
     "mem-official": "MEM-3 (mem-official)",
 }
 _ONLY_IF_RUN = ("em-official", "mem-official")  # hours on a CPU
+_VISIBILITY = (
+    Measure("PSNR", "dB", lambda record: record.poison.get("psnr")),
+    Measure("SSIM", "SSIM", lambda record: record.poison.get("ssim")),
+)
 
 
 def attacks(records: Iterable[Record]) -> list[Table]:
     """Undefended victims of every attack: one table for every data set and victim.
 
-    Columns: R@10 and Medr after the last epoch, R@10 after the epochs that are best on clean validation data and on
-    protected data, the share of the clean victim's recall that is lost, and what probes read from the poison, if any
-    was probed.
+    Columns: R@10 and Medr after the last epoch, R@1 where R@10 saturates, R@10 after the epochs that are best on clean
+    validation data and on protected data, the share of the clean victim's recall that is lost, how visible the noise
+    is, and what probes read from the poison, if any was probed.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -69,10 +75,12 @@ def _table(block: Block) -> Table:
     names = distinct_names([(name, spec) for spec, name in rows.items()])
     rows = dict(zip(rows, names, strict=True))
     observations: list[Observation] = []
-    probes = probe_measures(block.of())
+    # Records from before SSIM was measured say PSNR in a note.
+    visible = _VISIBILITY if any(record.poison.get("ssim") is not None for record in block.of()) else ()
+    of_poisons = [*visible, *probe_measures(block.of())]
     for spec, name in rows.items():
         for record in block.of(spec):
-            observations += [observe(record, name, one.name, one) for one in (*LAST, *BEST, *probes)]
+            observations += [observe(record, name, one.name, one) for one in (*LAST, *FINER, *BEST, *of_poisons)]
         observations += observe_shares(block.of(spec), name, LOST, LOST, lost(block.of(spec), block.of(CLEAN)))
     columns = {**score_columns(block.of()), LOST: LOST}
     explained = [
@@ -91,7 +99,7 @@ def _table(block: Block) -> Table:
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Attack",
         rows=tuple(rows.values()),
-        columns={**columns, **{one.name: one.name for one in probes}},
+        columns={**columns, **{one.name: one.name for one in of_poisons}},
         cells=summarise(observations),
         seeds=seeds_by_row({name: block.of(spec) for spec, name in rows.items()}),
         notes=tuple(notes(block.attacks, block.of(), explained)),

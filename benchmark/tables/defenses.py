@@ -15,6 +15,7 @@ from benchmark.tables.table import (
     BEST,
     BEST_TERMS,
     DIRECTIONS,
+    FINER,
     LAST,
     Observation,
     Table,
@@ -54,9 +55,9 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
 
     Attacks that met none have their place among the controls, and a table here only if none met any; clean data have
     one where they alone met defenses. Rows: clean data, the undefended attack, each defense. Columns: the paper's four
-    after the last epoch; R@10 after the epoch that is best on clean validation data, which a scraper does not have, and
-    after the one that is best on protected data, which it has; where clean data met the defenses, the clean victim's
-    R@10 under each; and the share of the lost recall that is recovered.
+    after the last epoch; R@1 where R@10 saturates; R@10 after the epoch that is best on clean validation data, which a
+    scraper does not have, and after the one that is best on protected data, which it has; where clean data met the
+    defenses, the clean victim's R@10 under each; and the share of the lost recall that is recovered.
 
     Args:
         records: of any runs.
@@ -121,7 +122,7 @@ def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str]
     """The columns in which defenses are ranked, and a note where the recovered share is not."""
     if near_chance(rows[0].records):
         return [], []  # a note that every table has says so
-    scores = [one.name for one in (*LAST, *BEST)]
+    scores = [one.name for one in (*LAST, *FINER, *BEST)]
     if RECOVERED not in columns or is_ranked(rows[1].records, rows[0].records):
         return [*scores, RECOVERED], []
     weak = f"recov.: not ranked, as {rows[1].name} takes less than {MEANINGFUL} % of the clean recall."
@@ -151,7 +152,7 @@ def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
 
 def _observations(block: Block, row: _Row, rows: Sequence[_Row], columns: Mapping[str, str]) -> Iterator[Observation]:
     """What a row says in every column that there is."""
-    yield from (observe(record, row.name, one.name, one) for one in (*LAST, *BEST) for record in row.records)
+    yield from (observe(record, row.name, one.name, one) for one in (*LAST, *FINER, *BEST) for record in row.records)
     if KEPT in columns:
         under_defense = block.of(CLEAN, row.defense)
         for one in RECALLS:

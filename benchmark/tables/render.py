@@ -182,10 +182,10 @@ def _difference(cell: Any) -> str:
 
 
 def _digits(cell: Any) -> int:
-    """Digits after the point: a tenth of a percent, a hundredth of an AUC, a tenth of everything else below 10."""
-    if cell.unit == "AUC":
-        return 2
-    return 0 if cell.unit != "%" and cell.mean >= 10 else 1
+    """Digits after the point: as many as tell values of that unit apart; times and sizes have none above 10."""
+    if (digits := {"%": 1, "dB": 1, "AUC": 2, "SSIM": 3}.get(cell.unit)) is not None:
+        return digits
+    return 0 if cell.mean >= 10 else 1
 
 
 def _plain(table: Table) -> pd.DataFrame:

@@ -76,6 +76,21 @@ def test_a_variant_takes_the_plain_attacks_place_and_namesakes_are_told_apart() 
     assert pd.notna(value(table, "MEM-3 (mem-official)", "R@10 I→T"))
 
 
+def test_visibility_has_columns_where_ssim_was_measured() -> None:
+    plain = attacks_table(record("clean"), record("em"))
+    assert not {"PSNR", "SSIM"} & set(plain.columns)
+    table = attacks_table(record("clean"), record("em", poison={"psnr": 33.24, "ssim": 0.9316}))
+    line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| EM "))
+    assert " 33.2 |" in line
+    assert " 0.932 |" in line
+
+
+@pytest.mark.parametrize(("recall", "columns"), [(89.0, 0), (91.0, 2)])
+def test_recall_at_1_has_columns_where_recall_at_10_saturates(recall: float, columns: int) -> None:
+    table = attacks_table(record("clean", recalls=(recall, recall)), record("em"))
+    assert sum(name.startswith("R@1 ") for name in table.columns) == columns
+
+
 def test_nothing_to_show_is_one_line() -> None:
     with pytest.raises(UsageError, match="no undefended attack"):
         make_tables("attacks", [record("clean")])

@@ -234,6 +234,7 @@ def test_the_best_is_the_highest_recall_and_the_lowest_rank_among_defenses_alone
     assert set(zip(best["row"], best["column"], strict=True)) == {
         ("Prefix drop", "R@10 I→T"), ("Mixup", "R@10 I→T"),
         ("Prefix drop", "R@10 T→I"),
+        ("Prefix drop", "R@1 I→T"), ("Mixup", "R@1 I→T"), ("Prefix drop", "R@1 T→I"),
         ("Prefix drop", "best: clean val"), ("Prefix drop", "best: protected"),
         ("Prefix drop", "Medr I→T"), ("Prefix drop", "Medr T→I"), ("Prefix drop", "recovered %"),
     }  # fmt: skip
