@@ -24,7 +24,7 @@ from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError, VictimDiverged
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
@@ -48,6 +48,8 @@ class WordwiseEm(Attack):
     Args:
         eps: bound on the noise, in 1/255.
         tile: side of a pattern in pixels, repeated over the image.
+        grain: side of the squares of one value that a pattern is made of, in pixels; it divides ``tile``. Coarse grains
+            survive JPEG and scaling, which take fine ones away.
         restarts: fresh surrogates that learn the patterns one after the other.
         steps: training steps of each surrogate.
         pattern_lr: Adam's learning rate for the patterns.
@@ -67,6 +69,7 @@ class WordwiseEm(Attack):
 
     eps: int = ranged(8, 1, 127, unit="1/255")
     tile: int = ranged(8, 1)
+    grain: int = ranged(1, 1)
     restarts: int = ranged(8, 1)
     steps: int = ranged(93, 1)
     pattern_lr: float = ranged(0.05, above=0)
@@ -81,6 +84,8 @@ class WordwiseEm(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        owner = f"attack {ATTACKS.name_of(type(self))}"
+        require(self.tile % self.grain == 0, owner, "grain", f"a divisor of tile = {self.tile}", self.grain)
         self._passage()
 
     def label(self) -> str:
@@ -90,7 +95,9 @@ class WordwiseEm(Attack):
     def describe(self) -> str:
         """The strength in words."""
         return (
-            f"ε = {self.eps}/255, patterns of {self.tile} × {self.tile} px, learned by {self.restarts} surrogates of "
+            f"ε = {self.eps}/255, patterns of {self.tile} × {self.tile} px"
+            + (f" in squares of {self.grain} px" if self.grain > 1 else "")
+            + f", learned by {self.restarts} surrogates of "
             f"{self.steps} steps"
             + (", each noise on other images of its batch" if self.permute_images else "")
             + (f", {self.through_share:.0%} of the batches through {self.through}" if self.through else "")
@@ -116,7 +123,8 @@ class WordwiseEm(Attack):
         """Learn the patterns, then publish their signs; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
         weights = word_weights(train.captions)
-        start = torch.randn(weights.shape[1], 3 * self.tile**2, generator=torch_generator(context.seed, "patterns"))
+        squares = (self.tile // self.grain) ** 2
+        start = torch.randn(weights.shape[1], 3 * squares, generator=torch_generator(context.seed, "patterns"))
         patterns = (start / 2).requires_grad_()
         adam = torch.optim.Adam([patterns], lr=self.pattern_lr)
         losses: list[float] = []
@@ -209,9 +217,10 @@ class WordwiseEm(Attack):
         return Composed([DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(self.through, "+")])
 
     def _tiled(self, tiles: torch.Tensor, resolution: int) -> torch.Tensor:
-        """(B, 3·t·t) patterns as (B, 3, H, W) noise."""
-        times = math.ceil(resolution / self.tile)
-        noise = tiles.view(-1, 3, self.tile, self.tile).repeat(1, 1, times, times)
+        """(B, 3·s·s) patterns of s × s squares as (B, 3, H, W) noise."""
+        side, times = self.tile // self.grain, math.ceil(resolution / self.tile)
+        squares = tiles.view(-1, 3, side, side).repeat(1, 1, times, times)
+        noise = squares.repeat_interleave(self.grain, dim=2).repeat_interleave(self.grain, dim=3)
         return noise[:, :, :resolution, :resolution]
 
 

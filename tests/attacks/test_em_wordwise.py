@@ -78,6 +78,16 @@ def test_noise_is_a_tile_of_plus_and_minus_eps_and_leaves_captions_alone() -> No
     assert noise_of(craft(SMALL, bright)).max() == 1
 
 
+def test_a_grain_is_a_square_of_one_value_and_the_tile_stays() -> None:
+    noise = noise_of(craft(replace(SMALL, tile=8, grain=2), grey(make_dataset())))
+    for row, column in ((0, 1), (1, 0), (1, 1)):
+        assert np.array_equal(noise[:, :, row::2, column::2], noise[:, :, ::2, ::2])
+    assert np.array_equal(noise[:, :, 8:, 8:], noise[:, :, :-8, :-8])
+    assert not np.array_equal(noise[:, :, 2:, :], noise[:, :, :-2, :])
+    with pytest.raises(UsageError, match="grain must be a divisor of tile = 8, got 3"):
+        replace(SMALL, tile=8, grain=3)
+
+
 @pytest.mark.parametrize("permute", [False, True], ids=["its own image", "another image"])
 def test_a_step_moves_the_patterns_down_the_plain_loss(permute: bool) -> None:
     """Adam's first step is its rate against the sign of the gradient, here that of a slow plain forward pass."""
