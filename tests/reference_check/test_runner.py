@@ -28,6 +28,7 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     changes = ("change of a pixel, 1/255", "words changed in a caption")
     assert set(passes) == {
         *((cell, recall) for cell in ("Clean × none", "MEM-3 × none", "EM word-wise × none", *cells)),
+        ("Data", "closest test images, 1/255"),
         *((cell, change) for cell in cells for change in changes),
         *((poison, of) for poison in ("MEM-3", "EM word-wise") for of in ("crafting loss, nats", "noise, PSNR in dB")),
     }
@@ -35,7 +36,9 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     # Where MEM-3 takes nothing, or prefix-drop is as weak as no defense, the reference lets neither pass.
     assert passes["MEM-3 × none", recall][1] < mean["Clean × none", recall]
     assert passes["MEM-3 × prefix-drop", recall][0] > mean["MEM-3 × none", recall]
-    # Nor does it pass a defense that changes nothing.
+    # Nor does it pass test scenes that lie in the training data with another texture: 15.3 to 15.5 on three data sets.
+    assert passes["Data", "closest test images, 1/255"][0] > 15.5
+    # Nor a defense that changes nothing.
     assert passes["MEM-3 × prefix-drop", changes[1]][0] > 0
     assert min(passes[cell, changes[0]][0] for cell in cells[1:]) > 0
 
