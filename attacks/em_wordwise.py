@@ -48,8 +48,8 @@ class WordwiseEm(Attack):
     Args:
         eps: bound on the noise, in 1/255.
         tile: side of a pattern in pixels, repeated over the image.
-        grain: side of the squares of one value that a pattern is made of, in pixels; it divides ``tile``. Coarse grains
-            survive JPEG and scaling, which take fine ones away.
+        grain: side of the squares of one value that a pattern is made of, in pixels; it divides ``tile``. Coarse
+            grains have lower spatial frequencies.
         restarts: fresh surrogates that learn the patterns one after the other.
         steps: training steps of each surrogate.
         pattern_lr: Adam's learning rate for the patterns.

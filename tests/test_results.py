@@ -1,6 +1,7 @@
 """What lies in results/: every table, figures once, one page, and little of it."""
 
 from pathlib import Path
+from statistics import fmean, stdev
 
 from benchmark.grid.records import load_records
 from benchmark.tables.make import make_tables
@@ -29,3 +30,36 @@ def test_the_table_in_a_readme_is_what_its_command_prints() -> None:
     folder = RESULTS / "five-grounds/micro-controls"
     table = render(make_tables("attacks", load_records(folder / "records")), "markdown")
     assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{table}\n")
+
+
+def test_the_readmes_table_is_of_the_references_records() -> None:
+    """R@10 in both directions, and the share of the clean recall of the same seed that is lost."""
+    cells = {
+        "Clean data, no defense": ("clean", "none"),
+        "MEM-3, no defense": ("mem3", "none"),
+        "MEM-3, cutout": ("mem3", "cutout"),
+        "MEM-3, prefix drop": ("mem3", "prefix-drop"),
+        "EM word-wise, no defense": ("em-wordwise", "none"),
+        "Clean data, adversarial training": ("clean", "adv-training"),
+    }
+    tests = {
+        (one.attack.spec, one.defense.spec, one.seed): one.last.test
+        for one in load_records(RESULTS / "reference/micro/records")
+    }
+    seeds = sorted({seed for *_, seed in tests})
+    lines = Path("README.md").read_text("utf-8").replace("**", "").splitlines()
+    shown = {}
+    for line in lines:
+        name, *numbers = (part.strip() for part in line.strip("|").split("|"))
+        if name in cells:
+            shown[name] = numbers
+    expected = {}
+    for name, cell in cells.items():
+        own, clean = ([tests[attack, defense, seed] for seed in seeds] for attack, defense in (cell, ("clean", "none")))
+        columns = (
+            [one.image_to_text.recall_at_10 for one in own],
+            [one.text_to_image.recall_at_10 for one in own],
+            [100 * (1 - a.mean_recall_at_10 / b.mean_recall_at_10) for a, b in zip(own, clean, strict=True)],
+        )
+        expected[name] = [f"{fmean(values):.1f}±{stdev(values):.1f}" for values in columns]
+    assert shown == expected

@@ -1,10 +1,17 @@
 """How far test images are from training images, against a search over all pairs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import benchmark.data.scenes
 from benchmark.data.dataset import CaptionDataset
 from benchmark.data.nearest import QUANTILE, nearest_distance
+from benchmark.data.scene_layout import Layout, draw_layout
+from benchmark.data.scenes import Scenes
+from benchmark.grid.records import load_records
+from benchmark.reference_check import REFERENCE
 
 
 def images(count: int, side: int, seed: int) -> np.ndarray:
@@ -27,3 +34,21 @@ def test_two_leaked_images_of_forty_show(leaked: int, least: float, most: float)
     train, test = images(600, 64, 1), images(40, 64, 2)
     train[590 : 590 + leaked] = test[:leaked]
     assert least <= nearest_distance(split("train", train), split("test", test), 0) <= most
+
+
+def test_scenes_that_leak_with_another_texture_are_closer_than_any_reference_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test scene in twenty is painted again in training, at the reference's resolution."""
+
+    def leaking(seed: int, split: str, index: int, *rest: int) -> Layout:
+        return draw_layout(seed, *(("test", index) if split == "train" and index < 10 else (split, index)), *rest)
+
+    def distance(folder: str) -> float:
+        splits = Scenes(train=400, val=1, test=200, objects=150, seed=7).load(32, tmp_path / folder)
+        return nearest_distance(splits.train, splits.test, 7)
+
+    kept = [record.data["nearest"] for record in load_records(REFERENCE / "records")]
+    assert distance("apart") > min(kept)
+    monkeypatch.setattr(benchmark.data.scenes, "draw_layout", leaking)
+    assert distance("leaking") < 0.75 * min(kept)

@@ -67,6 +67,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     poison = records["MEM-2", "none"].poison
     assert 0 < poison["largest"] <= 2
     assert 40 < poison["psnr"] < 50  # |δ| of at most 2/255: 20·log10(255/2) = 42.1 dB at the least
+    assert 0.9 < poison["ssim"] < 0.9999  # of the images with the noise, not of the clean ones with themselves
     assert sum(poison["trigger_words"].values()) == 80
     assert not records["Clean", "none"].poison
     assert records["MEM-2", "prefix-drop"].changes["words_per_caption"] == pytest.approx(3, abs=0.3)

@@ -36,8 +36,8 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     # Where MEM-3 takes nothing, or prefix-drop is as weak as no defense, the reference lets neither pass.
     assert passes["MEM-3 × none", recall][1] < mean["Clean × none", recall]
     assert passes["MEM-3 × prefix-drop", recall][0] > mean["MEM-3 × none", recall]
-    # Nor does it pass test scenes that lie in the training data with another texture: 15.3 to 15.5 on three data sets.
-    assert passes["Data", "closest test images, 1/255"][0] > 15.5
+    # Nor does it pass test scenes that lie in the training data with another texture; see tests/data/test_nearest.py.
+    assert passes["Data", "closest test images, 1/255"][0] > 0.75 * mean["Data", "closest test images, 1/255"]
     # Nor a defense that changes nothing.
     assert passes["MEM-3 × prefix-drop", changes[1]][0] > 0
     assert min(passes[cell, changes[0]][0] for cell in cells[1:]) > 0
