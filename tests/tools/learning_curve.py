@@ -46,7 +46,7 @@ def draw(curves: dict[str, list[tuple[float, list[float]]]]) -> Figure:
                 [max(v) - m for m, v in zip(mean, values, strict=True)],
             ]
             axes.errorbar(at, mean, yerr=ends, marker="o", color=colour, capsize=2, label=NAMES[name])
-        axes.set(xlabel="operations of the training (TFLOP)", ylabel="clean R@10, mean of both directions (%)")
+        axes.set(xlabel="operations of the training (TFLOP)", ylabel="clean R@10 (%)")
         axes.set_ylim(0, 100)
         axes.legend(loc="lower right")
     return figure
