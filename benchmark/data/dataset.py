@@ -46,6 +46,11 @@ class LazyImages:
         return images if self.noise is None else add_noise(images, self.noise[rows])
 
 
+def spread_rows(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` of the indices below ``count``, spread evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
+
 def add_noise(images: Images, noise: NDArray[np.signedinteger]) -> Images:
     """Image + noise, clamped to [0, 255].
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from kornia.metrics import ssim
 
-from benchmark.data.dataset import Images, LazyImages
+from benchmark.data.dataset import Images, LazyImages, spread_rows
 
 SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the SSIM paper
 _CHUNK = 16  # images compared at a time; SSIM takes about forty bytes per pixel value
@@ -56,6 +56,6 @@ def summed_ssim(original: Images, changed: Images) -> float:
 
 def mean_ssim(original: Images | LazyImages, changed: Images | LazyImages, most: int) -> float:
     """The mean structural similarity of at most ``most`` images with their changed versions, spread evenly over all."""
-    rows = np.unique(np.linspace(0, len(original) - 1, min(most, len(original))).round().astype(np.int64))
+    rows = spread_rows(len(original), most)
     parts = np.array_split(rows, max(1, len(rows) // _CHUNK))
     return sum(summed_ssim(original[part], changed[part]) for part in parts) / len(rows)

@@ -3,16 +3,15 @@
 import numpy as np
 import torch
 
-from benchmark.core.seeding import numpy_generator
-from benchmark.data.dataset import CaptionDataset, Images
+from benchmark.data.dataset import CaptionDataset, Images, spread_rows
 
 QUANTILE = 0.02  # of the test images: a leak of a few in a hundred shows, and no single look-alike decides
 _SIDE = 32  # pixels, to which larger images are averaged
-_MOST_TEST = 1000  # more are sampled
+_MOST_TEST = 1000
 _CHUNK = 512  # training images at a time
 
 
-def nearest_distance(train: CaptionDataset, test: CaptionDataset, seed: int) -> float:
+def nearest_distance(train: CaptionDataset, test: CaptionDataset) -> float:
     """How far the closest test images are from the training data.
 
     Of each test image the distance to its nearest training image is taken, the root mean square over pixel values; of
@@ -21,14 +20,12 @@ def nearest_distance(train: CaptionDataset, test: CaptionDataset, seed: int) -> 
 
     Args:
         train: clean, images (N, 3, H, W) uint8.
-        test: images of the same size.
-        seed: decides which test images are looked at, if there are more than 1,000.
+        test: images of the same size; of more than 1,000, as many spread evenly over all.
 
     Returns:
         The distance in 1/255.
     """
-    chosen = np.sort(numpy_generator(seed, "nearest").permutation(len(test))[:_MOST_TEST])
-    queries = _small(test.images[chosen])
+    queries = _small(test.images[spread_rows(len(test), _MOST_TEST)])
     nearest = torch.full((len(queries),), torch.inf)
     for start in range(0, len(train), _CHUNK):
         others = _small(train.images[start : start + _CHUNK])

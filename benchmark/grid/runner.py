@@ -228,7 +228,7 @@ class Grid:
             epochs=tuple(EpochScores.from_json(scores) for scores in notes["epochs"]),
             loss=tuple(log.loss),
             poison=described,
-            data={"nearest": self._nearest_of(data, cell.seed)},
+            data={"nearest": self._nearest_of(data)},
             changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
             seconds=seconds,
             peak_memory_mb=memory,
@@ -254,11 +254,11 @@ class Grid:
             self._protected = (path, poison, protected, describe_poison(poison, clean, protected, cell.seed))
         return self._protected[1:]
 
-    def _nearest_of(self, data: Splits, seed: int) -> float:
+    def _nearest_of(self, data: Splits) -> float:
         """How far the closest test images are from the training data; measured once for cells that share both."""
         both = data.train.fingerprint, data.test.fingerprint
         if both not in self._nearest:
-            self._nearest[both] = nearest_distance(data.train, data.test, seed)
+            self._nearest[both] = nearest_distance(data.train, data.test)
         return self._nearest[both]
 
     def see_other_runs(self, planned: Sequence[PlannedCell]) -> None:
