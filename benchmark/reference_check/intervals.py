@@ -1,11 +1,5 @@
 """Whether poisoning is as strong as in the reference: do fresh seeds give the numbers that the reference seeds gave?
 
-Of every cell, recall@10 is compared, the mean of both directions after the last epoch; of every poison, what crafting
-says of it: the surrogate's mean loss after PGD over all rounds, and the noise's PSNR. A poison's numbers hardly differ
-between seeds, so they tell weaker noise at once, which recall may not: at a small scale the trigger does most of the
-harm. Of every defense it is what it changes, in pixels and in words. Of the data it is how far the closest test images
-are from the training data, which tells a leak.
-
 Recall is compared on the arcsine of its root, on which the spread of a share does not depend on its height, the others
 as they are. Victims of one seed are paired: what a cell's y is expected to be is a straight line over that of the same
 seed's clean victim, fitted to the reference seeds by least squares, so that what all victims of a seed share widens
@@ -13,12 +7,15 @@ nothing; for the clean victims themselves and for poisons it is their mean. With
 or 1 for a mean) and residuals of standard deviation s, the mean of m fresh seeds lies within ŷ ± t · s · √(1/m + h)
 with the probability for which t, Student's quantile with n − p degrees of freedom, is chosen; h is the variance of the
 line at the fresh seeds' mean in units of s² (1/n for a mean). That is the usual prediction interval of linear
-regression. The level is divided by the number of comparisons (Bonferroni), so that all of them hold together. Seeds,
-not rows, are what varies: a number may move only as far as it moves from seed to seed.
+regression. Seeds, not rows, are what varies: a number may move only as far as it moves from seed to seed.
+
+The level is divided among the comparisons (Bonferroni), so that all of them hold together. Half of it goes to the
+recall that undefended MEM-3 leaves, the strength that the check is for; the others share the rest evenly. A number that
+all reference seeds agree on must stay as it is, which takes no share.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -28,85 +25,12 @@ from scipy import stats
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables.selection import CLEAN, UNDEFENDED, varies_with_seed
+from benchmark.reference_check.quantities import Quantity, Series, by_cell, series
+from benchmark.tables.selection import varies_with_seed
 
 LEVEL = 0.01  # chance that an unchanged suite is called changed
 LEAST_SEEDS = 8
-
-
-def recall(record: Record) -> float:
-    """Recall@10 after the last epoch on test, mean of both directions, percent."""
-    return record.last.test.mean_recall_at_10
-
-
-def crafting_loss(record: Record) -> float | None:
-    """The surrogate's loss right after PGD, nats, mean over the rounds; ``None`` where none was crafted in rounds."""
-    losses = record.poison.get("loss_per_round")
-    return fmean(losses) if losses else None
-
-
-def psnr(record: Record) -> float | None:
-    """PSNR of the protected images, dB; ``None`` without noise."""
-    return record.poison.get("psnr")
-
-
-def pixels_changed(record: Record) -> float:
-    """Mean absolute change of a pixel value by the defense, in 1/255."""
-    return float(record.changes["pixel"])
-
-
-def words_changed(record: Record) -> float:
-    """Words of a caption that the defense changes, on average."""
-    return float(record.changes["words_per_caption"])
-
-
-def nearest(record: Record) -> float | None:
-    """How far the closest test images are from the training data, in 1/255; ``None`` where it was not measured."""
-    return record.data.get("nearest")
-
-
-def _arcsine(percent: float) -> float:
-    return math.asin(math.sqrt(percent / 100))
-
-
-def _percent(arcsine: float) -> float:
-    return 100 * math.sin(min(max(arcsine, 0.0), math.pi / 2)) ** 2
-
-
-def _same(value: float) -> float:
-    return value
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number that records have, one a seed.
-
-    Attributes:
-        name: of what, in words, with its unit.
-        of: reads it; ``None`` where the record does not say.
-        digits: behind the point, as it is shown.
-        scale: to where its spread is even, and
-        back: from there.
-    """
-
-    name: str
-    of: Callable[[Record], float | None]
-    digits: int
-    scale: Callable[[float], float] = _same
-    back: Callable[[float], float] = _same
-
-    def shown(self, value: float) -> str:
-        """A value with its digits."""
-        return f"{value:.{self.digits}f}"
-
-
-_OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
-_OF_DEFENSES = (
-    Quantity("change of a pixel, 1/255", pixels_changed, 2),
-    Quantity("words changed in a caption", words_changed, 2),
-)
-_OF_DATA = Quantity("closest test images, 1/255", nearest, 1)
-_OF_POISONS = (Quantity("crafting loss, nats", crafting_loss, 2), Quantity("noise, PSNR in dB", psnr, 2))
+_MAIN_SHARE = 0.5  # of the level, for the strength that the check is for
 
 
 @dataclass(frozen=True)
@@ -137,40 +61,6 @@ class Comparison:
         return self.low <= self.now <= self.high
 
 
-@dataclass(frozen=True)
-class Series:
-    """One quantity over the seeds of some records.
-
-    Attributes:
-        cell: as in :class:`Comparison`.
-        quantity: what.
-        values: by seed, in the quantity's own unit.
-        clean: by seed, the scaled recall of the clean victims that predict it; empty where none do.
-    """
-
-    cell: str
-    quantity: Quantity
-    values: Mapping[int, float]
-    clean: Mapping[int, float]
-
-    @property
-    def scaled(self) -> NDArray[np.float64]:
-        """(n,) the values where their spread is even."""
-        return np.array([self.quantity.scale(value) for value in self.values.values()])
-
-    def design(self) -> NDArray[np.float64]:
-        """(n, p) what it is predicted from: a constant and, where they tell, the clean victims of its seeds.
-
-        Raises:
-            UsageError: a seed has none.
-        """
-        if not self.clean:
-            return np.ones((len(self.values), 1))
-        if missing := sorted(self.values.keys() - self.clean.keys()):
-            raise UsageError(f"{self.cell}: seed {missing[0]} has no clean victim to compare with")
-        return np.array([[1.0, self.clean[seed]] for seed in self.values])
-
-
 def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float = LEVEL) -> list[Comparison]:
     """Compare fresh records with reference records of the same cells.
 
@@ -187,11 +77,11 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
     then = series(reference)
     now = {(item.cell, item.quantity.name): item for item in series(fresh)}
     compared = []
-    for old in then:
+    for old, share in zip(then, _levels(then, level), strict=True):
         new = now.get((old.cell, old.quantity.name))
         if new is None:
             raise UsageError(f"{old.cell}: the fresh records do not say {old.quantity.name}")
-        low, high = _interval(old, new.design().mean(axis=0), len(new.values), level / len(then))
+        low, high = _interval(old, new.design().mean(axis=0), len(new.values), share)
         values = list(old.values.values())
         compared.append(
             Comparison(
@@ -216,39 +106,25 @@ def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL
         level: as for :func:`compare`.
     """
     compared = series(reference)
-    return [_interval(item, item.design().mean(axis=0), fresh, level / len(compared)) for item in compared]
-
-
-def series(records: Sequence[Record]) -> list[Series]:
-    """What is compared of some records: recall of every cell, then the data's and poisons' numbers that all their seeds
-    have, then what defenses change.
-    """
-    cells = by_cell(records)
-    undefended = {cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED}
-    clean_cell = next((cell for cell in undefended if cells[cell][0].attack.spec == CLEAN), None)
-    clean = {record.seed: _arcsine(recall(record)) for record in cells[clean_cell]} if clean_cell else {}
-    compared = [
-        Series(
-            cell, _OF_VICTIMS, {record.seed: recall(record) for record in in_cell}, {} if cell == clean_cell else clean
-        )
-        for cell, in_cell in cells.items()
+    levels = _levels(compared, level)
+    return [
+        _interval(item, item.design().mean(axis=0), fresh, share) for item, share in zip(compared, levels, strict=True)
     ]
-    # Data count once, and clean victims have seen all of them.
-    of_data = cells[clean_cell] if clean_cell else []
-    values = {record.seed: value for record in of_data if (value := _OF_DATA.of(record)) is not None}
-    if values and len(values) == len(of_data):
-        compared.append(Series("Data", _OF_DATA, values, {}))
-    for in_cell in cells.values():
-        # A poison counts once, however many victims shared it.
-        for quantity in _OF_POISONS if in_cell[0].defense.spec == UNDEFENDED else ():
-            values = {record.seed: value for record in in_cell if (value := quantity.of(record)) is not None}
-            if len(values) == len(in_cell):
-                compared.append(Series(in_cell[0].attack.label, quantity, values, {}))
-    for cell, in_cell in cells.items():
-        for quantity in _OF_DEFENSES if in_cell[0].defense.spec != UNDEFENDED else ():
-            values = {record.seed: value for record in in_cell if (value := quantity.of(record)) is not None}
-            compared.append(Series(cell, quantity, values, {}))
-    return compared
+
+
+def _levels(compared: Sequence[Series], level: float) -> list[float]:
+    """The part of the level that each series gets; together they are the level."""
+    mains = sum(item.is_main and not item.is_constant for item in compared)
+    others = sum(not item.is_main and not item.is_constant for item in compared)
+    # Where there are only others, or only the main one, they get all of it.
+    for_mains = level * (_MAIN_SHARE if mains and others else 1.0 if mains else 0.0)
+
+    def part(item: Series) -> float:
+        if item.is_constant:
+            return 0.0
+        return for_mains / mains if item.is_main else (level - for_mains) / others
+
+    return [part(item) for item in compared]
 
 
 def _interval(then: Series, at: NDArray[np.float64], fresh: int, level: float) -> tuple[float, float]:
@@ -259,19 +135,11 @@ def _interval(then: Series, at: NDArray[np.float64], fresh: int, level: float) -
     fitted = inverse @ design.T @ values
     freedom = len(values) - int(np.linalg.matrix_rank(design))
     spread = math.sqrt(float(np.sum((values - design @ fitted) ** 2)) / freedom)
-    quantile = float(stats.t.ppf(1 - level / 2, freedom))
+    # A number that never varies has no spread, but is still rounded.
+    quantile = 0.0 if then.is_constant else float(stats.t.ppf(1 - level / 2, freedom))
     expected = float(at @ fitted)
-    # A number that never varies is still rounded.
     margin = quantile * spread * math.sqrt(1 / fresh + float(at @ inverse @ at)) + 1e-6 * abs(expected)
     return then.quantity.back(expected - margin), then.quantity.back(expected + margin)
-
-
-def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Records by attack and defense in words, in the order they come."""
-    cells: dict[str, list[Record]] = {}
-    for record in records:
-        cells.setdefault(f"{record.attack.label} × {record.defense.spec}", []).append(record)
-    return cells
 
 
 def require_comparable(reference: Sequence[Record], fresh: Sequence[Record]) -> None:

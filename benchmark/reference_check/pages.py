@@ -7,7 +7,8 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark.grid.records import Record
-from benchmark.reference_check.intervals import Comparison, Quantity, prediction, series
+from benchmark.reference_check.intervals import Comparison, prediction
+from benchmark.reference_check.quantities import Quantity, series
 
 _TERMS = (
     "R@10: on test after the last epoch, mean of both directions; crafting loss: the surrogate's after PGD, mean over "

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from benchmark.grid.records import Record
 from benchmark.reference_check.intervals import compare, prediction
 from benchmark.reference_check.pages import comparison_table
 from tests.reference_check.seeds import SILENT, records
-from tests.tables.factory import record
+from tests.tables.factory import SCENES, record
 
 
 def test_an_interval_by_hand() -> None:
@@ -84,8 +85,8 @@ def test_a_leak_of_test_images_is_told_by_their_distance() -> None:
     distances = [23.0, 23.5, 22.8, 23.2, 23.1, 22.9, 23.4, 23.3]
     reference = with_data([80.0, 82.0, 79.0, 81.0, 80.5, 79.5, 81.5, 80.0], distances, 1)
     for distance, holds in ((23.2, True), (15.5, False)):
-        recall, nearest = compare(reference, with_data([80.5], [distance], 20))
-        assert (recall.holds, nearest.holds) == (True, holds)
+        recall, recall_at_1, nearest = compare(reference, with_data([80.5], [distance], 20))
+        assert (recall.holds, recall_at_1.holds, nearest.holds) == (True, True, holds)
         assert nearest.reference == pytest.approx(np.mean(distances))
 
 
@@ -183,10 +184,15 @@ def test_what_passes_is_what_is_compared(tmp_path: Path) -> None:
             assert interval == pytest.approx((one.low, one.high))
 
 
-def poisons(losses: Sequence[float], decibels: Sequence[float], first_seed: int = 1) -> list[Record]:
+def poisons(losses: Sequence[float], decibels: Sequence[float], first_seed: int = 1, words: int = 3) -> list[Record]:
     """MEM-3 undefended and under a defense, which share a poison of two rounds with that mean loss and PSNR."""
+
+    def poison(loss: float, psnr: float) -> dict[str, Any]:
+        trigger = {"trigger_word_count": words * SCENES["train_images"]}
+        return {"loss_per_round": [loss + 1, loss - 1], "psnr": psnr, **trigger}
+
     return [
-        record("mem3", defense, (5.0, 6.0), seed=seed, poison={"loss_per_round": [loss - 1, loss + 1], "psnr": psnr})
+        record("mem3", defense, (5.0, 6.0), seed=seed, poison=poison(loss, psnr))
         for seed, (loss, psnr) in enumerate(zip(losses, decibels, strict=True), start=first_seed)
         for defense in ("none", "cutout")
     ]
@@ -195,31 +201,58 @@ def poisons(losses: Sequence[float], decibels: Sequence[float], first_seed: int 
 def test_poisons_are_compared_by_their_own_numbers() -> None:
     losses, decibels = [2.4, 2.5, 2.3, 2.4, 2.6, 2.5, 2.3, 2.4], [33.0, 33.1, 32.9, 33.0, 33.2, 32.8, 33.1, 32.9]
     reference = poisons(losses, decibels)
-    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.06)
+    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.03)
     # Two cells and, though two victims share it, one poison.
     assert [(one.cell, one.quantity.name) for one in compared] == [
         ("MEM-3 × none", "R@10, %"),
         ("MEM-3 × cutout", "R@10, %"),
         ("MEM-3", "crafting loss, nats"),
+        ("MEM-3", "crafting loss after round 1, nats"),
         ("MEM-3", "noise, PSNR in dB"),
+        ("MEM-3", "words of a trigger"),
         ("MEM-3 × cutout", "change of a pixel, 1/255"),
         ("MEM-3 × cutout", "words changed in a caption"),
     ]
     assert all(one.holds for one in compared)
-    for one, values, now in zip(compared[2:4], (losses, decibels), (2.45, 33.0), strict=True):
-        # t of 7 degrees of freedom at 99.5 %, for 6 % are divided among six numbers.
+    firsts = [loss + 1 for loss in losses]
+    for one, values, now in zip(compared[2:5], (losses, firsts, decibels), (2.45, 3.45, 33.0), strict=True):
+        # t of 7 degrees of freedom at 99.5 %, for 3 % are divided among three numbers; the others never vary.
         margin = 3.4995 * np.std(values, ddof=1) * math.sqrt(1 + 1 / 8)
         assert (one.low, one.high) == pytest.approx((np.mean(values) - margin, np.mean(values) + margin), abs=1e-3)
         assert (one.reference, one.now) == pytest.approx((np.mean(values), now))
     # The defense of these records changes nothing, and so it does in all of them.
-    assert [(one.low, one.now, one.high) for one in compared[4:]] == [(0, 0, 0)] * 2
-    # Noise of half the height, and noise that the surrogate does not learn, though no victim's recall has moved.
-    for loss, psnr, outside in ((2.4, 39.0, ["noise, PSNR in dB"]), (3.1, 33.0, ["crafting loss, nats"])):
-        failed = [one.quantity.name for one in compare(reference, poisons([loss], [psnr], 20)) if not one.holds]
-        assert failed == outside
+    assert [(one.low, one.now, one.high) for one in compared[6:]] == [(0, 0, 0)] * 2
+    # Noise of half the height, noise that the surrogate does not learn, a shorter trigger, though no recall has moved.
+    both = ["crafting loss, nats", "crafting loss after round 1, nats"]
+    for loss, psnr, words, outside in (
+        (2.4, 39.0, 3, ["noise, PSNR in dB"]),
+        (3.1, 33.0, 3, both),
+        (2.4, 33.0, 2, ["words of a trigger"]),
+    ):
+        fresh = poisons([loss], [psnr], 20, words)
+        assert [one.quantity.name for one in compare(reference, fresh) if not one.holds] == outside
     silent = [replace(one, poison={"eps": 8}) for one in poisons([2.4], [33.0], 20)]
     with pytest.raises(UsageError, match="MEM-3: the fresh records do not say crafting loss, nats"):
         compare(reference, silent)
+
+
+def test_half_of_the_level_goes_to_what_mem3_leaves_undefended() -> None:
+    """Beside eight other numbers, MEM-3's interval is the one that it would have alone at half the level."""
+    usual = [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]
+
+    def of_nine(recalls: Sequence[float], first_seed: int) -> list[Record]:
+        alone = records(recalls, first_seed)
+        return alone + [
+            replace(one, attack=replace(one.attack, spec="other", label=f"Other {number}"))
+            for number in range(8)
+            for one in alone
+        ]
+
+    main, *others = compare(of_nine(usual, 1), of_nine([5.0], 20), level=0.02)
+    (alone,) = compare(records(usual), records([5.0], 20), level=0.01)
+    assert (main.low, main.high) == pytest.approx((alone.low, alone.high))
+    (eighth,) = compare(records(usual), records([5.0], 20), level=0.01 / 8)
+    assert {(one.low, one.high) for one in others} == {(eighth.low, eighth.high)}
 
 
 @pytest.mark.parametrize(

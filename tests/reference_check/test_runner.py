@@ -26,11 +26,14 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
     passes = dict(zip([(one.cell, one.quantity.name) for one in compared], prediction(reference), strict=True))
     recall, cells = "R@10, %", ("MEM-3 × prefix-drop", "MEM-3 × cutout", "Clean × adv-training")
     changes = ("change of a pixel, 1/255", "words changed in a caption")
+    numbers = ("crafting loss, nats", "crafting loss after round 1, nats", "noise, PSNR in dB")
     assert set(passes) == {
         *((cell, recall) for cell in ("Clean × none", "MEM-3 × none", "EM word-wise × none", *cells)),
+        ("Clean × none", "R@1, %"),
         ("Data", "closest test images, 1/255"),
+        ("MEM-3", "words of a trigger"),
         *((cell, change) for cell in cells for change in changes),
-        *((poison, of) for poison in ("MEM-3", "EM word-wise") for of in ("crafting loss, nats", "noise, PSNR in dB")),
+        *((poison, number) for poison in ("MEM-3", "EM word-wise") for number in numbers),
     }
     mean = {(one.cell, one.quantity.name): one.reference for one in compared}
     # Where MEM-3 takes nothing, or prefix-drop is as weak as no defense, the reference lets neither pass.

@@ -1,0 +1,205 @@
+"""What the reference check compares: numbers that records have, seed by seed.
+
+Of every cell it is recall@10, the mean of both directions after the last epoch; of undefended clean victims recall@1 as
+well, which tells ranks that are counted wrongly. Of every poison it is what crafting says of it: the surrogate's loss
+after the first round and its mean over all rounds, the noise's PSNR, and the words of a trigger. A poison's numbers
+hardly differ between seeds, so they tell weaker noise at once, which recall may not: at a small scale the trigger does
+most of the harm. Of every defense it is what it changes, in pixels and in words. Of the data it is how far the closest
+test images are from the training data, which tells a leak.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
+from benchmark.tables.selection import CLEAN, UNDEFENDED
+
+_MAIN = "mem3"  # the attack whose strength the check is for
+
+
+def recall(record: Record) -> float:
+    """Recall@10 after the last epoch on test, mean of both directions, percent."""
+    return record.last.test.mean_recall_at_10
+
+
+def recall_at_1(record: Record) -> float:
+    """Recall@1 after the last epoch on test, mean of both directions, percent."""
+    test = record.last.test
+    return fmean((test.image_to_text.recall_at_1, test.text_to_image.recall_at_1))
+
+
+def crafting_loss(record: Record) -> float | None:
+    """The surrogate's loss right after PGD, nats, mean over the rounds; ``None`` where none was crafted in rounds."""
+    losses = record.poison.get("loss_per_round")
+    return fmean(losses) if losses else None
+
+
+def first_loss(record: Record) -> float | None:
+    """The same after the first round, when the surrogate knows only what its own training told it."""
+    losses = record.poison.get("loss_per_round")
+    return losses[0] if losses else None
+
+
+def trigger_words(record: Record) -> float | None:
+    """Words of a trigger, mean over the images; ``None`` without a trigger."""
+    count = record.poison.get("trigger_word_count")
+    return count / record.dataset.params["train_images"] if count else None
+
+
+def psnr(record: Record) -> float | None:
+    """PSNR of the protected images, dB; ``None`` without noise."""
+    return record.poison.get("psnr")
+
+
+def pixels_changed(record: Record) -> float:
+    """Mean absolute change of a pixel value by the defense, in 1/255."""
+    return float(record.changes["pixel"])
+
+
+def words_changed(record: Record) -> float:
+    """Words of a caption that the defense changes, on average."""
+    return float(record.changes["words_per_caption"])
+
+
+def nearest(record: Record) -> float | None:
+    """How far the closest test images are from the training data, in 1/255; ``None`` where it was not measured."""
+    return record.data.get("nearest")
+
+
+def _arcsine(percent: float) -> float:
+    return math.asin(math.sqrt(percent / 100))
+
+
+def _percent(arcsine: float) -> float:
+    return 100 * math.sin(min(max(arcsine, 0.0), math.pi / 2)) ** 2
+
+
+def _same(value: float) -> float:
+    return value
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that records have, one a seed.
+
+    Attributes:
+        name: of what, in words, with its unit.
+        of: reads it; ``None`` where the record does not say.
+        digits: behind the point, as it is shown.
+        scale: to where its spread is even, and
+        back: from there.
+    """
+
+    name: str
+    of: Callable[[Record], float | None]
+    digits: int
+    scale: Callable[[float], float] = _same
+    back: Callable[[float], float] = _same
+
+    def shown(self, value: float) -> str:
+        """A value with its digits."""
+        return f"{value:.{self.digits}f}"
+
+
+_OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
+_OF_DEFENSES = (
+    Quantity("change of a pixel, 1/255", pixels_changed, 2),
+    Quantity("words changed in a caption", words_changed, 2),
+)
+_OF_CLEAN = (Quantity("R@1, %", recall_at_1, 1, _arcsine, _percent),)
+_OF_DATA = (Quantity("closest test images, 1/255", nearest, 1),)
+_OF_POISONS = (
+    Quantity("crafting loss, nats", crafting_loss, 2),
+    Quantity("crafting loss after round 1, nats", first_loss, 2),
+    Quantity("noise, PSNR in dB", psnr, 2),
+    Quantity("words of a trigger", trigger_words, 2),
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity over the seeds of some records.
+
+    Attributes:
+        cell: as in :class:`Comparison`.
+        quantity: what.
+        values: by seed, in the quantity's own unit.
+        clean: by seed, the scaled recall of the clean victims that predict it; empty where none do.
+        is_main: whether it is the strength that the check is for.
+    """
+
+    cell: str
+    quantity: Quantity
+    values: Mapping[int, float]
+    clean: Mapping[int, float]
+    is_main: bool = False
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all seeds have the same value."""
+        return len(set(self.values.values())) == 1
+
+    @property
+    def scaled(self) -> NDArray[np.float64]:
+        """(n,) the values where their spread is even."""
+        return np.array([self.quantity.scale(value) for value in self.values.values()])
+
+    def design(self) -> NDArray[np.float64]:
+        """(n, p) what it is predicted from: a constant and, where they tell, the clean victims of its seeds.
+
+        Raises:
+            UsageError: a seed has none.
+        """
+        if not self.clean:
+            return np.ones((len(self.values), 1))
+        if missing := sorted(self.values.keys() - self.clean.keys()):
+            raise UsageError(f"{self.cell}: seed {missing[0]} has no clean victim to compare with")
+        return np.array([[1.0, self.clean[seed]] for seed in self.values])
+
+
+def series(records: Sequence[Record]) -> list[Series]:
+    """What is compared of some records: recall of every cell, then the numbers of clean data and their victims, of
+    poisons, and of defenses that all their seeds have.
+    """
+    cells = by_cell(records)
+    undefended = [cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED]
+    clean_cell = next((cell for cell in undefended if cells[cell][0].attack.spec == CLEAN), None)
+    clean = {record.seed: _arcsine(recall(record)) for record in cells[clean_cell]} if clean_cell else {}
+    compared = []
+    for cell, in_cell in cells.items():
+        values = {record.seed: recall(record) for record in in_cell}
+        is_main = cell in undefended and in_cell[0].attack.spec == _MAIN
+        compared.append(Series(cell, _OF_VICTIMS, values, {} if cell == clean_cell else clean, is_main))
+    if clean_cell:
+        compared += _said(clean_cell, cells[clean_cell], _OF_CLEAN)
+        # Data count once, and clean victims have seen all of them.
+        compared += _said("Data", cells[clean_cell], _OF_DATA)
+    for cell in undefended:
+        # A poison counts once, however many victims shared it.
+        compared += _said(cells[cell][0].attack.label, cells[cell], _OF_POISONS)
+    for cell, in_cell in cells.items():
+        compared += [] if cell in undefended else _said(cell, in_cell, _OF_DEFENSES)
+    return compared
+
+
+def _said(cell: str, records: Sequence[Record], quantities: Sequence[Quantity]) -> list[Series]:
+    """Those of some quantities that all records of a cell have."""
+    found = []
+    for quantity in quantities:
+        values = {record.seed: value for record in records if (value := quantity.of(record)) is not None}
+        found += [Series(cell, quantity, values, {})] if len(values) == len(records) else []
+    return found
+
+
+def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by attack and defense in words, in the order they come."""
+    cells: dict[str, list[Record]] = {}
+    for record in records:
+        cells.setdefault(f"{record.attack.label} × {record.defense.spec}", []).append(record)
+    return cells
