@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from benchmark.core.parameters import ranged
+from benchmark.core.pictures import open_picture
 from defenses.base import DEFENSES, Defense, HookContext
 
 
@@ -39,4 +40,4 @@ class Jpeg(Defense):
     def _compressed(self, picture: np.ndarray) -> np.ndarray:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=self.quality)
-        return np.asarray(Image.open(file))
+        return np.asarray(open_picture(file, ["JPEG"]))

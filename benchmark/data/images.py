@@ -2,11 +2,13 @@
 
 import contextlib
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.core.errors import UsageError
+from benchmark.core.pictures import FORMATS, open_picture
 from benchmark.data.dataset import Images
 from benchmark.data.image_location import ImageLocation, open_image
 
@@ -33,7 +35,8 @@ def read_image(source: ImageLocation, resolution: int) -> Images:
     """Read an image: upright, in RGB, the shorter side resized to ``resolution`` (bicubic), then centre-cropped.
 
     Args:
-        source: any format that Pillow reads; of an animation, the first frame is used.
+        source: in one of the :data:`FORMATS <benchmark.core.pictures.FORMATS>`; of an animation, the first frame is
+            used.
         resolution: height and width of the result in pixels.
 
     Returns:
@@ -55,12 +58,28 @@ def read_upright(source: ImageLocation) -> "Image.Image":
             of more than 16 bits; the message names it.
         UsageError: the disk fails.
     """
+    with _opened(source) as image:
+        _turn_upright(image)
+        return _to_rgb(image)
+
+
+def size_of(source: ImageLocation) -> tuple[int, int]:
+    """Width and height of an image in pixels, possibly swapped (EXIF is ignored), without decoding it.
+
+    Raises:
+        BadImage, UsageError: as :func:`read_upright`.
+    """
+    with _opened(source) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _opened(source: ImageLocation) -> "Iterator[Image.Image]":
     from PIL import Image
 
     try:
-        with open_image(source) as file, Image.open(file) as opened:
-            _turn_upright(opened)
-            return _to_rgb(opened)
+        with open_image(source) as file, open_picture(file) as opened:
+            yield opened
     except FileNotFoundError as error:
         raise BadImage(f"image {source} does not exist") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
@@ -94,7 +113,7 @@ def _reason(error: Exception) -> str:
     from PIL import Image
 
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image, or in a format that Pillow does not read"
+        return f"not an image in one of the formats {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     return " ".join(str(error).split()) or type(error).__name__

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.core.pictures import open_picture
 from benchmark.data.dataset import Images
 
 _LARGEST = 4 << 20  # bytes of a file
@@ -122,7 +123,6 @@ def _plain(text: str | None) -> str:
 def _on_white(text: str, size: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8, the longer side of ``size`` pixels."""
     import resvg_py
-    from PIL import Image
 
     try:
         png = resvg_py.svg_to_bytes(
@@ -138,7 +138,7 @@ def _on_white(text: str, size: int) -> NDArray[np.uint8]:
         )
     except ValueError as error:
         raise BadDrawing(f"cannot be drawn: {error}") from error
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    return np.asarray(open_picture(io.BytesIO(png), ["PNG"]).convert("RGB"))
 
 
 @cache

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from benchmark.data.dataset import Images, add_noise
-from benchmark.data.image_location import ImageLocation, open_image
+from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import read_upright, square_within
 
 
@@ -23,19 +23,6 @@ def original(path: ImageLocation) -> Images:
         UsageError: the file is missing or cannot be read; the message names it.
     """
     return np.asarray(read_upright(path)).transpose(2, 0, 1)
-
-
-def size_of(path: ImageLocation) -> tuple[int, int]:
-    """Width and height of an image file in pixels, possibly swapped (EXIF is ignored), without decoding it.
-
-    Raises:
-        UsageError: the file is missing or cannot be read; the message names it.
-    """
-    try:
-        with open_image(path) as file, Image.open(file) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"image {path} cannot be read: {error}") from error
 
 
 def origins(dataset: CaptionDataset) -> list[ImageLocation]:

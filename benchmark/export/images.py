@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from benchmark.core.pictures import open_picture
 from benchmark.data.dataset import Images
 
 LARGEST_FILE = 2**29  # bytes; larger files are not read into memory
@@ -31,7 +32,7 @@ def decode_png(content: bytes, side: int | None) -> Images:
         ValueError: the file is not a PNG, is damaged, is not RGB, or has another size.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        with open_picture(io.BytesIO(content), ["PNG"]) as image:
             if image.mode != "RGB":
                 raise ValueError(f"the image is {image.mode}, not RGB")
             if side is not None and image.size != (side, side):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark.core.atomic_files import replacing
+from benchmark.core.pictures import open_picture
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
@@ -151,7 +152,7 @@ def png(figure: Figure) -> bytes:
     drawn = BytesIO()
     with styled():
         figure.savefig(drawn, format="png", dpi=_DPI)
-    return _compressed(Image.open(drawn))
+    return _compressed(open_picture(drawn, ["PNG"]))
 
 
 def _compressed(image: Image.Image) -> bytes:

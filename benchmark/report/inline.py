@@ -6,8 +6,8 @@ from html import escape
 from io import BytesIO, StringIO
 
 from matplotlib.figure import Figure
-from PIL import Image
 
+from benchmark.core.pictures import open_picture
 from benchmark.figures.style import png, styled
 
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
@@ -41,7 +41,7 @@ def inline_png(file: bytes, description: str, width: int) -> str:
     kind = "png"
     if len(file) > _LARGEST:
         smaller = BytesIO()
-        Image.open(BytesIO(file)).convert("RGB").save(smaller, "WEBP", quality=85, method=6)
+        open_picture(BytesIO(file), ["PNG"]).convert("RGB").save(smaller, "WEBP", quality=85, method=6)
         kind, file = "webp", smaller.getvalue()
     source = f"data:image/{kind};base64,{b64encode(file).decode()}"
     return f'<img src="{source}" style="width:{width}px" alt="{escape(description)}">'

@@ -6,13 +6,14 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
-from PIL import Image
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
+from benchmark.core.pictures import open_picture
 from benchmark.core.version import __version__
 from benchmark.figures import FIGURES
 from benchmark.figures.draw import Problem, draw_all
@@ -182,9 +183,10 @@ def _drawn_earlier(records: Sequence[Record], sources: ArtifactPaths, problems: 
         path = sources.drawn / f"{name}.png"
         if path.is_file():
             problems.clear()
-            with Image.open(path) as image:
+            file = path.read_bytes()
+            with open_picture(BytesIO(file), ["PNG"]) as image:
                 width = round(image.width * 0.55)  # 200 dots an inch there, 110 on the page
-            yield Drawing("samples", inline_png(path.read_bytes(), FIGURES["samples"], width), FIGURES["samples"])
+            yield Drawing("samples", inline_png(file, FIGURES["samples"], width), FIGURES["samples"])
             return
 
 

@@ -87,6 +87,7 @@ IMAGES: dict[str, tuple[Callable[[], bytes], tuple[int, int, int] | str]] = {
     "truncated": (lambda: saved(noise(), "jpeg")[:3000], "truncated"),
     "zero bytes": (lambda: b"", "not an image"),
     "text renamed .jpg": (lambda: b"a cat asleep", "not an image"),
+    "PostScript or another format renamed .jpg": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
 }
 
 

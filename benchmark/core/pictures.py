@@ -1,0 +1,26 @@
+"""Opening image files: only in formats that Pillow decodes by itself, for others start programs (EPS: Ghostscript)."""
+
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""What image files may hold, whatever they are called; Pillow counts PGM and PBM as PPM."""
+
+
+def open_picture(file: IO[bytes], formats: Sequence[str] = FORMATS) -> "Image.Image":
+    """Open an image without decoding it; all of the project's code opens images here.
+
+    Args:
+        file: opened for reading; it must stay open until the image is decoded.
+        formats: Pillow's names of the formats that are tried.
+
+    Raises:
+        PIL.UnidentifiedImageError: it is in none of these formats.
+        Exception: of many kinds where the file is damaged.
+    """
+    from PIL import Image
+
+    return Image.open(file, formats=tuple(formats))
