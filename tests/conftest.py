@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from attacks import ATTACKS
 from benchmark.core.log import show_messages
@@ -12,6 +13,10 @@ from benchmark.data import DATASETS, CaptionDataset
 from defenses import DEFENSES
 from tests.small import make_clip, make_dataset
 from victims.clip import Clip
+
+# The same examples in every run, and no folder of examples in the tree.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import math
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -92,6 +93,26 @@ def _opened(folder: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder or file, unless another process does so first.
+
+    Raises:
+        UsageError: it cannot be removed.
+    """
+    # Rename first, so that nobody finds a half-removed folder under its name.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        path.replace(aside)
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"cannot remove the damaged {path}: {error.strerror or error}") from error
 
 
 def require_unused(folder: Path) -> None:

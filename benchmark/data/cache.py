@@ -8,9 +8,8 @@ are written to a temporary folder and renamed, so that no reader sees a half-wri
 import hashlib
 import json
 import logging
+import math
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.core.atomic_files import PARTIAL, require_space, reserve, temporary_folder
+from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
 from benchmark.core.errors import UsageError
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.image_location import ImageLocation
@@ -30,6 +29,7 @@ _CHUNK = 64  # images per hash; part of the format
 _log = logging.getLogger(__name__)
 
 Draw = Callable[[str, Images], Mapping[int, str] | None]
+Shape = tuple[int, int, int, int]
 
 
 def cached_splits(
@@ -65,20 +65,23 @@ def cached_splits(
     """
     content = json.dumps({"format": _FORMAT, **key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
-    splits = _read_or_discard(entry, name, origins)
+    shapes = {split: (len(captions[split]), 3, resolution, resolution) for split in SPLITS}
+    splits = _read_or_discard(entry, name, shapes, origins)
     _log.debug("data set %s at %s px: %s in %s", name, resolution, "prepared" if splits is None else "read", entry)
     if splits is None:
         try:
-            _write(entry, name, captions, resolution, draw, origins)
+            _write(entry, name, captions, shapes, draw, origins)
         except OSError as error:
             raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
-        splits = _read_or_discard(entry, name, origins)
+        splits = _read_or_discard(entry, name, shapes, origins)
     if splits is None:
         raise UsageError(f"cannot read back the entry just written to the cache folder {cache}")
     return splits
 
 
-def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[ImageLocation]] | None) -> Splits | None:
+def _read_or_discard(
+    entry: Path, name: str, shapes: Mapping[str, Shape], origins: Mapping[str, list[ImageLocation]] | None
+) -> Splits | None:
     try:
         if not entry.exists():
             return None
@@ -86,13 +89,15 @@ def _read_or_discard(entry: Path, name: str, origins: Mapping[str, list[ImageLoc
         if index.pop("sha256") != _hash_of(index):
             raise ValueError(f"{_INDEX} does not match its hash")
         files = origins or {}
-        splits = {split: _read_split(entry, name, split, index[split], files.get(split)) for split in SPLITS}
+        splits = {
+            split: _read_split(entry, name, split, shapes[split], index[split], files.get(split)) for split in SPLITS
+        }
         left_out = [line for split in SPLITS for line in _left_out_lines(index[split]["left_out"], files.get(split))]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         _log.warning("cache entry %s is damaged (%s) and is made again", entry, error)
-        _discard(entry)
+        discard(entry)
         return None
     return Splits(**splits, left_out=tuple(left_out))
 
@@ -108,9 +113,14 @@ def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
 
 
 def _read_split(
-    entry: Path, name: str, split: str, stored: Mapping[str, Any], origins: list[ImageLocation] | None
+    entry: Path, name: str, split: str, shape: Shape, stored: Mapping[str, Any], origins: list[ImageLocation] | None
 ) -> CaptionDataset:
-    images = np.lib.format.open_memmap(entry / f"{split}.npy", mode="r")
+    # The header says what is known anyway, and NumPy's reader meets a damaged one with errors of every kind.
+    file = entry / f"{split}.npy"
+    header = file.stat().st_size - math.prod(shape)
+    if header < 0:
+        raise ValueError(f"{file.name} is cut short")
+    images = np.memmap(file, np.uint8, "r", offset=header, shape=shape)
     if _hashes(images) != stored["hashes"]:
         raise ValueError(f"the images of {split} do not match their hashes")
     if origins is not None:
@@ -150,19 +160,17 @@ def _write(
     entry: Path,
     name: str,
     captions: Mapping[str, list[list[str]]],
-    resolution: int,
+    shapes: Mapping[str, Shape],
     draw: Draw,
     origins: Mapping[str, list[ImageLocation]] | None,
 ) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    needed = sum(map(len, captions.values())) * 3 * resolution**2
-    require_space(entry.parent, needed)
+    require_space(entry.parent, sum(map(math.prod, shapes.values())))
     with temporary_folder(entry.parent, entry.name) as temporary:
         index: dict[str, Any] = {}
         for split in SPLITS:
-            shape = (len(captions[split]), 3, resolution, resolution)
             file = temporary / f"{split}.npy"
-            images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+            images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shapes[split])
             with file.open("r+b") as opened:
                 reserve(opened.fileno(), file.stat().st_size)
             left_out = {str(row): reason for row, reason in (draw(split, images) or {}).items()}
@@ -184,15 +192,3 @@ def _write(
             # Another process finished the same entry first. Its content is the same, so keep that one.
             if not entry.exists():
                 raise
-
-
-def _discard(entry: Path) -> None:
-    # Rename first, so that nobody finds a half-removed folder under the entry's name.
-    aside = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}{PARTIAL}")
-    try:
-        entry.replace(aside)
-        shutil.rmtree(aside)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"cannot remove the damaged cache entry {entry}: {error.strerror or error}") from error

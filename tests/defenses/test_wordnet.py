@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,14 +95,60 @@ def test_a_copy_that_breaks_off_leaves_nothing_behind(tmp_path: Path, monkeypatc
     assert (install(tmp_path) / "data.noun").is_file()
 
 
+def flip_a_bit(folder: Path) -> None:
+    content = bytearray((folder / "data.noun").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "data.noun").write_bytes(content)
+
+
+def cut_short(folder: Path) -> None:
+    (folder / "index.verb").write_bytes(b"")
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "verb.exc").unlink()
+
+
+def remove_all(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def file_in_its_place(folder: Path) -> None:
+    remove_all(folder)
+    folder.rmdir()
+    folder.write_text("no folder")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, remove_a_file, remove_all, file_in_its_place])
+def test_a_damaged_copy_is_made_anew_with_a_warning(
+    damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = install(tmp_path)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert not capsys.readouterr().err
+    damage(folder)
+    assert install(tmp_path) == folder
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is damaged and is made again" in line
+    assert str(folder) in line
+    install(tmp_path)
+    assert not capsys.readouterr().err
+
+
 def test_a_copy_made_meanwhile_by_another_process_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(self: Path, data: bytes) -> int:
-        (tmp_path / "corpora" / "wordnet" / "theirs").mkdir(parents=True, exist_ok=True)
+        theirs = tmp_path / "corpora" / "wordnet"
+        theirs.mkdir(parents=True, exist_ok=True)
+        with (theirs / self.name).open("wb") as file:
+            file.write(data)
         return len(data)
 
     monkeypatch.setattr(Path, "write_bytes", slow)
     folder = install(tmp_path)
-    assert [file.name for file in folder.iterdir()] == ["theirs"]
+    assert (folder / "data.noun").stat().st_size > 10_000_000
     assert list(folder.parent.iterdir()) == [folder]
 
 
