@@ -6,7 +6,6 @@ import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from benchmark.core.atomic_files import replacing
 from benchmark.core.distributed import Processes
 
 _log = logging.getLogger(__name__)
-_DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile, UnpicklingError)
 
 
 @dataclass
@@ -65,26 +63,34 @@ class Checkpoint:
             return None
         try:
             with zipfile.ZipFile(self.path) as parts:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+                    raise ValueError("a compressed part")
                 if (damaged := parts.testzip()) is not None:
                     raise ValueError(f"checksum of {damaged}")
-            content = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
-            state, notes = content["state"], json.loads(content["notes"])
-            self.earlier = float(content["seconds"])
-        except _DAMAGED as error:
-            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, error)
+            content = self._content()
+            state, notes, seconds = content["state"], json.loads(content["notes"]), float(content["seconds"])
+            if not isinstance(state, dict) or not isinstance(notes, dict):
+                raise TypeError("no state or notes")
+        except Exception as error:  # readers meet damage with errors of every kind; each of them means a new start
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, reason)
             return None
         self.notes.update(notes)
+        self.earlier = seconds
         _log.debug("going on from checkpoint %s", self.path)
-        return dict(state)
+        return state
 
     def seconds_worked(self) -> float:
         """Seconds that killed runs spent up to the saved checkpoint; 0 if there is none or it is damaged."""
         if self.path is None or not self.exists():
             return 0.0
         try:
-            return float(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)["seconds"])
-        except _DAMAGED:
+            return float(self._content()["seconds"])
+        except Exception:
             return 0.0  # load() reports it
+
+    def _content(self) -> dict[str, Any]:
+        return dict(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True))
 
     def exists(self) -> bool:
         """Whether the file exists."""

@@ -117,7 +117,13 @@ def shortened(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-@pytest.mark.parametrize("spoil", [damaged, shortened])
+def damaged_directory(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] ^= 8  # how the first part is compressed
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [damaged, shortened, damaged_directory])
 def test_a_damaged_checkpoint_is_not_used(
     spoil: Any, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
