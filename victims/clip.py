@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,11 +121,21 @@ class Architecture:
         model_names()
         with seeded_globals(derive_seed(seed, "weights")), _quiet():
             try:
-                model = open_clip.create_model(self.name, pretrained=self.pretrained, precision="fp32")
-            except (RuntimeError, OSError, ValueError, KeyError, EOFError, UnpicklingError) as error:
-                reason = (str(error) or repr(error)).splitlines()[0]
-                raise UsageError(f"cannot load the victim {self}: {reason}") from error
+                model = open_clip.create_model(
+                    self.name, pretrained=self.pretrained, precision="fp32", weights_only=True
+                )
+            except Exception as error:  # what is read where weights are expected raises errors of every kind
+                if self.pretrained is None:
+                    raise
+                raise UsageError(f"cannot load the victim {self}: {_reason(error)}") from error
         return Clip(Processes.current().synchronised(model, device), device, precision, plain)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, UnpicklingError) or "weights_only" in text:
+        return "not a file of weights alone"  # PyTorch would advise to unpickle it anyway, which may execute code
+    return textwrap.shorten(f"{type(error).__name__}: {text}", 240, placeholder=" …")
 
 
 class Clip(nn.Module):

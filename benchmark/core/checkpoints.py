@@ -67,7 +67,7 @@ class Checkpoint:
                     raise ValueError("a compressed part")
                 if (damaged := parts.testzip()) is not None:
                     raise ValueError(f"checksum of {damaged}")
-            content = self._content()
+            content = _content(self.path)
             state, notes, seconds = content["state"], json.loads(content["notes"]), float(content["seconds"])
             if not isinstance(state, dict) or not isinstance(notes, dict):
                 raise TypeError("no state or notes")
@@ -85,12 +85,9 @@ class Checkpoint:
         if self.path is None or not self.exists():
             return 0.0
         try:
-            return float(self._content()["seconds"])
+            return float(_content(self.path)["seconds"])
         except Exception:
             return 0.0  # load() reports it
-
-    def _content(self) -> dict[str, Any]:
-        return dict(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True))
 
     def exists(self) -> bool:
         """Whether the file exists."""
@@ -100,3 +97,7 @@ class Checkpoint:
         """Remove the file, once the stage's result has been saved."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))

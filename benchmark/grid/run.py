@@ -148,6 +148,7 @@ def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[
         )
         use_repeatable_kernels(device)
         keep_freed_memory()
+        _require_models(cells, device)
         with processes.rank0_first():
             splits = load_splits(cells, cache)
         store = stack.enter_context(PoisonStore.open(settings.poisons, cache, settings.checkpoint_every))
@@ -166,6 +167,18 @@ def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[
             tracking=tracking,
         )
         yield grid
+
+
+def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
+    """Build the models that may fail to build, before any data are read.
+
+    Raises:
+        UsageError: weights that cannot be read, or a model that cannot be shared among processes.
+    """
+    together = Processes.current().size > 1
+    for architecture in dict.fromkeys(model for cell in cells for model in (cell.victim, cell.surrogate)):
+        if architecture.pretrained or together:
+            architecture.build(0, device)
 
 
 def cells_of(settings: RunSettings, device: torch.device) -> list[Cell]:

@@ -100,8 +100,7 @@ class Grid:
         """See that every cell can run, before any does.
 
         Raises:
-            UsageError: two splits share an image, too little data for a batch, data that do not suit an attack, a
-                checkpoint that cannot be read, a model that cannot be shared among processes.
+            UsageError: two splits share an image, too little data for a batch, data that do not suit an attack.
         """
         for splits in {id(splits): splits for splits in self.splits.values()}.values():
             require_apart(splits)
@@ -109,10 +108,6 @@ class Grid:
             data = self.data_of(cell)
             steps_per_epoch(data.train, cell.recipe)
             cell.attack.attack.check(data.train)
-        together = Processes.current().size > 1
-        for architecture in dict.fromkeys(one for cell in self.cells for one in (cell.victim, cell.surrogate)):
-            if architecture.pretrained or together:
-                architecture.build(0, self.device)
 
     def plan(self, already_run: Collection[str] = ()) -> list[PlannedCell]:
         """Every cell with its record, if there is one.

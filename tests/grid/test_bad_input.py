@@ -1,14 +1,19 @@
 """Bad input: one clear line, exit code 2, nothing half-written."""
 
 import json
+import os
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from benchmark.cli.main import main
 from tests.tables.factory import record
+from victims.clip import Architecture
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 
@@ -85,13 +90,66 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
     assert "cannot write to folder" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, out = tmp_path / "start.pt", tmp_path / "runs"
-    file.write_text("not a checkpoint")
+def weights(**changed: object) -> dict[str, object]:
+    return {**Architecture("tiny").build(0, torch.device("cpu")).model.state_dict(), **changed}
+
+
+class Malicious:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def cut_short(file: Path) -> None:
+    torch.save(weights(), file)
+    os.truncate(file, 100_000)
+
+
+WEIGHTS: dict[str, Callable[[Path], object]] = {
+    "text": lambda file: file.write_text("not a checkpoint"),
+    "random bytes": lambda file: file.write_bytes(random.Random(0).randbytes(5000)),
+    "bytes of a pickle": lambda file: file.write_bytes(b"\x80\x04K\x07."),
+    "a nested pickle": lambda file: file.write_bytes(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b"."),
+    "nothing": lambda file: file.write_bytes(b""),
+    "an empty archive": lambda file: file.write_bytes(b"PK\x05\x06" + bytes(18)),
+    "another model": lambda file: torch.save(
+        Architecture("tiny-wide").build(0, torch.device("cpu")).model.state_dict(), file
+    ),
+    "a number": lambda file: torch.save(7, file),
+    "no weights": lambda file: torch.save({}, file),
+    "a list": lambda file: torch.save([torch.ones(2)], file),
+    "numbers as names": lambda file: torch.save({1: torch.ones(2)}, file),
+    "a text among the weights": lambda file: torch.save(weights(logit_scale="one"), file),
+    "a missing weight": lambda file: torch.save({"state_dict": {"logit_scale": torch.ones(())}}, file),
+    "cut short": cut_short,
+    "code": lambda file: torch.save(weights(logit_scale=Malicious(file.with_name("executed"))), file),
+    "a program of torch": lambda file: torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), file),
+    "a folder": lambda file: file.mkdir(),
+    "a pipe": lambda file: os.mkfifo(file),
+}
+
+
+OTHERS = [(kind, suffix) for kind in ("text", "nothing", "a number") for suffix in (".safetensors", ".npz")]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [*((kind, ".pt") for kind in WEIGHTS), *OTHERS])
+def test_weights_that_are_none(
+    kind: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = tmp_path / f"start{suffix}", tmp_path / "runs"
+    WEIGHTS[kind](file)
+    monkeypatch.setattr("benchmark.grid.run.load_splits", lambda *_: pytest.fail("data are loaded"))
     words = ["run", "--attack", "clean", "--dataset", SCENES, "--batch-size", "16", "--out", str(out)]
     assert main([*words, "--victim", f"tiny[pretrained={file}]"]) == 2
-    assert "cannot load the victim" in capsys.readouterr().err
-    assert not out.exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert f"tiny[pretrained={file}]" in line
+    assert len(line) < 400
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def caught_by_tests(mutation: Mutation, folder: Path) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests.split()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     summary = (line.partition(" - ")[0] for line in done.stdout.splitlines())
-    red = [line.split(maxsplit=1)[1] for line in summary if line.startswith(("FAILED", "ERROR"))]
+    red = [line.split(maxsplit=1)[1] for line in summary if line.startswith(("FAILED tests", "ERROR tests"))]
     return f"`{red[0]}`" if done.returncode == 1 and red else ""
 
 
