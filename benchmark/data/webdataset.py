@@ -3,14 +3,13 @@
 import logging
 import tarfile
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS
-from benchmark.data.caption_files import captions_in, is_file_name, parse_json
+from benchmark.data.caption_files import captions_in, clean_caption, is_file_name, parse_json
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 from benchmark.data.image_location import Member
@@ -19,7 +18,7 @@ from benchmark.data.shards import find_shards
 _log = logging.getLogger(__name__)
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
-_CAPTIONS = ("txt", "json")
+_CAPTIONS = ("json", "txt")  # the first that holds captions counts
 _LARGEST = {**dict.fromkeys(_IMAGES, 2**29), **dict.fromkeys(_CAPTIONS, 2**24)}  # bytes per member
 
 Sample = dict[str, Member]
@@ -31,7 +30,8 @@ class WebDataset(UserFiles):
     """Tar shards of your own: images (``jpg``, ``jpeg``, ``png``, ``webp``) with a ``txt`` or ``json`` of the same key.
 
     Shards are named by a path, a glob, or braces (``train-{00000..00012}.tar``). A ``txt`` holds a caption on each
-    line; a ``json`` holds ``captions``, ``caption`` or ``text``; if a sample has both, the ``txt`` counts.
+    line; a ``json`` holds ``captions``, ``caption`` or ``text``. If a sample has both, the captions of the ``json``
+    count: trainers read one caption from the ``txt``, so it may hold only the first.
 
     Attributes:
         train: shards of the training images.
@@ -138,20 +138,24 @@ def _captioned(file: BinaryIO, shard: Path, key: str, sample: Sample) -> Caption
     if len(images) != 1:
         what = "several images" if images else f"no image ({', '.join(_IMAGES)})"
         return CaptionedFile(shard, [], f"{where} has {what}; its members: {members}")
-    caption = next((sample[ending] for ending in _CAPTIONS if ending in sample), None)
-    if caption is None:
+    written = [sample[ending] for ending in _CAPTIONS if ending in sample]
+    if not written:
         return CaptionedFile(images[0], [], f"{where} has no caption (txt or json); its members: {members}")
     if too_large := [
         member.name for ending, member in sample.items() if member.size > _LARGEST.get(ending, member.size)
     ]:
         return CaptionedFile(images[0], [], f"{where} has a member that is too large: {too_large[0]}")
-    file.seek(caption.offset)
-    content = file.read(caption.size)
-    try:
-        texts = _texts(content) if caption is sample.get("txt") else captions_in(_object(content))
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"lacks {error.args[0]}" if isinstance(error, KeyError) else f"cannot be read: {error}"
-        return CaptionedFile(images[0], [], f"{where}: {caption.name} {reason}")
+    texts: list[str] = []
+    for member in written:
+        file.seek(member.offset)
+        content = file.read(member.size)
+        try:
+            texts = _texts(content) if member is sample.get("txt") else _captions(content, required=len(written) == 1)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"lacks {error.args[0]}" if isinstance(error, KeyError) else f"cannot be read: {error}"
+            return CaptionedFile(images[0], [], f"{where}: {member.name} {reason}")
+        if any(map(clean_caption, texts)):
+            break
     return captioned_file(images[0], texts, shard)
 
 
@@ -159,8 +163,16 @@ def _texts(content: bytes) -> list[str]:
     return content.decode("utf-8-sig").replace("\r", "\n").split("\n")
 
 
-def _object(content: bytes) -> Mapping[str, object]:
+def _captions(content: bytes, required: bool) -> list[str]:
+    """The captions of a JSON member; if they are not required, none for JSON that is about other things."""
     row = parse_json(content)
     if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
-    return row
+        if required:
+            raise TypeError("not a JSON object")
+        return []
+    try:
+        return captions_in(row)
+    except KeyError:
+        if required:
+            raise
+        return []

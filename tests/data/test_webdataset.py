@@ -32,7 +32,7 @@ def test_every_form_of_images_and_captions(tmp_path: Path, make_tar: MakeTar) ->
         },
     )
     make_tar("train-1.tar", {"0.png": 3, "0.json": json.dumps({"text": ["three"]})})
-    make_tar("val.tar", {"a.png": 4, "a.txt": "\ufefffour", "a.json": json.dumps({"caption": "not this"})})
+    make_tar("val.tar", {"a.png": 4, "a.txt": "\ufefffour"})
     make_tar("test.tar", {"a.jpeg": 5, "a.txt": "five", "b.jpg": 6, "b.txt": "six"})
     spec = f"webdataset[train={tmp_path}/train-{{0..1}}.tar,val={tmp_path}/val.tar,test={tmp_path}/te*.tar]"
     splits = DATASETS.build(parse_spec(spec)).load(8, tmp_path / "cache")
@@ -43,6 +43,30 @@ def test_every_form_of_images_and_captions(tmp_path: Path, make_tar: MakeTar) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "cache", "test.tar", "train-0.tar", "train-1.tar", "val.tar",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "captions"),
+    [
+        ('{"captions": ["one", "two"]}', ["one", "two"]),
+        ('{"caption": "one", "width": 8}', ["one"]),
+        ('{"width": 8}', ["first"]),
+        ('{"caption": null}', ["first"]),
+        ('{"captions": [" "]}', ["first"]),
+        ("[1, 2]", ["first"]),
+    ],
+)
+def test_captions_of_the_json_win_over_the_text(
+    content: str, captions: list[str], tmp_path: Path, make_tar: MakeTar
+) -> None:
+    (file,) = read_shard(make_tar("a.tar", {"a.txt": "first", "a.png": 1, "a.json": content}), Counter())
+    assert (file.captions, file.fault) == (captions, None)
+
+
+@pytest.mark.parametrize("content", ["{", '{"captions": 5}'])
+def test_a_damaged_json_is_told_although_there_is_a_text(content: str, tmp_path: Path, make_tar: MakeTar) -> None:
+    (file,) = read_shard(make_tar("a.tar", {"a.txt": "first", "a.png": 1, "a.json": content}), Counter())
+    assert "a.json cannot be read" in (file.fault or "")
 
 
 def test_a_missing_val_is_cut_from_train(tmp_path: Path, make_tar: MakeTar) -> None:
