@@ -1,12 +1,14 @@
 """The ``export`` function: one attack with one seed as files that others can train on."""
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from benchmark.core.atomic_files import require_unused
 from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.export.full_size import origins
+from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import Manifest
 from benchmark.export.writing import ExportJob, write_export
 from benchmark.grid.run import open_grid
@@ -56,7 +58,22 @@ def export(
         names = ("train",) if splits == "train" else ("train", "val", "test")
         manifest = write_export(out, layout, ExportJob(cell, data, poison, names, keep_resolution), command)
     _log.info("%s", _summary(out, manifest))
+    if command_line := open_clip_command(out, manifest):
+        _log.info("open_clip trains on it with:\n  %s", command_line)
     return manifest
+
+
+def open_clip_command(folder: Path, manifest: Manifest) -> str | None:
+    """The shell command that trains open_clip on an export, from any folder; ``None`` for formats it does not read.
+
+    The export is its working folder, because open_clip takes relative paths from there and expands braces in absolute
+    ones. Its logs go beside the export.
+    """
+    data = LAYOUTS[manifest.layout].open_clip_data(folder, manifest.splits["train"].images)
+    if not data:
+        return None
+    train = ["python", "-m", "open_clip_train.main", *data, "--logs", "../logs"]
+    return f"cd {shlex.quote(str(folder.resolve()))} && {shlex.join(train)}"
 
 
 def _summary(folder: Path, manifest: Manifest) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmark.export.images import read_inside
-from benchmark.export.shards import read_shards, write_shards
+from benchmark.export.shards import read_shards, shard_names, write_shards
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,18 @@ class Layout(ABC):
         Raises:
             Exception: the files do not have this layout; see :data:`UNREADABLE`.
         """
+
+    def open_clip_data(self, folder: Path, images: int) -> list[str]:
+        """The flags by which open_clip's trainer, started in the folder, reads the training split.
+
+        Args:
+            folder: a folder with this layout.
+            images: number of training images.
+
+        Returns:
+            The flags; none if open_clip does not read this layout.
+        """
+        return []
 
 
 def _image_name(number: int) -> str:
@@ -116,6 +128,10 @@ class Csv(Layout):
         for path, image_rows in itertools.groupby(rows, lambda row: row["filepath"]):
             yield Sample(read_inside(folder, path), _strings([row["title"] for row in image_rows]))
 
+    def open_clip_data(self, folder: Path, images: int) -> list[str]:
+        """See :meth:`Layout.open_clip_data`."""
+        return ["--train-data", "train.csv", "--csv-separator", ","]
+
 
 class Karpathy(Layout):
     """``dataset_export.json`` in Karpathy's format for all splits, images in ``train/``, ``val/``, ``test/``."""
@@ -168,17 +184,36 @@ class ImageFolder(Layout):
 
 
 class WebDataset(Layout):
-    """``train-000000.tar`` …, a thousand samples each, as members ``00000000.png`` and ``00000000.json``."""
+    """``train-000000.tar`` …, a thousand samples each, as members ``00000000.png``, ``.txt`` and ``.json``.
+
+    The JSON has all captions. The text has the first: trainers take the whole text for one caption.
+    """
 
     def write(self, folder: Path, splits: Samples) -> None:
         """See :meth:`Layout.write`."""
         for split, samples in splits.items():
-            write_shards(folder, split, ((s.png, json.dumps({"captions": s.captions}).encode()) for s in samples))
+            write_shards(folder, split, map(self._files, samples))
+
+    @staticmethod
+    def _files(sample: Sample) -> dict[str, bytes]:
+        captions = json.dumps({"captions": sample.captions})
+        return {"png": sample.png, "txt": sample.captions[0].encode(), "json": captions.encode()}
 
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
-        """See :meth:`Layout.read`."""
-        for png, captions in read_shards(folder, split):
-            yield Sample(png, _strings(json.loads(captions)["captions"]))
+        """See :meth:`Layout.read`. Exports of earlier versions have no text."""
+        for files in read_shards(folder, split):
+            captions = _strings(json.loads(files["json"])["captions"])
+            if "txt" in files and files["txt"].decode() != captions[0]:
+                raise ValueError("a text is not the first caption")
+            yield Sample(files["png"], captions)
+
+    def open_clip_data(self, folder: Path, images: int) -> list[str]:
+        """See :meth:`Layout.open_clip_data`."""
+        *_, last = names = shard_names(folder, "train")
+        data = last if len(names) == 1 else f"train-{{000000..{len(names) - 1:06d}}}.tar"
+        # Without its size, open_clip refuses the data; with more workers than shards, too. Four is its default.
+        workers = str(min(4, len(names)))
+        return ["--train-data", data, "--train-num-samples", str(images), "--workers", workers]
 
 
 LAYOUTS: dict[str, Layout] = {

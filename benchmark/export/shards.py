@@ -3,21 +3,22 @@
 import io
 import itertools
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from benchmark.export.images import LARGEST_FILE, file_inside
 
 SAMPLES_A_SHARD = 1000
+EXTENSIONS = ("png", "txt", "json")  # of a sample's image, its first caption and all its captions
 
 
-def write_shards(folder: Path, split: str, samples: Iterable[tuple[bytes, bytes]]) -> None:
-    """Write ``SPLIT-000000.tar`` … with members ``00000000.png`` and ``00000000.json``, numbered across shards.
+def write_shards(folder: Path, split: str, samples: Iterable[Mapping[str, bytes]]) -> None:
+    """Write ``SPLIT-000000.tar`` … with members such as ``00000000.png``, numbered across shards.
 
     Args:
         folder: folder of the shards.
         split: first part of the shards' names.
-        samples: the PNG file and the JSON file of each image.
+        samples: the files of each image, by extension, in the order of :data:`EXTENSIONS`.
     """
     numbered = enumerate(samples)
     for shard in itertools.count():
@@ -26,30 +27,38 @@ def write_shards(folder: Path, split: str, samples: Iterable[tuple[bytes, bytes]
         if first is None:
             return
         with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
-            for number, (png, text) in itertools.chain([first], chunk):
-                for suffix, content in (("png", png), ("json", text)):
+            for number, files in itertools.chain([first], chunk):
+                for extension, content in files.items():
                     # The defaults of TarInfo fix time, owner and permissions: 0, 0 and 644.
-                    member = tarfile.TarInfo(f"{number:08d}.{suffix}")
+                    member = tarfile.TarInfo(f"{number:08d}.{extension}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
 
 
-def read_shards(folder: Path, split: str) -> Iterator[tuple[bytes, bytes]]:
-    """The PNG and JSON of each sample, in the order of shards and members; nothing is unpacked to disk.
+def shard_names(folder: Path, split: str) -> list[str]:
+    """The names of a split's shards, in order."""
+    return sorted(path.name for path in folder.glob(f"{split}-*.tar"))
+
+
+def read_shards(folder: Path, split: str) -> Iterator[dict[str, bytes]]:
+    """The files of each sample by extension, in the order of shards and members; nothing is unpacked to disk.
 
     Raises:
-        ValueError: a sample is incomplete or too large.
+        ValueError: a sample lacks its image or captions, has a file of another kind, or is too large.
         tarfile.TarError: a shard is damaged.
     """
-    for path in sorted(folder.glob(f"{split}-*.tar")):
-        with tarfile.open(file_inside(folder, path.name), "r:") as archive:
-            members = iter(archive)
-            for image in members:
-                text = next(members, None)
-                stem = image.name.removesuffix(".png")
-                if text is None or image.name != f"{stem}.png" or text.name != f"{stem}.json":
-                    raise ValueError(f"{path.name}: {image.name} is not an image followed by its captions")
-                yield _content(archive, image), _content(archive, text)
+    for name in shard_names(folder, split):
+        with tarfile.open(file_inside(folder, name), "r:") as archive:
+            for key, members in itertools.groupby(archive, lambda member: member.name.partition(".")[0]):
+                sample: dict[str, bytes] = {}
+                for member in members:
+                    extension = member.name.partition(".")[2]
+                    if extension not in EXTENSIONS or extension in sample:
+                        raise ValueError(f"{name}: unexpected member {member.name}")
+                    sample[extension] = _content(archive, member)
+                if not {"png", "json"} <= sample.keys():
+                    raise ValueError(f"{name}: {key} is not an image with its captions")
+                yield sample
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

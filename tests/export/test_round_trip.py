@@ -127,7 +127,9 @@ def test_shards_hold_so_many_samples_and_nothing_that_changes(tmp_path: Path, mo
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     with tarfile.open(tmp_path / "a" / names[1]) as archive:
         members = archive.getmembers()
-    assert [member.name for member in members] == ["00000002.png", "00000002.json", "00000003.png", "00000003.json"]
+    assert [member.name for member in members] == [
+        f"{number:08d}.{extension}" for number in (2, 3) for extension in ("png", "txt", "json")
+    ]
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.export.images import LARGEST_FILE
-from benchmark.export.layouts import LAYOUTS
+from benchmark.export.layouts import LAYOUTS, WebDataset
 from benchmark.export.manifest import hash_files, list_files
 from benchmark.export.shards import read_shards
 from benchmark.export.verify_export import verify_export
@@ -279,6 +279,24 @@ def test_a_truncated_shard_is_seen(tmp_path: Path) -> None:
         shard.write_bytes(intact)
         sign(tmp_path / "out")
         assert failures(tmp_path / "out") == []
+
+
+def export_with_texts(folder: Path, texts: Callable[[dict[str, bytes]], dict[str, bytes]]) -> None:
+    files = WebDataset._files
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WebDataset, "_files", staticmethod(lambda sample: texts(files(sample))))
+        export(folder, "webdataset", ("train",))
+
+
+def test_a_text_that_is_not_the_first_caption_is_seen(tmp_path: Path) -> None:
+    export_with_texts(tmp_path / "out", lambda files: files | {"txt": files["txt"] + b" indeed"})
+    (said,) = failures(tmp_path / "out")
+    assert said == "✗ train: cannot be read after 0 images: a text is not the first caption"
+
+
+def test_shards_of_earlier_versions_without_texts_pass(tmp_path: Path) -> None:
+    export_with_texts(tmp_path / "out", lambda files: {key: files[key] for key in ("png", "json")})
+    assert failures(tmp_path / "out") == []
 
 
 def test_a_sparse_member_is_not_read(tmp_path: Path) -> None:

@@ -195,6 +195,25 @@ def test_the_manifest_says_what_the_export_is(tmp_path: Path) -> None:
     assert splits == {"train": (5, 10), "val": (5, 10), "test": (5, 10)}
 
 
+@pytest.mark.parametrize(
+    ("layout", "flags"),
+    [
+        ("csv", "--train-data train.csv --csv-separator , --logs ../logs"),
+        ("webdataset", "--train-data train-000000.tar --train-num-samples 8 --workers 1 --logs ../logs"),
+        ("folder", ""),
+    ],
+)
+def test_the_command_ends_with_how_open_clip_trains_on_it(
+    layout: str, flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my export"
+    command = ["export", "--attack", "clean", "--dataset", "scenes[train=8,val=2,test=2,objects=30]"]
+    assert main([*command, "--format", layout, "--out", str(out), "--cache", str(tmp_path / "cache")]) == 0
+    last = capsys.readouterr().err.splitlines()[-1].strip()
+    expected = f"cd '{out}' && python -m open_clip_train.main {flags}"
+    assert last == expected if flags else last.startswith(f"wrote {out}")
+
+
 @linux_only
 def test_neither_images_nor_noise_are_held_in_memory(tmp_path: Path) -> None:
     train = make_mapped_dataset(tmp_path / "images.npy", 2000, 1, 80)  # 37 MiB of pixels
