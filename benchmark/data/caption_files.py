@@ -76,7 +76,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFrame":
-    """Read a table separated by tabs or commas, with every value as text.
+    """Read a table, with every value as text. The first of tab, comma, semicolon and bar in its header separates it.
 
     Args:
         table: the table.
@@ -89,7 +89,8 @@ def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFram
     import pandas as pd
 
     text = read_text(table)
-    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    header = text.partition("\n")[0]
+    separator = next((mark for mark in "\t,;|" if mark in header), ",")
     try:
         # Everything is text, so that a caption such as "NA" or "12" stays as it is.
         with warnings.catch_warnings():

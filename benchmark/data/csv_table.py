@@ -10,31 +10,36 @@ from benchmark.data.caption_files import read_rows
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
-# Names of the path and caption columns: open_clip's, and those of the paper's own code.
-_COLUMNS = (("filepath", "title"), ("images", "caption"))
+# Names of the path and caption columns: open_clip's, those of the paper's own code, and those of Flickr8k at Kaggle.
+_COLUMNS = (("filepath", "title"), ("images", "caption"), ("image", "caption"))
 
 
 @DATASETS.register("csv", order=20)
 @dataclass(frozen=True)
 class CsvTable(UserFiles):
-    """Images of your own, from tables with columns ``filepath`` and ``title``, or ``images`` and ``caption``.
+    """Images of your own, from tables with a column of image files and one of captions.
 
-    The first pair is open_clip's, the second that of the paper's own code. Tables are separated by tabs or commas. Rows
-    with the same path are the captions of one image. As in open_clip, paths may be absolute and may lead anywhere.
+    Known are ``filepath`` and ``title`` (open_clip), ``images`` and ``caption`` (the paper's own code), and ``image``
+    and ``caption`` (Flickr8k at Kaggle). Tables are separated by tabs, commas, semicolons or bars. Rows with the same
+    path are the captions of one image. As in open_clip, paths may be absolute and may lead anywhere.
 
     Attributes:
         train: table of the training images.
-        test: table of the test images.
+        test: table of the test images; ``None`` cuts them from the training images.
         val: table of the validation images; ``None`` cuts them from the training images.
         images: folder where relative paths start; ``None`` for the folder of each table.
+        image_column: name of the column of image files; ``None`` for a known one.
+        caption_column: name of the column of captions; ``None`` for a known one.
     """
 
     name = "csv"
 
     train: str
-    test: str
+    test: str | None = None
     val: str | None = None
     images: str | None = None
+    image_column: str | None = None
+    caption_column: str | None = None
 
     def read(self) -> dict[str, list[CaptionedFile]]:
         """The images of each table."""
@@ -42,24 +47,30 @@ class CsvTable(UserFiles):
         return {split: self._read(table) for split, table in tables.items() if table is not None}
 
     def _read(self, table: str) -> list[CaptionedFile]:
-        return read_table(user_path(table), user_path(self.images) if self.images else None)
+        images = user_path(self.images) if self.images else None
+        return read_table(user_path(table), images, self.image_column, self.caption_column)
 
 
-def read_table(table: Path, images: Path | None = None) -> list[CaptionedFile]:
+def read_table(
+    table: Path, images: Path | None = None, image_column: str | None = None, caption_column: str | None = None
+) -> list[CaptionedFile]:
     """The images of a table in order of first mention, each with all its captions.
 
     Args:
         table: the table.
         images: folder where relative paths start; ``None`` for the table's folder.
+        image_column: name of the column of image files; ``None`` for a known one.
+        caption_column: name of the column of captions; ``None`` for a known one.
 
     Raises:
         UsageError: the table is missing, cannot be read, lacks a column or has no rows.
     """
     folder = table.parent if images is None else images
-    rows = read_rows(table, [path for path, _ in _COLUMNS], folder)
-    columns = next((pair for pair in _COLUMNS if set(pair) <= set(rows.columns)), None)
+    pairs = dict.fromkeys((image_column or path, caption_column or caption) for path, caption in _COLUMNS)
+    rows = read_rows(table, [path for path, _ in pairs], folder)
+    columns = next((pair for pair in pairs if set(pair) <= set(rows.columns)), None)
     if columns is None:
-        wanted = " or ".join(" and ".join(pair) for pair in _COLUMNS)
+        wanted = ", or ".join(" and ".join(pair) for pair in pairs)
         raise UsageError(f"caption file {table} needs the columns {wanted}; found: {', '.join(rows.columns)}")
     captions: dict[Path, list[str]] = {}
     for path, caption in zip(rows[columns[0]].str.strip(), rows[columns[1]], strict=True):

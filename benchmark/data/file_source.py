@@ -1,4 +1,4 @@
-"""What all data sets of image files share: their parameters, the cut of val from train, and how they are loaded."""
+"""What all data sets of image files share: their parameters, cuts from train, and how they are loaded."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class FileSource(DatasetSource):
 
     @abstractmethod
     def read(self) -> dict[str, list[CaptionedFile]]:
-        """The captioned files of ``train``, ``test`` and, where there is one, ``val``; no image is opened yet.
+        """The captioned files of ``train`` and, where they exist, ``test`` and ``val``; no image is opened yet.
 
         Raises:
             OSError: a folder cannot be read.
@@ -37,7 +37,7 @@ class FileSource(DatasetSource):
         """The images, resized and centre-cropped; decoded once and then read from the cache.
 
         Raises:
-            UsageError: a folder, captions or an image is missing or cannot be read, val cannot be cut from train, or
+            UsageError: a folder, captions or an image is missing or cannot be read, train is too small to be cut, or
                 the cache folder cannot be written; the message names the file.
         """
         try:
@@ -53,11 +53,11 @@ class FileSource(DatasetSource):
 
 @dataclass(frozen=True, kw_only=True)
 class UserFiles(FileSource):
-    """Image files of the user's own. If they have no val, it is cut from train.
+    """Image files of the user's own. If they have no val or test, it is cut from train.
 
     Attributes:
-        seed: decides which images are cut from train for val, at least 0.
-        val_fraction: share of the training images that is cut for val, between 0 and 1.
+        seed: decides which images are cut from train for val and test, at least 0.
+        val_fraction: share of the training images that is cut for val, and for test, between 0 and 1.
         skip_bad: see :class:`FileSource`.
 
     Raises:
@@ -69,19 +69,26 @@ class UserFiles(FileSource):
     skip_bad: bool = False
 
     def split(self, files: dict[str, list[CaptionedFile]]) -> dict[str, list[CaptionedFile]]:
-        """The files of all three splits; val, if missing, is drawn from train by the seed. Both keep their order.
+        """The files of all three splits; those that are missing are drawn from train by the seed. All keep their order.
 
         Raises:
-            UsageError: val is missing and train has fewer than two images.
+            UsageError: a split is missing and train has too few images.
         """
-        if files.get("val"):
-            return files
-        train = files["train"]
-        if len(train) < 2:
-            name = written_name(self.name, self)
-            raise UsageError(f"{name}: val is cut from train, which needs at least 2 images and has {len(train)}")
-        count = min(max(1, round(self.val_fraction * len(train))), len(train) - 1)
-        order = numpy_generator(self.seed, "files", "val").permutation(len(train))
-        chosen = set(order[:count].tolist())
-        val = [train[index] for index in sorted(chosen)]
-        return {**files, "train": [file for index, file in enumerate(train) if index not in chosen], "val": val}
+        missing = [split for split in ("val", "test") if not files.get(split)]
+        return self._cut(files, missing) if missing else files
+
+    def _cut(self, files: dict[str, list[CaptionedFile]], missing: list[str]) -> dict[str, list[CaptionedFile]]:
+        train, name = files["train"], " and ".join(missing)
+        least = len(missing) + 1
+        if len(train) < least:
+            written = written_name(self.name, self)
+            verb = "is" if len(missing) == 1 else "are"
+            raise UsageError(
+                f"{written}: {name} {verb} cut from train, which needs at least {least} images and has {len(train)}"
+            )
+        count = min(max(1, round(self.val_fraction * len(train))), (len(train) - 1) // len(missing))
+        order = numpy_generator(self.seed, "files", "val").permutation(len(train)).tolist()
+        cut = {split: sorted(order[count * place : count * (place + 1)]) for place, split in enumerate(missing)}
+        chosen = {index for indices in cut.values() for index in indices}
+        rest = [file for index, file in enumerate(train) if index not in chosen]
+        return {**files, "train": rest} | {split: [train[index] for index in cut[split]] for split in missing}

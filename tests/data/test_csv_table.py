@@ -91,6 +91,62 @@ def test_loaded_by_name_with_all_three_tables(tmp_path: Path, make_images: MakeI
     assert splits.train.images.shape == (2, 3, 8, 8)
 
 
+def test_kaggles_flickr8k_is_read_by_its_own_columns(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(*(f"Images/{number}.jpg" for number in range(20)))
+    rows = [f"{number}.jpg,{words}" for number in range(20) for words in (f"of {number}", '"a dog , asleep"')]
+    write(tmp_path / "captions.txt", "\n".join(["image,caption", *rows]))
+    spec = parse_spec(f"csv[train={tmp_path}/captions.txt,images={tmp_path}/Images]")
+    splits = DATASETS.build(spec).load(8, tmp_path / "cache")
+    # It comes without splits: test and val, a tenth each, are cut from it by image.
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (16, 2, 2)
+    together = [caption for data in (splits.train, splits.val, splits.test) for caption in data.captions]
+    assert sorted(together) == sorted([f"of {number}", "a dog , asleep"] for number in range(20))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "parameters"),
+    [
+        ("id,photo,words", "1,x.png,a cat", {"image_column": "photo", "caption_column": "words"}),
+        ("words\tfilepath", "a cat\tx.png", {"caption_column": "words"}),
+        ("photo,title", "x.png,a cat", {"image_column": "photo"}),
+        # Flickr30k at Kaggle.
+        ("image_name| comment_number| comment", "x.png| 0| a cat", {
+            "image_column": "image_name", "caption_column": "comment"}),
+        ("image;caption", "x.png;a cat", {}),
+        # Names that are given win over those that are known.
+        ("filepath,title,path,words", "z.png,a dog,x.png,a cat", {"image_column": "path", "caption_column": "words"}),
+    ],
+)  # fmt: skip
+def test_columns_of_any_name(header: str, row: str, parameters: dict[str, str], tmp_path: Path) -> None:
+    table = write(tmp_path / "a.csv", f"{header}\n{row}\n")
+    values = "".join(f",{name}={value}" for name, value in parameters.items())
+    source = DATASETS.build(parse_spec(f"csv[train={table}{values}]"))
+    assert isinstance(source, CsvTable)
+    (file,) = source.read()["train"]
+    assert (file.image, file.captions) == (tmp_path / "x.png", ["a cat"])
+
+
+def test_a_row_within_quotes_is_told_for_columns_of_any_name(tmp_path: Path) -> None:
+    write(tmp_path / "b.jpg", "")
+    table = write(tmp_path / "a.csv", 'photo,words\na.jpg,"quoted start\nb.jpg,second\nc.jpg,third" end\n')
+    with pytest.raises(UsageError, match=r"swallows the row 'b\.jpg"):
+        read_table(table, image_column="photo", caption_column="words")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wanted"),
+    [
+        ({}, "filepath and title, or images and caption, or image and caption"),
+        ({"image_column": "photo"}, "photo and title, or photo and caption"),
+        ({"image_column": "photo", "caption_column": "x"}, "photo and x"),
+    ],
+)
+def test_missing_columns_are_told(parameters: dict[str, str], wanted: str, tmp_path: Path) -> None:
+    table = write(tmp_path / "a.csv", "file,words\nx.png,a cat\n")
+    with pytest.raises(UsageError, match=f"needs the columns {wanted}; found: file, words"):
+        read_table(table, None, parameters.get("image_column"), parameters.get("caption_column"))
+
+
 def table_of(folder: Path, count: int) -> tuple[str, str]:
     rows = "".join(f"{number}.png,number {number}\n" for number in range(count))
     train = write(folder / "train.csv", f"filepath,title\n{rows}")
@@ -149,8 +205,14 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(tmp_path: Path, make_i
     [
         ("", "is empty"),
         ("filepath,title\n", "has a header but no rows"),
-        ("file,title\nx.png,cat\n", "columns filepath and title or images and caption; found: file, title"),
-        ("filepath,caption\nx.png,cat\n", "columns filepath and title or images and caption; found: filepath, caption"),
+        (
+            "file,title\nx.png,cat\n",
+            "columns filepath and title, or images and caption, or image and caption; found: file, title",
+        ),
+        (
+            "filepath,caption\nx.png,cat\n",
+            "columns filepath and title, or images and caption, or image and caption; found: filepath, caption",
+        ),
         ("filepath,title\n,cat\n", "a row without a path in filepath"),
         ("filepath,title\nx.png,a cat, asleep\n", "cannot be read"),
         ("filepath,title\nx.png,a cat\ny.png,a cat, asleep\n", "cannot be read"),
