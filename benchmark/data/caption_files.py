@@ -75,6 +75,18 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def read_json(source: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UsageError: as :func:`read_text`, or the file is not JSON.
+    """
+    try:
+        return parse_json(read_text(source))
+    except ValueError as error:
+        raise UsageError(f"caption file {source} cannot be read: {error}") from error
+
+
 def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFrame":
     """Read a table, with every value as text. The first of tab, comma, semicolon and bar in its header separates it.
 

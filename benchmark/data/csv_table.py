@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS
 from benchmark.data.caption_files import read_rows
-from benchmark.data.file_source import UserFiles
+from benchmark.data.file_source import FilePerSplit
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
 # Names of the path and caption columns: open_clip's, those of the paper's own code, and those of Flickr8k at Kaggle.
@@ -16,39 +15,28 @@ _COLUMNS = (("filepath", "title"), ("images", "caption"), ("image", "caption"))
 
 @DATASETS.register("csv", order=20)
 @dataclass(frozen=True)
-class CsvTable(UserFiles):
+class CsvTable(FilePerSplit):
     """Images of your own, from tables with a column of image files and one of captions.
 
     Known are ``filepath`` and ``title`` (open_clip), ``images`` and ``caption`` (the paper's own code), and ``image``
     and ``caption`` (Flickr8k at Kaggle). Tables are separated by tabs, commas, semicolons or bars. Rows with the same
     path are the captions of one image. As in open_clip, paths may be absolute and may lead anywhere.
 
+    Parameters are those of :class:`benchmark.data.file_source.FilePerSplit`, and two more.
+
     Attributes:
-        train: table of the training images.
-        test: table of the test images; ``None`` cuts them from the training images.
-        val: table of the validation images; ``None`` cuts them from the training images.
-        images: folder where relative paths start; ``None`` for the folder of each table.
         image_column: name of the column of image files; ``None`` for a known one.
         caption_column: name of the column of captions; ``None`` for a known one.
     """
 
     name = "csv"
 
-    train: str
-    test: str | None = None
-    val: str | None = None
-    images: str | None = None
     image_column: str | None = None
     caption_column: str | None = None
 
-    def read(self) -> dict[str, list[CaptionedFile]]:
-        """The images of each table."""
-        tables = {"train": self.train, "test": self.test, "val": self.val}
-        return {split: self._read(table) for split, table in tables.items() if table is not None}
-
-    def _read(self, table: str) -> list[CaptionedFile]:
-        images = user_path(self.images) if self.images else None
-        return read_table(user_path(table), images, self.image_column, self.caption_column)
+    def read_file(self, source: Path, images: Path | None) -> list[CaptionedFile]:
+        """The images of a table; see :func:`read_table`."""
+        return read_table(source, images, self.image_column, self.caption_column)
 
 
 def read_table(

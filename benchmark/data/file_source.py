@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import numpy_generator
@@ -92,3 +93,39 @@ class UserFiles(FileSource):
         chosen = {index for indices in cut.values() for index in indices}
         rest = [file for index, file in enumerate(train) if index not in chosen]
         return {**files, "train": rest} | {split: [train[index] for index in cut[split]] for split in missing}
+
+
+@dataclass(frozen=True)
+class FilePerSplit(UserFiles):
+    """Images whose captions are in one file for each split. A subclass says in :meth:`read_file` how to read it.
+
+    Attributes:
+        train: caption file of the training images.
+        test: caption file of the test images; ``None`` cuts them from the training images.
+        val: caption file of the validation images; ``None`` cuts them from the training images.
+        images: folder where the file names start; ``None`` for the folder that belongs to each caption file.
+    """
+
+    train: str
+    test: str | None = None
+    val: str | None = None
+    images: str | None = None
+
+    def read(self) -> dict[str, list[CaptionedFile]]:
+        """The images of each caption file."""
+        images = user_path(self.images) if self.images else None
+        sources = {"train": self.train, "test": self.test, "val": self.val}
+        return {split: self.read_file(user_path(source), images) for split, source in sources.items() if source}
+
+    @abstractmethod
+    def read_file(self, source: Path, images: Path | None) -> list[CaptionedFile]:
+        """The images of one caption file, in its order.
+
+        Args:
+            source: the caption file.
+            images: folder where its file names start; ``None`` for the folder that belongs to it.
+
+        Raises:
+            UsageError: the file is missing or cannot be read, or names an image outside the folder; the message names
+                the file.
+        """

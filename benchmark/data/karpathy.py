@@ -9,7 +9,7 @@ from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS
 from benchmark.data.cache import SPLITS
-from benchmark.data.caption_files import inside, parse_json, read_text
+from benchmark.data.caption_files import inside, read_json
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
@@ -46,10 +46,7 @@ def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:
         UsageError: the file is missing, cannot be read, is not in Karpathy's format, names an image outside the folder,
             or has no images in train or test.
     """
-    try:
-        content = parse_json(read_text(source))
-    except ValueError as error:
-        raise UsageError(f"caption file {source} cannot be read: {error}") from error
+    content = read_json(source)
     rows = content.get("images") if isinstance(content, dict) else None
     if not isinstance(rows, list):
         raise UsageError(f"caption file {source} has no list 'images', so it is not a Karpathy file")

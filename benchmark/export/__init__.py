@@ -6,6 +6,8 @@ FORMATS: Mapping[str, str] = {
     "folder": "a text file beside each image",
     "csv": "a table with a row for each caption",
     "karpathy": "one dataset_export.json",
+    "coco": "JSON as COCO's captions",
+    "token": "lines as Flickr30k's captions",
     "webdataset": "tar files",
     "imagefolder": "as Hugging Face reads it",
 }

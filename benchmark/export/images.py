@@ -42,6 +42,12 @@ def decode_png(content: bytes, side: int | None) -> Images:
         raise ValueError(f"not a readable PNG: {error}") from error
 
 
+def size_of_png(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the header of a PNG file."""
+    width, height = struct.unpack(">II", content[16:24])
+    return width, height
+
+
 def is_inside(relative: str) -> bool:
     """Whether an untrusted relative path with forward slashes stays inside its folder."""
     path = PurePosixPath(relative)

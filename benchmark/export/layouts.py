@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmark.export.images import read_inside
+from benchmark.export.images import read_inside, size_of_png
 from benchmark.export.shards import read_shards, shard_names, write_shards
 
 
@@ -72,12 +72,12 @@ def _image_name(number: int) -> str:
     return f"{number:08d}.png"
 
 
-def _write_images(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, list[str]]]:
-    """Write the PNG files one by one and yield the name and captions of each."""
+def _write_images(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
+    """Write the PNG files one by one and yield the name of each with its sample."""
     folder.mkdir()
     for number, sample in enumerate(samples):
         (folder / _image_name(number)).write_bytes(sample.png)
-        yield _image_name(number), sample.captions
+        yield _image_name(number), sample
 
 
 def _lines(content: bytes) -> list[str]:
@@ -98,8 +98,8 @@ class Folder(Layout):
     def write(self, folder: Path, splits: Samples) -> None:
         """See :meth:`Layout.write`."""
         for split, samples in splits.items():
-            for name, captions in _write_images(folder / split, samples):
-                text = "".join(f"{caption}\n" for caption in captions)
+            for name, sample in _write_images(folder / split, samples):
+                text = "".join(f"{caption}\n" for caption in sample.captions)
                 (folder / split / name).with_suffix(".txt").write_bytes(text.encode())
 
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
@@ -118,8 +118,8 @@ class Csv(Layout):
             with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
                 table = csv.writer(file, lineterminator="\n")
                 table.writerow(("filepath", "title"))
-                for name, captions in _write_images(folder / split, samples):
-                    table.writerows((f"{split}/{name}", caption) for caption in captions)
+                for name, sample in _write_images(folder / split, samples):
+                    table.writerows((f"{split}/{name}", caption) for caption in sample.captions)
 
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
         """See :meth:`Layout.read`."""
@@ -143,10 +143,10 @@ class Karpathy(Layout):
         images: list[dict[str, Any]] = []
         sentences = itertools.count()
         for split, samples in splits.items():
-            for name, captions in _write_images(folder / split, samples):
+            for name, sample in _write_images(folder / split, samples):
                 written = [
                     {"tokens": caption.split(), "raw": caption, "imgid": len(images), "sentid": next(sentences)}
-                    for caption in captions
+                    for caption in sample.captions
                 ]
                 row = {"filename": name, "filepath": split, "split": split, "imgid": len(images)}
                 images.append(row | {"sentids": [sentence["sentid"] for sentence in written], "sentences": written})
@@ -161,6 +161,61 @@ class Karpathy(Layout):
                 yield Sample(png, _strings([sentence["raw"] for sentence in row["sentences"]]))
 
 
+class Coco(Layout):
+    """``annotations/captions_train.json`` in COCO's format, images in ``train/``; an image's id is its number."""
+
+    @staticmethod
+    def _table(split: str) -> str:
+        return f"annotations/captions_{split}.json"
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        (folder / "annotations").mkdir()
+        for split, samples in splits.items():
+            images: list[dict[str, Any]] = []
+            annotations: list[dict[str, Any]] = []
+            for name, sample in _write_images(folder / split, samples):
+                width, height = size_of_png(sample.png)
+                row = {"id": len(images), "file_name": name, "width": width, "height": height}
+                # Programs for COCO take the id 0 of an annotation for none.
+                annotations += [
+                    {"id": number, "image_id": row["id"], "caption": caption}
+                    for number, caption in enumerate(sample.captions, len(annotations) + 1)
+                ]
+                images.append(row)
+            content = {"info": {"description": split}, "licenses": [], "images": images, "annotations": annotations}
+            (folder / self._table(split)).write_bytes(json.dumps(content, ensure_ascii=False).encode())
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        content = json.loads(read_inside(folder, self._table(split)))
+        captions: dict[int, list[str]] = {row["id"]: [] for row in content["images"]}
+        for row in content["annotations"]:
+            captions[row["image_id"]].append(row["caption"])
+        for row in content["images"]:
+            yield Sample(read_inside(folder, f"{split}/{row['file_name']}"), _strings(captions[row["id"]]))
+
+
+class Token(Layout):
+    """``train.token`` with a line ``train/00000000.png#0``, a tab, a caption for each caption, images in ``train/``."""
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        for split, samples in splits.items():
+            with (folder / f"{split}.token").open("w", encoding="utf-8", newline="") as file:
+                for name, sample in _write_images(folder / split, samples):
+                    # torchvision drops the last two characters, so the number has one digit.
+                    file.writelines(
+                        f"{split}/{name}#{number % 10}\t{caption}\n" for number, caption in enumerate(sample.captions)
+                    )
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        rows = [line.split("\t") for line in _lines(read_inside(folder, f"{split}.token"))]
+        for path, image_rows in itertools.groupby(rows, lambda row: row[0].rpartition("#")[0]):
+            yield Sample(read_inside(folder, path), [caption for _, caption in image_rows])
+
+
 class ImageFolder(Layout):
     """``train/00000000.png`` and ``train/metadata.jsonl``, as Hugging Face's ``imagefolder`` reads them."""
 
@@ -171,7 +226,7 @@ class ImageFolder(Layout):
         """See :meth:`Layout.write`."""
         for split, samples in splits.items():
             inner = folder / self._FOLDER[split]
-            rows = [{"file_name": name, "captions": captions} for name, captions in _write_images(inner, samples)]
+            rows = [{"file_name": name, "captions": s.captions} for name, s in _write_images(inner, samples)]
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             (inner / self._TABLE).write_bytes(text.encode())
 
@@ -220,6 +275,8 @@ LAYOUTS: dict[str, Layout] = {
     "folder": Folder(),
     "csv": Csv(),
     "karpathy": Karpathy(),
+    "coco": Coco(),
+    "token": Token(),
     "webdataset": WebDataset(),
     "imagefolder": ImageFolder(),
 }

@@ -17,7 +17,7 @@ OF_USERS = [name for name, factory in SOURCES.items() if issubclass(factory, Use
 
 def test_cache_entries_and_messages_use_the_registered_name() -> None:
     assert {name: factory.name for name, factory in SOURCES.items()} == {name: name for name in SOURCES}
-    assert sorted(OF_USERS) == ["csv", "imagefolder", "karpathy", "webdataset"]
+    assert sorted(OF_USERS) == ["coco-captions", "csv", "imagefolder", "karpathy", "token", "webdataset"]
 
 
 @pytest.mark.parametrize("value", ["val_fraction=0", "val_fraction=1", "val_fraction=-0.1", "seed=-1"])

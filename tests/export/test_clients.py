@@ -80,3 +80,21 @@ def test_webdataset_reads_images_and_texts(written: Written) -> None:
         samples = webdataset.WebDataset(f"{folder}/{split}-000000.tar", shardshuffle=False)
         read = [(pixels(image), text) for image, text in samples.decode("pil").to_tuple("png", "txt")]
         assert read == [(image, texts[0]) for image, texts in written.expected(split)]
+
+
+def test_torchvisions_coco_captions(written: Written) -> None:
+    from torchvision.datasets import CocoCaptions  # type: ignore[import-untyped]
+
+    folder = written.export("coco")
+    for split in ALL:
+        data = CocoCaptions(folder / split, folder / "annotations" / f"captions_{split}.json")
+        assert [(pixels(image), texts) for image, texts in data] == written.expected(split)
+
+
+def test_torchvisions_flickr30k(written: Written) -> None:
+    from torchvision.datasets import Flickr30k
+
+    folder = written.export("token")
+    for split in ALL:
+        data = Flickr30k(str(folder), str(folder / f"{split}.token"))
+        assert [(pixels(image), texts) for image, texts in data] == written.expected(split)

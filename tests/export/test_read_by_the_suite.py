@@ -14,6 +14,8 @@ SPECS = {
     "imagefolder": "imagefolder[root=OUT]",
     "webdataset": "webdataset[train=OUT/train-*.tar,val=OUT/val-{000000..000000}.tar,test=OUT/test-*.tar]",
     "csv": "csv[train=OUT/train.csv,val=OUT/val.csv,test=OUT/test.csv]",
+    "coco": f"coco-captions[{','.join(f'{split}=OUT/annotations/captions_{split}.json' for split in ALL)}]",
+    "token": "token[train=OUT/train.token,val=OUT/val.token,test=OUT/test.token]",
     "karpathy": "karpathy[json=OUT/dataset_export.json,images=OUT]",
 }
 

@@ -78,8 +78,33 @@ def read_karpathy(folder: Path) -> dict[str, Read]:
     return read_by_the_suite(f"karpathy[json={folder}/dataset_export.json,images={folder}]", folder.parent)
 
 
+def read_coco(folder: Path, split: str) -> Read:
+    content = json.loads((folder / "annotations" / f"captions_{split}.json").read_text("utf-8"))
+    assert [row["id"] for row in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
+    captions = {row["id"]: [a["caption"] for a in content["annotations"] if a["image_id"] == row["id"]]
+                for row in content["images"]}  # fmt: skip
+    assert {(row["width"], row["height"]) for row in content["images"]} == {(16, 16)}
+    return [
+        (pixels((folder / split / row["file_name"]).read_bytes()), captions[row["id"]]) for row in content["images"]
+    ]
+
+
+def read_token(folder: Path, split: str) -> Read:
+    captions: dict[str, list[str]] = {}
+    for line in (folder / f"{split}.token").read_text("utf-8").removesuffix("\n").split("\n"):
+        key, caption = line.split("\t")
+        captions.setdefault(key[:-2], []).append(caption)
+    return [(pixels((folder / path).read_bytes()), texts) for path, texts in captions.items()]
+
+
 READERS: dict[str, Any] = {"csv": read_csv, "karpathy": read_karpathy}
-for _name, _read in {"folder": read_folder, "webdataset": read_webdataset, "imagefolder": read_imagefolder}.items():
+for _name, _read in {
+    "folder": read_folder,
+    "webdataset": read_webdataset,
+    "imagefolder": read_imagefolder,
+    "coco": read_coco,
+    "token": read_token,
+}.items():
     READERS[_name] = lambda folder, read=_read: {split: read(folder, split) for split in ALL}
 
 
