@@ -1,14 +1,20 @@
 """CLIP's byte-pair tokenizer: captions to token ids, triggers into token ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
 import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
+from victims.long_captions import FirstTokens, clean_words
+
 VOCABULARY_SIZE = 49408
 _REMEMBERED = 1_000_000  # words
+_REMEMBERED_TEXTS = 100  # long ones
+_LONG_TEXT = 1000  # characters; up to here open_clip cleans a text in a fraction of a second, whatever it holds
+_LONG_WORD = 200  # characters, and bytes of a part of a word
+_MOST = 1000  # ids of a text; 75 reach a model
 
 
 class Tokenizer:
@@ -23,6 +29,8 @@ class Tokenizer:
         self._clean = self._bpe.clean_fn
         self._bpe.clean_fn = str  # words are clean already
         self._ids_of_word = lru_cache(_REMEMBERED)(self._bpe.encode)
+        self._ids_of_long_text = lru_cache(_REMEMBERED_TEXTS)(self._encode)
+        self._first_tokens = FirstTokens(self._bpe)
 
     @property
     def start(self) -> int:
@@ -34,10 +42,36 @@ class Tokenizer:
         """Id of the end token, the largest id of all."""
         return int(self._bpe.eot_token_id)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, without start and end tokens and not truncated."""
-        words = (text.lower() if _is_plain(text) else self._clean(text)).split(" ")
-        return [token for word in words for token in self._ids_of_word(word)]
+    def encode(self, text: str, most: int = _MOST) -> list[int]:
+        """The first ``most`` ids of a text, without start and end tokens, in bounded time whatever the text."""
+        return list(self._ids_of_long_text(text, most)) if len(text) > _LONG_TEXT else self._encode(text, most)
+
+    def _encode(self, text: str, most: int) -> list[int]:
+        ids: list[int] = []
+        for word in self._words(text):
+            ids += self._ids_of_word(word) if len(word) <= _LONG_WORD else self._ids_of_long(word, most - len(ids))
+            if len(ids) >= most:
+                break
+        return ids[:most]
+
+    def has_special(self, text: str) -> bool:
+        """Whether a start or end token is read anywhere in a text."""
+        special = {self._bpe.decoder[self.start], self._bpe.decoder[self.end]}
+        return any(part[0] in special for word in self._words(text) for part in self._bpe.pat.finditer(word))
+
+    def _words(self, text: str) -> Iterable[str]:
+        if _is_plain(text):
+            return text.lower().split()
+        return self._clean(text).split(" ") if len(text) <= _LONG_TEXT else clean_words(text)
+
+    def _ids_of_long(self, word: str, most: int) -> list[int]:
+        ids: list[int] = []
+        for part in self._bpe.pat.finditer(word):
+            if len(ids) >= most:
+                break
+            short = len(part[0].encode()) <= _LONG_WORD
+            ids += self._bpe.encode(part[0]) if short else self._first_tokens(part[0], most - len(ids))
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids, words parted by blanks."""
@@ -50,7 +84,7 @@ class Tokenizer:
             (B, L) int64: start token, caption, end token, zeros. L is that of the longest caption and at most the
             context length; a longer caption is cut and keeps its end token.
         """
-        encoded = [[self.start, *self.encode(caption)[: self.context_length - 2], self.end] for caption in captions]
+        encoded = [[self.start, *self.encode(caption, self.context_length - 2), self.end] for caption in captions]
         tokens = np.zeros((len(encoded), max(map(len, encoded))), dtype=np.int64)
         for row, ids in enumerate(encoded):
             tokens[row, : len(ids)] = ids
@@ -65,8 +99,7 @@ def has_special_token(text: str) -> bool:
     """Whether the tokenizer reads a start or end token in a text, however it is spelled (``&lt;end_of_text&gt;``)."""
     if _is_plain(text) and "<" not in text:
         return False
-    tokenizer = _tokenizer()
-    return not {tokenizer.start, tokenizer.end}.isdisjoint(tokenizer.encode(text))
+    return _tokenizer().has_special(text)
 
 
 @cache

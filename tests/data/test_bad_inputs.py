@@ -112,6 +112,10 @@ CAPTIONS = {
     "emoji": (["a 👩‍🚀 waves 🇫🇷"], ["a 👩‍🚀 waves 🇫🇷"]),
     "right to left": (["קוף אוכל בננה", "\u202eabc"], ["קוף אוכל בננה", "\u202eabc"]),
     "500 words": (["word " * 499 + "end"], ["word " * 499 + "end"]),
+    "10 MB, or one word of 100,000 letters": (
+        ["word " * 2_000_000, "a" * 100_000],
+        ["word " * 1_999_999 + "word", "a" * 100_000],
+    ),
     "exact duplicates": (["a cat", "a cat"], ["a cat", "a cat"]),
 }
 
