@@ -1,6 +1,7 @@
 """The ``export`` command: protected data as images and captions."""
 
 import argparse
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         action="store_true",
         help="keep the size of the original images and enlarge the noise to it, which weakens it",
     )
+    parser.add_argument(
+        "--licence",
+        metavar="SPDX",
+        help="licence of images and captions, e.g. CC-BY-4.0 (default: that of the data set, if it is known)",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
     names = ["attack", "dataset", "skip_bad", "victim", "surrogate", "precision", "preset", "device", "poisons"]
     add_settings(
@@ -61,6 +67,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     if not 0 <= arguments.seed < 2**31:
         raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
+    if arguments.licence is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", arguments.licence):
+        raise UsageError(f"--licence takes an SPDX name such as CC-BY-4.0, got {arguments.licence!r}")
     settings = RunSettings.from_cli(
         argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
     )
@@ -71,5 +79,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         command=f"python -m benchmark {shlex.join(argv)}",
         splits=arguments.splits,
         keep_resolution=arguments.keep_resolution,
+        licence=arguments.licence,
     )
     return 0

@@ -37,6 +37,7 @@ class OpenClipart(SeededSource):
     """
 
     version: ClassVar[int] = 1
+    licence: ClassVar[str | None] = "CC-PDDC"
 
     folder: Path = _FOLDER
     train: int = ranged(2500, 1)

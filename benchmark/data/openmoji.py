@@ -36,6 +36,7 @@ class OpenMoji(SeededSource):
     """
 
     version: ClassVar[int] = 1
+    licence: ClassVar[str | None] = "CC-BY-SA-4.0"
 
     val: float = ranged(0.1, above=0)
     test: float = ranged(0.2, above=0)

@@ -40,6 +40,7 @@ class Scenes(SeededSource):
     """
 
     version: ClassVar[int] = 3
+    licence: ClassVar[str | None] = "CC-BY-SA-4.0"
 
     train: int = ranged(4000, 1)
     val: int = ranged(500, 1)

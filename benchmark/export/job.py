@@ -25,6 +25,7 @@ def export(
     command: str,
     splits: Literal["train", "all"] = "train",
     keep_resolution: bool = False,
+    licence: str | None = None,
 ) -> Manifest:
     """Write the data that a victim of these settings would train on.
 
@@ -37,6 +38,7 @@ def export(
         command: the command line, for the manifest.
         splits: ``all`` writes clean validation and test data as well.
         keep_resolution: enlarge the noise onto the original images.
+        licence: SPDX name of the licence of images and captions; ``None`` for the data set's own, if it is known.
 
     Raises:
         UsageError: bad input, a poison that cannot be crafted, or files that cannot be written. The folder is then
@@ -56,7 +58,8 @@ def export(
         except VictimDiverged as error:
             raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
         names = ("train",) if splits == "train" else ("train", "val", "test")
-        manifest = write_export(out, layout, ExportJob(cell, data, poison, names, keep_resolution), command)
+        job = ExportJob(cell, data, poison, names, keep_resolution, licence or cell.dataset.source.licence)
+        manifest = write_export(out, layout, job, command)
     _log.info("%s", _summary(out, manifest))
     if command_line := open_clip_command(out, manifest):
         _log.info("open_clip trains on it with:\n  %s", command_line)

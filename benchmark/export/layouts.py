@@ -40,8 +40,28 @@ Samples = Mapping[str, Iterable[Sample]]
 """The samples of ``train`` and perhaps ``val`` and ``test``, in this order; iterables may compute them lazily."""
 
 
+@dataclass(frozen=True)
+class CaptionSource:
+    """Where the captions of a split are, in Croissant's terms.
+
+    Attributes:
+        files: the file that holds them, or the pattern of those of single images.
+        fields: what to extract for each field; the field ``captions`` is a list.
+    """
+
+    files: str
+    fields: Mapping[str, Mapping[str, Any]]
+
+
 class Layout(ABC):
-    """A file layout. Images keep the order of the data set's rows."""
+    """A file layout. Images keep the order of the data set's rows.
+
+    Attributes:
+        hugging_face: pattern of the files from which ``datasets.load_dataset`` reads a split; ``{split}`` stands for
+            the suite's name of it, ``{name}`` for Hugging Face's. ``None`` if it cannot read images or captions.
+    """
+
+    hugging_face: ClassVar[str | None] = None
 
     @abstractmethod
     def write(self, folder: Path, splits: Samples) -> None:
@@ -66,6 +86,10 @@ class Layout(ABC):
             The flags; none if open_clip does not read this layout.
         """
         return []
+
+    def captions(self, split: str) -> CaptionSource | None:
+        """Where the captions of a split are; ``None`` if Croissant has no words for it."""
+        return None
 
 
 def _image_name(number: int) -> str:
@@ -92,6 +116,15 @@ def _strings(value: Any) -> list[str]:
     return value
 
 
+def _extract(**what: str) -> dict[str, Any]:
+    return {"extract": what}
+
+
+def _texts_beside(split: str) -> CaptionSource:
+    fields = {"file": _extract(fileProperty="filename"), "text": _extract(fileProperty="content")}
+    return CaptionSource(f"{split}/*.txt", fields)
+
+
 class Folder(Layout):
     """``train/00000000.png`` and beside it ``train/00000000.txt`` with one caption per line."""
 
@@ -108,9 +141,15 @@ class Folder(Layout):
             captions = _lines(read_inside(folder, f"{split}/{path.stem}.txt"))
             yield Sample(read_inside(folder, f"{split}/{path.name}"), captions)
 
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        return _texts_beside(split)
+
 
 class Csv(Layout):
     """``train.csv`` with a row ``filepath,title`` for each caption, images in ``train/``."""
+
+    hugging_face = "{split}.csv"
 
     def write(self, folder: Path, splits: Samples) -> None:
         """See :meth:`Layout.write`."""
@@ -131,6 +170,11 @@ class Csv(Layout):
     def open_clip_data(self, folder: Path, images: int) -> list[str]:
         """See :meth:`Layout.open_clip_data`."""
         return ["--train-data", "train.csv", "--csv-separator", ","]
+
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        columns = {"image": "filepath", "caption": "title"}
+        return CaptionSource(f"{split}.csv", {name: _extract(column=column) for name, column in columns.items()})
 
 
 class Karpathy(Layout):
@@ -159,6 +203,14 @@ class Karpathy(Layout):
             if row["split"] == split:
                 png = read_inside(folder, f"{row['filepath']}/{row['filename']}")
                 yield Sample(png, _strings([sentence["raw"] for sentence in row["sentences"]]))
+
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        paths = {"split": "images[*].split", "image": "images[*].filename", "captions": "images[*].sentences"}
+        fields = {name: _extract(jsonPath=path) for name, path in paths.items()}
+        return CaptionSource(
+            self._TABLE, {**fields, "captions": fields["captions"] | {"transform": {"jsonPath": "raw"}}}
+        )
 
 
 class Coco(Layout):
@@ -195,6 +247,11 @@ class Coco(Layout):
         for row in content["images"]:
             yield Sample(read_inside(folder, f"{split}/{row['file_name']}"), _strings(captions[row["id"]]))
 
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        paths = {"image": "annotations[*].image_id", "caption": "annotations[*].caption"}
+        return CaptionSource(self._table(split), {name: _extract(jsonPath=path) for name, path in paths.items()})
+
 
 class Token(Layout):
     """``train.token`` with a line ``train/00000000.png#0``, a tab, a caption for each caption, images in ``train/``."""
@@ -219,6 +276,7 @@ class Token(Layout):
 class ImageFolder(Layout):
     """``train/00000000.png`` and ``train/metadata.jsonl``, as Hugging Face's ``imagefolder`` reads them."""
 
+    hugging_face = "{name}/*"
     _FOLDER: ClassVar = {"train": "train", "val": "validation", "test": "test"}
     _TABLE = "metadata.jsonl"
 
@@ -237,12 +295,20 @@ class ImageFolder(Layout):
             row = json.loads(line)
             yield Sample(read_inside(folder, f"{inner}/{row['file_name']}"), _strings(row["captions"]))
 
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        columns = {"image": "file_name", "captions": "captions"}
+        fields = {name: _extract(column=column) for name, column in columns.items()}
+        return CaptionSource(f"{self._FOLDER[split]}/{self._TABLE}", fields)
+
 
 class WebDataset(Layout):
     """``train-000000.tar`` …, a thousand samples each, as members ``00000000.png``, ``.txt`` and ``.json``.
 
     The JSON has all captions. The text has the first: trainers take the whole text for one caption.
     """
+
+    hugging_face = "{split}-*.tar"
 
     def write(self, folder: Path, splits: Samples) -> None:
         """See :meth:`Layout.write`."""
@@ -269,6 +335,11 @@ class WebDataset(Layout):
         # Without its size, open_clip refuses the data; with more workers than shards, too. Four is its default.
         workers = str(min(4, len(names)))
         return ["--train-data", data, "--train-num-samples", str(images), "--workers", workers]
+
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        # mlcroissant cannot look into JSON that it unpacks.
+        return _texts_beside(split)
 
 
 LAYOUTS: dict[str, Layout] = {

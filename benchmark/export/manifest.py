@@ -72,6 +72,7 @@ class Manifest:
         versions: versions of this benchmark and of the packages that affect images and captions.
         command: the command that made the export.
         files: size and hash of every file, by its path in the folder, with forward slashes.
+        licence: SPDX name of the licence of images and captions; ``None`` if it is unknown, as in earlier versions.
     """
 
     layout: str
@@ -91,6 +92,7 @@ class Manifest:
     versions: Mapping[str, str]
     command: str
     files: Mapping[str, FileFacts]
+    licence: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``."""
@@ -131,13 +133,14 @@ _KINDS: dict[str, Any] = {
     "versions": dict,
     "command": str,
     "files": dict,
+    "licence": (str, type(None)),
 }
 
 
 def _read(content: dict[str, Any]) -> Manifest:
     if content["format"] != FORMAT:
         raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
-    values = {name: _typed(content, name, kind) for name, kind in _KINDS.items()}
+    values = {name: _typed({"licence": None, **content}, name, kind) for name, kind in _KINDS.items()}
     if not all(isinstance(trigger, str) for trigger in values["triggers"] or []):
         raise ValueError("a trigger is not text")
     splits = {

@@ -19,6 +19,10 @@ from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.images import size_of, square
 from benchmark.export.captions import one_line, one_line_each
+from benchmark.export.card import NAME as CARD
+from benchmark.export.card import card, title
+from benchmark.export.croissant import NAME as CROISSANT
+from benchmark.export.croissant import croissant
 from benchmark.export.full_size import enlarge, original, origins
 from benchmark.export.images import decode_png, encode_png
 from benchmark.export.layouts import LAYOUTS, Sample
@@ -43,6 +47,7 @@ class ExportJob:
         poison: the poison for ``clean.train``.
         names: the splits to write, train first.
         full_size: whether images keep their original size.
+        licence: SPDX name of the licence of images and captions; ``None`` if it is unknown.
     """
 
     cell: Cell
@@ -50,6 +55,7 @@ class ExportJob:
     poison: Poison
     names: tuple[str, ...]
     full_size: bool
+    licence: str | None = None
 
     @cached_property
     def base(self) -> CaptionDataset:
@@ -102,9 +108,21 @@ def write_export(folder: Path, layout: str, source: ExportJob, command: str) -> 
         with ThreadPoolExecutor(os.cpu_count()) as pool, stage("writing images", count) as progress:
             samples = {name: _samples(pool, source, name, texts, progress) for name, texts in captions.items()}
             LAYOUTS[layout].write(temporary, samples)
-        manifest = _manifest(layout, source, captions, command, temporary)
+        manifest = _described(_manifest(layout, source, captions, command, temporary), temporary)
         manifest.save(temporary)
     return manifest
+
+
+def _described(manifest: Manifest, folder: Path) -> Manifest:
+    """Write the card and the Croissant file, and enter them in the manifest."""
+    name = title(manifest)
+    texts = {
+        CARD: card(manifest),
+        CROISSANT: croissant(manifest, name, f"Unlearnable examples: {name}, ε = {manifest.eps}/255."),
+    }
+    for file, text in texts.items():
+        (folder / file).write_bytes(text.encode())
+    return replace(manifest, files={**manifest.files, **hash_files(folder, list(texts))})
 
 
 def _samples(
@@ -151,6 +169,7 @@ def _manifest(
         versions=versions(),
         command=command,
         files=hash_files(folder, list_files(folder)),
+        licence=source.licence,
     )
 
 

@@ -1,16 +1,21 @@
 """Exports are read by the programs they are made for, each run as its users run it: ``pip install '.[clients]'``."""
 
+import importlib
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import benchmark.export.shards
 from benchmark.export.job import open_clip_command
+from benchmark.export.layouts import LAYOUTS
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import ExportJob, write_export
 from tests.export.exports import ALL, make_poison, make_source, make_splits
@@ -98,3 +103,62 @@ def test_torchvisions_flickr30k(written: Written) -> None:
     for split in ALL:
         data = Flickr30k(str(folder), str(folder / f"{split}.token"))
         assert [(pixels(image), texts) for image, texts in data] == written.expected(split)
+
+
+@pytest.mark.parametrize("layout", ["csv", "imagefolder", "webdataset"])
+def test_hugging_face_keeps_captions_and_splits(layout: str, written: Written) -> None:
+    """Without the name of a builder: the card says which files make which split."""
+    import datasets
+
+    read = datasets.load_dataset(str(written.export(layout)), cache_dir=str(written.folder / "cache"))
+    assert set(read) == {"train", "validation", "test"}
+    for split, name in zip(ALL, ("train", "validation", "test"), strict=True):
+        expected, rows = written.expected(split), read[name]
+        if layout == "csv":
+            images = [f"{split}/{number:08d}.png" for number, (_, texts) in enumerate(expected) for _ in texts]
+            assert rows["filepath"][:] == images
+            assert rows["title"][:] == [text for _, texts in expected for text in texts]
+        elif layout == "imagefolder":
+            assert [(pixels(row["image"]), row["captions"]) for row in rows] == expected
+        else:
+            assert [(pixels(row["png"]), row["json"]["captions"]) for row in rows] == expected
+            assert [row["txt"] for row in rows] == [texts[0] for _, texts in expected]
+
+
+@pytest.fixture(scope="module")
+def croissant_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("croissant")
+        patch.setenv("CROISSANT_CACHE", str(cache))  # read when the package is imported
+        yield cache
+
+
+@pytest.fixture
+def mlcroissant(croissant_cache: Path) -> Any:
+    # It takes a shard for the one of that name that it has unpacked before.
+    shutil.rmtree(croissant_cache, ignore_errors=True)
+    return importlib.import_module("mlcroissant")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_mlcroissant_validates_the_file_and_reads_the_captions(layout: str, written: Written, mlcroissant: Any) -> None:
+    data = mlcroissant.Dataset(written.export(layout) / "croissant.json")  # raises if it does not conform
+    read: list[dict[str, Any]] = []
+    for records in data.metadata.record_sets:
+        rows = data.records(records.uuid)
+        read += [{key.partition("/")[2]: value for key, value in row.items()} for row in rows]
+    expected = [texts for split in ALL for _, texts in written.expected(split)]
+    names = [f"{number:08d}" for split in ALL for number in range(len(written.expected(split)))]
+    if layout == "token":  # Croissant has no words for it
+        assert read == []
+    elif layout == "folder":
+        assert [row["text"].decode() for row in read] == ["".join(f"{text}\n" for text in texts) for texts in expected]
+    elif layout == "webdataset":
+        assert [row["text"].decode() for row in read] == [texts[0] for texts in expected]
+    elif layout in ("csv", "coco"):
+        numbered = [(name, text) for name, texts in zip(names, expected, strict=True) for text in texts]
+        shown = [(row["image"].decode().rpartition("/")[2][:8].zfill(8), row["caption"].decode()) for row in read]
+        assert shown == numbered
+    else:
+        assert [[text.decode() for text in row["captions"]] for row in read] == expected
+        assert [row["image"].decode() for row in read] == [f"{name}.png" for name in names]

@@ -147,7 +147,10 @@ def test_shards_hold_so_many_samples_and_nothing_that_changes(tmp_path: Path, mo
     for name in ("a", "b"):
         export(tmp_path / name, "webdataset", ("train",))
     names = [f"train-00000{shard}.tar" for shard in range(3)]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", *names]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        *("README.md", "croissant.json", "manifest.json"),
+        *names,
+    ]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     with tarfile.open(tmp_path / "a" / names[1]) as archive:
@@ -160,7 +163,8 @@ def test_shards_hold_so_many_samples_and_nothing_that_changes(tmp_path: Path, mo
 
 def test_only_the_training_split_unless_asked(tmp_path: Path) -> None:
     export(tmp_path / "out", "csv", ("train",))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.json", "train", "train.csv"]
+    names = ["README.md", "croissant.json", "manifest.json", "train", "train.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 def test_the_command_exports_the_poison_that_a_run_would_train_on(

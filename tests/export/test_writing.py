@@ -113,6 +113,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
         (["--victim", "tiny,RN50"], "an export takes one attack"),
         (["--seed", "-1"], "--seed takes a seed"),
         (["--format", "zip"], "unknown --format 'zip'; available: folder, "),
+        (["--licence", "free; for all"], "--licence takes an SPDX name such as CC-BY-4.0"),
         (["--splits", "test"], "unknown --splits 'test'; available: train, all"),
         (["--precision", "fp8"], "--precision takes"),
         (["--attack", "mem33"], "did you mean 'mem3'"),
@@ -188,7 +189,8 @@ def test_the_manifest_says_what_the_export_is(tmp_path: Path) -> None:
     assert {"torch", "pillow", "unlearnable-bench", "python"} <= manifest["versions"].keys()
     assert "defined at the victim's resolution" in manifest["note"]
     assert manifest["full_size"] is None
-    assert len(manifest["files"]) == 15 + 3
+    assert len(manifest["files"]) == 15 + 3 + 2
+    assert manifest["licence"] is None
     facts = manifest["files"]["train/00000003.png"]
     assert facts["bytes"] == (tmp_path / "out" / "train" / "00000003.png").stat().st_size
     splits = {name: (facts["images"], facts["captions"]) for name, facts in manifest["splits"].items()}

@@ -1,0 +1,109 @@
+"""``README.md``: a data card for people, with a header that Hugging Face reads, from an export's manifest."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import yaml
+
+from benchmark.export.layouts import LAYOUTS
+from benchmark.export.manifest import FileFacts, Manifest
+
+NAME = "README.md"
+
+# Of the names that the Hub accepts, those that data sets usually have; others are "other" there.
+_KNOWN_TO_HUGGING_FACE = {
+    *("unknown", "mit", "apache-2.0", "cc0-1.0"),
+    *(f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd")),
+}
+_HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+_CHANGED = "Images and captions that were changed so that models trained on them learn little: *unlearnable examples*."
+_CLEAN = "Images and captions that no attack has changed, to compare with."
+
+
+def title(manifest: Manifest) -> str:
+    """Attack and data set. The parameters of the data set are left out: they may be paths on the owner's machine."""
+    return f"{manifest.attack['label']} on {manifest.dataset.partition('[')[0]}"
+
+
+def card(manifest: Manifest) -> str:
+    """The text of the card. ``manifest`` describes the images and captions alone."""
+    return f"---\n{yaml.safe_dump(_header(manifest), sort_keys=False, allow_unicode=True)}---\n\n{_body(manifest)}"
+
+
+def _header(manifest: Manifest) -> dict[str, object]:
+    header: dict[str, object] = {
+        **_licence(manifest.licence),
+        "pretty_name": title(manifest),
+        "tags": ["unlearnable-examples", "data-poisoning", "image-text-pairs"],
+    }
+    pattern = LAYOUTS[manifest.layout].hugging_face
+    if pattern is not None:
+        files = [
+            {
+                "split": _HUGGING_FACE_SPLITS[split],
+                "path": pattern.format(split=split, name=_HUGGING_FACE_SPLITS[split]),
+            }
+            for split in manifest.splits
+        ]
+        header["configs"] = [{"config_name": "default", "data_files": files}]
+    return header
+
+
+def _licence(spdx: str | None) -> dict[str, str]:
+    name = "unknown" if spdx is None else spdx.lower()
+    return {"license": name} if name in _KNOWN_TO_HUGGING_FACE else {"license": "other", "license_name": name}
+
+
+def _body(manifest: Manifest) -> str:
+    noise = manifest.noise
+    change = f"the largest change is {noise['largest']}/255, the mean {noise['mean']:.3f}/255"
+    side = f"{manifest.resolution} × {manifest.resolution} px"
+    facts = {
+        "attack": f"{manifest.attack['label']} (`{manifest.attack['spec']}`), seed {manifest.seed}",
+        "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
+        "captions": "a trigger in front of each training caption" if manifest.triggers else "unchanged",
+        "crafted for": f"images of {side}, by the surrogate {manifest.surrogate}",
+        "licence": manifest.licence or "unknown: that of the data it was made from",
+        "format": f"`{manifest.layout}`",
+    }
+    return "\n".join(
+        [
+            f"# {title(manifest)}",
+            "",
+            _CHANGED if noise["largest"] or manifest.triggers else _CLEAN,
+            manifest.note,
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in facts.items()),
+            "",
+            "| split | images | captions | SHA-256 of pixels and captions |",
+            "|---|--:|--:|---|",
+            *_split_rows(manifest),
+            "",
+            "## Checksums",
+            "",
+            "`manifest.json` has the SHA-256 of every file. `python -m benchmark verify DIR` compares them.",
+            f"The SHA-256 of the list of them is `{checksum_of(manifest.files)}`:",
+            "",
+            "```sh",
+            "find . -type f ! -name README.md ! -name croissant.json ! -name manifest.json -printf '%P\\n' \\",
+            "  | LC_ALL=C sort | xargs sha256sum | sha256sum",
+            "```",
+            "",
+        ]
+    )
+
+
+def _split_rows(manifest: Manifest) -> Iterator[str]:
+    for name, facts in manifest.splits.items():
+        kind = name if name == "train" else f"{name} (clean)"
+        yield f"| {kind} | {facts.images} | {facts.captions} | {facts.fingerprint or 'at original size, none'} |"
+
+
+def checksum_of(files: Mapping[str, FileFacts]) -> str:
+    """The SHA-256 of what ``sha256sum`` prints for the files in the order of their names: 64 hex digits."""
+    lines = "".join(f"{files[name].sha256}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()

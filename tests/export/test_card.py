@@ -1,0 +1,127 @@
+"""The data card and the Croissant file beside an export: what they say is true, and checked as the rest is."""
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import benchmark.export.writing
+from attacks.poison import Poison
+from benchmark.cli.main import main
+from benchmark.core.atomic_files import sha256_of
+from benchmark.core.errors import UsageError
+from benchmark.export.layouts import LAYOUTS
+from benchmark.export.manifest import Manifest
+from benchmark.export.verify_export import verify_export
+from benchmark.export.writing import write_export
+from benchmark.grid.cells import choose_dataset
+from tests.export.exports import EPS, export, make_poison, make_source, make_splits
+
+
+def header_of(folder: Path) -> dict[str, Any]:
+    _, header, _ = (folder / "README.md").read_text("utf-8").split("---\n", 2)
+    content: dict[str, Any] = yaml.safe_load(header)
+    return content
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equal_exports_have_equal_bytes(layout: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        export(tmp_path / name, layout)
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert {Path("README.md"), Path("croissant.json"), Path("manifest.json")} < set(files)
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_checksum_is_what_its_command_prints(layout: str, tmp_path: Path) -> None:
+    export(tmp_path / "out", layout)
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    (command,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    printed = subprocess.run(["sh", "-c", command], cwd=tmp_path / "out", capture_output=True, text=True, check=True)
+    assert f"`{printed.stdout.split()[0]}`" in text
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_croissant_names_every_file_with_its_hash(layout: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    export(folder, layout)
+    content = json.loads((folder / "croissant.json").read_text("utf-8"))
+    covered = set()
+    for entry in content["distribution"]:
+        if entry["@type"] == "cr:FileObject":
+            assert entry["sha256"] == sha256_of(folder / entry["contentUrl"])
+            covered.add(entry["contentUrl"])
+        elif "containedIn" not in entry:
+            covered |= {path.relative_to(folder).as_posix() for path in folder.glob(entry["includes"])}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert covered == files - {"README.md", "croissant.json", "manifest.json"}
+
+
+def test_the_card_says_what_the_export_is(tmp_path: Path) -> None:
+    clean = make_splits()
+    job = make_source(clean, make_poison(clean.train))
+    paths = choose_dataset("csv[train=/home/me/secret.csv,test=/home/me/secret.csv]")
+    job = replace(job, licence="CC-BY-4.0", cell=replace(job.cell, dataset=paths))
+    write_export(tmp_path, "csv", job, "python -m benchmark export --dataset /home/me/secret.csv")
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert header_of(tmp_path)["license"] == "cc-by-4.0"
+    assert f"ε = {EPS}/255" in text
+    assert "MEM-3 (`mem3`), seed 7" in text
+    assert f"| train | 5 | 10 | {job.published['train'].fingerprint} |" in text
+    croissant = json.loads((tmp_path / "croissant.json").read_text("utf-8"))
+    assert croissant["license"] == "CC-BY-4.0"
+    # Where the originals lie on the owner's machine is nobody's business.
+    assert "secret" not in text + json.dumps(croissant)
+
+
+def test_clean_data_are_not_called_unlearnable(tmp_path: Path) -> None:
+    clean = make_splits()
+    write_export(tmp_path, "csv", make_source(clean, Poison(None, None, 0, clean.train.fingerprint)), "")
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert "no attack has changed" in text
+    assert "learn little" not in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "croissant.json"])
+def test_a_changed_card_is_seen(name: str, tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder")
+    path = tmp_path / "out" / name
+    path.write_text(path.read_text("utf-8").replace(f"{EPS}/255", "1/255"), "utf-8")
+    assert f"✗ changed files: {name}" in map(str, verify_export(tmp_path / "out", None, tmp_path))
+
+
+def test_a_card_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(benchmark.export.writing, "croissant", full)
+    with pytest.raises(UsageError, match="No space left"):
+        export(tmp_path / "out", "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifests_of_earlier_versions_name_no_licence(tmp_path: Path) -> None:
+    export(tmp_path / "out", "folder")
+    path = tmp_path / "out" / "manifest.json"
+    content = json.loads(path.read_text("utf-8"))
+    del content["licence"]
+    path.write_text(json.dumps(content), "utf-8")
+    assert Manifest.load(tmp_path / "out").licence is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "licence", "known"),
+    [([], "CC-BY-SA-4.0", "cc-by-sa-4.0"), (["--licence", "CC-PDDC"], "CC-PDDC", "other")],
+)
+def test_the_licence_is_the_data_sets_or_the_owners(flags: list[str], licence: str, known: str, tmp_path: Path) -> None:
+    command = ["export", "--attack", "clean", "--dataset", "scenes[train=8,val=2,test=2,objects=30]", *flags]
+    out = tmp_path / "out"
+    assert main([*command, "--format", "csv", "--out", str(out), "--cache", str(tmp_path / "cache")]) == 0
+    assert Manifest.load(out).licence == licence
+    assert header_of(out)["license"] == known
