@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.cli.flags import add_settings
 from benchmark.core.errors import UsageError
-from benchmark.export import FORMATS
+from benchmark.export.layouts import LAYOUTS
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "export --attack mem3 --format imagefolder --out protected"
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=tuple(FORMATS),
+        choices=LAYOUTS.group("all"),
         metavar="FORMAT",
         required=True,
-        help="layout of the files: " + ", ".join(f"{name} ({meaning})" for name, meaning in FORMATS.items()),
+        help="layout of the files. " + " ".join(f"{entry.name}: {entry.summary}" for entry in LAYOUTS.entries()),
     )
     parser.add_argument(
         "--splits",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from benchmark.export.layouts import LAYOUTS
+from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import FileFacts, Manifest
 
 NAME = "README.md"
@@ -38,7 +38,7 @@ def _header(manifest: Manifest) -> dict[str, object]:
         "pretty_name": title(manifest),
         "tags": ["unlearnable-examples", "data-poisoning", "image-text-pairs"],
     }
-    pattern = LAYOUTS[manifest.layout].hugging_face
+    pattern = layout_of(manifest.layout).hugging_face
     if pattern is not None:
         files = [
             {

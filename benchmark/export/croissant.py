@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from benchmark.export.layouts import LAYOUTS
+from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import Manifest
 from benchmark.export.shards import EXTENSIONS
 
@@ -77,7 +77,7 @@ def _file_objects(manifest: Manifest) -> list[dict[str, Any]]:
             "name": name,
             "contentUrl": name,
             "contentSize": f"{facts.bytes} B",
-            "encodingFormat": _MEDIA[_suffix(name)],
+            "encodingFormat": _MEDIA.get(_suffix(name), "application/octet-stream"),
             "sha256": facts.sha256,
         }
         for name, facts in manifest.files.items()
@@ -108,7 +108,7 @@ def _file_set(id_: str, pattern: str, media: str) -> dict[str, Any]:
 
 
 def _record_sets(manifest: Manifest) -> list[dict[str, Any]]:
-    layout = LAYOUTS[manifest.layout]
+    layout = layout_of(manifest.layout)
     described = {split: source for split in manifest.splits if (source := layout.captions(split)) is not None}
     # Where all splits are in one file, so are their records.
     shared = len(described) > 1 and len({source.files for source in described.values()}) == 1

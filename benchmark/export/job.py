@@ -8,7 +8,7 @@ from typing import Literal
 from benchmark.core.atomic_files import require_unused
 from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.export.full_size import origins
-from benchmark.export.layouts import LAYOUTS
+from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import Manifest
 from benchmark.export.writing import ExportJob, write_export
 from benchmark.grid.run import open_grid
@@ -72,7 +72,7 @@ def open_clip_command(folder: Path, manifest: Manifest) -> str | None:
     The export is its working folder, because open_clip takes relative paths from there and expands braces in absolute
     ones. Its logs go beside the export.
     """
-    data = LAYOUTS[manifest.layout].open_clip_data(folder, manifest.splits["train"].images)
+    data = layout_of(manifest.layout).open_clip_data(folder, manifest.splits["train"].images)
     if not data:
         return None
     train = ["python", "-m", "open_clip_train.main", *data, "--logs", "../logs"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.core.atomic_files import sha256_of
 from benchmark.core.errors import UsageError
-from benchmark.export.images import read_inside
+from benchmark.export.inside import read_inside
 
 NAME = "manifest.json"
 LARGEST_SIDE = 4096  # pixels; more than any victim sees

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from benchmark.export.images import LARGEST_FILE, file_inside
+from benchmark.export.inside import LARGEST_FILE, file_inside
 
 SAMPLES_A_SHARD = 1000
 EXTENSIONS = ("png", "txt", "json")  # of a sample's image, its first caption and all its captions

@@ -16,8 +16,9 @@ from benchmark.data.dataset import Images, fingerprint
 from benchmark.export.captions import one_line
 from benchmark.export.finding import Finding, keeps_tokens
 from benchmark.export.full_size import original, origins
-from benchmark.export.images import decode_png, is_inside
-from benchmark.export.layouts import LAYOUTS, UNREADABLE, Sample
+from benchmark.export.images import decode_png
+from benchmark.export.inside import is_inside
+from benchmark.export.layouts import LAYOUTS, UNREADABLE, Sample, layout_of
 from benchmark.export.manifest import Manifest, hash_files, list_files
 
 _WINDOW = 128  # images decoded at a time
@@ -32,7 +33,7 @@ def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> li
         UsageError: the folder is not an export, or the data set cannot be read.
     """
     manifest = Manifest.load(folder)
-    if manifest.layout not in LAYOUTS:
+    if manifest.layout not in LAYOUTS.group("all"):
         raise UsageError(f"{folder} is an export in the unknown layout '{manifest.layout}'")
     clean = None if source is None else source.for_seed(manifest.seed).load(manifest.resolution, cache)
     findings = _verify_files(folder, manifest)
@@ -170,7 +171,7 @@ def _read_split(folder: Path, manifest: Manifest, name: str, clean: CaptionDatas
     split = _Split(name, manifest, clean)
     side = manifest.resolution
     count = manifest.splits[name].images
-    samples = LAYOUTS[manifest.layout].read(folder, name)
+    samples = layout_of(manifest.layout).read(folder, name)
     split.fingerprint = fingerprint((count, 3, side, side), _chunks(split, samples), split.captions)
     return split
 

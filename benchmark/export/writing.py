@@ -25,7 +25,7 @@ from benchmark.export.croissant import NAME as CROISSANT
 from benchmark.export.croissant import croissant
 from benchmark.export.full_size import enlarge, original, origins
 from benchmark.export.images import decode_png, encode_png
-from benchmark.export.layouts import LAYOUTS, Sample
+from benchmark.export.layouts import Sample, layout_of
 from benchmark.export.manifest import FULL_SIZE_NOTE, NOTE, Manifest, SplitFacts, hash_files, list_files
 from benchmark.export.quality import compare
 from benchmark.grid.cells import Cell
@@ -107,7 +107,7 @@ def write_export(folder: Path, layout: str, source: ExportJob, command: str) -> 
         require_space(temporary, source.pixel_values() + count * _BESIDE_PIXELS)
         with ThreadPoolExecutor(os.cpu_count()) as pool, stage("writing images", count) as progress:
             samples = {name: _samples(pool, source, name, texts, progress) for name, texts in captions.items()}
-            LAYOUTS[layout].write(temporary, samples)
+            layout_of(layout).write(temporary, samples)
         manifest = _described(_manifest(layout, source, captions, command, temporary), temporary)
         manifest.save(temporary)
     return manifest
@@ -187,7 +187,7 @@ def _noise_left(layout: str, source: ExportJob, folder: Path, before: float) -> 
     """How much of the enlarged noise is left when the export is read at the victim's resolution."""
     clean, total = source.base.images, 0
     with stage("reading back", len(clean)) as progress:
-        for number, sample in enumerate(LAYOUTS[layout].read(folder, "train")):
+        for number, sample in enumerate(layout_of(layout).read(folder, "train")):
             image = Image.fromarray(decode_png(sample.png, None).transpose(1, 2, 0))
             total += int(np.abs(square(image, clean.shape[-1]).astype(np.int64) - clean[number]).sum())
             progress.advance()

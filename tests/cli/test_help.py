@@ -7,7 +7,6 @@ import pytest
 
 from benchmark.cli.flags import PRESET_FIELDS
 from benchmark.cli.main import COMMANDS, build_parser, main
-from benchmark.export import FORMATS
 from benchmark.export.layouts import LAYOUTS
 from benchmark.grid.presets import PRESETS
 
@@ -70,8 +69,10 @@ def test_settings_that_a_preset_decides_are_known() -> None:
     assert set(PRESET_FIELDS) == decided
 
 
-def test_formats_of_an_export() -> None:
-    assert list(FORMATS) == list(LAYOUTS)
+def test_formats_of_an_export(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(help_of(["export"], capsys).split())
+    assert LAYOUTS.group("all")[:2] == ["folder", "csv"]
+    assert all(f"{entry.name}: {entry.summary}" in text for entry in LAYOUTS.entries())
 
 
 def test_the_program_is_called_by_the_name_that_was_used(

@@ -19,6 +19,7 @@ from benchmark.core.atomic_files import replacing_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import Silent
 from benchmark.data import Splits
+from benchmark.export.layouts.folder import Folder
 from benchmark.export.quality import compare
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
@@ -88,7 +89,7 @@ def test_space_is_required_before_the_first_file(tmp_path: Path, monkeypatch: py
     usage = benchmark.core.atomic_files.shutil.disk_usage(tmp_path)
     pixels = 15 * 3 * 16 * 16
     monkeypatch.setattr(benchmark.core.atomic_files.shutil, "disk_usage", lambda folder: usage._replace(free=pixels))
-    monkeypatch.setattr(benchmark.export.layouts.Folder, "write", lambda *a: pytest.fail("wrote"))
+    monkeypatch.setattr(Folder, "write", lambda *a: pytest.fail("wrote"))
     with pytest.raises(UsageError, match=r"cannot write .*out: needs .* MiB of free space"):
         export(tmp_path / "out", "folder")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,46 @@
+"""A table of file names and captions, as open_clip reads it."""
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmark.export.inside import read_inside
+from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
+from benchmark.export.layouts.parts import extract, strings, write_images
+
+
+@LAYOUTS.register("csv", order=10)
+class Csv(Layout):
+    """A table with a row for each caption.
+
+    ``train.csv`` with a row ``filepath,title`` for each caption, images in ``train/``.
+    """
+
+    hugging_face = "{split}.csv"
+
+    def write(self, folder: Path, splits: Samples) -> None:
+        """See :meth:`Layout.write`."""
+        for split, samples in splits.items():
+            with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(("filepath", "title"))
+                for name, sample in write_images(folder / split, samples):
+                    table.writerows((f"{split}/{name}", caption) for caption in sample.captions)
+
+    def read(self, folder: Path, split: str) -> Iterator[Sample]:
+        """See :meth:`Layout.read`."""
+        text = io.StringIO(read_inside(folder, f"{split}.csv").decode(), newline="")
+        rows = csv.DictReader(text, strict=True)
+        for path, image_rows in itertools.groupby(rows, lambda row: row["filepath"]):
+            yield Sample(read_inside(folder, path), strings([row["title"] for row in image_rows]))
+
+    def open_clip_data(self, folder: Path, images: int) -> list[str]:
+        """See :meth:`Layout.open_clip_data`."""
+        return ["--train-data", "train.csv", "--csv-separator", ","]
+
+    def captions(self, split: str) -> CaptionSource:
+        """See :meth:`Layout.captions`."""
+        columns = {"image": "filepath", "caption": "title"}
+        return CaptionSource(f"{split}.csv", {name: extract(column=column) for name, column in columns.items()})
