@@ -5,27 +5,31 @@ caption's own image among all images. Recall@k is a hit rate, as in the retrieva
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.seeding import torch_generator
 
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Rank = Annotated[float, Meta(ge=1, le=1e12)]
 _CELLS_AT_ONCE = 4_000_000  # entries of the similarity matrix held at a time: 16 MB in fp32
 
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """One direction's scores: recall@k in percent, ranks counted from 1.
+    """One direction's scores: recall@k in percent, ranks counted from 1. Records are read by these types.
 
-    A new score goes last, with the type ``float | None`` and the default ``None``: records from before lack it.
+    A new score goes last, with a type such as ``Percent | None`` and the default ``None``: records from before lack it.
     """
 
-    recall_at_1: float
-    recall_at_5: float
-    recall_at_10: float
-    median_rank: float
-    mean_rank: float
+    recall_at_1: Percent
+    recall_at_5: Percent
+    recall_at_10: Percent
+    median_rank: Rank
+    mean_rank: Rank
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def holds_content(path: Path) -> bool:
+    """Whether there is a file with anything in it; what a crash of the machine leaves may be empty."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``folder``; it is renamed to ``folder`` if the block ends without an error.

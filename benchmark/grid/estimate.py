@@ -165,8 +165,10 @@ def _recorded(folder: Path) -> dict[str, float]:
         except UsageError:
             continue  # an estimate can do without it; commands that need the file report the error
         if record.status == "done":
-            seconds[_training_kind(record)].append(record.seconds["train"] + record.seconds["evaluate"])
-            seconds[_crafting_kind(record)].append(record.seconds["craft"])
+            seconds[_training_kind(record)].append(
+                record.seconds.get("train", 0.0) + record.seconds.get("evaluate", 0.0)
+            )
+            seconds[_crafting_kind(record)].append(record.seconds.get("craft", 0.0))
     return {kind: median(taken) for kind, taken in seconds.items() if median(taken) > 0}
 
 
@@ -177,7 +179,12 @@ def _training_kind(record: Record) -> str:
 def _crafting_kind(record: Record) -> str:
     attack = record.attack
     return content_key(
-        "craft", attack.spec, attack.params, record.surrogate.spec, record.recipe["precision"], _circumstances(record)
+        "craft",
+        attack.spec,
+        attack.params,
+        record.surrogate.spec,
+        record.recipe.get("precision"),
+        _circumstances(record),
     )
 
 

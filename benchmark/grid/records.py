@@ -1,18 +1,27 @@
 """Records: one JSON file per cell, typed and versioned. Tables and figures are pure functions of them."""
 
 import dataclasses
+import hashlib
 import json
-import math
+import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from benchmark.core.atomic_files import replacing
+from msgspec import Meta
+
+from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.errors import UsageError
-from benchmark.metrics import Retrieval, RetrievalScores
+from benchmark.core.strict_json import read_json
+from benchmark.grid.record_schema import Amount, Label, Number, Seed, Spec, as_kind, require_facts
+from benchmark.metrics import Retrieval
 
-FORMAT = 1
+FORMAT: Literal[2] = 2  # format 1 had no hash
+_HASH = "sha256"
+_MOST_BYTES = 1 << 24  # of a file; the largest records so far have 13,000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,8 @@ class ResolvedSpec:
         strength: the parameters in words, for the lines under a table.
     """
 
-    spec: str
-    label: str
+    spec: Spec
+    label: Label
     params: Mapping[str, Any] = field(default_factory=dict)
     strength: str = ""
 
@@ -51,21 +60,10 @@ class EpochScores:
             and where only the last epoch was evaluated.
     """
 
-    epoch: int
+    epoch: Annotated[int, Meta(ge=1)]
     val: Retrieval
     test: Retrieval
     protected: Retrieval | None = None
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "EpochScores":
-        """From ``dataclasses.asdict`` as JSON keeps it."""
-        protected = data.get("protected")
-        return cls(
-            data["epoch"],
-            _retrieval(data["val"]),
-            _retrieval(data["test"]),
-            None if protected is None else _retrieval(protected),
-        )
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ class Record:
         error: of a failed cell: ``type``, ``message``, ``traceback``.
     """
 
-    key: str
-    seed: int
+    key: Spec
+    seed: Seed
     dataset: ResolvedSpec
     attack: ResolvedSpec
     defense: ResolvedSpec
@@ -112,15 +110,15 @@ class Record:
     recipe: Mapping[str, Any]
     status: Literal["done", "failed"] = "done"
     epochs: tuple[EpochScores, ...] = ()
-    loss: tuple[float, ...] = ()
+    loss: tuple[Number, ...] = ()
     poison: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, float] = field(default_factory=dict)
-    changes: Mapping[str, float] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    peak_memory_mb: Mapping[str, float] = field(default_factory=dict)
+    data: Mapping[str, Amount] = field(default_factory=dict)
+    changes: Mapping[str, Amount] = field(default_factory=dict)
+    seconds: Mapping[str, Amount] = field(default_factory=dict)
+    peak_memory_mb: Mapping[str, Amount] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] = field(default_factory=dict)
-    format: int = FORMAT
+    format: Literal[1, 2] = FORMAT
 
     @property
     def last(self) -> EpochScores:
@@ -153,11 +151,36 @@ class Record:
         readable = "_".join("".join(c if c.isalnum() or c in "+-.=" else "-" for c in part)[:40] for part in parts)
         return f"{readable}_{self.key[:12]}.json"
 
+    def failed(self, kind: str, message: str, where: str) -> "Record":
+        """The record of the same cell after an error of that type and message, raised where a traceback says."""
+        error = {"type": kind, "message": message, "traceback": where}
+        # File names in messages may hold bytes that are no text.
+        escaped = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in error.items()}
+        return replace(self, status="failed", error=escaped)
+
+    def content(self) -> dict[str, Any]:
+        """The record in JSON's kinds, as its file holds it beside a hash.
+
+        Raises:
+            UsageError: a value that no file of a record may hold, such as NaN.
+        """
+        content = {**dataclasses.asdict(self), "format": FORMAT}
+        try:
+            _from_content(content)
+        except ValueError as error:
+            raise UsageError(f"this makes no record: {error}") from error
+        return content
+
     def save(self, folder: Path) -> Path:
-        """Write the record into ``folder``, atomically; returns the file."""
-        path = folder / self.file_name()
+        """Write the record into ``folder``, atomically, with a hash of its content; returns the file.
+
+        Raises:
+            UsageError: it cannot be written, or would not be read.
+        """
+        path, content = folder / self.file_name(), self.content()
+        content[_HASH] = _digest(content)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
         return path
 
     @classmethod
@@ -165,24 +188,59 @@ class Record:
         """Read a record.
 
         Raises:
-            UsageError: not a record of this format; the message names the file.
+            UsageError: not a record of a known format, or not the content that was saved; the message names the file.
         """
         try:
-            data = json.loads(path.read_text("utf-8"))
-            if not isinstance(data, dict) or "format" not in data:
-                raise UsageError(f"{path} is not a readable record: it does not say its format")
-            if data["format"] != FORMAT:
-                raise UsageError(f"{path}: record format {data['format']}, this version reads {FORMAT}")
-            choices = ("dataset", "attack", "defense", "victim", "surrogate")
-            data.update({name: ResolvedSpec(**data[name]) for name in choices})
-            data["epochs"] = tuple(EpochScores.from_json(scores) for scores in data["epochs"])
-            data["loss"] = tuple(data["loss"])
-            record = cls(**data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is not a readable record: {error!r}") from error
-        if fault := _fault(record):
-            raise UsageError(f"{path} is not a readable record: {fault}")
-        return record
+            content = read_json(path, _MOST_BYTES)
+            if not isinstance(content, dict) or "format" not in content:
+                raise ValueError("it does not say its format")
+            # Records of format 1 have none, but a damaged format may be called 1.
+            if (kept := content.pop(_HASH, None)) != _digest(content) and (kept is not None or content["format"] != 1):
+                raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
+            return _from_content(content)
+        except OSError as error:
+            raise UsageError(f"{path} is not a readable record: {error.strerror or error}") from error
+        except ValueError as error:
+            raise UsageError(f"{path} is not a readable record: {error}") from error
+
+    @classmethod
+    def find(cls, path: Path) -> "Record | None":
+        """Read a record if there is one; an empty file, as a crash of the machine leaves it, counts as missing.
+
+        Raises:
+            UsageError: see :meth:`load`.
+        """
+        if not os.path.lexists(path):
+            return None
+        if path.is_file() and not holds_content(path):
+            _log.warning("%s is empty, as a crash of the machine leaves files, and counts as missing", path)
+            return None
+        return cls.load(path)
+
+
+def _from_content(content: dict[str, Any]) -> Record:
+    """A record from JSON's kinds.
+
+    Raises:
+        ValueError: a field is unknown, missing, of another kind or out of range.
+    """
+    if unknown := sorted(content.keys() - {each.name for each in dataclasses.fields(Record)}):
+        raise ValueError(f"unknown field {unknown[0][:40]!a}")
+    record: Record = as_kind(content, Record)
+    require_facts(content)
+    if record.status == "done" and not record.epochs:
+        raise ValueError("done, but without scores")
+    if record.status == "failed" and "message" not in record.error:
+        raise ValueError("failed, but without a message")
+    numbers = [scores.epoch for scores in record.epochs]
+    if numbers != sorted(set(numbers)):
+        raise ValueError("epochs are not in order")
+    return record
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a record holds, whatever its layout."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load_records(folder: Path) -> list[Record]:
@@ -199,9 +257,9 @@ def load_records(folder: Path) -> list[Record]:
     paths = sorted(folder.glob("*.json"))
     if not paths and (below := sorted(folder.glob("**/records"))):
         raise UsageError(f"{folder} holds no records itself; did you mean {below[0]}?")
-    records = [Record.load(path) for path in paths]
+    records = {path: record for path in paths if (record := Record.find(path)) is not None}
     by_key: dict[str, tuple[Path, Record]] = {}
-    for path, record in zip(paths, records, strict=True):
+    for path, record in records.items():
         if record.status == "done":
             other_path, other = by_key.setdefault(record.key, (path, record))
             if (record.epochs, record.loss) != (other.epochs, other.loss):
@@ -209,39 +267,10 @@ def load_records(folder: Path) -> list[Record]:
                     f"{folder} holds two records of one cell with different scores: {other_path.name} "
                     f"({describe_origin(other)}) and {path.name} ({describe_origin(record)}); keep one"
                 )
-    return records
+    return list(records.values())
 
 
 def describe_origin(record: Record) -> str:
     """Which device, commit and time a record comes from, as far as it says."""
     known = [str(record.provenance[fact]) for fact in ("device", "commit", "finished") if record.provenance.get(fact)]
     return ", ".join(known) or "unknown origin"
-
-
-def _fault(record: Record) -> str:
-    """Describe the first invalid field that tables compute with, or return "" if there is none."""
-    if record.status not in ("done", "failed"):
-        return f"status {record.status!r}"
-    if isinstance(record.seed, bool) or not isinstance(record.seed, int):
-        return f"seed {record.seed!r}"
-    if record.status == "done" and not record.epochs:
-        return "done, but without scores"
-    retrievals = [split for scores in record.epochs for split in (scores.val, scores.test, scores.protected) if split]
-    directions = [scores for split in retrievals for scores in (split.image_to_text, split.text_to_image)]
-    # Records from before a score was added have its default, None.
-    added = {score.name for score in dataclasses.fields(RetrievalScores) if score.default is None}
-    named = [(name, value) for scores in directions for name, value in vars(scores).items()]
-    numbers = [*record.loss, *(value for name, value in named if value is not None or name not in added)]
-    measured = (record.seconds, record.peak_memory_mb, record.changes, record.data)
-    numbers += [number for values in measured for number in values.values()]
-    for value in numbers:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"{value!r} where a number belongs"
-    images, captions = (record.dataset.params.get(f"test_{what}", 1) for what in ("images", "captions"))
-    if not (isinstance(images, int) and isinstance(captions, int) and 0 < images <= captions):
-        return f"{images!r} test images with {captions!r} captions"
-    return ""
-
-
-def _retrieval(data: Mapping[str, Any]) -> Retrieval:
-    return Retrieval(RetrievalScores(**data["image_to_text"]), RetrievalScores(**data["text_to_image"]))

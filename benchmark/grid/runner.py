@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from attacks import Poison
+from benchmark.core.atomic_files import holds_content
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
@@ -25,6 +26,7 @@ from benchmark.grid.cells import Cell
 from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
+from benchmark.grid.record_schema import as_kind
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart
@@ -114,12 +116,16 @@ class Grid:
 
         Args:
             already_run: keys of cells that have run for the same command already.
+
+        Raises:
+            UsageError: a record cannot be read; or none could be made, as of a plugin's label of two lines.
         """
         planned = []
         for cell in self.cells:
             data = self.data_of(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
             planned_record = self._record(cell, data, key)
+            planned_record.failed("", "", "").content()  # whatever comes out, it will make a record
             path = self.out / planned_record.file_name()
             planned.append(
                 PlannedCell(cell, key, path, self._known(path, planned_record), planned_record, key in already_run)
@@ -128,11 +134,11 @@ class Grid:
 
     def _known(self, path: Path, planned_record: Record) -> Record | None:
         """The record of a cell at its own path, or of the same cell under another spelling, named as it is now."""
-        if path.is_file():
-            return Record.load(path)
+        if (record := Record.find(path)) is not None:
+            return record
         for other in sorted(self.out.glob(f"*_{planned_record.key[:12]}.json")):
-            record = Record.load(other)
-            if record.key == planned_record.key and record.status == "done":
+            record = None if other == path else Record.find(other)
+            if record is not None and record.key == planned_record.key and record.status == "done":
                 now = {
                     name: getattr(planned_record, name)
                     for name in ("dataset", "attack", "defense", "victim", "surrogate")
@@ -155,12 +161,12 @@ class Grid:
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
             record = self._run(cell, data, base, checkpoint)
+            record.content()
         except Exception as error:
             if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
-            failure = {"type": type(error).__name__, "message": str(error), "traceback": where}
-            record = replace(base, status="failed", error=failure)
+            record = base.failed(type(error).__name__, str(error), where)
             _let_go(error)
         finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
@@ -194,7 +200,7 @@ class Grid:
                 scores = _scores(model, data, sample, epoch, seed)
                 notes["epochs"].append(asdict(scores))
                 note = f", val R@10 {scores.val.mean_recall_at_10:.1f}"
-            known = {one["epoch"]: EpochScores.from_json(one) for one in notes["epochs"]}
+            known = {one["epoch"]: as_kind(one, EpochScores) for one in notes["epochs"]}
             # A resumed cell shows the epochs of the killed run, too.
             for number in range(shown + 1, epoch + 1):
                 curves.log(number, epoch_values(losses[number - 1], known.get(number)))
@@ -220,7 +226,7 @@ class Grid:
         memory |= {"train": peak_memory_mb(), **peak_device_memory_mb(self.device)}
         return replace(
             base,
-            epochs=tuple(EpochScores.from_json(scores) for scores in notes["epochs"]),
+            epochs=as_kind(notes["epochs"], tuple[EpochScores, ...]),
             loss=tuple(log.loss),
             poison=described,
             data={"nearest": self._nearest_of(data)},
@@ -360,9 +366,9 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
 
 def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
     """Save the record of a finished cell that lies there under another spelling alone."""
-    if one.record is not None and not one.path.is_file():
+    if one.record is not None and not holds_content(one.path):
         with claimed(one.path, wait=False) as ours:
-            if ours and not one.path.is_file():
+            if ours and not holds_content(one.path):
                 one.record.save(out)
 
 
@@ -377,7 +383,7 @@ def _discard_leftover(one: PlannedCell) -> None:
 
 def _finished_meanwhile(one: PlannedCell) -> Record | None:
     """The record that another run has written since the plan was made."""
-    record = Record.load(one.path) if one.path.is_file() else None
+    record = Record.find(one.path)
     return None if record == one.record else record
 
 

@@ -1,9 +1,11 @@
 """What a victim that has learned nothing scores, computed exactly, and which victims score hardly more."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from math import comb
 from statistics import fmean
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from benchmark.grid.records import Record
 
@@ -61,9 +63,7 @@ def image_to_text(images: int, captions: int) -> Chance:
     groups = [(size, count) for size, count in ((few, images - more), (few + 1, more)) if count]
 
     def within(rank: int) -> float:
-        # All `size` captions of an image rank behind `rank` with probability C(captions - rank, size) over
-        # C(captions, size).
-        missed = sum(count * (comb(captions - rank, size) / comb(captions, size)) for size, count in groups)
+        missed = sum(count * _all_behind(rank, size, captions) for size, count in groups)
         return 1 - missed / images
 
     return _chance(within, captions)
@@ -74,7 +74,16 @@ def text_to_image(images: int) -> Chance:
     return _chance(lambda rank: rank / images, images)
 
 
+def _all_behind(rank: int, size: int, captions: int) -> float:
+    """Probability that all ``size`` captions of an image rank behind ``rank``: C(captions - rank, size) over
+    C(captions, size), as a product, for the numbers themselves may have millions of digits.
+    """
+    few, many = sorted((rank, size))
+    steps = np.arange(few, dtype=float)
+    return float(np.prod(np.maximum(captions - many - steps, 0) / (captions - steps)))
+
+
 def _chance(within: Callable[[int], float], last: int) -> Chance:
     """From the probability of a rank of at most r, which is 1 at ``last``."""
-    median = next(rank for rank in range(1, last + 1) if within(rank) >= 0.5)
+    median = bisect_left(range(1, last + 1), 0.5, key=within) + 1
     return Chance(100 * within(min(10, last)), median)

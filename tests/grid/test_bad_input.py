@@ -1,6 +1,5 @@
 """Bad input: one clear line, exit code 2, nothing half-written."""
 
-import json
 import os
 import random
 from collections.abc import Callable
@@ -184,41 +183,6 @@ def test_records_in_a_folder_below_are_pointed_to(tmp_path: Path, capsys: pytest
     for folder in (tmp_path, tmp_path / "tiny"):
         assert main(["table", "2", "--records", str(folder)]) == 2
         assert f"did you mean {tmp_path / 'tiny' / 'records'}?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "said"),
-    [
-        (("seed",), "one", "seed 'one'"),
-        (("status",), "finished", "status 'finished'"),
-        (("epochs", 0, "test", "text_to_image", "recall_at_10"), None, "None where a number belongs"),
-        (("epochs", 0, "val", "image_to_text", "median_rank"), "7", "'7' where a number belongs"),
-        (("epochs", 0, "test", "image_to_text", "recall_at_10"), float("nan"), "nan where a number belongs"),
-        (("loss", 0), float("inf"), "inf where a number belongs"),
-        (("seconds", "train"), True, "True where a number belongs"),
-        (("dataset", "params", "test_images"), 0, "0 test images"),
-        (("dataset", "params", "test_captions"), 1, "1 captions"),
-        (("epochs",), [], "without scores"),
-    ],
-)
-def test_a_damaged_record_is_told_in_one_line(
-    path: tuple[str | int, ...], value: object, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = record("mem3", loss=[3.0]).save(tmp_path)
-    assert main(["table", "2", "--records", str(tmp_path)]) == 0
-    data = json.loads(file.read_text("utf-8"))
-    inner: Any = data
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    file.write_text(json.dumps(data), "utf-8")
-    capsys.readouterr()
-    for command in (["table", "2"], ["report", "--out", str(tmp_path / "report.html")], ["plot", "curves"]):
-        assert main([*command, "--records", str(tmp_path)]) == 2
-        error = capsys.readouterr().err
-        assert said in error
-        assert file.name in error
-        assert len(error.splitlines()) == 1
 
 
 def test_a_name_too_long_for_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

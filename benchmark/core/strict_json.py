@@ -1,0 +1,75 @@
+"""JSON that others may have damaged or forged: read from regular files of bounded size, without Python's extensions."""
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+def read_json(path: Path, most_bytes: int) -> Any:
+    """The value in a JSON file.
+
+    Args:
+        path: the file; links are followed.
+        most_bytes: the size of the largest file that is read.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: not a regular file (a FIFO would wait for ever), too large, not UTF-8, or refused by
+            :func:`parse_json`.
+    """
+    # Without O_NONBLOCK, opening a FIFO that took the file's place meanwhile would wait.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("not a regular file")
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"larger than {most_bytes:,} bytes")
+    return parse_json(content.decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """The value that a JSON text holds; numbers are finite, names of one object differ, and all text is Unicode.
+
+    Raises:
+        ValueError: it is no such text, or nested too deeply.
+    """
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_integer
+        )
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\u" in text:
+        _require_unicode(value)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:40]!a} is there twice")
+        found[name] = value
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} where a number belongs")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(f"{text[:40]}")
+
+
+def _integer(text: str) -> int:
+    # Longer ones fit no 64 bits, and Python takes quadratic time to read or print them.
+    return int(text) if len(text) <= 20 else _refuse(f"{text[:20]}…")
+
+
+def _require_unicode(value: Any) -> None:
+    """Refuse half of a surrogate pair, which no output can be encoded with."""
+    json.dumps(value, ensure_ascii=False).encode("utf-8")

@@ -1,0 +1,141 @@
+"""What a record may hold: kinds and ranges, checked where records are read and before one is written."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+# Larger numbers are damage. Sums and squares of smaller ones stay finite.
+_MOST = 1e12
+_MOST_IMAGES = 10**7
+_MOST_CAPTIONS = 10**8
+
+Number = Annotated[float, Meta(ge=-_MOST, le=_MOST)]
+Amount = Annotated[float, Meta(ge=0, le=_MOST)]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+Seed = Annotated[int, Meta(ge=0, lt=2**31)]
+# On one line, without control characters, which a terminal would obey. A data set's spec holds paths.
+_LINE = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z"
+Spec = Annotated[str, Meta(pattern=_LINE, max_length=20_000)]
+Label = Annotated[str, Meta(pattern=_LINE, max_length=1_000)]
+
+_Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Scalar = bool | _Integer | _Finite | str | None
+Open = Mapping[str, Scalar | list[Scalar] | Mapping[str, Scalar | list[Scalar]]]
+
+
+class DataFacts(TypedDict, total=False):
+    """What is read from ``dataset.params``; a data set's own parameters stand beside it."""
+
+    resolution: Annotated[int, Meta(ge=1, le=10_000)]
+    train_images: Annotated[int, Meta(ge=1, le=_MOST_IMAGES)]
+    val_images: Annotated[int, Meta(ge=1, le=_MOST_IMAGES)]
+    test_images: Annotated[int, Meta(ge=1, le=_MOST_IMAGES)]
+    train_captions: Annotated[int, Meta(ge=1, le=_MOST_CAPTIONS)]
+    test_captions: Annotated[int, Meta(ge=1, le=_MOST_CAPTIONS)]
+    fingerprint: str
+    per_seed: bool
+
+
+class AttackFacts(TypedDict, total=False):
+    """What is read from ``attack.params``."""
+
+    k: Count | None
+
+
+class RecipeFacts(TypedDict, total=False):
+    """What is read from ``recipe``."""
+
+    epochs: Annotated[int, Meta(ge=1)]
+    batch_size: Annotated[int, Meta(ge=1)]
+    evaluate_every: Annotated[int, Meta(ge=1)]
+    lr: Amount
+    matrix_lr: Amount
+    rows: Literal["pairs", "images"]
+    precision: str
+
+
+class PoisonFacts(TypedDict, total=False):
+    """What is read from ``poison``; see :class:`benchmark.grid.records.Record`."""
+
+    eps: Annotated[int, Meta(ge=0, le=128)]
+    largest: Annotated[int, Meta(ge=0, le=128)]
+    per: Literal["image", "row"]
+    psnr: Number | None
+    ssim: Annotated[float, Meta(ge=-1, le=1)] | None
+    trigger_words: Mapping[str, Count]
+    distinct_trigger_words: Count
+    trigger_word_count: Count
+    loss_per_round: list[Number]
+    probe_trigger_auc: Annotated[float, Meta(ge=0, le=1)]
+    probe_noise_auc: Annotated[float, Meta(ge=0, le=1)]
+    probe_trigger_words: Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
+    probe_noise_words: Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
+
+
+class ProvenanceFacts(TypedDict, total=False):
+    """What is read from ``provenance``; see :class:`benchmark.grid.records.Record`."""
+
+    command: str
+    preset: str
+    commit: str | None
+    device: str
+    finished: str
+    models: str
+    code: Mapping[str, str]
+    fingerprints: Mapping[str, str]
+    versions: Mapping[str, str | None]
+
+
+# What is known of the fields that hold more than that.
+_FACTS: Mapping[str, Any] = {
+    "dataset.params": DataFacts,
+    "attack.params": AttackFacts,
+    "defense.params": Open,
+    "victim.params": Open,
+    "surrogate.params": Open,
+    "recipe": RecipeFacts,
+    "poison": PoisonFacts,
+    "provenance": ProvenanceFacts,
+}
+
+
+def as_kind(content: Any, kind: Any, where: str = "") -> Any:
+    """``content``, of JSON's kinds, as an object of another kind, e.g. a dataclass.
+
+    Args:
+        content: what was read.
+        kind: a type; ranges stand in its annotations.
+        where: the place of ``content`` in what was read, for the message.
+
+    Raises:
+        ValueError: ``content`` does not fit; the message names the place.
+    """
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        place = ".".join(part for part in (where, place.strip("`").removeprefix("$").removeprefix(".")) if part)
+        raise ValueError(f"{place}: {message}" if place else message) from error
+
+
+def require_facts(content: Mapping[str, Any]) -> None:
+    """Check what tables and figures read from a record's open fields, which hold more than is known of here.
+
+    Args:
+        content: a record in JSON's kinds.
+
+    Raises:
+        ValueError: a value does not fit; the message names the place.
+    """
+    for place, kind in _FACTS.items():
+        facts: Any = content
+        for name in place.split("."):
+            facts = facts.get(name, {})
+        as_kind(facts, Open, place)
+        as_kind(facts, kind, place)
+    sizes = content["dataset"].get("params", {})
+    if sizes.get("test_images", 0) > sizes.get("test_captions", _MOST_CAPTIONS):
+        raise ValueError("dataset.params: fewer test captions than test images")
