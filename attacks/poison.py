@@ -6,15 +6,17 @@ import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import DamagedPoison, PoisonError
+from benchmark.core.strict_json import Amount, Number, as_kind, parse_json
 from benchmark.data import CaptionDataset, LazyImages
 from victims.tokens import has_special_token
 
@@ -35,7 +37,8 @@ class Poison:
         eps: the bound on ``delta``, in 1/255.
         fingerprint: of the clean training set this poison belongs to.
         per_row: one perturbation per image–caption pair instead of one per image; N is then the number of pairs.
-        provenance: attack, parameters, seed, surrogate, versions and crafting log, for the record.
+        provenance: attack, parameters, seed, surrogate, versions and crafting log, for the record: values of JSON, all
+            numbers finite. ``seconds`` is a number and ``loss_per_round`` a list of numbers.
     """
 
     delta: NDArray[np.int8] | None
@@ -46,6 +49,12 @@ class Poison:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        try:
+            as_kind(self.eps, _Header.__annotations__["eps"], "eps")
+            as_kind(self.provenance, _Provenance, "provenance")
+            json.dumps(self.provenance, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise PoisonError(f"what a poison says of itself is wrong: {error}") from error
         if self.delta is not None:
             if self.delta.dtype != np.int8:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
@@ -128,8 +137,8 @@ class Poison:
                 delta = file.get_tensor("delta").numpy() if "delta" in file.keys() else None  # noqa: SIM118
             if delta is not None:
                 delta.flags.writeable = False
-            poison = cls(delta=delta, **_read_header(metadata["poison"]))
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+            poison = cls(delta=delta, **vars(as_kind(parse_json(metadata["poison"]), _Header)))
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise PoisonError(f"{path} is not a readable poison file: {error}") from error
         if "sha256" not in metadata:
             _log.warning("%s has no hash, as earlier versions wrote it: damage within its bound goes unseen", path)
@@ -144,23 +153,22 @@ def has_hash(path: Path) -> bool:
         return "sha256" in (file.metadata() or {})
 
 
-_FIELDS: dict[str, Any] = {
-    "eps": int,
-    "fingerprint": str,
-    "per_row": bool,
-    "trigger": (list, type(None)),
-    "provenance": dict,
-}
+class _Provenance(TypedDict, total=False):
+    """What is read from a poison's provenance, which may hold more."""
+
+    seconds: Amount
+    loss_per_round: list[Number]
 
 
-def _read_header(text: str) -> dict[str, Any]:
-    content = json.loads(text)
-    for name, kind in _FIELDS.items():
-        if not isinstance(content[name], kind):
-            raise TypeError(f"{name} is a {type(content[name]).__name__}")
-    if not all(isinstance(trigger, str) for trigger in content["trigger"] or []):
-        raise TypeError("a trigger is not text")
-    return {name: content[name] for name in _FIELDS}
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of its poison, besides the noise."""
+
+    eps: Annotated[int, Meta(ge=0, le=127)]
+    fingerprint: str
+    per_row: bool
+    trigger: list[str] | None
+    provenance: dict[str, Any]
 
 
 def _digest(header: str, delta: NDArray[np.int8] | None) -> str:

@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,24 +27,36 @@ PARTIAL = ".partial"  # suffix of a file that is being written
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; it replaces ``path`` if the block ends without an error.
 
+    Its permissions follow the umask. It is on disk before it gets its name, and its name before the block is left, so
+    that a crash of the machine leaves the old file or the new one.
+
     Raises:
         UsageError: the folder or file cannot be written to, or the disk is full; ``path`` is unchanged.
     """
     make_folder(path.parent)
+    temporary = _unused(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(stat.S_IMODE(mode))  # a library may have put a file of its own in its place
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
+        with _opened(path.parent) as handle:
+            os.fsync(handle)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _unused(path: Path) -> Path:
+    """A hidden name beside ``path`` that nobody else uses, for a file or folder with the permissions of the umask."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
 
 
 def holds_content(path: Path) -> bool:
@@ -80,8 +93,8 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         with contextlib.suppress(OSError), _opened(left) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=PARTIAL, dir=parent))
-    temporary.chmod(0o755)
+    temporary = _unused(parent / name)
+    temporary.mkdir()
     try:
         with _opened(temporary) as handle:
             with contextlib.suppress(OSError):

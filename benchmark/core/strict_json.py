@@ -5,7 +5,15 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+# Larger numbers are damage. Sums and squares of smaller ones stay finite.
+MOST = 10**12
+Number = Annotated[float, Meta(ge=-MOST, le=MOST)]
+Amount = Annotated[float, Meta(ge=0, le=MOST)]
 
 
 def read_json(path: Path, most_bytes: int) -> Any:
@@ -73,3 +81,22 @@ def _integer(text: str) -> int:
 def _require_unicode(value: Any) -> None:
     """Refuse half of a surrogate pair, which no output can be encoded with."""
     json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+def as_kind(content: Any, kind: Any, where: str = "") -> Any:
+    """``content``, of JSON's kinds, as an object of another kind, e.g. a dataclass.
+
+    Args:
+        content: what was read.
+        kind: a type; ranges stand in its annotations.
+        where: the place of ``content`` in what was read, for the message.
+
+    Raises:
+        ValueError: ``content`` does not fit; the message names the place.
+    """
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        place = ".".join(part for part in (where, place.strip("`").removeprefix("$").removeprefix(".")) if part)
+        raise ValueError(f"{place}: {message}" if place else message) from error

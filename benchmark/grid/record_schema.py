@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
-import msgspec
 from msgspec import Meta
 
-# Larger numbers are damage. Sums and squares of smaller ones stay finite.
-_MOST = 1e12
+from benchmark.core.strict_json import MOST, Amount, Number, as_kind
+
 _MOST_IMAGES = 10**7
 _MOST_CAPTIONS = 10**8
 
-Number = Annotated[float, Meta(ge=-_MOST, le=_MOST)]
-Amount = Annotated[float, Meta(ge=0, le=_MOST)]
-Count = Annotated[int, Meta(ge=0, le=10**12)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 Seed = Annotated[int, Meta(ge=0, lt=2**31)]
 # On one line, without control characters, which a terminal would obey. A data set's spec holds paths.
 _LINE = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z"
@@ -102,25 +99,6 @@ _FACTS: Mapping[str, Any] = {
 }
 
 
-def as_kind(content: Any, kind: Any, where: str = "") -> Any:
-    """``content``, of JSON's kinds, as an object of another kind, e.g. a dataclass.
-
-    Args:
-        content: what was read.
-        kind: a type; ranges stand in its annotations.
-        where: the place of ``content`` in what was read, for the message.
-
-    Raises:
-        ValueError: ``content`` does not fit; the message names the place.
-    """
-    try:
-        return msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        place = ".".join(part for part in (where, place.strip("`").removeprefix("$").removeprefix(".")) if part)
-        raise ValueError(f"{place}: {message}" if place else message) from error
-
-
 def require_facts(content: Mapping[str, Any]) -> None:
     """Check what tables and figures read from a record's open fields, which hold more than is known of here.
 
@@ -134,8 +112,8 @@ def require_facts(content: Mapping[str, Any]) -> None:
         facts: Any = content
         for name in place.split("."):
             facts = facts.get(name, {})
-        as_kind(facts, Open, place)
         as_kind(facts, kind, place)
+        as_kind(facts, Open, place)
     sizes = content["dataset"].get("params", {})
     if sizes.get("test_images", 0) > sizes.get("test_captions", _MOST_CAPTIONS):
         raise ValueError("dataset.params: fewer test captions than test images")

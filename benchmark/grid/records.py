@@ -14,8 +14,8 @@ from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.errors import UsageError
-from benchmark.core.strict_json import read_json
-from benchmark.grid.record_schema import Amount, Label, Number, Seed, Spec, as_kind, require_facts
+from benchmark.core.strict_json import Amount, Number, as_kind, read_json
+from benchmark.grid.record_schema import Label, Seed, Spec, require_facts
 from benchmark.metrics import Retrieval
 
 FORMAT: Literal[2] = 2  # format 1 had no hash

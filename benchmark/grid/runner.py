@@ -19,6 +19,7 @@ from benchmark.core.errors import VictimDiverged
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, stage
 from benchmark.core.seeding import derive_seed
+from benchmark.core.strict_json import as_kind
 from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.nearest import nearest_distance
@@ -26,7 +27,6 @@ from benchmark.grid.cells import Cell
 from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
-from benchmark.grid.record_schema import as_kind
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart

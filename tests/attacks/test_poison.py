@@ -220,13 +220,44 @@ def test_a_file_of_an_earlier_version_is_read_with_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("eps", "8"), ("trigger", 5), ("trigger", [1]), ("per_row", "no"), ("fingerprint", None)]
+    ("field", "value"),
+    [
+        ("eps", "8"),
+        ("eps", True),
+        ("eps", -1),
+        ("eps", 10**400),
+        ("eps", float("nan")),
+        ("trigger", 5),
+        ("trigger", [1]),
+        ("per_row", "no"),
+        ("fingerprint", None),
+        ("provenance", []),
+        ("provenance", {"loss_per_round": [float("nan")]}),
+        ("provenance", {"loss_per_round": ["3"]}),
+        ("provenance", {"loss_per_round": 3}),
+        ("provenance", {"seconds": "nan"}),
+        ("provenance", {"seconds": -1}),
+        ("provenance", {"else": {"deep": float("inf")}}),
+    ],
+    ids=str,
 )
-def test_a_header_of_other_types_is_refused(dataset: CaptionDataset, tmp_path: Path, field: str, value: object) -> None:
+def test_a_header_of_other_kinds_is_refused(dataset: CaptionDataset, tmp_path: Path, field: str, value: object) -> None:
     poison, path = made(dataset), tmp_path / "p.safetensors"
     poison.save(path)
     with safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["poison"]) | {field: value}
-    save_file({"delta": noise_of(poison)}, path, metadata={"poison": json.dumps(header)})
+    for text in (json.dumps(header), json.dumps(header).replace("Infinity", "1e999")):
+        save_file({"delta": noise_of(poison)}, path, metadata={"poison": text})
+        with pytest.raises(PoisonError, match=r"not a readable poison|says of itself is wrong"):
+            Poison.load(path)
+    if field in ("eps", "provenance"):
+        with pytest.raises(PoisonError, match="what a poison says of itself is wrong"):
+            replace(poison, **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", '{"eps": 8, "eps": 8}', "8", "\0"])
+def test_a_header_that_is_none_is_refused(dataset: CaptionDataset, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "p.safetensors"
+    save_file({"delta": noise_of(made(dataset))}, path, metadata={"poison": text})
     with pytest.raises(PoisonError, match="not a readable poison"):
         Poison.load(path)

@@ -52,7 +52,9 @@ def results(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(out.glob("[!.]*.json")):
         data = json.loads(path.read_text())
-        found[path.name] = {key: data[key] for key in data if key not in ("seconds", "peak_memory_mb", "provenance")}
+        found[path.name] = {
+            key: data[key] for key in data if key not in ("seconds", "peak_memory_mb", "provenance", "sha256")
+        }
     for path in sorted((out / "poisons").glob("[!.]*")):
         # The header holds the seconds that crafting took.
         found[path.name] = path.read_bytes()[-40 * 3 * 32 * 32 :]

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+import benchmark.grid.runner
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.run import plan
 from benchmark.grid.settings import RunSettings
+from tests.grid import grids
 from tests.tables.factory import record
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
@@ -287,6 +289,17 @@ def test_a_changed_digit_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixtur
     # Layout is not content.
     file.write_text(json.dumps(json.loads(whole), sort_keys=True), "utf-8")
     assert main(["table", "2", "--records", str(tmp_path)]) == 0
+
+
+def test_what_would_not_be_read_back_fails_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark.grid.runner, "describe_poison", lambda *_: {"loss_per_round": [float("nan")]})
+    assert grids.run(tmp_path, attack="clean", defense="none", epochs=1) == 1
+    (failed,) = load_records(tmp_path)
+    assert failed.status == "failed"
+    assert "poison.loss_per_round[0]: Expected `float`" in failed.error["message"]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_committed_records_have_no_hash_and_are_read() -> None:

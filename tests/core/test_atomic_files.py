@@ -1,0 +1,80 @@
+"""Files that replace others: the user's permissions, and on disk before they get their names."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from benchmark.core.atomic_files import replacing, replacing_folder
+from benchmark.core.errors import UsageError
+from tests.attacks.test_poison import made
+from tests.small import make_dataset
+from tests.tables.factory import record
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("mask", "file", "folder"), [(0o002, 0o664, 0o775), (0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_permissions_follow_the_umask(mask: int, file: int, folder: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        dataset = make_dataset()
+        made(dataset).save(tmp_path / "poison")
+        with replacing_folder(tmp_path / "export") as temporary:
+            (temporary / "captions").write_text("a dog")
+        assert mode(record().save(tmp_path)) == file
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "poison") == file
+    assert (mode(tmp_path / "export"), mode(tmp_path / "export" / "captions")) == (folder, file)
+
+
+@pytest.mark.parametrize("what", ["record", "poison"])
+def test_the_file_is_on_disk_before_it_gets_its_name_and_the_name_before_it_counts(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash of the machine may lose what was not synchronised, and keep the name of a file without its content."""
+    steps: list[tuple[str, int, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synchronised(handle: int) -> None:
+        fsync(handle)
+        status = os.fstat(handle)
+        steps.append(("fsync", status.st_ino, status.st_size if stat.S_ISREG(status.st_mode) else -1))
+
+    def renamed(self: Path, target: Path) -> Path:
+        steps.append(("rename", self.stat().st_ino, self.stat().st_size))
+        replace(self, target)
+        return target
+
+    monkeypatch.setattr(os, "fsync", synchronised)
+    monkeypatch.setattr(Path, "replace", renamed)
+    path = tmp_path / "poison"
+    if what == "record":
+        path = record().save(tmp_path)
+    else:
+        made(make_dataset()).save(path)
+    status = path.stat()
+    assert steps == [
+        ("fsync", status.st_ino, status.st_size),
+        ("rename", status.st_ino, status.st_size),
+        ("fsync", tmp_path.stat().st_ino, -1),
+    ]
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+
+    def fill_the_disk() -> None:
+        with replacing(tmp_path / "a") as temporary:
+            temporary.write_text("new")
+            raise OSError("disk full")
+
+    with pytest.raises(UsageError, match="cannot write"):
+        fill_the_disk()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
