@@ -1,12 +1,22 @@
 """The data of a grid, loaded for its seeds at the resolutions that its victims see."""
 
+import hashlib
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from benchmark.core.errors import UsageError
-from benchmark.data import Splits
+from benchmark.data import CaptionDataset, Splits
 from benchmark.data.image_location import Member
 from benchmark.grid.cells import Cell
+
+_log = logging.getLogger(__name__)
+_CHUNK = 128  # images looked at together
+_ACROSS = 8  # pixels of a row or column that are compared first
 
 
 def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, int], Splits]:
@@ -29,7 +39,7 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, in
 def require_apart(splits: Splits) -> None:
     """See that no image file is in two splits: victims would be measured on what they have been trained on.
 
-    Whatever paths and links lead to it, a file is one.
+    Whatever paths and links lead to it, a file is one. Different files with equal images are warned of.
 
     Raises:
         UsageError: one is; the message names it.
@@ -44,3 +54,45 @@ def require_apart(splits: Splits) -> None:
                 raise UsageError(
                     f"{split.name}: image {origin} is in {found[place]} and in {split.split}; splits must share none"
                 )
+    warn_of_equal_images(splits)
+
+
+def warn_of_equal_images(splits: Splits) -> None:
+    """Say which splits hold images that are equal pixel by pixel, under whatever file names.
+
+    A warning and no error: published splits hold some, and who compares with others' numbers must not change them.
+    Few pixels of every image are compared first, then all pixels of those that agree in them.
+    """
+    every = (splits.train, splits.val, splits.test)
+    few = {split.split: _by_digest(split, range(len(split)), whole=False) for split in every}
+    for first, second in combinations(every, 2):
+        shared = few[first.split].keys() & few[second.split].keys()
+        if not shared:
+            continue
+        ours, theirs = (
+            _by_digest(split, sorted(row for key in shared for row in few[split.split][key]), whole=True)
+            for split in (first, second)
+        )
+        if equal := sorted((rows[0], ours[key][0], len(rows)) for key, rows in theirs.items() if key in ours):
+            row, twin, _ = equal[0]
+            _log.warning(
+                "%s: %s of %s %s images equal one of %s pixel by pixel, e.g. %s and %s; recall on them measures memory",
+                *(first.name, f"{sum(count for *_, count in equal):,}", f"{len(second):,}", second.split, first.split),
+                *(_name(second, row), _name(first, twin)),
+            )
+
+
+def _by_digest(split: CaptionDataset, rows: Sequence[int], *, whole: bool) -> dict[bytes, list[int]]:
+    """The rows of images by a hash of all their pixels, or of some."""
+    found = defaultdict(list)
+    step = 1 if whole else max(1, split.resolution // _ACROSS)
+    for start in range(0, len(rows), _CHUNK):
+        some = rows[start : start + _CHUNK]
+        images = split.images[slice(start, start + len(some)) if isinstance(some, range) else np.array(some)]
+        for row, image in zip(some, images[:, :, step // 2 :: step, step // 2 :: step], strict=True):
+            found[hashlib.sha256(image.tobytes()).digest()].append(row)
+    return found
+
+
+def _name(split: CaptionDataset, row: int) -> str:
+    return str(split.origins[row]) if split.origins else f"image {row + 1} of {split.split}"

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from benchmark.cli.main import main
+from benchmark.data import CaptionDataset, Splits
+from benchmark.data.dataset import Images
+from benchmark.grid.splits import warn_of_equal_images
 from tests.tables.factory import record
 from victims.clip import Architecture
 
@@ -210,6 +214,44 @@ def test_an_image_in_two_splits_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         assert main(["run", *flags, "--batch-size", "2", "--dry-run"]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.endswith(f"image {tmp_path}/{other} is in train and in test; splits must share none")
+
+
+def test_equal_images_of_two_splits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning, for published splits hold some: other files, other formats, the same pixels."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(6)]
+    images.append(images[2].copy())
+    images[6][5, 7] ^= 1  # nearly an image of train
+    for number, pixels in enumerate(images):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    Image.fromarray(images[1]).save(tmp_path / "copy.bmp")
+    Image.fromarray(images[1]).save(tmp_path / "copy.png", compress_level=0)
+    for split, names in {"train": "012", "val": "3", "test": "4565"}.items():
+        own = [f"{name}.png" for name in dict.fromkeys(names)] + ["copy.bmp", "copy.png"] * (split == "test")
+        (tmp_path / f"{split}.csv").write_text("filepath,title\n" + "".join(f"{name},a {name}\n" for name in own))
+    files = ",".join(f"{split}={tmp_path}/{split}.csv" for split in ("train", "val", "test"))
+    flags = ["--dataset", f"csv[{files}]", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert main(["run", "--attack", "clean", *flags, "--batch-size", "2", "--dry-run"]) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "pixel by pixel" in line]
+    assert "2 of 5 test images equal one of train" in warning
+    assert f"{tmp_path}/copy.bmp and {tmp_path}/1.png" in warning
+
+
+def test_many_images_that_agree_in_some_pixels_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """White images, but for one pixel: as many as make a comparison of all pairs hopeless."""
+    pixels = np.full((20_000, 3, 16, 16), 255, np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(20_000) % 251
+    pixels[:, 1, 0, 0] = np.arange(20_000) // 251
+
+    def split(name: str, images: Images) -> CaptionDataset:
+        return CaptionDataset("made", name, images, [["a"]] * len(images))
+
+    train, val = split("train", pixels[:10_000]), split("val", pixels[10_000:10_001])
+    warn_of_equal_images(Splits(train, val, split("test", pixels[10_001:])))
+    assert not caplog.records
+    warn_of_equal_images(Splits(train, val, split("test", pixels[1:10_000])))
+    (told,) = caplog.messages
+    assert "9,999 of 9,999 test images equal one of train pixel by pixel, e.g. image 1 of test and image 2" in told
 
 
 def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
