@@ -193,7 +193,9 @@ class Registry(Generic[T]):
             given[key] = convert(value, hints.get(key, str), f"{spec.name}[{key}=…]")
         preset = {key: value for key, value in (defaults or {}).items() if key in known}
         signature = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
-        values = {**signature, **preset, **entry.fixed, **given}
+        values = {**signature, **preset, **entry.fixed}
+        # A value that equals the default is the default: addresses tell 2 and 2.0 apart.
+        values |= {key: value for key, value in given.items() if key not in values or values[key] != value}
         missing = [key for key in known if key not in values]
         if missing:
             raise UsageError(f"{self.kind} {spec.name} needs {', '.join(f'{key}=…' for key in missing)}")

@@ -10,12 +10,17 @@ import pytest
 import torch
 
 import benchmark.grid.runner
+from attacks import ATTACKS
 from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.cli.main import main
+from benchmark.core.spec import Spec
 from benchmark.data import LazyImages
+from benchmark.grid.cells import choose_attacks, choose_defenses
+from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
+from defenses import DEFENSES
 from tests.grid.grids import data_seen
 from tests.memory import backing_file, linux_only
 from victims.clip import Architecture
@@ -308,6 +313,25 @@ def test_two_spellings_are_one_cell(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(tmp_path, "--dry-run", attack=f"{ATTACK},{ATTACK.replace('k=2', 'eps=8,k=2')}", defense=defenses) == 0
     # Clean, and the attack under none, prefix-drop and the two orders of a composition, which are two defenses.
     assert "5 cells, 5 to run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_defaults_that_are_spelled_out_make_no_cell_of_their_own(preset: Preset) -> None:
+    for entry in DEFENSES.entries():
+        params = DEFENSES.resolve(Spec(entry.name), preset.defense.get(entry.name))
+        spelled = choose_defenses(f"{entry.name},{Spec(entry.name, params)}", preset)
+        assert [one.choice.spec for one in spelled] == list(dict.fromkeys(["none", entry.name]))
+        (_, *alone) = choose_defenses(str(Spec(entry.name, params)), preset)
+        assert json.dumps([one.choice.params for one in alone]) == json.dumps([{entry.name: params}] * len(alone))
+    for alias in ATTACKS.entries():
+        if alias.name in ("clean", "poison"):
+            continue
+        params = ATTACKS.resolve(Spec(alias.name), preset.attack_values(alias.name))
+        free = {key: value for key, value in params.items() if key not in alias.fixed}
+        (named,) = (one.name for one in ATTACKS.entries() if one.factory is alias.factory and not one.fixed)
+        for other in (Spec(alias.name, free), Spec(named, params)):
+            both = choose_attacks(f"{alias.name},{other}", preset)
+            assert [one.choice.spec for one in both] == ["clean", alias.name], other
 
 
 def test_the_plan_tells_attacks_of_one_label_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
