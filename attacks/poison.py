@@ -60,6 +60,9 @@ class Poison:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
             if self.delta.ndim != 4:
                 raise PoisonError(f"a perturbation is (N, 3, H, W), got {self.delta.shape}")
+            # Counts first: noise that they rule out may be terabytes of nothing, which is not read.
+            if self.trigger is not None and len(self.trigger) != len(self.delta):
+                raise DamagedPoison(f"there are {len(self.trigger):,} triggers for {len(self.delta):,} images")
             if self.largest > self.eps:
                 raise DamagedPoison(
                     f"the poison exceeds its bound: |δ| reaches {self.largest}/255, ε is {self.eps}/255"

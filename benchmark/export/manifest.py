@@ -179,12 +179,21 @@ def list_files(folder: Path) -> list[str]:
     return sorted(set(paths) - {NAME})
 
 
-def hash_files(folder: Path, names: list[str]) -> dict[str, FileFacts]:
-    """Size and SHA-256 of files, by path. Links, pipes and the like are not read and get an empty hash."""
+def hash_files(folder: Path, names: list[str], expected: Mapping[str, FileFacts] | None = None) -> dict[str, FileFacts]:
+    """Size and SHA-256 of files, by path. Links, pipes and the like are not read and get an empty hash.
+
+    Args:
+        folder: where the files lie.
+        names: their paths in it.
+        expected: what they should be; a file of another size is not read, however large it is, and gets an empty hash.
+    """
 
     def facts(name: str) -> FileFacts:
         status = (folder / name).lstat()
-        return FileFacts(status.st_size, sha256_of(folder / name)) if S_ISREG(status.st_mode) else FileFacts(-1, "")
+        if not S_ISREG(status.st_mode):
+            return FileFacts(-1, "")
+        ruled_out = expected is not None and status.st_size != expected[name].bytes
+        return FileFacts(status.st_size, "" if ruled_out else sha256_of(folder / name))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(names, pool.map(facts, names), strict=True))

@@ -49,7 +49,7 @@ def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> li
 def _verify_files(folder: Path, manifest: Manifest) -> list[Finding]:
     outside = [name for name in manifest.files if not is_inside(name)]
     present, listed = set(list_files(folder)), set(manifest.files)
-    hashed = hash_files(folder, sorted(present & listed))
+    hashed = hash_files(folder, sorted(present & listed), manifest.files)
     changed = [name for name, facts in hashed.items() if facts != manifest.files[name]]
     missing, surplus = sorted(listed - present - set(outside)), sorted(present - listed)
     inside = "every path in the manifest stays in the folder"

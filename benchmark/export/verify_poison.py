@@ -34,8 +34,6 @@ def verify_poison(path: Path, source: DatasetSource | None, cache: Path) -> list
 def _verify_triggers(poison: Poison) -> Finding:
     if poison.trigger is None:
         return Finding(True, "the poison has no triggers, so no caption changes")
-    if poison.delta is not None and len(poison.trigger) != len(poison.delta):
-        return Finding(False, f"there are {len(poison.trigger):,} triggers for {len(poison.delta):,} images")
     broken = [trigger for trigger in dict.fromkeys(poison.trigger) if not keeps_tokens(trigger, "")]
     return Finding.from_problems(broken, "every trigger keeps its tokens", "triggers whose tokens change")
 

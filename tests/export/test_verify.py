@@ -325,8 +325,27 @@ def test_nothing_large_is_read_whole(tmp_path: Path) -> None:
     facts = manifest_of(tmp_path / "out")["files"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.export.manifest.sha256_of", lambda path: facts[path.name]["sha256"])
-        patch.setattr("benchmark.export.verify_export.hash_files", lambda folder, names: {})
+        patch.setattr("benchmark.export.verify_export.hash_files", lambda *_: {})
         assert any("00000000.txt is larger than 512 MiB" in line for line in failures(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("layout", "name"), [("folder", "train/00000000.png"), ("webdataset", "train-000000.tar")])
+def test_a_file_of_another_size_than_the_manifest_says_is_not_hashed(
+    layout: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(tmp_path / "out", layout, ("train",))
+    sized = manifest_of(tmp_path / "out")["files"]
+    hashed: list[Path] = []
+
+    def hash_of(path: Path) -> str:
+        hashed.append(path)
+        return ""
+
+    monkeypatch.setattr("benchmark.export.manifest.sha256_of", hash_of)
+    with (tmp_path / "out" / name).open("r+b") as file:
+        file.truncate(3 * 10**12)  # of nothing: no byte of it is on the disk
+    assert any("changed files" in line for line in failures(tmp_path / "out"))
+    assert sorted(hashed) == sorted(tmp_path / "out" / other for other in sized if other != name)
 
 
 @pytest.mark.parametrize(
