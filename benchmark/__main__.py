@@ -23,7 +23,10 @@ def main() -> int:
                 if is_script
                 else "run the script 'unlearnable-bench' instead, which does not look into the current folder"
             )
-            print(f"error: {spec.origin} hides the package '{name}' of this suite; {way_out}", file=sys.stderr)
+            from benchmark.core.printing import printable
+
+            line = f"error: {spec.origin} hides the package '{name}' of this suite; {way_out}"
+            sys.stderr.write(f"{printable(line)}\n")
             return 2
     from benchmark.cli.main import main as run_command
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from benchmark.core.printing import show, terminal
 
 if TYPE_CHECKING:
     from benchmark.tables.table import Table
@@ -36,7 +37,7 @@ def print_items(items: Sequence[Item], notes: Sequence[str]) -> None:
         between = "\n" if "\n" in item.details else "  " if item.details else ""
         text, details = _with_spaces(item.text), _with_spaces(item.details)
         table.add_row(Text(item.name), Text.assemble(text, between, (details, "dim")))
-    console = Console(highlight=False)
+    console = terminal(highlight=False)
     console.print(table)
     for note in notes:
         console.print(Text(note, style="dim"))
@@ -58,9 +59,9 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
     from benchmark.tables.table import Caution
 
     if not sys.stdout.isatty():
-        print(render(tables, "markdown"))
+        show(*render(tables, "markdown").split("\n"))
         return
-    console = Console(highlight=False)
+    console = terminal(highlight=False)
     for table in tables:
         heads, rows = text_grid(table, bold="[bold]{}[/bold]", escaped=escape)
         together = 3 if table.beside == "columns" else 1  # ours, the paper's, the difference

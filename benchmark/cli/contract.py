@@ -21,7 +21,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         0 if all were kept, 1 if not.
     """
     from benchmark.contracts import check
+    from benchmark.core.printing import show
 
     verdict = check(arguments.kind, arguments.spec)
-    print("\n".join(verdict.lines()))
+    show(*verdict.lines())
     return 1 if verdict.broken else 0

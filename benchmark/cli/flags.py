@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.core.errors import UsageError
+from benchmark.core.printing import show
 from benchmark.core.registry import unknown
 from benchmark.core.spec import format_value
 from benchmark.grid.presets import PRESETS, Preset
@@ -30,6 +31,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as a usage error, which ``main`` prints."""
         raise UsageError(f"{message} (see '{self.prog} --help')")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Print help or the version as any result; argparse's own way says nothing where that fails."""
+        show(*message.removesuffix("\n").split("\n"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is not among the choices, in the words in which registries refuse a name."""

@@ -4,10 +4,11 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from benchmark.cli.console import Item, print_items
+from benchmark.core.printing import printable, show
 from benchmark.core.spec import Spec, format_value
 from benchmark.grid.presets import PRESETS, Preset
 
@@ -29,7 +30,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if sys.stdout.isatty():
         print_items(_items(arguments.kind), _notes(arguments.kind))
     else:
-        print("\n".join(list_lines(arguments.kind)))
+        show(*list_lines(arguments.kind))
     return 0
 
 
@@ -45,9 +46,8 @@ def list_lines(kind: str) -> list[str]:
     for item in _items(kind):
         if kind == "presets":
             lines.append(f"{item.name}  {item.text}")
-            lines += [
-                fill(part, 118, initial_indent="  ", subsequent_indent="    ") for part in item.details.splitlines()
-            ]
+            for part in item.details.splitlines():
+                lines += wrap(part, 118, initial_indent="  ", subsequent_indent="    ")
         else:
             parameters = f"[{item.details}]" if item.details else ""
             lines.append(f"{item.name}{parameters}  {item.text}")
@@ -97,7 +97,8 @@ def _entry(entry: "Entry", registry: "Registry") -> Item:
         base = next(other for other in registry.entries() if other.factory is entry.factory and not other.fixed)
         return Item(entry.name, f"= {Spec(base.name, entry.fixed)}")
     _, _, parameters = entry.signature().partition("[")
-    return Item(entry.name, entry.summary.replace("``", ""), parameters.removesuffix("]"))
+    summary = entry.summary.replace("``", "")
+    return Item(entry.name, printable(summary), printable(parameters.removesuffix("]")))
 
 
 def _preset(preset: Preset) -> Item:

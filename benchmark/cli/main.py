@@ -13,6 +13,8 @@ from pathlib import Path
 from benchmark.cli.flags import PRESET_FIELDS, Parser, add_common, preset_in
 from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
+from benchmark.core.printing import whole_output
+from benchmark.core.spec import require_text
 from benchmark.core.version import __version__
 from benchmark.grid.presets import Preset
 
@@ -78,28 +80,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         complete(build_parser(os.environ.get("COMP_LINE", "").split()))
     show_messages(logging.INFO)
     try:
-        parser = build_parser(argv)
-        arguments, unknown = parser.parse_known_args(argv)
-        if unknown:
-            raise UsageError(_unknown_flag(parser, unknown, arguments.command))
-        show_messages(_level(arguments))
-        if arguments.plugin:
-            from benchmark.grid.plugins import load_plugins
-
-            load_plugins(arguments.plugin)
-        code: int = arguments.execute(arguments, argv)
-        return code
+        with whole_output():
+            return _execute(argv)
     except UsageError as error:
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s", error)
         return BAD_INPUT
     except BrokenPipeError:
         return SUCCESS
+    except OSError as error:
+        _log.debug("the error below was raised here", exc_info=True)
+        _log.error("%s%s", f"{error.filename}: " if error.filename else "", error.strerror or error)
+        return BAD_INPUT
     except KeyboardInterrupt:
         # A check that was interrupted draws new seeds.
         goes_on = argv[:1] != ["check"] or "--update" in argv
         _log.info("interrupted%s", "; the same command goes on where it stopped" if goes_on else "")
         return INTERRUPTED
+
+
+def _execute(argv: Sequence[str]) -> int:
+    for word in argv:
+        require_text(word, "an argument")
+    parser = build_parser(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise UsageError(_unknown_flag(parser, unknown, arguments.command))
+    show_messages(_level(arguments))
+    if arguments.plugin:
+        from benchmark.grid.plugins import load_plugins
+
+        load_plugins(arguments.plugin)
+    code: int = arguments.execute(arguments, argv)
+    return code
 
 
 def _level(arguments: argparse.Namespace) -> int:

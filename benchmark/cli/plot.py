@@ -45,6 +45,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no records, or none that make any of the figures.
     """
+    from benchmark.core.printing import show
     from benchmark.figures.draw import draw_all
     from benchmark.figures.style import write
     from benchmark.grid.records import load_records
@@ -53,7 +54,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if not figures:
         raise UsageError("; ".join(map(str, problems)))
     for name, figure in figures.items():
-        print("\n".join(str(path) for path in write(figure, arguments.out, name)))
+        show(*write(figure, arguments.out, name))
     for problem in problems:
         _log.warning("not drawn: %s", problem)
     return 0

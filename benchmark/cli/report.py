@@ -26,9 +26,10 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: no records, or the page cannot be written.
     """
     from benchmark.cli.plot import artifact_paths
+    from benchmark.core.printing import show
     from benchmark.grid.records import load_records
     from benchmark.report.page import write_report
 
     write_report(load_records(arguments.records), artifact_paths(arguments), arguments.out)
-    print(arguments.out)
+    show(arguments.out)
     return 0

@@ -31,6 +31,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: no records, or none that make such a table.
     """
     from benchmark.cli.console import print_tables
+    from benchmark.core.printing import show
     from benchmark.grid.records import load_records
     from benchmark.tables.make import make_tables
     from benchmark.tables.render import render
@@ -39,5 +40,5 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.format is None:
         print_tables(tables, notes=arguments.notes)
     else:
-        print(render(tables, arguments.format))
+        show(*render(tables, arguments.format).split("\n"))
     return 0

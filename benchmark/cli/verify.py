@@ -32,6 +32,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: the path is neither an export nor a poison, or the data set cannot be read.
     """
     from benchmark.core.cache_dir import cache_folder
+    from benchmark.core.printing import show
     from benchmark.export.verify_export import verify_export
     from benchmark.export.verify_poison import verify_poison
     from benchmark.grid.cells import choose_dataset
@@ -45,7 +46,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         findings = verify_poison(path, clean, cache)
     else:
         raise UsageError(f"{path} does not exist")
-    print("\n".join(map(str, findings)))
+    show(*findings)
     failed = sum(finding.holds is False for finding in findings)
-    print(f"{path}: {f'{failed} of {len(findings)} checks failed' if failed else 'all is as it should be'}")
+    show(f"{path}: {f'{failed} of {len(findings)} checks failed' if failed else 'all is as it should be'}")
     return 1 if failed else 0

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmark.core.printing import printable, terminal
+
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
 
@@ -59,7 +61,8 @@ class TableMessage:
     def __str__(self) -> str:
         from tabulate import tabulate
 
-        return f"{self.head}\n{tabulate(self.rows, headers=self.columns)}\n"
+        rows = [[value if isinstance(value, int) else printable(value) for value in row] for row in self.rows]
+        return f"{printable(self.head)}\n{tabulate(rows, headers=self.columns)}\n"
 
     def __rich__(self) -> "ConsoleRenderable":
         from rich.console import Group
@@ -70,8 +73,8 @@ class TableMessage:
         for column in self.columns:
             table.add_column(column, overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(str(value)) for value in row))
-        return Group(Text(self.head), table, "")
+            table.add_row(*(Text(printable(value)) for value in row))
+        return Group(Text(printable(self.head)), table, "")
 
 
 class _Handler(logging.Handler):
@@ -85,18 +88,22 @@ class _Handler(logging.Handler):
         """Print a message; a table of rich's is drawn where standard error is a terminal."""
         try:
             if hasattr(record.msg, "__rich__") and sys.stderr.isatty():
-                from rich.console import Console
-
-                Console(stderr=True).print(record.msg)
+                terminal(stderr=True).print(record.msg)
             else:
-                print(self.format(record), file=sys.stderr, flush=True)
+                print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201
         except Exception:
             self.handleError(record)
 
 
 class _Formatter(logging.Formatter):
-    """The message alone, with the level before it unless it is INFO: ``error: no folder of records x``."""
+    """The message alone, with the level before it unless it is INFO: ``error: no folder of records x``.
+
+    What is put into a message stays on its line; the message itself may have several.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        if isinstance(record.args, tuple):
+            record = logging.makeLogRecord(vars(record))
+            record.args = tuple(one if isinstance(one, int | float) else printable(one) for one in record.args or ())
+        text = "\n".join(map(printable, super().format(record).split("\n")))
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"

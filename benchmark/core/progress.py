@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, cast
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
+from benchmark.core.printing import terminal
 from benchmark.core.time_left import TimeLeft
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def stage(label: str, total: int, time_left: TimeLeft | None = None, task: str =
                 "{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
             ),
         )
-        with RichProgress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
+        with RichProgress(*columns, console=terminal(stderr=True), transient=True, expand=True) as progress:
             yield _Bar(progress, progress.add_task(label, total=1.0, note="", left=""), time_left)
 
 

@@ -30,6 +30,24 @@ class Spec:
         return f"{self.name}[{','.join(f'{key}={format_value(value)}' for key, value in self.params.items())}]"
 
 
+def require_text(text: str, what: str) -> None:
+    """Require that a text can be written to a file, as to the record that a run ends with, and can be part of a path.
+
+    Args:
+        text: as given; Python keeps bytes of the command line that are no UTF-8 as halves of characters.
+        what: what it is, for the message.
+
+    Raises:
+        UsageError: it holds half a character or a NUL.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is no text in UTF-8: '{text}'") from None
+    if "\0" in text:
+        raise UsageError(f"{what} holds a NUL character: '{text}'")
+
+
 def is_name(text: str) -> bool:
     """Whether a text is a valid name, as it stands before the brackets."""
     return _NAME.fullmatch(text) is not None

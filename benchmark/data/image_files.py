@@ -100,9 +100,8 @@ def load_files(
     splits = replace(splits, left_out=(*unusable, *splits.left_out))
     if splits.left_out:
         total = sum(map(len, files.values()))
-        lines = [f"skip_bad: {len(splits.left_out)} of {total} images are left out", *splits.left_out]
-        # File names that are not valid Unicode are escaped: standard error may refuse them.
-        _log.warning("%s", "\n  ".join(lines).encode(errors="backslashreplace").decode())
+        message = "skip_bad: %s of %s images are left out" + "\n  %s" * len(splits.left_out)
+        _log.warning(message, len(splits.left_out), total, *splits.left_out)
     return splits
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmark.core.printing import printable
 from benchmark.export.captions import tokenizer
 
 _SHOWN = 3
@@ -28,8 +29,7 @@ class Finding:
 
     def __str__(self) -> str:
         mark = {True: "✓", False: "✗", None: "–"}[self.holds]
-        # Names and captions are untrusted: characters that would control the terminal are printed as escapes.
-        return f"{mark} " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in self.text)
+        return f"{mark} {printable(self.text)}"
 
 
 def first_few(names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
+from benchmark.core.printing import show
 from benchmark.grid.provenance import git_commit
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.run import OnPlan, run_all
@@ -59,7 +60,7 @@ def compare_fresh(
     if any(record.status == "failed" for record in fresh):
         return 1
     compared = compare(reference, fresh, level)
-    print(comparison_table(compared, seeds, reference, level))
+    show(*comparison_table(compared, seeds, reference, level).split("\n"))
     return 0 if all(number.holds for number in compared) else 1
 
 
@@ -84,7 +85,7 @@ def replay(folder: Path, records: Path, level: float) -> int:
     }
     if not by_seed:
         raise UsageError(f"--records: {records} holds no records")
-    print(seeds_table(by_seed))
+    show(*seeds_table(by_seed).split("\n"))
     return 0 if all(number.holds for compared in by_seed.values() for number in compared) else 1
 
 
@@ -130,7 +131,7 @@ def update(folder: Path, count: int | None, device: str) -> int:
             with replacing(folder / "README.md") as temporary:
                 temporary.write_text(reference_page(records), "utf-8")
             shutil.rmtree(work)
-    print(f"{folder}: a reference of {count} seeds replaces one of {old_count}")
+    show(f"{folder}: a reference of {count} seeds replaces one of {old_count}")
     return 0
 
 

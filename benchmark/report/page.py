@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.pictures import open_picture
+from benchmark.core.printing import printable
 from benchmark.core.version import __version__
 from benchmark.figures import FIGURES
 from benchmark.figures.draw import Problem, draw_all
@@ -74,7 +75,7 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
     drawings = [drawing for name in FIGURES for drawing in _drawings(name, shown, sources, missing)]
     script = (_FOLDER / "page.js").read_text("utf-8")
     environment = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True)
-    return environment.get_template("page.html").render(
+    page = environment.get_template("page.html").render(
         version=__version__,
         script=script,
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -93,6 +94,8 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
         commits=_distinct(str(record.provenance.get("commit") or "") for record in records),
         finished=sorted(str(record.provenance["finished"]) for record in records if "finished" in record.provenance),
     )
+    # Names in records are anyone's, and marks that turn the direction of writing work in a browser, too.
+    return "\n".join(map(printable, page.split("\n")))
 
 
 def one_surrogate(records: Sequence[Record]) -> tuple[list[Record], list[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
+from benchmark.core.printing import show
 from benchmark.figures import FIGURES
 from benchmark.figures.draw import draw_all
 from benchmark.figures.sources import ArtifactPaths
@@ -45,15 +46,15 @@ def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> N
         UsageError: no records, or the folder cannot be written to.
     """
     for path in _write_tables(records, out):
-        print(path)
+        show(path)
     folder = out / "figures"
     figures, problems = draw_all(FIGURES, records, sources)
     for name, figure in figures.items():
-        print(*write(figure, folder, name, formats=("png",)), sep="\n")
+        show(*write(figure, folder, name, formats=("png",)))
     for problem in problems:
         _log.warning("not drawn: %s", problem)
     write_report(records, replace(sources, drawn=folder), out / "report.html")
-    print(out / "report.html")
+    show(out / "report.html")
 
 
 def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:

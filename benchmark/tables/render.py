@@ -3,6 +3,8 @@
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from html import escape
 from textwrap import fill
 from typing import Any
@@ -11,6 +13,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmark.core.errors import UsageError
+from benchmark.core.printing import printable
 from benchmark.core.registry import unknown
 from benchmark.tables import FORMATS
 from benchmark.tables.table import Table
@@ -47,17 +50,23 @@ def render(tables: Sequence[Table], style: str) -> str:
     Raises:
         UsageError: unknown style.
     """
+    if style in ("csv", "json"):
+        return _to_compute_with(tables, style)
+    # Names in records are anyone's.
+    tables = [replace(one, title=printable(one.title), notes=tuple(map(printable, one.notes))) for one in tables]
     if style == "markdown":
         return "\n\n".join(_markdown(table) for table in tables)
     if style == "latex":
         return "\n\n".join(_latex(table) for table in tables)
     if style == "html":
         return "\n".join(_html(table) for table in tables)
+    raise UsageError(unknown("format", style, list(FORMATS)))
+
+
+def _to_compute_with(tables: Sequence[Table], style: str) -> str:
     if style == "csv":
         return pd.concat([_plain(table) for table in tables]).to_csv(index=False).rstrip("\n")
-    if style == "json":
-        return json.dumps([_data(table) for table in tables], indent=1, ensure_ascii=False)
-    raise UsageError(unknown("format", style, list(FORMATS)))
+    return json.dumps([_data(table) for table in tables], indent=1, ensure_ascii=False)
 
 
 def _markdown(table: Table) -> str:
@@ -134,6 +143,7 @@ def _alignment(heads: Sequence[str]) -> list[str]:
 
 def text_grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a table as escaped text, first the names of the rows; ``bold`` is a template for the best."""
+    escaped = partial(_one_line, escaped)
     rows, columns = list(table.rows), list(table.columns)
     kinds = {"ours": shown, "paper": _paper, "Δ": _difference} if table.beside else {"ours": shown}
     text = {}
@@ -161,6 +171,10 @@ def text_grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> t
         heads.append("seeds")
         lines = [[*line, escaped(table.seeds.get(row, MISSING))] for row, line in zip(rows, lines, strict=True)]
     return [escaped(table.corner), *heads], lines
+
+
+def _one_line(escaped: Callable[[str], str], text: str) -> str:
+    return escaped(printable(text))
 
 
 def shown(cell: Any) -> str:

@@ -1,0 +1,95 @@
+"""All that is printed passes through here: text from files and plug-ins cannot steer the terminal.
+
+Results go to standard output by :func:`show`, or by :class:`Terminal` where it is a terminal; messages are those of
+:mod:`benchmark.core.log`.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from benchmark.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Control characters, marks that turn the direction of writing, line and paragraph separators, and halves of characters
+# (surrogates), which no encoding can write.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    r"""Text on one line, with ``\x1b``, ``\n``, ``\u202e`` in place of characters that would steer a terminal.
+
+    From DEL upwards they are written as JSON writes them, so that JSON stays what it is.
+    """
+    return _STEERING.sub(_escape, str(text))
+
+
+def _escape(found: "re.Match[str]") -> str:
+    letter = found[0]
+    return repr(letter)[1:-1] if letter < " " else f"\\u{ord(letter):04x}"
+
+
+def show(*lines: object) -> None:
+    """Print lines on standard output, each of them :func:`printable`.
+
+    Raises:
+        UsageError: standard output cannot be written to, as on a full disk.
+    """
+    with _written():
+        print(*map(printable, lines), sep="\n", flush=True)  # noqa: T201
+
+
+def terminal(**settings: Any) -> "Console":
+    """Rich's console, for tables and bars; the text in them is made :func:`printable`, its own codes stay."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Terminal(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            """Escape the text of every segment; line breaks between segments are rich's own."""
+            for segment in super().render(renderable, options):
+                text = "\n".join(map(printable, segment.text.split("\n")))
+                yield segment if segment.control else Segment(text, segment.style)
+
+    return Terminal(**settings)
+
+
+@contextmanager
+def whole_output() -> Iterator[None]:
+    """See at the end of the block that standard output took everything, however the block ends.
+
+    Letters that its encoding lacks are printed as escapes.
+
+    Raises:
+        UsageError: it is closed or cannot be written to, as on a full disk.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with _written():
+            sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # What is left in the buffer would fail again, with a traceback, when the interpreter ends.
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UsageError(f"cannot write to standard output: {error.strerror or error}") from error
