@@ -147,6 +147,26 @@ def require_unused(folder: Path) -> None:
         raise UsageError(f"folder {folder} is not empty; name a new folder")
 
 
+def require_possible(folder: Path) -> None:
+    """Require that a folder is there or could be made, without making it: a plan finds out what a run would.
+
+    Raises:
+        UsageError: a file is in its way, its name is too long, or permissions forbid it.
+    """
+    for one in (folder, *folder.parents):
+        try:
+            one.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+        if not one.is_dir():
+            raise UsageError(f"cannot write to folder {folder}: {one} is not a folder")
+        if not os.access(one, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write to folder {folder}: no permission")
+        return
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and try that files can be written there.
 

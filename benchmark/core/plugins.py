@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,7 @@ def load_file(path: Path) -> bool:
     """
     if not path.is_file():
         raise UsageError(f"no plugin file {path}")
-    name = f"plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"plugin_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
     if name in sys.modules:
         return False
     spec = importlib.util.spec_from_file_location(name, path)

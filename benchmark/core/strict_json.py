@@ -1,13 +1,13 @@
 """JSON that others may have damaged or forged: read from regular files of bounded size, without Python's extensions."""
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 from msgspec import Meta
+
+from benchmark.core.reading import read_text
 
 # Larger numbers are damage. Sums and squares of smaller ones stay finite.
 MOST = 10**12
@@ -27,14 +27,7 @@ def read_json(path: Path, most_bytes: int) -> Any:
         ValueError: not a regular file (a FIFO would wait for ever), too large, not UTF-8, or refused by
             :func:`parse_json`.
     """
-    # Without O_NONBLOCK, opening a FIFO that took the file's place meanwhile would wait.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("not a regular file")
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ValueError(f"larger than {most_bytes:,} bytes")
-    return parse_json(content.decode("utf-8"))
+    return parse_json(read_text(path, most_bytes))
 
 
 def parse_json(text: str) -> Any:
@@ -50,7 +43,7 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if "\\u" in text:
-        _require_unicode(value)
+        require_unicode(value)
     return value
 
 
@@ -72,9 +65,17 @@ def _integer(text: str) -> int:
     return int(text) if len(text) <= 20 else _refuse(f"{text[:20]}…")
 
 
-def _require_unicode(value: Any) -> None:
-    """Refuse half of a surrogate pair, which no output can be encoded with."""
-    json.dumps(value, ensure_ascii=False).encode("utf-8")
+def require_unicode(value: Any) -> None:
+    """Refuse half of a surrogate pair in any text within a value of JSON's kinds, for no output can be encoded with it.
+
+    Raises:
+        ValueError: there is one; the message shows what is around it.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        around = error.object[max(error.start - 20, 0) : error.end + 20]
+        raise ValueError(f"half a character in {around!a}") from None
 
 
 def as_kind(content: Any, kind: Any, where: str = "") -> Any:

@@ -4,12 +4,12 @@ import io
 import json
 import os
 import re
-import stat
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from benchmark.core import reading
 from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,12 +51,7 @@ def read_text(source: Path) -> str:
         UsageError: the file is missing, not a regular file, larger than 1 GiB, or cannot be read.
     """
     try:
-        status = source.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"caption file {source} is not a file")
-        if status.st_size > _LARGEST:
-            raise UsageError(f"caption file {source} is larger than {_LARGEST >> 20} MiB")
-        return source.read_text(encoding="utf-8-sig")
+        return reading.read_text(source, _LARGEST, "utf-8-sig")
     except FileNotFoundError as error:
         raise UsageError(f"caption file {source} does not exist") from error
     except (OSError, ValueError) as error:

@@ -14,13 +14,14 @@ from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.errors import UsageError
-from benchmark.core.strict_json import Amount, Number, as_kind, read_json
+from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_unicode
 from benchmark.grid.record_schema import Label, Seed, Spec, require_facts
 from benchmark.metrics import Retrieval
 
 FORMAT: Literal[2] = 2  # format 1 had no hash
 _HASH = "sha256"
 _MOST_BYTES = 1 << 24  # of a file; the largest records so far have 13,000
+_LONGEST = 40  # bytes of a part of a file's name
 _log = logging.getLogger(__name__)
 
 
@@ -148,7 +149,9 @@ class Record:
     def file_name(self) -> str:
         """A readable name that is unique to the cell."""
         parts = (self.dataset.spec, self.attack.spec, self.defense.spec, self.victim.spec, f"seed{self.seed}")
-        readable = "_".join("".join(c if c.isalnum() or c in "+-.=" else "-" for c in part)[:40] for part in parts)
+        plain = ("".join(c if c.isalnum() or c in "+-.=" else "-" for c in part) for part in parts)
+        # In bytes, for file systems count those: 255, of which locks and checkpoints need some for names of their own.
+        readable = "_".join(part.encode()[:_LONGEST].decode(errors="ignore") for part in plain)
         return f"{readable}_{self.key[:12]}.json"
 
     def failed(self, kind: str, message: str, where: str) -> "Record":
@@ -228,6 +231,7 @@ def _from_content(content: dict[str, Any]) -> Record:
         raise ValueError(f"unknown field {unknown[0][:40]!a}")
     record: Record = as_kind(content, Record)
     require_facts(content)
+    require_unicode(content)
     if record.status == "done" and not record.epochs:
         raise ValueError("done, but without scores")
     if record.status == "failed" and "message" not in record.error:

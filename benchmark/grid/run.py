@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.core.atomic_files import make_folder
+from benchmark.core.atomic_files import make_folder, require_possible
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.distributed import Processes, process_group
 from benchmark.core.log import TableMessage
@@ -142,6 +142,8 @@ def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[
             stack.enter_context(redirect_stderr(devnull))
         cells = cells_of(settings, device)
         cache = settings.cache or cache_folder()
+        for folder in (settings.out, cache):
+            require_possible(folder)
         tracking = Tracking(settings.track if processes.is_first else None, settings.out)
         _log.debug(
             "device %s, torch %s, %s threads, cache %s", device, torch.__version__, torch.get_num_threads(), cache

@@ -13,12 +13,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 
 from benchmark.core.errors import UsageError
+from benchmark.core.reading import read_text
 from benchmark.core.registry import convert, unknown
-from benchmark.core.spec import format_value
+from benchmark.core.spec import format_value, require_text
 from victims.recipe import Recipe
 
 Rerun = Literal["missing", "failed", "all"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
+_LARGEST = 2**16  # bytes of a file of settings
+_DEEPEST = 2  # a list below a key
 
 
 class Words(NamedTuple):
@@ -141,6 +144,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for name, value in self._values().items():
+            for text in value if isinstance(value, tuple | list) else (value,):
+                require_text(str(text), flag(name))
             if name == "seeds":
                 object.__setattr__(self, name, str(value))
             elif name == "plugin":
@@ -229,11 +234,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file, as :class:`RunSettings` takes them.
 
     Raises:
-        UsageError: the file cannot be read or has an unknown key.
+        UsageError: the file cannot be read, has an unknown key, or holds more than keys with a value or a list each.
     """
     try:
-        data = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        text = read_text(path, _LARGEST)
+        _require_flat(text)
+        data = yaml.safe_load(text) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(data, Mapping):
         raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
@@ -242,9 +249,31 @@ def read_yaml(path: Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in setting_names():
             raise UsageError(f"{path}: {unknown('key', str(key), setting_names())}")
+        if isinstance(value, Mapping):
+            raise UsageError(f"{path}: {key}: expected a value or a list of values, got keys and values")
         if value is not None:
-            settings[name] = _as_flag_value(name, value)
+            try:
+                settings[name] = _as_flag_value(name, value)
+            except ValueError as error:  # a number of thousands of digits
+                raise UsageError(f"{path}: {key}: {error}") from error
     return settings
+
+
+def _require_flat(text: str) -> None:
+    """Require a mapping to scalars or lists of scalars: what is nested, or repeated by aliases, may grow without end.
+
+    Raises:
+        ValueError: it is nested more deeply, or has an alias or a tag.
+        yaml.YAMLError: not YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"line {event.start_mark.line + 1}" if event.start_mark else "it"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"{where} is nested too deeply")
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise ValueError(f"{where} has an alias or a tag, which settings do not need")
 
 
 def _as_flag_value(name: str, value: Any) -> Any:
@@ -252,7 +281,7 @@ def _as_flag_value(name: str, value: Any) -> Any:
     if name == "poisons" and value is False:  # YAML reads a bare off as false
         return "off"
     if name == "plugin":
-        return [value] if isinstance(value, str) else value
+        return [str(one) for one in (value if isinstance(value, list) else [value])]
     if isinstance(value, list):
         return ",".join(map(str, value)) + ("," if name == "seeds" else "")
     return value if isinstance(value, bool) else str(value)

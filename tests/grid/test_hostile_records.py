@@ -212,7 +212,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         "k of text": "attack.params.k: Expected `int | null`, got `str`",
         "10^12 test images": "dataset.params.test_images: Expected `int` <= 10000000",
         "FIFO": "not a regular file",
-        "sparse gigabyte": "larger than 16,777,216 bytes",
+        "sparse gigabyte": "larger than 16 MiB",
         "100,000 brackets": "nested too deeply",
         "a field too many": "unknown field 'more'",
         "an object": "it does not say its format",

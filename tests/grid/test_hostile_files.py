@@ -1,0 +1,139 @@
+"""Settings files, records and names that anyone may have made: one clear line, nothing executed, nothing hangs."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.grid.records import Record
+from benchmark.grid.settings import RunSettings, read_yaml
+from tests.grid.grids import run
+from tests.tables.factory import record
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lr: 2024-13-45", "month must be in"),
+        ("out: !!python/object/apply:os.system [false]", "line 1 has an alias or a tag"),
+        ("attack: &a [mem3]\ndefense: *a", "line 2 has an alias or a tag"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", "line 2 has an alias or a tag"),
+        ("a: &a {<<: *a}", "nested too deeply|an alias or a tag"),
+        ("[" * 60_000, "line 1 is nested too deeply"),
+        ("attack: [[mem3]]", "line 1 is nested too deeply"),
+        ("attack: {mem3: 1}", "attack: expected a value or a list of values"),
+        ("? [a, b]\n: c", "unhashable key"),
+        ("epochs: " + "9" * 6000, "4300 digits"),
+        ("epochs: 0x" + "f" * 6000, "epochs: .*4300 digits"),
+        ("#" * 70_000, "larger than 64 KiB"),
+        ('out: "a\\0b"', "--out holds a NUL character"),
+        ('attack: "mem\\ud800"', "--attack is no text in UTF-8"),
+        ('plugin: ["a\\udcff.py"]', "--plugin is no text in UTF-8"),
+        ("plugin: 5", "no plugin file 5"),
+        ("lr: .nan", "--lr takes a number"),
+    ],
+)
+def test_settings_that_are_none(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text, "utf-8")
+    assert main(["run", "--config", str(file), "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(said, line)
+    assert len(line) < 800
+
+
+def test_settings_from_a_pipe_or_a_device_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(UsageError, match="not a regular file"):
+            read_yaml(path)
+
+
+def test_a_list_of_plain_values_is_still_read(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("attack: [clean, mem3]\nseeds: [4, 7]\npoisons: off\nskip-bad: yes\nvictim: ~\nplugin: [a.py]\n")
+    settings = RunSettings.from_yaml(file)
+    assert (settings.attack, settings.seeds, settings.poisons, settings.victim) == ("clean,mem3", "4,7,", "off", None)
+    assert (settings.skip_bad, settings.plugin) == (True, (Path("a.py"),))
+
+
+def test_a_plug_in_with_text_that_no_file_can_hold_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], registries_as_they_were: None
+) -> None:
+    plugin = tmp_path / "plug.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from defenses import DEFENSES, Defense\n"
+        "@DEFENSES.register('odd')\n"
+        "@dataclass(frozen=True)\n"
+        "class Odd(Defense):\n"
+        "    'Odd.'\n"
+        "    word: str = 'caf\\udce9'\n"
+    )
+    out = tmp_path / "runs"
+    assert run(out, "--plugin", str(plugin), attack="clean", defense="odd", epochs=1) == 2
+    assert r"half a character in" in (error := capsys.readouterr().err.splitlines()[-1])
+    assert r"caf\udce9" in error
+    assert not list(out.glob("*.json"))
+
+
+def test_a_cell_that_fails_with_such_a_name_leaves_its_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no file caf\udce9 \x1b[31m")
+
+    monkeypatch.setattr("benchmark.grid.runner.train", fail)
+    assert run(tmp_path, "--quiet", attack="clean", defense="none", epochs=1) == 1
+    assert capsys.readouterr().err == "error: Clean × none failed: no file caf\\udce9 \\x1b[31m\n"
+    (file,) = tmp_path.glob("*.json")
+    assert Record.load(file).error["message"] == "no file caf\\udce9 \x1b[31m"
+
+
+def test_names_of_records_fit_into_a_file_system_whatever_their_letters(tmp_path: Path) -> None:
+    one = record("mem3")
+    spec = replace(one.attack, spec="犬" * 200)
+    one = replace(one, dataset=replace(one.dataset, spec="🐕犬" * 99), attack=spec, defense=replace(spec), victim=spec)
+    name = one.file_name()
+    assert len(name.encode()) <= 200
+    assert Record.load(one.save(tmp_path)).attack.spec == one.attack.spec
+
+
+@pytest.mark.parametrize("out", ["file", "file/runs", "link", "x" * 300])
+def test_a_dry_run_refuses_a_folder_that_a_run_could_not_make(
+    out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert run(tmp_path / out, "--dry-run", attack="clean", defense="none") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: cannot write to folder {tmp_path / out}: ")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["table", "2", "--records", "NAME"],
+        ["plot", "curves", "--records", "NAME"],
+        ["report", "--records", "NAME"],
+        ["verify", "NAME"],
+        ["list", "attacks", "--plugin", "NAME"],
+        ["run", "--config", "NAME"],
+        ["run", "--dataset", "csv[train=NAME,test=NAME]"],
+        ["run", "--victim", "tiny[pretrained=NAME]"],
+        ["run", "--attack", "poison[file=NAME]"],
+        ["export", "--attack", "mem3", "--format", "csv", "--out", "NAME"],
+        ["check", "--reference", "NAME"],
+    ],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)
+def test_names_that_no_file_can_have_are_told_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word.replace("NAME", "x" * 300) for word in words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
