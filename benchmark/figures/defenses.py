@@ -117,8 +117,9 @@ def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None
     if paper.notna().any():
         axes.plot(paper, places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
     for row, label, dashes in (("Clean", "clean data", "-"), (table.rows[1], "no defense", (0, (4, 2)))):
-        if pd.notna(cells.loc[row, "mean"]):
-            axes.axvline(cells.loc[row, "mean"], color=INK, linestyle=dashes, label=label)
+        recall_at_10 = float(cells["mean"][row])
+        if not isnan(recall_at_10):
+            axes.axvline(recall_at_10, color=INK, linestyle=dashes, label=label)
     axes.set(title=direction, xlabel="R@10, %")
     axes.tick_params(axis="y", length=0)
 

@@ -1,8 +1,8 @@
 """The matrix attack × defense as a heat map."""
 
 from collections.abc import Iterable
+from math import isnan
 
-import pandas as pd
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -66,7 +66,8 @@ def _draw(block: Block, table: Table) -> Figure:
         for cell in table.cells.sort_values("best").itertuples(index=False):
             left, top = lefts[str(cell.column)], tops[str(cell.row)]
             beside = cell.row == CLEAN_ROW or cell.column == LOST
-            share = 0.0 if pd.isna(cell.mean) else min(max(float(str(cell.mean)), 0.0), 100.0)
+            mean = float(str(cell.mean))
+            share = 0.0 if isnan(mean) else min(max(mean, 0.0), 100.0)
             axes.add_patch(
                 Rectangle(
                     (left, top), 1, 1, facecolor=(_BESIDE if beside else _RECOVERED)(share / 100),

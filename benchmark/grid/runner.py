@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ class Grid:
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
             _let_go(error)
-        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
         if Processes.current().is_first:
             if record.status == "done":

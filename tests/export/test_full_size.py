@@ -121,8 +121,8 @@ def test_original_sizes_are_exported_and_checked(
 
     assert main(["verify", str(out), "--against", dataset, *cache]) == 0
     assert "– images have their original size" in capsys.readouterr().out
-    image = np.asarray(Image.open(paths[0])).copy()
-    image[0, 0] ^= 128
-    Image.fromarray(image).save(paths[0])
+    pixels = np.asarray(Image.open(paths[0])).copy()
+    pixels[0, 0] ^= 128
+    Image.fromarray(pixels).save(paths[0])
     assert main(["verify", str(out), "--against", dataset, *cache]) == 1
     assert "✗ train: images more than ε = 8/255 from their originals: image 0 by 128/255" in capsys.readouterr().out
