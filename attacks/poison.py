@@ -54,7 +54,7 @@ class Poison:
             as_kind(self.provenance, _Provenance, "provenance")
             json.dumps(self.provenance, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise PoisonError(f"what a poison says of itself is wrong: {error}") from error
+            raise PoisonError(f"not a poison: {error}") from error
         if self.delta is not None:
             if self.delta.dtype != np.int8:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")

@@ -17,6 +17,7 @@ from typing import Any
 from benchmark.core.atomic_files import discard
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.errors import UsageError
+from benchmark.core.locks import claimed
 
 _log = logging.getLogger(__name__)
 _FUNCTION_WORDS = """
@@ -69,8 +70,12 @@ def install(root: Path) -> Path:
     if os.path.lexists(target):
         if _holds(target, files):
             return target
-        _log.warning("the copy of WordNet in %s is damaged and is made again", target)
-        discard(target)
+        with claimed(target, wait=True):
+            # Another process may have made it again meanwhile.
+            if _holds(target, files):
+                return target
+            _log.warning("the copy of WordNet in %s is damaged and is made again", target)
+            discard(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:

@@ -27,13 +27,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
+        self.color = False  # from Python 3.14 on, help has colours, whose codes would be printed as text
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a usage error, which ``main`` prints."""
         raise UsageError(f"{message} (see '{self.prog} --help')")
 
     def _print_message(self, message: str, file: object = None) -> None:
-        """Print help or the version as any result; argparse's own way says nothing where that fails."""
+        """Print help or the version, all that argparse prints, as any result; its own way hides a full disk."""
         show(*message.removesuffix("\n").split("\n"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -3,6 +3,7 @@
 
 import argparse
 import difflib
+import errno
 import importlib
 import logging
 import os
@@ -89,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return SUCCESS
     except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise  # of no file: not the user's input
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s%s", f"{error.filename}: " if error.filename else "", error.strerror or error)
         return BAD_INPUT

@@ -46,12 +46,21 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        with _opened(path.parent) as handle:
-            os.fsync(handle)
+        _synchronise_folder(path.parent)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _synchronise_folder(folder: Path) -> None:
+    try:
+        with _opened(folder) as handle:
+            os.fsync(handle)
+    except OSError as error:
+        # Some network file systems synchronise files, but no folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _unused(path: Path) -> Path:
@@ -120,7 +129,7 @@ def discard(path: Path) -> None:
         UsageError: it cannot be removed.
     """
     # Rename first, so that nobody finds a half-removed folder under its name.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    aside = _unused(path)
     try:
         path.replace(aside)
         if aside.is_dir() and not aside.is_symlink():
@@ -148,7 +157,7 @@ def require_unused(folder: Path) -> None:
 
 
 def require_possible(folder: Path) -> None:
-    """Require that a folder is there or could be made, without making it: a plan finds out what a run would.
+    """Require that a folder is there or could be made, without making it: a dry run tells what would stop a run.
 
     Raises:
         UsageError: a file is in its way, its name is too long, or permissions forbid it.

@@ -1,4 +1,4 @@
-"""Opening image files: only in formats that Pillow decodes by itself, for others start programs (EPS: Ghostscript)."""
+"""Opening image files: only in some formats, because for others Pillow starts programs (for EPS Ghostscript)."""
 
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING

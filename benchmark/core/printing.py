@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from benchmark.core.errors import UsageError
@@ -77,9 +77,12 @@ def whole_output() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
-    finally:
-        with _written():
+    except BaseException:
+        with suppress(OSError, UsageError), _written():
             sys.stdout.flush()
+        raise
+    with _written():
+        sys.stdout.flush()
 
 
 @contextmanager

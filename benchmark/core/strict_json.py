@@ -1,5 +1,6 @@
 """JSON that others may have damaged or forged: read from regular files of bounded size, without Python's extensions."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -31,7 +32,7 @@ def read_json(path: Path, most_bytes: int) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value that a JSON text holds; without NaN, integers beyond 64 bits, a name twice, half a character.
+    """The value that a JSON text holds; without NaN, integers of more than 20 digits, a name twice, half a character.
 
     A float too large is read as infinity, which no range of :func:`as_kind` holds.
 
@@ -95,3 +96,21 @@ def as_kind(content: Any, kind: Any, where: str = "") -> Any:
         message, _, place = str(error).partition(" - at ")
         place = ".".join(part for part in (where, place.strip("`").removeprefix("$").removeprefix(".")) if part)
         raise ValueError(f"{place}: {message}" if place else message) from error
+
+
+def require_known(content: Any, value: Any, where: str = "") -> None:
+    """Refuse names that the dataclasses made of ``content`` lack, which :func:`as_kind` leaves out without a word.
+
+    Raises:
+        ValueError: there is one; the message names its place.
+    """
+    if dataclasses.is_dataclass(value):
+        known = {each.name for each in dataclasses.fields(value)}
+        for name, part in content.items():
+            place = f"{where}.{name[:40]}" if where else name[:40]
+            if name not in known:
+                raise ValueError(f"unknown field {place!a}")
+            require_known(part, getattr(value, name), place)
+    elif isinstance(value, list | tuple):
+        for number, (part, item) in enumerate(zip(content, value, strict=True)):
+            require_known(part, item, f"{where}[{number}]")

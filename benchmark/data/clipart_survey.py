@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def survey(folder: Path, cache: Path) -> tuple[list[Clipart], str]:
         if usable is None:
             usable = _survey(folder, paths)
             with replacing(kept) as temporary:
-                temporary.write_text(json.dumps([asdict(each) for each in usable]), "utf-8")
+                temporary.write_text(json.dumps(_stored([asdict(each) for each in usable])), "utf-8")
     except OSError as error:
         raise UsageError(f"openclipart: {error.filename} cannot be read: {error.strerror or error}") from error
     return usable, content
@@ -127,9 +128,19 @@ def _content_of(folder: Path, paths: Sequence[str]) -> str:
 def _read(kept: Path) -> list[Clipart] | None:
     try:
         stored = json.loads(kept.read_text("utf-8"))
-        return [Clipart(each["path"], tuple(each["captions"]), each["group"]) for each in stored]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None  # missing or damaged
+        if stored != _stored(stored["drawings"]):
+            raise ValueError("it does not match its hash")
+        return [Clipart(each["path"], tuple(each["captions"]), each["group"]) for each in stored["drawings"]]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        _log.warning("%s is damaged (%s) and is made again", kept, error)
+        return None
+
+
+def _stored(drawings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The survey as its file holds it, with a hash."""
+    return {"sha256": hashlib.sha256(json.dumps(drawings).encode()).hexdigest(), "drawings": drawings}
 
 
 def _survey(folder: Path, paths: Sequence[str]) -> list[Clipart]:

@@ -65,4 +65,6 @@ def read_coco(source: Path, images: Path) -> list[CaptionedFile]:
                 raise UsageError(
                     f"caption file {source}: {kind}[{number}] is not in COCO's format ({error!r})"
                 ) from error
+    if not paths:
+        raise UsageError(f"caption file {source} has no images")
     return [captioned_file(path, captions[id_], source) for id_, path in paths.items()]

@@ -115,7 +115,8 @@ class FilePerSplit(UserFiles):
         """The images of each caption file."""
         images = user_path(self.images) if self.images else None
         sources = {"train": self.train, "test": self.test, "val": self.val}
-        return {split: self.read_file(user_path(source), images) for split, source in sources.items() if source}
+        given = {split: user_path(source) for split, source in sources.items() if source is not None}
+        return {split: self.read_file(source, images) for split, source in given.items()}
 
     @abstractmethod
     def read_file(self, source: Path, images: Path | None) -> list[CaptionedFile]:

@@ -164,11 +164,10 @@ def _recorded(folder: Path) -> dict[str, float]:
             record = Record.load(path)
         except UsageError:
             continue  # an estimate can do without it; commands that need the file report the error
-        if record.status == "done":
-            seconds[_training_kind(record)].append(
-                record.seconds.get("train", 0.0) + record.seconds.get("evaluate", 0.0)
-            )
-            seconds[_crafting_kind(record)].append(record.seconds.get("craft", 0.0))
+        taken = record.seconds
+        if record.status == "done" and {"train", "evaluate", "craft"} <= taken.keys():
+            seconds[_training_kind(record)].append(taken["train"] + taken["evaluate"])
+            seconds[_crafting_kind(record)].append(taken["craft"])
     return {kind: median(taken) for kind, taken in seconds.items() if median(taken) > 0}
 
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.errors import UsageError
-from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_unicode
+from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_known, require_unicode
 from benchmark.grid.record_schema import Label, Seed, Spec, require_facts
 from benchmark.metrics import Retrieval
 
@@ -170,8 +170,9 @@ class Record:
         content = {**dataclasses.asdict(self), "format": FORMAT}
         try:
             _from_content(content)
+            require_unicode(content)
         except ValueError as error:
-            raise UsageError(f"this makes no record: {error}") from error
+            raise UsageError(f"cannot be saved as a record: {error}") from error
         return content
 
     def save(self, folder: Path) -> Path:
@@ -196,7 +197,9 @@ class Record:
         try:
             content = read_json(path, _MOST_BYTES)
             if not isinstance(content, dict) or "format" not in content:
-                raise ValueError("it does not say its format")
+                raise ValueError("it has no field 'format'")
+            if content["format"] not in (1, FORMAT):
+                raise ValueError(f"record format {content['format']!a}; this version reads 1 and {FORMAT}")
             # Records of format 1 have none, but a damaged format may be called 1.
             if (kept := content.pop(_HASH, None)) != _digest(content) and (kept is not None or content["format"] != 1):
                 raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
@@ -227,11 +230,9 @@ def _from_content(content: dict[str, Any]) -> Record:
     Raises:
         ValueError: a field is unknown, missing, of another kind or out of range.
     """
-    if unknown := sorted(content.keys() - {each.name for each in dataclasses.fields(Record)}):
-        raise ValueError(f"unknown field {unknown[0][:40]!a}")
     record: Record = as_kind(content, Record)
+    require_known(content, record)
     require_facts(content)
-    require_unicode(content)
     if record.status == "done" and not record.epochs:
         raise ValueError("done, but without scores")
     if record.status == "failed" and "message" not in record.error:

@@ -67,6 +67,7 @@ def run(
     Raises:
         UsageError: bad input, found before any work.
     """
+    require_possible(settings.out)
     with open_grid(settings, command=command) as grid:
         grid.validate()
         planned = grid.plan(already_run)
@@ -142,8 +143,6 @@ def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[
             stack.enter_context(redirect_stderr(devnull))
         cells = cells_of(settings, device)
         cache = settings.cache or cache_folder()
-        for folder in (settings.out, cache):
-            require_possible(folder)
         tracking = Tracking(settings.track if processes.is_first else None, settings.out)
         _log.debug(
             "device %s, torch %s, %s threads, cache %s", device, torch.__version__, torch.get_num_threads(), cache

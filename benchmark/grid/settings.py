@@ -239,6 +239,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = read_text(path, _LARGEST)
         _require_flat(text)
+        _require_names(text)
         data = yaml.safe_load(text) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
@@ -257,6 +258,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
             except ValueError as error:  # a number of thousands of digits
                 raise UsageError(f"{path}: {key}: {error}") from error
     return settings
+
+
+def _require_names(text: str) -> None:
+    """Require that the keys of a mapping are texts, each there once.
+
+    Raises:
+        ValueError: a key is a number or the like, or is there twice.
+    """
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    for number, key in enumerate(keys):
+        if key.tag != "tag:yaml.org,2002:str":
+            raise ValueError(f"line {key.start_mark.line + 1} has a key that is no text")
+        if key.value in [other.value for other in keys[:number]]:
+            raise ValueError(f"{key.value!a} is there twice")
 
 
 def _require_flat(text: str) -> None:

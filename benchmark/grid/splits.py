@@ -76,9 +76,10 @@ def warn_of_equal_images(splits: Splits) -> None:
         if equal := sorted((rows[0], ours[key][0], len(rows)) for key, rows in theirs.items() if key in ours):
             row, twin, _ = equal[0]
             _log.warning(
-                "%s: %s of %s %s images equal one of %s pixel by pixel, e.g. %s and %s; recall on them measures memory",
+                "%s: %s of %s %s images equal one of %s pixel by pixel, e.g. %s and %s; %s",
                 *(first.name, f"{sum(count for *_, count in equal):,}", f"{len(second):,}", second.split, first.split),
                 *(_name(second, row), _name(first, twin)),
+                "recall on them measures memory" if first is splits.train else "test images help to choose the epoch",
             )
 
 

@@ -47,9 +47,9 @@ def first_loss(record: Record) -> float | None:
 
 
 def trigger_words(record: Record) -> float | None:
-    """Words of a trigger, mean over the images; ``None`` without a trigger."""
+    """Words of a trigger, mean over the images; ``None`` for clean data."""
     count = record.poison.get("trigger_word_count")
-    return count / record.dataset.params["train_images"] if count else None
+    return None if count is None else count / record.dataset.params["train_images"]
 
 
 def psnr(record: Record) -> float | None:

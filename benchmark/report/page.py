@@ -94,7 +94,7 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
         commits=_distinct(str(record.provenance.get("commit") or "") for record in records),
         finished=sorted(str(record.provenance["finished"]) for record in records if "finished" in record.provenance),
     )
-    # Names in records are anyone's, and marks that turn the direction of writing work in a browser, too.
+    # Anyone may have written the names in a record; marks that turn the direction of writing work in a browser, too.
     return "\n".join(map(printable, page.split("\n")))
 
 

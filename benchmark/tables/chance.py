@@ -2,12 +2,15 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from math import exp, lgamma
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmark.grid.records import Record
+
+_MOST_FACTORS = 1000  # of a product; beyond, logarithms lose less than they cost
 
 LEARNED = 0.05  # share of the way from chance to 100 % beyond which a victim has learned something
 _CERTAIN = 99.0  # percent; where chance is higher, scores cannot tell whether anything was learned
@@ -76,11 +79,16 @@ def text_to_image(images: int) -> Chance:
 
 def _all_behind(rank: int, size: int, captions: int) -> float:
     """Probability that all ``size`` captions of an image rank behind ``rank``: C(captions - rank, size) over
-    C(captions, size), as a product, for the numbers themselves may have millions of digits.
+    C(captions, size), as a product or by logarithms, for the numbers themselves may have millions of digits.
     """
     few, many = sorted((rank, size))
+    if captions - many < few:
+        return 0.0
+    if few > _MOST_FACTORS:
+        behind, whole = captions - many, captions
+        return exp(lgamma(behind + 1) - lgamma(behind - few + 1) - lgamma(whole + 1) + lgamma(whole - few + 1))
     steps = np.arange(few, dtype=float)
-    return float(np.prod(np.maximum(captions - many - steps, 0) / (captions - steps)))
+    return float(np.prod((captions - many - steps) / (captions - steps)))
 
 
 def _chance(within: Callable[[int], float], last: int) -> Chance:

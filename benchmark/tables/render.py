@@ -52,7 +52,7 @@ def render(tables: Sequence[Table], style: str) -> str:
     """
     if style in ("csv", "json"):
         return _to_compute_with(tables, style)
-    # Names in records are anyone's.
+    # Anyone may have written the names in a record.
     tables = [replace(one, title=printable(one.title), notes=tuple(map(printable, one.notes))) for one in tables]
     if style == "markdown":
         return "\n\n".join(_markdown(table) for table in tables)

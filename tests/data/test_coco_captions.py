@@ -62,6 +62,7 @@ def test_images_are_where_coco_has_them(
     [
         ([], "no list 'images'"),
         ({"images": []}, "no list 'annotations'"),
+        ({"images": [], "annotations": []}, "has no images"),
         ({**GOOD, "images": {}}, "no list 'images'"),
         ({**GOOD, "images": [{"id": 1}]}, r"images\[0\] is not in COCO's format \(KeyError\('file_name'\)\)"),
         ({**GOOD, "images": [{"id": [1], "file_name": "a"}]}, r"images\[0\] is not in COCO's format"),

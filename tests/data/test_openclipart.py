@@ -86,6 +86,12 @@ def test_only_drawings_in_the_public_domain_are_used_and_each_once(
     caplog.clear()
     assert survey(tmp_path / "svg", tmp_path / "cache") == (usable, content)
     assert not caplog.records
+    (kept,) = (tmp_path / "cache" / "openclipart").glob("*.json")
+    for damaged in (kept.read_text("utf-8").replace("animal", "anibal"), "[" * 100_000, "{}"):
+        kept.write_text(damaged, "utf-8")
+        assert survey(tmp_path / "svg", tmp_path / "cache") == (usable, content)
+        assert "is damaged" in caplog.records[0].getMessage()
+        caplog.clear()
     write("cat.svg", svg("Tom", body=square(1)))
     assert survey(tmp_path / "svg", tmp_path / "cache")[0][0].captions == ("Tom",)
 

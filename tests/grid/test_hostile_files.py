@@ -26,7 +26,9 @@ from tests.tables.factory import record
         ("[" * 60_000, "line 1 is nested too deeply"),
         ("attack: [[mem3]]", "line 1 is nested too deeply"),
         ("attack: {mem3: 1}", "attack: expected a value or a list of values"),
-        ("? [a, b]\n: c", "unhashable key"),
+        ("? [a, b]\n: c", "line 1 has a key that is no text"),
+        ("seeds: 1\n? 0x" + "f" * 5000 + "\n: 1", "line 2 has a key that is no text"),
+        ("epochs: 2\nepochs: 3", "'epochs' is there twice"),
         ("epochs: " + "9" * 6000, "4300 digits"),
         ("epochs: 0x" + "f" * 6000, "epochs: .*4300 digits"),
         ("#" * 70_000, "larger than 64 KiB"),
@@ -114,6 +116,16 @@ def test_a_dry_run_refuses_a_folder_that_a_run_could_not_make(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: cannot write to folder {tmp_path / out}: ")
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_that_a_command_never_writes_to_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results").write_text("a file where runs would put their records")
+    words = ["--dataset", "scenes[train=64,val=8,test=8]", "--preset", "micro", "--cache", str(tmp_path / "cache")]
+    assert main(["export", "--attack", "uniform-noise", "--format", "folder", "--out", "out", *words]) == 0
+    assert len(list(Path("out/train").glob("*.png"))) == 64
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,7 @@ def test_poisons_are_compared_by_their_own_numbers() -> None:
         (2.4, 39.0, 3, ["noise, PSNR in dB"]),
         (3.1, 33.0, 3, both),
         (2.4, 33.0, 2, ["words of a trigger"]),
+        (2.4, 33.0, 0, ["words of a trigger"]),
     ):
         fresh = poisons([loss], [psnr], 20, words)
         assert [one.quantity.name for one in compare(reference, fresh) if not one.holds] == outside

@@ -31,7 +31,7 @@ def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch
         *((cell, recall) for cell in ("Clean × none", "MEM-3 × none", "EM word-wise × none", *cells)),
         ("Clean × none", "R@1, %"),
         ("Data", "closest test images, 1/255"),
-        ("MEM-3", "words of a trigger"),
+        *((poison, "words of a trigger") for poison in ("MEM-3", "EM word-wise")),
         *((cell, change) for cell in cells for change in changes),
         *((poison, number) for poison in ("MEM-3", "EM word-wise") for number in numbers),
     }
