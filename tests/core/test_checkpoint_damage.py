@@ -3,7 +3,6 @@
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.core.checkpoints import Checkpoint
+from tests.malicious import Malicious
 
 STATE = {"epoch": 3, "weights": torch.arange(6.0), "loss": [1.5, 0.5], "moments": {"a": torch.ones(2, 2)}}
 NOTES = {"epochs": [], "train": 1.5}
@@ -83,16 +83,6 @@ def test_any_byte(whole: bytes, read: Reader, position: int, by: int) -> None:
 @given(st.integers(0, 10**6))
 def test_cut_short_anywhere(whole: bytes, read: Reader, length: int) -> None:
     assert not read(whole[: length % len(whole)])
-
-
-class Malicious:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return Path.touch, (self.marker,)
 
 
 def saved(content: object) -> bytes:

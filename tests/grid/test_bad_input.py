@@ -4,7 +4,6 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from benchmark.cli.main import main
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.grid.splits import warn_of_equal_images
+from tests.malicious import Malicious
 from tests.tables.factory import record
 from victims.clip import Architecture
 
@@ -95,16 +95,6 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
 
 def weights(**changed: object) -> dict[str, object]:
     return {**Architecture("tiny").build(0, torch.device("cpu")).model.state_dict(), **changed}
-
-
-class Malicious:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.marker,)
 
 
 def cut_short(file: Path) -> None:

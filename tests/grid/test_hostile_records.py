@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shlex
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +18,12 @@ from benchmark.grid.run import plan
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.tables.factory import record
+from tests.watchdog import in_no_time
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
-SECONDS = 30  # a command takes less than one; what hangs takes for ever
 COMMITTED = next(Path(__file__).parents[2].glob("results/reference/micro/records/*mem3*none*seed1*.json"))
 EPOCH = ("epochs", 0)
 RECALL = (*EPOCH, "test", "image_to_text", "recall_at_10")
-
-
-class Hangs(BaseException):
-    """Nothing takes it for an error of a file."""
-
-
-@contextmanager
-def in_no_time() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise Hangs(f"still at it after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def settings(out: Path) -> RunSettings:

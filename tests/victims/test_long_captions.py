@@ -1,7 +1,6 @@
 """Captions of any length and kind: open_clip's first tokens where it yields any, and an answer in bounded time."""
 
 import random
-import signal
 import string
 import unicodedata
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from benchmark.data.openmoji import OpenMoji
 from benchmark.data.scenes import Scenes
+from tests.watchdog import in_no_time
 from victims.long_captions import FirstTokens, _in_order, clean_words
 from victims.tokens import Tokenizer, has_special_token
 
@@ -28,15 +28,8 @@ PIECES = [token.removesuffix("</w>") for token in THEIRS.encoder if token.remove
 @pytest.fixture(autouse=True)
 def watch() -> Iterator[None]:
     """What hangs ends as a failure."""
-
-    def stop(*_: object) -> None:
-        pytest.fail("still at work after half a minute")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with in_no_time():
+        yield
 
 
 def test_captions_of_the_data_sets(tmp_path: Path) -> None:
