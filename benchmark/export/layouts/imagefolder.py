@@ -12,7 +12,7 @@ from benchmark.export.layouts.parts import extract, lines, strings, write_images
 
 @LAYOUTS.register("imagefolder", order=50)
 class ImageFolder(Layout):
-    """As Hugging Face reads it.
+    """Folders that Hugging Face's imagefolder reads.
 
     ``train/00000000.png`` and ``train/metadata.jsonl``, as Hugging Face's ``imagefolder`` reads them.
     """

@@ -13,7 +13,7 @@ from benchmark.export.layouts.parts import extract, strings, write_images
 
 @LAYOUTS.register("karpathy", order=20)
 class Karpathy(Layout):
-    """One JSON as Karpathy's.
+    """One JSON file in Karpathy's format.
 
     ``dataset_export.json`` in Karpathy's format for all splits, images in ``train/``, ``val/``, ``test/``.
     """

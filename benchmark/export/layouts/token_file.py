@@ -11,7 +11,7 @@ from benchmark.export.layouts.parts import lines, write_images
 
 @LAYOUTS.register("token", order=40)
 class Token(Layout):
-    """Lines as Flickr30k's captions.
+    """Captions in Flickr30k's .token format.
 
     ``train.token`` with a line ``train/00000000.png#0``, a tab, a caption for each caption, images in ``train/``.
     """
