@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.core.pictures import open_picture
+from benchmark.core.reading import read_bytes
 from benchmark.data.dataset import Images
 
 _LARGEST = 4 << 20  # bytes of a file
@@ -51,14 +52,14 @@ def read_svg(path: Path) -> SvgFile:
     """Read and parse an SVG file.
 
     Raises:
-        BadDrawing: the file is too large, not UTF-8 or not well-formed, declares entities, or shows other
+        BadDrawing: not a regular file, too large, not UTF-8 or not well-formed, declares entities, or shows other
             pictures.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise BadDrawing(f"larger than {_LARGEST >> 20} MiB")
+    try:
+        content = read_bytes(path, _LARGEST)
+    except ValueError as error:
+        raise BadDrawing(str(error)) from error
     try:
         text = content.decode("utf-8-sig")
         # Entities can expand to any size and name other files. In decoded text there is one way to declare one.

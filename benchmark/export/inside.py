@@ -3,6 +3,8 @@
 import struct
 from pathlib import Path, PurePosixPath
 
+from benchmark.core.reading import read_bytes
+
 LARGEST_FILE = 2**29  # bytes; larger files are not read into memory
 
 
@@ -24,10 +26,13 @@ def read_inside(folder: Path, relative: str) -> bytes:
     Raises:
         ValueError, OSError: as :func:`file_inside`, or the file is too large.
     """
-    path = file_inside(folder, relative)
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{relative} is larger than {LARGEST_FILE >> 20} MiB")
-    return path.read_bytes()
+    path = _path_inside(folder, relative)
+    try:
+        return read_bytes(path, LARGEST_FILE)
+    except FileNotFoundError:
+        raise ValueError(f"{relative} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"{relative} is {error}") from error
 
 
 def file_inside(folder: Path, relative: str) -> Path:
@@ -37,9 +42,14 @@ def file_inside(folder: Path, relative: str) -> Path:
         ValueError: the path leads out of the folder (directly or through a link), or there is no regular file.
         OSError: the folder cannot be read.
     """
+    path = _path_inside(folder, relative)
+    if not path.is_file():  # opening a pipe would block forever
+        raise ValueError(f"{relative} is missing or not a regular file")
+    return path
+
+
+def _path_inside(folder: Path, relative: str) -> Path:
     path = folder / relative
     if not is_inside(relative) or not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"the path '{relative}' leads out of the folder")
-    if not path.is_file():  # opening a pipe would block forever
-        raise ValueError(f"{relative} is missing or not a regular file")
     return path
