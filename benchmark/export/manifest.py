@@ -7,11 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from benchmark.core.atomic_files import sha256_of
 from benchmark.core.errors import UsageError
+from benchmark.core.strict_json import Number, as_kind, parse_json
 from benchmark.export.inside import read_inside
+from benchmark.grid.record_schema import Count, Seed
 
 NAME = "manifest.json"
 LARGEST_SIDE = 4096  # pixels; more than any victim sees
@@ -27,7 +31,7 @@ FULL_SIZE_NOTE = (
 class FileFacts:
     """A file's size in bytes and SHA-256."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -42,8 +46,8 @@ class SplitFacts:
         fingerprint: fingerprint of images and captions as read from these files; ``None`` at the original resolution.
     """
 
-    images: int
-    captions: int
+    images: Count
+    captions: Count
     clean_fingerprint: str
     fingerprint: str | None
 
@@ -77,17 +81,17 @@ class Manifest:
 
     layout: str
     attack: Mapping[str, Any]
-    seed: int
-    eps: int
+    seed: Seed
+    eps: Annotated[int, Meta(ge=0, le=127)]
     per_row: bool
-    resolution: int
+    resolution: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
     surrogate: str
     dataset: str
     splits: Mapping[str, SplitFacts]
     triggers: list[str] | None
-    noise: Mapping[str, Any]
-    full_size: Mapping[str, float] | None
-    rewritten_captions: int
+    noise: Mapping[str, Count | Number | None]
+    full_size: Mapping[str, Number] | None
+    rewritten_captions: Count
     note: str
     versions: Mapping[str, str]
     command: str
@@ -110,63 +114,19 @@ class Manifest:
         if not path.exists():
             raise UsageError(f"{folder} is not an export: it has no {NAME}")
         try:
-            return _read(json.loads(read_inside(folder, NAME)))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            return _read(read_inside(folder, NAME).decode())
+        except (OSError, ValueError) as error:
             raise UsageError(f"{path} is not a valid manifest: {error}") from error
 
 
-_KINDS: dict[str, Any] = {
-    "layout": str,
-    "attack": dict,
-    "seed": int,
-    "eps": int,
-    "per_row": bool,
-    "resolution": int,
-    "surrogate": str,
-    "dataset": str,
-    "splits": dict,
-    "triggers": (list, type(None)),
-    "noise": dict,
-    "full_size": (dict, type(None)),
-    "rewritten_captions": int,
-    "note": str,
-    "versions": dict,
-    "command": str,
-    "files": dict,
-    "licence": (str, type(None)),
-}
-
-
-def _read(content: dict[str, Any]) -> Manifest:
-    if content["format"] != FORMAT:
-        raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
-    values = {name: _typed({"licence": None, **content}, name, kind) for name, kind in _KINDS.items()}
-    if not all(isinstance(trigger, str) for trigger in values["triggers"] or []):
-        raise ValueError("a trigger is not text")
-    splits = {
-        name: SplitFacts(
-            images=_typed(split, "images", int),
-            captions=_typed(split, "captions", int),
-            clean_fingerprint=_typed(split, "clean_fingerprint", str),
-            fingerprint=_typed(split, "fingerprint", (str, type(None))),
-        )
-        for name, split in values["splits"].items()
-    }
-    if not 1 <= values["resolution"] <= LARGEST_SIDE:
-        raise ValueError(f"its resolution is {values['resolution']}")
-    if "train" not in splits or not splits.keys() <= {"train", "val", "test"}:
-        raise ValueError(f"its splits are {', '.join(splits)}")
-    files = {
-        name: FileFacts(bytes=_typed(file, "bytes", int), sha256=_typed(file, "sha256", str))
-        for name, file in values["files"].items()
-    }
-    return Manifest(**values | {"splits": splits, "files": files})
-
-
-def _typed(content: dict[str, Any], name: str, kind: Any) -> Any:
-    if not isinstance(content[name], kind):
-        raise TypeError(f"{name} is a {type(content[name]).__name__}")
-    return content[name]
+def _read(text: str) -> Manifest:
+    content = parse_json(text)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT!r}")
+    manifest: Manifest = as_kind(content, Manifest)
+    if "train" not in manifest.splits or not manifest.splits.keys() <= {"train", "val", "test"}:
+        raise ValueError(f"its splits are {', '.join(manifest.splits)}")
+    return manifest
 
 
 def list_files(folder: Path) -> list[str]:
