@@ -1,6 +1,7 @@
 """The ``export`` function: one attack with one seed as files that others can train on."""
 
 import logging
+import re
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -45,6 +46,9 @@ def export(
             unchanged.
     """
     require_unused(out)
+    layout_of(layout)
+    if licence is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence):
+        raise UsageError(f"--licence takes an SPDX name such as CC-BY-4.0, got {licence!r}")
     with open_grid(settings, command=command) as grid:
         *clean_cells, cell = grid.cells
         if len(clean_cells) > 1 or len(grid.splits) > 1:

@@ -19,10 +19,12 @@ from benchmark.core.atomic_files import replacing_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import Silent
 from benchmark.data import Splits
+from benchmark.export import job
 from benchmark.export.layouts.folder import Folder
 from benchmark.export.quality import compare
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
+from benchmark.grid.settings import RunSettings
 from tests.export.exports import export, make_poison, make_source, make_splits
 from tests.memory import AnonymousPeak, linux_only
 from tests.small import make_dataset, make_mapped_dataset
@@ -132,6 +134,19 @@ def test_bad_input_is_one_line(
     assert printed.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "poisons").exists()
+
+
+@pytest.mark.parametrize(
+    ("layout", "licence", "said"),
+    [("zip", None, "unknown format 'zip'"), ("csv", "free; for all", "an SPDX name such as CC-BY-4.0")],
+)
+def test_functions_refuse_bad_words_before_any_work(
+    layout: str, licence: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.export.job.open_grid", lambda *_, **__: pytest.fail("works"))
+    settings = RunSettings(attack="clean", defense="none", seeds="1,")
+    with pytest.raises(UsageError, match=said):
+        job.export(settings, tmp_path / "out", layout, command="", licence=licence)
 
 
 def plain_ssim(clean: np.ndarray, noisy: np.ndarray) -> float:
