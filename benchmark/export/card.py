@@ -1,10 +1,12 @@
 """``README.md``: a data card for people, with a header that Hugging Face reads, from an export's manifest."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 
 import yaml
 
+from benchmark.core.spec import Spec, parse_spec
 from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import FileFacts, Manifest
 
@@ -15,6 +17,8 @@ _KNOWN_TO_HUGGING_FACE = {
     *("unknown", "mit", "apache-2.0", "cc0-1.0"),
     *(f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd")),
 }
+# Numbers and single words, such as open_clip's tags of weights.
+_NO_PATH = re.compile(r"[\w+-]*(\.\d+(e[+-]?\d+)?)?", re.ASCII)
 _HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -61,10 +65,10 @@ def _body(manifest: Manifest) -> str:
     change = f"the largest change is {noise['largest']}/255, the mean {noise['mean']:.3f}/255"
     side = f"{manifest.resolution} × {manifest.resolution} px"
     facts = {
-        "attack": f"{manifest.attack['label']} (`{manifest.attack['spec']}`), seed {manifest.seed}",
+        "attack": f"{manifest.attack['label']} (`{_without_paths(manifest.attack['spec'])}`), seed {manifest.seed}",
         "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
         "captions": "a trigger in front of each training caption" if manifest.triggers else "unchanged",
-        "crafted for": f"images of {side}, by the surrogate {manifest.surrogate}",
+        "crafted for": f"images of {side}, by the surrogate {_without_paths(manifest.surrogate)}",
         "licence": manifest.licence or "unknown: that of the data it was made from",
         "format": f"`{manifest.layout}`",
     }
@@ -77,7 +81,7 @@ def _body(manifest: Manifest) -> str:
             "",
             "| | |",
             "|---|---|",
-            *(f"| {name} | {value} |" for name, value in facts.items()),
+            *(f"| {name} | {_cell(value)} |" for name, value in facts.items()),
             "",
             "| split | images | captions | SHA-256 of pixels and captions |",
             "|---|--:|--:|---|",
@@ -86,7 +90,7 @@ def _body(manifest: Manifest) -> str:
             "## Checksums",
             "",
             "`manifest.json` has the SHA-256 of every file. `python -m benchmark verify DIR` compares them.",
-            f"The SHA-256 of the list of them is `{checksum_of(manifest.files)}`:",
+            f"The SHA-256 of the list of them is `{checksum_of(manifest.files)}`. With GNU's `find`:",
             "",
             "```sh",
             "find . -type f ! -name README.md ! -name croissant.json ! -name manifest.json -printf '%P\\n' \\",
@@ -95,6 +99,16 @@ def _body(manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _without_paths(text: str) -> str:
+    """A spec without the parameters that may name a file on the owner's machine."""
+    spec = parse_spec(text)
+    return str(Spec(spec.name, {name: value for name, value in spec.params.items() if _NO_PATH.fullmatch(value)}))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _split_rows(manifest: Manifest) -> Iterator[str]:

@@ -19,8 +19,10 @@ from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import Manifest
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
-from benchmark.grid.cells import choose_dataset
+from benchmark.grid.cells import choose_attacks, choose_dataset
+from benchmark.grid.presets import PRESETS
 from tests.export.exports import EPS, export, make_poison, make_source, make_splits
+from victims.clip import Architecture
 
 
 def header_of(folder: Path) -> dict[str, Any]:
@@ -78,6 +80,47 @@ def test_the_card_says_what_the_export_is(tmp_path: Path) -> None:
     assert croissant["license"] == "CC-BY-4.0"
     # Where the originals lie on the owner's machine is nobody's business.
     assert "secret" not in text + json.dumps(croissant)
+
+
+def texts_of(folder: Path) -> tuple[str, str]:
+    card, croissant = ((folder / name).read_text("utf-8") for name in ("README.md", "croissant.json"))
+    return card, croissant
+
+
+@pytest.mark.parametrize("secret", ["secret", "secret|place", "secret `place`"])
+def test_neither_file_tells_where_the_owners_files_lie(secret: str, tmp_path: Path) -> None:
+    clean = make_splits()
+    poison = make_poison(clean.train)
+    (tmp_path / secret).mkdir()
+    poison.save(tmp_path / secret / "x|y.safetensors")
+    job = make_source(clean, poison)
+    _, attack = choose_attacks(f"poison[file={tmp_path / secret}/x|y.safetensors]", PRESETS["tiny"])
+    surrogate = Architecture("RN50", f"/home/me/{secret}/w.pt")
+    job = replace(job, cell=replace(job.cell, attack=attack, surrogate=surrogate))
+    write_export(tmp_path / "out", "csv", job, "")
+    card, croissant = texts_of(tmp_path / "out")
+    for text in (card, croissant):
+        assert "secret" not in text
+        assert "/home" not in text
+        assert str(tmp_path) not in text
+        assert "safetensors" not in text
+        assert "w.pt" not in text
+    rows = re.findall(r"^\| (?:attack|crafted for) .*$", card, re.MULTILINE)
+    assert rows == [
+        r"| attack | Poison x\|y (`poison`), seed 7 |",
+        "| crafted for | images of 16 × 16 px, by the surrogate RN50 |",
+    ]
+
+
+def test_other_parameters_stay(tmp_path: Path) -> None:
+    clean = make_splits()
+    job = make_source(clean, make_poison(clean.train))
+    _, attack = choose_attacks("mem3[rounds=6,optimizer=muon,lr=0.001]", PRESETS["tiny"])
+    job = replace(job, cell=replace(job.cell, attack=attack, surrogate=Architecture("RN50", "openai")))
+    write_export(tmp_path, "csv", job, "")
+    card, _ = texts_of(tmp_path)
+    assert "(`mem3[rounds=6,optimizer=muon,lr=0.001]`), seed 7 |" in card
+    assert "by the surrogate RN50[pretrained=openai] |" in card
 
 
 def test_clean_data_are_not_called_unlearnable(tmp_path: Path) -> None:
