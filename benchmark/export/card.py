@@ -23,12 +23,19 @@ _HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 _CHANGED = "Images and captions that were changed so that models trained on them learn little: *unlearnable examples*."
-_CLEAN = "Images and captions that no attack has changed, to compare with."
+_CLEAN = "Images and captions that no attack has changed"
 
 
 def title(manifest: Manifest) -> str:
     """Attack and data set. The parameters of the data set are left out: they may be paths on the owner's machine."""
     return f"{manifest.attack['label']} on {manifest.dataset.partition('[')[0]}"
+
+
+def summary(manifest: Manifest) -> str:
+    """The export in one sentence."""
+    if manifest.is_clean:
+        return f"{_CLEAN}: {title(manifest)}."
+    return f"Unlearnable examples: {title(manifest)}, ε = {manifest.eps}/255."
 
 
 def card(manifest: Manifest) -> str:
@@ -40,7 +47,7 @@ def _header(manifest: Manifest) -> dict[str, object]:
     header: dict[str, object] = {
         **_licence(manifest.licence),
         "pretty_name": title(manifest),
-        "tags": ["unlearnable-examples", "data-poisoning", "image-text-pairs"],
+        "tags": [*([] if manifest.is_clean else ["unlearnable-examples", "data-poisoning"]), "image-text-pairs"],
     }
     pattern = layout_of(manifest.layout).hugging_face
     if pattern is not None:
@@ -61,14 +68,8 @@ def _licence(spdx: str | None) -> dict[str, str]:
 
 
 def _body(manifest: Manifest) -> str:
-    noise = manifest.noise
-    change = f"the largest change is {noise['largest']}/255, the mean {noise['mean']:.3f}/255"
-    side = f"{manifest.resolution} × {manifest.resolution} px"
     facts = {
-        "attack": f"{manifest.attack['label']} (`{_without_paths(manifest.attack['spec'])}`), seed {manifest.seed}",
-        "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
-        "captions": "a trigger in front of each training caption" if manifest.triggers else "unchanged",
-        "crafted for": f"images of {side}, by the surrogate {_without_paths(manifest.surrogate)}",
+        **(_unchanged(manifest) if manifest.is_clean else _changes(manifest)),
         "licence": manifest.licence or "unknown: that of the data it was made from",
         "format": f"`{manifest.layout}`",
     }
@@ -76,8 +77,7 @@ def _body(manifest: Manifest) -> str:
         [
             f"# {title(manifest)}",
             "",
-            _CHANGED if noise["largest"] or manifest.triggers else _CLEAN,
-            manifest.note,
+            *([f"{_CLEAN}, to compare with."] if manifest.is_clean else [_CHANGED, manifest.note]),
             "",
             "| | |",
             "|---|---|",
@@ -101,6 +101,26 @@ def _body(manifest: Manifest) -> str:
     )
 
 
+def _changes(manifest: Manifest) -> dict[str, str]:
+    noise = manifest.noise
+    change = f"the largest change is {noise['largest']}/255, the mean {noise['mean']:.3f}/255"
+    return {
+        "attack": f"{manifest.attack['label']} (`{_without_paths(manifest.attack['spec'])}`), seed {manifest.seed}",
+        "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
+        "captions": "a trigger in front of each training caption" if manifest.triggers else "unchanged",
+        "crafted for": f"images of {_side(manifest)}, by the surrogate {_without_paths(manifest.surrogate)}",
+    }
+
+
+def _unchanged(manifest: Manifest) -> dict[str, str]:
+    images = _side(manifest) if manifest.full_size is None else "of their original size"
+    return {"attack": f"none, seed {manifest.seed}", "images": images}
+
+
+def _side(manifest: Manifest) -> str:
+    return f"{manifest.resolution} × {manifest.resolution} px"
+
+
 def _without_paths(text: str) -> str:
     """A spec without the parameters that may name a file on the owner's machine."""
     spec = parse_spec(text)
@@ -113,7 +133,7 @@ def _cell(text: str) -> str:
 
 def _split_rows(manifest: Manifest) -> Iterator[str]:
     for name, facts in manifest.splits.items():
-        kind = name if name == "train" else f"{name} (clean)"
+        kind = name if name == "train" or manifest.is_clean else f"{name} (clean)"
         yield f"| {kind} | {facts.images} | {facts.captions} | {facts.fingerprint or 'at original size, none'} |"
 
 

@@ -98,6 +98,11 @@ class Manifest:
     files: Mapping[str, FileFacts]
     licence: str | None = None
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether images and captions are those of the data set: no noise, no triggers."""
+        return not self.noise["largest"] and not self.triggers
+
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``."""
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)

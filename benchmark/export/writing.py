@@ -20,7 +20,7 @@ from benchmark.data.dataset import Images
 from benchmark.data.images import size_of, square
 from benchmark.export.captions import one_line, one_line_each
 from benchmark.export.card import NAME as CARD
-from benchmark.export.card import card, title
+from benchmark.export.card import card, summary, title
 from benchmark.export.croissant import NAME as CROISSANT
 from benchmark.export.croissant import croissant
 from benchmark.export.full_size import enlarge, original, origins
@@ -115,11 +115,7 @@ def write_export(folder: Path, layout: str, source: ExportJob, command: str) -> 
 
 def _described(manifest: Manifest, folder: Path) -> Manifest:
     """Write the card and the Croissant file, and enter them in the manifest."""
-    name = title(manifest)
-    texts = {
-        CARD: card(manifest),
-        CROISSANT: croissant(manifest, name, f"Unlearnable examples: {name}, ε = {manifest.eps}/255."),
-    }
+    texts = {CARD: card(manifest), CROISSANT: croissant(manifest, title(manifest), summary(manifest))}
     for file, text in texts.items():
         (folder / file).write_bytes(text.encode())
     return replace(manifest, files={**manifest.files, **hash_files(folder, list(texts))})

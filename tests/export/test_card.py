@@ -125,10 +125,32 @@ def test_other_parameters_stay(tmp_path: Path) -> None:
 
 def test_clean_data_are_not_called_unlearnable(tmp_path: Path) -> None:
     clean = make_splits()
-    write_export(tmp_path, "csv", make_source(clean, Poison(None, None, 0, clean.train.fingerprint)), "")
-    text = (tmp_path / "README.md").read_text("utf-8")
-    assert "no attack has changed" in text
-    assert "learn little" not in text
+    job = make_source(clean, Poison(None, None, 0, clean.train.fingerprint))
+    (attack,) = choose_attacks("clean", PRESETS["tiny"])
+    write_export(tmp_path, "csv", replace(job, cell=replace(job.cell, attack=attack)), "")
+    card, croissant = texts_of(tmp_path)
+    assert json.loads(croissant)["description"] == "Images and captions that no attack has changed: Clean on scenes."
+    assert header_of(tmp_path)["tags"] == ["image-text-pairs"]
+    assert "no attack has changed" in card
+    for word in ("learn little", "nlearnable", "poison", "noise", "ε", "crafted"):
+        assert word not in card
+    assert "| attack | none, seed 7 |" in card
+    assert "| images | 16 × 16 px |" in card
+    assert f"| val | 5 | 10 | {clean.val.fingerprint} |" in card
+
+
+@pytest.mark.parametrize("part", ["noise", "trigger"])
+def test_either_change_makes_data_unlearnable(part: str, tmp_path: Path) -> None:
+    clean = make_splits()
+    whole = make_poison(clean.train)
+    half = replace(whole, trigger=None) if part == "noise" else replace(whole, delta=None, eps=0)
+    write_export(tmp_path, "csv", make_source(clean, half), "")
+    card, croissant = texts_of(tmp_path)
+    bound = f"ε = {half.eps}/255"
+    assert json.loads(croissant)["description"] == f"Unlearnable examples: MEM-3 on scenes, {bound}."
+    assert header_of(tmp_path)["tags"][0] == "unlearnable-examples"
+    assert f"| bound | {bound} on every pixel value" in card
+    assert "learn little" in card
 
 
 @pytest.mark.parametrize("name", ["README.md", "croissant.json"])
