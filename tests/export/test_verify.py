@@ -1,6 +1,5 @@
 """Every way in which an export or a poison may not be what it says is seen, and nothing outside the folder is read."""
 
-import json
 import os
 import shutil
 import struct
@@ -9,46 +8,22 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmark.cli.main import main
-from benchmark.core.errors import UsageError
 from benchmark.export.inside import LARGEST_FILE
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.layouts.webdataset import WebDataset
-from benchmark.export.manifest import hash_files, list_files
 from benchmark.export.shards import read_shards
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
 from tests.export.exports import EPS, Ready, export, make_poison, make_source, make_splits
+from tests.export.tampering import change_manifest, edit, failures, link_outside, manifest_of, sign
 
 Tamper = Callable[[Path], None]
-
-
-def failures(folder: Path, against: bool = False) -> list[str]:
-    source = Ready(make_splits()) if against else None
-    return [str(finding) for finding in verify_export(folder, source, folder) if finding.holds is False]
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    return content
-
-
-def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    content = manifest_of(folder)
-    change(content)
-    (folder / "manifest.json").write_text(json.dumps(content), "utf-8")
-
-
-def sign(folder: Path) -> None:
-    """What a forger can do: state the hashes of the files as they are now."""
-    facts = hash_files(folder, list_files(folder))
-    change_manifest(folder, lambda m: m.update(files={name: vars(fact) for name, fact in facts.items()}))
 
 
 @pytest.mark.parametrize("per_row", [False, True], ids=["per image", "per row"])
@@ -127,12 +102,6 @@ def grey_image(folder: Path) -> None:
 
 def no_image(folder: Path) -> None:
     (folder / "train" / "00000000.png").write_bytes(b"GIF89a")
-
-
-def link_outside(folder: Path) -> None:
-    path = folder / "train" / "00000000.txt"
-    path.rename(folder.parent / "elsewhere.txt")
-    path.symlink_to(folder.parent / "elsewhere.txt")
 
 
 def pipe(folder: Path) -> None:
@@ -217,12 +186,6 @@ def test_paths_in_a_manifest_stay_in_the_folder(name: str, tmp_path: Path) -> No
     (tmp_path / "secret.txt").write_text("secret")
     change_manifest(tmp_path / "out", lambda m: m["files"].update({name: {"bytes": 6, "sha256": "0" * 64}}))
     assert failures(tmp_path / "out") == [f"✗ paths that lead out of the folder: {name}".replace("\\", "\\")]
-
-
-def edit(path: Path, before: str, after: str) -> None:
-    text = path.read_text("utf-8")
-    assert before in text
-    path.write_text(text.replace(before, after, 1), "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -346,72 +309,6 @@ def test_a_file_of_another_size_than_the_manifest_says_is_not_hashed(
         file.truncate(3 * 10**12)  # of nothing: no byte of it is on the disk
     assert any("changed files" in line for line in failures(tmp_path / "out"))
     assert sorted(hashed) == sorted(tmp_path / "out" / other for other in sized if other != name)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda m: m.update(format="unlearnable-bench export 9"),
-        lambda m: m.update(layout="zip"),
-        lambda m: m.update(eps="8"),
-        lambda m: m.update(resolution=10**9),
-        lambda m: m.update(triggers=[1]),
-        lambda m: m.update(splits={"val": m["splits"]["train"]}),
-        lambda m: m.update(splits=[]),
-        lambda m: m["splits"]["train"].update(images=None),
-        lambda m: m["files"].update({"x": "y"}),
-        lambda m: m.pop("seed"),
-    ],
-)
-def test_a_manifest_of_another_form_is_no_export(change: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
-    export(tmp_path / "out", "folder", ("train",))
-    change_manifest(tmp_path / "out", change)
-    with pytest.raises(UsageError):
-        verify_export(tmp_path / "out", None, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ('"images": 5', '"images": true', "splits[...].images: Expected `int`, got `bool`"),
-        ('"images": 5', '"images": -1', "splits[...].images: Expected `int` >= 0"),
-        ('"seed": 7,\n "eps"', '"seed": 2147483648,\n "eps"', "seed: Expected `int` <= 2147483647"),
-        ('"eps": 4', '"eps": 256', "eps: Expected `int` <= 127"),
-        ('"ssim_window": 11', '"ssim_window": NaN', "NaN where a number belongs"),
-        ('"ssim_window": 11', '"ssim_window": 1e999', "noise[...]: Expected"),
-        ('"eps": 4', '"eps": 4, "eps": 5', "'eps' is there twice"),
-        ('"format"', '"form"', "its format is not 'unlearnable-bench export 1'"),
-    ],
-)
-def test_numbers_and_names_in_a_manifest(
-    before: str, after: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    export(tmp_path / "out", "folder", ("train",))
-    edit(tmp_path / "out" / "manifest.json", before, after)
-    assert main(["verify", str(tmp_path / "out")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {tmp_path}/out/manifest.json is not a valid manifest: ")
-    assert said in line
-
-
-def test_a_manifest_cannot_vouch_for_a_link(tmp_path: Path) -> None:
-    """Links are not read: what stands for their content is no size that a manifest may state."""
-    export(tmp_path / "out", "folder", ("train",))
-    link_outside(tmp_path / "out")
-    sign(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"files\[...\]\.bytes: Expected `int` >= 0"):
-        verify_export(tmp_path / "out", None, tmp_path)
-
-
-def test_manifests_of_the_first_version_are_read(tmp_path: Path) -> None:
-    export(tmp_path / "out", "folder", ("train",))
-
-    def as_before(content: dict[str, Any]) -> None:
-        del content["licence"]
-        del content["noise"]["mean"]
-
-    change_manifest(tmp_path / "out", as_before)
-    assert failures(tmp_path / "out") == []
 
 
 def test_the_commands_words_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
