@@ -111,6 +111,10 @@ class WordwiseEm(Attack):
         """A few steps on one batch of images."""
         return replace(self, restarts=1, steps=4), self.batch_size
 
+    def period(self) -> int:
+        """The side of a pattern; see :meth:`attacks.base.Attack.period`."""
+        return self.tile
+
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
         if len(train) < self.batch_size:
@@ -228,15 +232,15 @@ def word_weights(captions: list[list[str]]) -> csr_matrix:
     """(N, V) float32 TF-IDF weights of the words of each image's captions, rows of unit length.
 
     A word is a run of letters or digits, in lower case; one that only one image has is left out, because no other image
-    could share its pattern.
+    could share its pattern. An image that would have no word left keeps its own, so that every image gets noise.
     """
     counts = [Counter(word for caption in texts for word in _WORD.findall(caption.lower())) for texts in captions]
     images_with = Counter(word for count in counts for word in count)
-    vocabulary = {word: place for place, word in enumerate(sorted(w for w, n in images_with.items() if n > 1))}
+    weights = [_weights_of_image(count, images_with, len(captions)) for count in counts]
+    shared = {word for word, images in images_with.items() if images > 1}
+    vocabulary = {word: place for place, word in enumerate(sorted(shared.union(*weights)))}
     rows, columns, values = [], [], []
-    for row, count in enumerate(counts):
-        known = {word: times for word, times in count.items() if word in vocabulary}
-        weight = {word: times * math.log(len(captions) / images_with[word]) for word, times in known.items()}
+    for row, weight in enumerate(weights):
         length = math.sqrt(sum(value**2 for value in weight.values())) or 1.0
         for word, value in weight.items():
             rows.append(row)
@@ -244,3 +248,13 @@ def word_weights(captions: list[list[str]]) -> csr_matrix:
             values.append(value / length)
     shape = (len(captions), len(vocabulary))
     return csr_matrix((np.array(values, dtype=np.float32), (rows, columns)), shape=shape)
+
+
+def _weights_of_image(count: Counter[str], images_with: Counter[str], images: int) -> dict[str, float]:
+    """TF-IDF by word, of shared words; if they tell nothing, of the image's own; if it has none, the same for each."""
+    weight = {word: times * math.log(images / images_with[word]) for word, times in count.items()}
+    shared = {word: value for word, value in weight.items() if images_with[word] > 1}
+    if any(shared.values()):
+        return shared
+    # A caption may have no word at all, but signs or emoji.
+    return weight if any(weight.values()) else dict.fromkeys(count or [""], 1.0)

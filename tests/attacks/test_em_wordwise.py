@@ -54,6 +54,20 @@ def test_weights_are_those_of_tf_idf() -> None:
     np.testing.assert_allclose(word_weights(captions).toarray(), plain, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "captions",
+    [
+        [["red dog"], ["red cat"], ["green house"], ["ein Haus"]],  # the last two share no word with any other
+        [["a dog"], ["a cat"]],  # what is shared is in all
+        [["a dog"], ["a dog"]],
+        [["🐕"], ["a dog"], ["?!"]],  # no word at all
+    ],
+)
+def test_every_image_gets_a_pattern_even_if_it_shares_no_telling_word(captions: list[list[str]]) -> None:
+    weights = word_weights(captions).toarray()
+    np.testing.assert_allclose(np.linalg.norm(weights, axis=1), 1, rtol=1e-6)
+
+
 def test_noise_belongs_to_the_words() -> None:
     """Images with the same words have the same noise, whatever they show; another word changes it."""
     dataset = grey(make_dataset())
