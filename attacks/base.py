@@ -102,6 +102,13 @@ class Attack(ABC):
         """
         return None
 
+    def period(self) -> int | None:
+        """The side in pixels of the square that the noise repeats over an image; ``None`` if it repeats nowhere.
+
+        Noise that repeats can be made for photos of any size; see :mod:`benchmark.export.repeated_noise`.
+        """
+        return None
+
     def check(self, train: CaptionDataset) -> None:
         """Called before any work of a run begins; by default all data are accepted.
 
