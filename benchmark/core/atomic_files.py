@@ -114,6 +114,37 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
+def unfinished_folder(folder: Path, key: str) -> Iterator[Path]:
+    """Yield ``FOLDER.unfinished-KEY``, renamed to ``folder`` if the block ends without an error, and else kept.
+
+    So a later run with the same key finds the files that a killed one has written; files that were half-written by
+    :func:`replacing` are removed first.
+
+    Args:
+        folder: does not exist, or is empty.
+        key: names the content to be, in letters and digits.
+
+    Raises:
+        UsageError: ``folder`` is not empty or cannot be written to, the disk is full, or another run holds it.
+    """
+    require_unused(folder)
+    make_folder(folder.parent)
+    unfinished = folder.with_name(f"{folder.name}.unfinished-{key}")
+    try:
+        unfinished.mkdir(exist_ok=True)
+        with _opened(unfinished) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in unfinished.rglob(f".*{PARTIAL}"):
+                left.unlink()
+            yield unfinished
+            unfinished.replace(folder)
+    except BlockingIOError as error:
+        raise UsageError(f"another run is writing {unfinished}") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+@contextmanager
 def _opened(folder: Path) -> Iterator[int]:
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -68,17 +68,27 @@ def read_folder(folder: Path) -> list[CaptionedFile]:
         OSError: a folder cannot be read.
         UsageError: the metadata cannot be read or name a file outside the folder, or there are no images.
     """
-    images = [path for path in _files_below(folder) if path.suffix.lower() in _IMAGES]
+    images = images_below(folder)
     metadata = [folder / name for name in _METADATA if (folder / name).is_file()]
     if len(metadata) > 1:
         raise UsageError(f"folder {folder} has several metadata files: {', '.join(path.name for path in metadata)}")
-    files = _from_metadata(metadata[0], images) if metadata else _from_texts(folder, images)
+    files = from_metadata(metadata[0], images) if metadata else from_texts(folder, images)
     if not files:
         raise UsageError(f"folder {folder} holds no images")
     return files
 
 
-def _from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
+def images_below(folder: Path) -> list[Path]:
+    """All image files below a folder, by their suffix, sorted by path, without hidden ones.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return [path for path in _files_below(folder) if path.suffix.lower() in _IMAGES]
+
+
+def from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
+    """The images of a ``metadata.csv`` or ``.jsonl``, in its order, then those of ``images`` that it does not name."""
     captions: dict[Path, list[str]] = {}
     for where, row in _rows(source):
         try:
@@ -118,7 +128,8 @@ def _object(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
+def from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
+    """Images with the captions of the ``.txt`` beside each, and a fault for every ``.txt`` without an image."""
     texts = {path for path in _files_below(folder) if path.suffix.lower() == ".txt"}
     files = []
     for image in images:

@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,8 +58,8 @@ def read_upright(source: ImageLocation) -> "Image.Image":
             of more than 16 bits; the message names it.
         UsageError: the disk fails.
     """
-    with _opened(source) as image:
-        _turn_upright(image)
+    with opened(source) as image:
+        turn_upright(image)
         return _to_rgb(image)
 
 
@@ -69,17 +69,18 @@ def size_of(source: ImageLocation) -> tuple[int, int]:
     Raises:
         BadImage, UsageError: as :func:`read_upright`.
     """
-    with _opened(source) as image:
+    with opened(source) as image:
         return image.size
 
 
 @contextlib.contextmanager
-def _opened(source: ImageLocation) -> "Iterator[Image.Image]":
+def opened(source: ImageLocation, formats: Sequence[str] = FORMATS) -> "Iterator[Image.Image]":
+    """Open an image in one of some formats while the block runs; raises what :func:`read_upright` does."""
     from PIL import Image
 
     try:
-        with open_image(source) as file, open_picture(file) as opened:
-            yield opened
+        with open_image(source) as file, open_picture(file, formats) as image:
+            yield image
     except FileNotFoundError as error:
         raise BadImage(f"image {source} does not exist") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
@@ -119,7 +120,8 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _turn_upright(image: "Image.Image") -> None:
+def turn_upright(image: "Image.Image") -> None:
+    """Decode an image and turn it, in place, as its camera's orientation tag says, which is then gone."""
     from PIL import ImageOps
 
     # Decode first, so that an error below comes from the EXIF data and not from the picture.
@@ -139,13 +141,25 @@ def _to_length(image: "Image.Image") -> "Image.Image":
 def _to_rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
-    # Pillow reports these formats as 32-bit, but they hold at most 16 bits.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow would clip to 255 instead of rescaling.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels, whose range is unknown; save it with 8 or 16 bits")
+    image = to_8_bits(image)
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def to_8_bits(image: "Image.Image") -> "Image.Image":
+    """An image as it is, or a grey one of 16 bits reduced to 8.
+
+    Raises:
+        ValueError: more than 16 bits.
+    """
+    from PIL import Image
+
+    # Pillow reports these formats as 32-bit, but they hold at most 16 bits.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow would clip to 255 instead of rescaling.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels, whose range is unknown; save it with 8 or 16 bits")
+    return image

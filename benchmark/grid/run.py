@@ -18,6 +18,7 @@ from benchmark.core.progress import is_shown
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.grid.cells import (
     Cell,
+    ChosenDataset,
     choose_attacks,
     choose_dataset,
     choose_defenses,
@@ -182,12 +183,13 @@ def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
             architecture.build(0, device)
 
 
-def cells_of(settings: RunSettings, device: torch.device) -> list[Cell]:
+def cells_of(settings: RunSettings, device: torch.device, dataset: ChosenDataset | None = None) -> list[Cell]:
     """The cells of some settings, in the order they run.
 
     Args:
         settings: what to run.
         device: where it computes, which decides what precision ``auto`` is.
+        dataset: data in place of those that the settings name.
 
     Raises:
         UsageError: an unknown name or parameter, or models and data that do not go together.
@@ -197,7 +199,7 @@ def cells_of(settings: RunSettings, device: torch.device) -> list[Cell]:
     victims = choose_victims(settings.victim or preset.victim)
     recipe = settings.recipe(preset.recipe)
     return make_cells(
-        choose_dataset(settings.dataset or preset.dataset, settings.skip_bad),
+        dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad),
         attacks,
         choose_defenses(settings.defense, preset),
         choose_surrogates(victims, settings.surrogate, preset),

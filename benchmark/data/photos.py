@@ -1,0 +1,110 @@
+"""Captioned photos as people have them: a folder with a table, or with a text file beside each photo; or a data set."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmark.core.cache_dir import user_path
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from benchmark.data import DATASETS, DatasetSource, Splits
+from benchmark.data.caption_files import read_text
+from benchmark.data.csv_table import read_table
+from benchmark.data.file_source import FileSource
+from benchmark.data.image_files import CaptionedFile, captioned_file, load_files
+from benchmark.data.image_location import ImageLocation
+from benchmark.data.imagefolder import from_metadata, from_texts, images_below
+
+TABLES = tuple(f"{stem}.{suffix}" for stem in ("captions", "metadata") for suffix in ("csv", "tsv", "txt", "jsonl"))
+
+
+@dataclass(frozen=True)
+class Photos(DatasetSource):
+    """Photos with captions, before they are read. All are training images, none is set aside.
+
+    Attributes:
+        name: as they were named.
+        files: photos with captions, and those that have none or cannot be used, each once.
+        root: absolute path of the folder that the names of the photos start from.
+        skip_bad: leave out photos that are missing, cannot be read or have no caption, and list them.
+    """
+
+    name: str
+    files: list[CaptionedFile]
+    root: Path
+    skip_bad: bool = False
+
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """All photos as a model sees them, in train; see :func:`benchmark.data.image_files.load_files`."""
+        files = {"train": self.files, "val": [], "test": []}
+        return load_files(cache, self.name, "photos", files, resolution, self.skip_bad)
+
+    def relative(self, origin: ImageLocation) -> str:
+        """The name of a photo from :attr:`root`, with forward slashes.
+
+        Raises:
+            UsageError: it lies elsewhere.
+        """
+        path = origin if isinstance(origin, Path) else origin.archive.parent / origin.name
+        relative = Path(os.path.relpath(path, self.root))
+        if ".." in relative.parts:
+            raise UsageError(f"photo {origin} is not inside {self.root}")
+        return relative.as_posix()
+
+
+def find_photos(text: str, skip_bad: bool = False) -> Photos:
+    """The photos of a folder, of a table, or of all splits of a data set of image files.
+
+    Args:
+        text: path of a folder or of a caption table, or a data set's spec, e.g. ``csv[train=a.csv]``.
+        skip_bad: see :class:`Photos`.
+
+    Raises:
+        UsageError: there are no photos, the captions cannot be read, or the data set has no image files.
+    """
+    path = user_path(text)
+    try:
+        if path.is_dir():
+            return Photos(text, _of_folder(path), path.absolute(), skip_bad)
+        if path.is_file():
+            return Photos(text, _of_table(path, []), path.absolute().parent, skip_bad)
+        if "[" not in text:
+            raise UsageError(f"{text} is neither a folder of photos nor a table of captions, nor a data set with [...]")
+        source = DATASETS.build(parse_spec(text))
+        if not isinstance(source, FileSource):
+            raise UsageError(f"data set {text} has no photo files")
+        files = _once([file for split in source.read().values() for file in split])
+    except OSError as error:
+        raise UsageError(f"folder {error.filename} cannot be read: {error.strerror or error}") from error
+    folders = [file.image.parent if isinstance(file.image, Path) else file.image.archive.parent for file in files]
+    return Photos(text, files, Path(os.path.commonpath([folder.absolute() for folder in folders])), skip_bad)
+
+
+def _of_folder(folder: Path) -> list[CaptionedFile]:
+    tables = [folder / name for name in TABLES if (folder / name).is_file()]
+    if len(tables) > 1:
+        raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")
+    images = images_below(folder)
+    files = _of_table(tables[0], images) if tables else from_texts(folder, images)
+    if not files:
+        raise UsageError(f"folder {folder} holds no photos")
+    return files
+
+
+def _of_table(table: Path, images: list[Path]) -> list[CaptionedFile]:
+    """The photos of a table, then those of ``images`` that it does not name, which have no caption."""
+    if table.suffix == ".jsonl" or "file_name" in read_text(table).partition("\n")[0]:
+        return from_metadata(table, images)
+    files = _once(read_table(table))
+    named = {os.path.normpath(str(file.image)) for file in files}
+    return files + [captioned_file(path, [], table) for path in images if os.path.normpath(path) not in named]
+
+
+def _once(files: list[CaptionedFile]) -> list[CaptionedFile]:
+    """Each photo once, with the captions of all its mentions."""
+    by_place: dict[str, CaptionedFile] = {}
+    for file in files:
+        place = os.path.normpath(str(file.image))
+        known = by_place.get(place)
+        by_place[place] = replace(known, captions=known.captions + file.captions) if known else file
+    return list(by_place.values())
