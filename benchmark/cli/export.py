@@ -4,11 +4,15 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli.flags import add_settings
 from benchmark.core.errors import UsageError
 from benchmark.export.layouts import LAYOUTS
 from benchmark.grid.presets import Preset
+
+if TYPE_CHECKING:
+    from benchmark.grid.settings import RunSettings
 
 EXAMPLE = "export --attack mem3 --format imagefolder --out protected"
 
@@ -62,15 +66,9 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: bad input, a poison that cannot be crafted, or files that cannot be written.
     """
     from benchmark.export.job import export
-    from benchmark.grid.settings import RunSettings
 
-    if not 0 <= arguments.seed < 2**31:
-        raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
-    settings = RunSettings.from_cli(
-        argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
-    )
     export(
-        settings,
+        settings_of(arguments),
         arguments.out,
         arguments.format,
         command=f"python -m benchmark {shlex.join(argv)}",
@@ -79,3 +77,18 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         licence=arguments.licence,
     )
     return 0
+
+
+def settings_of(arguments: argparse.Namespace) -> "RunSettings":
+    """The settings of a run with one attack and one seed, ``--seed``, and no defense.
+
+    Raises:
+        UsageError: a value of the wrong kind or out of range.
+    """
+    from benchmark.grid.settings import RunSettings
+
+    if not 0 <= arguments.seed < 2**31:
+        raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
+    return RunSettings.from_cli(
+        argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
+    )

@@ -24,6 +24,7 @@ from benchmark.grid.presets import Preset
 COMMANDS = {
     "run": "craft poisons, train victims on the protected data, print the table",
     "export": "write protected data as PNG images and captions",
+    "protect": "write protected copies of your own captioned photos",
     "verify": "check that an export or a stored poison is intact",
     "table": "print a table from records",
     "plot": "draw figures from records",

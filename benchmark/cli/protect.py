@@ -1,0 +1,68 @@
+"""The ``protect`` command: captioned photos of one's own with noise at full size."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.cli.export import settings_of
+from benchmark.cli.flags import add_settings
+from benchmark.core.errors import UsageError
+from benchmark.grid.presets import Preset
+
+EXAMPLE = "protect photos --out protected"
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """The photos, the files, and those settings of a run that decide a poison."""
+    parser.add_argument(
+        "photos",
+        metavar="PHOTOS",
+        help="folder of photos with captions.csv, metadata.csv, captions.txt or the like, or with a .txt beside each "
+        "photo; a table of captions; or a data set such as 'coco-captions[train=a.json]'",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the protected photos; must be new or empty, unless the same command has written it",
+    )
+    parser.add_argument(
+        "--format", choices=("jpeg", "png"), default="jpeg", help="files to write, jpeg or png (default: jpeg)"
+    )
+    parser.add_argument(
+        "--quality", type=int, default=95, metavar="N", help="quality of JPEG files, 1 to 100 (default: 95)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
+    add_settings(
+        parser,
+        ["attack", "skip_bad", "surrogate", "precision", "preset", "device", "poisons", "checkpoint_every", "cache"],
+        preset,
+        defaults={"attack": "em-wordwise"},
+        meanings={
+            "attack": "attack whose noise repeats: em-wordwise, or mem-wordwise, which adds words to the captions",
+            "skip_bad": "leave out photos that cannot be read or have no caption, and list them",
+            "checkpoint_every": "rounds of crafting between two checkpoints; 0 saves none",
+        },
+    )
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Protect the photos; a command that was killed goes on.
+
+    Raises:
+        UsageError: bad input, a poison that cannot be crafted, or files that cannot be written.
+    """
+    from benchmark.export.protect import protect
+
+    if not 1 <= arguments.quality <= 100:
+        raise UsageError(f"--quality takes 1 to 100, got {arguments.quality}")
+    arguments.attack = arguments.attack or "em-wordwise"
+    arguments.victim = arguments.surrogate
+    command = f"python -m benchmark {shlex.join(argv)}"
+    settings = settings_of(arguments)
+    protect(
+        settings, arguments.photos, arguments.out, kind=arguments.format, quality=arguments.quality, command=command
+    )
+    return 0

@@ -1,0 +1,139 @@
+"""A photo in its own colour space, with what describes it: read at full size, and written as JPEG or PNG."""
+
+import contextlib
+import io
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from benchmark.core.errors import UsageError
+from benchmark.core.pictures import FORMATS
+from benchmark.data.image_location import ImageLocation
+from benchmark.data.images import opened, to_8_bits, turn_upright
+
+Kind = Literal["jpeg", "png"]
+SUFFIXES = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
+# Tags that describe a photo and not how its pixels lie in the file: all that a TIFF's own list is left with.
+_CAMERA = 34665
+_DESCRIBING = {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _CAMERA, 34853, *range(40091, 40096)}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo at full size, upright, 8 bits.
+
+    Attributes:
+        pixels: (H, W, 3), or (H, W) of a grey photo; uint8 in the photo's own colour space, of the caller's to change.
+        alpha: (H, W) uint8; ``None`` for an opaque photo.
+        profile: the ICC profile that says what colours the pixels are; ``None`` for none.
+        exif: EXIF data without orientation and preview; empty for none.
+    """
+
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+    profile: bytes | None
+    exif: bytes
+
+    @classmethod
+    def read(cls, source: ImageLocation, kind: Kind, formats: Sequence[str] = FORMATS) -> "Photo":
+        """Read a photo for a file of that kind. For JPEG, transparent parts are put on white.
+
+        Grey, RGB and palettes stay in their colour space. CMYK is converted to sRGB.
+
+        Raises:
+            BadImage, UsageError: as :func:`benchmark.data.images.read_upright`.
+        """
+        with opened(source, formats) as image:
+            turn_upright(image)
+            exif, profile = _exif(image), image.info.get("icc_profile")
+            picture, profile = _in_colours(to_8_bits(image), profile)
+            if picture.mode in ("LA", "RGBA") and kind == "jpeg":
+                on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+                picture = on_white.convert("L" if picture.mode == "LA" else "RGB")
+            alpha = np.array(picture.getchannel("A")) if picture.mode in ("LA", "RGBA") else None
+            colours = picture.convert("L" if picture.mode in ("L", "LA") else "RGB")
+            return cls(np.array(colours), alpha, profile, exif)
+
+    def encode(self, kind: Kind, quality: int) -> bytes:
+        """The photo as a file.
+
+        Args:
+            kind: of file.
+            quality: of a JPEG, 1 to 100; its colours have full resolution (4:4:4).
+
+        Raises:
+            UsageError: a JPEG cannot hold it (EXIF data above 64 KiB, a side above 65,500 pixels).
+        """
+        image = Image.fromarray(self.pixels)
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        file = io.BytesIO()
+        about = {"exif": self.exif, **({"icc_profile": self.profile} if self.profile else {})}
+        try:
+            if kind == "jpeg":
+                image.save(file, "JPEG", quality=quality, subsampling=0, **about)
+            else:
+                # Noise hardly compresses: the highest level takes three times as long to save a seventh.
+                image.save(file, "PNG", compress_level=1, **about)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot be written as {kind.upper()}: {error}") from error
+        return file.getvalue()
+
+
+def name_as(name: str, kind: Kind) -> str:
+    """The name of a photo's file of that kind: its own, with another suffix where the suffix would be wrong."""
+    path = PurePosixPath(name)
+    return name if path.suffix.lower() in SUFFIXES[kind] else str(path.with_suffix(SUFFIXES[kind][0]))
+
+
+def _in_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """The image as L, LA, RGB or RGBA, and the profile that holds for it."""
+    if image.has_transparency_data:
+        return image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA"), profile
+    if image.mode in ("L", "1"):
+        return image.convert("L"), profile
+    if image.mode == "CMYK":
+        return _from_cmyk(image, profile)
+    return image.convert("RGB"), profile
+
+
+def _from_cmyk(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """CMYK has no place for noise in red, green and blue; with its profile its colours are known, and kept."""
+    if profile:
+        # A broken profile says nothing about the colours.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            converted = ImageCms.profileToProfile(
+                image, io.BytesIO(profile), io.BytesIO(srgb_profile()), outputMode="RGB"
+            )
+            if converted is not None:
+                return converted, srgb_profile()
+    return image.convert("RGB"), None
+
+
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB, always the same bytes: Pillow's holds the time at which it was made."""
+    content = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return content[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + content[36:]
+
+
+def _exif(image: Image.Image) -> bytes:
+    """EXIF data of an upright image; Pillow leaves out the preview, which would show the photo without noise."""
+    # Broken EXIF data do not make a photo unreadable.
+    with contextlib.suppress(Exception):
+        exif = image.getexif()
+        if image.format == "TIFF":
+            for tag in exif.keys() - _DESCRIBING:
+                del exif[tag]
+        # Pillow reads texts as Latin-1, and would write ? for whatever is not ASCII, such as © in UTF-8.
+        for tags in (exif, exif.get_ifd(_CAMERA)):
+            for tag, value in list(tags.items()):
+                if isinstance(value, str) and not value.isascii():
+                    tags[tag] = value.encode("latin-1")
+        return exif.tobytes() if exif else b""
+    return b""

@@ -1,0 +1,305 @@
+"""The ``protect`` function: noise at full size on every photo of a folder, in files that keep name and description."""
+
+import csv
+import logging
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks import Poison
+from benchmark.core.atomic_files import replacing, require_space, require_unused, unfinished_folder
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.distributed import process_group
+from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.malloc import keep_freed_memory
+from benchmark.core.progress import is_shown, stage
+from benchmark.core.seeding import use_repeatable_kernels
+from benchmark.core.spec import Spec, parse_spec
+from benchmark.core.time_left import Task, TimeLeft
+from benchmark.data import CaptionDataset
+from benchmark.data.content import Stamps, content_of
+from benchmark.data.image_location import ImageLocation
+from benchmark.data.images import size_of
+from benchmark.data.photos import Photos, find_photos
+from benchmark.export.captions import one_line_each
+from benchmark.export.manifest import hash_files, list_files
+from benchmark.export.photo import Kind, Photo, name_as
+from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
+from benchmark.export.read_back import read_back
+from benchmark.export.repeated_noise import Tile, add_repeated, tile_of
+from benchmark.grid.cells import Cell, ChosenDataset, content_key
+from benchmark.grid.measure import crafting_costs
+from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.provenance import versions
+from benchmark.grid.records import ResolvedSpec
+from benchmark.grid.run import cells_of
+from benchmark.grid.settings import RunSettings
+from victims.clip import resolve_device
+
+_log = logging.getLogger(__name__)
+FEWEST_MEASURED = 2000
+"""The smallest number of training images for which results/ hold the strength of word-wise noise."""
+_LEAST = 2  # a photo's noise is crafted against another's
+_MOST_WORKERS = 8  # each holds a photo in memory
+_SECONDS = 20.0  # given to measuring how long crafting takes
+_WRITING = "writing photos"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The photos to write, before there is a poison.
+
+    Attributes:
+        cell: attack, surrogate and seed.
+        train: all photos at the surrogate's resolution, with their files and captions.
+        sources: names of the originals.
+        names: names of the protected photos.
+        kind: of file.
+        quality: of JPEG files.
+    """
+
+    cell: Cell
+    train: CaptionDataset
+    sources: list[str]
+    names: list[str]
+    kind: Kind
+    quality: int
+
+    @property
+    def origins(self) -> list[ImageLocation]:
+        """The files of the originals."""
+        assert self.train.origins is not None
+        return self.train.origins
+
+    @property
+    def period(self) -> int:
+        """Side of the square that the noise repeats."""
+        return self.cell.attack.attack.period() or self.train.resolution
+
+    def identity(self, store: PoisonStore, cache: Path) -> str:
+        """What decides the content of the folder, as 20 hex digits."""
+        stamp_of = Stamps()
+        content = content_of(cache, {"photos": self.origins}, {"photos": [stamp_of(file) for file in self.origins]})
+        poison = store.path(self.cell, self.train).name
+        quality = self.quality if self.kind == "jpeg" else 0
+        return content_key(poison, content, self.sources, self.kind, quality)[:20]
+
+    def encoded(self, number: int, tile: Tile) -> bytes:
+        """A protected photo as a file."""
+        source = self.origins[number]
+        photo = Photo.read(source, self.kind)
+        add_repeated(photo.pixels, tile, self.train.resolution)
+        try:
+            return photo.encode(self.kind, self.quality)
+        except UsageError as error:
+            raise UsageError(f"photo {source} {error}") from error
+
+
+def protect(
+    settings: RunSettings, photos: str, out: Path, *, kind: Kind = "jpeg", quality: int = 95, command: str = ""
+) -> Protection:
+    """Craft noise for photos and write a protected copy of every one.
+
+    A run that was killed goes on where it stopped if it is called again with the same arguments.
+
+    Args:
+        settings: settings of a run with one attack and one seed.
+        photos: folder, table or data set; see :func:`benchmark.data.photos.find_photos`.
+        out: folder for the photos; new or empty, or already made by the same call.
+        kind: of the files.
+        quality: of JPEG files, 1 to 100.
+        command: the command line, for the manifest.
+
+    Raises:
+        UsageError: bad input, a poison that cannot be crafted, or files that cannot be written.
+    """
+    done = Protection.load(out)
+    if done is None:
+        require_unused(out)
+    found, cache = find_photos(photos, settings.skip_bad), settings.cache or cache_folder()
+    with process_group(resolve_device(settings.device)) as device:
+        use_repeatable_kernels(device)
+        keep_freed_memory()
+        cell = _cell(settings, found, device)
+        splits = found.load(cell.surrogate.resolution, cache)
+        cell = _cell(settings, found, device, len(splits.train))
+        job = _job(cell, found, splits.train, kind, quality)
+        with PoisonStore.open(settings.poisons, cache, settings.checkpoint_every) as store:
+            identity = job.identity(store, cache)
+            if done is not None:
+                if done.identity != identity:
+                    raise UsageError(
+                        f"folder {out} holds other photos, or these protected otherwise; name a new folder"
+                    )
+                _log.info("%s is already whole", out)
+                return done
+            if len(splits.train) < FEWEST_MEASURED:
+                text = "%s photos: how strong noise is that was crafted on fewer than %s has not been measured"
+                _log.warning(text, f"{len(splits.train):,}", f"{FEWEST_MEASURED:,}")
+            with unfinished_folder(out, identity[:8]) as folder:
+                pending = [number for number, name in enumerate(job.names) if not (folder / name).is_file()]
+                left = TimeLeft(_tasks(job, pending, folder, store, device), trusted=1.0)
+                try:
+                    poison = store.get(cell, splits.train, device, left)
+                except VictimDiverged as error:
+                    raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
+                tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
+                _write_photos(job, tiles, pending, folder, left)
+                manifest = _finish(job, poison, folder, identity, splits.left_out, command)
+    _log.info("%s", _summary(out, manifest))
+    return manifest
+
+
+def _cell(settings: RunSettings, found: Photos, device: torch.device, photos: int | None = None) -> Cell:
+    """What crafts the noise; if the number of photos is known and smaller than the attack's batch, with that batch.
+
+    Raises:
+        UsageError: unknown names, not one attack and one seed, an attack whose noise does not repeat, or one photo.
+    """
+    dataset = ChosenDataset(found, ResolvedSpec(found.name, "photos"))
+    *clean, cell = cells_of(settings, device, dataset)
+    if len(clean) != 1:
+        raise UsageError("photos are protected by one attack, with one seed and for one victim")
+    choice = cell.attack.choice
+    if cell.attack.attack.period() is None:
+        raise UsageError(
+            f"{choice.spec} makes noise that does not repeat, so it cannot be made for full-size photos; take "
+            "em-wordwise or mem-wordwise, or enlarge the noise with export --keep-resolution"
+        )
+    if photos is None:
+        return cell
+    if photos < _LEAST:
+        raise UsageError(f"{found.name} holds one photo; noise is crafted on at least {_LEAST}")
+    if photos >= choice.params.get("batch_size", 0):
+        return cell
+    spec = parse_spec(choice.spec)
+    smaller = str(Spec(spec.name, {**spec.params, "batch_size": photos}))
+    return _cell(replace(settings, attack=smaller), found, device)
+
+
+def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: int) -> _Job:
+    """Names for all photos.
+
+    Raises:
+        UsageError: a photo lies outside the folder, or two would get the same name.
+    """
+    sources = [found.relative(origin) for origin in train.origins or []]
+    names = [name_as(source, kind) for source in sources]
+    taken: dict[str, str] = {}
+    for source, name in zip(sources, names, strict=True):
+        # Some file systems do not tell upper from lower case.
+        if (other := taken.setdefault(name.casefold(), source)) != source:
+            raise UsageError(f"{other} and {source} would both become {name}; rename one of them")
+    return _Job(cell, train, sources, names, kind, quality)
+
+
+def _tasks(
+    job: _Job, pending: Sequence[int], folder: Path, store: PoisonStore, device: torch.device
+) -> dict[str, Task]:
+    """The tasks that are left with their costs in seconds, measured on a few steps and on one photo.
+
+    Raises:
+        OSError: the disk lacks the space for the photos.
+        UsageError: a photo cannot be read or written.
+    """
+    tasks: dict[str, Task] = {}
+    path = store.path(job.cell, job.train)
+    if is_shown() and not path.is_file():
+        tasks[str(path)] = Task(str(path), crafting_costs(job.cell, job.train, device, time.monotonic() + _SECONDS))
+    if pending:
+        sizes = np.array([np.prod(size_of(job.origins[number])) for number in pending], dtype=np.float64)
+        middle = int(np.argsort(sizes)[len(sizes) // 2])
+        start = time.monotonic()
+        # As noisy as the noise will be, since noise decides the size of a file.
+        tile = np.random.default_rng(0).choice(np.array([-8, 8], np.int8), (3, job.period, job.period))
+        written = len(job.encoded(pending[middle], tile))
+        seconds = (time.monotonic() - start) / min(_workers(), len(pending))
+        require_space(folder, int(written * sizes.sum() / sizes[middle]))
+        tasks[_WRITING] = Task(_WRITING, sizes / sizes[middle] * seconds)
+    return tasks
+
+
+def _workers() -> int:
+    return min(_MOST_WORKERS, os.cpu_count() or 1)
+
+
+def _noise(poison: Poison) -> NDArray[np.int8]:
+    assert poison.delta is not None  # an attack with a period makes noise
+    return poison.delta
+
+
+def _write_photos(job: _Job, tiles: Sequence[Tile], pending: Sequence[int], folder: Path, left: TimeLeft) -> None:
+    """Write the photos that are not there yet, each in one step, so that none is ever half-written."""
+
+    def write(number: int) -> None:
+        with replacing(folder / job.names[number]) as temporary:
+            temporary.write_bytes(job.encoded(number, tiles[number]))
+
+    pool = ThreadPoolExecutor(_workers())
+    try:
+        with stage(_WRITING, len(pending), left, _WRITING) as progress:
+            for _ in pool.map(write, pending):
+                progress.advance()
+    finally:
+        # After an error or Ctrl-C, do not write the photos that are still queued.
+        pool.shutdown(cancel_futures=True)
+
+
+def _finish(
+    job: _Job, poison: Poison, folder: Path, identity: str, left_out: Sequence[str], command: str
+) -> Protection:
+    """Write captions and manifest beside the photos."""
+    captions = one_line_each(poison.protect(job.train))
+    with (folder / TABLE).open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("filepath", "title"))
+        for name, texts in zip(job.names, captions, strict=True):
+            table.writerows((name, text) for text in texts)
+    triggers = poison.trigger or [""] * len(captions)
+    rows = zip(job.names, job.sources, captions, triggers, strict=True)
+    cell, files = job.cell, list_files(folder)
+    manifest = Protection(
+        identity=identity,
+        kind=job.kind,
+        quality=job.quality,
+        attack={**asdict(cell.attack.choice), "provenance": poison.provenance},
+        seed=cell.seed,
+        eps=poison.eps,
+        resolution=job.train.resolution,
+        period=job.period,
+        surrogate=str(cell.surrogate),
+        photos=[ProtectedPhoto(name, source, len(texts), trigger) for name, source, texts, trigger in rows],
+        left_out=list(left_out),
+        bytes={
+            "originals": sum(_bytes_of(origin) for origin in job.origins),
+            "protected": sum((folder / name).stat().st_size for name in job.names),
+        },
+        read_back=read_back(job.origins, [folder / name for name in job.names], _noise(poison), job.kind),
+        versions=versions(),
+        command=command,
+        files=hash_files(folder, files),
+    )
+    manifest.save(folder)
+    return manifest
+
+
+def _bytes_of(origin: ImageLocation) -> int:
+    return origin.stat().st_size if isinstance(origin, Path) else origin.size
+
+
+def _summary(folder: Path, manifest: Protection) -> str:
+    kind = f"JPEG of quality {manifest.quality}" if manifest.kind == "jpeg" else "PNG"
+    before, after = (manifest.bytes[name] / 2**20 for name in ("originals", "protected"))
+    seen = manifest.read_back
+    return (
+        f"wrote {folder}: {len(manifest.photos):,} photos as {kind}, {after:,.1f} MiB (originals {before:,.1f} MiB), "
+        f"{manifest.attack['label']}, ε = {manifest.eps}/255, PSNR {seen['psnr']:.1f} dB; read again at "
+        f"{manifest.resolution} px, {seen['share']:.0%} of the noise is left"
+    )

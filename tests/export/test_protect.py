@@ -1,0 +1,308 @@
+"""The command ``protect``: every photo, within ε, in its own colours, under its name, whatever is killed."""
+
+import csv
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from benchmark.cli.main import main
+from benchmark.data.images import read_upright
+from benchmark.export.photo import srgb_profile
+from tests.export.photo_files import ARTIST, CAMERA, COPYRIGHT, ORIENTATION, PROFILE, many_photos, picture, with_table
+from tests.memory import AnonymousPeak, linux_only
+
+QUICK = ["--preset", "micro", "--attack", "em-wordwise[restarts=2,steps=2]"]
+EPS = 8
+
+
+def protect(photos: object, out: Path, *flags: str) -> int:
+    return main(["protect", str(photos), "--out", str(out), *QUICK, "--poisons", str(out.parent / "poisons"), *flags])
+
+
+def rows_of(out: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO((out / "captions.csv").read_text(encoding="utf-8"))))[1:]
+
+
+def pixels(file: Path) -> np.ndarray:
+    """By another way than the command's: Pillow's, upright and with no regard to profiles."""
+    with Image.open(file) as image:
+        return np.asarray(ImageOps.exif_transpose(image)).astype(int)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Seven photos, and the same protected as PNG."""
+    place = tmp_path_factory.mktemp("seven")
+    with_table(place / "photos")
+    assert protect(place / "photos", place / "out", "--format", "png") == 0
+    return place / "photos", place / "out"
+
+
+def test_every_photo_is_there_under_its_name_with_its_caption(folders: tuple[Path, Path]) -> None:
+    photos, out = folders
+    files = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()}
+    assert files == {
+        *("turned.png", "holiday/beach.png", "holiday/day 2/grey.png", "seen through.png", "few colours.png"),
+        *("print.png", "wide.png", "captions.csv", "manifest.json"),
+    }
+    before = dict(csv.reader(io.StringIO((photos / "captions.csv").read_text(encoding="utf-8"))))
+    del before["filepath"]
+    after = {name.removesuffix(".png"): caption for name, caption in rows_of(out)}
+    assert after == {name.rpartition(".")[0]: caption for name, caption in before.items()}
+    assert not list(out.parent.glob("out.unfinished*"))
+
+
+def test_pixels_are_the_originals_in_their_own_colours_within_the_bound(folders: tuple[Path, Path]) -> None:
+    photos, out = folders
+    for name in ("turned.JPG", "holiday/beach.png", "holiday/day 2/grey.jpeg", "wide.webp", "seen through.png"):
+        before, after = pixels(photos / name), pixels((out / name).with_suffix(".png"))
+        assert before.shape == after.shape, name
+        change = after - before
+        assert 1 <= np.abs(change).max() <= EPS, name
+        # Everywhere, also outside the central square, where the photo has one.
+        for part in np.array_split(change[..., :3], 3, axis=int(before.shape[1] > before.shape[0])):
+            assert np.abs(part).mean() > 1.5, name
+    assert (pixels(out / "seen through.png")[..., 3] == pixels(photos / "seen through.png")[..., 3]).all()
+    assert Image.open(out / "holiday/day 2/grey.png").mode == "L"
+    for name in ("few colours.gif", "print.tif"):
+        change = pixels((out / name).with_suffix(".png")) - np.asarray(read_upright(photos / name)).astype(int)
+        assert 1 <= np.abs(change).max() <= EPS, name
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_descriptions_and_profiles_stay_and_the_photo_is_upright(
+    kind: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    photos, out = folders
+    if kind == "jpeg":
+        out = tmp_path / "jpeg"
+        assert protect(photos, out) == 0
+    with Image.open(out / ("turned.png" if kind == "png" else "turned.JPG")) as turned:
+        assert turned.format == kind.upper()
+        assert turned.size == (100, 150)
+        exif = turned.getexif()
+        assert exif.get(ORIENTATION, 1) == 1
+        # Pillow reads UTF-8 as if it were Latin-1.
+        assert (exif[ARTIST], exif[COPYRIGHT].encode("latin-1").decode()) == ("Ann", "© Ann, all rights reserved")
+        assert exif.get_ifd(CAMERA)[0x9003] == "2024:05:01 10:00:00"
+        assert turned.info["icc_profile"] == PROFILE
+    with Image.open(out / f"holiday/beach.{'png' if kind == 'png' else 'jpg'}") as beach:
+        assert beach.info["icc_profile"] == PROFILE
+
+
+def test_jpegs_have_the_quality_asked_for_and_full_colour(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, _ = folders
+    assert protect(photos, tmp_path / "q95") == 0
+    assert protect(photos, tmp_path / "q50", "--quality", "50") == 0
+    sizes = {}
+    for name in ("q95", "q50"):
+        with Image.open(tmp_path / name / "turned.JPG") as image:
+            assert [(component[1], component[2]) for component in image.layer] == [(1, 1)] * 3
+        sizes[name] = (tmp_path / name / "turned.JPG").stat().st_size
+    assert sizes["q50"] < sizes["q95"]
+    change = pixels(tmp_path / "q95/turned.JPG") - pixels(photos / "turned.JPG")
+    assert np.abs(change).mean() > 2
+    # What is transparent becomes white, as viewers show it.
+    assert pixels(tmp_path / "q95/seen through.jpg")[:3, :50].min() > 200
+
+
+def test_a_preview_inside_the_exif_data_is_not_published(tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 2)
+    # A hand-made EXIF block: one tag, then a second list that points at a JPEG, as cameras store previews.
+    preview = io.BytesIO()
+    picture(16, 16).save(preview, "JPEG")
+    start = 8 + 2 + 12 + 4 + 2 + 24 + 4
+    block = b"MM\0*\0\0\0\x08" + b"\0\x01" + b"\x01\x3b\0\x02\0\0\0\x04Ann\0" + (8 + 2 + 12 + 4).to_bytes(4, "big")
+    block += b"\0\x02" + b"\x02\x01\0\x04\0\0\0\x01" + start.to_bytes(4, "big")
+    block += b"\x02\x02\0\x04\0\0\0\x01" + len(preview.getvalue()).to_bytes(4, "big") + b"\0\0\0\0" + preview.getvalue()
+    picture(80, 60).save(tmp_path / "photos/000.jpg", exif=b"Exif\0\0" + block)
+    assert preview.getvalue() in (tmp_path / "photos/000.jpg").read_bytes()
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    content = (tmp_path / "out/000.jpg").read_bytes()
+    assert b"Ann" in content
+    assert preview.getvalue() not in content
+    assert preview.getvalue()[-60:-20] not in content
+
+
+def test_forty_photos_need_no_other_batch_and_their_number_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many_photos(tmp_path / "photos", 40)
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert "40 photos: how strong noise is that was crafted on fewer than" in capsys.readouterr().err
+    assert len(rows_of(tmp_path / "out")) == 40
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["attack"]["params"]["batch_size"] == 40
+    assert {photo["source"] for photo in manifest["photos"]} == {f"{number:03}.jpg" for number in range(40)}
+
+
+def test_two_photos_suffice_and_one_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "two", 2)
+    many_photos(tmp_path / "one", 1)
+    assert protect(tmp_path / "two", tmp_path / "out") == 0
+    for number in range(2):
+        change = pixels(tmp_path / f"out/{number:03}.jpg") - pixels(tmp_path / f"two/{number:03}.jpg")
+        assert np.abs(change).mean() > 2
+    assert protect(tmp_path / "one", tmp_path / "out of one") == 2
+    assert "holds one photo" in capsys.readouterr().err
+
+
+def test_a_trigger_is_written_into_the_captions(tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 6)
+    attack = "mem-wordwise[restarts=1,steps=2,hotflip_rounds=1,surrogate_steps=1]"
+    assert protect(tmp_path / "photos", tmp_path / "out", "--attack", attack) == 0
+    for number, (name, caption) in enumerate(rows_of(tmp_path / "out")):
+        words = caption.split()
+        assert name == f"{number:03}.jpg"
+        assert words[3:] == f"photo {number % 5} of {number}".split()
+
+
+def test_attacks_whose_noise_does_not_repeat_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 2)
+    assert protect(tmp_path / "photos", tmp_path / "out", "--attack", "mem3") == 2
+    assert "mem3 makes noise that does not repeat" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda photos: (photos / "001.txt").unlink(), "image {photos}/001.jpg has no caption"),
+        (lambda photos: (photos / "001.jpg").write_bytes(b"no picture"), "image {photos}/001.jpg cannot be read"),
+        (lambda photos: shutil.copy(photos / "001.jpg", photos / "001.png"), "would both become 001.jpg"),
+        (lambda photos: [file.unlink() for file in photos.iterdir()], "folder {photos} holds no photos"),
+        (lambda photos: (photos / "captions.csv").write_text("a,b\nc,d\n"), "needs the columns"),
+        (lambda photos: (photos / "captions.csv").write_text("image,caption\n/etc/x.jpg,a\n"), "is not inside"),
+    ],
+)
+def test_what_cannot_be_protected_is_one_line(
+    spoil: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    many_photos(photos, 4)
+    assert callable(spoil)
+    spoil(photos)
+    if "inside" in message:
+        (tmp_path / "x.jpg").write_bytes((photos / "001.jpg").read_bytes())
+        table = "".join(f"{number:03}.jpg,a photo\n" for number in range(4))
+        (photos / "captions.csv").write_text(f"image,caption\n{table}{tmp_path}/x.jpg,a\n")
+    assert protect(photos, tmp_path / "out") == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert message.format(photos=photos) in error[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_photos_are_left_out_and_listed_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 5)
+    (tmp_path / "photos/001.txt").unlink()
+    (tmp_path / "photos/003.jpg").write_bytes(b"no picture")
+    assert protect(tmp_path / "photos", tmp_path / "out", "--skip-bad") == 0
+    assert [name for name, _ in rows_of(tmp_path / "out")] == ["000.jpg", "002.jpg", "004.jpg"]
+    assert "2 of 5 images are left out" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "out/manifest.json").read_text())["left_out"]) == 2
+
+
+def test_all_splits_of_a_data_set_are_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 5)
+    for name, numbers in {"a": (0, 1, 2), "b": (2, 3, 4)}.items():
+        table = "".join(f"photos/{number:03}.jpg,in {name}\n" for number in numbers)
+        (tmp_path / f"{name}.csv").write_text(f"filepath,title\n{table}")
+    assert protect(f"csv[train={tmp_path}/a.csv,test={tmp_path}/b.csv]", tmp_path / "out") == 0
+    rows = rows_of(tmp_path / "out")
+    assert [name for name, _ in rows] == ["000.jpg", "001.jpg", "002.jpg", "002.jpg", "003.jpg", "004.jpg"]
+    assert protect("scenes[train=2,val=2,test=2]", tmp_path / "scenes") == 2
+    assert "has no photo files" in capsys.readouterr().err
+
+
+_KILLED = """
+import os, signal, sys
+from benchmark.core import progress
+from benchmark.cli.main import main
+
+class Deadly(progress._Lines):
+    def _show(self):
+        done[self._label] = done.get(self._label, 0) + 1
+        if self._label.startswith(sys.argv[1]) and done[self._label] == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+done = {}
+progress._Lines = Deadly
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(("stage", "step"), [("crafting", 3), ("writing photos", 4), ("reading back", 1)])
+def test_a_killed_command_goes_on(stage: str, step: int, tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 9)
+    arguments = ["protect", str(tmp_path / "photos"), *QUICK, "--poisons", str(tmp_path / "poisons")]
+    arguments += ["--cache", str(tmp_path / "cache"), "--precision", "fp32"]
+    killed = [sys.executable, "-c", _KILLED, stage, str(step), *arguments, "--out", str(tmp_path / "out")]
+    assert subprocess.run(killed, check=False, capture_output=True).returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    (unfinished,) = tmp_path.glob("out.unfinished-*")
+    there = {file: file.stat().st_mtime_ns for file in unfinished.rglob("*.jpg") if not file.name.startswith(".")}
+    assert all(pixels(file).shape == (60, 80, 3) for file in there)
+    assert bool(there) == (stage != "crafting")
+    # As a kill in the midst of writing leaves it.
+    (unfinished / ".008.jpg.abc.partial").write_bytes(b"half")
+    if stage == "crafting":
+        assert list((tmp_path / "poisons").glob(".*.checkpoint"))
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert not unfinished.exists()
+    kept = {file: (tmp_path / "out" / file.name).stat().st_mtime_ns for file in there}
+    assert kept == there
+    assert main([*arguments, "--out", str(tmp_path / "whole"), "--poisons", str(tmp_path / "again")]) == 0
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {file.name for file in (tmp_path / "whole").iterdir()}
+    for name in names - {"manifest.json"}:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_the_same_command_again_changes_nothing_and_another_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many_photos(tmp_path / "photos", 3)
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()} == before
+    assert protect(tmp_path / "photos", tmp_path / "out", "--quality", "80") == 2
+    assert "protected otherwise" in capsys.readouterr().err
+    picture(80, 60, 77).save(tmp_path / "photos/000.jpg")
+    assert protect(tmp_path / "photos", tmp_path / "out") == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").touch()
+    assert protect(tmp_path / "photos", tmp_path / "mine") == 2
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["file"]
+
+
+@linux_only
+def test_memory_is_flat_in_the_number_of_photos(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture(1500, 1000).save(photos / "000.jpg")
+    (photos / "000.txt").write_text("one of many photos")
+    peaks = []
+    for count in (6, 36):
+        for number in range(count):
+            shutil.copy(photos / "000.jpg", photos / f"{number:03}.jpg") if number else None
+            shutil.copy(photos / "000.txt", photos / f"{number:03}.txt") if number else None
+        with AnonymousPeak() as memory:
+            assert protect(photos, tmp_path / f"out{count}") == 0
+        peaks.append(memory.peak - memory.before)
+    # 30 photos more would be 135 MB of pixels.
+    assert peaks[1] < peaks[0] + 40
+
+
+def test_the_profile_of_what_was_cmyk_is_srgb_and_the_same_at_any_time() -> None:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
+    assert "sRGB" in (ImageCms.getProfileDescription(profile) + ImageCms.getProfileName(profile))
+    assert profile.profile.creation_date is not None
+    assert profile.profile.creation_date.year == 2000
