@@ -25,7 +25,7 @@ COMMANDS = {
     "run": "craft poisons, train victims on the protected data, print the table",
     "export": "write protected data as PNG images and captions",
     "protect": "write protected copies of your own captioned photos",
-    "verify": "check that an export or a stored poison is intact",
+    "verify": "check that an export, protected photos or a stored poison are intact",
     "table": "print a table from records",
     "plot": "draw figures from records",
     "report": "write all tables and figures of some records as one HTML page",

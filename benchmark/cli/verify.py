@@ -1,23 +1,28 @@
-"""The ``verify`` command: does an export or a stored poison match its own description?"""
+"""The ``verify`` command: does an export, a folder of protected photos or a stored poison match its description?"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli.flags import add_settings
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
+
+if TYPE_CHECKING:
+    from benchmark.export.finding import Finding
 
 EXAMPLE = "verify protected --against scenes"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to verify, and the clean data to compare with."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="folder of an export, or a poison file (.safetensors)")
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder of an export or of photos, or a poison file")
     parser.add_argument(
         "--against",
         metavar="DATASET",
-        help="clean data set to compare images and captions with (default: the files' own checks alone)",
+        help="clean data set, or folder of original photos, to compare images and captions with (default: the files' "
+        "own checks alone)",
     )
     add_settings(parser, ("cache",), preset)
 
@@ -32,12 +37,17 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: the path is neither an export nor a poison, or the data set cannot be read.
     """
     from benchmark.core.cache_dir import cache_folder
-    from benchmark.core.printing import show
+    from benchmark.data.photos import find_photos
+    from benchmark.export.protected import Protection
     from benchmark.export.verify_export import verify_export
+    from benchmark.export.verify_photos import verify_photos
     from benchmark.export.verify_poison import verify_poison
     from benchmark.grid.cells import choose_dataset
 
     path: Path = arguments.path
+    if (protection := Protection.load(path)) is not None:
+        findings = verify_photos(path, protection, find_photos(arguments.against) if arguments.against else None)
+        return _show(path, findings)
     cache = Path(arguments.cache or cache_folder())
     clean = choose_dataset(arguments.against).source if arguments.against else None
     if path.is_dir():
@@ -46,6 +56,12 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         findings = verify_poison(path, clean, cache)
     else:
         raise UsageError(f"{path} does not exist")
+    return _show(path, findings)
+
+
+def _show(path: Path, findings: Sequence["Finding"]) -> int:
+    from benchmark.core.printing import show
+
     show(*findings)
     failed = sum(finding.holds is False for finding in findings)
     show(f"{path}: {f'{failed} of {len(findings)} checks failed' if failed else 'all is as it should be'}")

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from benchmark.export.full_size import original, origins
 from benchmark.export.images import decode_png
 from benchmark.export.inside import is_inside
 from benchmark.export.layouts import LAYOUTS, UNREADABLE, Sample, layout_of
-from benchmark.export.manifest import Manifest, hash_files, list_files
+from benchmark.export.manifest import FileFacts, Manifest, hash_files, list_files
 
 _WINDOW = 128  # images decoded at a time
 
@@ -36,7 +36,7 @@ def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> li
     if manifest.layout not in LAYOUTS.group("all"):
         raise UsageError(f"{folder} is an export in the unknown layout '{manifest.layout}'")
     clean = None if source is None else source.for_seed(manifest.seed).load(manifest.resolution, cache)
-    findings = _verify_files(folder, manifest)
+    findings = verify_files(folder, manifest.files)
     if manifest.full_size is not None:
         text = "images have their original size, so they are not the images that the benchmark's victims see"
         findings.append(Finding(None, text))
@@ -46,11 +46,12 @@ def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> li
     return findings
 
 
-def _verify_files(folder: Path, manifest: Manifest) -> list[Finding]:
-    outside = [name for name in manifest.files if not is_inside(name)]
-    present, listed = set(list_files(folder)), set(manifest.files)
-    hashed = hash_files(folder, sorted(present & listed), manifest.files)
-    changed = [name for name, facts in hashed.items() if facts != manifest.files[name]]
+def verify_files(folder: Path, files: Mapping[str, FileFacts]) -> list[Finding]:
+    """Compare the files of a folder with those that its manifest lists."""
+    outside = [name for name in files if not is_inside(name)]
+    present, listed = set(list_files(folder)), set(files)
+    hashed = hash_files(folder, sorted(present & listed), files)
+    changed = [name for name, facts in hashed.items() if facts != files[name]]
     missing, surplus = sorted(listed - present - set(outside)), sorted(present - listed)
     inside = "every path in the manifest stays in the folder"
     return [

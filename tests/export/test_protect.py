@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmark.cli.main import main
 from benchmark.data.images import read_upright
@@ -105,6 +106,7 @@ def test_jpegs_have_the_quality_asked_for_and_full_colour(folders: tuple[Path, P
     sizes = {}
     for name in ("q95", "q50"):
         with Image.open(tmp_path / name / "turned.JPG") as image:
+            assert isinstance(image, JpegImageFile)
             assert [(component[1], component[2]) for component in image.layer] == [(1, 1)] * 3
         sizes[name] = (tmp_path / name / "turned.JPG").stat().st_size
     assert sizes["q50"] < sizes["q95"]

@@ -1,0 +1,144 @@
+"""Verifying a folder of protected photos: by itself, and against the originals."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.core.errors import UsageError
+from benchmark.core.progress import tracked
+from benchmark.data.difference import Difference
+from benchmark.data.image_files import CaptionedFile
+from benchmark.data.photos import Photos
+from benchmark.export.captions import one_line
+from benchmark.export.finding import Finding, keeps_tokens
+from benchmark.export.inside import file_inside, read_inside
+from benchmark.export.layouts import UNREADABLE
+from benchmark.export.photo import Photo
+from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
+from benchmark.export.read_back import add_difference
+from benchmark.export.verify_export import verify_files
+
+_MOST_WORKERS = 8  # each holds two photos in memory
+
+
+def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) -> list[Finding]:
+    """Verify a folder of protected photos by itself and, with ``originals``, photo by photo against these.
+
+    Raises:
+        UsageError: an original cannot be read.
+    """
+    findings = verify_files(folder, manifest.files)
+    try:
+        captions = _read_captions(folder)
+    except UNREADABLE as error:
+        return [*findings, Finding(False, f"{TABLE} cannot be read: {error}")]
+    wrong = [photo.file for photo in manifest.photos if not _has_captions(photo, captions.get(photo.file, []))]
+    counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"
+    findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
+    known = {} if originals is None else {originals.relative(file.image): file for file in originals.files}
+    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+        checks = pool.map(lambda photo: _compare(folder, manifest, photo, known.get(photo.source)), manifest.photos)
+        seen = list(tracked(checks, "verifying photos", len(manifest.photos)))
+    bad = [check.bad for check in seen if check.bad]
+    findings.append(Finding.from_problems(bad, f"every photo is an intact {manifest.kind.upper()}", "bad photos"))
+    if originals is None:
+        return findings
+    return [*findings, *_against(manifest, originals, known, captions, seen)]
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One photo beside its original.
+
+    Attributes:
+        bad: why it cannot be read; empty if it can.
+        difference: from its original; ``None`` if that is not known or has another size.
+        same_profile: whether both have the same ICC profile.
+    """
+
+    bad: str = ""
+    difference: Difference | None = None
+    same_profile: bool = True
+
+
+def _compare(folder: Path, manifest: Protection, photo: ProtectedPhoto, original: CaptionedFile | None) -> _Check:
+    try:
+        after = Photo.read(file_inside(folder, photo.file), manifest.kind, formats=(manifest.kind.upper(),))
+    except (OSError, ValueError, UsageError) as error:
+        return _Check(bad=f"{photo.file}: {error}")
+    if original is None:
+        return _Check()
+    before = Photo.read(original.image, manifest.kind)
+    if before.pixels.shape != after.pixels.shape:
+        return _Check()
+    difference = Difference()
+    add_difference(difference, before.pixels, after.pixels)
+    return _Check("", difference, before.profile == after.profile)
+
+
+def _against(
+    manifest: Protection,
+    originals: Photos,
+    known: dict[str, CaptionedFile],
+    captions: dict[str, list[str]],
+    seen: list[_Check],
+) -> Iterator[Finding]:
+    pairs = list(zip(manifest.photos, seen, strict=True))
+    used = {photo.source for photo in manifest.photos}
+    missing = [name for name in known if name not in used]
+    if missing and manifest.left_out:
+        text = f"{len(missing):,} of {len(known):,} photos of {originals.name} were left out: {', '.join(missing[:3])}"
+        yield Finding(None, text)
+    else:
+        yield Finding.from_problems(missing, f"every photo of {originals.name} is there", "originals that are missing")
+    other = [photo.source for photo, check in pairs if not check.bad and check.difference is None]
+    yield Finding.from_problems(
+        other, "every photo has the size of its original", "originals not found or of other size"
+    )
+    profiles = [photo.file for photo, check in pairs if not check.same_profile]
+    yield Finding.from_problems(profiles, "every photo has its original's colour profile", "other colour profiles")
+    known_differences = [(photo.file, check.difference) for photo, check in pairs if check.difference is not None]
+    largest = max((difference.largest for _, difference in known_differences), default=0)
+    if manifest.kind == "png":
+        far = [f"{name} by {each.largest}/255" for name, each in known_differences if each.largest > manifest.eps]
+        near = f"every photo is within ε = {manifest.eps}/255 of its original; the largest difference is {largest}"
+        yield Finding.from_problems(far, near, f"photos more than ε = {manifest.eps}/255 from their originals")
+    else:
+        # JPEG changes single pixels by any amount, but not on average.
+        far = [f"{name} by {each.mean:.1f}/255" for name, each in known_differences if each.mean > manifest.eps]
+        near = f"no photo is further than ε = {manifest.eps}/255 from its original on average"
+        yield Finding.from_problems(far, near, f"photos further than ε = {manifest.eps}/255 on average")
+        text = (
+            f"ε cannot be verified pixel by pixel, since JPEG changes pixels too; the largest difference is {largest}"
+        )
+        yield Finding(None, text)
+    changed = [
+        photo.file
+        for photo in manifest.photos
+        if photo.source in known
+        and captions.get(photo.file)
+        != [one_line(f"{photo.trigger} {text}" if photo.trigger else text) for text in known[photo.source].captions]
+    ]
+    yield Finding.from_problems(changed, "captions are the originals'", "captions that are not the originals'")
+
+
+def _read_captions(folder: Path) -> dict[str, list[str]]:
+    """The captions of each photo, by its file."""
+    captions: dict[str, list[str]] = {}
+    for row in csv.DictReader(io.StringIO(read_inside(folder, TABLE).decode(), newline=""), strict=True):
+        captions.setdefault(row["filepath"], []).append(row["title"])
+    return captions
+
+
+def _has_captions(photo: ProtectedPhoto, captions: list[str]) -> bool:
+    if len(captions) != photo.captions or not all(isinstance(caption, str) for caption in captions):
+        return False
+    start = f"{photo.trigger} " if photo.trigger else ""
+    return all(
+        caption.startswith(start) and (not start or keeps_tokens(photo.trigger, caption.removeprefix(start)))
+        for caption in captions
+    )

@@ -1,0 +1,132 @@
+"""``verify`` on protected photos: what is intact passes, and each deviation is named."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.cli.main import main
+from benchmark.core.atomic_files import sha256_of
+from tests.export.photo_files import PROFILE, with_table
+from tests.export.test_protect import protect
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven photos, protected as PNG and as JPEG."""
+    place = tmp_path_factory.mktemp("verified")
+    with_table(place / "photos")
+    for kind in ("png", "jpeg"):
+        assert protect(place / "photos", place / kind, "--format", kind) == 0
+    return place
+
+
+@pytest.fixture
+def copied(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+def forge(folder: Path, name: str) -> None:
+    """Make the manifest say what a changed file is."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_what_was_written_passes(kind: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(made / kind)]) == 0
+    assert main(["verify", str(made / kind), "--against", str(made / "photos")]) == 0
+    text = capsys.readouterr().out
+    assert ("within ε = 8/255 of its original; the largest difference is 8" in text) == (kind == "png")
+    assert ("– ε cannot be verified pixel by pixel" in text) == (kind == "jpeg")
+    assert "✗" not in text
+
+
+def brighter(folder: Path) -> str:
+    with Image.open(folder / "wide.png") as image:
+        Image.fromarray((np.asarray(image).astype(int) + 9).clip(0, 255).astype(np.uint8)).save(folder / "wide.png")
+    return "wide.png"
+
+
+def without_profile(folder: Path) -> str:
+    with Image.open(folder / "turned.png") as image:
+        assert image.info.pop("icc_profile") == PROFILE
+        image.save(folder / "turned.png", icc_profile=None)
+    return "turned.png"
+
+
+def smaller(folder: Path) -> str:
+    with Image.open(folder / "wide.png") as image:
+        image.crop((0, 0, 80, 60)).save(folder / "wide.png")
+    return "wide.png"
+
+
+def other_format(folder: Path) -> str:
+    Image.open(folder / "wide.png").save(folder / "wide.png", "BMP")
+    return "wide.png"
+
+
+def other_words(folder: Path) -> str:
+    rows = list(csv.reader((folder / "captions.csv").read_text(encoding="utf-8").splitlines()))
+    rows[1][1] = "other words"
+    (folder / "captions.csv").write_text("\n".join(f'"{a}","{b}"' for a, b in rows) + "\n", encoding="utf-8")
+    return "captions.csv"
+
+
+def no_row(folder: Path) -> str:
+    text = (folder / "captions.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "captions.csv").write_text("\n".join(text[:-1]) + "\n", encoding="utf-8")
+    return "captions.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (brighter, "photos more than ε = 8/255 from their originals: wide.png by 17/255"),
+        (without_profile, "other colour profiles: turned.png"),
+        (smaller, "originals not found or of other size: wide.webp"),
+        (other_format, "bad photos: wide.png: "),
+        (other_words, "captions that are not the originals': "),
+        (no_row, "photos without all their captions or triggers: "),
+    ],
+)
+def test_a_deviation_is_named_even_behind_a_true_hash(
+    change: Callable[[Path], str], message: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forge(copied / "png", change(copied / "png"))
+    assert main(["verify", str(copied / "png"), "--against", str(copied / "photos")]) == 1
+    assert f"✗ {message}" in capsys.readouterr().out
+
+
+def test_another_photo_a_changed_byte_and_a_path_that_leads_out_are_found(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = copied / "jpeg"
+    (out / "mine.jpg").write_bytes(b"x")
+    content = bytearray((out / "wide.jpg").read_bytes())
+    content[-3] ^= 1
+    (out / "wide.jpg").write_bytes(content)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["photos"][1]["file"] = "../photos/holiday/beach.png"
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["verify", str(out)]) == 1
+    text = capsys.readouterr().out
+    assert "✗ files that are not in the manifest: mine.jpg" in text
+    assert "✗ changed files: wide.jpg" in text
+    assert "leads out of the folder" in text
+
+
+def test_a_manifest_that_is_none_is_one_line(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied / "png/manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["photos"][0]["source"]
+    path.write_text(json.dumps(manifest))
+    assert main(["verify", str(copied / "png")]) == 2
+    assert "is not a valid manifest" in capsys.readouterr().err
