@@ -96,6 +96,7 @@ def no_row(folder: Path) -> str:
         (other_words, "captions that are not the originals': "),
         (no_row, "photos without all their captions or triggers: "),
     ],
+    ids=["brighter", "without-profile", "smaller", "other-format", "other-words", "no-row"],
 )
 def test_a_deviation_is_named_even_behind_a_true_hash(
     change: Callable[[Path], str], message: str, copied: Path, capsys: pytest.CaptureFixture[str]
