@@ -1,7 +1,7 @@
 """A user's own images in Hugging Face's folder layout: one folder per split, captions beside the images."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,13 @@ def read_folder(folder: Path) -> list[CaptionedFile]:
     return files
 
 
-def images_below(folder: Path) -> list[Path]:
-    """All image files below a folder, by their suffix, sorted by path, without hidden ones.
+def images_below(folder: Path, suffixes: Collection[str] = _IMAGES) -> list[Path]:
+    """All files below a folder with a suffix of images, or with one of others, by path, without hidden ones.
 
     Raises:
         OSError: a folder cannot be read.
     """
-    return [path for path in _files_below(folder) if path.suffix.lower() in _IMAGES]
+    return [path for path in _files_below(folder) if path.suffix.lower() in suffixes]
 
 
 def from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:

@@ -16,6 +16,7 @@ from benchmark.data.image_location import ImageLocation
 from benchmark.data.imagefolder import from_metadata, from_texts, images_below
 
 TABLES = tuple(f"{stem}.{suffix}" for stem in ("captions", "metadata") for suffix in ("csv", "tsv", "txt", "jsonl"))
+_FOREIGN = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,12 @@ def _of_folder(folder: Path) -> list[CaptionedFile]:
         raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")
     images = images_below(folder)
     files = _of_table(tables[0], images) if tables else from_texts(folder, images)
+    # A photo that is passed over in silence would be published without noise by whoever trusts the folder.
+    files = [file for file in files if not (isinstance(file.image, Path) and file.image.suffix.lower() in _FOREIGN)]
+    files += [
+        CaptionedFile(path, [], f"image {path} is in a format that cannot be read here; save it as JPEG or PNG")
+        for path in images_below(folder, _FOREIGN)
+    ]
     if not files:
         raise UsageError(f"folder {folder} holds no photos")
     return files

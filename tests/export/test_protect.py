@@ -178,6 +178,10 @@ def test_attacks_whose_noise_does_not_repeat_are_refused(tmp_path: Path, capsys:
     ("spoil", "message"),
     [
         (lambda photos: (photos / "001.txt").unlink(), "image {photos}/001.jpg has no caption"),
+        (
+            lambda photos: (photos / "IMG.HEIC").touch(),
+            "image {photos}/IMG.HEIC is in a format that cannot be read here",
+        ),
         (lambda photos: (photos / "001.jpg").write_bytes(b"no picture"), "image {photos}/001.jpg cannot be read"),
         (lambda photos: shutil.copy(photos / "001.jpg", photos / "001.png"), "would both become 001.jpg"),
         (lambda photos: [file.unlink() for file in photos.iterdir()], "folder {photos} holds no photos"),
