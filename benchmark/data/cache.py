@@ -19,12 +19,14 @@ import numpy as np
 
 from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
 from benchmark.core.errors import UsageError
+from benchmark.core.reading import read_text
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.image_location import ImageLocation
 
 SPLITS = ("train", "val", "test")
 _INDEX = "entry.json"
 _FORMAT = 3  # of entries; older ones are ignored
+_LARGEST_INDEX = 2**28  # bytes; COCO's has 50 million
 _CHUNK = 64  # images per hash; part of the format
 _log = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ def _read_or_discard(
     try:
         if not entry.exists():
             return None
-        index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads(read_text(entry / _INDEX, _LARGEST_INDEX))
         if index.pop("sha256") != _hash_of(index):
             raise ValueError(f"{_INDEX} does not match its hash")
         files = origins or {}

@@ -17,8 +17,9 @@ from pathlib import Path
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
+from benchmark.core.reading import read_text
 from benchmark.data.caption_files import is_file_name
-from benchmark.data.image_location import ImageLocation, Member
+from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member
 from benchmark.data.images import BadImage
 
 Stamp = tuple[str, int, int, int, str, int]
@@ -36,14 +37,17 @@ class Stamps:
         """The stamp of an image file.
 
         Raises:
-            BadImage: the file is missing or its permissions forbid reading it.
+            BadImage: the file is missing, is larger than 512 MiB or its permissions forbid reading it.
             UsageError: the disk fails.
         """
         if isinstance(image, Member):
             if image.archive not in self._archives:
                 self._archives[image.archive] = self._of(image.archive)
             return (*self._archives[image.archive], image.name, image.offset)
-        return (*self._of(image), "", 0)
+        stamp = self._of(image)
+        if stamp[1] > LARGEST_IMAGE:
+            raise BadImage(f"image {image} cannot be read: larger than {LARGEST_IMAGE >> 20} MiB")
+        return (*stamp, "", 0)
 
     def _of(self, path: Path) -> tuple[str, int, int, int]:
         if not is_file_name(str(path)):
@@ -84,7 +88,7 @@ def content_of(
     """
     kept = cache / "content" / f"{_sha256(stamps)[:24]}.txt"
     try:
-        content = kept.read_text("utf-8")
+        content = read_text(kept, 64)
     except (OSError, ValueError):
         content = ""
     # A damaged hash that still looks like one only leads to a missing cache entry, so the images are decoded again.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+LARGEST_IMAGE = 2**29  # bytes; a larger file would be read for hours before it turned out to be no image
+
 
 @dataclass(frozen=True)
 class Member:

@@ -12,14 +12,16 @@ from benchmark.data import DATASETS
 from benchmark.data.caption_files import captions_in, clean_caption, is_file_name, parse_json
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
-from benchmark.data.image_location import Member
+from benchmark.data.image_location import LARGEST_IMAGE, Member
 from benchmark.data.shards import find_shards
 
 _log = logging.getLogger(__name__)
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _CAPTIONS = ("json", "txt")  # the first that holds captions counts
-_LARGEST = {**dict.fromkeys(_IMAGES, 2**29), **dict.fromkeys(_CAPTIONS, 2**24)}  # bytes per member
+_LARGEST = {**dict.fromkeys(_IMAGES, LARGEST_IMAGE), **dict.fromkeys(_CAPTIONS, 2**24)}  # bytes per member
+
+_MOST_PADDING = 2**26  # bytes of zeros after an archive's end mark; tar itself writes some kilobytes
 
 Sample = dict[str, Member]
 
@@ -125,6 +127,8 @@ def _require_end_mark(file: BinaryIO, offset: int, shard: Path) -> None:
     file.seek(offset)
     if not file.read(1):
         raise UsageError(f"shard {shard} is cut short: it has no end mark")
+    if file.seek(0, 2) - offset > _MOST_PADDING:
+        raise UsageError(f"shard {shard} is damaged: more than {_MOST_PADDING >> 20} MiB follow its end mark")
     file.seek(offset)
     while block := file.read(2**20):
         if block.count(0) != len(block):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def endless_number(entry: Path) -> None:
     (entry / "entry.json").write_text("1" * 10_000)
 
 
+def pipe_in_place_of_the_index(entry: Path) -> None:
+    (entry / "entry.json").unlink()
+    os.mkfifo(entry / "entry.json")
+
+
+def huge_index(entry: Path) -> None:
+    os.truncate(entry / "entry.json", 1 << 42)
+
+
 def folder_in_place_of_the_index(entry: Path) -> None:
     (entry / "entry.json").unlink()
     (entry / "entry.json").mkdir()
@@ -121,6 +131,8 @@ def longer_array(entry: Path) -> None:
         nested,
         nested_with_hash,
         endless_number,
+        pipe_in_place_of_the_index,
+        huge_index,
         folder_in_place_of_the_index,
         file_in_place_of_the_entry,
         text_in_place_of_an_array,

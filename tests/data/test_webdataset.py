@@ -174,6 +174,13 @@ def test_damage_is_told(damage: str, make_tar: MakeTar, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_terabytes_of_nothing_after_the_end_mark_are_not_read(make_tar: MakeTar) -> None:
+    shard = make_tar("a.tar", {"0.txt": "x"})
+    os.truncate(shard, 1 << 42)
+    with pytest.raises(UsageError, match=r"a\.tar is damaged: more than 64 MiB follow its end mark"):
+        read_shard(shard, Counter())
+
+
 @pytest.mark.parametrize("name", ["../0.txt", "/etc/0.txt", "a/../../0.txt", "a\x1b[2J.txt", "a\n.txt"])
 def test_members_that_lead_out_are_refused(name: str, make_tar: MakeTar) -> None:
     with pytest.raises(UsageError, match=r"leads out of the archive|is not a valid file name"):
