@@ -1,0 +1,53 @@
+"""What fuzzing for a longer time found: a JSON file for each reader, and one page of all that lie in a folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from tests.fuzz.campaign import Summary
+
+PAGE = "README.md"
+_SHOWN = 5  # messages of each reader
+_COLUMNS = ("reader", "inputs", "refused", "distinct messages", "slowest, s", "memory, MiB", "failures", "commit")
+
+
+def save(summary: Summary, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write a reader's file, with facts of its run, and the page of all files in the folder anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**asdict(summary), **facts}, indent=1, ensure_ascii=False)
+    (folder / f"{summary.reader.replace(' ', '-')}.json").write_text(f"{text}\n", "utf-8")
+    (folder / PAGE).write_text(page(folder), "utf-8")
+
+
+def page(folder: Path) -> str:
+    """Tables of all readers' files in a folder; a function of these files alone."""
+    runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
+    made = sorted({(run["command"], run["machine"], run["finished"][:10]) for run in runs})
+    total = sum(run["examples"] for run in runs)
+    minutes = sum(run["seconds"] for run in runs) / 60
+    lines = ["# Damaged and forged files, read for an hour", "", "Made by:", ""]
+    lines += [f"```sh\n{command}\n```\n\non {machine}, {date}." for command, machine, date in made]
+    lines += ["", f"{total:,} inputs in {minutes:.0f} minutes. Memory is what an input added at most.", ""]
+    rows = [
+        (
+            *(run["reader"], run["examples"], run["refused"], len(run["messages"]), run["slowest"]),
+            *(run["memory"] / 2**20, len(run["failures"]), f"`{run['commit'][:12]}`"),
+        )
+        for run in runs
+    ]
+    lines += [tabulate(rows, _COLUMNS, tablefmt="github", floatfmt=("", "", "", "", ".2f", ".0f", "", "")), ""]
+    failed = [(run["reader"], name) for run in runs for name in run["failures"]]
+    lines += ["## Failures", "", *([f"- {reader}: {_quoted(name)}" for reader, name in failed] or ["None."]), ""]
+    lines += ["## Most frequent messages", ""]
+    for run in runs:
+        most = sorted(run["messages"].items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
+        lines += [f"- **{run['reader']}**", *(f"  - {count:,} × {_quoted(text)}" for text, count in most)]
+    return "\n".join([*lines, ""])
+
+
+def _quoted(text: str) -> str:
+    return f"`{text.replace('`', '')}`"
