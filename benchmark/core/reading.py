@@ -2,11 +2,15 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_PART = 1 << 20  # characters read at a time: of a huge file of nothing, no more are read
 
 
 def read_text(path: Path, largest: int, encoding: str = "utf-8") -> str:
-    """The text of a regular file, with its line ends as they are.
+    r"""The text of a regular file, with ``\n`` for all line ends.
 
     Args:
         path: the file; links are followed.
@@ -15,9 +19,15 @@ def read_text(path: Path, largest: int, encoding: str = "utf-8") -> str:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ValueError: it is no regular file, is larger, or is not in this encoding.
+        ValueError: it is no regular file, is larger, is not in this encoding, or holds a NUL character.
     """
-    return read_bytes(path, largest).decode(encoding)
+    parts = []
+    with _opened(path, largest) as (handle, _), open(handle, encoding=encoding, closefd=False) as file:
+        while part := file.read(_PART):
+            if "\0" in part:
+                raise ValueError("not a text: it holds a NUL character")
+            parts.append(part)
+    return "".join(parts)
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
@@ -31,6 +41,13 @@ def read_bytes(path: Path, largest: int) -> bytes:
         OSError: the file is missing or cannot be read.
         ValueError: it is no regular file, or is larger.
     """
+    with _opened(path, largest) as (handle, size), open(handle, "rb", closefd=False) as file:
+        return file.read(size)  # it may grow meanwhile
+
+
+@contextmanager
+def _opened(path: Path, largest: int) -> Iterator[tuple[int, int]]:
+    """The handle of a regular file, and its size in bytes."""
     # Without O_NONBLOCK, opening a FIFO would wait for somebody who writes to it.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -40,7 +57,6 @@ def read_bytes(path: Path, largest: int) -> bytes:
         if status.st_size > largest:
             limit = f"{largest >> 20} MiB" if largest >> 20 else f"{largest >> 10} KiB"
             raise ValueError(f"larger than {limit}")
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(status.st_size)  # it may grow meanwhile
+        yield handle, status.st_size
     finally:
         os.close(handle)

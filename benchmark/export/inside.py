@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from benchmark.core.reading import read_bytes
 
+_PNG = b"\x89PNG"
 LARGEST_FILE = 2**29  # bytes; larger files are not read into memory
 
 
@@ -24,15 +25,19 @@ def read_inside(folder: Path, relative: str) -> bytes:
     """Read a file below a folder.
 
     Raises:
-        ValueError, OSError: as :func:`file_inside`, or the file is too large.
+        ValueError, OSError: as :func:`file_inside`, or the file is too large, or neither a PNG nor a text.
     """
     path = _path_inside(folder, relative)
     try:
-        return read_bytes(path, LARGEST_FILE)
+        content = read_bytes(path, LARGEST_FILE)
     except FileNotFoundError:
         raise ValueError(f"{relative} is missing") from None
     except ValueError as error:
         raise ValueError(f"{relative} is {error}") from error
+    # Of all files in an export, PNG alone holds any. Texts of half a gigabyte of nothing would be parsed at length.
+    if b"\0" in content and not content.startswith(_PNG):
+        raise ValueError(f"{relative} is neither a PNG nor a text: it holds a NUL character")
+    return content
 
 
 def file_inside(folder: Path, relative: str) -> Path:

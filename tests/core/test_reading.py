@@ -17,7 +17,7 @@ def test_bytes_and_text(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes("é\r\n".encode())
     assert read_bytes(path, 4) == b"\xc3\xa9\r\n"
-    assert read_text(path, 4) == "é\r\n"
+    assert read_text(path, 4) == "é\n"
     with pytest.raises(ValueError, match="larger than"):
         read_bytes(path, 3)
     with pytest.raises(UnicodeDecodeError):
@@ -62,3 +62,17 @@ def test_what_is_missing_in_an_export_is_named_without_its_folder(tmp_path: Path
         with pytest.raises(ValueError, match=said) as caught:
             read_inside(tmp_path, name)
         assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_text_comes_whole_whatever_its_length_and_line_ends(tmp_path: Path) -> None:
+    text = "naïve 犬\r\n" * 300_000
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_text(tmp_path / "a", 1 << 23, "utf-8-sig") == text.replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("beginning", ["", "filepath,title\n", "a" * (1 << 20)])
+def test_a_terabyte_of_nothing_is_not_read(beginning: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(beginning)
+    os.truncate(tmp_path / "a", 1 << 40)
+    with pytest.raises(ValueError, match="holds a NUL character"):
+        read_text(tmp_path / "a", 1 << 40)
