@@ -1,5 +1,6 @@
 """Reading damaged files without end, in a process of its own for each reader, and what came of it."""
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -11,11 +12,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
 from benchmark.core.errors import UsageError
@@ -72,6 +73,7 @@ class Job:
         examples: how many inputs.
         until: time (of ``time.time``) to stop at; ``None`` for none.
         limit: seconds that an input may take.
+        memory: bytes of memory that an input may add.
     """
 
     module: str
@@ -81,34 +83,29 @@ class Job:
     examples: int
     until: float | None = None
     limit: float = 10.0
+    memory: int = 1 << 30
 
 
 def fuzz(job: Job) -> Summary:
     """Fuzz a reader in processes of its own: where one dies, the next one goes on."""
     total = Summary(job.reader)
-    failed_before = -1
-    while failed_before < len(total.failures):
-        failed_before = len(total.failures)
+    while True:
         receiver, sender = _context.Pipe(duplex=False)
         process = _context.Process(target=_child, args=(job, sender), daemon=True)
         process.start()
         sender.close()
         done = False
-        while not done:
-            try:
+        with contextlib.suppress(EOFError):
+            while not done:
                 part, done = receiver.recv()
-            except EOFError:
-                break
-            total.add(part)
+                total.add(part)
         process.join()
-        if done:
-            break
-        name = f"died with exit code {process.exitcode}"
-        total.failures[name] = str(_keep(job, name))
-        job = Job(**{**vars(job), "start": job.start + 1})
-        if job.until is None or time.time() > job.until:
-            break
-    return total
+        if not done:
+            name = f"died with exit code {process.exitcode}"
+            total.failures[name] = str(_keep(job, name))
+        if done or job.until is None or time.time() > job.until:
+            return total
+        job = replace(job, start=job.start + 1)
 
 
 def _keep(job: Job, name: str) -> Path:
@@ -138,6 +135,7 @@ def _child(job: Job, sender: Connection) -> None:
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["UNLEARNABLE_BENCH_CACHE"] = str(job.folder / "beside" / "cache")
+    job.folder.mkdir(parents=True, exist_ok=True)
     silence = os.open(job.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -157,7 +155,7 @@ class _Fuzzer:
 
     def run(self) -> None:
         trees = self._valid()
-        self.guard = Guard(self.job.limit)
+        self.guard = Guard(self.job.limit, self.job.memory)
         for tree in trees:  # also fills caches of modules before memory and time count
             self._read(tree, valid=True)
         strategy = damaged(trees, self.reader.focus)
@@ -199,6 +197,7 @@ class _Fuzzer:
             deadline=None,
             derandomize=False,
             phases=[Phase.generate, Phase.shrink],
+            verbosity=Verbosity.quiet,
             suppress_health_check=list(HealthCheck),
         )
         @given(strategy)
@@ -209,9 +208,9 @@ class _Fuzzer:
 
         try:
             read()
-        except BaseException as error:  # kept by _read already
-            if self.failed_at is None and not isinstance(error, Breach):
-                raise
+        except BaseException as error:  # kept by _read already, unless it is Hypothesis's own
+            if self.failed_at is None:
+                self._failed(error, {})
 
     def _is_late(self) -> bool:
         return self.job.until is not None and time.time() > self.job.until

@@ -77,8 +77,9 @@ class Guard:
         before = _memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         # A single allocation that is too large fails; one in pieces shows in the peak, even if its failure is caught.
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + self.memory * 3 // 2, hard))
+        # Files that are mapped to be read, as poisons are, do not count.
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (_memory("VmData") + self.memory * 3 // 2, hard))
         faulthandler.dump_traceback_later(2 * self.seconds, exit=True)
         self._folder, start = os.path.realpath(folder), time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
@@ -88,7 +89,7 @@ class Guard:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._folder, self.took = "", time.monotonic() - start
             faulthandler.cancel_dump_traceback_later()
-            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
             self.used = max(_memory("VmHWM") - before, 0)
             if self.used > self.memory:
                 self._breaches.append(f"takes more than {self.memory >> 20} MiB of memory")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_its_promise_is_kept_for_longer(name: str, tmp_path: Path, capsys: pytes
     until = begun + 60 * MINUTES / len(READERS)
     summary = fuzz(Job(MODULE, name, tmp_path, start, 10**9, until))
     for what, kept in summary.failures.items():
-        summary.failures[what] = str(Path(kept).rename(_unused(FOLDER / "inputs" / Path(kept).name)))
+        summary.failures[what] = str(shutil.move(kept, _unused(FOLDER / "inputs" / Path(kept).name)))
     facts = {
         "command": f"FUZZ_MINUTES={MINUTES:g} python -m pytest -m fuzz tests/fuzz",
         "machine": device_name(torch.device("cpu")),
