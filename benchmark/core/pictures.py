@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What image files may hold, whatever they are called; Pillow counts PGM and PBM as PPM."""
 
+MOST_PIXELS = 2**30 // 12
+"""Pixels of the largest image that is decoded, as Pillow warns of: three copies, four bytes a pixel, make 1 GiB."""
+
 
 def open_picture(file: IO[bytes], formats: Sequence[str] = FORMATS) -> "Image.Image":
     """Open an image without decoding it; all of the project's code opens images here.
@@ -19,8 +22,12 @@ def open_picture(file: IO[bytes], formats: Sequence[str] = FORMATS) -> "Image.Im
 
     Raises:
         PIL.UnidentifiedImageError: it is in none of these formats.
+        PIL.Image.DecompressionBombError: it has more than :data:`MOST_PIXELS`.
         Exception: of many kinds where the file is damaged.
     """
     from PIL import Image
 
-    return Image.open(file, formats=tuple(formats))
+    picture = Image.open(file, formats=tuple(formats))
+    if picture.width * picture.height > MOST_PIXELS:
+        raise Image.DecompressionBombError(f"more than {MOST_PIXELS:,} pixels")
+    return picture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.core.errors import UsageError
-from benchmark.core.pictures import FORMATS, open_picture
+from benchmark.core.pictures import FORMATS, MOST_PIXELS, open_picture
 from benchmark.data.dataset import Images
 from benchmark.data.image_location import ImageLocation, open_image
 
@@ -21,6 +21,7 @@ _BROKEN = (
     *(ArithmeticError, NotImplementedError, struct.error),
 )
 _LONGEST = 16  # longest side / shortest side; resizing an image a thousand times as long as wide would fill the memory
+_BAND = 2**20  # pixels of a transparent image that are put on white at a time
 
 
 class BadImage(UsageError):
@@ -54,7 +55,7 @@ def read_upright(source: ImageLocation) -> "Image.Image":
     The camera's orientation tag (EXIF) is applied, transparent parts are put on white, 16 bits are reduced to 8.
 
     Raises:
-        BadImage: the file does not exist, is not an image, is cut short, or has more than 179 million pixels or pixels
+        BadImage: the file does not exist, is not an image, is cut short, or has more than 89 million pixels or pixels
             of more than 16 bits; the message names it.
         UsageError: the disk fails.
     """
@@ -116,7 +117,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not an image in one of the formats {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
-        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+        return f"more than {MOST_PIXELS:,} pixels"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -139,12 +140,10 @@ def _to_length(image: "Image.Image") -> "Image.Image":
 
 
 def _to_rgb(image: "Image.Image") -> "Image.Image":
-    from PIL import Image
 
     image = to_8_bits(image)
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        return _on_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -163,3 +162,15 @@ def to_8_bits(image: "Image.Image") -> "Image.Image":
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels, whose range is unknown; save it with 8 or 16 bits")
     return image
+
+
+def _on_white(image: "Image.Image") -> "Image.Image":
+    """A transparent image on white. In bands, for whole it would take twenty bytes a pixel."""
+    from PIL import Image
+
+    whole = Image.new("RGB", image.size)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        whole.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), (0, top))
+    return whole
