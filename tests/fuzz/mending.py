@@ -60,16 +60,14 @@ def mend_tar(content: bytes) -> bytes:
 
 
 def mend_zip(content: bytes) -> bytes:
-    """The same parts with right CRCs, their pickles damaged where ``content`` is: parts follow their local headers."""
-    file, place = io.BytesIO(), 0
-    with zipfile.ZipFile(file, "w") as parts:
-        while content[place : place + 4] == b"PK\x03\x04":
-            size, name, extra = struct.unpack("<I4xHH", content[place + 18 : place + 30])
-            first = place + 30 + name + extra
-            parts.writestr(content[place + 30 : place + 30 + name].decode(), content[first : first + size])
-            place = first + size
-            place += 16 * (content[place : place + 4] == b"PK\x07\x08")  # a data descriptor
-    return file.getvalue() if place else content
+    """The CRC of every part of an archive whose directory is intact."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(file, "w") as after:
+        for part in before.infolist():
+            name, extra = struct.unpack("<HH", content[part.header_offset + 26 : part.header_offset + 30])
+            start = part.header_offset + 30 + name + extra
+            after.writestr(part.filename, content[start : start + part.compress_size])
+    return file.getvalue()
 
 
 def split_safetensors(content: bytes) -> tuple[dict[str, Any], bytes]:
