@@ -1,0 +1,62 @@
+"""Two spellings of one cell: it runs once, has one record, and the plan tells cells apart."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attacks import ATTACKS
+from benchmark.core.spec import Spec
+from benchmark.grid.cells import choose_attacks, choose_defenses
+from benchmark.grid.presets import PRESETS, Preset
+from benchmark.grid.records import load_records
+from defenses import DEFENSES
+from tests.grid.grids import ATTACK, run
+
+
+def test_two_spellings_are_one_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    defenses = "prefix-drop,prefix-drop[n=3],cutout+random-noise,random-noise+cutout"
+    assert run(tmp_path, "--dry-run", attack=f"{ATTACK},{ATTACK.replace('k=2', 'eps=8,k=2')}", defense=defenses) == 0
+    # Clean, and the attack under none, prefix-drop and the two orders of a composition, which are two defenses.
+    assert "5 cells, 5 to run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_defaults_that_are_spelled_out_make_no_cell_of_their_own(preset: Preset) -> None:
+    for entry in DEFENSES.entries():
+        params = DEFENSES.resolve(Spec(entry.name), preset.defense.get(entry.name))
+        spelled = choose_defenses(f"{entry.name},{Spec(entry.name, params)}", preset)
+        assert [one.choice.spec for one in spelled] == list(dict.fromkeys(["none", entry.name]))
+        (_, *alone) = choose_defenses(str(Spec(entry.name, params)), preset)
+        assert json.dumps([one.choice.params for one in alone]) == json.dumps([{entry.name: params}] * len(alone))
+    for alias in ATTACKS.entries():
+        if alias.name in ("clean", "poison"):
+            continue
+        params = ATTACKS.resolve(Spec(alias.name), preset.attack_values(alias.name))
+        free = {key: value for key, value in params.items() if key not in alias.fixed}
+        (named,) = (one.name for one in ATTACKS.entries() if one.factory is alias.factory and not one.fixed)
+        for other in (Spec(alias.name, free), Spec(named, params)):
+            both = choose_attacks(f"{alias.name},{other}", preset)
+            assert [one.choice.spec for one in both] == ["clean", alias.name], other
+
+
+def test_the_plan_tells_attacks_of_one_label_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weaker = ATTACK.replace("k=2", "eps=4,k=2")
+    assert run(tmp_path, "--dry-run", attack=f"{ATTACK},{weaker}", defense="none") == 0
+    plan = capsys.readouterr().err
+    assert all(f" MEM-2 ({spec}) " in plan for spec in (ATTACK, weaker))
+
+
+def test_a_cell_is_known_under_another_spelling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, defense="prefix-drop") == 0
+    capsys.readouterr()
+    same = ATTACK.replace("k=2", "eps=8,k=2")
+    assert run(tmp_path, attack=same, defense="prefix-drop[n=3]") == 0
+    printed = capsys.readouterr()
+    assert "3 cells, 0 to run" in printed.err
+    assert "prefix-drop[n=3]" in printed.out
+    assert "eps=8" in printed.out
+    # Under its new name it is there for the other commands, too.
+    (old,) = (one for one in load_records(tmp_path) if one.defense.spec == "prefix-drop")
+    (new,) = (one for one in load_records(tmp_path) if one.defense.spec == "prefix-drop[n=3]")
+    assert (new.key, new.epochs, new.attack.spec) == (old.key, old.epochs, same)
