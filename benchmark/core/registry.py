@@ -244,10 +244,10 @@ def convert(value: Any, hint: Any, what: str) -> Any:
         elif option in (int, float):
             try:
                 number = option(value)
-            except ValueError:
+                if math.isfinite(number):
+                    return number
+            except (ValueError, OverflowError):  # no number, or an integer of hundreds of digits
                 continue
-            if math.isfinite(number):
-                return number
         else:
             return option(value)
     choices = [choice for option in _options(hint) for choice in typing.get_args(option)]

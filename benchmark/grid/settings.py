@@ -150,7 +150,7 @@ class RunSettings:
                 object.__setattr__(self, name, str(value))
             elif name == "plugin":
                 object.__setattr__(self, name, tuple(Path(path) for path in value))
-            elif isinstance(value, str):
+            elif isinstance(value, str | bool):
                 object.__setattr__(self, name, convert(value, _written(hints[name]), flag(name)))
         if self.checkpoint_every < 0:
             raise UsageError(f"--checkpoint-every must be at least 0, got {self.checkpoint_every}")

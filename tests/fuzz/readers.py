@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -146,6 +147,7 @@ def _prepare_plan(beside: Path) -> None:
 def _plan(folder: Path, beside: Path) -> list[str]:
     # Data and models that settings may name are as large as they say, so they are given.
     fixed: list[object] = ["--dataset", _CSV.replace("F/", f"{beside}/"), "--victim", "tiny", "--surrogate", "tiny"]
+    tempfile.tempdir = str(folder)  # where the estimate of a run's time crafts a little
     fixed += ["--batch-size", "2", "--out", folder / "out", "--cache", folder / "cache"]
     return command("run", "--config", folder / "settings.yaml", "--dry-run", *fixed)
 

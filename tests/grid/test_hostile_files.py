@@ -37,6 +37,9 @@ from tests.tables.factory import record
         ('plugin: ["a\\udcff.py"]', "--plugin is no text in UTF-8"),
         ("plugin: 5", "no plugin file 5"),
         ("lr: .nan", "--lr takes a number"),
+        ("epochs: " + "9" * 400, "--epochs takes an integer"),
+        ("attack: false", "unknown attack 'no'"),
+        ("preset: yes", "unknown preset 'yes'"),
     ],
 )
 def test_settings_that_are_none(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
