@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Checkpoint:
                 if (damaged := parts.testzip()) is not None:
                     raise ValueError(f"checksum of {damaged}")
             content = _content(self.path)
-            state, notes, seconds = content["state"], json.loads(content["notes"]), float(content["seconds"])
+            state, notes, seconds = content["state"], json.loads(content["notes"]), _seconds(content)
             if not isinstance(state, dict) or not isinstance(notes, dict):
                 raise TypeError("no state or notes")
         except Exception as error:  # readers meet damage with errors of every kind; each of them means a new start
@@ -85,7 +86,7 @@ class Checkpoint:
         if self.path is None or not self.exists():
             return 0.0
         try:
-            return float(_content(self.path)["seconds"])
+            return _seconds(_content(self.path))
         except Exception:
             return 0.0  # load() reports it
 
@@ -101,3 +102,10 @@ class Checkpoint:
 
 def _content(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+
+
+def _seconds(content: dict[str, Any]) -> float:
+    seconds = float(content["seconds"])
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{seconds} seconds")
+    return seconds

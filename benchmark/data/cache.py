@@ -13,13 +13,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.reading import read_text
+from benchmark.core.strict_json import as_kind
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.image_location import ImageLocation
 
@@ -32,6 +33,15 @@ _log = logging.getLogger(__name__)
 
 Draw = Callable[[str, Images], Mapping[int, str] | None]
 Shape = tuple[int, int, int, int]
+
+
+class _Stored(TypedDict):
+    """What an index holds of a split: ``left_out`` by row, as text."""
+
+    fingerprint: str
+    captions: list[list[str]]
+    left_out: dict[str, str]
+    hashes: list[str]
 
 
 def cached_splits(
@@ -91,10 +101,11 @@ def _read_or_discard(
         if index.pop("sha256") != _hash_of(index):
             raise ValueError(f"{_INDEX} does not match its hash")
         files = origins or {}
+        stored = {split: as_kind(index[split], _Stored, split) for split in SPLITS}
         splits = {
-            split: _read_split(entry, name, split, shapes[split], index[split], files.get(split)) for split in SPLITS
+            split: _read_split(entry, name, split, shapes[split], stored[split], files.get(split)) for split in SPLITS
         }
-        left_out = [line for split in SPLITS for line in _left_out_lines(index[split]["left_out"], files.get(split))]
+        left_out = [line for split in SPLITS for line in _left_out_lines(stored[split]["left_out"], files.get(split))]
     except PermissionError as error:
         raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -115,7 +126,7 @@ def require_images(split: str, count: int, left_out: Sequence[str]) -> None:
 
 
 def _read_split(
-    entry: Path, name: str, split: str, shape: Shape, stored: Mapping[str, Any], origins: list[ImageLocation] | None
+    entry: Path, name: str, split: str, shape: Shape, stored: "_Stored", origins: list[ImageLocation] | None
 ) -> CaptionDataset:
     # The header says what is known anyway, and NumPy's reader meets a damaged one with errors of every kind.
     file = entry / f"{split}.npy"

@@ -108,6 +108,8 @@ def compressed() -> bytes:
         saved({"state": {}, "notes": "[]", "seconds": 0.0}),
         saved({"state": 7, "notes": "{}", "seconds": 0.0}),
         saved({"state": {}, "notes": "{}", "seconds": "soon"}),
+        saved({"state": {}, "notes": "{}", "seconds": -1.0}),
+        saved({"state": {}, "notes": "{}", "seconds": float("nan")}),
         saved({"state": {}, "notes": b"\xff", "seconds": 0.0}),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.data.cache import _hash_of
 from tests.data.test_data_cache import CAPTIONS, Drawer, entries, load
 
 FILES = ("train.npy", "val.npy", "test.npy", "entry.json")
@@ -91,6 +92,13 @@ def endless_number(entry: Path) -> None:
     (entry / "entry.json").write_text("1" * 10_000)
 
 
+def captions_of_another_kind(entry: Path) -> None:
+    index = json.loads((entry / "entry.json").read_text())
+    del index["sha256"]
+    index["train"]["captions"][0] = [None]
+    (entry / "entry.json").write_text(json.dumps({**index, "sha256": _hash_of(index)}))
+
+
 def pipe_in_place_of_the_index(entry: Path) -> None:
     (entry / "entry.json").unlink()
     os.mkfifo(entry / "entry.json")
@@ -131,6 +139,7 @@ def longer_array(entry: Path) -> None:
         nested,
         nested_with_hash,
         endless_number,
+        captions_of_another_kind,
         pipe_in_place_of_the_index,
         huge_index,
         folder_in_place_of_the_index,

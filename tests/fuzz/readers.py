@@ -167,7 +167,7 @@ def _load_checkpoint(folder: Path, _: Path) -> list[str]:
         assert checkpoint.seconds_worked() >= 0
         state = checkpoint.load()
     assert state is None or isinstance(state, dict)
-    lines = err.getvalue().splitlines()
+    lines = [line for line in err.getvalue().split("\n") if line.startswith("warning: ")]  # torch may have its own
     assert len(lines) == (there and state is None), f"a new start with {len(lines)} warnings"
     return lines
 
