@@ -46,8 +46,9 @@ class SplitFacts:
         fingerprint: fingerprint of images and captions as read from these files; ``None`` at the original resolution.
     """
 
-    images: Count
-    captions: Count
+    # Whatever size a manifest states is reckoned with before a file is read.
+    images: Annotated[int, Meta(ge=0, le=10**7)]
+    captions: Annotated[int, Meta(ge=0, le=10**8)]
     clean_fingerprint: str
     fingerprint: str | None
 
