@@ -70,8 +70,8 @@ class WordwiseEm(Attack):
     eps: int = ranged(8, 1, 127, unit="1/255")
     tile: int = ranged(8, 1)
     grain: int = ranged(1, 1)
-    restarts: int = ranged(8, 1)
-    steps: int = ranged(93, 1)
+    restarts: int = ranged(8, 1, 1000)
+    steps: int = ranged(93, 1, 10_000)
     pattern_lr: float = ranged(0.05, above=0)
     permute_images: bool = True
     through: str | None = None

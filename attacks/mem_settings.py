@@ -40,8 +40,8 @@ class MemSettings:
 
     k: int = ranged(3, 0, 32)
     eps: int = ranged(8, 1, 127, unit="1/255")
-    rounds: int = ranged(20, 1)
-    surrogate_steps: int = ranged(200, 1)
+    rounds: int = ranged(20, 1, 1000)
+    surrogate_steps: int = ranged(200, 1, 10_000)
     pgd_steps: int = ranged(8, 1)
     step_size: int = ranged(1, 1, unit="1/255")
     hotflip_rounds: int = ranged(5, 0)

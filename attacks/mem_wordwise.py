@@ -30,8 +30,8 @@ class WordwiseMem(WordwiseEm):
     """
 
     k: int = ranged(3, 1, 32)
-    hotflip_rounds: int = ranged(3, 1)
-    surrogate_steps: int = ranged(60, 1)
+    hotflip_rounds: int = ranged(3, 1, 1000)
+    surrogate_steps: int = ranged(60, 1, 10_000)
     candidates: int = ranged(4, 1)
     vocabulary: int | None = ranged(200, 2, unit="words")
 

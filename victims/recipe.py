@@ -27,7 +27,7 @@ class Recipe:
         precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 where the device is faster in it.
     """
 
-    epochs: int = ranged(32, 1)
+    epochs: int = ranged(32, 1, 10_000)
     batch_size: int = ranged(128, 2)
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = ranged(5e-4, above=0)

@@ -57,7 +57,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--seeds", "20240501"], "'20240501,' is one seed"),
         (["--preset", "papr"], "did you mean 'paper'"),
         (["--epochs", "few"], "--epochs takes an integer"),
-        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--epochs", "0"], "epochs must be between 1 and 10000"),
         (["--rows", "both"], "--rows takes pairs or images"),
         (["--batch-size", "64"], "40 training rows are fewer than one batch of 64"),
         (["--device", "cuda:99"], "cannot be used here"),

@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.grid.settings import RunSettings, read_yaml
-from tests.grid.grids import run
+from tests.grid.grids import ATTACK, run
 from tests.tables.factory import record
 
 
@@ -152,3 +153,19 @@ def test_names_that_no_file_can_have_are_told_in_one_line(words: list[str], caps
     assert main([word.replace("NAME", "x" * 300) for word in words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epochs": 2**31 - 1}, "epochs must be between 1 and 10000"),
+        ({"attack": ATTACK.replace("rounds=3", "rounds=2147483647", 1)}, "rounds must be between 1 and 1000"),
+        ({"attack": "em-wordwise[steps=1000000000]"}, "steps must be between 1 and 10000"),
+    ],
+    ids=["epochs", "rounds", "steps"],
+)
+def test_billions_of_steps_are_refused_before_they_are_counted(
+    settings: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "runs", "--dry-run", **settings) == 2
+    assert said in capsys.readouterr().err
