@@ -39,7 +39,8 @@ def test_its_promise_is_kept_for_longer(name: str, tmp_path: Path, capsys: pytes
     until = begun + 60 * MINUTES / len(READERS)
     summary = fuzz(Job(MODULE, name, tmp_path, start, 10**9, until))
     for what, kept in summary.failures.items():
-        summary.failures[what] = str(shutil.move(kept, _unused(FOLDER / "inputs" / Path(kept).name)))
+        moved = shutil.move(kept, _unused(FOLDER / "inputs" / Path(kept).name))
+        summary.failures[what] = str(Path(moved).relative_to(FOLDER))
     facts = {
         "command": f"FUZZ_MINUTES={MINUTES:g} python -m pytest -m fuzz tests/fuzz",
         "machine": device_name(torch.device("cpu")),
