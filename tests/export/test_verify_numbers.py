@@ -18,5 +18,5 @@ def test_a_number_out_of_range_makes_no_manifest(place: str, number: object, tmp
     manifest = json.loads(path.read_text("utf-8"))
     (manifest["splits"]["train"] if place in ("images", "captions") else manifest)[place] = number
     path.write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(UsageError, match=rf"is not a valid manifest: (its )?{place} is"):
+    with pytest.raises(UsageError, match="is not a valid manifest: "):
         verify_export(tmp_path / "out", None, tmp_path)
