@@ -15,6 +15,7 @@ from hypothesis.strategies import SearchStrategy
 from benchmark.cli.main import main
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
+from benchmark.core.log import show_messages
 from benchmark.core.printing import printable
 from benchmark.data.content import Stamps
 from benchmark.data.images import read_image, size_of
@@ -163,6 +164,7 @@ def _write_checkpoint(folder: Path, _: Path) -> None:
 def _load_checkpoint(folder: Path, _: Path) -> list[str]:
     checkpoint, err = Checkpoint(folder / ".a.checkpoint", 1, {"train": 0.0}), io.StringIO()
     there = checkpoint.exists()
+    show_messages()  # as every command does
     with contextlib.redirect_stderr(err):
         assert checkpoint.seconds_worked() >= 0
         state = checkpoint.load()

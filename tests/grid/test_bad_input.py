@@ -169,7 +169,7 @@ def test_other_commands(arguments: list[str], said: str, capsys: pytest.CaptureF
 def test_records_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.json").write_text("{}")
     assert main(["table", "2", "--records", str(tmp_path)]) == 2
-    assert "x.json is not a readable record: it does not say its format" in capsys.readouterr().err
+    assert "x.json is not a readable record: it has no field 'format'" in capsys.readouterr().err
 
 
 def test_records_in_a_folder_below_are_pointed_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
