@@ -70,7 +70,7 @@ def estimated(out: Path, attack: str, defense: str) -> Estimate:
 
 def finished(planned: PlannedCell, train: float = 0.0, craft: float = 0.0) -> Record:
     """Its record, as a run would write it."""
-    scores = RetrievalScores(*np.zeros(len(RetrievalScores.__dataclass_fields__)).tolist())
+    scores = RetrievalScores(*np.ones(len(RetrievalScores.__dataclass_fields__)).tolist())
     both = Retrieval(scores, scores)
     seconds = {"craft": craft, "train": train, "evaluate": 0.0}
     return replace(planned.planned_record, epochs=(EpochScores(2, both, both),), seconds=seconds)
