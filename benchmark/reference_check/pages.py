@@ -12,7 +12,7 @@ from benchmark.reference_check.quantities import Quantity, series
 
 _TERMS = (
     "R@10, R@1: on test after the last epoch, mean of both directions; crafting loss: the surrogate's after PGD, mean "
-    "over rounds, or after the first; words of a trigger: mean over images; closest test images: how far the 2 % that "
+    "over rounds; words of a trigger: mean over images; closest test images: how far the 2 % that "
     "are closest to training images are from them."
 )
 

@@ -1,11 +1,11 @@
 """What the reference check compares: numbers that records have, seed by seed.
 
 Of every cell it is recall@10, the mean of both directions after the last epoch; of undefended clean victims recall@1 as
-well, which tells ranks that are counted wrongly. Of every poison it is what crafting says of it: the surrogate's loss
-after the first round and its mean over all rounds, the noise's PSNR, and the words of a trigger. A poison's numbers
-hardly differ between seeds, so they tell weaker noise at once, which recall may not: at a small scale the trigger does
-most of the harm. Of every defense it is what it changes, in pixels and in words. Of the data it is how far the closest
-test images are from the training data, which tells a leak.
+well, which tells ranks that are counted wrongly. Of every poison it is what crafting says of it: the surrogate's mean
+loss over all rounds, the noise's PSNR, and the words of a trigger. A poison's numbers hardly differ between seeds, so
+they tell weaker noise at once, which recall may not: at a small scale the trigger does most of the harm. Of every
+defense it is what it changes, in pixels and in words. Of the data it is how far the closest test images are from the
+training data, which tells a leak.
 """
 
 import math
@@ -38,12 +38,6 @@ def crafting_loss(record: Record) -> float | None:
     """The surrogate's loss right after PGD, nats, mean over the rounds; ``None`` where none was crafted in rounds."""
     losses = record.poison.get("loss_per_round")
     return fmean(losses) if losses else None
-
-
-def first_loss(record: Record) -> float | None:
-    """The same after the first round, when the surrogate knows only what its own training told it."""
-    losses = record.poison.get("loss_per_round")
-    return losses[0] if losses else None
 
 
 def trigger_words(record: Record) -> float | None:
@@ -116,7 +110,6 @@ _OF_CLEAN = (Quantity("R@1, %", recall_at_1, 1, _arcsine, _percent),)
 _OF_DATA = (Quantity("closest test images, 1/255", nearest, 1),)
 _OF_POISONS = (
     Quantity("crafting loss, nats", crafting_loss, 2),
-    Quantity("crafting loss after round 1, nats", first_loss, 2),
     Quantity("noise, PSNR in dB", psnr, 2),
     Quantity("words of a trigger", trigger_words, 2),
 )

@@ -201,32 +201,29 @@ def poisons(losses: Sequence[float], decibels: Sequence[float], first_seed: int 
 def test_poisons_are_compared_by_their_own_numbers() -> None:
     losses, decibels = [2.4, 2.5, 2.3, 2.4, 2.6, 2.5, 2.3, 2.4], [33.0, 33.1, 32.9, 33.0, 33.2, 32.8, 33.1, 32.9]
     reference = poisons(losses, decibels)
-    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.03)
+    compared = compare(reference, poisons([2.45], [33.0], 20), level=0.02)
     # Two cells and, though two victims share it, one poison.
     assert [(one.cell, one.quantity.name) for one in compared] == [
         ("MEM-3 × none", "R@10, %"),
         ("MEM-3 × cutout", "R@10, %"),
         ("MEM-3", "crafting loss, nats"),
-        ("MEM-3", "crafting loss after round 1, nats"),
         ("MEM-3", "noise, PSNR in dB"),
         ("MEM-3", "words of a trigger"),
         ("MEM-3 × cutout", "change of a pixel, 1/255"),
         ("MEM-3 × cutout", "words changed in a caption"),
     ]
     assert all(one.holds for one in compared)
-    firsts = [loss + 1 for loss in losses]
-    for one, values, now in zip(compared[2:5], (losses, firsts, decibels), (2.45, 3.45, 33.0), strict=True):
-        # t of 7 degrees of freedom at 99.5 %, for 3 % are divided among three numbers; the others never vary.
+    for one, values, now in zip(compared[2:4], (losses, decibels), (2.45, 33.0), strict=True):
+        # t of 7 degrees of freedom at 99.5 %, for 2 % are divided among two numbers; the others never vary.
         margin = 3.4995 * np.std(values, ddof=1) * math.sqrt(1 + 1 / 8)
         assert (one.low, one.high) == pytest.approx((np.mean(values) - margin, np.mean(values) + margin), abs=1e-3)
         assert (one.reference, one.now) == pytest.approx((np.mean(values), now))
     # The defense of these records changes nothing, and so it does in all of them.
-    assert [(one.low, one.now, one.high) for one in compared[6:]] == [(0, 0, 0)] * 2
+    assert [(one.low, one.now, one.high) for one in compared[5:]] == [(0, 0, 0)] * 2
     # Noise of half the height, noise that the surrogate does not learn, a shorter trigger, though no recall has moved.
-    both = ["crafting loss, nats", "crafting loss after round 1, nats"]
     for loss, psnr, words, outside in (
         (2.4, 39.0, 3, ["noise, PSNR in dB"]),
-        (3.1, 33.0, 3, both),
+        (3.1, 33.0, 3, ["crafting loss, nats"]),
         (2.4, 33.0, 2, ["words of a trigger"]),
         (2.4, 33.0, 0, ["words of a trigger"]),
     ):
