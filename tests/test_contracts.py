@@ -172,7 +172,7 @@ class Careless(Attack):
         ("returns nothing", "crafting returns a poison: TypeError: craft returned NoneType"),
         ("beyond ε", "crafting returns a poison: DamagedPoison"),
         ("floats", "crafting returns a poison: PoisonError: a perturbation is int8"),
-        ("too few triggers", "every image (or pair) has a trigger: 20 triggers for 21"),
+        ("too few triggers", "crafting returns a poison: DamagedPoison: there are 20 triggers for 21 images"),
         ("another size", "the images' shape: (21, 3, 63, 64), the images' is (21, 3, 64, 64)"),
         ("special token", "crafting returns a poison: PoisonError: the trigger of row 4 has a special token"),
         ("escaped special token", "crafting returns a poison: PoisonError: the trigger of row 4 has a special token"),
