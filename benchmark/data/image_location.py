@@ -24,6 +24,20 @@ class Member:
 ImageLocation = Path | Member
 
 
+class _File(io.BufferedReader):
+    """A file that sets aside no more memory than it has bytes, whatever length its content states."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = self.seek(0, io.SEEK_END)
+        self.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As any file's; a size beyond the file's end reads up to the end."""
+        left = self._size - self.tell()
+        return super().read(size if size is not None and 0 <= size < left else -1)
+
+
 def open_image(origin: ImageLocation) -> BinaryIO:
     """Open the image's bytes.
 
@@ -32,7 +46,7 @@ def open_image(origin: ImageLocation) -> BinaryIO:
         ValueError: the archive ends within the image.
     """
     if isinstance(origin, Path):
-        return origin.open("rb")
+        return _File(origin)
     with origin.archive.open("rb") as archive:
         archive.seek(origin.offset)
         content = archive.read(origin.size)

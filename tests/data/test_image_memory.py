@@ -1,5 +1,7 @@
 """The memory that an image takes: at most twelve bytes a pixel, so that the largest that is read takes a gibibyte."""
 
+import contextlib
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmark.core.pictures import MOST_PIXELS
-from benchmark.data.images import read_image, read_upright
+from benchmark.data.images import BadImage, read_image, read_upright
 from tests.memory import AnonymousPeak, linux_only
 
 SIDE = 2500
@@ -51,3 +53,18 @@ def test_bands_are_put_on_white_as_the_whole_is(size: tuple[int, int], tmp_path:
     image.save(tmp_path / "a.png", compress_level=0)
     whole = Image.alpha_composite(Image.new("RGBA", size, "white"), image).convert("RGB")
     assert np.array_equal(np.asarray(read_upright(tmp_path / "a.png")), np.asarray(whole))
+
+
+def test_a_forged_length_asks_for_no_memory(tmp_path: Path) -> None:
+    """A PNG of a few bytes whose pixels are said to take four gigabytes."""
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(content[:start] + b"\xff" + content[start + 1 : start + 20])
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(BadImage):  # its pixels may be whole
+            read_image(tmp_path / "a.png", 8)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
