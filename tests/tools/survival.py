@@ -1,9 +1,10 @@
 """What is left of protected photos after platforms and scrapers, as noise and as a victim's lost recall.
 
-    python -m tests.tools.survival photos --work DIR             # a few scenes of 12 megapixels, preset tiny
-    python -m tests.tools.survival victims --work DIR --out DIR  # 2,000 scenes of 384 pixels, victims of preset micro
+    python -m tests.tools.survival photos --work DIR    # a few scenes of 12 megapixels, preset tiny
+    python -m tests.tools.survival victims --work DIR   # 2,000 scenes of 384 pixels, victims of preset micro
 
-Photos are scenes of the suite, painted large. Everything in the working folder is kept, and made only once.
+Photos are scenes of the suite, painted large. Everything in the working folder is kept, and made only once. Records
+name it, so let it be relative. What is measured goes to results/protected-photos, with a page made from it.
 """
 
 import argparse
@@ -12,23 +13,30 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
+import torch
 from PIL import Image
 
 from attacks import Poison
 from benchmark.cli.main import main as command
+from benchmark.core.atomic_files import replacing
 from benchmark.core.progress import tracked
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.data.dataset import Images
 from benchmark.data.difference import Difference, summed_ssim
-from benchmark.data.images import square
+from benchmark.data.images import read_image, square
+from benchmark.export.photo import Kind, Photo
 from benchmark.export.read_back import add_difference
+from benchmark.export.repeated_noise import add_repeated, tile_of
+from benchmark.grid.provenance import device_name, git_commit, versions
 from benchmark.grid.run import run
 from benchmark.grid.settings import RunSettings
+from tests.tools.survival_page import PHOTOS, page
 
 Passage = Callable[[Image.Image], Image.Image]
 _WIDTH, _HEIGHT = 4000, 3000
@@ -117,19 +125,17 @@ def seen(image: Image.Image, passage: Passage, resolution: int) -> Images:
     return square(passage(image).convert("RGB"), resolution)
 
 
-def measure_photos(work: Path, count: int) -> None:
-    """Protect photos of 12 megapixels, and print how strong, visible, large and slow that is."""
+def measure_photos(work: Path, count: int) -> dict[str, Any]:
+    """Protect photos of 12 megapixels; how strong, visible, large and slow that is."""
     table = work / "photos.csv"
     if not table.exists():
         scenes = paint(f"scenes[train={count},val=1,test=1,objects=30,seed=1]", _PAINTED, work)["train"]
         write(scenes, table, (_WIDTH, _HEIGHT), grain=2.0)
     for kind in ("png", "jpeg"):
-        start = time.monotonic()
         flags = ["--attack", "em-wordwise[restarts=1]", "--precision", "fp32"]
         flags += ["--poisons", str(work / "poisons"), "--cache", str(work / "cache")]
         if command(["protect", str(table), "--out", str(work / kind), "--format", kind, *flags]):
             sys.exit(1)
-        print(f"{kind}: {time.monotonic() - start:.0f} s")
     (stored,) = (work / "poisons").glob("*.safetensors")
     poison = Poison.load(stored)
     assert poison.delta is not None
@@ -153,12 +159,41 @@ def measure_photos(work: Path, count: int) -> None:
         for top in range(0, _HEIGHT, _TILE * 3):
             parts = (each[None, top : top + _TILE, :_TILE].transpose(0, 3, 1, 2) for each in pixels)
             similarity.append(summed_ssim(*parts))
-    print(f"PSNR {difference.psnr:.1f} dB, SSIM {np.mean(similarity):.3f}, largest {difference.largest}/255")
-    for name, each in sizes.items():
-        print(f"{name}: {np.mean(each) / 1e6:.2f} MB per photo")
-    for name, (product, crafted_power, power) in sums.items():
-        share, correlation = product / crafted_power, product / np.sqrt(crafted_power * power)
-        print(f"| {name} | {share:.0%} | {np.sqrt(power / crafted_power):.0%} | {correlation:.2f} |")
+    return {
+        "photos": len(manifest["photos"]),
+        "psnr": difference.psnr,
+        "ssim": float(np.mean(similarity)),
+        "largest": difference.largest,
+        "megabytes": {name: float(np.mean(each)) / 1e6 for name, each in sizes.items()},
+        "cpu_seconds": _cpu_seconds(
+            [work / photo["source"] for photo in manifest["photos"]], poison, manifest["period"]
+        ),
+        "passages": {
+            name: {
+                "share": float(product / crafted_power),
+                "size": float(np.sqrt(power / crafted_power)),
+                "correlation": float(product / np.sqrt(crafted_power * power)),
+            }
+            for name, (product, crafted_power, power) in sums.items()
+        },
+    }
+
+
+def _cpu_seconds(files: Sequence[Path], poison: Poison, period: int) -> dict[str, float]:
+    """Processor seconds of one core for a photo, mean over files, by step of ``protect``."""
+    assert poison.delta is not None
+    resolution, seconds = poison.delta.shape[-1], dict.fromkeys(("prepare", "jpeg", "png"), 0.0)
+    for file, noise in zip(files, poison.delta, strict=True):
+        start = time.thread_time()
+        read_image(file, resolution)
+        seconds["prepare"] += time.thread_time() - start
+        for kind in get_args(Kind):
+            start = time.thread_time()
+            photo = Photo.read(file, kind)
+            add_repeated(photo.pixels, tile_of(noise, period), resolution)
+            photo.encode(kind, 95)
+            seconds[kind] += time.thread_time() - start
+    return {step: total / len(files) for step, total in seconds.items()}
 
 
 def measure_victims(work: Path, out: Path, seed: int, train: int) -> None:
@@ -189,8 +224,7 @@ def measure_victims(work: Path, out: Path, seed: int, train: int) -> None:
             cache=place / "cache",
             out=out,
         )
-        for record in run(settings):
-            print(f"| {name} | {record.attack.spec} | {record.last.test.mean_recall_at_10:.1f} |", flush=True)
+        run(settings)
 
 
 def pass_on(protected: Path, folder: Path, passage: Passage) -> None:
@@ -208,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("photos", "victims"))
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made on the way")
-    parser.add_argument("--out", type=Path, help="folder of the victims' records")
+    parser.add_argument("--out", type=Path, default=Path("results/protected-photos"), help="folder of what is measured")
     parser.add_argument("--count", type=int, default=8, help="photos of 12 megapixels")
     parser.add_argument("--train", type=int, default=2000, help="scenes to train on")
     parser.add_argument("--seed", type=int, default=1)
@@ -216,9 +250,14 @@ def main() -> None:
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     if arguments.what == "photos":
-        measure_photos(work, arguments.count)
+        measured = measure_photos(work, arguments.count)
+        provenance = {"commit": git_commit(), "device": device_name(torch.device("cpu")), "versions": versions()}
+        with replacing(arguments.out / PHOTOS) as temporary:
+            temporary.write_text(json.dumps({**measured, **provenance}, indent=1, ensure_ascii=False) + "\n", "utf-8")
     else:
-        measure_victims(work, arguments.out, arguments.seed, arguments.train)
+        measure_victims(work, arguments.out / "records", arguments.seed, arguments.train)
+    with replacing(arguments.out / "README.md") as temporary:
+        temporary.write_text(page(arguments.out), "utf-8")
 
 
 if __name__ == "__main__":
