@@ -55,8 +55,8 @@ class Protection:
         bytes: size of the originals (``originals``) and of these photos (``protected``).
         read_back: what some of the photos show when they are read again, evenly spread over all: ``photos``, how many;
             ``share``, the part of the noise that is left at ``resolution``; ``correlation`` with the noise there;
-            ``psnr`` at full size, dB, ``None`` if nothing changed; ``largest`` difference of a pixel value at full size,
-            in 1/255.
+            ``psnr`` at full size, dB, ``None`` if nothing changed; ``largest`` difference of a pixel value at full
+            size, in 1/255.
         versions: as in :class:`benchmark.export.manifest.Manifest`.
         command: the command that made the folder.
         files: as in :class:`benchmark.export.manifest.Manifest`.

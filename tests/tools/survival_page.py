@@ -58,8 +58,8 @@ def _noise(measured: Mapping[str, Any]) -> str:
     return f"""## Noise
 
 From [{PHOTOS}]({PHOTOS}): {measured["photos"]} scenes of 4,000 × 3,000 px, painted at 800 px and enlarged, with grain
-of σ = 2/255; noise that one surrogate has learned; written as PNG; read again at 64 px. *Share* is the projection on the
-crafted noise, *size* the ratio of root mean squares.
+of σ = 2/255; noise that one surrogate has learned; written as PNG; read again at 64 px. *Share* is the projection on
+the crafted noise, *size* the ratio of root mean squares.
 
 {table}
 
