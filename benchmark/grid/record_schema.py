@@ -86,7 +86,7 @@ class ProvenanceFacts(TypedDict, total=False):
     versions: Mapping[str, str | None]
 
 
-# What is known of the fields that hold more than that.
+# The open fields, and what is known of each.
 _FACTS: Mapping[str, Any] = {
     "dataset.params": DataFacts,
     "attack.params": AttackFacts,

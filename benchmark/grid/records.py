@@ -150,7 +150,7 @@ class Record:
         """A readable name that is unique to the cell."""
         parts = (self.dataset.spec, self.attack.spec, self.defense.spec, self.victim.spec, f"seed{self.seed}")
         plain = ("".join(c if c.isalnum() or c in "+-.=" else "-" for c in part) for part in parts)
-        # In bytes, for file systems count those: 255, of which locks and checkpoints need some for names of their own.
+        # In bytes, because file systems count them: at most 255, of which the names of locks and checkpoints need some.
         readable = "_".join(part.encode()[:_LONGEST].decode(errors="ignore") for part in plain)
         return f"{readable}_{self.key[:12]}.json"
 

@@ -125,7 +125,7 @@ class Grid:
             data = self.data_of(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
             planned_record = self._record(cell, data, key)
-            planned_record.failed("", "", "").content()  # whatever comes out, it will make a record
+            planned_record.failed("", "", "").content()  # if this can be saved, so can what comes out
             path = self.out / planned_record.file_name()
             planned.append(
                 PlannedCell(cell, key, path, self._known(path, planned_record), planned_record, key in already_run)

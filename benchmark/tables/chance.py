@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.grid.records import Record
 
-_MOST_FACTORS = 1000  # of a product; beyond, logarithms lose less than they cost
+_MOST_FACTORS = 1000  # of a product; with more, logarithms are taken, which need no memory
 
 LEARNED = 0.05  # share of the way from chance to 100 % beyond which a victim has learned something
 _CERTAIN = 99.0  # percent; where chance is higher, scores cannot tell whether anything was learned
