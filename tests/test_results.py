@@ -1,11 +1,13 @@
 """What lies in results/: every table, figures once, one page, and little of it."""
 
+import json
 from pathlib import Path
 from statistics import fmean, stdev
 
 from benchmark.grid.records import load_records
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
+from tests.tools.survival_page import PHOTOS, page
 
 RESULTS = Path("results")
 TINY = RESULTS / "five-grounds/tiny"
@@ -63,3 +65,22 @@ def test_the_readmes_table_is_of_the_references_records() -> None:
         )
         expected[name] = [f"{fmean(values):.1f}±{stdev(values):.1f}" for values in columns]
     assert shown == expected
+
+
+def test_what_is_said_of_protected_photos_is_what_was_measured() -> None:
+    """The page, and the numbers of the owners' document, which has its own names for the passages."""
+    folder = RESULTS / "protected-photos"
+    assert (folder / "README.md").read_text("utf-8") == page(folder)
+    measured = json.loads((folder / PHOTOS).read_text("utf-8"))
+    text = Path("docs/protecting-photos.md").read_text("utf-8")
+    for each in measured["passages"].values():
+        assert f"| {each['share']:.0%} | {each['size']:.0%} | {each['correlation']:.2f} |".replace("%", " %") in text
+    for step, seconds in measured["cpu_seconds"].items():
+        named = {"prepare": "prepare (read and make small)", "jpeg": "write JPEG 95", "png": "write PNG"}[step]
+        minutes = 2000 * seconds / 2 / 60
+        assert (
+            f"| {named} | {seconds:.2f} s per photo and core | {minutes:{'.1f' if minutes < 5 else '.0f'}} min |"
+            in text
+        )
+    assert all(f"| {size:.1f} |" in text for size in measured["megabytes"].values())
+    assert f"PSNR at full size is {measured['psnr']:.1f} dB" in text
