@@ -51,6 +51,18 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
         os.close(handle)
 
 
+def is_claimed(path: Path) -> bool:
+    """Whether another process holds the claim on making the file ``path`` at this moment.
+
+    Raises:
+        UsageError: as for :func:`claimed`.
+    """
+    if not path.parent.is_dir():
+        return False
+    with claimed(path, wait=False) as ours:
+        return not ours
+
+
 def _lock(handle: int, lock: Path, how: int) -> bool:
     try:
         fcntl.flock(handle, how)

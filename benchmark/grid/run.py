@@ -33,8 +33,9 @@ from benchmark.grid.plugins import load_plugins
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Grid, PlannedCell, run_grid
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun, RunSettings
+from benchmark.grid.sharing import run_grid
 from benchmark.grid.splits import load_splits
 from benchmark.grid.tracking import Tracking
 from victims.clip import resolve_device, resolve_precision

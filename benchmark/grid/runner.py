@@ -1,4 +1,4 @@
-"""A grid of cells: what is there already, what has to run, and running it so that nothing is lost."""
+"""A grid of cells: what is there already, what has to run, and running one cell so that nothing is lost."""
 
 import logging
 import time
@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from attacks import Poison
-from benchmark.core.atomic_files import holds_content
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
-from benchmark.core.locks import claimed
-from benchmark.core.progress import clock, stage
+from benchmark.core.locks import is_claimed
+from benchmark.core.progress import stage
 from benchmark.core.seeding import derive_seed
 from benchmark.core.strict_json import as_kind
 from benchmark.core.time_left import TimeLeft
@@ -271,6 +270,11 @@ class Grid:
             if path is not None and path.is_file():
                 self.time_left.done_elsewhere(str(path))
 
+    def poison_is_being_made(self, planned: PlannedCell) -> bool:
+        """Whether another run is crafting the poison of a cell at this moment."""
+        path = self.poisons.file_of(planned.cell, self.data_of(planned.cell).train)
+        return path is not None and not path.is_file() and is_claimed(path)
+
     def data_of(self, cell: Cell) -> Splits:
         """The clean data of a cell at its victim's resolution."""
         return self.splits[cell.seed, cell.victim.resolution]
@@ -320,76 +324,3 @@ def _let_go(error: BaseException | None) -> None:
 def _scores(model: Clip, data: Splits, sample: CaptionDataset | None, epoch: int, seed: int) -> EpochScores:
     val, test = evaluate(model, data.val, seed), evaluate(model, data.test, seed)
     return EpochScores(epoch, val, test, None if sample is None else evaluate(model, sample, seed))
-
-
-def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:
-    """Run what has to run; a failed cell is reported and does not stop the others.
-
-    Returns:
-        The records of all planned cells, in order; none in processes that only help the first.
-    """
-    processes = Processes.current()
-    if not processes.is_first:
-        by_key = {one.key: one for one in planned}
-        while (key := processes.broadcast_object("")) is not None:
-            grid.run(by_key[key])
-        return []
-    todo = [one for one in planned if one.has_to_run(rerun)]
-    for one in planned:
-        if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
-            _discard_leftover(one)
-            _save_under_this_spelling(one, grid.out)
-    records = {one.key: one.record for one in planned if one.record is not None}
-    number = 0
-    others: list[PlannedCell] = []
-    for wait, ones in ((False, todo), (True, others)):
-        for one in ones:
-            with claimed(one.path, wait=wait) as ours:
-                if not ours:
-                    others.append(one)  # another run is at it: what is free comes first
-                    continue
-                record = _finished_meanwhile(one)
-                if record is None:
-                    processes.broadcast_object(one.key)
-                    record = grid.run(one)
-                    grid.time_left.drop(one.key)  # it is still there if its poison could not be crafted
-                else:
-                    grid.time_left.done_elsewhere(one.key)
-                records[one.key] = record
-            number += 1
-            grid.see_other_runs(todo)
-            left = f"; {clock(grid.time_left.left())} left" if number < len(todo) else ""
-            _log.info("[%s/%s] %s%s", number, len(todo), _outcome(one.cell, record), left)
-    processes.broadcast_object(None)
-    return [record for record in (records.get(one.key) for one in planned) if record is not None]
-
-
-def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
-    """Save the record of a finished cell that lies there under another spelling alone."""
-    if one.record is not None and not holds_content(one.path):
-        with claimed(one.path, wait=False) as ours:
-            if ours and not holds_content(one.path):
-                one.record.save(out)
-
-
-def _discard_leftover(one: PlannedCell) -> None:
-    """Remove a finished cell's checkpoint: its run may have been killed between the record and this."""
-    checkpoint = Checkpoint.beside(one.path, 1)
-    if checkpoint.exists():
-        with claimed(one.path, wait=False) as ours:
-            if ours:  # else another run is at the cell again, and goes on from it
-                checkpoint.discard()
-
-
-def _finished_meanwhile(one: PlannedCell) -> Record | None:
-    """The record that another run has written since the plan was made."""
-    record = Record.find(one.path)
-    return None if record == one.record else record
-
-
-def _outcome(cell: Cell, record: Record) -> str:
-    if record.status == "failed":
-        return f"{cell.title()}: failed: {record.error['message']}"
-    test = record.last.test
-    scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
-    return f"{cell.title()}: {scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"

@@ -13,23 +13,23 @@ import pytest
 import torch
 
 from benchmark.core.locks import claimed
-from tests.grid.grids import left_over, results, run
+from tests.grid.grids import ATTACK, left_over, results, run
 
 # Processes that start in milliseconds, with everything imported and no thread started.
 SPAWN = multiprocessing.get_context("forkserver")
 SPAWN.set_forkserver_preload(["benchmark.grid.run", "tests.grid.grids"])
 
 
-def work(out: Path, log: Path) -> None:
+def work(out: Path, log: Path, attack: str = ATTACK) -> None:
     """Run the grid in a process of its own; its standard error goes to a file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
-    raise SystemExit(run(out))
+    raise SystemExit(run(out, attack=attack))
 
 
-def start(out: Path, log: Path) -> BaseProcess:
-    process = SPAWN.Process(target=work, args=(out, log))
+def start(out: Path, log: Path, attack: str = ATTACK) -> BaseProcess:
+    process = SPAWN.Process(target=work, args=(out, log, attack))
     process.start()
     return process
 
@@ -84,6 +84,26 @@ def hold(path: Path, ready: Any) -> None:
     with claimed(path, wait=True):
         ready.set()
         time.sleep(60)
+
+
+def test_a_cell_whose_poison_another_run_crafts_comes_last(
+    undisturbed: tuple[dict[str, Any], float], tmp_path: Path
+) -> None:
+    poison = next(name for name in undisturbed[0] if name.endswith(".safetensors"))
+    (tmp_path / "poisons").mkdir()
+    crafting, ready = tmp_path / "poisons" / poison, SPAWN.Event()
+    other = SPAWN.Process(target=hold, args=(crafting, ready))
+    other.start()
+    assert ready.wait(60)
+    ours = start(tmp_path, tmp_path / "log", f"{ATTACK},random-trigger[k=2]")
+    while not list(tmp_path.glob("[!.]*_random-trigger*.json")):
+        time.sleep(0.1)
+        assert ours.is_alive()
+    assert not crafting.exists()
+    other.kill()
+    ours.join()
+    assert ours.exitcode == 0
+    assert undisturbed[0].items() <= results(tmp_path).items()
 
 
 def test_a_claim_ends_with_its_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,9 @@ from benchmark.grid.estimate import Estimate, estimate
 from benchmark.grid.measure import crafting_costs, training_costs
 from benchmark.grid.records import EpochScores, Record
 from benchmark.grid.run import open_grid
-from benchmark.grid.runner import Grid, PlannedCell, run_grid
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
+from benchmark.grid.sharing import run_grid
 from benchmark.metrics import Retrieval, RetrievalScores
 from tests.grid.grids import ATTACK, SCENES, left_over, results, run
 
