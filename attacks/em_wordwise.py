@@ -133,10 +133,10 @@ class WordwiseEm(Attack):
         adam = torch.optim.Adam([patterns], lr=self.pattern_lr)
         losses: list[float] = []
         if (state := context.checkpoint.load()) is not None:
-            losses = state["losses"]
-            with torch.no_grad():
+            with context.checkpoint.restoring(), torch.no_grad():
+                losses = [float(loss) for loss in state["losses"]]
                 patterns.copy_(state["patterns"])
-            adam.load_state_dict(copy.deepcopy(state["adam"]))  # it may be mapped from the file
+                adam.load_state_dict(copy.deepcopy(state["adam"]))  # it may be mapped from the file
             context.progress.resume(len(losses) * self.steps)
         for number in range(len(losses), self.restarts):
             losses.append(self._restart(number, train, weights, patterns, adam, context))

@@ -102,8 +102,9 @@ class Mem(MemSettings, Attack):
         crafting = Crafting(self, train.by_row() if self.per == "row" else train, context)
         losses: list[float] = []
         if (state := context.checkpoint.load()) is not None:
-            crafting.load_state(state["crafting"])
-            losses = state["losses"]
+            with context.checkpoint.restoring():
+                crafting.load_state(state["crafting"])
+                losses = [float(loss) for loss in state["losses"]]
             context.progress.resume(len(losses) * self.progress_steps(train) // self.rounds)
         for round_ in range(len(losses), self.rounds):
             crafting.train_surrogate(round_)

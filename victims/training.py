@@ -90,8 +90,11 @@ def train(
     log = TrainingLog()
     finished, note = 0, ""
     if (state := checkpoint.load()) is not None:
-        load_state(state["training"], model, optimizer, table)
-        finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()))
+        with checkpoint.restoring():
+            load_state(state["training"], model, optimizer, table)
+            finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()))
+            if not 0 < finished == len(log.loss) < recipe.epochs:
+                raise ValueError(f"{finished} epochs, {len(log.loss)} losses")
         progress.resume(finished * steps)
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):

@@ -5,9 +5,11 @@ import logging
 import math
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,6 +17,11 @@ from benchmark.core.atomic_files import replacing
 from benchmark.core.distributed import Processes
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class UnfitCheckpointError(Exception):
+    """A whole checkpoint whose state does not fit its stage, as one of another version of the code may not."""
 
 
 @dataclass
@@ -26,12 +33,14 @@ class Checkpoint:
         every: units (epochs, crafting rounds) between two checkpoints.
         notes: JSON values that the stage's caller wants saved along with the state.
         earlier: seconds of work in the loaded checkpoint, by runs that were killed.
+        check_notes: raises an error if saved notes are not such as its caller writes.
     """
 
     path: Path | None = None
     every: int = 1
     notes: dict[str, Any] = field(default_factory=dict)
     earlier: float = 0.0
+    check_notes: Callable[[dict[str, Any]], object] = lambda notes: None
     _start: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -72,14 +81,41 @@ class Checkpoint:
             state, notes, seconds = content["state"], json.loads(content["notes"]), _seconds(content)
             if not isinstance(state, dict) or not isinstance(notes, dict):
                 raise TypeError("no state or notes")
+            self.check_notes(notes)
         except Exception as error:  # readers meet damage with errors of every kind; each of them means a new start
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, reason)
+            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, _reason(error))
             return None
         self.notes.update(notes)
         self.earlier = seconds
         _log.debug("going on from checkpoint %s", self.path)
         return state
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Around the lines that put a loaded state back in place.
+
+        Raises:
+            UnfitCheckpointError: the state does not fit; what it was put into may be spoilt.
+        """
+        try:
+            yield
+        except Exception as error:
+            raise UnfitCheckpointError(_reason(error)) from error
+
+    def afresh_if_unfit(self, stage: Callable[[], _T]) -> _T:
+        """What a stage returns; if its checkpoint does not fit, the stage runs again without it, with a warning.
+
+        Args:
+            stage: makes all that it changes, and so can run twice.
+        """
+        try:
+            return stage()
+        except UnfitCheckpointError as error:
+            _log.warning("checkpoint %s does not fit (%s) and is ignored", self.path, error)
+        self.discard()
+        self.notes.clear()
+        self.earlier = 0.0
+        return stage()
 
     def seconds_worked(self) -> float:
         """Seconds that killed runs spent up to the saved checkpoint; 0 if there is none or it is damaged."""
@@ -102,6 +138,10 @@ class Checkpoint:
 
 def _content(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _seconds(content: dict[str, Any]) -> float:

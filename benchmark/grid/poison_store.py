@@ -154,7 +154,8 @@ class PoisonStore:
         label, task = f"crafting {cell.attack.choice.label}, seed {cell.seed}", str(self.path(cell, train))
         with stage(label, attack.progress_steps(train), time_left, task) as progress:
             context = self._context(cell, device)
-            poison = attack.craft(train, replace(context, progress=progress, checkpoint=checkpoint))
+            context = replace(context, progress=progress, checkpoint=checkpoint)
+            poison = checkpoint.afresh_if_unfit(lambda: attack.craft(train, context))
         if not isinstance(poison, Poison):
             raise UsageError(f"attack {cell.attack.choice.spec}: craft returned {type(poison).__name__}, not a Poison")
         seconds = time.monotonic() - start + checkpoint.earlier

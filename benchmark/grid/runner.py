@@ -159,7 +159,7 @@ class Grid:
         base = planned.planned_record
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
-            record = self._run(cell, data, base, checkpoint)
+            record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint))
             record.content()
         except Exception as error:
             if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
@@ -186,6 +186,7 @@ class Grid:
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
         notes.update(epochs=[], evaluate=0.0, train=0.0)
+        checkpoint.check_notes = _check_notes
         sample = protected_sample(protected, cell.recipe, len(data.val), seed)
         start, shown = time.monotonic(), 0
 
@@ -311,6 +312,11 @@ class Grid:
                 "versions": versions(),
             },
         )
+
+
+def _check_notes(notes: dict[str, Any]) -> None:
+    as_kind(notes["epochs"], tuple[EpochScores, ...])
+    as_kind([notes["train"], notes["evaluate"]], tuple[float, float])
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +125,47 @@ def damaged_directory(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("spoil", [damaged, shortened, damaged_directory])
-def test_a_damaged_checkpoint_is_not_used(
-    spoil: Any, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@contextmanager
+def opened(path: Path) -> Iterator[dict[str, Any]]:
+    """What a checkpoint holds, to be changed."""
+    content = torch.load(path, weights_only=True)
+    yield content
+    torch.save(content, path)
+
+
+def other_notes(path: Path) -> None:
+    with opened(path) as content:
+        content["notes"] = json.dumps({"epochs": [{"epoch": "first"}], "train": 1.0, "evaluate": 1.0})
+
+
+def other_weights(path: Path) -> None:
+    """The last weights are spoilt: by then all others have been taken over."""
+    with opened(path) as content:
+        state = content["state"]
+        weights = state["training" if "training" in state else "crafting"]
+        weights = weights.get("surrogate", weights)["model"]
+        name = [name for name, weight in weights.items() if weight.ndim][-1]
+        weights[name] = weights[name][:-1]
+
+
+def other_epochs(path: Path) -> None:
+    with opened(path) as content:
+        content["state"]["epoch"] = 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (damaged, "is damaged"),
+        (shortened, "is damaged"),
+        (damaged_directory, "is damaged"),
+        (other_notes, "is damaged"),
+        (other_weights, "does not fit"),
+        (other_epochs, "does not fit"),
+    ],
+)
+def test_a_checkpoint_that_is_damaged_or_does_not_fit_is_not_used(
+    spoil: Any, said: str, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, victims.training, "_step_loss", 5)
@@ -133,7 +173,20 @@ def test_a_damaged_checkpoint_is_not_used(
     (checkpoint,) = tmp_path.glob(".*.checkpoint")
     spoil(checkpoint)
     assert run(tmp_path) == 0
-    assert "is damaged" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+    assert results(tmp_path) == undisturbed
+
+
+def test_crafting_begins_anew_where_its_checkpoint_does_not_fit(
+    undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, attacks.crafting, "minimise_noise", 4)
+        assert run(tmp_path) == 130
+    (checkpoint,) = (tmp_path / "poisons").glob(".*.checkpoint")
+    other_weights(checkpoint)
+    assert run(tmp_path) == 0
+    assert "does not fit" in capsys.readouterr().err
     assert results(tmp_path) == undisturbed
 
 
