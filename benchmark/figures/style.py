@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.pictures import open_picture
+from benchmark.core.printing import printable
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
@@ -144,6 +145,10 @@ def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORM
                     continue
                 metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
                 figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
+                if kind == "svg":
+                    # Its text is that of records and captions, and XML admits no control characters.
+                    lines = temporary.read_text("utf-8").split("\n")
+                    temporary.write_text("\n".join(map(printable, lines)), "utf-8")
     return paths
 
 

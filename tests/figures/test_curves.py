@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -74,6 +75,14 @@ def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
     (figure,) = curves([odd]).values()
     svg = write(figure, tmp_path, "curves")[0]
     assert "Poison $a$_{ (poison[file=$a$_{.st]) (1 seed)" in svg.read_text("utf-8")
+
+
+def test_names_cannot_spoil_an_svg_file(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.text(0, 0, "\x1b[31mred\x00 and \u202eback\nbelow")
+    (file,) = write(figure, tmp_path, "named", ["svg"])
+    texts = [text for text in ElementTree.parse(file).getroot().itertext() if text.strip()]
+    assert texts[-2:] == [r"\x1b[31mred\x00 and \u202eback", "below"]
 
 
 def test_chance_is_drawn_at_its_level() -> None:
