@@ -8,7 +8,7 @@ from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext, Loss
 
 
-@DEFENSES.register("adv-training", groups=("table2",), order=10)
+@DEFENSES.register("adv-training", groups=("standard", "table2"), order=10)
 @dataclass(frozen=True)
 class AdvTraining(Defense):
     """PGD that maximises the CLIP loss within an ℓ∞ ball, at every victim step.

@@ -9,7 +9,7 @@ from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
 
 
-@DEFENSES.register("crop-flip", order=110)
+@DEFENSES.register("crop-flip", groups=("standard",), order=110)
 @dataclass(frozen=True)
 class CropFlip(Defense):
     """The usual augmentation of image models (Szegedy et al. 2015, "Going Deeper with Convolutions", section 6).

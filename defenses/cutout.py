@@ -11,7 +11,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 """The mean colour of CLIP's training images, in [0, 1]: zero after CLIP's normalisation."""
 
 
-@DEFENSES.register("cutout", groups=("table2",), order=40)
+@DEFENSES.register("cutout", groups=("standard", "table2"), order=40)
 @dataclass(frozen=True)
 class Cutout(Defense):
     """One square per image and step set to the mean colour, its centre anywhere, so that it may hang over the edge.

@@ -12,7 +12,7 @@ from benchmark.core.pictures import open_picture
 from defenses.base import DEFENSES, Defense, HookContext
 
 
-@DEFENSES.register("jpeg", order=100)
+@DEFENSES.register("jpeg", groups=("standard",), order=100)
 @dataclass(frozen=True)
 class Jpeg(Defense):
     """Lossy compression (Das et al. 2018, "SHIELD: Fast, Practical Defense and Vaccination for Deep Learning").

@@ -8,7 +8,7 @@ from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
 
 
-@DEFENSES.register("mixup", groups=("table2",), order=30)
+@DEFENSES.register("mixup", groups=("standard", "table2"), order=30)
 @dataclass(frozen=True)
 class Mixup(Defense):
     """Blend each image with another one of its batch, and the two rows of targets with it; captions stay as they are.

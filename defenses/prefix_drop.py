@@ -6,7 +6,7 @@ from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
 
 
-@DEFENSES.register("prefix-drop", order=90)
+@DEFENSES.register("prefix-drop", groups=("standard",), order=90)
 @dataclass(frozen=True)
 class PrefixDrop(Defense):
     """Drop the first n words of every caption, where a text trigger sits; the last word always stays.

@@ -9,7 +9,7 @@ from defenses.base import DEFENSES, Defense, HookContext
 from defenses.eda import WHOLE_WORDS, augment
 
 
-@DEFENSES.register("random-deletion", groups=("table2",), order=60)
+@DEFENSES.register("random-deletion", groups=("standard", "table2"), order=60)
 @dataclass(frozen=True)
 class RandomDeletion(Defense):
     """EDA's random deletion: each word goes with probability p; if all would, one drawn at random stays.

@@ -11,7 +11,7 @@ from defenses.eda import parts, words_to_change
 from defenses.wordnet import synonyms
 
 
-@DEFENSES.register("random-insertion", groups=("table2",), order=50)
+@DEFENSES.register("random-insertion", groups=("standard", "table2"), order=50)
 @dataclass(frozen=True)
 class RandomInsertion(Defense):
     """EDA's random insertion: n times, a synonym of a word of the caption, put at a random position.

@@ -9,7 +9,7 @@ from benchmark.core.seeding import seeded_globals
 from defenses.base import DEFENSES, Defense, HookContext
 
 
-@DEFENSES.register("random-noise", groups=("table2",), order=20)
+@DEFENSES.register("random-noise", groups=("standard", "table2"), order=20)
 @dataclass(frozen=True)
 class RandomNoise(Defense):
     """White Gaussian noise, drawn anew at every step.

@@ -9,7 +9,7 @@ from defenses.base import DEFENSES, Defense, HookContext
 from defenses.eda import WHOLE_WORDS, augment, words_to_change
 
 
-@DEFENSES.register("random-swap", groups=("table2",), order=70)
+@DEFENSES.register("random-swap", groups=("standard", "table2"), order=70)
 @dataclass(frozen=True)
 class RandomSwap(Defense):
     """EDA's random swap between neighbours: n words, each swapped with the word before or after it.

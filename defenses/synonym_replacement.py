@@ -11,7 +11,7 @@ from defenses.eda import parts, words_to_change
 from defenses.wordnet import synonyms
 
 
-@DEFENSES.register("synonym-replacement", groups=("table2",), order=80)
+@DEFENSES.register("synonym-replacement", groups=("standard", "table2"), order=80)
 @dataclass(frozen=True)
 class SynonymReplacement(Defense):
     """EDA's synonym replacement: n words that have WordNet synonyms, each replaced by one of them drawn at random.

@@ -19,7 +19,7 @@ EXAMPLE = "reproduce paper --dataset 'flickr30k[root=DIR]' --dry-run"
 # what it does not: noise tied to words, and the controls that tell where the poison's power sits.
 GRIDS = (
     RunSettings(attack="em,mem1,mem3,mem5,mem7", defense="none"),
-    RunSettings(attack="clean,mem3,em-wordwise", defense="all"),
+    RunSettings(attack="clean,mem3,em-wordwise", defense="standard"),
     RunSettings(
         attack="mem-wordwise,uniform-noise,random-trigger,same-words,trigger-only,delta-only,trigger-uniform",
         defense="none",

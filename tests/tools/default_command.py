@@ -39,7 +39,7 @@ def operations() -> dict[str, float]:
 
     length = longest_of_batch(splits.train, recipe.batch_size) + attack.k
     rows = images // recipe.batch_size * recipe.batch_size * recipe.epochs
-    victims = 1 + len(DEFENSES.group("all"))  # the clean one; no defense is one of them
+    victims = 2 + len(DEFENSES.group("standard"))  # the clean and the undefended one
     return {
         f"{victims} victims' own steps": victims * rows * flops.training(length),
         "adversarial steps": (1 - adversarial.start) * rows * adversarial.steps * flops.pgd_step,
