@@ -44,7 +44,7 @@ def places(record: Record) -> int:
         return int(record.poison["trigger_word_count"])
     params = record.attack.params
     count = record.dataset.params.get("train_captions" if params.get("per") == "row" else "train_images", 0)
-    return int(count * params.get("k", 0))
+    return int(count * (params.get("k") or 0))
 
 
 def shares(record: Record) -> dict[str, float]:

@@ -117,3 +117,6 @@ def require_facts(content: Mapping[str, Any]) -> None:
     sizes = content["dataset"].get("params", {})
     if sizes.get("test_images", 0) > sizes.get("test_captions", _MOST_CAPTIONS):
         raise ValueError("dataset.params: fewer test captions than test images")
+    poison = content.get("poison") or {}
+    if poison.get("psnr") is not None and "largest" not in poison:
+        raise ValueError("poison: a PSNR, but no largest value of the noise")

@@ -12,7 +12,7 @@ from benchmark.core.errors import UsageError
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.matrix import matrix
-from benchmark.figures.triggers import shares, triggers
+from benchmark.figures.triggers import places, shares, triggers
 from tests.tables.factory import SCENES, record
 
 
@@ -142,6 +142,11 @@ def test_words_are_counted_where_a_poison_says_how_many() -> None:
     words = {"trigger_words": {"red": 3, "dog": 1}, "trigger_word_count": 8}
     assert shares(record("uniform-noise", poison=words)) == {"red": 37.5, "dog": 12.5}
     assert triggers([record("uniform-noise", poison=words)])
+
+
+def test_a_poison_without_a_count_and_an_attack_without_k_have_no_figure() -> None:
+    words = {"trigger_words": {"red": 3}}
+    assert places(record("mem3", params={"k": None}, poison=words)) == 0
 
 
 def test_data_sets_that_look_alike_have_files_of_their_own() -> None:

@@ -158,6 +158,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "10^12 test captions": with_value(("dataset", "params", "test_captions"), 10**12),
     "half a test image": with_value(("dataset", "params", "test_images"), 0.5),
     "more images than captions": with_value(("dataset", "params", "test_captions"), 1),
+    "noise without its largest value": with_value(("poison",), {"eps": 8, "psnr": 33.0}),
     "resolution of 10^9": with_value(("dataset", "params", "resolution"), 10**9),
     "train images of text": with_value(("dataset", "params", "train_images"), "many"),
     "fingerprint null": with_value(("dataset", "params", "fingerprint"), None),
