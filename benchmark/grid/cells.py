@@ -185,7 +185,7 @@ def _renamed(spec: Spec) -> Spec:
 
 
 def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
-    """Read ``--defense``: names, groups (``all``, ``standard``, ``table2``) and compositions; ``none`` comes first, always.
+    """Read ``--defense``: names, groups (``all``, ``standard``, ``table2``) and compositions; ``none`` comes first.
 
     Raises:
         UsageError: unknown defense or parameter, none at all.

@@ -58,8 +58,8 @@ class RunSettings:
     defense: Annotated[
         str,
         Words(
-            "defenses, separated by commas; + combines several into one; table2 names the paper's eight, standard these "
-            "and three that undo more, all every one; see 'list defenses'",
+            "defenses, separated by commas; + combines several into one; table2 names the paper's eight, standard "
+            "these and three that undo more, all every one; see 'list defenses'",
             "none,cutout+mixup",
             "DEFENSES",
         ),
