@@ -10,7 +10,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from benchmark.core.registry import unknown
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import HOOKS, Composed
-from victims.clip import Architecture
+from defenses.base import HOOKS, Composed, LossInputs
+from victims.clip import Architecture, clip_loss
 from victims.defense_effect import words_changed
 
 _ROWS, _BATCH = 21, 8
@@ -211,6 +211,10 @@ def _hooks(verdict: Verdict, defense: Defense) -> None:
 
 def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, Any]) -> None:
     """What the hooks' results promise, and how much they change."""
+    pairs = {tuple(pair) for pair in given["rows"]}
+    kept = results["rows"]
+    verdict.note("only pairs that went in come back, and some do", bool(kept) and {*map(tuple, kept)} <= pairs)
+    verdict.note("the loss is finite", bool(np.isfinite(results["loss"])), str(results["loss"]))
     captions = results["captions"]
     strings = isinstance(captions, list) and all(isinstance(each, str) and each.split() for each in captions)
     full = strings and len(captions) == len(given["captions"])
@@ -241,6 +245,10 @@ def _effect(given: dict[str, Any], results: dict[str, Any]) -> str:
     for hook, name in (("on_images", "images"), ("on_batch", "mixed images"), ("adversarial", "adversarial")):
         pixel = float((results[name].detach() - given[name]).abs().mean()) * 255
         effects[f"{hook} changes pixels by {{:.2g}}/255 on average"] = pixel
+    if given["data"] != results["data"]:
+        effects["on_dataset changes the data"] = 1.0
+    effects["on_rows leaves out {:.0%} of the pairs"] = 1 - len(results["rows"]) / len(given["rows"])
+    effects["the loss differs by {:.2g} nats"] = abs(results["loss"] - given["loss"])
     moved = float((results["mixed targets"] - given["mixed targets"]).abs().sum(dim=1).mean()) / 2
     effects["on_batch moves {:.0%} of an image's target to other captions"] = moved
     return ", ".join(effect.format(size) for effect, size in effects.items() if size) or "no hook changes anything"
@@ -255,30 +263,66 @@ def _joined(parts: Sequence[Defense]) -> Defense:
 
 
 def defense_inputs() -> dict[str, Any]:
-    """What the contract gives to the hooks, by what they may change: captions, images (8, 3, 16, 16) and targets."""
+    """What the contract gives to the hooks, by what they may change: data, rows, captions, images (8, 3, 16, 16),
+    targets and the loss.
+    """
     generator = torch.Generator().manual_seed(0)
+    train, batch = _captioned(_ROWS).by_row(), _loss_inputs()
     caption = "cheap violin seven A small dog sits near the red house"
     return {
+        "data": train.fingerprint,
+        "rows": train.pairs.tolist(),
         "captions": [caption, "car", "the boat left of a tree", *[caption.upper()] * 20],
         "images": torch.rand(8, 3, 16, 16, generator=generator),
         "mixed images": torch.rand(8, 3, 16, 16, generator=generator),
         "mixed targets": torch.eye(8),
         "adversarial": torch.rand(8, 3, 16, 16, generator=generator),
+        "loss": float(Defense().loss(batch, HookContext(0, 0.5))),
     }
 
 
 def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[str, Any]:
     """What the hooks return for :func:`defense_inputs` and a seed."""
     slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
-    at = HookContext(seed, 0.5)
+    at = HookContext(seed, 0.5, epoch=2, training=seed)
+    train = _captioned(_ROWS).by_row()
+    # As an owner with uniform noise would publish it.
+    published = replace(train, images=np.asarray(train.images[:] ^ 1, dtype=np.uint8))
+    data = defense.on_dataset(published, train, replace(at, progress=0.0, epoch=1))
+    unchanged = data.fingerprint == published.fingerprint
+    ranks = np.linspace(-1, 1, len(train.pairs), dtype=np.float32)
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
     return {
+        "data": train.fingerprint if unchanged else data.fingerprint,
+        "rows": defense.on_rows(train.pairs, lambda rows: ranks[: len(rows)], at).tolist(),
         "captions": defense.on_captions(given["captions"], at),
         "images": defense.on_images(given["images"], at),
         "mixed images": images,
         "mixed targets": targets,
         "adversarial": defense.adversarial(given["adversarial"], lambda x: (slope * x).mean(), at),
+        "loss": float(defense.loss(_loss_inputs(), at)),
     }
+
+
+def _loss_inputs() -> LossInputs:
+    """A batch of eight with random features, by towers that are one matrix each."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(8, 3, 16, 16, generator=generator)
+    tokens = torch.randint(1, 99, (8, 6), generator=generator)
+    tokens[:, 0], tokens[:, -1] = 49406, 49407
+    pixels, words = torch.randn(768, 4, generator=generator), torch.randn(49408, 4, generator=generator)
+
+    def encode_images(some: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(some.flatten(1) @ pixels, dim=-1)
+
+    def encode_tokens(some: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(words[some].mean(1), dim=-1)
+
+    def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        return clip_loss(first, second, torch.tensor(10.0), targets)
+
+    features = encode_images(images), encode_tokens(tokens)
+    return LossInputs(images, tokens, *features, torch.eye(8), tokens, encode_images, encode_tokens, contrast)
 
 
 def _equal(first: dict[str, Any], second: dict[str, Any]) -> bool:

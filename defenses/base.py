@@ -1,16 +1,21 @@
-"""The defense contract: up to four hooks in a victim's training, each the identity unless overridden."""
+"""The defense contract: hooks in a victim's training; unless overridden, each leaves the training as it is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, describe_fields
 from benchmark.core.registry import Registry
+from benchmark.data import CaptionDataset
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
+Rows = NDArray[np.int64]
+Score = Callable[[Rows], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,17 @@ class HookContext:
     """Where training stands when a hook is called.
 
     Attributes:
-        seed: the seed of this step (of this epoch, for captions); all of a hook's random choices derive from it.
+        seed: the seed of this step (of this epoch, for rows and captions); all of a hook's random choices derive from
+            it.
         progress: share of the training done, from 0 at the first step to below 1 at the last.
+        epoch: number of the epoch, from 1.
+        training: a seed that is the same in all hooks of a training, for choices that last.
     """
 
     seed: int
     progress: float
+    epoch: int = 1
+    training: int = 0
 
     def torch_generator(self) -> torch.Generator:
         """A CPU generator for this moment."""
@@ -34,7 +44,41 @@ class HookContext:
         return np.random.default_rng(self.seed)
 
 
-HOOKS = ("on_captions", "on_images", "on_batch", "adversarial")
+class Contrast(Protocol):
+    """The symmetric InfoNCE loss at the victim's logit scale, in nats."""
+
+    def __call__(self, first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Of two sets of features (B, D) of unit length; ``targets`` (B, B), by default the identity."""
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a batch's loss is computed from.
+
+    Attributes:
+        images: (B, 3, H, W) float in [0, 1], after all other hooks.
+        tokens: (B, L) int64, the captions' tokens, with zeros after the last.
+        image_features: (B, D) float of unit length, with gradient.
+        text_features: the same of the captions.
+        targets: (B, B), image rows × caption columns, rows summing to one.
+        epoch_tokens: (R, L') int64, the tokens of all captions of the epoch.
+        encode_images: from images (N, 3, H, W) to features (N, D), in training mode, with gradient.
+        encode_tokens: from tokens (N, L) of the epoch's vocabulary to features (N, D), with gradient.
+        contrast: the CLIP loss of two sets of features.
+    """
+
+    images: torch.Tensor
+    tokens: torch.Tensor
+    image_features: torch.Tensor
+    text_features: torch.Tensor
+    targets: torch.Tensor
+    epoch_tokens: torch.Tensor
+    encode_images: Callable[[torch.Tensor], torch.Tensor]
+    encode_tokens: Callable[[torch.Tensor], torch.Tensor]
+    contrast: Contrast
+
+
+HOOKS = ("on_dataset", "on_rows", "on_captions", "on_images", "on_batch", "adversarial", "loss")
 """The hooks' names, in the order in which training calls them."""
 
 
@@ -58,6 +102,29 @@ class Defense:
 
     def __post_init__(self) -> None:
         check_ranges(f"defense {DEFENSES.name_of(type(self))}", self)
+
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        """Once, before training: the set to train on, with as many images and captions.
+
+        Args:
+            train: what the owner has published.
+            clean: the same rows as the owner keeps them. Only a defense whose scraper has clean data of its own may
+                look at them, and its ``describe`` has to say so.
+            at: the moment before the first epoch.
+        """
+        return train
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        """Once per epoch: the pairs to train on, at least one batch of them.
+
+        Where fewer come back than there were, they are repeated until the epoch is as long as it was.
+
+        Args:
+            rows: (R, 2) int64 image and caption indices, in the epoch's order.
+            score: from pairs (R, 2) to the cosine similarity (R,) of image and caption to the victim as it is now.
+            at: the moment in training.
+        """
+        return rows
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """Once per epoch: the epoch's caption strings, one per row, trigger included; returns as many."""
@@ -84,16 +151,41 @@ class Defense:
         """
         return images
 
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        """Every step: the loss to descend, a scalar in nats; by default CLIP's."""
+        return batch.contrast(batch.image_features, batch.text_features, batch.targets)
+
     def describe(self) -> str:
         """The strength in words, for the lines under a table; by default the parameters with their values."""
         return describe_fields(self)
 
 
 class Composed(Defense):
-    """Several defenses one after the other, as in ``cutout+random-swap``."""
+    """Several defenses one after the other, as in ``cutout+random-swap``.
+
+    Raises:
+        UsageError: more than one of them has a loss of its own.
+    """
 
     def __init__(self, parts: Sequence[Defense]) -> None:
         self._parts = tuple(parts)
+        own = [part for part in parts if type(part).loss is not Defense.loss]
+        if len(own) > 1:
+            names = " and ".join(DEFENSES.name_of(type(part)) for part in own)
+            raise UsageError(f"{names} each have a loss of their own and cannot be combined")
+        self._with_loss = own[0] if own else None
+
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        """Each part in turn; see :meth:`Defense.on_dataset`."""
+        for number, part in enumerate(self._parts):
+            train = part.on_dataset(train, clean, _own(at, number))
+        return train
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        """Each part in turn; see :meth:`Defense.on_rows`."""
+        for number, part in enumerate(self._parts):
+            rows = part.on_rows(rows, score, _own(at, number))
+        return rows
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """Each part in turn; see :meth:`Defense.on_captions`."""
@@ -121,10 +213,14 @@ class Composed(Defense):
             images = part.adversarial(images, loss, _own(at, number))
         return images
 
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        """That of the part which has one of its own; see :meth:`Defense.loss`."""
+        return super().loss(batch, at) if self._with_loss is None else self._with_loss.loss(batch, at)
+
 
 def _own(at: HookContext, number: int) -> HookContext:
     """The moment as one part sees it, so that two parts of one kind do not draw the same numbers."""
-    return HookContext(at.seed + number, at.progress)
+    return replace(at, seed=at.seed + number, training=at.training + number)
 
 
 DEFENSES: Registry[Defense] = Registry("defense", "defenses", Defense)

@@ -208,7 +208,7 @@ def test_a_defense_that_overrides_no_hook_fails_and_the_likely_misspelling_is_na
         """Nothing at all."""
 
     (line,) = check("defense", "typo").broken
-    assert line.startswith("at least one hook is overridden: Typo has none of on_captions, on_images,")
+    assert line.startswith("at least one hook is overridden: Typo has none of on_dataset, on_rows, on_captions,")
     assert line.endswith("; did you mean on_images by on_image?")
     (line,) = check("defense", "cutout+empty").broken
     assert line.startswith("at least one hook is overridden: Empty has none of")

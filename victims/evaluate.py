@@ -1,12 +1,34 @@
 """A victim's retrieval scores on a split or a part of one."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmark.data import CaptionDataset
 from benchmark.metrics import Retrieval, retrieval
 from victims.clip import Clip
 
 _BATCH = 256
+
+
+def pair_scores(model: Clip, dataset: CaptionDataset, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Cosine similarity of images and their captions, in eval mode and without a gradient.
+
+    Args:
+        model: a victim; its mode and weights are left as they are.
+        dataset: images with their captions.
+        pairs: (P, 2) image and caption indices.
+
+    Returns:
+        (P,) float32 in [−1, 1].
+    """
+    frozen = model.for_inference()
+    with torch.no_grad():
+        text = frozen.encode_many(model.tokenizer([dataset.captions[i][j] for i, j in pairs]).to(model.device))
+        starts = range(0, len(pairs), _BATCH)
+        images = torch.cat([frozen.encode_images(dataset.batch(pairs[start : start + _BATCH, 0])) for start in starts])
+    scores: NDArray[np.float32] = (images * text).sum(dim=1).cpu().numpy()
+    return scores
 
 
 def evaluate(model: Clip, dataset: CaptionDataset, seed: int = 0) -> Retrieval:

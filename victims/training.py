@@ -14,9 +14,10 @@ from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals
 from benchmark.data import CaptionDataset
-from defenses.base import Defense, HookContext
+from defenses.base import Defense, HookContext, LossInputs
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, to_device
 from victims.defense_effect import Changes
+from victims.evaluate import pair_scores
 from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 from victims.tokens import trim
@@ -59,6 +60,7 @@ def train(
     defense: Defense,
     *,
     seed: int,
+    clean: CaptionDataset | None = None,
     after_epoch: Callable[[int, Sequence[float]], str] = lambda epoch, losses: "",
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
@@ -71,19 +73,25 @@ def train(
         recipe: the training's settings.
         defense: hooks into the training.
         seed: of the rows' order and of the defense; the same for every attack and defense, so that cells are paired.
+        clean: the same rows without a poison, for defenses that have some of them; by default ``dataset``.
         after_epoch: called with each finished epoch, from 1, and the losses of all so far; what it returns is shown
             behind the loss.
         progress: told of every step.
         checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
 
     Raises:
-        UsageError: fewer rows than a batch.
+        UsageError: fewer rows than a batch, or a defense leaves fewer.
         VictimDiverged: the loss is not finite.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
     part = processes.shard(recipe.batch_size)
     steps = steps_per_epoch(dataset, recipe)
     total = steps * recipe.epochs
+    lasting = derive_seed(seed, "defense")
+    published = dataset
+    dataset = defense.on_dataset(
+        published, clean or published, HookContext(derive_seed(seed, "dataset"), 0.0, training=lasting)
+    )
     table = model.token_table(torch.zeros(1, dtype=torch.long))
     optimizer = make_optimizer(model, recipe, (recipe.beta1, recipe.beta2))
     table.follow(optimizer)
@@ -99,11 +107,11 @@ def train(
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
-        captions = [dataset.captions[i][j] for i, j in rows]
-        at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total)
-        defended = defense.on_captions(captions, at_epoch)
+        at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting)
+        rows = _kept(defense, rows, model, dataset, at_epoch, recipe.batch_size)
+        defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
         if epoch == 1:
-            log.changes.see_captions(captions, defended)
+            log.changes.see_captions([published.captions[i][j] for i, j in rows], defended)
         tokens = model.tokenizer(defended)
         table.admit(tokens, optimizer)
         losses = torch.zeros(steps, device=model.device)
@@ -111,12 +119,13 @@ def train(
         for number in range(steps):
             batch = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
             set_lr(optimizer, schedule(step, total, recipe))
-            images = to_device(dataset.batch(rows[batch, 0]), model.device).float() / 255
-            at = HookContext(derive_seed(seed, "step", step), step / total)
+            images = _images(dataset, rows[batch, 0], model)
+            at = HookContext(derive_seed(seed, "step", step), step / total, epoch, lasting)
             # Dropout and stochastic depth, which some victims have, draw from the global state.
             with seeded_globals(derive_seed(seed, "dropout", step, processes.rank)):
-                loss, seen = _step_loss(model, images, trim(tokens[batch]), defense, at)
-            log.changes.see_images(images, seen, part)
+                loss, seen = _step_loss(model, images, trim(tokens[batch]), tokens, defense, at)
+            before = images if dataset is published else _images(published, rows[batch, 0], model)
+            log.changes.see_images(before, seen, part)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
@@ -137,29 +146,57 @@ def train(
     return log
 
 
+def _images(dataset: CaptionDataset, index: NDArray[np.int64], model: Clip) -> torch.Tensor:
+    return to_device(dataset.batch(index), model.device).float() / 255
+
+
+def _kept(
+    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, at: HookContext, least: int
+) -> NDArray[np.int64]:
+    """An epoch's rows after the defense, repeated to as many as before."""
+    kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
+    if len(kept) < least:
+        raise UsageError(f"the defense leaves {len(kept)} of {len(rows)} pairs, fewer than one batch of {least}")
+    return np.resize(kept, rows.shape)
+
+
 def _step_loss(
-    model: Clip, images: torch.Tensor, tokens: torch.Tensor, defense: Defense, at: HookContext
+    model: Clip,
+    images: torch.Tensor,
+    tokens: torch.Tensor,
+    epoch_tokens: torch.Tensor,
+    defense: Defense,
+    at: HookContext,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of one batch under a defense, and the images it was computed on.
 
     Defenses see whole batches, so that their draws do not depend on how a batch is parted among processes.
     """
     processes = Processes.current()
-    part = processes.shard(len(images))
     images = defense.on_images(images, at)
     targets = torch.eye(len(images), device=model.device)
     images, targets = defense.on_batch(images, targets, at)
-    text = processes.gather(model.encode_tokens(tokens[part]))
+
+    def encode_images(some: torch.Tensor) -> torch.Tensor:
+        return processes.gather(model.encode_images(some[processes.shard(len(some))]))
+
+    def encode_tokens(some: torch.Tensor) -> torch.Tensor:
+        return processes.gather(model.encode_tokens(some[processes.shard(len(some))]))
+
+    text = encode_tokens(tokens)
     fixed_text, fixed_scale = text.detach(), model.scale.detach()
 
     def loss_of(candidates: torch.Tensor) -> torch.Tensor:
         with frozen_batchnorm_statistics(model):
-            features = processes.gather(model.encode_images(candidates[part]))
-            return clip_loss(features, fixed_text, fixed_scale, targets)
+            return clip_loss(encode_images(candidates), fixed_text, fixed_scale, targets)
+
+    def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        return clip_loss(first, second, model.scale, targets)
 
     images = defense.adversarial(images, loss_of, at)
-    features = processes.gather(model.encode_images(images[part]))
-    return clip_loss(features, text, model.scale, targets), images
+    features = encode_images(images)
+    batch = LossInputs(images, tokens, features, text, targets, epoch_tokens, encode_images, encode_tokens, contrast)
+    return defense.loss(batch, at), images
 
 
 def schedule(step: int, total: int, recipe: Recipe) -> float:

@@ -1,7 +1,7 @@
 """What every data set loads as: 8-bit images with their captions, in three splits."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,11 +24,13 @@ class LazyImages:
         source: (M, 3, H, W) uint8.
         pick: (N,) int64, the index of each image in ``source``; ``None`` for all images in order.
         noise: (N, 3, H, W) int8 in steps of 1/255, added before clamping to [0, 255]; ``None`` for none.
+        change: from images (B, 3, H, W) uint8 and their rows to what is read in their place; ``None`` for no change.
     """
 
     source: "Images | LazyImages"
     pick: NDArray[np.int64] | None = None
     noise: NDArray[np.int8] | None = None
+    change: "Callable[[Images, Rows], Images] | None" = None
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -43,7 +45,12 @@ class LazyImages:
 
     def __getitem__(self, rows: int | Rows) -> Images:
         images = np.asarray(self.source[rows if self.pick is None else self.pick[rows]])
-        return images if self.noise is None else add_noise(images, self.noise[rows])
+        images = images if self.noise is None else add_noise(images, self.noise[rows])
+        if self.change is None:
+            return images
+        if not isinstance(rows, slice) and np.ndim(rows) == 0:
+            return self.change(images[None], np.array([rows]))[0]
+        return self.change(images, rows)  # type: ignore[arg-type]
 
 
 def spread_rows(count: int, most: int) -> NDArray[np.int64]:

@@ -218,6 +218,7 @@ class Grid:
                 cell.recipe,
                 cell.defense.defense,
                 seed=seed,
+                clean=data.train if protected.photo is None else data.train.by_row(),
                 after_epoch=after_epoch,
                 progress=progress,
                 checkpoint=checkpoint,

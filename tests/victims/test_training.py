@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.spec import Spec
+from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Loss
+from defenses.base import Loss, LossInputs, Rows, Score
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
 from victims.defense_effect import words_changed
 from victims.evaluate import evaluate
@@ -97,6 +99,85 @@ def test_images_meet_their_own_captions() -> None:
         index = next(i for i, own in enumerate(dataset.images[:]) if np.array_equal(own, (image * 255).round().byte()))
         assert caption in dataset.captions[index]
     assert witness.moments == pytest.approx([step / 6 for step in range(6)])
+
+
+class Picky(Witness):
+    """Keeps the pairs of the first images, in order, and asks for their scores."""
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self.most = images
+        self.scores: list[np.ndarray] = []
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        kept = rows[rows[:, 0] < self.most]
+        self.scores.append(np.stack([kept[:, 0], kept[:, 1], score(kept)], axis=1))
+        return kept
+
+
+def test_pairs_that_a_defense_keeps_are_repeated_to_a_whole_epoch() -> None:
+    dataset, picky = make_dataset(24, 3), Picky(10)
+    train(make_clip(), dataset, RECIPE, picky, seed=0)
+    assert [len(captions) for captions in picky.captions] == [24, 24]
+    assert len(picky.images) == 6
+    for captions, scores in zip(picky.captions, picky.scores, strict=True):
+        kept = [dataset.captions[int(i)][int(j)] for i, j, _ in scores]
+        assert captions == [*kept, *kept, *kept][:24]
+
+
+def test_scores_are_the_victims_cosines_at_that_moment() -> None:
+    dataset, picky, clip = make_dataset(24, 3), Picky(10), make_clip()
+    start = clip.for_inference()
+    train(clip, dataset, RECIPE, picky, seed=0)
+    for image, caption, score in picky.scores[0]:
+        pixels = torch.from_numpy(dataset.images[int(image)][None])
+        words = clip.tokenizer([dataset.captions[int(image)][int(caption)]])
+        with torch.no_grad():
+            expected = float(start.encode_images(pixels)[0] @ start.encode_tokens(words)[0])
+        assert score == pytest.approx(expected, abs=1e-4)
+    first, second = ({(i, j): s for i, j, s in scores} for scores in picky.scores)
+    assert any(abs(first[pair] - second[pair]) > 1e-3 for pair in first.keys() & second.keys())
+
+
+def test_a_defense_that_leaves_less_than_a_batch_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves 7 of 24 pairs, fewer than one batch of 8"):
+        train(make_clip(), make_dataset(24, 3), RECIPE, Picky(7), seed=0)
+
+
+class Double(Defense):
+    """Twice CLIP's loss."""
+
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        return 2 * batch.contrast(batch.encode_images(batch.images), batch.encode_tokens(batch.tokens))
+
+
+def test_a_defenses_loss_is_what_is_descended() -> None:
+    once, twice = (
+        train(make_clip(), make_dataset(8, 1), replace(RECIPE, epochs=1), defense, seed=0).loss
+        for defense in (Defense(), Double())
+    )
+    assert twice[0] == pytest.approx(2 * once[0], rel=1e-3)
+
+
+class Swapped(Defense):
+    """Trains on the clean data in place of the published."""
+
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        return clean
+
+
+def test_a_defense_may_train_on_other_data_and_what_it_changes_is_measured() -> None:
+    clean = make_dataset(24, 3)
+    poisoned = replace(
+        clean, images=np.asarray(clean.images[:] // 2), captions=[["x " + t for t in own] for own in clean.captions]
+    )
+    witness = Witness()
+    expected = train(make_clip(), clean, RECIPE, witness, seed=0)
+    log = train(make_clip(), poisoned, RECIPE, Swapped(), seed=0, clean=clean)
+    assert log.loss == expected.loss
+    assert log.changes.words_per_caption == 1
+    change = torch.cat(witness.images) * 255 - torch.cat(witness.images).mul(255).div(2).floor()
+    assert log.changes.pixel == pytest.approx(float(change.mean()), rel=0.01)
 
 
 def test_defenses_draw_anew_every_epoch_and_every_step() -> None:
@@ -194,13 +275,17 @@ def test_every_hook_reaches_the_loss() -> None:
 
 @pytest.mark.parametrize("name", DEFENSES.group("all"))
 def test_no_defense_is_silently_nothing_in_training(name: str) -> None:
-    from benchmark.core.spec import parse_spec
-
-    log = train(make_clip(), make_dataset(), replace(RECIPE, epochs=1), DEFENSES.build(parse_spec(name)), seed=0)
-    if name == "none":
-        assert (log.changes.pixel, log.changes.words_per_caption) == (0, 0)
-    else:
-        assert log.changes.pixel > 0.5 or log.changes.words_per_caption > 0.15
+    """What it changes is measured; or it chooses pairs or has a loss of its own, and then the victim is another one."""
+    clean = make_dataset(24, 2).by_row()
+    published = replace(clean, images=255 - np.asarray(clean.images[:]))
+    defense, model, undefended = DEFENSES.build(Spec(name)), make_clip(), make_clip()
+    log = train(model, published, RECIPE, defense, seed=0, clean=clean)
+    train(undefended, published, RECIPE, Defense(), seed=0, clean=clean)
+    same = all(torch.equal(a, b) for a, b in zip(model.parameters(), undefended.parameters(), strict=True))
+    assert same == (name == "none")
+    changed = log.changes.pixel > 0.5 or log.changes.words_per_caption > 0.15
+    own = any(getattr(type(defense), hook) is not getattr(Defense, hook) for hook in ("on_rows", "loss"))
+    assert changed or own or name == "none"
 
 
 def test_words_changed_by_hand() -> None:
