@@ -10,8 +10,6 @@ Unexploitable", section 4), with a word in place of a class, and EM as in "Multi
 
 import copy
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -28,6 +26,7 @@ from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
+from benchmark.data.caption_words import word_weights
 from benchmark.data.dataset import add_noise
 from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
@@ -36,8 +35,6 @@ from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 from victims.tokens import trim
 from victims.training import epoch_rows, schedule
-
-_WORD = re.compile(r"\w+")
 
 
 @ATTACKS.register("em-wordwise", order=15)
@@ -226,35 +223,3 @@ class WordwiseEm(Attack):
         squares = tiles.view(-1, 3, side, side).repeat(1, 1, times, times)
         noise = squares.repeat_interleave(self.grain, dim=2).repeat_interleave(self.grain, dim=3)
         return noise[:, :, :resolution, :resolution]
-
-
-def word_weights(captions: list[list[str]]) -> csr_matrix:
-    """(N, V) float32 TF-IDF weights of the words of each image's captions, rows of unit length.
-
-    A word is a run of letters or digits, in lower case; one that only one image has is left out, because no other image
-    could share its pattern. An image that would have no word left keeps its own, so that every image gets noise.
-    """
-    counts = [Counter(word for caption in texts for word in _WORD.findall(caption.lower())) for texts in captions]
-    images_with = Counter(word for count in counts for word in count)
-    weights = [_weights_of_image(count, images_with, len(captions)) for count in counts]
-    shared = {word for word, images in images_with.items() if images > 1}
-    vocabulary = {word: place for place, word in enumerate(sorted(shared.union(*weights)))}
-    rows, columns, values = [], [], []
-    for row, weight in enumerate(weights):
-        length = math.sqrt(sum(value**2 for value in weight.values())) or 1.0
-        for word, value in weight.items():
-            rows.append(row)
-            columns.append(vocabulary[word])
-            values.append(value / length)
-    shape = (len(captions), len(vocabulary))
-    return csr_matrix((np.array(values, dtype=np.float32), (rows, columns)), shape=shape)
-
-
-def _weights_of_image(count: Counter[str], images_with: Counter[str], images: int) -> dict[str, float]:
-    """TF-IDF by word, of shared words; if they tell nothing, of the image's own; if it has none, the same for each."""
-    weight = {word: times * math.log(images / images_with[word]) for word, times in count.items()}
-    shared = {word: value for word, value in weight.items() if images_with[word] > 1}
-    if any(shared.values()):
-        return shared
-    # A caption may have no word at all, but signs or emoji.
-    return weight if any(weight.values()) else dict.fromkeys(count or [""], 1.0)

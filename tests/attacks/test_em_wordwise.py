@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from attacks import CraftContext, Poison
-from attacks.em_wordwise import WordwiseEm, word_weights
+from attacks.em_wordwise import WordwiseEm
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed, numpy_generator
 from benchmark.data import CaptionDataset
+from benchmark.data.caption_words import word_weights
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import clip_loss
 

@@ -25,8 +25,15 @@ CLAIMS = {
     "prefix-drop": {"captions"},
     "jpeg": {"images"},
     "crop-flip": {"images"},
+    "orthogonal-projection": {"data"},
+    "sibling-caption": {"data"},
+    "clean-fraction": {"data"},
+    "clip-score-filter": {"rows"},
+    "cleanclip": {"loss"},
+    "roclip": {"loss"},
 }
-DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg"})
+FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter"}
+DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
 

@@ -131,6 +131,15 @@ def test_clean_in_the_attack_list_meets_every_defense(tmp_path: Path, capsys: py
     assert not list(tmp_path.iterdir())  # a dry run writes nothing
 
 
+@pytest.mark.parametrize("attack", ["random-trigger[k=2]", ATTACK.replace("[", "[per=row,")])
+def test_a_scraper_whose_data_are_all_clean_trains_the_clean_victim(attack: str, tmp_path: Path) -> None:
+    """The clean data that a defense is given are those of the rows that were published."""
+    assert run(tmp_path, attack=attack, defense="clean-fraction[share=1]") == 0
+    by_cell = {(record.attack.spec, record.defense.spec): record.last for record in load_records(tmp_path)}
+    clean, undefended = by_cell["clean", "none"], by_cell[attack, "none"]
+    assert by_cell[attack, "clean-fraction[share=1]"] == clean != undefended
+
+
 def test_an_interrupted_grid_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, calls = benchmark.grid.runner.train, []
 

@@ -1,0 +1,71 @@
+"""Words of captions as numbers: how much each tells about its image, and images grouped by what is said of them."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
+
+from benchmark.core.seeding import derive_seed, numpy_generator
+
+_WORD = re.compile(r"\w+")
+_TOPICS = 128  # singular vectors
+
+
+def word_weights(captions: list[list[str]]) -> csr_matrix:
+    """(N, V) float32 TF-IDF weights of the words of each image's captions, rows of unit length.
+
+    A word is a run of letters or digits, in lower case; one that only one image has is left out, because no other image
+    could share its pattern. An image that would have no word left keeps its own, so that every image gets noise.
+    """
+    counts = [Counter(word for caption in texts for word in _WORD.findall(caption.lower())) for texts in captions]
+    images_with = Counter(word for count in counts for word in count)
+    weights = [_weights_of_image(count, images_with, len(captions)) for count in counts]
+    shared = {word for word, images in images_with.items() if images > 1}
+    vocabulary = {word: place for place, word in enumerate(sorted(shared.union(*weights)))}
+    rows, columns, values = [], [], []
+    for row, weight in enumerate(weights):
+        length = math.sqrt(sum(value**2 for value in weight.values())) or 1.0
+        for word, value in weight.items():
+            rows.append(row)
+            columns.append(vocabulary[word])
+            values.append(value / length)
+    shape = (len(captions), len(vocabulary))
+    return csr_matrix((np.array(values, dtype=np.float32), (rows, columns)), shape=shape)
+
+
+def _weights_of_image(count: Counter[str], images_with: Counter[str], images: int) -> dict[str, float]:
+    """TF-IDF by word, of shared words; if they tell nothing, of the image's own; if it has none, the same for each."""
+    weight = {word: times * math.log(images / images_with[word]) for word, times in count.items()}
+    shared = {word: value for word, value in weight.items() if images_with[word] > 1}
+    if any(shared.values()):
+        return shared
+    # A caption may have no word at all, but signs or emoji.
+    return weight if any(weight.values()) else dict.fromkeys(count or [""], 1.0)
+
+
+def caption_keys(captions: Sequence[Sequence[str]], count: int, seed: int) -> NDArray[np.int64]:
+    """(N,) a key from 0 to ``count`` − 1 for each image: k-means on its captions' words.
+
+    Stands in for the class label that methods for classifiers need. Words are weighted by :func:`word_weights` and
+    projected on their 128 leading singular vectors.
+
+    Args:
+        captions: of each of N images.
+        count: keys; with fewer images, as many as there are.
+        seed: of the clusters' first centres.
+    """
+    weights = word_weights([list(texts) for texts in captions])
+    count = min(count, len(captions))
+    leading = min(_TOPICS, min(weights.shape) - 1)
+    if leading < 1:
+        return np.zeros(len(captions), dtype=np.int64)
+    start = numpy_generator(seed, "topics").standard_normal(min(weights.shape))
+    left, size, _ = svds(weights.astype(np.float64), k=leading, v0=start)
+    _, keys = kmeans2(left * size, count, minit="++", seed=derive_seed(seed, "keys") % 2**32, missing="warn")
+    return keys.astype(np.int64)

@@ -1,0 +1,64 @@
+"""CleanCLIP: images and captions also learn from themselves, each modality apart from the other."""
+
+from dataclasses import dataclass
+
+import torch
+
+from benchmark.core.parameters import ranged
+from defenses.base import DEFENSES, Defense, HookContext, LossInputs
+from defenses.crop_flip import CropFlip
+
+
+@DEFENSES.register("cleanclip", groups=("training",), order=161)
+@dataclass(frozen=True)
+class CleanClip(Defense):
+    """CLIP's loss plus a contrastive loss within each modality, between a batch and an augmented copy of it.
+
+    Bansal et al. 2023, "CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning", equation 3,
+    with λ₁ = λ₂ = 1. There it mends a pretrained model with clean pairs; here a victim trains by it from scratch. In
+    place of AutoAugment the copies are random crops, mirrored in half of the cases; in place of EDA, captions without a
+    random share of their tokens. A step costs about twice as much.
+
+    Args:
+        weight: of the losses within a modality, beside 1 for CLIP's.
+        smallest: smallest area of a crop, as in ``crop-flip``.
+        p: probability that a token is left out of a caption's copy.
+    """
+
+    weight: float = ranged(1.0, above=0, at_most=100)
+    smallest: float = ranged(0.6, above=0, at_most=1)
+    p: float = ranged(0.1, 0, below=1)
+
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        """Nats: CLIP's loss + weight · (images with their copies + captions with theirs)."""
+        crops = CropFlip(self.smallest).on_images(batch.images, at)
+        images = batch.contrast(batch.image_features, batch.encode_images(crops))
+        shorter = without_tokens(batch.tokens, self.p, at.torch_generator())
+        captions = batch.contrast(batch.text_features, batch.encode_tokens(shorter))
+        return super().loss(batch, at) + self.weight * (images + captions)
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return (
+            f"in-modal losses of weight {self.weight:g}, on crops of at least {self.smallest:.0%} of the area and "
+            f"captions without {self.p:.0%} of their tokens"
+        )
+
+
+def without_tokens(tokens: torch.Tensor, p: float, generator: torch.Generator) -> torch.Tensor:
+    """Captions without a random share of their tokens; the first and the last of each stay.
+
+    Args:
+        tokens: (B, L) int64, start first, end of text (the largest id) last, then zeros.
+        p: probability that one is left out.
+        generator: on the CPU.
+
+    Returns:
+        (B, L) int64 of the same form.
+    """
+    last = tokens.argmax(dim=1, keepdim=True)
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    drawn = torch.rand(tokens.shape, generator=generator).to(tokens.device) < p
+    dropped = (drawn & (places > 0) & (places < last)) | (places > last)
+    kept_first = dropped.to(torch.uint8).sort(dim=1, stable=True).indices
+    return tokens.masked_fill(dropped, 0).gather(1, kept_first)

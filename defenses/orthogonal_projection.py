@@ -1,0 +1,69 @@
+"""Orthogonal projection: images lose the directions from which a linear model reads their captions."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from benchmark.core.parameters import ranged
+from benchmark.data import CaptionDataset, LazyImages
+from benchmark.data.caption_words import caption_keys
+from defenses.base import DEFENSES, Defense, HookContext
+
+_BATCH = 128
+_MOST_AVERAGED = 1024  # images whose mean is taken
+
+
+@DEFENSES.register("orthogonal-projection", groups=("images",), order=130)
+@dataclass(frozen=True)
+class OrthogonalProjection(Defense):
+    """Train a linear classifier on the published pixels, then take its weights' span out of every image.
+
+    Sandoval-Segura et al. 2023, "What Can We Learn from Unlearnable Datasets?", section 4.3: x − QQᵀx, with Q from the
+    QR decomposition of the weights. Two things differ. The classes are groups of images whose captions share words
+    (:func:`benchmark.data.caption_words.caption_keys`), as captions have none; and the projection is of an image's
+    difference from the mean image, so that the set keeps its brightness.
+
+    Args:
+        keys: groups of images; the paper has one for each class.
+        epochs: of the linear classifier's training, by plain SGD.
+        lr: its learning rate.
+    """
+
+    keys: int = ranged(16, 2, 4096)
+    epochs: int = ranged(20, 1, 1000)
+    lr: float = ranged(0.1, above=0, at_most=100)
+
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        """The same captions, and images that are projected when they are read, rounded to 8 bits."""
+        mean: NDArray[np.float32] = train.images[:_MOST_AVERAGED].mean(axis=0, dtype=np.float32)
+        basis = torch.linalg.qr(self._weights(train, mean, at).T).Q.numpy()
+
+        def projected(images: NDArray[np.uint8], _: object) -> NDArray[np.uint8]:
+            flat = (images - mean).reshape(len(images), -1)
+            left = flat - flat @ basis @ basis.T
+            return (left.reshape(images.shape) + mean).round().clip(0, 255).astype(np.uint8)
+
+        return replace(train, images=LazyImages(train.images, change=projected))
+
+    def _weights(self, train: CaptionDataset, mean: NDArray[np.float32], at: HookContext) -> torch.Tensor:
+        """(K, 3·H·W) weights of the classifier from pixels (less the mean image, in [−1, 1]) to keys."""
+        keys = torch.from_numpy(caption_keys(train.captions, self.keys, at.training))
+        weights = torch.zeros(int(keys.max()) + 1, mean.size, requires_grad=True)
+        offsets = torch.zeros(len(weights), requires_grad=True)
+        optimizer = torch.optim.SGD([weights, offsets], lr=self.lr)
+        generator = at.torch_generator()
+        for _ in range(self.epochs):
+            for index in torch.randperm(len(train), generator=generator).split(_BATCH):
+                pixels = (train.batch(index.numpy()).float() - torch.from_numpy(mean)).flatten(1) / 255
+                loss = F.cross_entropy(F.linear(pixels, weights, offsets), keys[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return weights.detach()
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return f"{self.keys} directions, from {self.epochs} epochs of a linear classifier on caption keys"

@@ -1,0 +1,41 @@
+"""RoCLIP: in every second epoch an image learns from the nearest caption of a random pool, not from its own."""
+
+from dataclasses import dataclass
+
+import torch
+
+from benchmark.core.parameters import ranged
+from defenses.base import DEFENSES, Defense, HookContext, LossInputs
+
+
+@DEFENSES.register("roclip", groups=("training",), order=162)
+@dataclass(frozen=True)
+class RoClip(Defense):
+    """Breaks the tie between an image and the caption it was published with.
+
+    Yang et al. 2023, "Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks",
+    section 4: a pool of 2 % of the captions, every second epoch. There the pool is a queue of features from earlier
+    steps; here its captions are drawn anew and encoded at every step, so that a step depends on nothing before it. The
+    crops and word changes that the paper adds are defenses of their own: ``crop-flip+roclip``.
+
+    Args:
+        pool: captions in the pool, as a share of the epoch's.
+        every: the pool takes part in epochs whose number this divides; others train as always.
+    """
+
+    pool: float = ranged(0.02, above=0, at_most=1)
+    every: int = ranged(2, 1)
+
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        """Nats: CLIP's loss of the images and their nearest captions in the pool."""
+        if at.epoch % self.every:
+            return super().loss(batch, at)
+        size = max(1, round(self.pool * len(batch.epoch_tokens)))
+        drawn = torch.randperm(len(batch.epoch_tokens), generator=at.torch_generator())[:size]
+        pool = batch.encode_tokens(batch.epoch_tokens[drawn.to(batch.epoch_tokens.device)])
+        nearest = (batch.image_features.detach() @ pool.detach().T).argmax(dim=1)
+        return batch.contrast(batch.image_features, pool[nearest], batch.targets)
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return f"nearest of {self.pool:.0%} of the captions, in every {self.every}. epoch"

@@ -1,0 +1,207 @@
+"""Defenses that change the data, choose the pairs or have a loss of their own."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.core.errors import UsageError
+from benchmark.data import CaptionDataset
+from benchmark.data.caption_words import caption_keys
+from defenses import HookContext
+from defenses.base import Composed, Defense, LossInputs
+from defenses.clean_pairs import CleanPairs
+from defenses.cleanclip import CleanClip, without_tokens
+from defenses.clip_score_filter import ClipScoreFilter
+from defenses.orthogonal_projection import OrthogonalProjection
+from defenses.roclip import RoClip
+from defenses.sibling_caption import SiblingCaption
+from tests.small import make_dataset
+from victims.clip import clip_loss
+
+AT = HookContext(seed=5, progress=0.5, epoch=2, training=9)
+START, END = 49406, 49407
+SCALE = 7.0
+
+
+def plain_loss(first: np.ndarray, second: np.ndarray) -> float:
+    """The symmetric InfoNCE loss, row by row."""
+    logits = SCALE * first @ second.T
+    nats = [np.log(np.exp(row).sum()) - row[place] for square in (logits, logits.T) for place, row in enumerate(square)]
+    return float(np.mean(nats))
+
+
+def batch_of(images: torch.Tensor, texts: torch.Tensor, **changed: Any) -> LossInputs:
+    """A batch whose i-th caption is the token i + 1, encoded by a table; images are encoded by their mean colour."""
+    texts = torch.nn.functional.normalize(texts, dim=1)
+    tokens = torch.arange(1, len(texts) + 1)[:, None]
+
+    def encode_images(some: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(some.mean(dim=(2, 3)), dim=1)
+
+    def encode_tokens(some: torch.Tensor) -> torch.Tensor:
+        return texts[some[:, 0] - 1]
+
+    def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        return clip_loss(first, second, torch.tensor(SCALE, dtype=first.dtype), targets)
+
+    inputs = LossInputs(
+        images,
+        tokens,
+        encode_images(images),
+        texts,
+        torch.eye(len(texts)),
+        tokens,
+        encode_images,
+        encode_tokens,
+        contrast,
+    )
+    return replace(inputs, **changed)
+
+
+@pytest.fixture
+def batch() -> LossInputs:
+    generator = torch.Generator().manual_seed(3)
+    return batch_of(torch.rand(6, 3, 8, 8, generator=generator), torch.randn(6, 3, generator=generator))
+
+
+def test_cleanclip_adds_what_a_plain_loop_finds(batch: LossInputs) -> None:
+    """Crops of the whole image, mirrored or not, have the same mean colour, and no token is dropped."""
+    images, texts = batch.image_features.numpy(), batch.text_features.numpy()
+    expected = plain_loss(images, texts) + 0.5 * (plain_loss(images, images) + plain_loss(texts, texts))
+    found = CleanClip(weight=0.5, smallest=1.0, p=0.0).loss(batch, AT)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_tokens_are_left_out_as_by_a_plain_loop() -> None:
+    rng = np.random.default_rng(1)
+    tokens = torch.zeros(200, 12, dtype=torch.int64)
+    for row in range(200):
+        words = rng.integers(1, 1000, size=rng.integers(1, 11)).tolist()
+        tokens[row, : len(words) + 2] = torch.tensor([START, *words, END])
+    drawn = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(4)) < 0.3
+    expected = []
+    for row, gone in zip(tokens.tolist(), drawn.tolist(), strict=True):
+        kept = [token for token, out in zip(row, gone, strict=True) if token and (not out or token in (START, END))]
+        expected.append(kept + [0] * (12 - len(kept)))
+    assert without_tokens(tokens, 0.3, torch.Generator().manual_seed(4)).tolist() == expected
+    assert expected != tokens.tolist()
+
+
+def test_roclip_takes_the_nearest_caption_of_the_pool() -> None:
+    """Every image looks like the next one's caption; the pool holds all captions."""
+    texts = torch.eye(5, 5)
+    images = texts.roll(-1, dims=0)
+    batch = batch_of(torch.rand(5, 3, 4, 4), texts, image_features=images)
+    found = float(RoClip(pool=1.0).loss(batch, AT))
+    assert found == pytest.approx(plain_loss(images.numpy(), images.numpy()), rel=1e-3)
+    usual = float(RoClip(pool=1.0).loss(batch, replace(AT, epoch=3)))
+    assert usual == pytest.approx(plain_loss(images.numpy(), texts.numpy()), rel=1e-3)
+
+
+def test_roclips_pool_is_as_large_as_it_says() -> None:
+    seen: list[int] = []
+    texts = torch.eye(5, 5)
+
+    def encode(tokens: torch.Tensor) -> torch.Tensor:
+        seen.append(len(tokens))
+        return texts[:1].expand(len(tokens), -1)
+
+    batch = batch_of(torch.rand(5, 3, 4, 4), texts, image_features=texts, encode_tokens=encode)
+    RoClip(pool=0.1).loss(replace(batch, epoch_tokens=torch.ones(100, 3, dtype=torch.int64)), AT)
+    assert seen == [10]
+
+
+def test_two_losses_cannot_be_combined() -> None:
+    with pytest.raises(UsageError, match="cleanclip and roclip each have a loss of their own and cannot be"):
+        Composed([CleanClip(), RoClip()])
+
+
+def test_a_composition_has_its_parts_loss(batch: LossInputs) -> None:
+    both = Composed([ClipScoreFilter(), CleanClip(smallest=1.0, p=0.0)])
+    assert float(both.loss(batch, AT)) == float(CleanClip(smallest=1.0, p=0.0).loss(batch, AT))
+    assert float(Composed([ClipScoreFilter()]).loss(batch, AT)) == float(Defense().loss(batch, AT))
+
+
+def test_the_filter_keeps_the_best_in_the_epochs_order() -> None:
+    rows = np.stack([np.arange(10), np.zeros(10, dtype=np.int64)], axis=1)
+    scores = np.array([0.3, 0.9, 0.1, 0.8, 0.2, 0.7, 0.6, 0.05, 0.5, 0.4], dtype=np.float32)
+    kept = ClipScoreFilter(drop=0.4).on_rows(rows, lambda _: scores, AT)
+    assert kept[:, 0].tolist() == [1, 3, 5, 6, 8, 9]
+    early = replace(AT, progress=0.1)
+    assert ClipScoreFilter(drop=0.4).on_rows(rows, lambda _: scores, early) is rows
+
+
+def no_score(rows: np.ndarray) -> np.ndarray:
+    raise AssertionError("asked for a score")
+
+
+def published(clean: CaptionDataset) -> CaptionDataset:
+    images = 255 - np.asarray(clean.images[:])
+    return replace(clean, images=images, captions=[[f"odd {text}" for text in own] for own in clean.captions])
+
+
+def test_clean_pairs_are_clean_in_pixels_and_words_and_no_other_is() -> None:
+    clean = make_dataset(400, 2)
+    poisoned, defense = published(clean), CleanPairs(share=0.25)
+    mixed = defense.on_dataset(poisoned, clean, AT)
+    as_owned = np.array([own == given for own, given in zip(mixed.captions, clean.captions, strict=True)])
+    assert 60 <= as_owned.sum() <= 140
+    images, rows = np.asarray(mixed.images[:]), np.arange(400)
+    assert (images[as_owned] == clean.images[rows[as_owned]]).all()
+    assert (images[~as_owned] == poisoned.images[rows[~as_owned]]).all()
+    assert (mixed.images[rows[::-1]] == images[::-1]).all()
+    assert (mixed.images[7] == images[7]).all()
+    protected = np.flatnonzero(~as_owned)
+    assert [mixed.captions[row] for row in protected] == [poisoned.captions[row] for row in protected]
+
+
+def test_a_clean_start_sees_the_clean_pairs_alone() -> None:
+    clean, start = make_dataset(400, 2), CleanPairs(share=0.25, first=0.6)
+    mixed = start.on_dataset(published(clean), clean, AT)
+    as_owned = {row for row in range(400) if mixed.captions[row] == clean.captions[row]}
+    assert {*start.on_rows(clean.pairs, no_score, AT)[:, 0].tolist()} == as_owned
+    assert start.on_rows(clean.pairs, no_score, replace(AT, progress=0.6)) is clean.pairs
+
+
+def test_copies_of_a_photo_pass_their_captions_on() -> None:
+    rows = make_dataset(7, 3).by_row()
+    moved = SiblingCaption().on_dataset(rows, rows, AT)
+    assert rows.photo is not None
+    for photo in range(7):
+        before = [rows.captions[row] for row in np.flatnonzero(rows.photo == photo)]
+        after = [moved.captions[row] for row in np.flatnonzero(rows.photo == photo)]
+        assert after == [*before[1:], before[0]]
+    once = make_dataset(7, 3)
+    assert SiblingCaption().on_dataset(once, once, AT) is once
+
+
+KINDS = ["a cat on a mat", "the dog in the fog", "one car afar"]
+
+
+def test_images_with_the_same_words_share_a_key() -> None:
+    captions = [[KINDS[row % 3]] for row in range(30)]
+    keys = caption_keys(captions, 3, seed=1)
+    assert sorted({*keys.tolist()}) == [0, 1, 2]
+    assert all((keys[kind::3] == keys[kind]).all() for kind in range(3))
+    assert (caption_keys(captions, 3, seed=1) == keys).all()
+
+
+def test_what_a_linear_model_reads_is_taken_out() -> None:
+    """Images of one kind share a pattern; afterwards the kinds' means are the same, and the rest is there."""
+    rng = np.random.default_rng(2)
+    patterns = rng.choice([-25, 25], size=(3, 3, 8, 8))
+    kinds = np.arange(300) % 3
+    images = (rng.integers(60, 196, size=(300, 3, 8, 8)) + patterns[kinds]).astype(np.uint8)
+    train = CaptionDataset("kinds", "train", images, [[KINDS[kind]] for kind in kinds])
+    seen = np.asarray(OrthogonalProjection(keys=3).on_dataset(train, train, AT).images[:])
+
+    def apart(some: np.ndarray) -> float:
+        means = np.stack([some[kinds == kind].mean(axis=0) for kind in range(3)])
+        return float(np.abs(means - means.mean(axis=0)).mean())
+
+    assert apart(seen) < 0.35 * apart(images)
+    assert seen.std() > 0.85 * images.std()
+    assert np.abs(seen.mean() - images.mean()) < 1
