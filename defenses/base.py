@@ -115,7 +115,7 @@ class Defense:
         return train
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
-        """Once per epoch: the pairs to train on, at least one batch of them.
+        """Once per epoch: the pairs to train on, at least one.
 
         Where fewer come back than there were, they are repeated until the epoch is as long as it was.
 

@@ -80,7 +80,7 @@ def train(
         checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
 
     Raises:
-        UsageError: fewer rows than a batch, or a defense leaves fewer.
+        UsageError: fewer rows than a batch, or a defense leaves none.
         VictimDiverged: the loss is not finite.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -108,7 +108,7 @@ def train(
     for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
         at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting)
-        rows = _kept(defense, rows, model, dataset, at_epoch, recipe.batch_size)
+        rows = _kept(defense, rows, model, dataset, at_epoch)
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
         if epoch == 1:
             log.changes.see_captions([published.captions[i][j] for i, j in rows], defended)
@@ -151,12 +151,12 @@ def _images(dataset: CaptionDataset, index: NDArray[np.int64], model: Clip) -> t
 
 
 def _kept(
-    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, at: HookContext, least: int
+    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, at: HookContext
 ) -> NDArray[np.int64]:
     """An epoch's rows after the defense, repeated to as many as before."""
     kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
-    if len(kept) < least:
-        raise UsageError(f"the defense leaves {len(kept)} of {len(rows)} pairs, fewer than one batch of {least}")
+    if not len(kept):
+        raise UsageError(f"the defense leaves none of {len(rows)} pairs to train on")
     return np.resize(kept, rows.shape)
 
 

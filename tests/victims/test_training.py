@@ -139,9 +139,16 @@ def test_scores_are_the_victims_cosines_at_that_moment() -> None:
     assert any(abs(first[pair] - second[pair]) > 1e-3 for pair in first.keys() & second.keys())
 
 
-def test_a_defense_that_leaves_less_than_a_batch_is_refused() -> None:
-    with pytest.raises(UsageError, match="leaves 7 of 24 pairs, fewer than one batch of 8"):
-        train(make_clip(), make_dataset(24, 3), RECIPE, Picky(7), seed=0)
+class Greedy(Defense):
+    """Keeps nothing."""
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        return rows[:0]
+
+
+def test_a_defense_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves none of 24 pairs to train on"):
+        train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(), seed=0)
 
 
 class Double(Defense):
