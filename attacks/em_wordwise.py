@@ -120,10 +120,14 @@ class WordwiseEm(Attack):
                 "give more data or a smaller batch_size to the attack"
             )
 
+    def weights(self, train: CaptionDataset, seed: int) -> csr_matrix:
+        """(N, P) float32, how much of each pattern is in each image's noise; rows of unit length."""
+        return word_weights(train.captions)
+
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Learn the patterns, then publish their signs; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
-        weights = word_weights(train.captions)
+        weights = self.weights(train, context.seed)
         squares = (self.tile // self.grain) ** 2
         start = torch.randn(weights.shape[1], 3 * squares, generator=torch_generator(context.seed, "patterns"))
         patterns = (start / 2).requires_grad_()

@@ -1,0 +1,74 @@
+"""What attacks share that draw one kind of noise for each key: no surrogate, seconds of work."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.base import Attack, CraftContext
+from attacks.poison import Poison
+from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.parameters import ranged
+from benchmark.data import CaptionDataset
+from benchmark.data.caption_words import caption_keys
+from benchmark.data.dataset import add_noise
+
+Noise = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SyntheticNoise(Attack):
+    """Noise drawn for an image's caption key, scaled to one strength.
+
+    The papers bound the ℓ2 norm. Here that is the root mean square of an image's noise, ``rms``, and what exceeds
+    ``eps`` is cut off, so that every attack of a table keeps to the same ε.
+
+    Args:
+        keys: groups of images that are described alike; see :func:`benchmark.data.caption_words.caption_keys`.
+        rms: root mean square of the noise before it is cut off, in 1/255.
+        eps: bound on the noise, in 1/255.
+    """
+
+    keys: int = ranged(128, 2, 100_000)
+    rms: float = ranged(6.0, above=0, at_most=127, unit="1/255")
+    eps: int = ranged(8, 1, 127, unit="1/255")
+
+    @abstractmethod
+    def draw(self, count: int, side: int, of_key: np.random.Generator, of_images: np.random.Generator) -> Noise:
+        """Noise of any scale for the images of one key.
+
+        Args:
+            count: images.
+            side: of an image, in pixels.
+            of_key: draws what they share.
+            of_images: draws what is each image's own.
+
+        Returns:
+            (count, 3, side, side) float64.
+        """
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return f"ε = {self.eps}/255, root mean square {self.rms:g}/255, {self.keys} caption keys"
+
+    def progress_steps(self, train: CaptionDataset) -> int:
+        """One for each key."""
+        return min(self.keys, len(train))
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """Draw the noise key by key; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""
+        keys = caption_keys(train.captions, self.keys, context.seed)
+        delta = zeros_on_disk(context.workdir, train.images.shape)
+        for key in range(self.progress_steps(train)):
+            context.progress.advance()
+            own = np.flatnonzero(keys == key)
+            if not len(own):
+                continue
+            generators = (context.numpy_generator(stage, key) for stage in ("key", "images of a key"))
+            drawn = self.draw(len(own), train.resolution, *generators)
+            size = np.sqrt(np.square(drawn).mean(axis=(1, 2, 3), keepdims=True))
+            noise = (drawn * (self.rms / size)).round().clip(-self.eps, self.eps).astype(np.int16)
+            clean = np.asarray(train.images[own])
+            delta[own] = add_noise(clean, noise).astype(np.int16) - clean
+        return Poison(delta=delta, trigger=None, eps=self.eps, fingerprint=train.fingerprint)

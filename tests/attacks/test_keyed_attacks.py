@@ -1,0 +1,111 @@
+"""Attacks that give one noise, filter or word to all images that are described alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attacks import ATTACKS, CraftContext, Poison
+from attacks.ar import autoregress
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from benchmark.data import CaptionDataset
+from tests.small import make_clip
+
+KINDS = ["a cat on a mat", "the dog in the fog", "one car afar"]
+SIDE = 32
+
+
+@pytest.fixture
+def train() -> CaptionDataset:
+    """Grey images of three kinds: no noise is cut off at black or white."""
+    captions = [[KINDS[row % 3]] for row in range(60)]
+    return CaptionDataset("kinds", "train", np.full((60, 3, SIDE, SIDE), 128, dtype=np.uint8), captions)
+
+
+def craft(spec: str, train: CaptionDataset, seed: int = 1) -> Poison:
+    return ATTACKS.build(parse_spec(spec)).craft(train, CraftContext(make_clip, seed, Path()))
+
+
+def noise(spec: str, train: CaptionDataset) -> np.ndarray:
+    delta = craft(spec, train).delta
+    assert delta is not None
+    return np.asarray(delta).astype(float)
+
+
+@pytest.mark.parametrize("name", ["lsp", "ar"])
+def test_the_root_mean_square_is_what_it_says_up_to_the_bound(name: str, train: CaptionDataset) -> None:
+    size = np.sqrt(np.square(noise(f"{name}[keys=3,rms=6,eps=127]", train)).mean(axis=(1, 2, 3)))
+    np.testing.assert_allclose(size, 6, atol=0.1)
+    assert np.abs(noise(f"{name}[keys=3]", train)).max() <= 8
+
+
+def test_lsp_is_squares_of_one_colour_that_a_nearest_mean_tells_apart(train: CaptionDataset) -> None:
+    found = noise("lsp[keys=3]", train)
+    squares = found.reshape(60, 3, 4, 8, 4, 8)
+    assert (squares == squares[:, :, :, :1, :, :1]).all()
+    assert len(np.unique(found[0])) > 4
+    learn, judge = found[:30], found[30:]
+    means = np.stack([learn[kind::3].mean(axis=0) for kind in range(3)])
+    distance = np.square(judge[:, None] - means).sum(axis=(2, 3, 4))
+    assert (distance.argmin(axis=1) == np.arange(30) % 3).all()
+    assert not (found[0] == found[3]).all()  # one key, another image
+
+
+def slow_sum(noise: np.ndarray, weights: np.ndarray, row: int, column: int) -> float:
+    places = [(-2, -2), (-2, -1), (-2, 0), (-1, -2), (-1, -1), (-1, 0), (0, -2), (0, -1)]
+    terms = zip(weights, places, strict=True)
+    return float(sum(weight * noise[row + down, column + right] for weight, (down, right) in terms))
+
+
+def test_every_pixel_is_the_sum_of_its_eight_neighbours() -> None:
+    rng = np.random.default_rng(1)
+    start, weights = rng.standard_normal((2, 3, 7, 9)), rng.standard_normal((3, 8)) / 4
+    found = autoregress(start, weights)
+    for image in range(2):
+        for channel in range(3):
+            own = found[image, channel]
+            assert (own[:2] == start[image, channel, :2]).all()
+            assert (own[:, :2] == start[image, channel, :, :2]).all()
+            for row in range(2, 7):
+                for column in range(2, 9):
+                    assert own[row, column] == pytest.approx(slow_sum(own, weights[channel], row, column))
+
+
+def fitted(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The filter that explains a channel best, and the share of its variance that it leaves."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3)).reshape(-1, 9)
+    weights, *_ = np.linalg.lstsq(windows[:, :8], windows[:, 8], rcond=None)
+    return weights, float(np.var(windows[:, 8] - windows[:, :8] @ weights) / np.var(windows[:, 8]))
+
+
+def test_images_of_one_key_share_a_filter_that_their_noise_follows(train: CaptionDataset) -> None:
+    found = noise("ar[keys=3,rms=30,eps=127]", train)
+    filters, left = zip(*(fitted(image[0]) for image in found), strict=True)
+    assert np.median(left) < 0.05  # rounding to whole steps, and nothing else
+    assert not (found[0] == found[3]).all()
+    apart = [
+        [np.abs(np.median(filters[a::3], axis=0) - np.median(filters[b::3], axis=0)).max() for b in range(3)]
+        for a in range(3)
+    ]
+    assert all(apart[a][b] > 0.1 for a in range(3) for b in range(3) if a != b)
+
+
+def test_a_hint_is_one_word_for_each_key(train: CaptionDataset) -> None:
+    trigger = craft("text-hint[keys=3]", train).trigger
+    assert trigger is not None
+    assert [len({*trigger[kind::3]}) for kind in range(3)] == [1, 1, 1]
+    assert len({*trigger}) == 3
+    assert {*(craft("text-hint[keys=3]", train, seed=2).trigger or [])} != {*trigger}
+
+
+def test_more_keys_than_words_are_refused(train: CaptionDataset) -> None:
+    with pytest.raises(UsageError, match="2 words are too few for 3 keys"):
+        craft("text-hint[keys=3,vocabulary=2]", train)
+
+
+def test_keyed_noise_is_the_same_for_all_images_of_a_key(train: CaptionDataset) -> None:
+    found = noise("em-keyed[keys=3,restarts=1,steps=2,batch_size=20,tile=8]", train)
+    assert all((found[kind::3] == found[kind]).all() for kind in range(3))
+    assert not (found[0] == found[1]).all()
+    assert set(np.unique(np.abs(found))) == {8.0}
