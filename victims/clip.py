@@ -150,13 +150,18 @@ class Clip(nn.Module):
         device: where to compute.
         precision: ``bf16`` autocast, ``fp32``, or ``auto``: what is faster on the device.
         plain: run open_clip's own modules, at full context and with the whole token embedding trained.
+
+    Attributes:
+        passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing.
     """
+
+    passage: nn.Module | None
 
     def __init__(
         self, model: nn.Module, device: torch.device, precision: Precision = "auto", plain: bool = False
     ) -> None:
         super().__init__()
-        self.plain = plain
+        self.plain, self.passage = plain, None
         # The faster layout in bf16. Apple's GPUs had wrong gradients of batch norm in it (PyTorch issue 175189).
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self.model = cast(Any, model.to(device)).to(memory_format=self._layout)
@@ -205,6 +210,8 @@ class Clip(nn.Module):
         """
         pixels = to_device(images, self.device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        if self.passage is not None:
+            pixels = self.passage(pixels)
         pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
         with self._autocast():
             visual = cast(Any, self.model.visual)

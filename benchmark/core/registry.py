@@ -168,6 +168,15 @@ class Registry(Generic[T]):
         values = self._values(spec, defaults)
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
+    def written(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What :meth:`resolve` gives, without what the name fixes: a spec that needs no defaults.
+
+        Raises:
+            UsageError: as for :meth:`resolve`.
+        """
+        fixed = self.entry(spec.name).fixed
+        return {key: value for key, value in self.resolve(spec, defaults).items() if key not in fixed}
+
     def restore(self, name: str, params: Mapping[str, Any]) -> T:
         """The object that a record's name and parameters, as :meth:`resolve` gave them, stand for.
 

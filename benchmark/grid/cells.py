@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attacks import ATTACKS, Attack
+from attacks.through import Through
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry, label_of, parameters_of, unknown
@@ -153,19 +154,33 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def choose_attacks(text: str, preset: Preset) -> list[ChosenAttack]:
+def choose_attacks(text: str, preset: Preset, through: str | None = None) -> list[ChosenAttack]:
     """Read ``--attack``; clean data come first, asked for or not.
+
+    Args:
+        text: as written.
+        preset: gives the budgets.
+        through: ``--through``, the defense that all of them are crafted through.
 
     Raises:
         UsageError: unknown attack or parameter, none at all.
     """
     specs = [_renamed(spec) for spec in _specs(text, "--attack")]
+    if through is not None:
+        specs = [
+            spec if spec.name == "clean" else Spec("through", {"attack": str(spec), "defense": through})
+            for spec in specs
+        ]
     if all(spec.name != "clean" for spec in specs):
         specs.insert(0, Spec("clean"))
     chosen: dict[str, ChosenAttack] = {}
     for spec in specs:
-        attack = ATTACKS.build(spec, preset.attack_values(spec.name))
         params = ATTACKS.resolve(spec, preset.attack_values(spec.name))
+        attack = ATTACKS.build(spec, preset.attack_values(spec.name))
+        if isinstance(attack, Through):
+            inner = parse_spec(attack.attack)
+            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, preset.attack_values(inner.name))))
+            attack = replace(attack, attack=params["attack"])
         choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
         chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), choice)

@@ -196,7 +196,7 @@ def cells_of(settings: RunSettings, device: torch.device, dataset: ChosenDataset
         UsageError: an unknown name or parameter, or models and data that do not go together.
     """
     preset = pick_preset(settings.preset, PRESETS)
-    attacks = choose_attacks(settings.attack, preset)
+    attacks = choose_attacks(settings.attack, preset, settings.through)
     victims = choose_victims(settings.victim or preset.victim)
     recipe = settings.recipe(preset.recipe)
     return make_cells(

@@ -64,6 +64,15 @@ class RunSettings:
             "DEFENSES",
         ),
     ] = "table2"
+    through: Annotated[
+        str | None,
+        Words(
+            "craft every attack through the image hook of a defense, as the attack 'through' does",
+            "jpeg+crop-flip",
+            "DEFENSE",
+            "none",
+        ),
+    ] = None
     dataset: Annotated[
         str | None, Words("data set; see 'list datasets'", "'csv[train=a.csv,test=b.csv]'", "DATASET")
     ] = None

@@ -99,7 +99,9 @@ def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypa
     assert not left_over(tmp_path)
 
 
-@pytest.mark.parametrize("attack", [FRESH, ATTACK.replace("k=2", "k=0")])
+@pytest.mark.parametrize(
+    "attack", [FRESH, ATTACK.replace("k=2", "k=0"), f"through[attack={FRESH},defense=crop-flip,share=0.5]"]
+)
 def test_other_ways_of_crafting_go_on_as_well(attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path / "whole", attack=attack, defense="none", epochs=1) == 0
     with monkeypatch.context() as patch:

@@ -1,0 +1,109 @@
+"""Crafting through a defense: the surrogates see images as a victim under that defense would."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.poison import Poison
+from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged
+from benchmark.core.seeding import derive_seed
+from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
+from benchmark.data import CaptionDataset
+from defenses.base import DEFENSES, Composed, Defense
+from victims.clip import Clip
+from victims.passage import Passage
+
+
+@ATTACKS.register("through", order=19, aliases={"em-aug": {"attack": "em", "defense": "strong-augment[s=0.6]"}})
+@dataclass(frozen=True)
+class Through(Attack):
+    """Any attack that trains surrogates, with a defense's image hook in front of them.
+
+    It stands wherever a surrogate looks at images: in its training, and where noise is adapted to it. Expectation over
+    transformations, Athalye et al. 2018, "Synthesizing Robust Adversarial Examples". ``em-aug`` is EM through the
+    augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability Attacks against Supervised
+    and Contrastive Learning Simultaneously".
+
+    Args:
+        attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.
+        defense: one with an image hook, such as ``jpeg`` or ``jpeg+crop-flip``.
+        share: of the batches that pass it.
+    """
+
+    attack: str
+    defense: str
+    share: float = ranged(0.5, above=0, at_most=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self._inner.part_of is not None or isinstance(self._inner, Through):
+            raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
+        if type(self._defense).on_images is Defense.on_images:
+            raise UsageError(f"attack through: {self.defense} does nothing to images")
+
+    @cached_property
+    def _inner(self) -> Attack:
+        return ATTACKS.build(parse_spec(self.attack))
+
+    @cached_property
+    def _defense(self) -> Defense:
+        parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(self.defense, "+")]
+        return parts[0] if len(parts) == 1 else Composed(parts)
+
+    def label(self) -> str:
+        """The name in tables."""
+        return f"{self._inner.label()} through {self.defense}"
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return f"{self._inner.describe()}; {self.share:.0%} of the surrogates' batches through {self.defense}"
+
+    def identity(self) -> str:
+        """That of the attack and the version of its code."""
+        return f"{type(self._inner).__name__} {self._inner.version} {self._inner.identity()}"
+
+    def progress_steps(self, train: CaptionDataset) -> int:
+        """Those of the attack."""
+        return self._inner.progress_steps(train)
+
+    def step_kinds(self, train: CaptionDataset) -> Sequence[str]:
+        """Those of the attack."""
+        return self._inner.step_kinds(train)
+
+    def pilot(self) -> "tuple[Through, int] | None":
+        """The attack's, through the same defense."""
+        if (pilot := self._inner.pilot()) is None:
+            return None
+        shorter, rows = pilot
+        written = {field.name: getattr(shorter, field.name) for field in fields(shorter)}  # type: ignore[arg-type]
+        return replace(self, attack=str(Spec(ATTACKS.name_of(type(shorter)), written))), rows
+
+    def period(self) -> int | None:
+        """That of the attack."""
+        return self._inner.period()
+
+    def check(self, train: CaptionDataset) -> None:
+        """As the attack checks them."""
+        self._inner.check(train)
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """The attack's poison, crafted on surrogates behind the defense; see :meth:`attacks.base.Attack.craft`.
+
+        Raises:
+            UsageError: the attack builds no surrogate.
+        """
+        built = 0
+
+        def surrogate(seed: int) -> Clip:
+            nonlocal built
+            built += 1
+            model = context.surrogate(seed)
+            model.passage = Passage(self._defense, self.share, derive_seed(seed, "through")).to(model.device)
+            return model
+
+        poison = self._inner.craft(train, replace(context, surrogate=surrogate))
+        if not built:
+            raise UsageError(f"attack through: {self.attack} builds no surrogate that could look through a defense")
+        return poison

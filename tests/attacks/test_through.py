@@ -1,0 +1,105 @@
+"""Attacks crafted through a defense: what surrogates see, what addresses and labels say, and what is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from attacks import ATTACKS, CraftContext, Poison
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from benchmark.grid.cells import choose_attacks
+from benchmark.grid.presets import PRESETS
+from defenses import DEFENSES, Defense, HookContext
+from tests.small import make_clip, make_dataset
+from victims.passage import Passage
+
+EM = "em[rounds=2,surrogate_steps=2,pgd_steps=2,step_size=2,batch_size=8]"
+
+
+@pytest.fixture(autouse=True)
+def blindfold() -> Iterator[None]:
+    """A defense that leaves nothing of an image."""
+
+    class Blindfold(Defense):
+        """Every image is black."""
+
+        def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+            return images * 0
+
+    DEFENSES.register("blindfold")(Blindfold)
+    try:
+        yield
+    finally:
+        del DEFENSES._entries["blindfold"]
+
+
+def craft(spec: str, seed: int = 1) -> Poison:
+    return ATTACKS.build(parse_spec(spec)).craft(make_dataset(16, 2), CraftContext(make_clip, seed, Path()))
+
+
+def test_noise_cannot_be_learned_through_a_blindfold() -> None:
+    assert craft(f"through[attack={EM},defense=blindfold,share=1]").largest == 0
+    assert craft(f"through[attack={EM},defense=blindfold,share=0.5]").largest > 0
+    assert craft(EM).largest > 0
+
+
+def test_a_share_of_the_batches_passes_and_the_count_is_part_of_the_state() -> None:
+    images = torch.ones(1, 3, 4, 4)
+    passage = Passage(DEFENSES.build(parse_spec("blindfold")), 0.25, seed=3)
+    seen = [bool(passage(images).sum() == 0) for _ in range(400)]
+    assert 70 < sum(seen) < 130
+    later = Passage(DEFENSES.build(parse_spec("blindfold")), 0.25, seed=3)
+    [later(images) for _ in range(200)]
+    again = Passage(DEFENSES.build(parse_spec("blindfold")), 0.25, seed=3)
+    again.load_state_dict(later.state_dict())
+    assert [bool(again(images).sum() == 0) for _ in range(200)] == seen[200:]
+    other = Passage(DEFENSES.build(parse_spec("blindfold")), 0.25, seed=4)
+    assert [bool(other(images).sum() == 0) for _ in range(400)] != seen
+
+
+def test_every_attack_of_a_run_goes_through_and_clean_data_do_not() -> None:
+    clean, em, mem = choose_attacks("clean,em,mem3[eps=4]", PRESETS["tiny"], through="jpeg")
+    assert clean.is_clean
+    assert [em.choice.spec, mem.choice.spec] == [
+        "through[attack=em,defense=jpeg]",
+        "through[attack=mem3[eps=4],defense=jpeg]",
+    ]
+    assert [em.choice.label, mem.choice.label] == ["EM through jpeg", "MEM-3 through jpeg"]
+
+
+@pytest.mark.parametrize("preset", ["tiny", "micro"])
+def test_the_budget_is_the_presets_and_part_of_the_address(preset: str) -> None:
+    _, direct = choose_attacks("em", PRESETS[preset])
+    _, through = choose_attacks("through[attack=em,defense=jpeg]", PRESETS[preset])
+    written = ATTACKS.resolve(parse_spec(through.choice.params["attack"]))
+    assert {key: str(value) for key, value in written.items()} == {
+        key: str(value) for key, value in direct.choice.params.items()
+    }
+    assert ATTACKS.restore("through", through.choice.params).describe() == through.choice.strength
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("through[attack=uniform-noise,defense=jpeg]", "uniform-noise builds no surrogate"),
+        ("through[attack=delta-only,defense=jpeg]", "delta-only cannot be crafted through a defense"),
+        (f"through[attack=through[attack={EM},defense=jpeg],defense=jpeg]", "cannot be crafted through a defense"),
+        ("through[attack=em,defense=random-swap]", "random-swap does nothing to images"),
+        ("through[attack=em,defense=jpg]", "unknown defense 'jpg'; did you mean 'jpeg'?"),
+        ("through[attack=men3,defense=jpeg]", "unknown attack 'men3'"),
+    ],
+)
+def test_what_cannot_be_crafted_through_is_refused(spec: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("?", r"\?")):
+        craft(spec)
+
+
+def test_a_pilot_is_the_attacks_pilot_behind_the_defense() -> None:
+    pilot = ATTACKS.build(parse_spec(f"through[attack={EM},defense=blindfold,share=1]")).pilot()
+    assert pilot is not None
+    shorter, rows = pilot
+    assert rows == 8
+    assert shorter.label() == "EM through blindfold"
+    assert shorter.progress_steps(make_dataset(16, 2)) > 0
