@@ -12,6 +12,7 @@ import numpy as np
 from attacks.poison import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, describe_fields
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.registry import Registry, label_of
@@ -139,6 +140,19 @@ class Attack(ABC):
             UsageError: the data do not suit the attack.
             VictimDiverged: the surrogate's loss is not finite.
         """
+
+
+def require_batch(train: CaptionDataset, rows: int, batch_size: int) -> None:
+    """Require that a training set has at least one batch to craft on.
+
+    Raises:
+        UsageError: it has fewer rows.
+    """
+    if rows < batch_size:
+        raise UsageError(
+            f"{train.name}: {rows} training rows are fewer than one crafting batch of {batch_size}; give more data or "
+            "a smaller batch_size to the attack"
+        )
 
 
 ATTACKS: Registry[Attack] = Registry("attack", "attacks", Attack)

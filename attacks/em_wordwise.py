@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.base import ATTACKS, Attack, CraftContext, require_batch
 from attacks.poison import Poison
 from benchmark.core.atomic_files import zeros_on_disk
-from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.core.spec import parse_spec, split_outside_brackets
@@ -114,11 +114,7 @@ class WordwiseEm(Attack):
 
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
-        if len(train) < self.batch_size:
-            raise UsageError(
-                f"{train.name}: {len(train)} training images are fewer than one crafting batch of {self.batch_size}; "
-                "give more data or a smaller batch_size to the attack"
-            )
+        require_batch(train, len(train), self.batch_size)
 
     def weights(self, train: CaptionDataset, seed: int) -> csr_matrix:
         """(N, P) float32, how much of each pattern is in each image's noise; rows of unit length."""

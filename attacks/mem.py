@@ -8,14 +8,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.base import ATTACKS, Attack, CraftContext, require_batch
 from attacks.crafting import Crafting
 from attacks.mem_settings import MemSettings
 from attacks.official import OFFICIAL
 from attacks.poison import Poison
 from attacks.vocabulary import described
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import require
 from benchmark.data import CaptionDataset
 
@@ -89,12 +89,7 @@ class Mem(MemSettings, Attack):
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""
         Processes.current().shard(self.batch_size)
-        rows = self._rows(train)
-        if rows < self.batch_size:
-            raise UsageError(
-                f"{train.name}: {rows} training rows are fewer than one crafting batch of {self.batch_size}; "
-                "give more data or a smaller batch_size to the attack"
-            )
+        require_batch(train, self._rows(train), self.batch_size)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""

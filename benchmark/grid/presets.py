@@ -63,6 +63,8 @@ _SMALL_EM: Mapping[str, Any] = {
     "permute_images": True,
     "restart_every": 8,
 }
+# As long as a victim trains, so that the surrogate reads captions as a victim on clean data does.
+_SMALL_TAP: Mapping[str, Any] = {"surrogate_steps": 155, "pgd_steps": 30, "step_size": 1}
 _SMALL_RECIPE = Recipe(beta2=0.98, warmup_share=0.1, rows="images", **_MUON)
 # From the first step on. At this radius a clean victim of preset micro keeps most of its recall; see results/reference.
 _SMALL_DEFENSE: Mapping[str, Mapping[str, Any]] = {"adv-training": {"eps": 2, "steps": 3}}
@@ -78,7 +80,7 @@ PRESETS = {
             surrogate="tiny",
             recipe=replace(_SMALL_RECIPE, epochs=5, batch_size=128),
             attack=_SMALL_ATTACK,
-            attacks={"em": _SMALL_EM},
+            attacks={"em": _SMALL_EM, "tap": _SMALL_TAP},
             defense=_SMALL_DEFENSE,
         ),
         Preset(
@@ -90,7 +92,13 @@ PRESETS = {
             # fp32 everywhere, so that one reference serves every machine; only the last epoch is looked at.
             recipe=replace(_SMALL_RECIPE, epochs=6, batch_size=64, evaluate_every=6, precision="fp32"),
             attack={**_SMALL_ATTACK, "vocabulary": 60, "batch_size": 64},
-            attacks={"em": _SMALL_EM, "em-wordwise": {"steps": 62}, "mem-wordwise": {"steps": 62}},
+            attacks={
+                "em": _SMALL_EM,
+                "em-wordwise": {"steps": 62},
+                "mem-wordwise": {"steps": 62},
+                "em-keyed": {"steps": 62},
+                "tap": {**_SMALL_TAP, "surrogate_steps": 186},
+            },
             defense=_SMALL_DEFENSE,
         ),
         Preset(

@@ -1,0 +1,129 @@
+"""TAP: noise that makes each image look, to a model trained on clean data, like another image's caption."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks.base import ATTACKS, Attack, CraftContext, require_batch
+from attacks.crafting import Crafting
+from attacks.mem_settings import MemSettings
+from attacks.pgd import minimise_noise
+from attacks.poison import Poison
+from benchmark.core.parameters import ranged, require
+from benchmark.core.seeding import numpy_generator
+from benchmark.data import CaptionDataset
+from victims.clip import clip_loss, to_device
+
+
+@ATTACKS.register("tap", order=43)
+@dataclass(frozen=True)
+class Tap(Attack):
+    """Targeted adversarial poisoning (Fowl et al. 2021, "Adversarial Examples Make Strong Poisons", section 3.2).
+
+    There each class has another class as its target. Here each image has another image's caption, by one fixed
+    permutation that leaves none in its place. PGD from zero descends the CLIP loss of a batch's images and their
+    targets against one surrogate that has been trained on clean data. The paper takes 250 steps of ε/125.
+
+    Args:
+        eps: bound on the noise, in 1/255.
+        surrogate_steps: training steps of the surrogate.
+        pgd_steps: PGD steps for each batch of images.
+        step_size: of a PGD step, in 1/255.
+        batch_size: rows a step.
+        optimizer: the surrogate's; see :func:`victims.optimizers.make_optimizer`.
+        lr: learning rate of the surrogate's AdamW.
+        matrix_lr: the same of matrices under Muon.
+        weight_decay: the surrogate's.
+    """
+
+    eps: int = ranged(8, 1, 127, unit="1/255")
+    surrogate_steps: int = ranged(1000, 1, 100_000)
+    pgd_steps: int = ranged(250, 1, 10_000)
+    step_size: int = ranged(1, 1, unit="1/255")
+    batch_size: int = ranged(128, 2)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: float = ranged(5e-4, above=0)
+    matrix_lr: float = ranged(0.02, above=0)
+    weight_decay: float = ranged(0.1, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.step_size <= self.eps, "attack tap", "step_size", f"at most eps = {self.eps}", self.step_size)
+
+    def label(self) -> str:
+        """The name in tables."""
+        return "TAP"
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return (
+            f"ε = {self.eps}/255, {self.pgd_steps} PGD steps of {self.step_size}/255 towards another image's caption, "
+            f"against one surrogate of {self.surrogate_steps} steps on clean data"
+        )
+
+    def progress_steps(self, train: CaptionDataset) -> int:
+        """Surrogate steps and batches of PGD."""
+        return len(self.step_kinds(train))
+
+    def step_kinds(self, train: CaptionDataset) -> list[str]:
+        """Surrogate steps, then batches of PGD."""
+        return ["surrogate"] * self.surrogate_steps + ["PGD"] * math.ceil(len(train) / self.batch_size)
+
+    def check(self, train: CaptionDataset) -> None:
+        """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
+        require_batch(train, len(train), self.batch_size)
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """Train the surrogate, then perturb all images; see :meth:`attacks.base.Attack.craft`."""
+        self.check(train)
+        # With noise of zero and no trigger, MEM's surrogate step is a step on clean data.
+        crafting = Crafting(self._settings(), train, context)
+        crafting.train_surrogate(0)
+        model = crafting.model.for_inference()
+        generator = numpy_generator(context.seed, "targets")
+        target = derangement(len(train), generator)
+        captions = [train.captions[i][generator.integers(len(train.captions[i]))] for i in target]
+        tokens = model.tokenizer(captions)
+        losses = []
+        for index in np.array_split(generator.permutation(len(train)), math.ceil(len(train) / self.batch_size)):
+            images = to_device(train.batch(index), model.device)
+            with torch.no_grad():
+                text = model.encode_many(to_device(tokens[index], model.device))
+
+            def loss(points: torch.Tensor, _: int, text: torch.Tensor = text) -> torch.Tensor:
+                return clip_loss(model.encode_images(points), text, model.scale)
+
+            start = torch.zeros_like(images, dtype=torch.int8)
+            delta = minimise_noise(images, start, loss, eps=self.eps, steps=self.pgd_steps, step_size=self.step_size)
+            crafting.delta[index] = delta.cpu().numpy()
+            with torch.no_grad():
+                reached = float(loss((images + delta).float() / 255, 0))
+            losses.append(reached)
+            context.progress.advance(f"loss {reached:.2f}")
+        provenance = {"loss_per_round": [float(np.mean(losses))]}
+        return Poison(crafting.delta, None, self.eps, train.fingerprint, provenance=provenance)
+
+    def _settings(self) -> MemSettings:
+        return MemSettings(
+            k=0,
+            eps=self.eps,
+            rounds=1,
+            surrogate_steps=self.surrogate_steps,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            matrix_lr=self.matrix_lr,
+            weight_decay=self.weight_decay,
+        )
+
+
+def derangement(count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """(N,) a random permutation of one cycle, so that for two or more none stays in its place."""
+    order = generator.permutation(count)
+    target = np.empty(count, dtype=np.int64)
+    target[order] = np.roll(order, -1)
+    return target
