@@ -16,7 +16,14 @@ from victims.clip import Clip
 from victims.passage import Passage
 
 
-@ATTACKS.register("through", order=19, aliases={"em-aug": {"attack": "em", "defense": "strong-augment[s=0.6]"}})
+@ATTACKS.register(
+    "through",
+    order=19,
+    aliases={
+        "em-aug": {"attack": "em", "defense": "strong-augment[s=0.6]", "share": 1.0},
+        "sem": {"attack": "em", "defense": "crop-flip+random-noise[std=2.3]", "share": 1.0},
+    },
+)
 @dataclass(frozen=True)
 class Through(Attack):
     """Any attack that trains surrogates, with a defense's image hook in front of them.
@@ -24,7 +31,8 @@ class Through(Attack):
     It stands wherever a surrogate looks at images: in its training, and where noise is adapted to it. Expectation over
     transformations, Athalye et al. 2018, "Synthesizing Robust Adversarial Examples". ``em-aug`` is EM through the
     augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability Attacks against Supervised
-    and Contrastive Learning Simultaneously".
+    and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, as in Liu et al. 2024, "Stable
+    Unlearnable Example", with normal noise of the variance that the paper's uniform noise within 4/255 has.
 
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.
