@@ -31,8 +31,9 @@ CLAIMS = {
     "clip-score-filter": {"rows"},
     "cleanclip": {"loss"},
     "roclip": {"loss"},
+    "tile-average": {"images"},
 }
-FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter"}
+FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter", "tile-average"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
