@@ -16,7 +16,8 @@ class RoClip(Defense):
     Yang et al. 2023, "Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks",
     section 4: a pool of 2 % of the captions, every second epoch. There the pool is a queue of features from earlier
     steps; here its captions are drawn anew and encoded at every step, so that a step depends on nothing before it. The
-    crops and word changes that the paper adds are defenses of their own: ``crop-flip+roclip``.
+    crops and word changes that the paper adds are defenses of their own: ``crop-flip+roclip``. In a small set 2 % are
+    too few for a caption that fits, so that the small presets take a larger pool.
 
     Args:
         pool: captions in the pool, as a share of the epoch's.
@@ -32,9 +33,10 @@ class RoClip(Defense):
             return super().loss(batch, at)
         size = max(1, round(self.pool * len(batch.epoch_tokens)))
         drawn = torch.randperm(len(batch.epoch_tokens), generator=at.torch_generator())[:size]
-        pool = batch.encode_tokens(batch.epoch_tokens[drawn.to(batch.epoch_tokens.device)])
-        nearest = (batch.image_features.detach() @ pool.detach().T).argmax(dim=1)
-        return batch.contrast(batch.image_features, pool[nearest], batch.targets)
+        pool = batch.epoch_tokens[drawn.to(batch.epoch_tokens.device)]
+        with torch.no_grad():
+            nearest = (batch.image_features @ batch.encode_tokens(pool).T).argmax(dim=1)
+        return batch.contrast(batch.image_features, batch.encode_tokens(pool[nearest]), batch.targets)
 
     def describe(self) -> str:
         """The strength in words."""

@@ -67,7 +67,10 @@ _SMALL_EM: Mapping[str, Any] = {
 _SMALL_TAP: Mapping[str, Any] = {"surrogate_steps": 155, "pgd_steps": 30, "step_size": 1}
 _SMALL_RECIPE = Recipe(beta2=0.98, warmup_share=0.1, rows="images", **_MUON)
 # From the first step on. At this radius a clean victim of preset micro keeps most of its recall; see results/reference.
-_SMALL_DEFENSE: Mapping[str, Mapping[str, Any]] = {"adv-training": {"eps": 2, "steps": 3}}
+_SMALL_DEFENSE: Mapping[str, Mapping[str, Any]] = {
+    "adv-training": {"eps": 2, "steps": 3},
+    "roclip": {"pool": 0.25},
+}
 
 PRESETS = {
     preset.name: preset
