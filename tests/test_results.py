@@ -84,3 +84,7 @@ def test_what_is_said_of_protected_photos_is_what_was_measured() -> None:
         )
     assert all(f"| {size:.1f} |" in text for size in measured["megabytes"].values())
     assert f"PSNR at full size is {measured['psnr']:.1f} dB" in text
+    victims = page(folder).partition("## Victims")[2].splitlines()
+    rows = [" ".join(line.split()) for line in victims if line.startswith("| ")]
+    assert len(rows) == 9  # the head and eight kinds of training data
+    assert all(row in text for row in rows)

@@ -87,6 +87,7 @@ VICTIM_PASSAGES: Mapping[str, Passage] = {
     "jpeg-95": jpeg(95),
     "jpeg-75": jpeg(75),
     "half-size-jpeg-75": long_side(_SIDE // 2),
+    "quarter-size-jpeg-75": long_side(_SIDE // 4),
     "crop-jpeg-75": cropped,
 }
 

@@ -18,6 +18,7 @@ _VICTIMS = {
     "jpeg-95": "the same through JPEG 95",
     "jpeg-75": "through JPEG 75",
     "half-size-jpeg-75": "half the size, JPEG 75",
+    "quarter-size-jpeg-75": "a quarter of the size, JPEG 75",
     "crop-jpeg-75": "a tenth of width and height cropped, JPEG 75",
 }
 _HEAD = """# What is left of protected photos
