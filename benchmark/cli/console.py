@@ -55,7 +55,7 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
         tables: at least one.
         notes: whether a terminal shows the notes below each table. Elsewhere they are always there.
     """
-    from benchmark.tables.render import render, text_grid
+    from benchmark.tables.render import Marks, render, text_grid
     from benchmark.tables.table import Caution
 
     if not sys.stdout.isatty():
@@ -63,7 +63,7 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
         return
     console = terminal(highlight=False)
     for table in tables:
-        heads, rows = text_grid(table, bold="[bold]{}[/bold]", escaped=escape)
+        heads, rows = text_grid(table, Marks("[bold]{}[/bold]", "[italic]{}[/italic]"), escaped=escape)
         together = 3 if table.beside == "columns" else 1  # ours, the paper's, the difference
         parts = fit_columns([Text.from_markup(head) for head in heads], _texts(rows), console.width, together)
         for number, part in enumerate(parts):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from html import escape
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tabulate import tabulate
@@ -19,6 +19,19 @@ from benchmark.tables import FORMATS
 from benchmark.tables.table import Table
 
 MISSING, FAILED = "–", "failed"
+
+
+class Marks(NamedTuple):
+    """Templates for the text of marked cells: of the best, and of the attack that is strongest against a defense."""
+
+    best: str
+    strongest: str
+
+
+_MARKDOWN = Marks("**{}**", "_{}_")
+_TEX = Marks(r"\textbf{{{}}}", r"\textit{{{}}}")
+_HTML = Marks("<strong>{}</strong>", "<em>{}</em>")
+_PLAIN = Marks("{}", "{}")
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -70,7 +83,7 @@ def _to_compute_with(tables: Sequence[Table], style: str) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads, rows = text_grid(table, bold="**{}**", escaped=lambda text: text.replace("|", r"\|"))
+    heads, rows = text_grid(table, _MARKDOWN, escaped=lambda text: text.replace("|", r"\|"))
     # Heads given as such are padded by two, which makes the table too wide for a terminal; so they are its first row.
     rule, head, *lines = tabulate(
         [heads, *rows], tablefmt="pipe", disable_numparse=True, colalign=_alignment(heads)
@@ -82,8 +95,8 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    heads, rows = text_grid(table, bold=r"\textbf{{{}}}", escaped=_escaped)
-    size = _size(*text_grid(table, bold="{}"))
+    heads, rows = text_grid(table, _TEX, escaped=_escaped)
+    size = _size(*text_grid(table, _PLAIN))
     columns = "".join(side[0] for side in _alignment(heads))
     body = pd.DataFrame(rows, columns=heads).to_latex(index=False, escape=False, column_format=columns).rstrip("\n")
     notes = [rf"\item {_escaped(note)}" for note in table.notes]
@@ -112,7 +125,7 @@ def _size(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _html(table: Table) -> str:
-    heads, rows = text_grid(table, bold="<strong>{}</strong>", escaped=escape)
+    heads, rows = text_grid(table, _HTML, escaped=escape)
     head = "".join(f"<th scope=col>{text}</th>" for text in heads)
     body = "\n".join(
         f"<tr><th scope=row>{name}</th>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
@@ -141,8 +154,8 @@ def _alignment(heads: Sequence[str]) -> list[str]:
     return ["left", *("right" for _ in heads[1:])]
 
 
-def text_grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of a table as escaped text, first the names of the rows; ``bold`` is a template for the best."""
+def text_grid(table: Table, marks: Marks, escaped: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a table as escaped text, first the names of the rows."""
     escaped = partial(_one_line, escaped)
     rows, columns = list(table.rows), list(table.columns)
     kinds = {"ours": shown, "paper": _paper, "Δ": _difference} if table.beside else {"ours": shown}
@@ -151,7 +164,7 @@ def text_grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> t
         texts = []
         for cell in table.cells.itertuples(index=False):
             plain = escaped(show(cell))
-            texts.append(bold.format(plain) if kind == "ours" and cell.best else plain)
+            texts.append(_marked(cell, plain, marks) if kind == "ours" else plain)
         grid = table.cells.assign(text=texts).pivot(index="row", columns="column", values="text")
         text[kind] = grid.reindex(index=rows, columns=columns).fillna(escaped(MISSING))
     names = {row: escaped(row) for row in rows}
@@ -173,18 +186,37 @@ def text_grid(table: Table, bold: str, escaped: Callable[[str], str] = str) -> t
     return [escaped(table.corner), *heads], lines
 
 
+def _marked(cell: Any, text: str, marks: Marks) -> str:
+    if getattr(cell, "strongest", False):
+        text = marks.strongest.format(text)
+    return marks.best.format(text) if cell.best else text
+
+
 def _one_line(escaped: Callable[[str], str], text: str) -> str:
     return escaped(printable(text))
 
 
 def shown(cell: Any) -> str:
-    """A cell's mean and spread as every table writes them, or that it failed or is missing."""
+    """A cell as every table writes it: its own text; or mean and spread, or interval; or that it failed or is missing.
+
+    One that does not count is in brackets.
+    """
+    if isinstance(text := getattr(cell, "text", None), str):
+        return text
     if pd.isna(cell.mean):
         return FAILED if cell.failed else MISSING
     digits = _digits(cell)
-    spread = "" if pd.isna(cell.std) else f"±{cell.std:.{digits}f}"
-    # What rounds to nothing has no sign.
-    return f"{round(cell.mean, digits) + 0.0:.{digits}f}{spread}"
+    if pd.notna(low := getattr(cell, "low", None)):
+        spread = f" [{_rounded(low, digits)}, {_rounded(cell.high, digits)}]"
+    else:
+        spread = "" if pd.isna(cell.std) else f"±{cell.std:.{digits}f}"
+    value = f"{_rounded(cell.mean, digits)}{spread}"
+    return value if getattr(cell, "counts", True) else f"({value})"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """What rounds to nothing has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _paper(cell: Any) -> str:

@@ -191,7 +191,9 @@ class Table:
         rows: names of the rows, in order.
         columns: names of the columns that fit on a page, in order, with the heads over them.
         cells: one line per filled cell, as :func:`summarise` gives them; beside the paper also ``paper`` and
-            ``difference``. A cell without a line was not run.
+            ``difference``. A cell without a line was not run. Some tables have more columns: ``strongest``, the attack
+            that leaves least under a defense; ``counts``, false where a gate fails; ``low`` and ``high``, the ends of
+            an interval; ``text``, in words what stands in the cell.
         seeds: by row, for a column of its own; empty where all rows have the same ones.
         notes: settings and strengths, for the lines under the table.
         beside: whether the paper's values go into rows or columns of their own; ``None`` without them.

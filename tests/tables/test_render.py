@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from shutil import which
 
@@ -192,3 +193,36 @@ def test_the_papers_numbers_are_the_supplements() -> None:
         ("MEM-3", "random-swap"): (3.4, 417, 2.1, 322),
         ("MEM-3", "synonym-replacement"): (3.7, 399, 2.9, 298),
     }
+
+
+@pytest.mark.parametrize(
+    ("style", "both", "strongest"),
+    [
+        ("markdown", "**_12.3_**", "_7.0_"),
+        ("latex", r"\textbf{\textit{12.3}}", r"\textit{7.0}"),
+        ("html", "<strong><em>12.3</em></strong>", "<em>7.0</em>"),
+    ],
+)
+def test_marks_brackets_intervals_and_words_of_a_cell(style: str, both: str, strongest: str) -> None:
+    (table,) = table2(several())
+    cells = table.cells[(table.cells["row"] == "Cutout") & table.cells["column"].str.contains("R@10|Medr")].iloc[:4]
+    cells = cells.assign(
+        best=[True, False, False, False], strongest=[True, False, True, False], counts=[True, False, True, True],
+        low=[nan, 8.96, nan, nan], high=[nan, 10.04, nan, nan],
+        text=pd.Series([None, None, None, "1–2 & more"], cells.index, dtype=object),
+    )  # fmt: skip
+    text = render([replace(table, cells=cells)], style)
+    more = {"markdown": "1–2 & more", "latex": r"1--2 \& more", "html": "1–2 &amp; more"}[style]
+    interval = "(9.5 {[}9.0, 10.0])" if style == "latex" else "(9.5 [9.0, 10.0])"
+    for part in (both, strongest, interval, more):
+        assert part in text, part
+
+
+def test_computed_formats_hold_marks_and_intervals() -> None:
+    (table,) = table2(several()[:2])
+    marked = replace(table, cells=table.cells.assign(strongest=True, counts=False, low=1.5, high=2.5))
+    frame = pd.read_csv(io.StringIO(render([marked], "csv")))
+    assert frame["strongest"].all()
+    assert not frame["counts"].any()
+    assert (set(frame["low"]), set(frame["high"])) == ({1.5}, {2.5})
+    assert json.loads(render([marked], "json"))[0]["cells"][0]["strongest"] is True
