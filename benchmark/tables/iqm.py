@@ -1,0 +1,187 @@
+"""Interquartile means of the recall that victims keep, with bootstrap intervals over seeds and queries, and ranks.
+
+Interquartile mean: the mean of the middle half of all runs, for each attack those of every defense and seed (Agarwal et
+al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice*, section 4.3). Half of the runs cannot
+move it, so that one cell or one lucky seed does not decide a rank.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import trim_mean
+
+from benchmark.core.seeding import numpy_generator
+
+DRAWS = 10_000
+LEVEL = 0.05
+_SEED = 0  # equal records, equal intervals
+_TAIL = 0.25  # of the runs, cut off at either end
+
+
+@dataclass(frozen=True)
+class Run:
+    """A victim beside the undefended clean victim of its seed.
+
+    Attributes:
+        recall: mean R@10 of both directions, percent.
+        clean: that of the clean victim, percent, above 0.
+        images: number of test images; ``None`` where the record does not say.
+        test_set: runs of equal numbers were tested on the same images.
+    """
+
+    recall: float
+    clean: float
+    images: int | None = None
+    test_set: int = 0
+
+    @property
+    def kept(self) -> float:
+        """Recall kept of clean, percent."""
+        return 100 * self.recall / self.clean
+
+
+Runs = Mapping[str, Mapping[int, Run]]
+"""By the cell's other half (of an attack the defenses, of a defense the attacks), then by seed."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number, and the ends of its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def iqm(values: ArrayLike) -> NDArray[np.float64]:
+    """Mean of the middle half along the last axis: of n sorted values, ⌊n/4⌋ are cut off at either end."""
+    return np.asarray(trim_mean(np.asarray(values, float), _TAIL, axis=-1))
+
+
+def iqm_of(runs: Runs) -> float:
+    """The interquartile mean of the recall kept, percent."""
+    return float(iqm([run.kept for cell in runs.values() for run in cell.values()]))
+
+
+def varies(runs: Runs) -> list[str]:
+    """What an interval is over: ``seeds`` where a cell has several, ``queries`` where their number is known."""
+    seeds = any(len(cell) > 1 for cell in runs.values())
+    queries = any(run.images for cell in runs.values() for run in cell.values())
+    return ["seeds"] * seeds + ["queries"] * queries
+
+
+def interval(runs: Runs, name: str, *, level: float = LEVEL, draws: int = DRAWS) -> Interval | None:
+    """The interquartile mean of the recall kept, and its percentile interval; ``None`` where nothing varies.
+
+    Args:
+        runs: of one attack or one defense.
+        name: its name, which seeds the draws of queries.
+        level: chance to miss, of both ends together.
+        draws: number of bootstrap samples.
+    """
+    if not varies(runs):
+        return None
+    return _around(iqm_of(runs), iqm(_resampled(runs, name, draws)), level)
+
+
+def difference(
+    first: Runs, second: Runs, names: tuple[str, str], *, level: float = LEVEL, draws: int = DRAWS
+) -> Interval | None:
+    """How much more the first keeps than the second in the runs (cell and seed) that both have, in points.
+
+    Both are drawn with the same seeds and divided by the same clean victims. ``None`` where they have no run in common,
+    or nothing varies.
+
+    Args:
+        first: runs of one attack or defense.
+        second: runs of another.
+        names: of both; they seed the draws of queries.
+        level: chance to miss, of both ends together.
+        draws: number of bootstrap samples.
+    """
+    ours, theirs = _common(first, second), _common(second, first)
+    if not varies(ours):
+        return None
+    drawn = [iqm(_resampled(runs, name, draws)) for runs, name in zip((ours, theirs), names, strict=True)]
+    return _around(iqm_of(ours) - iqm_of(theirs), drawn[0] - drawn[1], level)
+
+
+def places(runs: Mapping[str, Runs]) -> dict[str, tuple[int, int]]:
+    """By name the best and the worst rank that the data allow, 1 keeping least; ties have several ranks in common.
+
+    One stands before another if the interval of their difference lies on one side of zero. The intervals hold together:
+    each gets its part of the level (Bonferroni). So a name has the ranks from 1 + those clearly before it to all less
+    those clearly behind it. This is how confidence sets for ranks are made from comparisons of pairs (Mogstad et al.
+    2024, *Inference for Ranks with Applications to Mobility across Neighbourhoods and Academic Achievement across
+    Countries*).
+
+    Args:
+        runs: of each attack or defense, by name.
+    """
+    level = LEVEL / max(1, comb(len(runs), 2))
+    before: list[tuple[str, str]] = []
+    for one, other in combinations(runs, 2):
+        found = difference(runs[one], runs[other], (one, other), level=level)
+        if found and (found.high < 0 or found.low > 0):
+            before.append((one, other) if found.high < 0 else (other, one))
+    return {
+        name: (1 + sum(after == name for _, after in before), len(runs) - sum(ahead == name for ahead, _ in before))
+        for name in runs
+    }
+
+
+def _around(value: float, drawn: NDArray[np.float64], level: float) -> Interval:
+    low, high = np.quantile(drawn, (level / 2, 1 - level / 2))
+    return Interval(value, float(low), float(high))
+
+
+def _common(runs: Runs, other: Runs) -> Runs:
+    shared = {
+        cell: {seed: run for seed, run in own.items() if seed in other.get(cell, {})} for cell, own in runs.items()
+    }
+    return {cell: shared[cell] for cell in sorted(shared) if shared[cell]}
+
+
+def _resampled(runs: Runs, name: str, draws: int) -> NDArray[np.float64]:
+    """Recall kept of as many runs as there are, drawn again: (draws, runs).
+
+    Seeds are drawn with replacement, and the same ones in all cells that have the same seeds: the victims of a seed
+    share their poison, their clean victim and their start, so that cells are not independent. What is drawn from n
+    seeds has (n − 1)/n of the variance that it should have, so deviations from the mean are stretched by √(n / (n − 1))
+    (as in Rao and Wu 1988, *Resampling Inference with Complex Survey Data*). Then every run's queries are drawn.
+    """
+    columns = []
+    for cell in runs.values():
+        seeds = sorted(cell)
+        kept = np.array([cell[seed].kept for seed in seeds])
+        noise = np.stack([_other_queries(cell[seed], name, draws) for seed in seeds], axis=1) - kept
+        drawn = numpy_generator(_SEED, "seeds", *seeds).integers(len(seeds), size=(draws, len(seeds)))
+        stretch = sqrt(len(seeds) / max(1, len(seeds) - 1))
+        columns.append((kept.mean() + stretch * (kept - kept.mean()))[drawn] + np.take_along_axis(noise, drawn, axis=1))
+    return np.concatenate(columns, axis=1)
+
+
+def _other_queries(run: Run, name: str, draws: int) -> NDArray[np.float64]:
+    """Recall kept on as many other test images: (draws,).
+
+    A record has recalls, but no ranks of single queries. So an image with its captions counts as one query. Its score,
+    the mean of both directions, lies between 0 and 1 and averages p; however its captions and the two directions
+    depend on each other, its variance is at most p(1 − p) (Bhatia and Davis 2000, *A Better Bound on the Variance*),
+    which is taken. Two more choices err on the wide side: all victims of one attack (or defense) find the same images
+    hard; different attacks, and the clean victim, find different ones hard.
+    """
+    if not run.images:
+        return np.full(draws, run.kept)
+    recall = _redrawn(run.recall, run.images, numpy_generator(_SEED, "queries", name, run.test_set), draws)
+    clean = _redrawn(run.clean, run.images, numpy_generator(_SEED, "queries of clean victims", run.test_set), draws)
+    return 100 * recall / np.maximum(clean, 1 / run.images)
+
+
+def _redrawn(recall: float, images: int, generator: np.random.Generator, draws: int) -> NDArray[np.float64]:
+    """A share with a binomial's variance; normal, as one draw serves victims of any recall."""
+    share = recall / 100
+    return np.clip(share + generator.standard_normal(draws) * sqrt(share * (1 - share) / images), 0, 1)

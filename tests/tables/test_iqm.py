@@ -1,0 +1,123 @@
+"""Interquartile means, intervals and ranks against hand-worked cases, a plain version and simulations."""
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from benchmark.tables.iqm import Run, Runs, difference, interval, iqm, iqm_of, places, varies
+
+
+def plain(values: list[float]) -> float:
+    """By its definition: a quarter of the runs, rounded down, is cut off at either end."""
+    cut = len(values) // 4
+    return fmean(sorted(values)[cut : len(values) - cut])
+
+
+def runs(cells: dict[str, list[float]], images: int | None = None, clean: float = 100.0) -> Runs:
+    """Recalls by cell, of seeds 1, 2, …"""
+    return {
+        cell: {seed: Run(recall, clean, images, seed) for seed, recall in enumerate(own, start=1)}
+        for cell, own in cells.items()
+    }
+
+
+def test_hand_worked_means_of_the_middle_half() -> None:
+    assert iqm([8, 1, 7, 2, 6, 3, 5, 4]) == 4.5
+    assert iqm([0, 10, 20, 1000]) == 15
+    assert iqm([0, 30, 90]) == 40  # a quarter of three is none
+    assert iqm([[0, 10, 20, 1000], [4, 4, 4, 4]]).tolist() == [15, 4]
+    cells = {"none": [10.0, 20.0], "cutout": [40.0, 45.0]}
+    assert iqm_of(runs(cells, clean=50.0)) == pytest.approx(60)  # of 20, 40, 80 and 90 %, the middle two
+
+
+def test_it_is_what_a_plain_version_says() -> None:
+    generator = np.random.default_rng(3)
+    for size in range(1, 30):
+        values = generator.normal(size=size).tolist()
+        assert float(iqm(values)) == pytest.approx(plain(values))
+
+
+def test_an_interval_over_seeds_covers_the_truth_where_cells_share_what_a_seed_is() -> None:
+    """Twelve seeds, each of which moves all cells by the same: cells drawn apart would cover half of the time."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(150):
+        shift = generator.normal(0, 5, 12)
+        cells = {name: (40 + shift + generator.normal(0, 1, 12)).tolist() for name in "abcdefgh"}
+        found = interval(runs(cells), "attack", draws=300)
+        assert found is not None
+        covered += found.low <= 40 <= found.high
+    assert 0.88 <= covered / 150 <= 0.98
+
+
+def test_two_seeds_vary_as_much_as_the_mean_of_two() -> None:
+    """Without stretching, a bootstrap of two seeds has half of the variance that the mean of two has."""
+    found = interval(runs({"none": [40.0, 60.0]}), "attack")
+    assert found is not None
+    # Both draws the same seed: the mean and √2 times its deviation.
+    assert (found.low, found.value, found.high) == pytest.approx((50 - 10 * 2**0.5, 50, 50 + 10 * 2**0.5))
+
+
+def test_one_seed_gives_an_interval_from_queries_alone() -> None:
+    one = runs({"none": [20.0]}, images=1000, clean=80.0)
+    assert varies(one) == ["queries"]
+    found = interval(one, "attack")
+    assert found is not None
+    # Of the quotient of two shares of 1,000 images each.
+    relative = (0.8 / 0.2 / 1000 + 0.2 / 0.8 / 1000) ** 0.5
+    assert found.value == 25
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * relative * 25, rel=0.05)
+    assert interval(runs({"none": [20.0]}), "attack") is None
+    assert varies(runs({"none": [20.0, 21.0]}, images=1000)) == ["seeds", "queries"]
+
+
+def test_queries_of_one_attack_are_hard_in_all_of_its_cells() -> None:
+    """So many cells are no more queries: the interval is no narrower."""
+    widths = []
+    for names in ("x", "uvwxyz"):
+        found = interval(runs({name: [20 + number / 1e6] for number, name in enumerate(names)}, images=500), "attack")
+        assert found is not None
+        widths.append(found.high - found.low)
+    assert widths[1] == pytest.approx(widths[0], rel=1e-3)
+
+
+def test_equal_attacks_are_told_as_a_tie_and_a_weaker_one_stands_behind() -> None:
+    cells = {name: [20.0, 26.0, 23.0] for name in ("none", "cutout", "mixup", "jpeg")}
+    weaker = {name: [value + 30 for value in own] for name, own in cells.items()}
+    found = places({"weak": runs(weaker, 1000), "one": runs(cells, 1000), "same": runs(cells, 1000)})
+    assert found == {"one": (1, 2), "same": (1, 2), "weak": (3, 3)}
+    assert places({"alone": runs(cells, 1000)}) == {"alone": (1, 1)}
+
+
+def test_a_chain_of_ties_is_no_tie_of_its_ends() -> None:
+    found = places({name: runs({"none": [value, value]}, 1000) for name, value in (("a", 50), ("b", 54), ("c", 58))})
+    assert found == {"a": (1, 2), "b": (1, 3), "c": (2, 3)}
+
+
+def test_differences_are_paired_by_seed() -> None:
+    """Seeds 40 points apart, but one attack always takes three points more."""
+    shift = np.array([0.0, 40.0, 20.0, 10.0])
+    weak, strong = ({name: (30 + less + shift).tolist() for name in ("none", "cutout")} for less in (0, -3))
+    apart = difference(runs(strong), runs(weak), ("strong", "weak"))
+    assert apart is not None
+    assert (apart.low, apart.value, apart.high) == pytest.approx((-3, -3, -3))
+    overlapping = [interval(runs(one), "any") for one in (weak, strong)]
+    assert overlapping[0] is not None
+    assert overlapping[1] is not None
+    assert overlapping[0].low < overlapping[1].high
+
+
+def test_differences_are_of_common_runs_alone() -> None:
+    more = runs({"none": [10.0, 20.0, 90.0], "jpeg": [99.0]})
+    found = difference(more, runs({"none": [12.0, 22.0], "cutout": [0.0]}), ("more", "less"))
+    assert found is not None
+    assert found.value == pytest.approx(-2)
+    assert difference(more, runs({"mixup": [1.0, 2.0]}), ("more", "none")) is None
+
+
+def test_equal_runs_give_equal_intervals_and_leave_the_global_state() -> None:
+    cells = runs({"none": [10.0, 20.0], "cutout": [15.0, 12.0]}, 1000)
+    before = np.random.get_state()[1].tolist()  # type: ignore[index]
+    assert interval(cells, "attack") == interval(cells, "attack") != interval(cells, "another")
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]
