@@ -6,8 +6,8 @@ Nothing here is imported beyond the names, so that the command line can list the
 from collections.abc import Mapping
 
 FIGURES: Mapping[str, str] = {
+    "matrix": "Recall kept of clean, every attack under every defense; the worst defense and strongest attack framed.",
     "defenses": "Share of the lost recall that each defense recovers, and R@10 under it, beside the paper's values.",
-    "matrix": "Recovered recall of every attack under every defense; the worst defense for each attack is framed.",
     "lengths": "R@10 of undefended victims by the number of trigger words, beside the paper's values.",
     "curves": "Training loss and test median rank of undefended victims after every epoch.",
     "triggers": "The most frequent words in the triggers.",

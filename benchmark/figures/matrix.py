@@ -2,33 +2,38 @@
 
 from collections.abc import Iterable
 from math import isnan
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchmark.figures.style import BLUE, FAINT, INK, WIDTH, heading, named, styled
+from benchmark.figures.style import BLUE, FAINT, INK, VERMILION, WIDTH, heading, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.matrix import CLEAN_ROW
 from benchmark.tables.matrix import matrix as make_matrix
+from benchmark.tables.matrix_cells import NO_DEFENSE
+from benchmark.tables.ranking import RANK
 from benchmark.tables.render import shown
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.shares import LOST
 from benchmark.tables.table import Table
 
-_RECOVERED: Colormap = LinearSegmentedColormap.from_list("recovered", ["#ffffff", BLUE])
+_KEPT: Colormap = LinearSegmentedColormap.from_list("kept", ["#ffffff", BLUE])
 _BESIDE: Colormap = LinearSegmentedColormap.from_list("beside", ["#ffffff", FAINT])
 _NOT_RUN = "#f0f0f0"
-_GAP = 0.25  # between the recovered shares and what stands beside them, in cells
+_GAP = 0.25  # between the cells that are compared and what stands beside them, in cells
 _LIGHT = 55  # percent from which text is white on blue
 
 
 def matrix(records: Iterable[Record]) -> dict[str, Figure]:
-    """A figure for each data set and victim: the share of the lost recall that each defense recovers.
+    """A figure for each data set and victim: the recall kept of clean, with every attack under every defense.
 
-    Blue: the recovered share, from 0 (white) to 100 %; grey: what each attack takes, and what each defense leaves of
-    clean data. The defense that recovers most against an attack is framed. An empty cell was not run.
+    Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The worst defense for an
+    attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and is in italics.
+    What does not count, as a gate fails, is in brackets and pale. At the edges the ranks of both. An empty cell was not
+    run.
 
     Args:
         records: of any runs.
@@ -42,56 +47,84 @@ def matrix(records: Iterable[Record]) -> dict[str, Figure]:
     records = list(records)
     all_blocks = blocks(records)
     by_place = {(block.dataset.spec, block.victim.spec): block for block in all_blocks}
-    figures = {}
+    tables: dict[tuple[str, str], list[Table]] = {}
     for table in make_matrix(records):
-        block = by_place[table.keys["dataset"], table.keys["victim"]]
-        figures[named("matrix", block, all_blocks)] = _draw(block, table)
-    return figures
+        tables.setdefault((table.keys["dataset"], table.keys["victim"]), []).append(table)
+    return {
+        named("matrix", by_place[place], all_blocks): _draw(by_place[place], own[0], own[1:])
+        for place, own in tables.items()
+    }
 
 
-def _draw(block: Block, table: Table) -> Figure:
-    columns = list(table.columns)
-    lefts = {column: place + (_GAP if place else 0.0) for place, column in enumerate(columns)}
+def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
+    lefts = {column: place + (_GAP if column != NO_DEFENSE else 0.0) for place, column in enumerate(table.columns)}
     tops = {row: place + (_GAP if row == CLEAN_ROW else 0.0) for place, row in enumerate(table.rows)}
     right, bottom = max(lefts.values()) + 1, max(tops.values()) + 1
     with styled():
-        figure = Figure(figsize=(WIDTH, 1.35 + 0.27 * bottom), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.75 + 0.34 * bottom), layout="constrained")
         axes = figure.subplots()
-        for row, top in tops.items():
-            for column, left in lefts.items():
-                if (row == CLEAN_ROW) and column == LOST:
-                    continue
+        for top in tops.values():
+            for left in lefts.values():
                 axes.add_patch(Rectangle((left, top), 1, 1, facecolor=_NOT_RUN, edgecolor="white", linewidth=0.5))
         # Marked cells last, so that no neighbour covers their frame.
-        for cell in table.cells.sort_values("best").itertuples(index=False):
-            left, top = lefts[str(cell.column)], tops[str(cell.row)]
-            beside = cell.row == CLEAN_ROW or cell.column == LOST
-            mean = float(str(cell.mean))
-            share = 0.0 if isnan(mean) else min(max(mean, 0.0), 100.0)
-            axes.add_patch(
-                Rectangle(
-                    (left, top), 1, 1, facecolor=(_BESIDE if beside else _RECOVERED)(share / 100),
-                    edgecolor=INK if cell.best else "#bbbbbb", linewidth=1.8 if cell.best else 0.5,
-                )
-            )  # fmt: skip
-            axes.text(
-                left + 0.5, top + 0.5, shown(cell), ha="center", va="center", fontsize=6.5,
-                fontweight="bold" if cell.best else "normal",
-                color="white" if share > _LIGHT and not beside else INK,
-            )  # fmt: skip
-        axes.set(xlim=(-0.02, right + 0.02), ylim=(bottom + 0.03, -0.03))
+        for cell in table.cells.sort_values(["best", "strongest"]).itertuples(index=False):
+            _cell(axes, cell, lefts[str(cell.column)], tops[str(cell.row)])
         axes.set_xticks(
             [left + 0.5 for left in lefts.values()],
-            [name if name == LOST else name.replace(" ", "\n", 1) for name in table.columns.values()],
-            fontsize=7,
+            [name.replace(" ", "\n", 1) for name in table.columns.values()],
+            fontsize=7 if len(lefts) < 12 else 6,
         )
         axes.set_yticks([top + 0.5 for top in tops.values()], list(tops))
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        parts = [f"{block.dataset.label}, victim {block.victim.spec}: % of lost R@10 recovered"]
-        parts += ["near chance even on clean data"] if near_chance(block.of(CLEAN, UNDEFENDED)) else []
-        parts += ["framed: the worst for the attack"] if table.cells["best"].any() else []
-        parts += ["± sd over paired seeds"] if table.cells["std"].notna().any() else []
-        heading(figure, "; ".join(parts))
+        for ranking in rankings:
+            of_attacks = ranking.keys["ranked"] == "attacks"
+            ranks = {str(cell.row): cell for cell in ranking.cells.itertuples(index=False) if cell.column == RANK}
+            places = {row: (right + 0.5, tops[row] + 0.5) for row in ranks if of_attacks}
+            places |= {column: (lefts[column] + 0.5, bottom + 0.4) for column in ranks if not of_attacks}
+            for name, (x, y) in places.items():
+                axes.text(x, y, shown(ranks[name]), ha="center", va="center", fontsize=7)
+            label = (right + 0.5, -0.12, "rank", "bottom") if of_attacks else (-0.12, bottom + 0.4, "rank", "center")
+            axes.text(*label[:3], ha="center" if of_attacks else "right", va=label[3], fontsize=7)
+        has_ranks = {ranking.keys["ranked"] for ranking in rankings}
+        axes.set(
+            xlim=(-0.02, right + (1.0 if "attacks" in has_ranks else 0.02)),
+            ylim=(bottom + (0.8 if "defenses" in has_ranks else 0.03), -0.03),
+        )
+        heading(figure, _heading(block, table))
         return figure
+
+
+def _cell(axes: Axes, cell: Any, left: float, top: float) -> None:
+    """One cell with its text and its marks."""
+    mean = float(cell.mean)
+    share = 0.0 if isnan(mean) else min(max(mean, 0.0), 100.0)
+    beside = cell.row == CLEAN_ROW
+    axes.add_patch(
+        Rectangle(
+            (left, top), 1, 1, facecolor=(_BESIDE if beside else _KEPT)(share / 100 if cell.counts else 0.0),
+            edgecolor=INK if cell.best else "#bbbbbb", linewidth=1.8 if cell.best else 0.5,
+        )
+    )  # fmt: skip
+    if cell.strongest:
+        axes.add_patch(
+            Rectangle(
+                (left + 0.06, top + 0.08), 0.88, 0.84, fill=False, edgecolor=VERMILION, linewidth=1.1, linestyle="--"
+            )
+        )
+    axes.text(
+        left + 0.5, top + 0.5, shown(cell).replace("±", "\n±"), ha="center", va="center", fontsize=6.3,
+        fontweight="bold" if cell.best else "normal", style="italic" if cell.strongest else "normal",
+        linespacing=0.95, color="white" if share > _LIGHT and not beside and cell.counts else INK,
+    )  # fmt: skip
+
+
+def _heading(block: Block, table: Table) -> str:
+    parts = [f"{block.dataset.label}, victim {block.victim.spec}: R@10 kept, % of clean, last epoch"]
+    parts += ["near chance even on clean data"] if near_chance(block.of(CLEAN, UNDEFENDED)) else []
+    parts += ["± sd over paired seeds"] if table.cells["std"].notna().any() else []
+    marks = ["thick frame: worst defense for the attack"] if table.cells["best"].any() else []
+    marks += ["dashed: strongest attack under the defense"] if table.cells["strongest"].any() else []
+    marks += ["(…): a gate fails"] if not table.cells["counts"].all() else []
+    return "; ".join(parts) + ("\n" + "; ".join(marks) if marks else "")

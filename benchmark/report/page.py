@@ -32,7 +32,7 @@ from benchmark.tables.table import Table
 
 _log = logging.getLogger(__name__)
 
-_FIRST = ("defenses", "matrix")  # figures that the page opens with
+_FIRST = ("matrix", "defenses")  # figures that the page opens with
 _TABLES = ("matrix", "2", "attacks", "1", "transfer", "cost")
 _FOLDER = Path(__file__).parent
 

@@ -1,37 +1,30 @@
-"""The matrix attack × defense: how much of the lost recall each defense brings back."""
+"""The matrix attack × defense: how much of the clean recall a victim keeps; and the ranking that it gives."""
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.tables.attacks import in_row_order
 from benchmark.tables.chance import near_chance
+from benchmark.tables.gates import MOST_LOSS, Verdict
+from benchmark.tables.matrix_cells import NO_DEFENSE, MatrixCells
 from benchmark.tables.notes import notes
-from benchmark.tables.published import in_order
+from benchmark.tables.ranking import rankings
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.shares import (
-    KEPT,
-    LOST,
-    MEANINGFUL,
-    RECOVERED,
-    is_ranked,
-    kept,
-    lost,
-    observe_shares,
-    recovered,
-)
-from benchmark.tables.table import Observation, Table, distinct_names, mark_best, ranges, summarise
+from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, observe_shares
+from benchmark.tables.table import Caution, Observation, Table, ranges, summarise
 
-CLEAN_ROW = "Clean data: kept %"
+CLEAN_ROW = "Clean data"
 
 
 def matrix(records: Iterable[Record]) -> list[Table]:
-    """Every attack that ran against every defense that ran: one table for every data set and victim.
+    """Every attack that ran against every defense that ran; for each data set and victim the matrix, then rankings.
 
-    Rows: the attacks. Columns: the share of the clean recall that the attack takes without a defense, and the share of
-    that loss that each defense recovers. A last row shows the share that a victim of clean data keeps under each
-    defense. The defense that recovers most is the worst news for an attack, and is marked. Cells that did not run stay
-    empty.
+    Rows: the attacks, then clean data. Columns: no defense, then the defenses. Cells: recall kept of clean after the
+    last epoch. Marked are the worst defense for each attack, which brings back most, and the strongest attack against
+    each defense. A cell counts only while no gate fails (:mod:`benchmark.tables.gates`); those that do not are in
+    brackets. Cells that did not run stay empty. Rankings: :func:`benchmark.tables.ranking.rankings`.
 
     Args:
         records: of any runs.
@@ -39,68 +32,70 @@ def matrix(records: Iterable[Record]) -> list[Table]:
     Raises:
         UsageError: nothing met a defense, no clean victim is done, or records that mix settings.
     """
-    tables = [_table(block) for block in blocks(records) if _defenses(block) and _has_clean(block)]
+    found = [MatrixCells(block) for block in blocks(records) if _has_clean(block)]
+    tables = [table for cells in found if len(cells.defenses) > 1 for table in (_table(cells), *rankings(cells))]
     if not tables:
         raise UsageError("these records hold no defended victim beside a clean one; the matrix needs both")
     return tables
-
-
-def _defenses(block: Block) -> list[str]:
-    return in_order({record.defense.spec for record in block.records} - {UNDEFENDED})
 
 
 def _has_clean(block: Block) -> bool:
     return any(record.status == "done" for record in block.of(CLEAN, UNDEFENDED))
 
 
-def _table(block: Block) -> Table:
-    clean, chance = block.of(CLEAN, UNDEFENDED), near_chance(block.of(CLEAN, UNDEFENDED))
-    specs = {attack.spec: attack for attack in block.attacks}
-    attacks = [specs[spec] for spec in in_row_order(specs)]
-    defenses = {record.defense.spec: record.defense for record in block.records}
-    columns = {spec: spec if "[" in spec else defenses[spec].label for spec in _defenses(block)}
-    columns = dict(zip(columns, distinct_names([(name, spec) for spec, name in columns.items()]), strict=True))
-    rows = distinct_names([(attack.title, attack.spec) for attack in attacks])
+def _table(found: MatrixCells) -> Table:
+    block = found.block
+    clean = block.of(CLEAN, UNDEFENDED)
+    rows = {**found.attacks, CLEAN: CLEAN_ROW}
     observations: list[Observation] = []
-    ranked: list[str] = []
-    unranked: list[str] = []
-    for attack, row in zip(attacks, rows, strict=True):
-        undefended = block.of(attack.spec, UNDEFENDED)
-        observations += observe_shares(undefended, row, LOST, LOST, lost(undefended, clean))
-        if len({record.defense.spec for record in block.of(attack.spec)}) > 1:
-            (ranked if not chance and is_ranked(undefended, clean) else unranked).append(row)
-        for spec, name in columns.items():
-            defended = block.of(attack.spec, spec)
-            observations += observe_shares(defended, row, name, RECOVERED, recovered(defended, undefended, clean))
-    for spec, name in columns.items():
-        under_defense = block.of(CLEAN, spec)
-        observations += observe_shares(under_defense, CLEAN_ROW, name, KEPT, kept(under_defense, clean))
-    cells = mark_best(summarise(observations), ranked, columns.values(), within="row")
-    shown = [record for spec in (UNDEFENDED, *columns) for record in block.of(defense=spec)]
-    has_costs = any(block.of(CLEAN, spec) for spec in columns)
+    for attack, row in rows.items():
+        for defense, column in found.defenses.items():
+            records = block.of(attack, defense)
+            observations += observe_shares(records, row, column, KEPT, kept(records, clean))
+    cells = summarise(observations)
+    weak = [attack for attack in found.competing if not is_ranked(block.of(attack, UNDEFENDED), clean)]
     return Table(
-        title=f"Matrix: lost recall that each defense recovers; {block.dataset.label}, victim {block.victim.spec}",
+        title=f"Matrix: recall kept of clean, in %; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
         corner="Attack",
-        rows=(*rows, *([CLEAN_ROW] if has_costs else [])),
-        columns={LOST: LOST} | {name: name for name in columns.values()},
-        cells=cells,
+        rows=tuple(rows.values()),
+        columns={name: name for name in found.defenses.values()},
+        cells=_marked(cells, found, weak),
         seeds={},
-        notes=tuple(notes(attacks, shown, _explained(block, unranked, chance))),
+        notes=tuple(notes(block.attacks, block.of(), _explained(found, weak))),
     )
 
 
-def _explained(block: Block, unranked: list[str], chance: str) -> list[str]:
+def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.DataFrame:
+    """Cells with what counts, the worst defense for each attack (``best``) and the strongest attack of each defense."""
+    counts = [found.counts(*pair) for pair in zip(cells["attack"], cells["defense"], strict=True)]
+    cells = cells.assign(counts=counts)
+    judged = cells[cells["counts"] & cells["attack"].isin(found.competing) & cells["mean"].notna()]
+    # A defense that brings nothing back is not the worst, and where an attack takes little there is little to bring.
+    undefended = judged[judged["defense"] == UNDEFENDED].set_index("attack")["mean"]
+    helping = judged[judged["mean"] > judged["attack"].map(undefended).astype(float)]
+    helping = helping[~helping["attack"].isin(weak)]
+    best = helping["mean"] == helping.groupby("attack")["mean"].transform("max")
+    # One attack alone is the strongest of none.
+    column = judged.groupby("defense")["mean"]
+    strongest = (judged["mean"] == column.transform("min")) & (column.transform("size") > 1)
+    return cells.assign(
+        best=best.reindex(cells.index, fill_value=False), strongest=strongest.reindex(cells.index, fill_value=False)
+    )
+
+
+def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
+    block = found.block
     lines = [
-        "lost: share of the clean victim's R@10 that the attack takes without a defense. Other columns: share of that "
-        "loss that the defense recovers (100: as good as clean, 0: no help); in bold the defense that recovers most.",
-        f"{CLEAN_ROW.partition(':')[0]}: share of the R@10 that a victim of clean data keeps under the defense.",
+        "After the last epoch: share of the R@10 (mean of both directions) of the clean, undefended victim of the same "
+        "seed. 0: nothing is left; 100: as good as clean.",
+        f"Bold: the worst defense for an attack, which brings back most. Italics: the strongest attack against a "
+        f"defense, or with {NO_DEFENSE.lower()}, where there are several.",
         "Victims of one seed are paired, so ± is the spread of the share itself, not of the seeds' recall.",
     ]
-    if unranked and not chance:
-        lines.append(
-            f"Not ranked, as the attack takes less than {MEANINGFUL} % of the clean recall: {', '.join(unranked)}."
-        )
+    if weak and not near_chance(block.of(CLEAN, UNDEFENDED)):
+        names = ", ".join(found.attacks[attack] for attack in weak)
+        lines.append(f"No worst defense, as the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
     seeds = {
         (record.attack.spec, record.defense.spec): ranges(
             sorted(r.seed for r in block.of(record.attack.spec, record.defense.spec) if r.status == "done")
@@ -109,4 +104,23 @@ def _explained(block: Block, unranked: list[str], chance: str) -> list[str]:
     }
     usual = max(set(seeds.values()), key=list(seeds.values()).count)
     others = [f"{attack} × {defense} {text}" for (attack, defense), text in seeds.items() if text != usual]
-    return [*lines, *([f"Seeds other than {usual}: {'; '.join(others)}."] if others else [])]
+    lines += [f"Seeds other than {usual}: {'; '.join(others)}."] if others else []
+    return [*lines, *_gates(found)]
+
+
+def _gates(found: MatrixCells) -> list[str]:
+    """For each gate what fails, which puts cells in brackets, and what the records do not show."""
+    gates = (
+        ("stronger than uniform noise of the same ε, without a defense", found.attacks, found.noise_gate),
+        ("no weaker with larger ε, without a defense", found.attacks, found.eps_gate),
+        (f"a clean victim's last loss at most {MOST_LOSS:g} ln B", found.defenses, found.loss_gate),
+    )
+    lines: list[str] = []
+    for gate, names, verdicts in gates:
+        wanted: tuple[Verdict, ...] = ("fails", "not shown")
+        failed, unknown = ([names[spec] for spec in names if verdicts[spec] == one] for one in wanted)
+        if failed:
+            lines.append(Caution(f"In brackets, as a gate fails ({gate}): {', '.join(failed)}."))
+        if unknown:
+            lines.append(f"Gate not shown by these records ({gate}): {', '.join(unknown)}.")
+    return lines

@@ -7,8 +7,9 @@ alone decides, such as how well a clean victim does, drops out. The spread of a 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from benchmark.grid.records import Record
-from benchmark.tables.table import Observation
+from benchmark.grid.records import EpochScores, Record
+from benchmark.tables.iqm import Run
+from benchmark.tables.table import EpochChoice, Observation, chosen
 
 KEPT, LOST, RECOVERED = "kept %", "lost %", "recovered %"
 MEANINGFUL = 20  # percent of the clean recall that an attack has to take before defenses against it are ranked
@@ -54,6 +55,31 @@ def is_ranked(attacked: Sequence[Record], clean: Sequence[Record]) -> bool:
     """Whether an attack takes enough recall for shares of the loss to be compared."""
     shares = lost(attacked, clean).values()
     return bool(shares) and fmean(shares) >= MEANINGFUL
+
+
+def paired_runs(records: Iterable[Record], clean: Iterable[Record], at: EpochChoice = "last") -> dict[int, Run]:
+    """Victims beside the clean victims of their seeds, for intervals over seeds and queries; by seed.
+
+    Args:
+        records: of one attack under one defense.
+        clean: of clean victims without a defense.
+        at: which epoch's recall of either.
+    """
+    full = {record.seed: scores.test.mean_recall_at_10 for record in clean if (scores := _done_at(record, at))}
+    return {
+        record.seed: Run(
+            recall=scores.test.mean_recall_at_10,
+            clean=full[record.seed],
+            images=record.dataset.params.get("test_images"),
+            test_set=record.seed if record.dataset.params.get("per_seed") else 0,
+        )
+        for record in records
+        if full.get(record.seed) and (scores := _done_at(record, at))
+    }
+
+
+def _done_at(record: Record, at: EpochChoice) -> EpochScores | None:
+    return chosen(record, at) if record.status == "done" else None
 
 
 def observe_shares(records: Iterable[Record], row: str, column: str, measure: str, shares: Shares) -> list[Observation]:

@@ -58,7 +58,7 @@ def measure(kind: Kind, direction: str, *, at: EpochChoice = "last") -> Measure:
     field, unit = _SCORES[kind]
 
     def read(record: Record) -> float | None:
-        scores = _chosen(record, at)
+        scores = chosen(record, at)
         value: float | None = getattr(getattr(scores.test, DIRECTIONS[direction]), field) if scores else None
         return value if value is None else float(value)
 
@@ -66,7 +66,8 @@ def measure(kind: Kind, direction: str, *, at: EpochChoice = "last") -> Measure:
     return Measure(name if at == "last" else f"{name}, best on {at}", unit, read)
 
 
-def _chosen(record: Record, at: EpochChoice) -> EpochScores | None:
+def chosen(record: Record, at: EpochChoice) -> EpochScores | None:
+    """The scores of a record that is done after the epoch that was chosen; ``None`` where it does not know which."""
     if at == "protected":
         return record.best_on_protected
     return record.last if at == "last" else record.best_on_clean_val
@@ -74,7 +75,7 @@ def _chosen(record: Record, at: EpochChoice) -> EpochScores | None:
 
 def _best(at: EpochChoice) -> Measure:
     def read(record: Record) -> float | None:
-        scores = _chosen(record, at)
+        scores = chosen(record, at)
         return scores.test.mean_recall_at_10 if scores else None
 
     return Measure(f"best: {at}", "%", read)
@@ -160,23 +161,20 @@ def summarise(observations: Iterable[Observation]) -> pd.DataFrame:
     return cells.assign(best=False)
 
 
-def mark_best(
-    cells: pd.DataFrame, rows: Iterable[str], columns: Iterable[str], *, within: Literal["column", "row"] = "column"
-) -> pd.DataFrame:
-    """Mark the best of some rows and columns: the highest value, of ranks the lowest; equals together.
+def mark_best(cells: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Mark the best of some rows in each of some columns: the highest value, of ranks the lowest; equals together.
 
     Percentages at or below zero are never marked: a defense that brings nothing back is not the best of any.
 
     Args:
         cells: as :func:`summarise` gives them.
         rows: names of the rows that compete.
-        columns: names of the columns that compete.
-        within: whether rows compete in each column, or columns in each row.
+        columns: names of the columns.
     """
     judged = cells[cells["row"].isin(list(rows)) & cells["column"].isin(list(columns))]
     judged = judged[(judged["unit"] != "%") | (judged["mean"] > 0)]
     score = judged["mean"].where(judged["unit"] != "rank", -judged["mean"])
-    best = score == score.groupby(judged[within]).transform("max")
+    best = score == score.groupby(judged["column"]).transform("max")
     return cells.assign(best=best.reindex(cells.index, fill_value=False))
 
 

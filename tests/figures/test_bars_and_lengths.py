@@ -112,21 +112,42 @@ def test_without_a_clean_victim_there_is_no_share() -> None:
     assert [axes.get_title() for axes in figure.axes] == ["I→T", "T→I"]
 
 
-def test_the_matrix_shows_the_tables_cells_and_frames_the_worst() -> None:
+def test_the_matrix_shows_the_tables_cells_marks_and_ranks() -> None:
     records = [record("clean", recalls=(50, 50)), record("clean", "cutout", recalls=(40, 40))]
     records += [record("mem3", recalls=(10, 10)), record("mem3", "cutout", recalls=(12, 12))]
     records += [record("mem3", "prefix-drop", recalls=(48, 48)), record("em", recalls=(25, 25))]
+    records += [record("em", "cutout", recalls=(30, 30))]
     (axes,) = matrix(records)["matrix"].axes
-    texts = {text.get_text(): text.get_fontweight() for text in axes.texts}
+    texts = {text.get_text(): (text.get_fontweight(), text.get_fontstyle()) for text in axes.texts}
+    plain, bold, italic = ("normal", "normal"), ("bold", "normal"), ("normal", "italic")
+    # Ranked over what both attacks met: no defense and cutout.
     assert texts == {
-        "80.0": "normal", "5.0": "normal", "95.0": "bold", "50.0": "normal",
+        "20.0": italic, "24.0": italic, "96.0": bold, "50.0": plain, "60.0": bold, "100.0": plain, "80.0": plain,
+        "rank": plain, "1": plain, "2": plain,
     }  # fmt: skip
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["MEM-3", "EM", "Clean data: kept %"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["lost %", "Cutout", "Prefix\ndrop"]
-    framed = [patch for patch in axes.patches if isinstance(patch, Rectangle) and patch.get_linewidth() > 1]
-    (frame,) = framed
-    (marked,) = (text for text in axes.texts if text.get_fontweight() == "bold")
-    assert frame.get_bbox().contains(*marked.get_position())
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["MEM-3", "EM", "Clean data"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["No\ndefense", "Cutout", "Prefix\ndrop"]
+    rectangles = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    for marks, look in (
+        ("bold", [patch for patch in rectangles if patch.get_linewidth() > 1.5]),
+        ("italic", [patch for patch in rectangles if patch.get_linestyle() == "--"]),
+    ):
+        marked = [text for text in axes.texts if marks in (text.get_fontweight(), text.get_fontstyle())]
+        assert len(marked) == len(look) == 2
+        assert all(any(frame.get_bbox().contains(*text.get_position()) for frame in look) for text in marked)
+
+
+def test_the_matrix_is_pale_where_a_gate_fails() -> None:
+    levels = (("clean", "none", 90), ("clean", "cutout", 80), ("em", "none", 10), ("em", "cutout", 70))
+    losses = {"none": [1.0], "cutout": [4.1]}
+    records = [
+        record(attack, defense, recalls=(r, r), recipe={"batch_size": 64}, loss=losses[defense])
+        for attack, defense, r in levels
+    ]
+    figure = matrix(records)["matrix"]
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {"11.1", "(77.8)", "100.0", "(88.9)"}
+    assert "(…): a gate fails" in figure.get_suptitle()
 
 
 def test_a_victim_near_chance_is_named_in_the_figures() -> None:

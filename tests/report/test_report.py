@@ -121,10 +121,13 @@ def test_ids_are_unique_and_references_have_their_target(page: Page) -> None:
     assert wanted <= set(ids)
 
 
-def test_the_page_opens_with_the_defenses_and_the_matrix(page: Page) -> None:
+def test_the_page_opens_with_the_matrix_as_figure_and_table(page: Page) -> None:
     text = report(several(), NOWHERE)
-    places = [text.index(part) for part in ('aria-label="Share of the lost', 'aria-label="Recovered recall', "<table>")]
+    parts = ('aria-label="Recall kept', "<table>", 'aria-label="Share of the lost', 'id="table-2"')
+    places = [text.index(part) for part in parts]
     assert places == sorted(places)
+    assert text.count('id="table-matrix"') == 1
+    assert "Ranking of defenses" in page.sections["glance"]
     assert list(page.sections) == ["", "glance", "tables", "figures", "missing", "provenance", "cite"]
 
 

@@ -9,13 +9,12 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
-from benchmark.tables.table import Table
+from benchmark.tables.table import Caution, Table
 from tests.tables.factory import SCENES, record
 
 
 def matrix(*records: Record) -> Table:
-    (table,) = make_tables("matrix", records)
-    return table
+    return make_tables("matrix", records)[0]
 
 
 def cell(table: Table, row: str, column: str) -> "pd.Series[float]":
@@ -24,62 +23,111 @@ def cell(table: Table, row: str, column: str) -> "pd.Series[float]":
     return found.iloc[0]
 
 
+def marked(table: Table, mark: str) -> set[tuple[str, str]]:
+    found = table.cells[table.cells[mark]]
+    return set(zip(found["row"], found["column"], strict=True))
+
+
 def several() -> list[Record]:
     cells = {
         ("clean", "none"): 50.0, ("clean", "cutout"): 40.0, ("mem3", "none"): 10.0, ("mem3", "cutout"): 12.0,
-        ("mem3", "prefix-drop"): 48.0, ("em", "none"): 25.0, ("em", "adv-training"): 45.0, ("mem7", "none"): 5.0,
+        ("mem3", "prefix-drop"): 48.0, ("em", "none"): 25.0, ("em", "adv-training"): 45.0, ("em", "cutout"): 10.0,
+        ("mem7", "none"): 5.0,
     }  # fmt: skip
     return [record(attack, defense, recalls=(r + 2, r - 2)) for (attack, defense), r in cells.items()]
 
 
-def test_each_cell_is_the_share_of_the_loss_that_comes_back() -> None:
+def test_each_cell_is_the_share_of_the_clean_recall_that_is_kept() -> None:
     table = matrix(*several())
-    assert table.rows == ("MEM-3", "EM", "MEM-7", "Clean data: kept %")
-    assert list(table.columns) == ["lost %", "Adv training", "Cutout", "Prefix drop"]
-    assert cell(table, "MEM-3", "lost %")["mean"] == pytest.approx(80)
-    assert cell(table, "MEM-3", "Cutout")["mean"] == pytest.approx(100 * 2 / 40)
-    assert cell(table, "MEM-3", "Prefix drop")["mean"] == pytest.approx(100 * 38 / 40)
-    assert cell(table, "EM", "Adv training")["mean"] == pytest.approx(100 * 20 / 25)
-    assert cell(table, "Clean data: kept %", "Cutout")["mean"] == pytest.approx(80)
-    lines = render([table], "markdown").split("\n")
-    (em,) = (line for line in lines if line.startswith("| EM "))
-    assert [part.strip() for part in em.strip("|").split("|")][1:] == ["50.0", "**80.0**", "–", "–"]
+    assert table.rows == ("MEM-3", "EM", "MEM-7", "Clean data")
+    assert list(table.columns) == ["No defense", "Adv training", "Cutout", "Prefix drop"]
+    lines = {line.split("|")[1].strip(): line for line in render([table], "markdown").split("\n") if "|" in line}
+    shown = {row: [part.strip() for part in lines[row].split("|")[2:-1]] for row in table.rows}
+    assert shown == {
+        "MEM-3": ["20.0", "–", "24.0", "**96.0**"],
+        "EM": ["50.0", "**90.0**", "_20.0_", "–"],
+        "MEM-7": ["_10.0_", "–", "–", "–"],
+        "Clean data": ["100.0", "–", "80.0", "–"],
+    }
 
 
-def test_the_worst_defense_of_each_attack_is_marked() -> None:
+def test_every_table_of_the_matrix_says_of_which_epoch_it_is() -> None:
+    for table in make_tables("matrix", several()):
+        assert "after the last epoch" in table.notes[0].lower()
+
+
+def test_the_worst_defense_of_each_attack_and_the_strongest_attack_of_each_defense_are_marked() -> None:
     table = matrix(*several())
-    marked = table.cells[table.cells["best"]]
-    assert set(zip(marked["row"], marked["column"], strict=True)) == {
-        ("MEM-3", "Prefix drop"), ("EM", "Adv training"),
-    }  # fmt: skip
+    assert marked(table, "best") == {("MEM-3", "Prefix drop"), ("EM", "Adv training")}
+    # Against adversarial training and prefix-drop there was one attack each, the strongest of none.
+    assert marked(table, "strongest") == {("MEM-7", "No defense"), ("EM", "Cutout")}
+
+
+def test_a_defense_that_brings_nothing_back_is_no_worst_one() -> None:
+    table = matrix(record("clean", recalls=(50, 50)), record("mem3"), record("mem3", "cutout", recalls=(9, 8)))
+    assert not table.cells["best"].any()
 
 
 def test_nothing_is_marked_where_there_is_nothing_to_rank() -> None:
-    harmless = [record("clean", recalls=(50, 50)), record("em", recalls=(45, 45)), record("em", "cutout")]
+    harmless = [record("clean", recalls=(50, 50)), record("em", recalls=(45, 45)), record("em", "cutout", (50, 50))]
     table = matrix(*harmless)
     assert not table.cells["best"].any()
-    assert "Not ranked, as the attack takes less than 20 % of the clean recall: EM." in table.notes
+    assert "No worst defense, as the attack takes less than 20 % of the clean recall: EM." in table.notes
     facts = {**SCENES, "test_images": 20, "test_captions": 100}  # where chance is 41.6 and 50.0
-    levels = (("clean", "none", 42.0), ("mem3", "none", 20.0), ("mem3", "cutout", 40.0))
-    table = matrix(*(record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in levels))
-    assert not table.cells["best"].any()
-    assert any(note.startswith("Near chance: ") for note in table.notes)
+    levels = (("clean", "none", 42.0), ("mem3", "none", 20.0), ("mem3", "cutout", 40.0), ("em", "none", 30.0))
+    tables = make_tables("matrix", [record(a, d, recalls=(r, r), facts=facts) for a, d, r in levels])
+    assert len(tables) == 1
+    assert not tables[0].cells[["best", "strongest"]].any(axis=None)
+    assert any(note.startswith("Near chance: ") for note in tables[0].notes)
 
 
 def test_the_spread_is_that_of_pairs() -> None:
-    """Seeds whose recall differs by 30 points, but whose shares are alike: the loss of each comes back but for 1 %."""
+    """Seeds whose recall differs by 30 points, but of which each keeps a fifth."""
     records = []
     for seed, clean in ((1, 40.0), (2, 70.0), (3, 55.0)):
         records += [record("clean", recalls=(clean, clean), seed=seed), record("mem3", recalls=(10, 10), seed=seed)]
-        back = 10 + 0.99 * (clean - 10)
-        records.append(record("mem3", "cutout", recalls=(back, back), seed=seed))
-    found = cell(matrix(*records), "MEM-3", "Cutout")
-    assert found["mean"] == pytest.approx(99)
-    assert found["std"] == pytest.approx(0, abs=1e-9)
-    # Where every seed loses 40 points, the shares differ by what comes back alone.
-    level = [record("clean", recalls=(50, 50), seed=seed) for seed in (1, 2, 3)]
-    spread = cell(matrix(*level, *(one for one in records if one.attack.spec == "mem3")), "MEM-3", "Cutout")["std"]
-    assert spread == pytest.approx(stdev(99 * (clean - 10) / 40 for clean in (40.0, 70.0, 55.0)))
+        records.append(record("mem3", "cutout", recalls=(clean / 5, clean / 5), seed=seed))
+    table = matrix(*records)
+    assert cell(table, "MEM-3", "Cutout")["mean"] == pytest.approx(20)
+    assert cell(table, "MEM-3", "Cutout")["std"] == pytest.approx(0, abs=1e-9)
+    shares = [100 * 10 / clean for clean in (40.0, 70.0, 55.0)]
+    assert cell(table, "MEM-3", "No defense")["std"] == pytest.approx(stdev(shares))
+
+
+def gated() -> list[Record]:
+    """EM is no stronger than noise, and clean victims under mixup learn nothing; MEM-3 and MEM-7 are sound."""
+    recipe = {"batch_size": 128}
+    recalls = {
+        "clean": (90, 80, 20, 70), "uniform-noise": (89, 80, 20, 70), "em": (88, 5, 5, 5), "mem3": (10, 20, 15, 80),
+        "mem7": (20, 30, 15, 40),
+    }  # fmt: skip
+    return [
+        record(
+            attack, defense, recalls=(recall, recall), recipe=recipe, params={"eps": 8},
+            loss=[4.8, 4.7 if defense == "mixup" else 1.0],
+        )
+        for attack, own in recalls.items()
+        for defense, recall in zip(("none", "cutout", "mixup", "jpeg"), own, strict=True)
+    ]  # fmt: skip
+
+
+def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> None:
+    table, attacks, defenses = make_tables("matrix", gated())
+    out = table.cells[~table.cells["counts"]]
+    assert set(out["row"][out["column"] != "Mixup"]) == {"EM"}
+    assert set(out["row"][out["column"] == "Mixup"]) == set(table.rows)
+    assert " (97.8) |" in render([table], "markdown")
+    warnings = [note for note in table.notes if isinstance(note, Caution) and note.startswith("In brackets")]
+    assert warnings == [
+        "In brackets, as a gate fails (stronger than uniform noise of the same ε, without a defense): EM.",
+        "In brackets, as a gate fails (a clean victim's last loss at most 0.75 ln B): Mixup.",
+    ]
+    assert any(note.startswith("Gate not shown by these records (no weaker with larger ε") for note in table.notes)
+    assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "Jpeg")}
+    assert marked(table, "best") == {("MEM-3", "Jpeg"), ("MEM-7", "Jpeg")}
+    assert attacks.rows == ("MEM-7", "MEM-3")
+    assert any(note.startswith("Not ranked") and note.endswith(": EM, Uniform noise.") for note in attacks.notes)
+    assert set(defenses.rows) == {"No defense", "Cutout", "Jpeg"}
 
 
 def test_a_matrix_needs_a_defended_victim_and_a_clean_one() -> None:

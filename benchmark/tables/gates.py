@@ -1,0 +1,94 @@
+"""Gates: what must hold before a cell of the matrix counts, judged from records alone."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from math import log
+from statistics import fmean
+from typing import Any, Literal
+
+from benchmark.core.spec import parse_spec
+from benchmark.grid.records import ResolvedSpec
+from benchmark.tables.iqm import Interval, difference
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
+from benchmark.tables.shares import paired_runs
+
+Verdict = Literal["holds", "fails", "not shown", "–"]
+"""``not shown``: the records that would show it are missing; ``–``: the gate does not concern this attack."""
+
+RANDOM = "uniform-noise"
+MOST_LOSS = 0.75  # of ln B, in the last epoch of a clean victim
+
+
+def stronger_than_noise(block: Block, attack: ResolvedSpec) -> Verdict:
+    """Whether an attack leaves clearly less recall than uniform random noise of the same ε, both without a defense.
+
+    Without a defense, because a defense that undoes an attack makes it as weak as noise, which is a result and no
+    fault of the cell. Clearly: the interval of the paired difference (:func:`benchmark.tables.iqm.difference`) lies
+    below zero.
+    """
+    eps = _eps_of_noise(block, attack)
+    if is_random(attack) or eps is None:
+        return "–"
+    rivals = [other for other in block.attacks if is_random(other) and _eps_of_noise(block, other) == eps]
+    found = _difference(block, attack, rivals[0]) if rivals else None
+    if found is None:
+        return "not shown"
+    return "holds" if found.high < 0 else "fails"
+
+
+def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
+    """Whether an attack gets no weaker as ε grows, its other parameters being the same, without a defense.
+
+    It fails where a larger ε clearly leaves more recall than the next smaller one, for all ε of that attack.
+    """
+    if "eps" not in attack.params:
+        return "–"
+    family = [other for other in block.attacks if _without_eps(other) == _without_eps(attack) and "eps" in other.params]
+    family.sort(key=lambda one: float(one.params["eps"]))
+    steps = [_difference(block, larger, smaller) for smaller, larger in pairwise(family)]
+    known = [step for step in steps if step is not None]
+    if any(step.low > 0 for step in known):
+        return "fails"
+    return "holds" if known else "not shown"
+
+
+def loss_left(block: Block, defense: str) -> float | None:
+    """Training loss of clean victims under a defense in the last epoch, as a share of ln B; mean over seeds.
+
+    ln B is the loss of a victim that cannot tell the B pairs of a batch apart. ``None`` where records do not say.
+    """
+    shares = [
+        record.loss[-1] / log(record.recipe["batch_size"])
+        for record in block.of(CLEAN, defense)
+        if record.status == "done" and record.loss and record.recipe.get("batch_size", 1) > 1
+    ]
+    return fmean(shares) if shares else None
+
+
+def learned(block: Block, defense: str) -> Verdict:
+    """Whether clean victims under a defense learn: their loss is at most :data:`MOST_LOSS` of ln B."""
+    share = loss_left(block, defense)
+    if share is None:
+        return "not shown"
+    return "holds" if share <= MOST_LOSS else "fails"
+
+
+def is_random(attack: ResolvedSpec) -> bool:
+    """Whether it is the noise that others are compared with, which competes with none."""
+    return parse_spec(attack.spec).name == RANDOM
+
+
+def _eps_of_noise(block: Block, attack: ResolvedSpec) -> Any:
+    """The bound on the noise; ``None`` without noise."""
+    poisons: Iterable[Any] = (record.poison for record in block.of(attack.spec) if record.poison.get("psnr"))
+    return next((poison.get("eps") for poison in poisons), None)
+
+
+def _without_eps(attack: ResolvedSpec) -> tuple[str, dict[str, Any]]:
+    return parse_spec(attack.spec).name, {key: value for key, value in attack.params.items() if key != "eps"}
+
+
+def _difference(block: Block, first: ResolvedSpec, second: ResolvedSpec) -> Interval | None:
+    clean = block.of(CLEAN, UNDEFENDED)
+    runs = [{UNDEFENDED: paired_runs(block.of(one.spec, UNDEFENDED), clean)} for one in (first, second)]
+    return difference(runs[0], runs[1], (first.spec, second.spec))

@@ -1,0 +1,92 @@
+"""The cells of the matrix attack × defense: which there are, which count, and which make a part without gaps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from benchmark.tables.attacks import in_row_order
+from benchmark.tables.chance import near_chance
+from benchmark.tables.gates import Verdict, is_random, learned, stronger_than_noise, stronger_with_eps
+from benchmark.tables.iqm import Run
+from benchmark.tables.published import in_order
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
+from benchmark.tables.shares import paired_runs
+from benchmark.tables.table import EpochChoice, distinct_names
+
+NO_DEFENSE = "No defense"
+
+
+@dataclass(frozen=True)
+class MatrixCells:
+    """The cells of one data set and victim. Attacks and defenses go by their specs, and have names of their own."""
+
+    block: Block
+
+    @cached_property
+    def attacks(self) -> Mapping[str, str]:
+        """Names of the attacks, in the order of rows."""
+        found = {attack.spec: attack for attack in self.block.attacks}
+        specs = in_row_order(found)
+        names = distinct_names([(found[spec].title, spec) for spec in specs])
+        return dict(zip(specs, names, strict=True))
+
+    @cached_property
+    def defenses(self) -> Mapping[str, str]:
+        """Names of the defenses, none first, in the order of columns."""
+        found = {record.defense.spec: record.defense for record in self.block.records}
+        specs = in_order({UNDEFENDED, *found})
+        labels = {spec: found[spec].label if spec in found and "[" not in spec else spec for spec in specs}
+        labels[UNDEFENDED] = NO_DEFENSE
+        return dict(zip(specs, distinct_names([(labels[spec], spec) for spec in specs]), strict=True))
+
+    @cached_property
+    def noise_gate(self) -> Mapping[str, Verdict]:
+        """By attack, whether it is stronger than noise."""
+        return {attack.spec: stronger_than_noise(self.block, attack) for attack in self.block.attacks}
+
+    @cached_property
+    def eps_gate(self) -> Mapping[str, Verdict]:
+        """By attack, whether it is stronger with ε."""
+        return {attack.spec: stronger_with_eps(self.block, attack) for attack in self.block.attacks}
+
+    @cached_property
+    def loss_gate(self) -> Mapping[str, Verdict]:
+        """By defense, whether clean victims learn under it."""
+        return {spec: learned(self.block, spec) for spec in self.defenses}
+
+    def counts(self, attack: str, defense: str) -> bool:
+        """Whether no gate of a cell fails; clean data have but the defense's."""
+        gates = (self.noise_gate.get(attack), self.eps_gate.get(attack), self.loss_gate[defense])
+        return "fails" not in gates
+
+    def runs(self, attack: str, defense: str, at: EpochChoice = "last") -> dict[int, Run]:
+        """The runs of a cell, beside their clean victims, by seed."""
+        return paired_runs(self.block.of(attack, defense), self.block.of(CLEAN, UNDEFENDED), at)
+
+    @cached_property
+    def competing(self) -> list[str]:
+        """The attacks that count without a defense; none where even clean victims are near chance."""
+        if near_chance(self.block.of(CLEAN, UNDEFENDED)):
+            return []
+        noise = {attack.spec for attack in self.block.attacks if is_random(attack)}
+        return [spec for spec in self.attacks if spec not in noise and self.counts(spec, UNDEFENDED)]
+
+    @cached_property
+    def complete_part(self) -> tuple[list[str], list[str]]:
+        """Attacks and defenses of a part of the matrix without gaps, in which all that counts has run; the largest one
+        that leaves out the defenses that the fewest attacks met. Rankings are over its cells; empty if no attack met a
+        defense.
+        """
+        met = {
+            defense: [
+                attack for attack in self.competing if self.counts(attack, defense) and self.runs(attack, defense)
+            ]
+            for defense in self.defenses
+        }
+        others = sorted((spec for spec in met if spec != UNDEFENDED), key=lambda spec: -len(met[spec]))
+        parts: list[tuple[list[str], list[str]]] = []
+        for end in range(1, len(others) + 1):
+            chosen = {UNDEFENDED, *others[:end]}
+            attacks = [attack for attack in self.competing if all(attack in met[defense] for defense in chosen)]
+            parts.append((attacks, [spec for spec in self.defenses if spec in chosen] if attacks else []))
+        return max(parts, key=lambda part: len(part[0]) * len(part[1]), default=([], []))

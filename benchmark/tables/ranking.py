@@ -1,0 +1,148 @@
+"""Rankings of attacks and of defenses, by the interquartile mean of the recall kept in the matrix."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from benchmark.tables.gates import MOST_LOSS, loss_left
+from benchmark.tables.iqm import DRAWS, LEVEL, Interval, Runs, interval, iqm_of, places, varies
+from benchmark.tables.matrix_cells import MatrixCells
+from benchmark.tables.selection import UNDEFENDED
+from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table
+
+RANK, IQM, WORST = "rank", "IQM %", "worst case %"
+_FEW = 5  # seeds; with fewer, intervals are rough
+_OTHER_EPOCHS: Mapping[str, EpochChoice] = {"best: clean val": "clean val", "best: protected": "protected"}
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Attacks ranked over defenses, or defenses over attacks."""
+
+    found: MatrixCells
+    ranked: Sequence[str]  # specs
+    over: Sequence[str]
+    of_attacks: bool
+
+    def runs(self, spec: str, at: EpochChoice = "last") -> Runs:
+        pairs = {other: (spec, other) if self.of_attacks else (other, spec) for other in self.over}
+        found = {other: self.found.runs(*pair, at) for other, pair in pairs.items()}
+        return {other: own for other, own in found.items() if own}
+
+
+def rankings(found: MatrixCells) -> list[Table]:
+    """Attacks, the strongest first, and defenses, the best first, each where at least two can be compared.
+
+    Both are over the largest part of the matrix in which every cell has run and counts
+    (:attr:`benchmark.tables.matrix_cells.MatrixCells.complete_part`). Columns: the ranks that the data allow; the
+    interquartile mean (:mod:`benchmark.tables.iqm`) of the recall kept after the last epoch with its 95 % interval, and
+    after the epochs that are best on clean validation data and on protected data; the worst case; and the gates.
+    """
+    attacks, defenses = found.complete_part
+    sides = (_Side(found, attacks, defenses, True), _Side(found, defenses, attacks, False))
+    return [_table(side) for side in sides if len(side.ranked) > 1]
+
+
+def _table(side: _Side) -> Table:
+    found, block = side.found, side.found.block
+    names, others = (found.attacks, found.defenses) if side.of_attacks else (found.defenses, found.attacks)
+    runs = {spec: side.runs(spec) for spec in side.ranked}
+    best_first = sorted(runs, key=lambda spec: iqm_of(runs[spec]) * (1 if side.of_attacks else -1))
+    ranks = places(runs)
+    if not side.of_attacks:  # the best keeps most
+        ranks = {spec: (len(runs) + 1 - last, len(runs) + 1 - first) for spec, (first, last) in ranks.items()}
+    cells: list[dict[str, Any]] = []
+    for spec in best_first:
+        found_iqm = interval(runs[spec], spec) or Interval(iqm_of(runs[spec]), nan, nan)
+        first, last = ranks[spec]
+        of = {"row": names[spec], "attack": spec if side.of_attacks else "", "defense": "" if side.of_attacks else spec}
+        cells.append(of | {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last}
+                     | {"text": str(first) if first == last else f"{first}–{last}"})  # fmt: skip
+        cells.append(of | {"column": IQM, "unit": "%", "mean": found_iqm.value, "low": found_iqm.low,
+                           "high": found_iqm.high, "n": sum(map(len, runs[spec].values()))})  # fmt: skip
+        for head, at in _OTHER_EPOCHS.items():
+            if elsewhere := side.runs(spec, at):
+                cells.append(of | {"column": head, "unit": "%", "mean": iqm_of(elsewhere)})
+        cells += [of | cell for cell in _worst_case(side, spec, others)]
+        cells += [of | cell for cell in _gates(side, spec)]
+    frame = pd.DataFrame(cells)
+    frame = frame.reindex(columns=[*_COLUMNS, "low", "high", "text"]).assign(measure=frame["column"])
+    frame = frame.fillna({"n": 0, "failed": False, "best": False}).infer_objects()
+    what, over = ("attacks", "defenses") if side.of_attacks else ("defenses", "attacks")
+    return Table(
+        title=f"Ranking of {what}: recall kept of clean, over {over}; {block.dataset.label}, victim "
+        f"{block.victim.spec}",
+        keys={"dataset": block.dataset.spec, "victim": block.victim.spec, "ranked": what},
+        corner=what[:-1].capitalize(),
+        rows=tuple(names[spec] for spec in best_first),
+        columns={column: column for column in dict.fromkeys(frame["column"])},
+        cells=frame,
+        seeds={},
+        notes=tuple(_explained(side, runs, names, others)),
+    )
+
+
+_COLUMNS = ("row", "column", "measure", "unit", "attack", "defense", "mean", "std", "n", "failed", "best")
+
+
+def _worst_case(side: _Side, spec: str, others: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Of an attack the defense under which most is kept, of a defense the attack under which least is."""
+    means = {other: fmean(run.kept for run in own.values()) for other, own in side.runs(spec).items()}
+    if side.of_attacks:
+        means = {other: mean for other, mean in means.items() if other != UNDEFENDED}
+    worst = (max if side.of_attacks else min)(means, key=lambda other: means[other])
+    return [
+        {"column": WORST, "unit": "%", "mean": means[worst]},
+        {"column": "under" if side.of_attacks else "against", "unit": "", "mean": nan, "text": others[worst]},
+    ]
+
+
+def _gates(side: _Side, spec: str) -> list[dict[str, Any]]:
+    if side.of_attacks:
+        return [
+            {"column": column, "unit": "", "mean": nan, "text": str(verdicts[spec])}
+            for column, verdicts in (("> noise", side.found.noise_gate), ("grows with ε", side.found.eps_gate))
+        ]
+    share = loss_left(side.found.block, spec)
+    return [] if share is None else [{"column": "clean loss / ln B", "unit": "AUC", "mean": share}]
+
+
+def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+    sources = varies(next(iter(runs.values())))
+    seeds = {seed for own in runs.values() for cell in own.values() for seed in cell}
+    over = ", ".join(others[spec] for spec in side.over)
+    direction = "least is kept" if side.of_attacks else "most is kept"
+    lines = [
+        f"{IQM}: interquartile mean of the recall kept of clean after the last epoch, that is the mean of the middle "
+        f"half of all runs, over {over} and their seeds.",
+    ]
+    if sources:
+        alone = f"One seed, so it is over {' and '.join(sources)} alone, and says nothing of other seeds."
+        several = f"Of {len(seeds)} seeds{', so it is rough' if len(seeds) < _FEW else ''}."
+        lines.append(
+            f"In brackets: {100 * (1 - LEVEL):.0f} % bootstrap interval over {' and '.join(sources)}, {DRAWS:,} draws. "
+            f"{alone if len(seeds) == 1 else several}"
+        )
+    lines.append(
+        f"{RANK}: 1 where {direction}. Ranks in common are ties: the intervals of the paired differences "
+        f"({100 * (1 - LEVEL):.0f} % for all pairs together) include zero."
+    )
+    if "queries" in sources:
+        lines.append(
+            "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one "
+            "query, with the largest variance that its score can have, as captions of one image are not independent."
+        )
+    lines += [f"{head}: IQM {BEST_EPOCHS[head]}." for head in _OTHER_EPOCHS]
+    if not side.of_attacks:
+        lines.append(f"clean loss / ln B: of a clean victim's last epoch; the gate asks for at most {MOST_LOSS:g}.")
+    left_out = [names[spec] for spec in names if spec not in side.ranked]
+    if left_out:
+        lines.append(
+            "Not ranked, as cells that are compared here are missing, or a gate fails, or as it is the noise that "
+            f"attacks are compared with: {', '.join(left_out)}."
+        )
+    return lines

@@ -1,0 +1,88 @@
+"""Gates of the matrix, from records made by hand."""
+
+from math import log
+
+import pytest
+
+from benchmark.grid.records import Record
+from benchmark.tables.gates import learned, loss_left, stronger_than_noise, stronger_with_eps
+from benchmark.tables.selection import Block, blocks
+from tests.tables.factory import record
+
+
+def block(*records: Record) -> Block:
+    (found,) = blocks([record("clean", recalls=(90, 90)), *records])
+    return found
+
+
+def noisy(attack: str, recall: float, eps: int = 8, **more: object) -> Record:
+    return record(
+        attack, recalls=(recall, recall), params={"eps": eps, **more}, poison={"eps": eps, "largest": eps}
+    )  # fmt: skip
+
+
+def of_noise(found: Block) -> dict[str, str]:
+    return {attack.spec: stronger_than_noise(found, attack) for attack in found.attacks}
+
+
+def of_eps(found: Block) -> dict[str, str]:
+    return {attack.spec: stronger_with_eps(found, attack) for attack in found.attacks}
+
+
+def test_an_attack_has_to_take_clearly_more_than_noise_of_its_eps() -> None:
+    noise = noisy("uniform-noise", 88)
+    assert of_noise(block(noise, noisy("em", 60), noisy("mem3", 87))) == {
+        "em": "holds", "mem3": "fails", "uniform-noise": "–",
+    }  # fmt: skip
+    # Of another ε, of other seeds, or not there.
+    assert of_noise(block(noise, noisy("em", 60, eps=4)))["em"] == "not shown"
+    assert of_noise(block(noisy("em", 60)))["em"] == "not shown"
+    other_seed = record("uniform-noise", recalls=(88, 88), seed=2, params={"eps": 8})
+    assert of_noise(block(other_seed, noisy("em", 60)))["em"] == "not shown"
+
+
+def test_what_has_no_noise_is_compared_with_none() -> None:
+    words = record("random-trigger", recalls=(89, 89), poison={"psnr": None})
+    assert of_noise(block(noisy("uniform-noise", 88), words))["random-trigger"] == "–"
+
+
+def test_noise_under_a_defense_says_nothing() -> None:
+    """A defense that undoes an attack makes it as weak as noise."""
+    defended = [record("uniform-noise", "cutout", recalls=(50, 50), params={"eps": 8})]
+    assert of_noise(block(*defended, noisy("em", 20)))["em"] == "not shown"
+
+
+@pytest.mark.parametrize(
+    ("recalls", "verdict"),
+    [((70, 50, 30), "holds"), ((30, 30.5, 29), "holds"), ((70, 30, 50), "fails"), ((30, 50, 20), "fails")],
+)
+def test_a_larger_eps_must_not_be_clearly_weaker(recalls: tuple[float, ...], verdict: str) -> None:
+    specs = {"em[eps=4]": 4, "em": 8, "em[eps=16]": 16}
+    family = [noisy(spec, recall, eps) for (spec, eps), recall in zip(specs.items(), recalls, strict=True)]
+    assert of_eps(block(*family[::-1])) == dict.fromkeys(specs, verdict)
+
+
+def test_other_settings_make_another_attack() -> None:
+    found = of_eps(block(noisy("em", 30), noisy("em[eps=16,rounds=9]", 60, 16, rounds=9), noisy("mem3", 10, 16)))
+    assert set(found.values()) == {"not shown"}
+
+
+def test_a_clean_victims_loss_is_compared_with_ln_b() -> None:
+    def under(defense: str, *losses: float, **recipe: float) -> list[Record]:
+        recipe = recipe or {"batch_size": 128}
+        return [record("clean", defense, loss=[4.8, loss], seed=n, recipe=recipe) for n, loss in enumerate(losses, 2)]
+
+    lower, higher = 0.74 * log(128), 0.76 * log(128)
+    found = block(
+        *under("none", lower), *under("cutout", higher), *under("mixup", lower - 1, lower + 1),
+        *under("jpeg", 1, lr=5e-4),
+    )  # fmt: skip
+    verdicts = {defense: learned(found, defense) for defense in ("none", "cutout", "mixup", "jpeg", "absent")}
+    assert verdicts == {
+        "none": "holds",
+        "cutout": "fails",
+        "mixup": "holds",
+        "jpeg": "not shown",
+        "absent": "not shown",
+    }
+    assert loss_left(found, "mixup") == pytest.approx(0.74)

@@ -1,0 +1,99 @@
+"""Rankings of attacks and defenses in the matrix, from records made by hand."""
+
+from collections.abc import Mapping
+from statistics import fmean
+
+import pytest
+
+from benchmark.grid.records import Record
+from benchmark.tables.make import make_tables
+from benchmark.tables.render import render, shown
+from benchmark.tables.table import Table
+from tests.tables.factory import SCENES, record
+
+LEVELS = (
+    ("clean", "none", 80.0), ("em", "none", 10.0), ("em", "cutout", 20.0), ("mem3", "none", 40.0),
+    ("mem3", "cutout", 40.0),
+)  # fmt: skip
+DEFENSES = ("none", "cutout", "mixup", "jpeg")
+
+
+def grid(recalls: Mapping[str, tuple[float, ...]], seeds: tuple[int, ...] = (1, 2, 3)) -> list[Record]:
+    """Recalls of each attack under :data:`DEFENSES`, a point more with every seed, and clean victims of 80."""
+    records = [record("clean", recalls=(80, 80), seed=seed) for seed in seeds]
+    return records + [
+        record(attack, defense, recalls=(recall + seed, recall + seed), seed=seed)
+        for attack, own in recalls.items()
+        for defense, recall in zip(DEFENSES, own, strict=False)
+        for seed in seeds
+    ]
+
+
+def texts(table: Table, column: str) -> dict[str, str]:
+    found = table.cells[table.cells["column"] == column]
+    return {str(cell.row): shown(cell) for cell in found.itertuples(index=False)}
+
+
+THREE = {"em": (20.0, 22.0, 24.0, 60.0), "mem3": (20.0, 22.0, 24.0, 60.0), "mem7": (60.0, 62.0, 64.0, 78.0)}
+
+
+def test_attacks_and_defenses_are_ranked_by_the_middle_half_of_their_runs() -> None:
+    _, attacks, defenses = make_tables("matrix", grid(THREE))
+    # Of em's twelve runs the middle six: 22 and 24 and their seeds, less the lowest and the highest of all.
+    runs = sorted(recall + seed for recall in THREE["em"] for seed in (1, 2, 3))
+    expected = 100 * fmean(runs[3:9]) / 80
+    found = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == "IQM %")].iloc[0]
+    assert found["mean"] == pytest.approx(expected)
+    assert found["low"] < expected < found["high"]
+    assert found["n"] == 12
+    assert attacks.rows[-1] == "MEM-7"
+    assert texts(attacks, "rank") == {"EM": "1–2", "MEM-3": "1–2", "MEM-7": "3"}
+    assert texts(attacks, "under") == dict.fromkeys(attacks.rows, "Jpeg")
+    assert texts(attacks, "worst case %")["MEM-7"] == f"{100 * 80 / 80:.1f}"
+    assert defenses.rows == ("Jpeg", "Mixup", "Cutout", "No defense")
+    assert texts(defenses, "rank")["Jpeg"] == "1"
+    assert texts(defenses, "rank")["No defense"].endswith("–4")
+    assert set(texts(defenses, "against").values()) <= {"EM", "MEM-3"}
+    assert "95 % bootstrap interval over seeds and queries" in render([attacks], "markdown").replace("\n  ", " ")
+
+
+def test_one_seed_has_an_interval_of_queries_alone_and_says_so() -> None:
+    _, attacks, _ = make_tables("matrix", grid(THREE, seeds=(1,)))
+    (note,) = (note for note in attacks.notes if note.startswith("In brackets"))
+    assert "One seed, so it is over queries alone" in note
+    facts = {key: value for key, value in SCENES.items() if "test" not in key}
+    records = [record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in LEVELS]
+    _, attacks, _ = make_tables("matrix", records)
+    assert texts(attacks, "rank") == {"EM": "1–2", "MEM-3": "1–2"}  # nothing varies, so nothing is told apart
+    assert not any(note.startswith("In brackets") for note in attacks.notes)
+
+
+def test_rankings_are_over_the_largest_part_that_all_have_run() -> None:
+    """One attack lacks all defenses, another alone met a fifth: the others are still compared over what they share."""
+    records = [*grid({**THREE, "mem5": (5.0,)}), record("em", "prefix-drop", recalls=(79, 79))]
+    table, attacks, defenses = make_tables("matrix", records)
+    assert set(attacks.rows) == {"EM", "MEM-3", "MEM-7"}
+    assert set(defenses.rows) == {"No defense", "Cutout", "Mixup", "Jpeg"}
+    assert any(note.startswith("Not ranked") and note.endswith(": MEM-5.") for note in attacks.notes)
+    assert any(note.startswith("Not ranked") and note.endswith(": Prefix drop.") for note in defenses.notes)
+    assert "MEM-5" in table.rows
+
+
+def test_the_three_selections_of_an_epoch_stand_side_by_side() -> None:
+    records = [
+        record(attack, defense, recalls=(r, r), best=(r + 8 * (attack != "clean"),) * 2, protected=(90, 70))
+        for attack, defense, r in LEVELS
+    ]
+    _, attacks, _ = make_tables("matrix", records)
+    for column, expected in (("IQM %", 15), ("best: clean val", 23), ("best: protected", 23)):
+        own = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == column)]
+        assert own["mean"].item() == pytest.approx(100 * expected / 80)
+    late = [record(a, d, recalls=(r, r), best=(1, 1), protected=(70, 90)) for a, d, r in LEVELS]
+    _, attacks, _ = make_tables("matrix", late)
+    own = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == "best: protected")]
+    assert own["mean"].item() == pytest.approx(100 * 15 / 80)
+
+
+def test_one_attack_alone_is_not_ranked_but_its_defenses_are() -> None:
+    _, *others = make_tables("matrix", grid({"em": THREE["em"]}))
+    assert [table.keys["ranked"] for table in others] == ["defenses"]
