@@ -27,6 +27,7 @@ CLAIMS = {
     "crop-flip": {"images"},
     "grey": {"images"},
     "bit-depth": {"images"},
+    "blur": {"images"},
     "orthogonal-projection": {"data"},
     "sibling-caption": {"data"},
     "clean-fraction": {"data"},
@@ -35,7 +36,7 @@ CLAIMS = {
     "roclip": {"loss"},
 }
 FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter"}
-FIXED |= {"grey", "bit-depth"}
+FIXED |= {"grey", "bit-depth", "blur"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
@@ -83,6 +84,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("synonym-replacement[alpha=0.3]", "0.3"),
         ("prefix-drop[n=5]", "5"),
         ("bit-depth[bits=3]", "8 levels"),
+        ("blur[sigma=0.7]", "0.7 px"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -101,6 +103,7 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"synonym-replacement[alpha={value}]" for value in ("0", "1.1")),
         *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
         *(f"bit-depth[bits={value}]" for value in ("0", "8")),
+        *(f"blur[sigma={value}]" for value in ("0", "17")),
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from defenses import Defense, HookContext
 from defenses.bit_depth import BitDepth
+from defenses.blur import Blur
 from defenses.grey import Grey
 
 
@@ -47,7 +49,25 @@ def test_the_gradient_through_few_levels_is_the_identity() -> None:
     assert torch.equal(gradient, slope)
 
 
-@pytest.mark.parametrize("defense", [Grey()])
+@pytest.mark.parametrize(("sigma", "height", "width"), [(0.5, 9, 16), (1.0, 32, 32), (2.5, 20, 12), (16.0, 8, 8)])
+def test_blur_is_scipys_gaussian_filter(sigma: float, height: int, width: int) -> None:
+    images = pictures(3, height, width).double()
+    radius = int(np.ceil(3 * sigma))
+    wanted = ndimage.gaussian_filter(images.numpy(), (0, 0, sigma, sigma), mode="nearest", radius=radius)
+    assert np.allclose(Blur(sigma).on_images(images, at(0)).numpy(), wanted, rtol=0, atol=1e-6)
+
+
+def test_the_default_blur_passes_the_waves_that_its_docstring_says() -> None:
+    columns = torch.arange(192)
+    for length, passed in ((2, 0.01), (4, 0.29), (8, 0.73), (16, 0.93)):
+        wave = torch.cos(2 * torch.pi * columns / length)
+        seen = Blur().on_images((0.5 + 0.5 * wave).expand(1, 3, 8, 192), at(0))
+        # Away from the edges, which end the wave.
+        amplitude = ((seen - 0.5) * wave)[..., 16:176].sum() / (0.5 * wave[16:176] ** 2).sum() / 24
+        assert amplitude.item() == pytest.approx(passed, abs=0.01)
+
+
+@pytest.mark.parametrize("defense", [Grey(), Blur()])
 def test_an_attack_can_be_crafted_through_it(defense: Defense) -> None:
     images = (0.3 + 0.4 * pictures(2, 8, 8)).double().requires_grad_()
     slope = torch.randn(images.shape, generator=torch.Generator().manual_seed(2)).double()
