@@ -28,6 +28,7 @@ CLAIMS = {
     "grey": {"images"},
     "bit-depth": {"images"},
     "blur": {"images"},
+    "coin": {"images"},
     "orthogonal-projection": {"data"},
     "sibling-caption": {"data"},
     "clean-fraction": {"data"},
@@ -85,6 +86,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("prefix-drop[n=5]", "5"),
         ("bit-depth[bits=3]", "8 levels"),
         ("blur[sigma=0.7]", "0.7 px"),
+        ("coin[reach=3]", "3 px"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -104,6 +106,7 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
         *(f"bit-depth[bits={value}]" for value in ("0", "8")),
         *(f"blur[sigma={value}]" for value in ("0", "17")),
+        *(f"coin[reach={value}]" for value in ("0", "17")),
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:

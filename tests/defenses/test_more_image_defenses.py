@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from defenses import Defense, HookContext
 from defenses.bit_depth import BitDepth
 from defenses.blur import Blur
+from defenses.coin import Coin
 from defenses.grey import Grey
 
 
@@ -67,7 +68,38 @@ def test_the_default_blur_passes_the_waves_that_its_docstring_says() -> None:
         assert amplitude.item() == pytest.approx(passed, abs=0.01)
 
 
-@pytest.mark.parametrize("defense", [Grey(), Blur()])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (24, 40)])
+def test_coin_reads_every_pixel_from_a_place_drawn_uniformly_nearby(height: int, width: int) -> None:
+    # Of a ramp that rises along both axes, in different channels, the values say which place each pixel was read from.
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    ramps = torch.stack([rows / height, columns / width, torch.zeros(height, width)])
+    seen = Coin().on_images(ramps.double().expand(20, -1, -1, -1), at(1))
+    down, across = ((seen[:, :2] - ramps[:2]) * 32).unbind(1)  # in pixels of an image of 32
+    margin = 6  # where the ramp goes on at the opposite edge
+    inner = (slice(None), slice(margin, -margin), slice(margin, -margin))
+    for shift in (down[inner].flatten(), across[inner].flatten()):
+        assert stats.kstest(shift.numpy(), stats.uniform(-2, 4).cdf).pvalue > 1e-3
+        assert (shift.min(), shift.max()) == (pytest.approx(-2, abs=0.01), pytest.approx(2, abs=0.01))
+    assert abs(np.corrcoef(down[inner].flatten(), across[inner].flatten())[0, 1]) < 0.03
+    # Neighbouring pixels and images of one batch have shifts of their own.
+    assert abs((down[:, 6:-7, 6:-6] * down[:, 7:-6, 6:-6]).mean()) < 0.05
+    assert abs((down[1:][inner] * down[:-1][inner]).mean()) < 0.05
+
+
+def test_coin_interpolates_as_scipy_does_and_goes_on_at_the_opposite_edge() -> None:
+    height, width, seed = 20, 32, 4
+    images = pictures(3, height, width).double()
+    seen = Coin(reach=3).on_images(images, at(seed))
+    shifts = torch.rand((3, height, width, 2), generator=torch.Generator().manual_seed(seed)).double() * 2 - 1
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    for image, moved, shift in zip(images.numpy(), seen.numpy(), shifts.numpy(), strict=True):
+        places = [rows + shift[..., 1] * 3 * height / 32, columns + shift[..., 0] * 3 * width / 32]
+        for before, after in zip(image, moved, strict=True):
+            wanted = ndimage.map_coordinates(before, places, order=1, mode="grid-wrap")
+            assert np.allclose(after, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("defense", [Grey(), Blur(), Coin()])
 def test_an_attack_can_be_crafted_through_it(defense: Defense) -> None:
     images = (0.3 + 0.4 * pictures(2, 8, 8)).double().requires_grad_()
     slope = torch.randn(images.shape, generator=torch.Generator().manual_seed(2)).double()
