@@ -29,6 +29,7 @@ CLAIMS = {
     "bit-depth": {"images"},
     "blur": {"images"},
     "coin": {"images"},
+    "sharpen-lowpass": {"images"},
     "orthogonal-projection": {"data"},
     "sibling-caption": {"data"},
     "clean-fraction": {"data"},
@@ -87,6 +88,8 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("bit-depth[bits=3]", "8 levels"),
         ("blur[sigma=0.7]", "0.7 px"),
         ("coin[reach=3]", "3 px"),
+        ("sharpen-lowpass[keep=0.4]", "40%"),
+        ("sharpen-lowpass[centre=3]", "3 ±"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -107,6 +110,9 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"bit-depth[bits={value}]" for value in ("0", "8")),
         *(f"blur[sigma={value}]" for value in ("0", "17")),
         *(f"coin[reach={value}]" for value in ("0", "17")),
+        *(f"sharpen-lowpass[centre={value}]" for value in ("0", "11")),
+        *(f"sharpen-lowpass[spread={value}]" for value in ("-1", "2")),
+        *(f"sharpen-lowpass[keep={value}]" for value in ("0", "1.1")),
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import ndimage, stats
+from scipy import fft, ndimage, stats
 
 from defenses import Defense, HookContext
 from defenses.bit_depth import BitDepth
 from defenses.blur import Blur
 from defenses.coin import Coin
 from defenses.grey import Grey
+from defenses.sharpen_lowpass import SharpenLowpass
 
 
 def at(seed: int) -> HookContext:
@@ -99,7 +100,53 @@ def test_coin_interpolates_as_scipy_does_and_goes_on_at_the_opposite_edge() -> N
             assert np.allclose(after, wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("defense", [Grey(), Blur(), Coin()])
+def kernels(defense: SharpenLowpass, count: int, seed: int) -> torch.Tensor:
+    """(count, 3, 3) weights that a batch is filtered with: the answer to a small bump on a grey ground."""
+    ground = torch.full((count, 3, 9, 9), 0.5, dtype=torch.float64)
+    bump = ground.clone()
+    bump[:, :, 4, 4] += 0.01
+    flat, answer = (defense.on_images(images, at(seed)) for images in (ground, bump))
+    difference = (answer - flat) / 0.01
+    assert torch.allclose(difference[:, :1].expand(-1, 3, -1, -1), difference)
+    assert difference[:, :, [0, 1, 2, 6, 7, 8]].abs().max() < 1e-6
+    # A bump spreads by the mirrored kernel.
+    return difference[:, 0, 3:6, 3:6].flip(1, 2)
+
+
+def test_the_kernel_sharpens_with_the_weights_of_the_paper() -> None:
+    weights = kernels(SharpenLowpass(centre=1.5, keep=1.0), 3000, 5)
+    centre = weights[:, 1, 1].numpy()
+    assert stats.kstest(centre, stats.norm(1.5, 0.1).cdf).pvalue > 1e-3
+    around = torch.stack([weights[:, 0, 1], weights[:, 1, 0], weights[:, 1, 2], weights[:, 2, 1]]).numpy()
+    deviations = around + (centre - 1) / 4
+    for one in deviations:
+        assert stats.kstest(one, stats.norm(0, 0.1).cdf).pvalue > 1e-3
+    assert np.abs(np.corrcoef([centre, *deviations]) - np.eye(5)).max() < 0.06
+    assert weights[:, ::2, ::2].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("keep", "height", "width", "kept"), [(0.3, 32, 32, (9, 9)), (0.29, 100, 7, (29, 2))])
+def test_filtering_equals_scipys_correlation_and_cosine_transform(
+    keep: float, height: int, width: int, kept: tuple[int, int]
+) -> None:
+    images = pictures(4, height, width).double()
+    seen = SharpenLowpass(centre=1.5, keep=keep).on_images(images, at(6))
+    for image, filtered, kernel in zip(
+        images, seen, kernels(SharpenLowpass(centre=1.5, keep=1.0), 4, 6).numpy(), strict=True
+    ):
+        for before, after in zip(image.numpy(), filtered.numpy(), strict=True):
+            spectrum = fft.dctn(ndimage.correlate(before, kernel, mode="nearest").clip(0, 1), norm="ortho")
+            spectrum[kept[0] :], spectrum[:, kept[1] :] = 0, 0
+            assert np.allclose(after, fft.idctn(spectrum, norm="ortho").clip(0, 1), rtol=0, atol=1e-4)
+
+
+def test_the_lowest_frequency_is_kept_however_small_the_share() -> None:
+    images = pictures(2, 8, 8)
+    seen = SharpenLowpass(centre=1, spread=0, keep=0.01).on_images(images, at(0))
+    assert torch.allclose(seen, images.mean((2, 3), keepdim=True).expand_as(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("defense", [Grey(), Blur(), Coin(), SharpenLowpass(centre=1.5)])
 def test_an_attack_can_be_crafted_through_it(defense: Defense) -> None:
     images = (0.3 + 0.4 * pictures(2, 8, 8)).double().requires_grad_()
     slope = torch.randn(images.shape, generator=torch.Generator().manual_seed(2)).double()
