@@ -10,8 +10,10 @@ from torchvision.transforms import RandomResizedCrop  # type: ignore[import-unty
 from torchvision.transforms.functional import resized_crop  # type: ignore[import-untyped]
 
 from benchmark.core.seeding import seeded_globals
-from defenses import HookContext
+from benchmark.core.spec import Spec
+from defenses import DEFENSES, HookContext
 from defenses.strong_augment import StrongAugment
+from defenses.ueraser import UEraser
 
 SIDE = 40
 
@@ -105,3 +107,79 @@ def test_strong_augmentation_is_differentiable() -> None:
     (gradient,) = torch.autograd.grad((slope * StrongAugment().on_images(points, at(1))).sum(), points)
     ahead, behind = ((slope * StrongAugment().on_images(images + way * step, at(1))).sum() for way in (1, -1))
     assert (gradient * step).sum().item() == pytest.approx((ahead - behind).item() / 2, rel=1e-2)
+
+
+class Spy:
+    """A loss that keeps what it is asked for, and answers with given values in turn."""
+
+    def __init__(self, *answers: float) -> None:
+        self.answers = list(answers)
+        self.seen: list[torch.Tensor] = []
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images.clone())
+        return torch.tensor(self.answers[len(self.seen) - 1])
+
+
+@pytest.mark.parametrize("worst", range(5))
+def test_ueraser_trains_on_the_draw_with_the_highest_loss(worst: int) -> None:
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    spy = Spy(*(9.0 if number == worst else float(-number) for number in range(5)))
+    chosen = UEraser().adversarial(images, spy, at(6))
+    assert len(spy.seen) == 5
+    assert [torch.equal(chosen, candidate) for candidate in spy.seen] == [number == worst for number in range(5)]
+
+
+def test_ueraser_lite_is_one_draw_without_a_loss() -> None:
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    lite, spy = DEFENSES.build(Spec("ueraser-lite")), Spy(0.0, -1.0)
+    assert lite.adversarial(images, Spy(), at(6)) is images
+    first = lite.on_images(images, at(6))
+    assert (first != images).float().mean() > 0.5
+    assert torch.equal(first, UEraser(draws=2).adversarial(images, spy, at(6)))
+    assert UEraser(draws=2).on_images(images, at(6)) is images
+
+
+def test_ueraser_compares_draws_only_until_it_is_told_to() -> None:
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    early, late = Spy(0.0, 1.0), Spy()
+    defense = UEraser(draws=2, until=0.3)
+    assert torch.equal(defense.adversarial(images, early, at(6, 0.29)), early.seen[1])
+    assert torch.equal(defense.adversarial(images, late, at(6, 0.3)), early.seen[0])
+
+
+def test_ueraser_shuffles_the_channels_of_half_the_images() -> None:
+    # Black, middle and white mostly keep their order in plasma of any kind.
+    images, kept = colour(0.0, 0.5, 1.0, 8).expand(32, -1, -1, -1), []
+    for seed in range(30):
+        means = UEraser(draws=1).on_images(images, at(seed)).mean((2, 3))
+        kept.append(((means.argmin(1) == 0) & (means.argmax(1) == 2)).float().mean())
+    # A sixth of the shuffles changes nothing: 58 % keep their order. Strong plasma and some operations lose it.
+    assert 0.45 < np.median(kept) < 0.65
+
+
+def test_ueraser_changes_light_smoothly_and_in_each_image_and_channel_differently() -> None:
+    alike, smooth = [], []
+    for seed in range(12):
+        light = UEraser(draws=1).on_images(torch.full((16, 3, 16, 16), 0.5), at(seed)).flatten(0, 1)
+        light = light - light.mean((1, 2), keepdim=True)
+        power = (light**2).mean().clamp(min=1e-9)
+        smooth.append(float((light[:, 1:] * light[:, :-1]).mean() / power))
+        alike.append(float((light[1:] * light[:-1]).mean() / power))
+    assert 0.3 < np.median(smooth) < 0.99
+    assert abs(np.median(alike)) < 0.2
+
+
+def test_ueraser_draws_one_operation_of_trivial_augment_for_each_batch() -> None:
+    white, lite = torch.ones(8, 3, 16, 16), UEraser(draws=1)
+    moved = {"x": 0, "y": 0}
+    for seed in range(60):
+        seen = lite.on_images(white, at(seed))
+        if seen.amax((1, 2, 3)).min() == 0:
+            continue  # posterised to no bits
+        dark = (seen == 0).all(1)
+        for axis, whole in (("x", dark.all(1)), ("y", dark.all(2))):
+            # Translated: whole columns or rows at one edge are black, of another number in each image.
+            moved[axis] += len(whole.sum(1).unique()) > 2
+    assert 2 <= moved["x"] <= 12
+    assert 2 <= moved["y"] <= 12
