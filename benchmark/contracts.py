@@ -69,7 +69,7 @@ def check(kind: str, text: str) -> Verdict:
 
     Args:
         kind: ``attack`` or ``defense``.
-        text: as on the command line, e.g. ``grey[amount=0.5]``; defenses may be composed with ``+``.
+        text: as on the command line, e.g. ``cutout[size=0.3]``; defenses may be composed with ``+``.
 
     Raises:
         UsageError: unknown kind, name or parameter, a class that lacks a method, or an attack that needs more data

@@ -261,20 +261,20 @@ def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_tutorials_defense_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plugin = ("--plugin", str(tutorials(tmp_path / "grey.py", "own-defense.md", 1)))
-    assert main(["contract", "defense", "grey", *plugin]) == 0
-    assert run(tmp_path / "out", *plugin, attack="clean", defense="grey[amount=0.5]", epochs=1) == 0
-    (record,) = (r for r in load_records(tmp_path / "out") if r.defense.spec == "grey[amount=0.5]")
-    assert (record.defense.label, record.defense.strength) == ("Grey", "amount 0.5")
-    assert main(["contract", "defense", "grey[amount=2]", *plugin]) == 2
-    assert "defense grey: amount must be above 0 and at most 1, got 2" in capsys.readouterr().err
+    plugin = ("--plugin", str(tutorials(tmp_path / "fade.py", "own-defense.md", 1)))
+    assert main(["contract", "defense", "fade", *plugin]) == 0
+    assert run(tmp_path / "out", *plugin, attack="clean", defense="fade[amount=0.7]", epochs=1) == 0
+    (record,) = (r for r in load_records(tmp_path / "out") if r.defense.spec == "fade[amount=0.7]")
+    assert (record.defense.label, record.defense.strength) == ("Fade", "amount 0.7")
+    assert main(["contract", "defense", "fade[amount=2]", *plugin]) == 2
+    assert "defense fade: amount must be above 0 and at most 1, got 2" in capsys.readouterr().err
 
 
 def test_a_small_attack_takes_40_lines_and_a_small_defense_25(tmp_path: Path) -> None:
     sizes = {
         ROOT / "attacks" / "uniform_noise.py": 40,
         tutorials(tmp_path / "checker.py", "own-attack.md", 1): 40,
-        tutorials(tmp_path / "grey.py", "own-defense.md", 1): 25,
+        tutorials(tmp_path / "fade.py", "own-defense.md", 1): 25,
     }
     for file, most in sizes.items():
         assert len(file.read_text("utf-8").splitlines()) <= most, file

@@ -25,6 +25,13 @@ CLAIMS = {
     "prefix-drop": {"captions"},
     "jpeg": {"images"},
     "crop-flip": {"images"},
+    "grey": {"images"},
+    "bit-depth": {"images"},
+    "blur": {"images"},
+    "strong-augment": {"images"},
+    "ueraser": {"adversarial"},
+    "coin": {"images"},
+    "sharpen-lowpass": {"images"},
     "orthogonal-projection": {"data"},
     "sibling-caption": {"data"},
     "clean-fraction": {"data"},
@@ -34,6 +41,7 @@ CLAIMS = {
     "tile-average": {"images"},
 }
 FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter", "tile-average"}
+FIXED |= {"grey", "bit-depth", "blur"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
@@ -80,6 +88,15 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("random-swap[alpha=0.3]", "0.3"),
         ("synonym-replacement[alpha=0.3]", "0.3"),
         ("prefix-drop[n=5]", "5"),
+        ("bit-depth[bits=3]", "8 levels"),
+        ("blur[sigma=0.7]", "0.7 px"),
+        ("strong-augment[s=0.5]", "55%"),
+        ("ueraser[draws=3]", "3 draws"),
+        ("ueraser[until=0.3]", "30% of the training"),
+        ("ueraser-lite", "one draw"),
+        ("coin[reach=3]", "3 px"),
+        ("sharpen-lowpass[keep=0.4]", "40%"),
+        ("sharpen-lowpass[centre=3]", "3 ±"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -97,6 +114,15 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"random-swap[alpha={value}]" for value in ("0", "1.1")),
         *(f"synonym-replacement[alpha={value}]" for value in ("0", "1.1")),
         *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
+        *(f"bit-depth[bits={value}]" for value in ("0", "8")),
+        *(f"blur[sigma={value}]" for value in ("0", "17")),
+        *(f"strong-augment[s={value}]" for value in ("0", "1.1")),
+        *(f"ueraser[draws={value}]" for value in ("0", "101")),
+        *(f"ueraser[until={value}]" for value in ("0", "1.1")),
+        *(f"coin[reach={value}]" for value in ("0", "17")),
+        *(f"sharpen-lowpass[centre={value}]" for value in ("0", "11")),
+        *(f"sharpen-lowpass[spread={value}]" for value in ("-1", "2")),
+        *(f"sharpen-lowpass[keep={value}]" for value in ("0", "1.1")),
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:

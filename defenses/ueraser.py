@@ -1,0 +1,74 @@
+"""UEraser: the worst of several strong augmentations of each batch."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from benchmark.core.parameters import ranged
+from benchmark.core.seeding import derive_seed, seeded_globals
+from defenses.base import DEFENSES, Defense, HookContext, Loss
+
+
+@DEFENSES.register("ueraser", groups=("images",), order=124, aliases={"ueraser-lite": {"draws": 1}})
+@dataclass(frozen=True)
+class UEraser(Defense):
+    """Plasma brightness, plasma contrast, shuffled channels and one operation of TrivialAugment; the worst of 5 draws.
+
+    Qin et al. 2023, "Learning the Unlearnable: Adversarial Augmentations Suppress Unlearnable Example Attacks". The
+    operations and their strengths are those of the published code, kornia's: plasma of roughness 0.1 to 0.7 for each
+    image and channel, of intensity 0 to 1 in brightness; channels shuffled with probability 0.5; one operation of
+    TrivialAugment for the batch, its magnitude for each image.
+
+    The paper takes the worst draw of each image. Here a hook sees one loss for the batch, so that the worst draw of the
+    whole batch is taken, which is milder. The paper does so for the first 60 of 200 epochs (``until=0.3``) or for all
+    of them ("UEraser-Max"), the default here.
+
+    ``ueraser-lite``, one draw, needs no loss. It is made before other defenses mix images, and an attack can be crafted
+    through it.
+
+    Args:
+        draws: how many augmentations of a batch are compared.
+        until: share of the training, from its start, in which they are; afterwards one is drawn.
+    """
+
+    draws: int = ranged(5, 1, 100)
+    until: float = ranged(1.0, above=0, at_most=1)
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        """(B, 3, H, W) float in [0, 1], augmented if there is one draw only; differentiable."""
+        return _augmented(images, at.seed) if self.draws == 1 else images
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
+        """The augmented batch with the highest loss; see :meth:`defenses.base.Defense.adversarial`."""
+        if self.draws == 1:
+            return images
+        draws = self.draws if at.progress < self.until else 1
+        with torch.no_grad():
+            worst, highest = _augmented(images, at.seed), -math.inf
+            for number in range(draws if draws > 1 else 0):
+                candidate = _augmented(images, derive_seed(at.seed, "draw", number)) if number else worst
+                reached = float(loss(candidate))
+                if reached > highest:
+                    worst, highest = candidate, reached
+        return worst
+
+    def describe(self) -> str:
+        """The strength in words."""
+        text = f"the worst of {self.draws} draws" if self.draws > 1 else "one draw"
+        return text + (f", over {self.until:.0%} of the training" if self.draws > 1 and self.until < 1 else "")
+
+
+def _augmented(images: torch.Tensor, seed: int) -> torch.Tensor:
+    """(B, 3, H, W) float in [0, 1]: one draw for the batch."""
+    from kornia.augmentation import RandomChannelShuffle, RandomPlasmaBrightness, RandomPlasmaContrast
+    from kornia.augmentation.auto import TrivialAugment
+
+    brightness = RandomPlasmaBrightness(roughness=(0.1, 0.7), intensity=(0.0, 1.0), p=1.0)
+    contrast = RandomPlasmaContrast(roughness=(0.1, 0.7), p=1.0)
+    for plasma in (brightness, contrast):
+        # Drawn where the images are, as it has as many values as they have.
+        plasma.set_rng_device_and_dtype(images.device, images.dtype)
+    with seeded_globals(seed):
+        images = RandomChannelShuffle(p=0.5)(contrast(brightness(images)))
+        return TrivialAugment()(images).clamp(0, 1)
