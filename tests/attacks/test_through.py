@@ -81,6 +81,17 @@ def test_the_budget_is_the_presets_and_part_of_the_address(preset: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "label"),
+    [("em-aug", "EM through strong-augment[s=0.6]"), ("sem", "EM through crop-flip+random-noise[std=2.3]")],
+)
+def test_named_ways_have_the_budget_of_em_and_pass_every_batch(name: str, label: str) -> None:
+    _, chosen = choose_attacks(name, PRESETS["tiny"])
+    _, em = choose_attacks("em", PRESETS["tiny"])
+    assert chosen.choice.label == label
+    assert chosen.choice.strength == f"{em.choice.strength}; 100% of the surrogates' batches through {label[11:]}"
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
         ("through[attack=uniform-noise,defense=jpeg]", "uniform-noise builds no surrogate"),
