@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from tests.fuzz.campaign import Summary
-from tests.fuzz.summaries import PAGE, save
+from tests.fuzz.readers import READERS
+from tests.fuzz.summaries import PAGE, page, save
 
+KEPT = Path("results/fuzz")
 FACTS = {"command": "pytest", "machine": "cpu", "commit": "0123456789abcdef", "finished": "2026-11-27T05:00:00+00:00"}
 
 
@@ -20,3 +22,8 @@ def test_a_page_of_two_readers(tmp_path: Path) -> None:
     assert cells == ["csv", "1234", "1000", "2", "0.12", "3", "0", "`0123456789ab`"]
     assert "- image PNG: `KeyError in a.py, b`" in text
     assert text.index("12 × `error: … has # rows`") < text.index("7 × `error: … is odd`")
+
+
+def test_what_is_kept_is_what_its_files_say_of_every_reader() -> None:
+    assert (KEPT / PAGE).read_text("utf-8") == page(KEPT)
+    assert {path.stem for path in KEPT.glob("*.json")} == {name.replace(" ", "-") for name in READERS}
