@@ -25,8 +25,9 @@ CLAIMS = {
     "prefix-drop": {"captions"},
     "jpeg": {"images"},
     "crop-flip": {"images"},
+    "onion-lite": {"captions"},
 }
-DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg"})
+DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg", "onion-lite"})
 
 Outputs = dict[str, Any]
 
@@ -72,6 +73,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("random-swap[alpha=0.3]", "0.3"),
         ("synonym-replacement[alpha=0.3]", "0.3"),
         ("prefix-drop[n=5]", "5"),
+        ("onion-lite[false_alarms=0.07]", "7 %"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -89,6 +91,8 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"random-swap[alpha={value}]" for value in ("0", "1.1")),
         *(f"synonym-replacement[alpha={value}]" for value in ("0", "1.1")),
         *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
+        *(f"onion-lite[false_alarms={value}]" for value in ("0", "1")),
+        "onion-lite[smoothing=0]",
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:
