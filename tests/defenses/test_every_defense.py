@@ -26,8 +26,10 @@ CLAIMS = {
     "jpeg": {"images"},
     "crop-flip": {"images"},
     "onion-lite": {"captions"},
+    # Nothing stands in front of these captions that does not belong to them.
+    "rare-prefix": set(),
 }
-DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg", "onion-lite"})
+DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg", "onion-lite", "rare-prefix"})
 
 Outputs = dict[str, Any]
 
@@ -74,6 +76,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("synonym-replacement[alpha=0.3]", "0.3"),
         ("prefix-drop[n=5]", "5"),
         ("onion-lite[false_alarms=0.07]", "7 %"),
+        ("rare-prefix[longest=5]", "5"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -93,6 +96,7 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
         *(f"onion-lite[false_alarms={value}]" for value in ("0", "1")),
         "onion-lite[smoothing=0]",
+        *(f"rare-prefix[longest={value}]" for value in ("0", "33")),
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:
