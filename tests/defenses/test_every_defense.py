@@ -28,8 +28,10 @@ CLAIMS = {
     "onion-lite": {"captions"},
     # Nothing stands in front of these captions that does not belong to them.
     "rare-prefix": set(),
+    "repeated-prefix": set(),
 }
-DRAWN = sorted(set(CLAIMS) - {"none", "adv-training", "prefix-drop", "jpeg", "onion-lite", "rare-prefix"})
+UNDRAWN = {"none", "adv-training", "prefix-drop", "jpeg", "onion-lite", "rare-prefix", "repeated-prefix"}
+DRAWN = sorted(set(CLAIMS) - UNDRAWN)
 
 Outputs = dict[str, Any]
 
@@ -77,6 +79,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("prefix-drop[n=5]", "5"),
         ("onion-lite[false_alarms=0.07]", "7 %"),
         ("rare-prefix[longest=5]", "5"),
+        ("repeated-prefix[share=0.07]", "7 %"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -97,6 +100,9 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"onion-lite[false_alarms={value}]" for value in ("0", "1")),
         "onion-lite[smoothing=0]",
         *(f"rare-prefix[longest={value}]" for value in ("0", "33")),
+        *(f"repeated-prefix[share={value}]" for value in ("0", "0.5")),
+        *(f"repeated-prefix[alike={value}]" for value in ("0", "1.1")),
+        "repeated-prefix[longest=0]",
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:
