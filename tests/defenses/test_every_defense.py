@@ -39,9 +39,13 @@ CLAIMS = {
     "cleanclip": {"loss"},
     "roclip": {"loss"},
     "tile-average": {"images"},
+    "onion-lite": {"captions"},
+    # Nothing stands in front of these captions that does not belong to them.
+    "rare-prefix": set(),
+    "repeated-prefix": set(),
 }
 FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter", "tile-average"}
-FIXED |= {"grey", "bit-depth", "blur"}
+FIXED |= {"grey", "bit-depth", "blur", "onion-lite", "rare-prefix", "repeated-prefix"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
@@ -97,6 +101,9 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("coin[reach=3]", "3 px"),
         ("sharpen-lowpass[keep=0.4]", "40%"),
         ("sharpen-lowpass[centre=3]", "3 ±"),
+        ("onion-lite[false_alarms=0.07]", "7 %"),
+        ("rare-prefix[longest=5]", "5"),
+        ("repeated-prefix[share=0.07]", "7 %"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -123,6 +130,12 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         *(f"sharpen-lowpass[centre={value}]" for value in ("0", "11")),
         *(f"sharpen-lowpass[spread={value}]" for value in ("-1", "2")),
         *(f"sharpen-lowpass[keep={value}]" for value in ("0", "1.1")),
+        *(f"onion-lite[false_alarms={value}]" for value in ("0", "1")),
+        "onion-lite[smoothing=0]",
+        *(f"rare-prefix[longest={value}]" for value in ("0", "33")),
+        *(f"repeated-prefix[share={value}]" for value in ("0", "0.5")),
+        *(f"repeated-prefix[alike={value}]" for value in ("0", "1.1")),
+        "repeated-prefix[longest=0]",
     ],
 )
 def test_a_parameter_out_of_range_is_named(spec: str) -> None:
