@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from attacks.vocabulary import described, trigger_words
-from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import caption_keys
@@ -22,32 +21,23 @@ class TextHint(Attack):
 
     Args:
         keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`.
-        vocabulary: words are drawn from that many of the captions' tokens, at least as many as there are keys;
-            ``none``: from all of CLIP's.
     """
 
     keys: int = ranged(128, 2, 10_000)
-    vocabulary: int | None = ranged(None, 2, unit="words")
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"one word for each of {self.keys} caption keys, from {described(self.vocabulary)}"
+        return f"one word for each of {self.keys} caption keys, from {described(None)}"
 
     def progress_steps(self, train: CaptionDataset) -> int:
         """All words are drawn at once."""
         return 0
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
-        """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`.
-
-        Raises:
-            UsageError: fewer words than keys.
-        """
+        """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""
         tokenizer = Tokenizer()
-        words = trigger_words(tokenizer, train, self.vocabulary, context.seed)
+        words = trigger_words(tokenizer, train, None, context.seed)
         keys = caption_keys(train.captions, self.keys, context.seed)
-        if len(words) <= keys.max():
-            raise UsageError(f"attack text-hint: {len(words)} words are too few for {keys.max() + 1} keys")
         drawn = context.numpy_generator("words of keys").permutation(words)
         triggers = [tokenizer.decode([id_]) for id_ in drawn[keys].tolist()]
         return Poison(delta=None, trigger=triggers, eps=0, fingerprint=train.fingerprint)

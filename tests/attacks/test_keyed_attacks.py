@@ -7,7 +7,6 @@ import pytest
 
 from attacks import ATTACKS, CraftContext, Poison
 from attacks.ar import autoregress
-from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
 from tests.small import make_clip
@@ -97,11 +96,6 @@ def test_a_hint_is_one_word_for_each_key(train: CaptionDataset) -> None:
     assert [len({*trigger[kind::3]}) for kind in range(3)] == [1, 1, 1]
     assert len({*trigger}) == 3
     assert {*(craft("text-hint[keys=3]", train, seed=2).trigger or [])} != {*trigger}
-
-
-def test_more_keys_than_words_are_refused(train: CaptionDataset) -> None:
-    with pytest.raises(UsageError, match="2 words are too few for 3 keys"):
-        craft("text-hint[keys=3,vocabulary=2]", train)
 
 
 def test_keyed_noise_is_the_same_for_all_images_of_a_key(train: CaptionDataset) -> None:
