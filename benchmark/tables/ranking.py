@@ -59,11 +59,12 @@ def _table(side: _Side) -> Table:
     for spec in best_first:
         found_iqm = interval(runs[spec], spec) or Interval(iqm_of(runs[spec]), nan, nan)
         first, last = ranks[spec]
-        of = {"row": names[spec], "attack": spec if side.of_attacks else "", "defense": "" if side.of_attacks else spec}
+        of: dict[str, Any] = {"row": names[spec], "n": sum(map(len, runs[spec].values()))}
+        of |= {"attack": spec if side.of_attacks else "", "defense": "" if side.of_attacks else spec}
         cells.append(of | {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last}
                      | {"text": str(first) if first == last else f"{first}–{last}"})  # fmt: skip
         cells.append(of | {"column": IQM, "unit": "%", "mean": found_iqm.value, "low": found_iqm.low,
-                           "high": found_iqm.high, "n": sum(map(len, runs[spec].values()))})  # fmt: skip
+                           "high": found_iqm.high})  # fmt: skip
         for head, at in _OTHER_EPOCHS.items():
             if elsewhere := side.runs(spec, at):
                 cells.append(of | {"column": head, "unit": "%", "mean": iqm_of(elsewhere)})
@@ -71,7 +72,7 @@ def _table(side: _Side) -> Table:
         cells += [of | cell for cell in _gates(side, spec)]
     frame = pd.DataFrame(cells)
     frame = frame.reindex(columns=[*_COLUMNS, "low", "high", "text"]).assign(measure=frame["column"])
-    frame = frame.fillna({"n": 0, "failed": False, "best": False}).infer_objects()
+    frame = frame.fillna({"failed": False, "best": False}).infer_objects()
     what, over = ("attacks", "defenses") if side.of_attacks else ("defenses", "attacks")
     return Table(
         title=f"Ranking of {what}: recall kept of clean, over {over}; {block.dataset.label}, victim "
@@ -96,7 +97,7 @@ def _worst_case(side: _Side, spec: str, others: Mapping[str, str]) -> list[dict[
         means = {other: mean for other, mean in means.items() if other != UNDEFENDED}
     worst = (max if side.of_attacks else min)(means, key=lambda other: means[other])
     return [
-        {"column": WORST, "unit": "%", "mean": means[worst]},
+        {"column": WORST, "unit": "%", "mean": means[worst], "n": len(side.runs(spec)[worst])},
         {"column": "under" if side.of_attacks else "against", "unit": "", "mean": nan, "text": others[worst]},
     ]
 
@@ -108,7 +109,7 @@ def _gates(side: _Side, spec: str) -> list[dict[str, Any]]:
             for column, verdicts in (("> noise", side.found.noise_gate), ("grows with ε", side.found.eps_gate))
         ]
     share = loss_left(side.found.block, spec)
-    return [] if share is None else [{"column": "clean loss / ln B", "unit": "AUC", "mean": share}]
+    return [] if share is None else [{"column": "clean loss / ln B", "unit": "ln B", "mean": share}]
 
 
 def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str]) -> list[str]:

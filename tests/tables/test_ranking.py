@@ -46,6 +46,7 @@ def test_attacks_and_defenses_are_ranked_by_the_middle_half_of_their_runs() -> N
     assert found["mean"] == pytest.approx(expected)
     assert found["low"] < expected < found["high"]
     assert found["n"] == 12
+    assert set(attacks.cells["n"][attacks.cells["column"] == "worst case %"]) == {3}
     assert attacks.rows[-1] == "MEM-7"
     assert texts(attacks, "rank") == {"EM": "1–2", "MEM-3": "1–2", "MEM-7": "3"}
     assert texts(attacks, "under") == dict.fromkeys(attacks.rows, "Jpeg")
