@@ -108,7 +108,7 @@ def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool
             if name in unrun_specs:
                 observations.append(replace(unrun(row, what, unrun_specs[name], UNDEFENDED), column=column))
     cells = summarise(observations)
-    explained = ["k: words of the trigger; k=0 is EM, noise alone."]
+    explained = ["R@10, Medr: after the last epoch. k: words of the trigger; k=0 is EM, noise alone."]
     chosen = dict.fromkeys(at for _, at in rows.values() if at != "last")
     explained += [f"best on {at}: {BEST_EPOCHS[f'best: {at}']}." for at in chosen]
     missing = [name for name, records in shown.items() if not records]

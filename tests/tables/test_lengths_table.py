@@ -5,6 +5,7 @@ import pytest
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.lengths import table1
+from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.table import Table
 from tests.tables.factory import record
@@ -87,3 +88,8 @@ def test_nothing_to_show_is_one_line(records: list[Record], message: str) -> Non
     with pytest.raises(UsageError, match=message) as caught:
         table1(records)
     assert "\n" not in str(caught.value)
+
+
+def test_the_table_says_of_which_epoch_it_is() -> None:
+    (table,) = make_tables("1", [record("clean"), record("mem3")])
+    assert table.notes[0].startswith("R@10, Medr: after the last epoch.")
