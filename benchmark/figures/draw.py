@@ -12,6 +12,7 @@ from benchmark.figures.curves import curves
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.matrix import matrix
+from benchmark.figures.protected import protected
 from benchmark.figures.samples import samples
 from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.triggers import triggers
@@ -21,6 +22,7 @@ _FROM_RECORDS: Mapping[str, Callable[[Iterable[Record]], dict[str, Figure]]] = {
     "defenses": defenses,
     "matrix": matrix,
     "lengths": lengths,
+    "protected": protected,
     "curves": curves,
     "triggers": triggers,
 }

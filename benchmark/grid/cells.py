@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -218,6 +219,25 @@ def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
         # Two spellings of one defense (prefix-drop, prefix-drop[n=3]) are one defense, under the first.
         chosen.setdefault(content_key(list(defense.choice.params.items())), defense)
     return list(chosen.values())
+
+
+def partly_protected(text: str | None) -> list[str]:
+    """Read ``--protected``: the defenses under which those shares of the training images are protected.
+
+    Raises:
+        UsageError: something else than numbers above 0 and at most 1.
+    """
+    specs = []
+    for part in (text or "").split(",") if text is not None else []:
+        try:
+            share = float(part)
+        except ValueError:
+            share = math.nan
+        if not 0 < share <= 1:
+            raise UsageError(f"--protected takes shares above 0 and at most 1, separated by commas, got '{text}'")
+        if share < 1:
+            specs.append(f"clean-fraction[share={1 - share:g}]")
+    return specs
 
 
 def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:

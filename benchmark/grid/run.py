@@ -25,6 +25,7 @@ from benchmark.grid.cells import (
     choose_surrogates,
     choose_victims,
     make_cells,
+    partly_protected,
     pick_preset,
     read_seeds,
 )
@@ -202,7 +203,7 @@ def cells_of(settings: RunSettings, device: torch.device, dataset: ChosenDataset
     return make_cells(
         dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad),
         attacks,
-        choose_defenses(settings.defense, preset),
+        choose_defenses(",".join([settings.defense, *partly_protected(settings.protected)]), preset),
         choose_surrogates(victims, settings.surrogate, preset),
         dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision)),
         read_seeds(str(settings.seeds)),

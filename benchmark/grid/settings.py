@@ -73,6 +73,16 @@ class RunSettings:
             "none",
         ),
     ] = None
+    protected: Annotated[
+        str | None,
+        Words(
+            "shares of the training images that are protected, separated by commas, beside all of them; the others are "
+            "clean, as under the defense clean-fraction",
+            "0.2,0.5,0.8",
+            "SHARES",
+            "all",
+        ),
+    ] = None
     dataset: Annotated[
         str | None, Words("data set; see 'list datasets'", "'csv[train=a.csv,test=b.csv]'", "DATASET")
     ] = None

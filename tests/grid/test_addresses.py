@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from benchmark.core.errors import UsageError
 from benchmark.figures.sources import _cell
-from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
+from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses, partly_protected
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
 from defenses.cutout import Cutout
@@ -83,3 +84,14 @@ def test_the_reference_records_are_still_found_by_their_addresses() -> None:
         assert _cell(record).key(data) == record.key
         plain = replace(record, provenance={**record.provenance, "models": "plain"})
         assert _cell(plain).key(data) == replace(_cell(record), plain_models=True).key(data) != record.key
+
+
+def test_shares_of_protected_images_are_defenses_with_the_rest_clean() -> None:
+    assert partly_protected(None) == []
+    assert partly_protected("0.2, 0.5,1") == ["clean-fraction[share=0.8]", "clean-fraction[share=0.5]"]
+
+
+@pytest.mark.parametrize("text", ["0", "1.1", "-0.5", "half", "nan", "0.5,", ""])
+def test_other_shares_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--protected takes shares above 0 and at most 1"):
+        partly_protected(text)

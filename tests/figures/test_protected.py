@@ -1,0 +1,54 @@
+"""Recall over the share of protected images: the points are the records' numbers, and other defenses are left out."""
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from benchmark.core.errors import UsageError
+from benchmark.figures.protected import protected, protected_share
+from benchmark.grid.records import Record
+from tests.tables.factory import record
+
+
+def mixed(attack: str, clean: float, recall: float, seed: int = 1, first: float = 0.0) -> Record:
+    params = {"share": clean, "first": first}
+    spec = f"clean-fraction[share={clean:g}]"
+    return record(attack, spec, (recall, recall), seed=seed, defense_params=params)
+
+
+def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    found = {}
+    for bars in axes.containers:
+        line = bars[0]  # type: ignore[index]
+        x, y = (np.asarray(values, float).round(6).tolist() for values in (line.get_xdata(), line.get_ydata()))
+        found[str(bars.get_label())] = (x, y)
+    return found
+
+
+def test_points_go_from_clean_data_to_all_of_it() -> None:
+    records = [record("clean", recalls=(90, 92)), record("clean", recalls=(88, 90), seed=2)]
+    records += [record("mem3", recalls=(2, 4)), mixed("mem3", 0.8, 70), mixed("mem3", 0.2, 10)]
+    records += [mixed("mem3", 0.2, 20, seed=2), record("mem3", "cutout"), record("em")]
+    (figure,) = protected(records).values()
+    assert points(figure.axes[0]) == {"MEM-3": ([0, 20, 80, 100], [90, 70, 15, 3])}
+
+
+@pytest.mark.parametrize(
+    ("one", "share"),
+    [
+        (record("clean"), 0.0),
+        (record("clean", "cutout"), None),
+        (record("mem3"), 1.0),
+        (record("mem3", "cutout"), None),
+        (mixed("mem3", 0.25, 10), 0.75),
+        (mixed("mem3", 0.25, 10, first=0.2), None),
+        (record("mem3", "clean-fraction[share=0.5]+cutout"), None),
+    ],
+)
+def test_the_share_of_a_record(one: Record, share: float | None) -> None:
+    assert protected_share(one) == share
+
+
+def test_without_a_part_there_is_no_figure() -> None:
+    with pytest.raises(UsageError, match="run with --protected"):
+        protected([record("clean"), record("mem3"), record("mem3", "cutout")])
