@@ -25,12 +25,13 @@ def test_two_spellings_are_one_cell(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_defaults_that_are_spelled_out_make_no_cell_of_their_own(preset: Preset) -> None:
     for entry in DEFENSES.entries():
         params = DEFENSES.resolve(Spec(entry.name), preset.defense.get(entry.name))
-        spelled = choose_defenses(f"{entry.name},{Spec(entry.name, params)}", preset)
+        written = Spec(entry.name, DEFENSES.written(Spec(entry.name), preset.defense.get(entry.name)))
+        spelled = choose_defenses(f"{entry.name},{written}", preset)
         assert [one.choice.spec for one in spelled] == list(dict.fromkeys(["none", entry.name]))
-        (_, *alone) = choose_defenses(str(Spec(entry.name, params)), preset)
+        (_, *alone) = choose_defenses(str(written), preset)
         assert json.dumps([one.choice.params for one in alone]) == json.dumps([{entry.name: params}] * len(alone))
     for alias in ATTACKS.entries():
-        if alias.name in ("clean", "poison"):
+        if alias.name in ("clean", "poison", "through"):
             continue
         params = ATTACKS.resolve(Spec(alias.name), preset.attack_values(alias.name))
         free = {key: value for key, value in params.items() if key not in alias.fixed}
