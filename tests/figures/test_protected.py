@@ -19,7 +19,7 @@ def mixed(attack: str, clean: float, recall: float, seed: int = 1, first: float 
 def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
     found = {}
     for bars in axes.containers:
-        line = bars[0]  # type: ignore[index]
+        line = bars[0]
         x, y = (np.asarray(values, float).round(6).tolist() for values in (line.get_xdata(), line.get_ydata()))
         found[str(bars.get_label())] = (x, y)
     return found
