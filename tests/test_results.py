@@ -34,6 +34,13 @@ def test_the_table_in_a_readme_is_what_its_command_prints() -> None:
     assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{table}\n")
 
 
+def test_the_tables_of_the_arsenal_are_what_their_commands_print() -> None:
+    folder = RESULTS / "arsenal"
+    parts = {"matrix": "records", "attacks": "attacks"}
+    tables = [render(make_tables(name, load_records(folder / part)), "markdown") for name, part in parts.items()]
+    assert (folder / "README.md").read_text("utf-8").endswith("\n\n" + "\n\n".join(tables) + "\n")
+
+
 def test_the_readmes_table_is_of_the_references_records() -> None:
     """R@10 in both directions, and the share of the clean recall of the same seed that is lost."""
     cells = {
