@@ -24,14 +24,13 @@ from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
-from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
 from benchmark.data.dataset import add_noise
-from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Composed
+from defenses import Defense, HookContext
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
 from victims.optimizers import make_optimizer, set_lr
+from victims.passage import image_defense
 from victims.recipe import Recipe
 from victims.tokens import trim
 from victims.training import epoch_rows, schedule
@@ -215,7 +214,7 @@ class WordwiseEm(Attack):
     def _passage(self) -> Defense | None:
         if self.through is None:
             return None
-        return Composed([DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(self.through, "+")])
+        return image_defense(self.through, f"attack {ATTACKS.name_of(type(self))}")
 
     def _tiled(self, tiles: torch.Tensor, resolution: int) -> torch.Tensor:
         """(B, 3·s·s) patterns of s × s squares as (B, 3, H, W) noise."""

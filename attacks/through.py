@@ -9,11 +9,10 @@ from attacks.poison import Poison
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import derive_seed
-from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
+from benchmark.core.spec import Spec, parse_spec
 from benchmark.data import CaptionDataset
-from defenses.base import DEFENSES, Composed, Defense
 from victims.clip import Clip
-from victims.passage import Passage
+from victims.passage import Passage, image_defense
 
 
 @ATTACKS.register(
@@ -48,17 +47,11 @@ class Through(Attack):
         super().__post_init__()
         if self._inner.part_of is not None or isinstance(self._inner, Through):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
-        if type(self._defense).on_images is Defense.on_images:
-            raise UsageError(f"attack through: {self.defense} does nothing to images")
+        image_defense(self.defense, "attack through")
 
     @cached_property
     def _inner(self) -> Attack:
         return ATTACKS.build(parse_spec(self.attack))
-
-    @cached_property
-    def _defense(self) -> Defense:
-        parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(self.defense, "+")]
-        return parts[0] if len(parts) == 1 else Composed(parts)
 
     def label(self) -> str:
         """The name in tables."""
@@ -108,7 +101,8 @@ class Through(Attack):
             nonlocal built
             built += 1
             model = context.surrogate(seed)
-            model.passage = Passage(self._defense, self.share, derive_seed(seed, "through")).to(model.device)
+            defense = image_defense(self.defense, "attack through")
+            model.passage = Passage(defense, self.share, derive_seed(seed, "through")).to(model.device)
             return model
 
         poison = self._inner.craft(train, replace(context, surrogate=surrogate))

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
-from defenses.base import Defense, HookContext
+from benchmark.core.spec import parse_spec, split_outside_brackets
+from defenses.base import DEFENSES, Composed, Defense, HookContext
 
 
 class Passage(nn.Module):
@@ -33,3 +35,20 @@ class Passage(nn.Module):
         if np.random.default_rng(derive_seed(self._seed, "passes", number)).random() >= self._share:
             return images
         return self._defense.on_images(images, HookContext(derive_seed(self._seed, "passage", number), 0.0))
+
+
+def image_defense(text: str, owner: str) -> Defense:
+    """The defense that an attack is to be crafted through.
+
+    Args:
+        text: one or several joined by ``+``, such as ``jpeg+crop-flip``.
+        owner: whose parameter it is, for the message.
+
+    Raises:
+        UsageError: an unknown defense or parameter, or one that does nothing to images by its image hook.
+    """
+    parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
+    if idle := [part for part in parts if type(part).on_images is Defense.on_images]:
+        names = " and ".join(DEFENSES.name_of(type(part)) for part in idle)
+        raise UsageError(f"{owner}: nothing can be crafted through {names}, without an image hook")
+    return Composed(parts)
