@@ -24,11 +24,12 @@ from benchmark.core.progress import stage
 from benchmark.core.seeding import derive_seed, use_repeatable_kernels
 from benchmark.data import CaptionDataset, Splits
 from benchmark.grid.cells import Cell
+from benchmark.grid.opening import cells_of
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import Record
 from benchmark.grid.records import load_records as read_records
-from benchmark.grid.run import cells_of, run
+from benchmark.grid.run import run
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.splits import load_splits
 from benchmark.metrics import Retrieval

@@ -9,6 +9,7 @@ from benchmark.cli.flags import add_settings
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
+from benchmark.grid.settings import RunSettings
 
 EXAMPLE = "check --seeds 3"
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         help="run nothing; compare the fresh records in this folder, seed by seed",
     )
     parser.add_argument("--update", action="store_true", help="make a new reference in place of the old")
-    add_settings(parser, ("device", "plain_models"), preset)
+    add_settings(parser, ("device", "on", "plain_models"), preset)
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -54,16 +55,16 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("check runs in one process, without torchrun")
     folder: Path = arguments.reference or REFERENCE
-    device = arguments.device or "auto"
+    how = RunSettings.from_cli(arguments)
     count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
     if arguments.update:
-        return update(folder, count, device)
+        return update(folder, count, how)
     level = convert(arguments.level, float, "--level")
     if not 0 < level < 1:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")
     if arguments.records:
         return replay(folder, arguments.records, level)
     count = 1 if count is None else count
-    return compare_fresh(folder, count, level, device, arguments.out, plain_models=bool(arguments.plain_models))
+    return compare_fresh(folder, count, level, how, arguments.out)

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for records, tables and figures (default: results/PRESET)"
     )
-    names = ("seeds", "dataset", "device", "precision", "plain_models", "rerun", "poisons", "cache", "dry_run")
+    names = ("seeds", "dataset", "device", "on", "precision", "plain_models", "rerun", "poisons", "cache", "dry_run")
     add_settings(parser, names, preset, defaults={"seeds": "3"})
 
 

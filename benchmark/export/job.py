@@ -12,7 +12,7 @@ from benchmark.export.full_size import origins
 from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import Manifest
 from benchmark.export.writing import ExportJob, write_export
-from benchmark.grid.run import open_grid
+from benchmark.grid.opening import open_grid
 from benchmark.grid.settings import RunSettings
 
 _log = logging.getLogger(__name__)

@@ -104,6 +104,7 @@ class RunSettings:
     device: Annotated[str, Words("device to compute on; auto uses CUDA where there is a GPU", "cuda:1", "DEVICE")] = (
         "auto"
     )
+    on: Annotated[str, Words("engine that runs the cells: this machine", "", "ENGINE")] = "local"
     poisons: Annotated[
         str | None,
         Words("folder that keeps poisons for other runs; off keeps none", "", "DIR", "in the folder of --cache"),

@@ -26,18 +26,16 @@ _log = logging.getLogger(__name__)
 _GRIDS = (("mem3,em-wordwise", "none"), ("mem3", "prefix-drop,cutout"), ("clean", "adv-training"))
 
 
-def compare_fresh(
-    folder: Path, count: int, level: float, device: str, out: Path | None, plain_models: bool = False
-) -> int:
+def compare_fresh(folder: Path, count: int, level: float, how: RunSettings, out: Path | None) -> int:
     """Run fresh seeds and print how they compare with the reference.
 
     Args:
         folder: of the reference.
         count: how many fresh seeds.
         level: false-alarm probability.
-        device: where to compute.
+        how: gives the device, the engine and the plugins, and whether the fresh seeds run on open_clip's own modules;
+            the reference is on the fast paths.
         out: folder that keeps the fresh records; ``None``: nowhere.
-        plain_models: run the fresh seeds on open_clip's own modules; the reference is on the fast paths.
 
     Returns:
         0 if every number lies in its interval, 1 if not or if a cell failed.
@@ -53,9 +51,8 @@ def compare_fresh(
             ",".join(map(str, seeds)) + ",",
             out or Path(temporary),
             Path(temporary) / "poisons",
-            device,
+            how,
             lambda planned: require_comparable(reference, planned),
-            plain_models,
         )
     if any(record.status == "failed" for record in fresh):
         return 1
@@ -89,7 +86,7 @@ def replay(folder: Path, records: Path, level: float) -> int:
     return 0 if all(number.holds for compared in by_seed.values() for number in compared) else 1
 
 
-def update(folder: Path, count: int | None, device: str) -> int:
+def update(folder: Path, count: int | None, how: RunSettings) -> int:
     """Make every cell of a reference anew, poisons too, and replace the old one once all are done.
 
     Until then they lie in a hidden folder beside it, named by the commit: a killed update goes on from there.
@@ -97,7 +94,7 @@ def update(folder: Path, count: int | None, device: str) -> int:
     Args:
         folder: of the reference.
         count: seeds of the new reference; ``None``: as many as there are.
-        device: where to compute.
+        how: gives the device, the engine and the plugins.
 
     Returns:
         0 if all is done, 1 if a cell failed.
@@ -116,7 +113,7 @@ def update(folder: Path, count: int | None, device: str) -> int:
     if commit.endswith("-dirty"):
         raise UsageError("a reference names the commit that made it: commit the changes of this checkout first")
     work = folder / f".update-{commit}"
-    records = _run(str(count), work / "records", work / "poisons", device)
+    records = _run(str(count), work / "records", work / "poisons", how)
     if any(record.status == "failed" for record in records):
         _log.info("the same command runs the failed cells again")
         return 1
@@ -154,18 +151,24 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     return fresh
 
 
-def _run(
-    seeds: str, out: Path, poisons: Path, device: str, on_plan: OnPlan | None = None, plain_models: bool = False
-) -> list[Record]:
+def _run(seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan | None = None) -> list[Record]:
     """Run the grids of preset ``micro`` once ``on_plan`` has seen the plan of all; the records of their cells."""
     public = [
         RunSettings(
-            preset=PRESET, attack=attack, defense=defense, seeds=seeds, device=device, plain_models=plain_models
+            preset=PRESET,
+            attack=attack,
+            defense=defense,
+            seeds=seeds,
+            device=how.device,
+            plain_models=how.plain_models,
         )
         for attack, defense in _GRIDS
     ]
     return run_all(
-        [replace(settings, out=out, poisons=str(poisons), rerun="failed") for settings in public],
+        [
+            replace(settings, out=out, poisons=str(poisons), rerun="failed", on=how.on, plugin=how.plugin)
+            for settings in public
+        ],
         # The command that records name need not hold a folder of this machine.
         commands=[settings.to_command() for settings in public],
         on_plan=on_plan,

@@ -135,7 +135,7 @@ def test_weights_that_are_none(
 ) -> None:
     file, out = tmp_path / f"start{suffix}", tmp_path / "runs"
     WEIGHTS[kind](file)
-    monkeypatch.setattr("benchmark.grid.run.load_splits", lambda *_: pytest.fail("data are loaded"))
+    monkeypatch.setattr("benchmark.grid.opening.load_splits", lambda *_: pytest.fail("data are loaded"))
     words = ["run", "--attack", "clean", "--dataset", SCENES, "--batch-size", "16", "--out", str(out)]
     assert main([*words, "--victim", f"tiny[pretrained={file}]"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

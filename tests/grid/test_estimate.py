@@ -18,8 +18,8 @@ from benchmark.core.time_left import TimeLeft
 from benchmark.grid.cells import Cell
 from benchmark.grid.estimate import Estimate, estimate
 from benchmark.grid.measure import crafting_costs, training_costs
+from benchmark.grid.opening import open_grid
 from benchmark.grid.records import EpochScores, Record
-from benchmark.grid.run import open_grid
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.sharing import run_grid

@@ -20,8 +20,14 @@ from tests.reference_check.seeds import records
 def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that changes needs a new reference; so does a cell that check asks for."""
     reference = load_records(Path(__file__).parents[2] / REFERENCE / "records")
-    monkeypatch.setattr("benchmark.grid.run.run_grid", lambda *_: [])
-    check._run("99,", tmp_path / "out", tmp_path / "poisons", "cpu", lambda them: require_comparable(reference, them))
+    monkeypatch.setattr("benchmark.grid.engines.local.run_grid", lambda *_: [])
+    check._run(
+        "99,",
+        tmp_path / "out",
+        tmp_path / "poisons",
+        RunSettings(device="cpu"),
+        lambda them: require_comparable(reference, them),
+    )
     compared = compare(reference, _at_seed(reference, 99))
     passes = dict(zip([(one.cell, one.quantity.name) for one in compared], prediction(reference), strict=True))
     recall, cells = "R@10, %", ("MEM-3 × prefix-drop", "MEM-3 × cutout", "Clean × adv-training")

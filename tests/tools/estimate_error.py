@@ -15,7 +15,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-import benchmark.grid.run
+import benchmark.grid.engines.local
 from benchmark.cli.main import main as command_line
 from benchmark.core.time_left import TimeLeft
 
@@ -45,7 +45,7 @@ def main(flags: list[str]) -> None:
     if "--cpu" in flags:
         flags.remove("--cpu")
         time.monotonic = time.process_time
-    run_grid, time_left, ends = benchmark.grid.run.run_grid, None, []
+    run_grid, time_left, ends = benchmark.grid.engines.local.run_grid, None, []
 
     def watched(grid: Any, *rest: Any) -> Any:
         nonlocal time_left
@@ -55,7 +55,7 @@ def main(flags: list[str]) -> None:
         ends.append(time.monotonic())
         return records
 
-    benchmark.grid.run.run_grid = watched  # type: ignore[assignment]
+    benchmark.grid.engines.local.run_grid = watched  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         command_line(["run", *flags, "--out", folder, "--poisons", f"{folder}/poisons"])
     assert time_left is not None

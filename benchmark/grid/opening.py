@@ -1,0 +1,121 @@
+"""From settings to a grid: its cells over loaded data, with the store of their poisons open."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import torch
+
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.distributed import Processes, process_group
+from benchmark.core.malloc import keep_freed_memory
+from benchmark.core.seeding import use_repeatable_kernels
+from benchmark.grid.cells import (
+    Cell,
+    ChosenDataset,
+    choose_attacks,
+    choose_dataset,
+    choose_defenses,
+    choose_surrogates,
+    choose_victims,
+    make_cells,
+    partly_protected,
+    pick_preset,
+    read_seeds,
+)
+from benchmark.grid.plugins import load_plugins
+from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.runner import Grid
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.splits import load_splits
+from benchmark.grid.tracking import Tracking
+from victims.clip import resolve_device, resolve_precision
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[Grid]:
+    """The grid of some settings: its cells, their data loaded, the store of poisons open while the block runs.
+
+    Raises:
+        UsageError: bad input.
+    """
+    load_plugins(settings.plugin)
+    with process_group(resolve_device(settings.device)) as device, ExitStack() as stack:
+        processes = Processes.current()
+        if not processes.is_first:
+            # All print the same, so only the first is heard.
+            devnull = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(devnull))
+            stack.enter_context(redirect_stderr(devnull))
+        cells = cells_of(settings, device)
+        cache = settings.cache or cache_folder()
+        tracking = Tracking(settings.track if processes.is_first else None, settings.out)
+        _log.debug(
+            "device %s, torch %s, %s threads, cache %s", device, torch.__version__, torch.get_num_threads(), cache
+        )
+        use_repeatable_kernels(device)
+        keep_freed_memory()
+        _require_models(cells, device)
+        with processes.rank0_first():
+            splits = load_splits(cells, cache)
+        store = stack.enter_context(PoisonStore.open(settings.poisons, cache, settings.checkpoint_every))
+        grid = Grid(
+            cells=cells,
+            splits=splits,
+            out=settings.out,
+            poisons=store,
+            device=device,
+            provenance={
+                "command": command or settings.to_command(),
+                "preset": settings.preset,
+                "processes": processes.size,
+            },
+            checkpoint_every=settings.checkpoint_every,
+            tracking=tracking,
+        )
+        yield grid
+
+
+def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
+    """Build the models that may fail to build, before any data are read.
+
+    Raises:
+        UsageError: weights that cannot be read, or a model that cannot be shared among processes.
+    """
+    together = Processes.current().size > 1
+    for architecture in dict.fromkeys(model for cell in cells for model in (cell.victim, cell.surrogate)):
+        if architecture.pretrained or together:
+            architecture.build(0, device)
+
+
+def cells_of(settings: RunSettings, device: torch.device, dataset: ChosenDataset | None = None) -> list[Cell]:
+    """The cells of some settings, in the order they run.
+
+    Args:
+        settings: what to run.
+        device: where it computes, which decides what precision ``auto`` is.
+        dataset: data in place of those that the settings name.
+
+    Raises:
+        UsageError: an unknown name or parameter, or models and data that do not go together.
+    """
+    preset = pick_preset(settings.preset, PRESETS)
+    attacks = choose_attacks(settings.attack, preset, settings.through)
+    victims = choose_victims(settings.victim or preset.victim)
+    recipe = settings.recipe(preset.recipe)
+    return make_cells(
+        dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad),
+        attacks,
+        choose_defenses(",".join([settings.defense, *partly_protected(settings.protected)]), preset),
+        choose_surrogates(victims, settings.surrogate, preset),
+        dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision)),
+        read_seeds(str(settings.seeds)),
+        cross_clean=any(part.strip() == "clean" for part in settings.attack.split(",")),
+        plain_models=settings.plain_models,
+    )
