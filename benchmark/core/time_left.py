@@ -67,6 +67,16 @@ class TimeLeft:
         """The task of that name, or ``None`` if it has begun or is unknown."""
         return self._waiting.get(name)
 
+    @property
+    def waiting(self) -> Mapping[str, Task]:
+        """The tasks that have not begun."""
+        return self._waiting
+
+    @property
+    def trusted(self) -> float:
+        """The length of the imaginary run; see above."""
+        return self._trusted
+
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
         """Time a task while the block runs; the time of a block that raises is not expected of other tasks.

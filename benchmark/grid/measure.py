@@ -6,6 +6,7 @@ thrown away, and no random state that a run uses is changed.
 
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median_low
@@ -26,6 +27,7 @@ from victims.training import steps_per_epoch, train
 
 Costs = NDArray[np.float64]
 _TRAINING_STEPS = 6
+_MOST_STEPS = 1000
 _LARGEST_SHARE = 0.05  # timed steps among all steps; below it, measuring costs little
 _VAL_IMAGES = 256
 
@@ -101,6 +103,23 @@ def _over_all_steps(timed: list[float], steps: int, epochs: int, evaluation: flo
     evaluated = [epoch for epoch in range(1, epochs + 1) if epoch % evaluate_every == 0 or epoch == epochs]
     costs[np.array(evaluated) * steps] += evaluation
     return costs
+
+
+def steps_per_second(cell: Cell, data: Splits, device: torch.device, seconds: float) -> float:
+    """How many steps of a cell's training this process does in a second, measured for so many seconds or a step."""
+    model = cell.victim.build(derive_seed(cell.seed, "measurement"), device, cell.recipe.precision, cell.plain_models)
+    timer = _StepTimer(device, time.monotonic() + seconds)
+    with suppress(_OutOfTimeError):
+        train(
+            model,
+            _rows(data.train, cell.recipe.batch_size),
+            replace(cell.recipe, epochs=_MOST_STEPS),
+            cell.defense.defense,
+            seed=cell.seed,
+            progress=timer,
+        )
+    timed = timer.seconds[1:] or timer.seconds  # the first step warms up
+    return len(timed) / sum(timed)
 
 
 def crafting_costs(cell: Cell, train_data: CaptionDataset, device: torch.device, deadline: float) -> Costs | None:

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 
 from benchmark.core.atomic_files import make_folder, require_possible
 from benchmark.core.distributed import Processes, process_group
 from benchmark.core.log import TableMessage
 from benchmark.core.progress import is_shown
+from benchmark.core.threads import limited_threads
 from benchmark.grid.engines import choose_engine
 from benchmark.grid.estimate import estimate
+from benchmark.grid.events import Events
 from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
@@ -46,7 +49,11 @@ def run(
     """
     require_possible(settings.out)
     engine = choose_engine(settings)
-    with open_grid(settings, command=command) as grid:
+    with (
+        closing(Events(None if settings.dry_run else settings.events)) as events,
+        limited_threads(engine.threads(resolve_device(settings.device))),
+        open_grid(settings, command=command) as grid,
+    ):
         grid.validate()
         planned = grid.plan(already_run)
         on_plan([cell.planned_record for cell in planned])
@@ -60,7 +67,7 @@ def run(
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)
-        records = engine.run(grid, planned, settings)
+        records = engine.run(grid, planned, settings, events)
     for record in records:
         if record.status == "failed":
             _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.error["message"])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,7 +23,7 @@ from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.nearest import nearest_distance
 from benchmark.grid.cells import Cell
-from benchmark.grid.poison_store import PoisonStore, describe_poison
+from benchmark.grid.poison_store import PoisonStore, describe_poison, source_cell
 from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
@@ -64,6 +64,14 @@ class PlannedCell:
         if self.already_run:
             return False
         return rerun == "all" or (rerun == "failed" and self.record.status == "failed")
+
+
+class Failure(NamedTuple):
+    """What went wrong: the error's type and message, and its traceback."""
+
+    kind: str
+    message: str
+    where: str
 
 
 @dataclass
@@ -167,15 +175,34 @@ class Grid:
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
             _let_go(error)
+        record = self.keep(planned, record)
+        if record.status == "done" and Processes.current().is_first:
+            checkpoint.discard()
+        return record
+
+    def keep(self, planned: PlannedCell, record: Record) -> Record:
+        """Write a record that a cell ended with, unless it failed and a complete one is there; returns what is written.
+
+        Raises:
+            UsageError: the record cannot be written.
+        """
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
-        if Processes.current().is_first:
-            if record.status == "done":
-                record.save(self.out)
-                checkpoint.discard()
-            elif planned.record is None or planned.record.status == "failed":
-                record.save(self.out)
+        better = record.status == "done" or planned.record is None or planned.record.status == "failed"
+        if better and Processes.current().is_first:
+            record.save(self.out)
         return record
+
+    def craft(self, planned: PlannedCell) -> Failure | None:
+        """Craft the poison that a cell needs, unless it is there; returns what went wrong, if anything did."""
+        cell = source_cell(planned.cell)
+        try:
+            self.poisons.get(cell, self.data_of(cell).train, self.device, self.time_left)
+        except Exception as error:
+            failure = Failure(type(error).__name__, str(error), traceback.format_exc())
+            _let_go(error)
+            return failure
+        return None
 
     def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
         poison, protected, described = self._protect(cell, data.train)

@@ -104,7 +104,19 @@ class RunSettings:
     device: Annotated[str, Words("device to compute on; auto uses CUDA where there is a GPU", "cuda:1", "DEVICE")] = (
         "auto"
     )
-    on: Annotated[str, Words("engine that runs the cells: this machine", "", "ENGINE")] = "local"
+    on: Annotated[str, Words("engine that runs the cells: local, this machine", "'local[jobs=4]'", "ENGINE")] = "local"
+    jobs: Annotated[
+        int | str | None,
+        Words(
+            "run cells in N processes with one thread or one GPU each; auto measures which N is fastest",
+            "",
+            "N",
+            "one process with all threads",
+        ),
+    ] = None
+    events: Annotated[
+        Path | None, Words("file to which every change of a cell's state adds a line of JSON", "", "FILE", "none")
+    ] = None
     poisons: Annotated[
         str | None,
         Words("folder that keeps poisons for other runs; off keeps none", "", "DIR", "in the folder of --cache"),

@@ -1,23 +1,26 @@
 """Doing the cells of a plan, alone or beside other runs that share the folders of records and poisons."""
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmark.core.atomic_files import holds_content
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock
-from benchmark.grid.cells import Cell
+from benchmark.grid.events import Events
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import Rerun
 
 _log = logging.getLogger(__name__)
 
 
-def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[Record]:
+def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: Events | None = None) -> list[Record]:
     """Run what has to run; a failed cell is reported and does not stop the others.
 
     Returns:
@@ -30,43 +33,94 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> list[R
             grid.run(by_key[key])
         return []
     todo = [one for one in planned if one.has_to_run(rerun)]
-    for one in planned:
-        if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
-            _discard_leftover(one)
-            _save_under_this_spelling(one, grid.out)
+    tidy(grid, planned, rerun)
     records = {one.key: one.record for one in planned if one.record is not None}
+    tell = events.tell if events else Events().tell
+    tell("plan", cells=len(todo))
     number = 0
 
-    def attempt(one: PlannedCell, *, wait: bool) -> bool:
-        """Run a cell, or take what another run made of it; false while another run is at it or its poison."""
+    def done(one: PlannedCell, *, wait: bool) -> bool:
+        """Whether a cell is done now, here or elsewhere."""
         nonlocal number
-        if not wait and grid.poison_is_being_made(one):
+        about = {"name": one.key, "title": one.cell.title(), "where": f"process {os.getpid()}"}
+        begins = partial(tell, "cell", state="running", **about)
+        if (record := attempt(grid, one, wait=wait, begins=begins)) is None:
             return False
-        with claimed(one.path, wait=wait) as ours:
-            if not ours:
-                return False
-            record = _finished_meanwhile(one)
-            if record is None:
-                processes.broadcast_object(one.key)
-                record = grid.run(one)
-                grid.time_left.drop(one.key)  # it is still there if its poison could not be crafted
-            else:
-                grid.time_left.done_elsewhere(one.key)
-            records[one.key] = record
+        tell("cell", state=record.status, **about, **facts_of(record))
+        records[one.key] = record
         number += 1
         grid.see_other_runs(todo)
         left = f"; {clock(grid.time_left.left())} left" if number < len(todo) else ""
-        _log.info("[%s/%s] %s%s", number, len(todo), _outcome(one.cell, record), left)
+        _log.info("[%s/%s] %s: %s%s", number, len(todo), one.cell.title(), outcome(record), left)
         return True
 
     waiting = todo
     while waiting:
-        busy = [one for one in waiting if not attempt(one, wait=False)]
+        busy = [one for one in waiting if not done(one, wait=False)]
         if len(busy) == len(waiting):
-            attempt(busy.pop(0), wait=True)
+            done(busy.pop(0), wait=True)
         waiting = busy
     processes.broadcast_object(None)
     return [record for record in (records.get(one.key) for one in planned) if record is not None]
+
+
+def attempt(grid: Grid, one: PlannedCell, *, wait: bool, begins: Callable[[], object] = lambda: None) -> Record | None:
+    """Run a cell, or take what another run made of it.
+
+    Args:
+        grid: the cell's.
+        one: the cell.
+        wait: whether to wait while another run is at it.
+        begins: called before it runs here.
+
+    Returns:
+        Its record; ``None`` while another run is at it or at its poison, unless told to wait.
+    """
+    if not wait and grid.poison_is_being_made(one):
+        return None
+    with claimed(one.path, wait=wait) as ours:
+        if not ours:
+            return None
+        record = _finished_meanwhile(one)
+        if record is None:
+            begins()
+            Processes.current().broadcast_object(one.key)
+            record = grid.run(one)
+            grid.time_left.drop(one.key)  # it is still there if its poison could not be crafted
+        else:
+            grid.time_left.done_elsewhere(one.key)
+        return record
+
+
+def give_up(grid: Grid, one: PlannedCell, failure: Failure) -> Record:
+    """The record of a cell that cannot run; what another run made of it meanwhile, if it did."""
+    record = one.planned_record.failed(*failure)
+    with claimed(one.path, wait=False) as ours:
+        return (_finished_meanwhile(one) or grid.keep(one, record)) if ours else record
+
+
+def tidy(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> None:
+    """See that cells that are done have their record in its place, and no checkpoint."""
+    for one in planned:
+        if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
+            _discard_leftover(one)
+            _save_under_this_spelling(one, grid.out)
+
+
+def facts_of(record: Record) -> dict[str, Any]:
+    """What events tell of a record: the mean recall at 10 on test data, in percent, or why its cell failed."""
+    if record.status == "failed":
+        return {"reason": record.error["message"]}
+    return {"recall_at_10": record.last.test.mean_recall_at_10}
+
+
+def outcome(record: Record) -> str:
+    """What a cell came to, in words."""
+    if record.status == "failed":
+        return f"failed: {record.error['message']}"
+    test = record.last.test
+    scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
+    return f"{scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"
 
 
 def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
@@ -90,11 +144,3 @@ def _finished_meanwhile(one: PlannedCell) -> Record | None:
     """The record that another run has written since the plan was made."""
     record = Record.find(one.path)
     return None if record == one.record else record
-
-
-def _outcome(cell: Cell, record: Record) -> str:
-    if record.status == "failed":
-        return f"{cell.title()}: failed: {record.error['message']}"
-    test = record.last.test
-    scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
-    return f"{cell.title()}: {scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"

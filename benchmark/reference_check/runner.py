@@ -166,7 +166,16 @@ def _run(seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan
     ]
     return run_all(
         [
-            replace(settings, out=out, poisons=str(poisons), rerun="failed", on=how.on, plugin=how.plugin)
+            replace(
+                settings,
+                out=out,
+                poisons=str(poisons),
+                rerun="failed",
+                on=how.on,
+                jobs=how.jobs,
+                events=how.events,
+                plugin=how.plugin,
+            )
             for settings in public
         ],
         # The command that records name need not hold a folder of this machine.

@@ -3,8 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
+
+from benchmark.core.errors import UsageError
 from benchmark.core.registry import Registry
-from benchmark.core.spec import parse_spec
+from benchmark.core.spec import Spec, parse_spec
+from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
@@ -13,14 +17,19 @@ from benchmark.grid.settings import RunSettings
 class Engine(ABC):
     """Does the cells of a plan. Where a cell runs changes neither its address nor its scores."""
 
+    def threads(self, device: torch.device) -> int | None:
+        """With how many threads a cell computes on a device; ``None``: as many as torch takes."""
+        return None
+
     @abstractmethod
-    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> list[Record]:
+    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
         """Run what has to run; a failed cell is reported and does not stop the others.
 
         Args:
             grid: open, its folders of records and poisons made.
             planned: all cells of the grid.
             settings: what the grid was made from.
+            events: where every change of a cell's state is told.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.
@@ -34,9 +43,14 @@ ENGINES: Registry[Engine] = Registry("engine", "benchmark.grid.engines", Engine)
 
 
 def choose_engine(settings: RunSettings) -> Engine:
-    """The engine that settings name by ``on``.
+    """The engine that settings name by ``on``; ``jobs`` is a parameter of it.
 
     Raises:
         UsageError: unknown engine or parameter.
     """
-    return ENGINES.build(parse_spec(settings.on))
+    spec = parse_spec(settings.on)
+    if settings.jobs is not None:
+        if "jobs" in spec.params:
+            raise UsageError(f"--jobs {settings.jobs} and --on '{spec}' both say how many")
+        spec = Spec(spec.name, {**spec.params, "jobs": settings.jobs})
+    return ENGINES.build(spec)

@@ -1,0 +1,165 @@
+"""When tasks on several workers will be done: each free worker takes the first task that can begin."""
+
+import heapq
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from benchmark.core.time_left import Task
+
+# After this share of a task, its own speed counts as much as the speed of the whole run.
+_OWN_SPEED_FROM = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task that waits.
+
+    Attributes:
+        name: unique.
+        seconds: how long it will take.
+        needs: the task that has to be done before it begins; one that is unknown is done already.
+    """
+
+    name: str
+    seconds: float
+    needs: str | None = None
+
+
+def seconds_until_done(waiting: Sequence[Job], running: Mapping[str, float], workers: int) -> float:
+    """Seconds until all tasks are done.
+
+    Args:
+        waiting: in the order of preference.
+        running: the seconds left of running tasks, by name.
+        workers: how many run at a time, at least 1; running ones are among them.
+    """
+    unfinished = {job.name for job in waiting} | running.keys()
+    ready: list[int] = []
+    blocked: dict[str | None, list[int]] = defaultdict(list)
+    for place, job in enumerate(waiting):
+        (blocked[job.needs] if job.needs in unfinished else ready).append(place)
+    ends = [(seconds, name) for name, seconds in running.items()]
+    heapq.heapify(ends)
+    now, free = 0.0, max(1, workers) - len(ends)
+    while ready or ends:
+        while ready and free > 0:
+            job = waiting[heapq.heappop(ready)]
+            heapq.heappush(ends, (now + job.seconds, job.name))
+            free -= 1
+        now = ends[0][0]
+        while ends and ends[0][0] == now:
+            _, name = heapq.heappop(ends)
+            free += 1
+            for place in blocked.pop(name, ()):
+                heapq.heappush(ready, place)
+    return now
+
+
+class Pace:
+    """The tasks of a run on several workers: what they were expected to take, and what they take.
+
+    Args:
+        tasks: by name; a task that is not among them has an unknown cost.
+        trusted: if costs are in seconds, the length of an imaginary run that took exactly as long as expected; else 0.
+            See :class:`benchmark.core.time_left.TimeLeft`.
+        clock: seconds from any start.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], trusted: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tasks, self._trusted, self._clock = dict(tasks), trusted, clock
+        self._running: dict[str, _Begun] = {}
+        self._seen: dict[str, list[float]] = defaultdict(list)
+        self._seconds = self._cost = 0.0
+
+    def task(self, name: str) -> Task | None:
+        """The task of that name, if its cost is known."""
+        return self._tasks.get(name)
+
+    def begins(self, name: str) -> None:
+        """A worker begins a task, perhaps again."""
+        self._running[name] = _Begun(self._clock())
+
+    def reaches(self, name: str, share: float, *, resumed: bool = False) -> None:
+        """A running task has reached a share of its cost, from 0 to 1; ``resumed``: an earlier run has done it."""
+        begun = self._running[name]
+        if resumed or begun.first is None:
+            begun.first = share if resumed else 0.0
+        begun.share = share
+
+    def stops(self, name: str, *, done: bool) -> None:
+        """A running task is done; or it is not, and its time says nothing."""
+        begun, task = self._running.pop(name), self._tasks.get(name)
+        if not done:
+            return
+        seconds, worked = self._clock() - begun.start, 1 - (begun.first or 0.0)
+        if task is not None and worked > 0:
+            self._seen[task.kind].append(seconds / worked)
+            if task.costs is not None:
+                self._seconds += seconds
+                self._cost += float(task.costs.sum()) * worked
+
+    def left(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> float | None:
+        """Seconds until all is done; ``None`` before anything is known of the speed.
+
+        Args:
+            waiting: the names of the tasks that have not begun, in order, each with the task that it needs.
+            workers: how many run at a time.
+        """
+        speed = self._speed()
+        if speed is None:
+            return None
+        running = {name: self._left_of(name, begun, speed) for name, begun in self._running.items()}
+        jobs = [Job(name, self._expected(name, speed), needs) for name, needs in waiting]
+        return seconds_until_done(jobs, running, workers)
+
+    def _speed(self) -> float | None:
+        """Seconds that a unit of cost takes on a worker."""
+        seconds, cost = self._seconds + self._trusted, self._cost + self._trusted
+        for name, begun in self._running.items():
+            task = self._tasks.get(name)
+            if task is not None and task.costs is not None and begun.done:
+                seconds += self._clock() - begun.start
+                cost += float(task.costs.sum()) * begun.done
+        return seconds / cost if cost else None
+
+    def _expected(self, name: str, speed: float) -> float:
+        task = self._tasks.get(name)
+        if task is None:
+            return 0.0
+        if seen := self._seen.get(task.kind):
+            return mean(seen) * (task.cost_left / float(task.costs.sum()) if task.costs is not None else 1.0)
+        return task.cost_left * speed
+
+    def _left_of(self, name: str, begun: "_Begun", speed: float) -> float:
+        whole = self._whole(name, speed)
+        seconds = self._clock() - begun.start
+        if begun.first is None:  # it has not said yet where it stands
+            return max(0.0, self._expected(name, speed) - seconds)
+        own = (seconds + _OWN_SPEED_FROM * whole) / (begun.done + _OWN_SPEED_FROM)
+        return own * (1 - begun.share)
+
+    def _whole(self, name: str, speed: float) -> float:
+        task = self._tasks.get(name)
+        if task is None:
+            return 0.0
+        if seen := self._seen.get(task.kind):
+            return mean(seen)
+        return 0.0 if task.costs is None else float(task.costs.sum()) * speed
+
+
+@dataclass
+class _Begun:
+    """A running task: when it began, the share that an earlier run had done, the share that is done."""
+
+    start: float
+    first: float | None = None
+    share: float = 0.0
+
+    @property
+    def done(self) -> float:
+        return self.share - (self.first or 0.0)

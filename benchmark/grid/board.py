@@ -1,0 +1,168 @@
+"""Where a run stands: cells by state, what runs where, the time left, failures; for people and for other programs."""
+
+import logging
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from benchmark.core.printing import printable, terminal
+from benchmark.core.progress import clock, is_shown
+from benchmark.core.schedule import Pace
+from benchmark.core.time_left import Task
+from benchmark.grid.events import Events
+from benchmark.grid.records import Record
+from benchmark.grid.sharing import facts_of, outcome
+from benchmark.grid.units import Unit
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 60.0
+_SECONDS_BETWEEN_EVENTS = 5.0
+_SECONDS_BETWEEN_ESTIMATES = 1.0
+_MOST_FAILURES = 10  # on the table of a terminal
+
+
+class Board:
+    """The units of a run and their states: ``waiting``, ``running``, ``done``, ``failed``.
+
+    Args:
+        units: all, in order.
+        pace: their expected times.
+        events: where every change is told.
+    """
+
+    def __init__(self, units: Sequence[Unit], pace: Pace, events: Events) -> None:
+        self.units = {unit.name: unit for unit in units}
+        self.state = dict.fromkeys(self.units, "waiting")
+        self.workers = 1
+        self._pace, self._events = pace, events
+        self._where: dict[str, str] = {}
+        self._share: dict[str, float] = {}
+        self._failures: dict[str, str] = {}
+        self._ended, self.cells = 0, sum(not unit.crafts for unit in units)
+        self._left: tuple[float, float | None] = -math.inf, None
+        self._line = self._event = time.monotonic()
+        events.tell("plan", units=len(units), cells=self.cells)
+
+    def task(self, unit: Unit) -> Task | None:
+        """What a unit is expected to cost, if that is known."""
+        return self._pace.task(unit.name)
+
+    def begins(self, unit: Unit, where: str) -> None:
+        """A worker begins a unit."""
+        self._where[unit.name] = where
+        self._share[unit.name] = 0.0
+        self._pace.begins(unit.name)
+        self._becomes(unit, "running", where=where)
+
+    def reaches(self, unit: Unit, share: float, *, resumed: bool = False) -> None:
+        """A running unit has reached a share of its work."""
+        self._share[unit.name] = share
+        self._pace.reaches(unit.name, share, resumed=resumed)
+
+    def waits(self, unit: Unit, reason: str | None = None) -> None:
+        """A unit that ran waits again, as after the death of its worker."""
+        self._pace.stops(unit.name, done=False)
+        self._becomes(unit, "waiting", reason=reason, where=self._where.pop(unit.name))
+
+    def ends(self, unit: Unit, record: Record | None = None, failure: str | None = None) -> None:
+        """A unit is done, or has failed; one that never ran fails with its poison.
+
+        Args:
+            unit: which.
+            record: what a cell ended with, done or failed.
+            failure: why a poison could not be crafted.
+        """
+        if record is not None and record.status == "failed":
+            failure = record.error["message"]
+        where = self._where.pop(unit.name, None)
+        if where is not None:
+            self._pace.stops(unit.name, done=failure is None)
+        self._ended += not unit.crafts
+        facts = {"reason": failure} if record is None else facts_of(record)
+        self._becomes(unit, "done" if failure is None else "failed", where=where, **facts)
+        if failure is not None:
+            self._failures[unit.name] = failure
+        if not unit.crafts:
+            said = f"failed: {failure}" if record is None else outcome(record)
+            _log.info("[%s/%s] %s: %s%s", self._ended, self.cells, unit.title, said, self._rest())
+        elif failure is not None:
+            _log.warning("%s failed: %s", unit.title, failure)
+
+    def left(self) -> float | None:
+        """Seconds until all is done, at most a second old; ``None`` before anything is known of the speed."""
+        if (now := time.monotonic()) - self._left[0] < _SECONDS_BETWEEN_ESTIMATES:
+            return self._left[1]
+        waiting = [(unit.name, unit.needs) for unit in self.units.values() if self.state[unit.name] == "waiting"]
+        self._left = now, self._pace.left(waiting, self.workers)
+        return self._left[1]
+
+    def tick(self) -> None:
+        """Called now and then: lines in a log and events tell what runs at present."""
+        now = time.monotonic()
+        if now - self._event >= _SECONDS_BETWEEN_EVENTS:
+            self._event = now
+            running = [
+                {"name": name, "title": self.units[name].title, "where": where, "share": round(self._share[name], 3)}
+                for name, where in self._where.items()
+            ]
+            left = self.left()
+            self._events.tell(
+                "progress", **self.counts(), seconds_left=None if left is None else round(left), now=running
+            )
+        if now - self._line >= _SECONDS_BETWEEN_LINES and not sys.stderr.isatty():
+            self._line = now
+            parts = [
+                f"{self.units[name].title}: {self._percent(name)} ({where})" for name, where in self._where.items()
+            ]
+            _log.info("%s%s", "; ".join(parts), self._rest())
+
+    def counts(self) -> dict[str, int]:
+        """Cells by state."""
+        found = Counter(self.state[name] for name, unit in self.units.items() if not unit.crafts)
+        return {state: found[state] for state in ("waiting", "running", "done", "failed")}
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show a live table while the block runs, where standard error is a terminal."""
+        if not (is_shown() and sys.stderr.isatty()):
+            yield
+            return
+        from rich.live import Live
+
+        with Live(console=terminal(stderr=True), get_renderable=self._table, transient=True, refresh_per_second=2):
+            yield
+
+    def _table(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in ("where", "done", "running now"):
+            table.add_column(column, overflow="ellipsis", no_wrap=True)
+        for name, where in list(self._where.items()):
+            table.add_row(*map(Text, map(printable, (where, self._percent(name), self.units[name].title))))
+        failures = [f"{self.units[name].title} failed: {reason}" for name, reason in self._failures.items()]
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
+        head = f"{self.cells} cells: {counts}{self._rest()}"
+        return Group(Text(printable(head)), table, *(Text(printable(line)) for line in failures[-_MOST_FAILURES:]))
+
+    def _becomes(self, unit: Unit, state: str, **facts: Any) -> None:
+        self.state[unit.name] = state
+        kind = "poison" if unit.crafts else "cell"
+        known = {name: value for name, value in facts.items() if value is not None}
+        self._events.tell(kind, name=unit.name, title=unit.title, state=state, **known)
+
+    def _percent(self, name: str) -> str:
+        return f"{int(100 * self._share[name] + 1e-6)} %"
+
+    def _rest(self) -> str:
+        left = self.left() if "waiting" in self.state.values() or self._where else None
+        return "" if left is None else f"; {clock(left)} left"

@@ -1,0 +1,259 @@
+"""Worker processes of one grid on this machine: who does what next, and what becomes of a worker that dies."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from benchmark.core.errors import UsageError
+from benchmark.grid.board import Board
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure, Grid
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.sharing import give_up
+from benchmark.grid.units import Unit
+
+_log = logging.getLogger(__name__)
+# A unit that ends so many workers, by the memory it takes, say, would end all that come after.
+_MOST_DEATHS = 3
+_SECONDS_BETWEEN_LOOKS = 1.0
+_LOOKS_BETWEEN_TRIES = 5  # at units that another run is at
+_CODE = "from benchmark.grid.engines.worker import main; main()"
+
+
+class Worker:
+    """A worker process.
+
+    Attributes:
+        link: where its answers come from.
+        unit: what it does, if it does anything.
+        ready: whether it has opened the grid.
+    """
+
+    def __init__(
+        self, number: int, settings: RunSettings, command: str, threads: int | None, device: str | None
+    ) -> None:
+        self.number, self.ready = number, False
+        self.unit: Unit | None = None
+        self.link, theirs = Pipe()
+        variables = dict(os.environ)
+        # The modules that this process finds, and none of the current folder that hide them.
+        variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+        if threads is not None:
+            variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        if device is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = device
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _CODE, str(theirs.fileno())],
+                env=variables,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.link.send((settings, command, threads, logging.getLogger("benchmark").getEffectiveLevel()))
+
+    @property
+    def where(self) -> str:
+        """The worker in words."""
+        return f"worker {self.number} (process {self.process.pid})"
+
+    def ask(self, *request: Any) -> None:
+        """Send a request; one to a worker that is gone is noticed later."""
+        try:
+            self.link.send(request)
+        except OSError:
+            _log.debug("%s is gone", self.where)
+
+    def end(self) -> None:
+        """End the process."""
+        self.link.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Pool:
+    """Workers that do the units of a grid.
+
+    Args:
+        grid: open in this process as well.
+        settings: what the grid was made from.
+        threads: of each worker; ``None``: as many as torch takes.
+        devices: what ``CUDA_VISIBLE_DEVICES`` is for the workers, in turn; none leaves it as it is.
+    """
+
+    def __init__(self, grid: Grid, settings: RunSettings, threads: int | None, devices: Sequence[str] = ()) -> None:
+        self._grid, self._threads, self._devices = grid, threads, devices
+        # The folder of this run, where the settings say that no poison is kept.
+        self._settings = replace(settings, poisons=str(grid.poisons.folder), on="local", jobs=None, events=None)
+        self._workers: list[Worker] = []
+        self._failed_starts = 0
+        self._speeds: list[float] = []
+        self._board: Board
+        self._records: dict[str, Record] = {}
+        self._waiting: list[Unit] = []
+        self._poisons: set[str] = set()  # that are not there yet
+        self._busy: set[str] = set()
+        self._deaths: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def resize(self, count: int) -> None:
+        """Start workers, or end some that do nothing."""
+        for number in range(len(self._workers) + 1, count + 1):
+            self._workers.append(self._started(number))
+        for worker in self._workers[count:]:
+            worker.end()
+        del self._workers[count:]
+
+    def steps_per_second(self, seconds: float) -> float:
+        """Training steps that all workers together do in a second."""
+        while not all(worker.ready for worker in self._workers):
+            self._look()
+        self._speeds = []
+        for worker in self._workers:
+            worker.ask("measure", seconds)
+        while len(self._speeds) < len(self._workers):
+            self._look()
+        return sum(self._speeds)
+
+    def run(self, units: Sequence[Unit], board: Board) -> dict[str, Record]:
+        """Do all units; the records of their cells by key.
+
+        Raises:
+            UsageError: a worker met bad input, such as a full disk.
+            RuntimeError: workers end before they begin.
+        """
+        self._board, self._waiting = board, list(units)
+        self._poisons = {unit.name for unit in units if unit.crafts}
+        board.workers = len(self._workers)
+        looks = 0
+        while self._waiting or any(worker.unit for worker in self._workers):
+            for worker in self._workers:
+                if worker.ready and worker.unit is None and (found := self._next()) is not None:
+                    self._give(worker, found, wait=found.name in self._busy)
+            self._look()
+            looks += 1
+            if looks % _LOOKS_BETWEEN_TRIES == 0:
+                self._busy.clear()
+            board.tick()
+        return self._records
+
+    def close(self) -> None:
+        """End all workers, whatever they do."""
+        self.resize(0)
+
+    def _started(self, number: int) -> Worker:
+        device = self._devices[(number - 1) % len(self._devices)] if self._devices else None
+        return Worker(number, self._settings, self._grid.provenance["command"], self._threads, device)
+
+    def _next(self) -> Unit | None:
+        """The first unit that can begin; one that another run is at if there is nothing else to do or to wait for."""
+        can = [unit for unit in self._waiting if unit.needs not in self._poisons]
+        free = next((unit for unit in can if unit.name not in self._busy), None)
+        if free is None and can and not any(worker.unit for worker in self._workers):
+            return can[0]
+        return free
+
+    def _give(self, worker: Worker, unit: Unit, *, wait: bool) -> None:
+        self._waiting.remove(unit)
+        worker.unit = unit
+        self._board.begins(unit, worker.where)
+        one = unit.planned
+        worker.ask("craft" if unit.crafts else "train", one.key, one.record, self._board.task(unit), wait)
+
+    def _look(self) -> None:
+        """Take what workers have to say, for a second at most."""
+        by_link = {worker.link: worker for worker in self._workers}
+        for link in wait(list(by_link), _SECONDS_BETWEEN_LOOKS):
+            assert isinstance(link, Connection)
+            worker = by_link[link]
+            try:
+                answer = link.recv()
+            except (EOFError, OSError):
+                self._died(worker)
+            else:
+                self._take(worker, *answer)
+
+    def _take(self, worker: Worker, kind: str, *rest: Any) -> None:
+        unit = worker.unit
+        if kind == "ready":
+            worker.ready = True
+        elif kind == "refused":
+            raise UsageError(rest[0])
+        elif kind == "message":
+            _log.log(rest[0], "%s", rest[1])
+        elif kind == "speed":
+            self._speeds.append(rest[0])
+        elif unit is None:
+            raise RuntimeError(f"{worker.where} answers '{kind}' without being asked")
+        elif kind == "share":
+            self._board.reaches(unit, rest[0], resumed=rest[1])
+        else:
+            worker.unit = None
+            if kind == "busy":
+                self._busy.add(unit.name)
+                self._waiting.append(unit)
+                self._board.waits(unit, "another run is at it")
+            elif unit.crafts:
+                self._crafted(unit, rest[0])
+            else:
+                self._trained(unit, rest[0])
+
+    def _crafted(self, unit: Unit, failure: Failure | None) -> None:
+        """A poison is there, or could not be crafted: then all cells that need it fail."""
+        self._busy.clear()
+        self._poisons.discard(unit.name)
+        self._board.ends(unit, failure=None if failure is None else failure.message)
+        if failure is not None:
+            # The same seed would fail the same way, after the same time.
+            for other in [one for one in self._waiting if one.needs == unit.name]:
+                self._waiting.remove(other)
+                self._trained(other, give_up(self._grid, other.planned, failure))
+
+    def _trained(self, unit: Unit, record: Record) -> None:
+        self._busy.clear()
+        self._records[unit.name] = record
+        self._board.ends(unit, record)
+
+    def _died(self, worker: Worker) -> None:
+        """Start a worker in place of one that is gone; another goes on with its unit, from the checkpoint."""
+        code = worker.process.wait()
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        unit = worker.unit
+        if unit is None:
+            self._failed_starts += 1
+            if self._failed_starts >= _MOST_DEATHS:
+                raise RuntimeError(f"a worker process {how} before it did anything, {_MOST_DEATHS} times")
+        else:
+            self._deaths[unit.name] += 1
+            if self._deaths[unit.name] >= _MOST_DEATHS:
+                failure = Failure("WorkerDied", f"its worker {how}, as others before", "")
+                if unit.crafts:
+                    self._crafted(unit, failure)
+                else:
+                    self._trained(unit, give_up(self._grid, unit.planned, failure))
+            else:
+                _log.warning("%s %s; another goes on with %s", worker.where, how, unit.title)
+                self._board.waits(unit, f"its worker {how}")
+                self._waiting.insert(0, unit)
+        worker.end()
+        self._workers[self._workers.index(worker)] = self._started(worker.number)
+
+
+@contextmanager
+def pool_of(grid: Grid, settings: RunSettings, threads: int | None, devices: Sequence[str] = ()) -> Iterator[Pool]:
+    """A pool without workers, whose workers end with the block."""
+    pool = Pool(grid, settings, threads, devices)
+    try:
+        yield pool
+    finally:
+        pool.close()

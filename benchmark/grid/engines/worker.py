@@ -1,0 +1,147 @@
+"""A worker process of one grid: does the units that the parent process sends, and tells how far it is.
+
+Parent and worker exchange tuples over a socket. Requests: ``("craft" | "train", unit's key, record, task, wait)`` and
+``("measure", seconds)``. Answers: ``("ready",)``, ``("refused", message)``, ``("message", level, text)``, ``("share",
+share, resumed)``, ``("busy",)``, ``("crafted", failure)``, ``("trained", record)`` and ``("speed", steps a second)``.
+"""
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+import torch
+
+from benchmark.core.errors import UsageError
+from benchmark.core.log import PACKAGES
+from benchmark.core.time_left import TimeLeft
+from benchmark.grid.measure import steps_per_second
+from benchmark.grid.opening import open_grid
+from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.grid.sharing import attempt
+
+_SECONDS_BETWEEN_SHARES = 0.5
+Request = tuple[Any, ...]
+Answer = tuple[Any, ...]
+
+
+def main() -> None:
+    """Serve the parent whose socket the first argument names, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes; the parent ends this one
+    link = Connection(int(sys.argv[1]))
+    settings, command, threads, level = link.recv()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _hand_messages_to(logging.NullHandler(), level)
+    send = _Sender(link)
+    requests: queue.Queue[Request] = queue.Queue()
+    threading.Thread(target=_receive, args=(link, requests), daemon=True).start()
+    try:
+        with open_grid(settings, command=command) as grid:
+            # Not before: the parent has shown what opening the grid has to say.
+            _hand_messages_to(_ToParent(send), level)
+            serve(grid, requests.get, send)
+    except UsageError as error:
+        send(("refused", str(error)))
+
+
+def serve(grid: Grid, receive: Callable[[], Request], send: Callable[[Answer], None]) -> NoReturn:
+    """Do units one after the other; never returns."""
+    planned = {one.key: one for one in grid.plan()}
+    send(("ready",))
+    while True:
+        kind, *rest = receive()
+        if kind == "measure":
+            first = grid.cells[0]
+            send(("speed", steps_per_second(first, grid.data_of(first), grid.device, *rest)))
+            continue
+        key, record, task, wait = rest
+        one = replace(planned[key], record=record)
+        name = one.key if kind == "train" else str(grid.poisons.file_of(one.cell, grid.data_of(one.cell).train))
+        grid.time_left = _Told({} if task is None else {name: task}, name, send)
+        send(_craft(grid, one, wait) if kind == "craft" else _train(grid, one, wait))
+
+
+def _train(grid: Grid, one: PlannedCell, wait: bool) -> Answer:
+    record = attempt(grid, one, wait=wait)
+    return ("busy",) if record is None else ("trained", record)
+
+
+def _craft(grid: Grid, one: PlannedCell, wait: bool) -> Answer:
+    if not wait and grid.poison_is_being_made(one):
+        return ("busy",)
+    return ("crafted", grid.craft(one))
+
+
+class _Told(TimeLeft):
+    """Tells the parent how far the unit is."""
+
+    def __init__(self, tasks: Any, name: str, send: Callable[[Answer], None]) -> None:
+        super().__init__(tasks)
+        self._name, self._send, self._sent, self._own = name, send, 0.0, False
+
+    @contextmanager
+    def working(self, name: str, steps: int) -> Iterator[None]:
+        self._own = name == self._name  # else a poison that is missing after all
+        with super().working(name, steps):
+            yield
+
+    def advance(self) -> None:
+        super().advance()
+        now = time.monotonic()
+        if self._own and now - self._sent > _SECONDS_BETWEEN_SHARES:
+            self._sent = now
+            self._send(("share", self.share_done(), False))
+
+    def resume(self, steps: int) -> None:
+        super().resume(steps)
+        if self._own:
+            self._send(("share", self.share_done(), True))
+
+
+class _Sender:
+    """Sends whole answers, whichever thread they come from."""
+
+    def __init__(self, link: Connection) -> None:
+        self._link, self._lock = link, threading.Lock()
+
+    def __call__(self, answer: Answer) -> None:
+        with self._lock:
+            self._link.send(answer)
+
+
+class _ToParent(logging.Handler):
+    """Sends messages to the parent, which shows them; it shows progress in its own way."""
+
+    def __init__(self, send: _Sender) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a message unless it is of progress."""
+        if record.name != "benchmark.core.progress":
+            self._send(("message", record.levelno, record.getMessage()))
+
+
+def _hand_messages_to(handler: logging.Handler, level: int) -> None:
+    for logger in map(logging.getLogger, PACKAGES):
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(level)
+
+
+def _receive(link: Connection, requests: "queue.Queue[Request]") -> None:
+    """Take requests; when the parent is gone, end at once, as after SIGKILL: nothing is lost by that."""
+    while True:
+        try:
+            requests.put(link.recv())
+        except (EOFError, OSError):
+            os._exit(1)

@@ -1,0 +1,34 @@
+"""What a run tells other programs while it goes on: a file of JSON lines."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmark.core.errors import UsageError
+
+
+class Events:
+    """A file to which every event adds a line; nothing without a file.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        try:
+            self._file = None if path is None else path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--events: cannot write {path}: {error.strerror}") from error
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Add a line: the event, the time in UTC, and what is known of it."""
+        if self._file is not None:
+            line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts}
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()

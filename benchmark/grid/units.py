@@ -1,0 +1,61 @@
+"""The units of a run that workers share: poisons to craft and victims to train, in the order they should begin."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmark.core.time_left import Task
+from benchmark.grid.poison_store import source_cell
+from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.grid.settings import Rerun
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A poison to craft or a victim to train.
+
+    Attributes:
+        name: the path of the poison's file, or the key of the cell.
+        planned: the cell; of a poison the first that needs it.
+        crafts: whether it is a poison.
+        needs: the name of the poison that has to be there before; ``None`` if it is, or for clean data.
+    """
+
+    name: str
+    planned: PlannedCell
+    crafts: bool
+    needs: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The unit in words."""
+        cell = self.planned.cell
+        return f"crafting {source_cell(cell).attack.choice.title}, seed {cell.seed}" if self.crafts else cell.title()
+
+
+def units_of(
+    grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, tasks: Mapping[str, Task] | None = None
+) -> list[Unit]:
+    """What has to be done, poisons before victims, and of each the longest first, as far as times are known.
+
+    Args:
+        grid: its store says which poisons are there.
+        planned: all cells.
+        rerun: which of them run.
+        tasks: expected costs by name.
+    """
+    poisons: dict[str, Unit] = {}
+    victims = []
+    for one in planned:
+        if not one.has_to_run(rerun):
+            continue
+        path = grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)
+        needs = None if path is None or path.is_file() else str(path)
+        if needs is not None and needs not in poisons:
+            poisons[needs] = Unit(needs, one, crafts=True)
+        victims.append(Unit(one.key, one, crafts=False, needs=needs))
+
+    def longest_first(units: Sequence[Unit]) -> list[Unit]:
+        costs = {unit.name: (tasks or {}).get(unit.name, Task(unit.name)).cost_left for unit in units}
+        return sorted(units, key=lambda unit: -costs[unit.name])
+
+    return longest_first(list(poisons.values())) + longest_first(victims)

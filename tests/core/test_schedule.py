@@ -1,0 +1,73 @@
+"""When tasks on several workers are done: worked by hand, and by a plain simulation second by second."""
+
+import random
+
+import numpy as np
+import pytest
+
+from benchmark.core.schedule import Job, Pace, seconds_until_done
+from benchmark.core.time_left import Task
+
+
+def test_one_worker_does_one_after_the_other() -> None:
+    assert seconds_until_done([Job("a", 3), Job("b", 4)], {"c": 2}, 1) == 9
+
+
+def test_a_cell_waits_for_its_poison_while_others_run() -> None:
+    jobs = [Job("poison", 10), Job("protected", 5, "poison"), Job("clean", 4)]
+    assert seconds_until_done(jobs, {}, 2) == 15
+    # Its poison is there already, or runs.
+    assert seconds_until_done(jobs[1:], {}, 2) == 5
+    assert seconds_until_done(jobs[1:], {"poison": 7}, 2) == 12
+    assert seconds_until_done([], {}, 2) == 0
+
+
+def second_by_second(jobs: list[Job], workers: int) -> float:
+    left, now = list(jobs), 0
+    running: dict[str, float] = {}
+    while left or running:
+        for job in list(left):
+            undone = {one.name for one in left} | running.keys()
+            if len(running) < workers and job.needs not in undone:
+                left.remove(job)
+                running[job.name] = job.seconds
+        running = {name: seconds - 1 for name, seconds in running.items() if seconds > 1}
+        now += 1
+    return now
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_a_simulation_second_by_second(seed: int) -> None:
+    draw = random.Random(seed)
+    poisons = [Job(f"p{number}", draw.randint(1, 20)) for number in range(4)]
+    needs = [*(poison.name for poison in poisons), None]
+    cells = [Job(f"c{number}", draw.randint(1, 9), draw.choice(needs)) for number in range(15)]
+    workers = draw.randint(1, 6)
+    assert seconds_until_done([*poisons, *cells], {}, workers) == second_by_second([*poisons, *cells], workers)
+
+
+def test_the_time_left_follows_what_tasks_take() -> None:
+    now = [0.0]
+    tasks = {name: Task("victim", np.full(10, 1.0)) for name in "abcd"}
+    pace = Pace(tasks, 0.0, lambda: now[0])
+    waiting = [(name, None) for name in "abcd"]
+    assert pace.left(waiting, 2) is None  # costs are in no unit of time, and nothing has run
+    pace.begins("a")
+    pace.begins("b")
+    now[0] = 5.0
+    pace.reaches("a", 0.25)
+    pace.reaches("b", 0.25)
+    # 5 s for 2.5 units: 2 s a unit, 15 s left of each, then 20 s.
+    assert pace.left(waiting[2:], 2) == pytest.approx(35)
+    now[0] = 30.0
+    pace.stops("a", done=True)
+    pace.stops("b", done=False)  # its worker died
+    pace.begins("b")
+    pace.reaches("b", 0.5, resumed=True)
+    # Tasks of a kind take 30 s; half of b is left, then one of the others follows it.
+    assert pace.left(waiting[2:], 2) == pytest.approx(45)
+
+
+def test_expected_seconds_count_before_anything_has_run() -> None:
+    tasks = {"poison": Task("craft", np.full(5, 20.0), done=40.0), "cell": Task("train", np.full(2, 15.0))}
+    assert Pace(tasks, 1.3).left([("poison", None), ("cell", "poison")], 8) == pytest.approx(60 + 30)

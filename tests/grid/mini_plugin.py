@@ -1,0 +1,41 @@
+"""A plug-in for grids that run in other processes: the small victim, and defenses and an attack that go wrong."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from attacks import ATTACKS, Attack, CraftContext, Poison
+from benchmark.data import CaptionDataset
+from defenses import DEFENSES, Defense
+
+open_clip.add_model_config(Path(__file__).parent / "configs")
+
+
+@DEFENSES.register("fragile")
+@dataclass(frozen=True)
+class Fragile(Defense):
+    """Kills its process once, before the third epoch; changes nothing. ``note`` takes a line an epoch."""
+
+    note: Path
+
+    def on_captions(self, captions: Any, context: Any) -> Any:
+        """Count the epoch."""
+        with self.note.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if len(self.note.read_text().splitlines()) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return captions
+
+
+@ATTACKS.register("uncraftable")
+@dataclass(frozen=True)
+class Uncraftable(Attack):
+    """Cannot be crafted."""
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """Fail."""
+        raise ArithmeticError("no such poison")

@@ -1,0 +1,106 @@
+"""Worker processes of one grid: the records of one process, whatever becomes of a worker."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli.main import main
+from benchmark.core.threads import limited_threads
+from benchmark.grid.records import load_records
+from tests.grid.grids import ATTACK, left_over, results, run
+
+PLUGIN = Path(__file__).with_name("mini_plugin.py")
+
+
+@pytest.fixture(autouse=True)
+def _plugin_forgotten(registries_as_they_were: None) -> Iterator[None]:
+    yield
+    for name in [name for name in sys.modules if name.startswith("plugin_")]:
+        del sys.modules[name]
+
+
+def told(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def results_without_tracebacks(out: Path) -> dict[str, Any]:
+    found = results(out)
+    for record in found.values():
+        if isinstance(record, dict) and record["error"]:
+            del record["error"]["traceback"]
+    return found
+
+
+def test_a_worker_that_is_killed_changes_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note, events = tmp_path / "note", tmp_path / "events"
+    grid: dict[str, Any] = {"attack": f"{ATTACK},uncraftable", "defense": f"fragile[note={note}]"}
+    note.write_text("no kill\n" * 9)
+    with limited_threads(1):
+        assert run(tmp_path / "one", "--plugin", str(PLUGIN), **grid) == 1
+    note.unlink()
+    assert run(tmp_path / "two", "--plugin", str(PLUGIN), "--jobs", "2", "--events", str(events), **grid) == 1
+    assert results_without_tracebacks(tmp_path / "two") == results_without_tracebacks(tmp_path / "one")
+    assert not left_over(tmp_path / "two")
+    records = load_records(tmp_path / "two")
+    assert {record.provenance["threads"] for record in records} == {1}
+    assert all(" --jobs 2" in record.provenance["command"] for record in records)
+    # The fourth epoch that begins is the third again, in another process: it went on from the checkpoint.
+    *first, last = note.read_text().splitlines()
+    assert len(first) == 3
+    assert {last}.isdisjoint(first)
+    assert len(set(first)) == 1
+    said = capsys.readouterr().err
+    assert "was ended by signal 9; another goes on with" in said
+    assert "no such poison" in said
+    assert said.count("[5/5]") == 1 + 1
+    states = {(one["title"], one["state"]): one for one in told(events) if one["event"] == "cell"}
+    killed = next(one for (title, state), one in states.items() if "fragile" in title and state == "waiting")
+    assert killed["reason"] == "its worker was ended by signal 9"
+    assert f"(process {first[0]})" in killed["where"]
+    ends = [state for _, state in states if state in ("done", "failed")]
+    assert sorted(ends) == ["done"] * 3 + ["failed"] * 2
+    poisons = [(one["title"], one["state"]) for one in told(events) if one["event"] == "poison"]
+    assert poisons.count(("crafting MEM-2 (mem[k=2])".replace("mem[k=2]", ATTACK) + ", seed 1", "done")) == 1
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    events = tmp_path / "events"
+    flags = ["--plugin", str(PLUGIN), "--jobs", "1", "--events", str(events), "--attack", ATTACK, "--defense", "none"]
+    flags += ["--dataset", "scenes[train=40,val=8,test=12,objects=30]", "--victim", "mini", "--surrogate", "mini"]
+    flags += ["--epochs", "3000", "--batch-size", "16", "--device", "cpu", "--out", str(tmp_path / "out")]
+    with subprocess.Popen([sys.executable, "-m", "benchmark", "run", *flags], stderr=subprocess.DEVNULL) as parent:
+        while not (events.exists() and (running := [one for one in told(events) if one.get("state") == "running"])):
+            assert parent.poll() is None
+            time.sleep(0.1)
+        parent.send_signal(signal.SIGTERM)
+    worker = int(running[0]["where"].split("process ")[1].rstrip(")"))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
+        time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--jobs", "0"], "--jobs must be at least 1, or auto, got 0"),
+        (["--jobs", "many"], "takes none, an integer or auto, got 'many'"),
+        (["--jobs", "2", "--on", "local[jobs=3]"], "both say how many"),
+        (["--on", "cloud"], "unknown engine 'cloud'; "),
+        (["--events", "/nowhere/events", "--jobs", "1"], "--events: cannot write /nowhere/events"),
+    ],
+)
+def test_bad_input(flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--out", str(tmp_path / "out"), "--preset", "micro", "--attack", "clean", *flags]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1]
+    assert not list(tmp_path.glob("out/*.json"))

@@ -1,0 +1,186 @@
+"""What a pool of workers does next, with workers that are threads and cells that are made up."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from benchmark.core.errors import UsageError
+from benchmark.core.schedule import Pace
+from benchmark.grid.board import Board
+from benchmark.grid.engines import pool as pools
+from benchmark.grid.engines.local import _fit
+from benchmark.grid.engines.pool import Pool
+from benchmark.grid.events import Events
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure, Grid
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.units import Unit
+
+Answer = Callable[["Scripted", str, str], tuple[Any, ...] | None]
+
+
+@dataclass
+class Scripted:
+    """A worker that answers every request by a function; ``None`` is its death."""
+
+    number: int
+    answer: Answer
+    unit: Unit | None = None
+    ready: bool = False
+    code: int = -9
+    where: str = "somewhere"
+    process: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.link, self._theirs = Pipe()
+        self.process = SimpleNamespace(wait=lambda: self.code)
+        self._theirs.send(("ready",))
+
+    def ask(self, kind: str, *rest: Any) -> None:
+        def work() -> None:
+            if (answer := self.answer(self, kind, rest[0])) is None:
+                self._theirs.close()
+            else:
+                self._theirs.send(answer)
+
+        threading.Thread(target=work).start()
+
+    def end(self) -> None:
+        self.link.close()
+
+
+def unit(name: str, needs: str | None = None) -> Unit:
+    cell = SimpleNamespace(title=lambda: name)
+    return Unit(name, cast(Any, SimpleNamespace(cell=cell, key=name, record=None)), crafts=False, needs=needs)
+
+
+@dataclass(frozen=True)
+class Poison(Unit):
+    @property
+    def title(self) -> str:
+        return self.name
+
+
+def poison(name: str) -> Unit:
+    return Poison(name, unit(name).planned, crafts=True)
+
+
+def made(name: str, failure: Failure | None = None) -> Record:
+    """A failed record, which needs no scores."""
+    error = {"message": failure.message if failure else f"made {name}"}
+    return cast(Record, SimpleNamespace(status="failed", error=error))
+
+
+def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer) -> dict[str, str]:
+    """What the records of cells say."""
+    monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer))
+    monkeypatch.setattr(pools, "give_up", lambda grid, one, failure: made(one.key, failure))
+    monkeypatch.setattr(pools, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
+    pool = Pool(cast(Grid, grid), RunSettings(), 1)
+    pool.resize(workers)
+    records = pool.run(units, Board(units, Pace({}), Events()))
+    return {name: record.error["message"] for name, record in records.items()}
+
+
+def test_poisons_come_first_and_cells_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    crafted = threading.Event()
+
+    def answer(_: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        order.append(key)
+        if key == "p":
+            assert crafted.wait(10)
+        if key == "clean":
+            crafted.set()
+        return ("crafted", None) if kind == "craft" else ("trained", made(key))
+
+    units = [poison("p"), unit("protected", "p"), unit("clean")]
+    assert do(monkeypatch, units, 2, answer) == {"protected": "made protected", "clean": "made clean"}
+    assert sorted(order[:2]) == ["clean", "p"]
+    assert order[2:] == ["protected"]
+
+
+def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def answer(_: Scripted, kind: str, key: str) -> tuple[Any, ...] | None:
+        tried.append(key)
+        if key == "deadly" or (key == "once" and tried.count("once") == 1):
+            return None
+        return ("trained", made(key))
+
+    said = do(monkeypatch, [unit("deadly"), unit("once"), unit("well")], 2, answer)
+    assert said == {
+        "deadly": "its worker was ended by signal 9, as others before",
+        "once": "made once",
+        "well": "made well",
+    }
+    assert tried.count("deadly") == 3
+    assert tried.count("once") == 2
+
+
+def test_a_poison_that_cannot_be_crafted_fails_its_cells_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(_: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        asked.append(key)
+        return ("crafted", Failure("E", "no such poison", "")) if kind == "craft" else ("trained", made(key))
+
+    units = [poison("p"), unit("one", "p"), unit("two", "p"), unit("clean")]
+    expected = {"one": "no such poison", "two": "no such poison", "clean": "made clean"}
+    assert do(monkeypatch, units, 1, answer) == expected
+    assert asked == ["p", "clean"]
+
+
+def test_what_another_run_is_at_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(_: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        asked.append(key)
+        return ("busy",) if asked.count(key) == 1 and key == "theirs" else ("trained", made(key))
+
+    assert set(do(monkeypatch, [unit("theirs"), unit("one"), unit("two")], 1, answer)) == {"theirs", "one", "two"}
+    assert asked == ["theirs", "one", "theirs", "two"] or asked == ["theirs", "one", "two", "theirs"]
+
+
+def test_bad_input_of_a_worker_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="disk is full"):
+        do(monkeypatch, [unit("one")], 1, lambda *_: ("refused", "the disk is full"))
+
+
+def test_workers_that_never_begin_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(Scripted):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self._theirs.close()
+            self.link.recv()  # it was never ready
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pools, "Worker", lambda number, *_: Dead(number, lambda *_: None, code=3))
+        grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
+        pool = Pool(cast(Grid, grid), RunSettings(), 1)
+        pool.resize(1)
+        with pytest.raises(RuntimeError, match="ended with exit code 3 before it did anything"):
+            pool.run([unit("one")], Board([unit("one")], Pace({}), Events()))
+
+
+@pytest.mark.parametrize(
+    ("speeds", "most", "expected"),
+    [
+        ({1: 10.0, 2: 10.5}, 2, 1),  # two threads of one core
+        ({1: 10.0, 2: 19.0, 4: 30.0, 6: 31.0}, 6, 4),
+        ({1: 10.0, 2: 20.0, 3: 30.0}, 3, 3),
+    ],
+)
+def test_more_workers_are_kept_while_the_whole_gets_faster(speeds: dict[int, float], most: int, expected: int) -> None:
+    sizes: list[int] = []
+    fake = SimpleNamespace(resize=sizes.append, steps_per_second=lambda _: speeds[sizes[-1]])
+    _fit(cast(Pool, fake), most, measured=True)
+    assert sizes[-1] == expected
