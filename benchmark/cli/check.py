@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         help="run nothing; compare the fresh records in this folder, seed by seed",
     )
     parser.add_argument("--update", action="store_true", help="make a new reference in place of the old")
-    add_settings(parser, ("device", "on", "jobs", "events", "plain_models"), preset)
+    add_settings(parser, ("device", "on", "jobs", "store", "events", "plain_models"), preset)
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for records, tables and figures (default: results/PRESET)"
     )
-    how = ("device", "on", "jobs", "events", "precision", "plain_models", "rerun", "poisons", "cache", "dry_run")
-    names = ("seeds", "dataset", *how)
+    where = ("device", "on", "jobs", "store", "events")
+    names = ("seeds", "dataset", *where, "precision", "plain_models", "rerun", "poisons", "cache", "dry_run")
     add_settings(parser, names, preset, defaults={"seeds": "3"})
 
 

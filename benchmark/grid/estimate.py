@@ -49,7 +49,9 @@ class Estimate:
     def __str__(self) -> str:
         """One line, e.g. ``about 12 min: 3 min of crafting, 9 min of training``."""
         if self.training is None:
-            return "no estimate of the time: the work is too short, or a step too long, to time some steps first"
+            return (
+                "no estimate of the time: no step was timed, for the work is too short, a step too long, or elsewhere"
+            )
         parts = {"crafting": self.crafting, "training": self.training}
         words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]
         whole = roughly(self.crafting + self.training)
@@ -69,17 +71,17 @@ class _Work:
     attack: str = ""  # whose poison this is; empty for a victim
 
 
-def estimate(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Estimate:
+def estimate(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, *, measure: bool = True) -> Estimate:
     """Estimate the time of the cells that have to run and of the poisons that they need and that do not exist yet.
 
     Times come from records of the same work on the same machine in the grid's folder; without them, from a short
-    measurement. Several processes call this together.
+    measurement, unless ``measure`` is false, as where other machines do the work. Several processes call this together.
     """
     works = {work.name: work for one in planned for work in _works(grid, one)}
     # The first process decides which files exist, since they may appear while the others look.
     todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(grid, planned, rerun)))]
     # A record knows the time of all steps together; only a measurement knows how it is spread over them.
-    costs, recorded = _measured(todo), _recorded(grid.out)
+    costs, recorded = _measured(todo) if measure else {}, _recorded(grid.out)
     peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
     for kind, steps in {work.kind: work.steps for work in todo if work.kind in recorded}.items():
         shape = costs.get(kind, np.ones(steps))

@@ -39,8 +39,15 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[Grid]:
+def open_grid(
+    settings: RunSettings, *, command: str | None = None, cells: Sequence[Cell] | None = None
+) -> Iterator[Grid]:
     """The grid of some settings: its cells, their data loaded, the store of poisons open while the block runs.
+
+    Args:
+        settings: what the grid is made from.
+        command: the command that records name; by default the settings as a command.
+        cells: of the settings, those to open; by default all.
 
     Raises:
         UsageError: bad input.
@@ -53,7 +60,7 @@ def open_grid(settings: RunSettings, *, command: str | None = None) -> Iterator[
             devnull = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(devnull))
             stack.enter_context(redirect_stderr(devnull))
-        cells = cells_of(settings, device)
+        cells = cells_of(settings, device) if cells is None else cells
         cache = settings.cache or cache_folder()
         tracking = Tracking(settings.track if processes.is_first else None, settings.out)
         _log.debug(

@@ -60,7 +60,7 @@ def run(
         _log.info(plan_table(grid, planned, settings.rerun))
         wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
         if Processes.current().broadcast_object(wanted):
-            expected = estimate(grid, planned, settings.rerun)
+            expected = estimate(grid, planned, settings.rerun, measure=engine.measures)
             _log.info("%s\n", expected)
             grid.time_left = expected.time_left
         if settings.dry_run:

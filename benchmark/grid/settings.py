@@ -104,7 +104,12 @@ class RunSettings:
     device: Annotated[str, Words("device to compute on; auto uses CUDA where there is a GPU", "cuda:1", "DEVICE")] = (
         "auto"
     )
-    on: Annotated[str, Words("engine that runs the cells: local, this machine", "'local[jobs=4]'", "ENGINE")] = "local"
+    on: Annotated[
+        str,
+        Words(
+            "engine that runs the cells: local, this machine; ray, a Ray cluster", "'ray[address=HOST:6379]'", "ENGINE"
+        ),
+    ] = "local"
     jobs: Annotated[
         int | str | None,
         Words(
@@ -113,6 +118,10 @@ class RunSettings:
             "N",
             "one process with all threads",
         ),
+    ] = None
+    store: Annotated[
+        str | None,
+        Words("where the nodes of a Ray cluster keep poisons and checkpoints", "s3://bucket/folder", "URL", "none"),
     ] = None
     events: Annotated[
         Path | None, Words("file to which every change of a cell's state adds a line of JSON", "", "FILE", "none")

@@ -14,7 +14,7 @@ from benchmark.core.locks import claimed
 from benchmark.core.progress import clock
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
 
 _log = logging.getLogger(__name__)
@@ -92,9 +92,8 @@ def attempt(grid: Grid, one: PlannedCell, *, wait: bool, begins: Callable[[], ob
         return record
 
 
-def give_up(grid: Grid, one: PlannedCell, failure: Failure) -> Record:
-    """The record of a cell that cannot run; what another run made of it meanwhile, if it did."""
-    record = one.planned_record.failed(*failure)
+def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
+    """Keep the record of a cell that ran elsewhere, or failed without running; or what another run made of it."""
     with claimed(one.path, wait=False) as ours:
         return (_finished_meanwhile(one) or grid.keep(one, record)) if ours else record
 

@@ -173,6 +173,7 @@ def _run(seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan
                 rerun="failed",
                 on=how.on,
                 jobs=how.jobs,
+                store=how.store,
                 events=how.events,
                 plugin=how.plugin,
             )

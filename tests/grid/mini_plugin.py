@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ open_clip.add_model_config(Path(__file__).parent / "configs")
 @DEFENSES.register("fragile")
 @dataclass(frozen=True)
 class Fragile(Defense):
-    """Kills its process once, before the third epoch; changes nothing. ``note`` takes a line an epoch."""
+    """Kills its process once, some seconds into the third epoch; changes nothing. ``note`` takes a line an epoch."""
 
     note: Path
+    wait: float = 0.0
 
     def on_captions(self, captions: Any, context: Any) -> Any:
         """Count the epoch."""
         with self.note.open("a") as file:
             file.write(f"{os.getpid()}\n")
         if len(self.note.read_text().splitlines()) == 3:
+            time.sleep(self.wait)
             os.kill(os.getpid(), signal.SIGKILL)
         return captions
 

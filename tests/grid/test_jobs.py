@@ -94,7 +94,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     [
         (["--jobs", "0"], "--jobs must be at least 1, or auto, got 0"),
         (["--jobs", "many"], "takes none, an integer or auto, got 'many'"),
-        (["--jobs", "2", "--on", "local[jobs=3]"], "both say how many"),
+        (["--jobs", "2", "--on", "local[jobs=3]"], "both name jobs"),
         (["--on", "cloud"], "unknown engine 'cloud'; "),
         (["--events", "/nowhere/events", "--jobs", "1"], "--events: cannot write /nowhere/events"),
     ],

@@ -80,7 +80,7 @@ def made(name: str, failure: Failure | None = None) -> Record:
 def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer) -> dict[str, str]:
     """What the records of cells say."""
     monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer))
-    monkeypatch.setattr(pools, "give_up", lambda grid, one, failure: made(one.key, failure))
+    monkeypatch.setattr(pools, "_failed", lambda grid, unit, failure: made(unit.name, failure))
     monkeypatch.setattr(pools, "_SECONDS_BETWEEN_LOOKS", 0.01)
     grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
     pool = Pool(cast(Grid, grid), RunSettings(), 1)

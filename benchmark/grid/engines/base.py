@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -15,7 +16,13 @@ from benchmark.grid.settings import RunSettings
 
 
 class Engine(ABC):
-    """Does the cells of a plan. Where a cell runs changes neither its address nor its scores."""
+    """Does the cells of a plan. Where a cell runs changes neither its address nor its scores.
+
+    Attributes:
+        measures: whether cells run on this machine, so that steps timed here tell how long they take.
+    """
+
+    measures: ClassVar[bool] = True
 
     def threads(self, device: torch.device) -> int | None:
         """With how many threads a cell computes on a device; ``None``: as many as torch takes."""
@@ -43,14 +50,15 @@ ENGINES: Registry[Engine] = Registry("engine", "benchmark.grid.engines", Engine)
 
 
 def choose_engine(settings: RunSettings) -> Engine:
-    """The engine that settings name by ``on``; ``jobs`` is a parameter of it.
+    """The engine that settings name by ``on``; ``jobs`` and ``store`` are parameters of it.
 
     Raises:
         UsageError: unknown engine or parameter.
     """
     spec = parse_spec(settings.on)
-    if settings.jobs is not None:
-        if "jobs" in spec.params:
-            raise UsageError(f"--jobs {settings.jobs} and --on '{spec}' both say how many")
-        spec = Spec(spec.name, {**spec.params, "jobs": settings.jobs})
+    for name in ("jobs", "store"):
+        if (value := getattr(settings, name)) is not None:
+            if name in spec.params:
+                raise UsageError(f"--{name} {value} and --on '{spec}' both name {name}")
+            spec = Spec(spec.name, {**spec.params, name: value})
     return ENGINES.build(spec)

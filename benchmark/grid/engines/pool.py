@@ -18,7 +18,7 @@ from benchmark.grid.board import Board
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.sharing import give_up
+from benchmark.grid.sharing import settle
 from benchmark.grid.units import Unit
 
 _log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class Pool:
             # The same seed would fail the same way, after the same time.
             for other in [one for one in self._waiting if one.needs == unit.name]:
                 self._waiting.remove(other)
-                self._trained(other, give_up(self._grid, other.planned, failure))
+                self._trained(other, _failed(self._grid, other, failure))
 
     def _trained(self, unit: Unit, record: Record) -> None:
         self._busy.clear()
@@ -240,13 +240,17 @@ class Pool:
                 if unit.crafts:
                     self._crafted(unit, failure)
                 else:
-                    self._trained(unit, give_up(self._grid, unit.planned, failure))
+                    self._trained(unit, _failed(self._grid, unit, failure))
             else:
                 _log.warning("%s %s; another goes on with %s", worker.where, how, unit.title)
                 self._board.waits(unit, f"its worker {how}")
                 self._waiting.insert(0, unit)
         worker.end()
         self._workers[self._workers.index(worker)] = self._started(worker.number)
+
+
+def _failed(grid: Grid, unit: Unit, failure: Failure) -> Record:
+    return settle(grid, unit.planned, unit.planned.planned_record.failed(*failure))
 
 
 @contextmanager

@@ -40,14 +40,14 @@ def main() -> None:
     settings, command, threads, level = link.recv()
     if threads is not None:
         torch.set_num_threads(threads)
-    _hand_messages_to(logging.NullHandler(), level)
+    hand_messages_to(logging.NullHandler(), level)
     send = _Sender(link)
     requests: queue.Queue[Request] = queue.Queue()
     threading.Thread(target=_receive, args=(link, requests), daemon=True).start()
     try:
         with open_grid(settings, command=command) as grid:
             # Not before: the parent has shown what opening the grid has to say.
-            _hand_messages_to(_ToParent(send), level)
+            hand_messages_to(Messages(send), level)
             serve(grid, requests.get, send)
     except UsageError as error:
         send(("refused", str(error)))
@@ -66,7 +66,7 @@ def serve(grid: Grid, receive: Callable[[], Request], send: Callable[[Answer], N
         key, record, task, wait = rest
         one = replace(planned[key], record=record)
         name = one.key if kind == "train" else str(grid.poisons.file_of(one.cell, grid.data_of(one.cell).train))
-        grid.time_left = _Told({} if task is None else {name: task}, name, send)
+        grid.time_left = Told({} if task is None else {name: task}, name, send)
         send(_craft(grid, one, wait) if kind == "craft" else _train(grid, one, wait))
 
 
@@ -81,8 +81,8 @@ def _craft(grid: Grid, one: PlannedCell, wait: bool) -> Answer:
     return ("crafted", grid.craft(one))
 
 
-class _Told(TimeLeft):
-    """Tells the parent how far the unit is."""
+class Told(TimeLeft):
+    """Tells another process how far a unit is."""
 
     def __init__(self, tasks: Any, name: str, send: Callable[[Answer], None]) -> None:
         super().__init__(tasks)
@@ -90,11 +90,13 @@ class _Told(TimeLeft):
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
+        """Time a task while the block runs."""
         self._own = name == self._name  # else a poison that is missing after all
         with super().working(name, steps):
             yield
 
     def advance(self) -> None:
+        """Count a finished step, and tell now and then."""
         super().advance()
         now = time.monotonic()
         if self._own and now - self._sent > _SECONDS_BETWEEN_SHARES:
@@ -102,6 +104,7 @@ class _Told(TimeLeft):
             self._send(("share", self.share_done(), False))
 
     def resume(self, steps: int) -> None:
+        """Count steps that an earlier run has done, and tell."""
         super().resume(steps)
         if self._own:
             self._send(("share", self.share_done(), True))
@@ -118,10 +121,10 @@ class _Sender:
             self._link.send(answer)
 
 
-class _ToParent(logging.Handler):
-    """Sends messages to the parent, which shows them; it shows progress in its own way."""
+class Messages(logging.Handler):
+    """Sends messages to the process that shows them; it shows progress in its own way."""
 
-    def __init__(self, send: _Sender) -> None:
+    def __init__(self, send: Callable[[Answer], None]) -> None:
         super().__init__()
         self._send = send
 
@@ -131,7 +134,8 @@ class _ToParent(logging.Handler):
             self._send(("message", record.levelno, record.getMessage()))
 
 
-def _hand_messages_to(handler: logging.Handler, level: int) -> None:
+def hand_messages_to(handler: logging.Handler, level: int) -> None:
+    """Give the messages of all packages from a level upwards to one handler alone."""
     for logger in map(logging.getLogger, PACKAGES):
         logger.handlers[:] = [handler]
         logger.propagate = False

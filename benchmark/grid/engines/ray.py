@@ -1,0 +1,299 @@
+"""The engine of a Ray cluster, whose machines share no folder."""
+
+import logging
+import pickle
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from benchmark.core.atomic_files import replacing
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
+from benchmark.core.schedule import Pace
+from benchmark.grid.board import Board
+from benchmark.grid.cells import content_key
+from benchmark.grid.engines.base import ENGINES, Engine
+from benchmark.grid.engines.ray_node import Owner, Work
+from benchmark.grid.engines.store import Store
+from benchmark.grid.events import Events
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.sharing import settle, tidy
+from benchmark.grid.units import Unit, units_of
+
+_log = logging.getLogger(__name__)
+_NAMESPACE = "unlearnable-bench"
+_RETRIES = 3  # of a unit whose process or node died
+# Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
+_AHEAD = 16
+
+
+@ENGINES.register("ray")
+@dataclass(frozen=True)
+class Ray(Engine):
+    """A Ray cluster: each poison and each cell is a task of it, records come back to this process.
+
+    Nodes need the suite and the data set, but no shared folder. ``gpus_per_cell`` is 1 where the cluster has GPUs,
+    unless given. A ``store`` keeps poisons and checkpoints at a URL, and so what a node that dies has done of a cell.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    address: str = "auto"
+    gpus_per_cell: float | None = None
+    cpus_per_cell: int = 1
+    store: str | None = None
+
+    measures: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_cell < 1 or (self.gpus_per_cell is not None and self.gpus_per_cell < 0):
+            raise UsageError("engine ray: cpus_per_cell must be at least 1 and gpus_per_cell at least 0")
+        Store.at(self.store)
+        _import_ray()
+
+    def threads(self, device: torch.device) -> int | None:
+        """As many as the CPUs that a cell gets."""
+        return self.cpus_per_cell if device.type == "cpu" else None
+
+    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
+        """Run the cells as tasks."""
+        if Processes.current().size > 1:
+            raise UsageError("--on ray starts processes of its own: leave out torchrun")
+        tidy(grid, planned, settings.rerun)
+        units = units_of(grid, planned, settings.rerun, grid.time_left.waiting)
+        records = {one.key: one.record for one in planned if one.record is not None}
+        if units:
+            board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
+            with _connected(self.address) as ray, board.shown():
+                driver = _Driver(ray, self, grid, settings, units, board)
+                try:
+                    records |= driver.run()
+                except ray.exceptions.RayError as error:
+                    raise UsageError(f"the Ray cluster is gone: {_first_line(error)}") from error
+                finally:
+                    driver.close()
+        return [records[one.key] for one in planned]
+
+
+class _Driver:
+    """Hands units to the owner of the run's tasks, a few at a time, and saves what comes back."""
+
+    def __init__(
+        self, ray: ModuleType, engine: Ray, grid: Grid, settings: RunSettings, units: Sequence[Unit], board: Board
+    ) -> None:
+        self._ray, self._engine, self._grid, self._board = ray, engine, grid, board
+        self._waiting = list(units)
+        self._poisons = {unit.name for unit in units if unit.crafts}  # that are not there yet
+        self._in_flight: dict[str, Unit] = {}
+        self._where: dict[str, str] = {}
+        self._records: dict[str, Record] = {}
+        self._saved: list[str] = []
+        self._path = {unit.name: _path_of(grid, unit) for unit in units}
+        self._needing = Counter(str(self._path[unit.name]) for unit in units if not unit.crafts)
+        where = [socket.gethostname(), str(grid.out.absolute()), str(grid.poisons.folder.absolute())]
+        self._run = content_key(where, replace(settings, events=None).to_command())[:12]
+        # The nodes' own caches, and what this process alone needs, are not theirs.
+        self._settings = replace(settings, events=None, rerun="missing")
+        total = ray.cluster_resources()
+        gpus = engine.gpus_per_cell
+        if gpus is None:
+            gpus = 1.0 if total.get("GPU", 0) else 0.0
+        slots = total.get("CPU", 0) // engine.cpus_per_cell
+        slots = min(slots, total.get("GPU", 0) // gpus) if gpus else slots
+        if slots < 1:
+            raise UsageError(
+                f"no node for a cell with {engine.cpus_per_cell} CPUs and {gpus:g} GPUs in a cluster of "
+                f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+            )
+        board.workers = int(slots)
+        self._window = int(slots) + _AHEAD
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=True
+        )
+        self._owner = (
+            ray.remote(num_cpus=0, max_concurrency=1000)(Owner)
+            .options(
+                name=f"run {self._run}",
+                namespace=_NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                scheduling_strategy=here,
+            )
+            .remote(engine.cpus_per_cell, gpus, _RETRIES)
+        )
+
+    def run(self) -> dict[str, Record]:
+        """Do all units; the records of their cells by key."""
+        known, held = self._ask("known")
+        self._held = set(held)
+        # What a driver that died has begun.
+        self._in_flight = {unit.name: unit for unit in self._waiting if unit.name in known}
+        self._waiting = [unit for unit in self._waiting if unit.name not in self._in_flight]
+        for name in self._in_flight:
+            if known[name] is not None:
+                self._hear(name, "begins", known[name])
+        while self._waiting or self._in_flight:
+            while len(self._in_flight) < self._window and (unit := self._next()) is not None:
+                self._begin(unit)
+            news, finished = self._ask("take", self._saved)
+            self._saved = []
+            for name, kind, *rest in news:
+                self._hear(name, kind, *rest)
+            for name, outcome in finished.items():
+                if (ended := self._in_flight.pop(name, None)) is not None:
+                    self._end(ended, outcome)
+                self._saved.append(name)
+            self._board.tick()
+        return self._records
+
+    def close(self) -> None:
+        """End the tasks and their owner."""
+        with suppress(self._ray.exceptions.RayError):  # it is gone with its cluster
+            self._ray.kill(self._owner)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        return self._ray.get(getattr(self._owner, method).remote(*arguments))
+
+    def _next(self) -> Unit | None:
+        """The first unit that can begin, taken from those that wait."""
+        place = next((i for i, unit in enumerate(self._waiting) if unit.needs not in self._poisons), None)
+        return None if place is None else self._waiting.pop(place)
+
+    def _begin(self, unit: Unit) -> None:
+        cell = unit.planned.cell
+        work = Work(
+            name=unit.name,
+            crafts=unit.crafts,
+            title=unit.title,
+            cell=pickle.dumps(cell),
+            task=self._board.task(unit),
+            settings=self._settings,
+            run=self._run,
+            command=self._grid.provenance["command"],
+            threads=self._engine.threads(self._grid.device),
+            store=self._engine.store,
+        )
+        self._in_flight[unit.name] = unit
+        if unit.crafts:
+            self._ask("craft", work)
+        else:
+            self._ask("train", work, self._hold(unit))
+
+    def _hold(self, unit: Unit) -> str | None:
+        """See that the cluster has a cell's poison; its name where the cluster has it in its object store."""
+        path = self._path[unit.name]
+        if path is None:
+            return None
+        if str(path) not in self._held:
+            if (store := Store.at(self._engine.store)) is not None:
+                store.keep(path)
+            else:
+                self._ask("hold", str(path), np.asarray(np.memmap(path, np.uint8, "r")))
+            self._held.add(str(path))
+        return str(path)
+
+    def _hear(self, name: str, kind: str, *rest: Any) -> None:
+        if kind == "message":
+            _log.log(rest[0], "%s", rest[1])
+            return
+        unit = self._in_flight.get(name)
+        if unit is None:
+            return  # told before what came of it
+        if kind == "begins":
+            if self._where.get(name) == rest[0]:
+                return  # a driver that died did not hear it
+            if name in self._where:
+                self._board.waits(unit, "its process or node died")
+            self._where[name] = rest[0]
+            self._board.begins(unit, rest[0])
+        elif kind == "share" and name in self._where:
+            self._board.reaches(unit, rest[0], resumed=rest[1])
+
+    def _end(self, unit: Unit, outcome: Record | Failure | None) -> None:
+        if unit.crafts:
+            self._crafted(unit, outcome if isinstance(outcome, Failure) else None)
+            return
+        record = unit.planned.planned_record.failed(*outcome) if isinstance(outcome, Failure) else outcome
+        assert record is not None
+        self._trained(unit, settle(self._grid, unit.planned, record))
+
+    def _crafted(self, unit: Unit, failure: Failure | None) -> None:
+        self._poisons.discard(unit.name)
+        if failure is None:
+            self._held.add(unit.name)
+            if self._engine.store is None:
+                (reference,) = self._ask("poison", unit.name)
+                with replacing(Path(unit.name)) as temporary:
+                    self._ray.get(reference).tofile(temporary)
+        self._board.ends(unit, failure=None if failure is None else failure.message)
+        if failure is not None:
+            # The same seed would fail the same way, after the same time.
+            for other in [one for one in self._waiting if one.needs == unit.name]:
+                self._waiting.remove(other)
+                self._trained(other, settle(self._grid, other.planned, other.planned.planned_record.failed(*failure)))
+
+    def _trained(self, unit: Unit, record: Record) -> None:
+        self._records[unit.name] = record
+        self._board.ends(unit, record)
+        poison = str(self._path[unit.name])
+        self._needing[poison] -= 1
+        if poison in self._held and not self._needing[poison]:
+            self._ask("drop", poison)
+
+
+def _path_of(grid: Grid, unit: Unit) -> Path | None:
+    return grid.poisons.file_of(unit.planned.cell, grid.data_of(unit.planned.cell).train)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Ray, connected to a cluster while the block runs; a connection that is there already stays.
+
+    Raises:
+        UsageError: no cluster at that address.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        ray.init(
+            address=address,
+            namespace=_NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"no Ray cluster at '{address}' ({_first_line(error)}); 'ray start --head' starts one"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise UsageError(f"--on ray needs Ray: pip install 'unlearnable-bench[ray]' ({error})") from error
+    return ray

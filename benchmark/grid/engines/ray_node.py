@@ -1,0 +1,260 @@
+"""What the Ray engine runs on the nodes of a cluster: poisons and cells as tasks, and the actor that owns them.
+
+A node shares no folder with any other. It prepares data in its own cache, and works in a folder there that is named by
+the run.
+"""
+
+import asyncio
+import logging
+import os
+import pickle
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.core.atomic_files import make_folder, replacing
+from benchmark.core.cache_dir import cache_folder
+from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
+from benchmark.core.locks import claimed
+from benchmark.core.time_left import Task
+from benchmark.grid.cells import Cell
+from benchmark.grid.engines.store import Store, mirrored
+from benchmark.grid.engines.worker import Messages, Told, hand_messages_to
+from benchmark.grid.opening import open_grid
+from benchmark.grid.plugins import load_plugins
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.settings import RunSettings
+
+Poison = NDArray[np.uint8]
+"""(B,) the bytes of a poison's file."""
+
+_SECONDS_BETWEEN_TAKES = 1.0
+_FORSAKEN = 3600.0  # seconds after which the owner of a run that nobody asks for ends, once its tasks are done
+
+
+@dataclass(frozen=True)
+class Work:
+    """A poison to craft or a victim to train, as it travels to a node.
+
+    Attributes:
+        name: the unit's: the key of a cell, or the path of a poison's file where the driver is.
+        crafts: whether it is a poison.
+        title: the unit's, by which Ray shows it.
+        cell: pickled, because its classes may be a plugin's.
+        task: its expected cost.
+        settings: of the run.
+        run: names the folder of the run in a node's cache.
+        command: what the record names.
+        threads: to compute with; ``None``: as many as torch takes.
+        store: URL of the store of poisons and checkpoints, if there is one.
+    """
+
+    name: str
+    crafts: bool
+    title: str
+    cell: bytes
+    task: Task | None
+    settings: RunSettings
+    run: str
+    command: str
+    threads: int | None
+    store: str | None
+
+
+def craft(work: Work, owner: Any) -> tuple[Failure | None, Poison | None]:
+    """Craft a poison; returns what went wrong, and its file's content unless it went to the store."""
+    with _opened(work, owner) as (grid, one):
+        path, store = _poison_of(grid, one), Store.at(work.store)
+        assert path is not None
+        checkpoint = Checkpoint.beside(path, grid.poisons.checkpoint_every)
+        with mirrored(checkpoint.path, store):
+            if store:
+                store.fetch(path)
+            failure = grid.craft(one)
+        if failure is not None:
+            return failure, None
+        if store:
+            store.keep(path)
+            return None, None
+        return None, np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def train(work: Work, owner: Any, poison: Poison | None) -> Record:
+    """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store."""
+    with _opened(work, owner) as (grid, one):
+        store, path = Store.at(work.store), _poison_of(grid, one)
+        if path is not None:
+            make_folder(path.parent)
+            with claimed(path, wait=True):
+                if not path.is_file() and poison is not None:
+                    with replacing(path) as temporary:
+                        poison.tofile(temporary)
+                elif not path.is_file() and store:
+                    store.fetch(path)
+        checkpoint = Checkpoint.beside(one.path, grid.checkpoint_every)
+        make_folder(grid.out)
+        with claimed(one.path, wait=True), mirrored(checkpoint.path, store):
+            record = grid.run(replace(one, record=None))
+            one.path.unlink(missing_ok=True)  # it goes to the driver
+            return record
+
+
+_open: tuple[Any, ExitStack, Grid] | None = None
+
+
+@contextmanager
+def _opened(work: Work, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
+    """The grid of one cell; that of the cell before if it had the same data, for what it has loaded and measured."""
+    global _open
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    load_plugins(work.settings.plugin)
+    cell: Cell = pickle.loads(work.cell)
+    folder = (work.settings.cache or cache_folder()) / "ray" / work.run
+    settings = replace(
+        work.settings,
+        out=folder / "records",
+        poisons=str(folder / "poisons"),
+        on="local",
+        jobs=None,
+        store=None,
+        events=None,
+    )
+
+    def send(answer: tuple[Any, ...]) -> None:
+        owner.tell.remote(work.name, *answer)
+
+    send(("begins", f"{socket.gethostname()} (process {os.getpid()})"))
+    hand_messages_to(Messages(send), logging.WARNING)
+    logging.getLogger("benchmark.core.progress").setLevel(logging.INFO)  # what is shown is counted
+    same = settings, work.command, cell.seed, cell.victim.resolution, str(cell.dataset.choice)
+    if _open is None or _open[0] != same:
+        if _open is not None:
+            _open[1].close()
+            _open = None
+        stack = ExitStack()
+        _open = same, stack, stack.enter_context(open_grid(settings, command=work.command, cells=[cell]))
+    grid = _open[2]
+    grid.cells = [cell]
+    (one,) = grid.plan()
+    if not work.crafts and one.key != work.name:
+        raise UsageError(
+            f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
+        )
+    name = str(_poison_of(grid, one)) if work.crafts else one.key
+    grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
+    yield grid, one
+
+
+def _poison_of(grid: Grid, one: PlannedCell) -> Path | None:
+    return grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)
+
+
+class Owner:
+    """The actor that owns the tasks of a run and keeps what they return until the driver has saved it.
+
+    It outlives the driver: one that is started again by the same command finds here what runs and what is done.
+
+    Args:
+        cpus: of a task.
+        gpus: of a task.
+        retries: how often a task whose process or node died runs again.
+    """
+
+    def __init__(self, cpus: float, gpus: float, retries: int) -> None:
+        import ray
+
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries}
+        self._craft = ray.remote(num_returns=2, **options)(craft)
+        self._train = ray.remote(**options)(train)
+        self._me = ray.get_runtime_context().current_actor
+        self._running: dict[str, Any] = {}
+        self._finished: dict[str, Record | Failure | None] = {}
+        self._poisons: dict[str, Any] = {}
+        self._where: dict[str, str] = {}
+        self._news: list[tuple[Any, ...]] = []
+        self._asked = time.monotonic()
+        self._something = asyncio.Event()
+        self._forsaken: asyncio.Task[None] | None = None
+
+    async def known(self) -> tuple[dict[str, str | None], list[str]]:
+        """The units that run or are done, with the place where they run, and the names of the poisons that are held."""
+        return {name: self._where.get(name) for name in (*self._running, *self._finished)}, list(self._poisons)
+
+    async def hold(self, name: str, poison: Poison) -> None:
+        """Keep a poison that the driver has."""
+        import ray
+
+        self._poisons[name] = ray.put(poison)
+
+    async def drop(self, name: str) -> None:
+        """Let a poison go that no cell needs any more."""
+        self._poisons.pop(name, None)
+
+    async def poison(self, name: str) -> list[Any]:
+        """Where a poison's content is."""
+        return [self._poisons[name]]
+
+    async def craft(self, work: Work) -> None:
+        """Begin to craft a poison."""
+        failure, self._poisons[work.name] = self._craft.options(name=work.title).remote(work, self._me)
+        self._begin(work.name, failure)
+
+    async def train(self, work: Work, poison: str | None) -> None:
+        """Begin to train a victim on the poison of that name."""
+        task = self._train.options(name=work.title)
+        self._begin(work.name, task.remote(work, self._me, self._poisons.get(poison) if poison else None))
+
+    async def tell(self, name: str, kind: str, *rest: Any) -> None:
+        """Hear from a task."""
+        if kind == "begins":
+            self._where[name] = rest[0]
+        self._news.append((name, kind, *rest))
+
+    async def take(self, saved: list[str]) -> tuple[list[tuple[Any, ...]], dict[str, Record | Failure | None]]:
+        """What tasks have said, and what came of those that are done; waits a second for it.
+
+        Args:
+            saved: units whose outcome the driver has saved; they are forgotten.
+        """
+        self._asked = time.monotonic()
+        for name in saved:
+            self._finished.pop(name, None)
+            self._where.pop(name, None)
+        if not self._finished:
+            self._something.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._something.wait(), _SECONDS_BETWEEN_TAKES)
+        news, self._news = self._news, []
+        return news, dict(self._finished)
+
+    def _begin(self, name: str, outcome: Any) -> None:
+        self._running[name] = asyncio.ensure_future(self._finish(name, outcome))
+        if self._forsaken is None:
+            self._forsaken = asyncio.ensure_future(self._end_when_forsaken())
+
+    async def _finish(self, name: str, outcome: Any) -> None:
+        try:
+            self._finished[name] = await outcome
+        except Exception as error:
+            first = (str(error).splitlines() or [""])[0]
+            self._finished[name] = Failure(type(error).__name__, first, str(error))
+        del self._running[name]
+        self._something.set()
+
+    async def _end_when_forsaken(self) -> None:
+        import ray
+
+        while self._running or time.monotonic() - self._asked < _FORSAKEN:
+            await asyncio.sleep(_FORSAKEN / 60)
+        ray.kill(self._me)

@@ -1,0 +1,111 @@
+"""A store of poisons and checkpoints that all nodes of a cluster reach by a URL, through fsspec."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.core.atomic_files import make_folder, replacing
+from benchmark.core.errors import UsageError
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files by name below a URL.
+
+    Attributes:
+        files: fsspec's file system.
+        folder: in it.
+    """
+
+    files: Any
+    folder: str
+
+    @classmethod
+    def at(cls, url: str | None) -> "Store | None":
+        """The store at a URL: ``file:///folder``, ``s3://bucket/folder``, ``gs://bucket/folder``.
+
+        Raises:
+            UsageError: no such kind of URL, or the package that reads it is missing.
+        """
+        if url is None:
+            return None
+        try:
+            import fsspec
+
+            files, folder = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"--store {url}: {' '.join(str(error).split())}") from error
+        return cls(files, folder)
+
+    def fetch(self, path: Path) -> None:
+        """Copy a file from the store to its place here, if the store has it and it is not here."""
+        there = self._name(path)
+        if path.is_file() or not self.files.exists(there):
+            return
+        make_folder(path.parent)
+        with replacing(path) as temporary:
+            self.files.get_file(there, str(temporary))
+
+    def keep(self, path: Path) -> None:
+        """Copy a file to the store; a reader there finds the whole file or the one before."""
+        self.files.makedirs(self.folder, exist_ok=True)
+        self.files.put_file(str(path), self._name(path) + ".part")
+        self.files.mv(self._name(path) + ".part", self._name(path))
+
+    def discard(self, path: Path) -> None:
+        """Remove a file from the store, if it is there."""
+        if self.files.exists(self._name(path)):
+            self.files.rm_file(self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return f"{self.folder.rstrip('/')}/{path.name.lstrip('.')}"
+
+
+@contextmanager
+def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
+    """Keep a checkpoint in the store as well: fetched before the block, copied in it when it changes, removed after it.
+
+    After a block that raises, or in which the process dies, the store still has it.
+    """
+    if path is None or store is None:
+        yield
+        return
+    store.fetch(path)
+    over = threading.Event()
+    copier = threading.Thread(target=_copy_changes, args=(path, store, over), daemon=True)
+    copier.start()
+    try:
+        yield
+    finally:
+        over.set()
+        copier.join()
+    if not path.is_file():  # a stage that is done removes its checkpoint
+        store.discard(path)
+
+
+def _copy_changes(path: Path, store: Store, over: threading.Event) -> None:
+    before = _stamp(path)
+    while not over.wait(_SECONDS_BETWEEN_LOOKS):
+        if (now := _stamp(path)) is not None and now != before:
+            try:
+                store.keep(path)
+                before = now
+            except FileNotFoundError:
+                continue  # it has just been removed
+            except OSError as error:
+                _log.warning("checkpoint %s cannot be kept in the store: %s", path.name, error)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns

@@ -1,0 +1,108 @@
+"""The store of a cluster's poisons and checkpoints, on a folder; and what is said where its package is missing."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.grid.engines.store import Store, mirrored
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store.at(f"file://{tmp_path}/store")
+    assert made is not None
+    return made
+
+
+def test_a_file_travels_by_its_name(store: Store, tmp_path: Path) -> None:
+    (tmp_path / ".one.checkpoint").write_text("state")
+    store.keep(tmp_path / ".one.checkpoint")
+    elsewhere = tmp_path / "other node" / ".one.checkpoint"
+    store.fetch(elsewhere)
+    assert elsewhere.read_text() == "state"
+    (tmp_path / ".one.checkpoint").write_text("later")
+    store.keep(tmp_path / ".one.checkpoint")
+    store.fetch(elsewhere)
+    assert elsewhere.read_text() == "state"  # what is here stays
+    store.discard(elsewhere)
+    store.discard(elsewhere)
+    store.fetch(tmp_path / "third node" / ".one.checkpoint")
+    assert not (tmp_path / "third node").exists()
+
+
+def test_a_copy_that_breaks_off_leaves_the_one_before(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "poison").write_text("whole")
+    store.keep(tmp_path / "poison")
+
+    def broken(path: str, there: str) -> None:
+        Path(there).write_text("ha")
+        raise OSError("the node has died")
+
+    monkeypatch.setattr(store.files, "put_file", broken)
+    with pytest.raises(OSError, match="has died"):
+        store.keep(tmp_path / "poison")
+    store.fetch(tmp_path / "there" / "poison")
+    assert (tmp_path / "there" / "poison").read_text() == "whole"
+
+
+def until(there: Path, text: str) -> None:
+    while not there.exists() or there.read_text() != text:
+        time.sleep(0.05)
+
+
+def test_a_checkpoint_outlives_its_node_and_ends_with_its_stage(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.grid.engines.store._SECONDS_BETWEEN_LOOKS", 0.02)
+    first, second, kept = tmp_path / "a" / "cell", tmp_path / "b" / "cell", tmp_path / "store" / "cell"
+    first.parent.mkdir()
+
+    class Died(Exception):
+        pass
+
+    def work() -> None:
+        with mirrored(first, store):
+            for state in ("epoch 1", "epoch 2"):
+                first.write_text(state)
+                until(kept, state)
+            raise Died
+
+    with pytest.raises(Died):
+        work()
+    assert kept.read_text() == "epoch 2"
+    with mirrored(second, store):
+        assert second.read_text() == "epoch 2"
+        second.unlink()
+    assert not kept.exists()
+
+
+def test_without_a_store_nothing_is_copied(tmp_path: Path) -> None:
+    assert Store.at(None) is None
+    with mirrored(tmp_path / "cell", None):
+        (tmp_path / "cell").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
+
+
+def test_a_kind_of_url_that_nothing_reads() -> None:
+    with pytest.raises(UsageError, match="--store nowhere://x"):
+        Store.at("nowhere://x")
+
+
+def test_ray_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["run", "--attack", "clean", "--out", str(tmp_path / "out"), "--on", "ray"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--on ray needs Ray: pip install 'unlearnable-bench[ray]'" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_is_for_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--attack", "clean", "--out", str(tmp_path / "out"), "--store", "file:///x"]) == 2
+    assert "unknown parameter of engine local 'store'" in capsys.readouterr().err
