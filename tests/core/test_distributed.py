@@ -22,7 +22,8 @@ from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
 from tests.grid.grids import results, run
 from tests.small import make_dataset
-from victims.clip import Architecture, Clip
+from victims.architecture import Architecture
+from victims.clip import Clip
 from victims.recipe import Recipe
 from victims.training import _step_loss, train
 

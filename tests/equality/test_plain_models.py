@@ -17,7 +17,8 @@ import benchmark as ub
 import victims.fast
 from tests.equality.test_algorithm import InDouble
 from tests.small import noise_of
-from victims.clip import Architecture, Clip, Precision
+from victims.architecture import Architecture
+from victims.clip import Clip, Precision
 
 FAST = Path(victims.fast.__file__).parent
 SCENES = "scenes[train=96,val=32,test=64,objects=40]"

@@ -19,7 +19,7 @@ from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.grid.grids import SCENES, data_seen
 from tests.memory import backing_file, linux_only
-from victims.clip import Architecture
+from victims.architecture import Architecture
 
 ATTACK = (
     "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,"
@@ -271,6 +271,16 @@ def test_the_surrogate_does_not_start_from_the_victims_weights(tmp_path: Path, m
     assert len(starts) == 4
     assert len(distinct) == 3
     assert torch.equal(starts[0], starts[-1])
+
+
+def test_repeats_of_a_victim_share_the_poison_and_no_random_choice(tmp_path: Path) -> None:
+    repeats = "mini,mini[repeat=2],mini[repeat=1]"
+    assert run(tmp_path, "--victim", repeats, attack="random-trigger[k=2]", defense="none") == 0
+    attacked = [one for one in load_records(tmp_path) if one.attack.spec != "clean"]
+    assert sorted(one.victim.spec for one in attacked) == ["mini", "mini[repeat=2]"]
+    first, second = attacked
+    assert first.poison == second.poison
+    assert first.loss[0] != second.loss[0]
 
 
 def test_em_has_no_trigger(tmp_path: Path) -> None:

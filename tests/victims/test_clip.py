@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from tests.small import make_clip
+from victims.architecture import Architecture, model_names
 from victims.clip import (
-    Architecture,
     Clip,
     Precision,
     clamp_scale,
     clip_loss,
     frozen_batchnorm_statistics,
-    model_names,
     resolve_device,
     resolve_precision,
 )
