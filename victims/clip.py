@@ -41,9 +41,11 @@ class Clip(nn.Module):
 
     Attributes:
         passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing.
+        is_frozen: whether this is a copy :meth:`for_inference`.
     """
 
     passage: nn.Module | None
+    is_frozen = False
 
     def __init__(
         self, model: nn.Module, device: torch.device, precision: Precision = "auto", plain: bool = False
@@ -158,13 +160,16 @@ class Clip(nn.Module):
         return TokenTable() if self.plain else ActiveEmbedding.put_into(self.tower, ids)
 
     def for_inference(self) -> "Clip":
-        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients.
+        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients. Of a copy, itself.
 
         Unless the model is plain, the copy is faster: weights are in the compute dtype once and for all, and a ResNet's
         batch norms are folded into its convolutions.
         """
+        if self.is_frozen:
+            return self
         # The tokenizer is shared: it is large and the same for both.
         frozen = copy.deepcopy(self, {id(self.tokenizer): self.tokenizer})
+        frozen.is_frozen = True
         if self.plain:
             return frozen.eval().requires_grad_(False)
         if isinstance(frozen.tower.token_embedding, ActiveEmbedding):

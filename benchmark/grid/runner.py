@@ -328,5 +328,6 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def _scores(model: Clip, data: Splits, sample: CaptionDataset | None, epoch: int, seed: int) -> EpochScores:
+    model = model.for_inference()  # one copy for all
     val, test = evaluate(model, data.val, seed), evaluate(model, data.test, seed)
     return EpochScores(epoch, val, test, None if sample is None else evaluate(model, sample, seed))

@@ -16,11 +16,11 @@ from benchmark.cli.main import main
 from benchmark.data import LazyImages
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
-from tests.grid.grids import data_seen
+from tests.grid import grids
+from tests.grid.grids import SCENES, data_seen
 from tests.memory import backing_file, linux_only
 from victims.architecture import Architecture
 
-SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 ATTACK = (
     "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,"
     "hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
@@ -29,9 +29,7 @@ EM = ATTACK.replace("k=2", "k=0")
 
 
 def run(out: Path, *extra: str, attack: str = ATTACK, defense: str = "prefix-drop,cutout+random-swap") -> int:
-    settings = {"--attack": attack, "--defense": defense, "--dataset": SCENES, "--out": str(out), "--epochs": "1"}
-    settings |= {"--batch-size": "16", "--device": "cpu", "--precision": "fp32", "--poisons": str(out / "poisons")}
-    return main(["run", *(word for pair in settings.items() for word in pair), *extra])
+    return grids.run(out, *extra, attack=attack, defense=defense, epochs=1)
 
 
 def by_cell(folder: Path) -> dict[tuple[str, str], Record]:

@@ -113,6 +113,17 @@ def test_folding_leaves_the_model_alone() -> None:
     assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
 
 
+def test_a_frozen_copy_is_copied_no_more_and_a_model_that_trains_on_is() -> None:
+    clip, pixels = make_clip(), torch.rand(2, 3, 32, 32)
+    frozen = clip.for_inference()
+    assert frozen.for_inference() is frozen
+    before = frozen.encode_images(pixels)
+    with torch.no_grad():
+        clip.model.get_parameter("visual.conv1.weight").mul_(-1)
+    assert not torch.equal(clip.for_inference().encode_images(pixels), before)
+    assert torch.equal(frozen.encode_images(pixels), before)
+
+
 def test_frozen_statistics_use_the_batch_and_change_nothing() -> None:
     clip = make_clip().train()
     pixels = torch.rand(6, 3, 32, 32)
