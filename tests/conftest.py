@@ -47,7 +47,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def freed_memory_goes_back() -> Iterator[None]:
     """The many short runs of one process would keep gigabytes that a run of one kind uses again."""
     with pytest.MonkeyPatch.context() as patch:
-        for user in ("api", "grid.run", "export.protect"):
+        for user in ("api", "grid.opening", "export.protect"):
             patch.setattr(f"benchmark.{user}.keep_freed_memory", lambda: None)
         yield
 

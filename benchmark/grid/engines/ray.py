@@ -32,6 +32,7 @@ from benchmark.grid.units import Unit, units_of
 
 _log = logging.getLogger(__name__)
 _NAMESPACE = "unlearnable-bench"
+_SECONDS_TO_ANSWER = 10.0
 _RETRIES = 3  # of a unit whose process or node died
 # Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
 _AHEAD = 16
@@ -268,6 +269,10 @@ def _connected(address: str) -> Iterator[Any]:
         yield ray
         return
     try:
+        host, colon, port = address.rpartition(":")
+        if colon and "/" not in address and port.isdecimal():
+            # Ray itself tries for a minute, and then ends the process.
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
         ray.init(
             address=address,
             namespace=_NAMESPACE,
@@ -275,7 +280,7 @@ def _connected(address: str) -> Iterator[Any]:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster at '{address}' ({_first_line(error)}); 'ray start --head' starts one"
         ) from error
