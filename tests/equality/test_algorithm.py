@@ -44,8 +44,21 @@ class InDouble(Clip):
         {"k": 2, "permute_surrogate": True, "restart_every": 1},
         {"k": 0, "permute_images": True, "restart_every": 2},
         {"k": 2, "permute_images": True},
+        {"k": 2, "permute_surrogate": True, "place": "end"},
+        {"k": 2, "place": "random"},
+        {"k": 3, "place": "spread"},
     ],
-    ids=["EM", "no permutation", "Algorithm 1", "as in preset tiny", "EM as in preset tiny", "images permuted"],
+    ids=[
+        "EM",
+        "no permutation",
+        "Algorithm 1",
+        "as in preset tiny",
+        "EM as in preset tiny",
+        "images permuted",
+        "end",
+        "random",
+        "spread",
+    ],
 )
 def test_noise_and_triggers_equal_those_of_the_plain_algorithm(options: dict[str, Any], tmp_path: Path) -> None:
     data = make_dataset(14, 2)  # batches of 5, 5 and 4 rows
