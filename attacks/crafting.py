@@ -94,7 +94,7 @@ class Crafting:
             images = _protected(self.rows.batch(bases[part]), torch.from_numpy(self.delta[index[part]]))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
                 text = model.encode_tokens(self._with_trigger(captions, self.trigger[index])[part])
-                features = model.encode_images(images)
+                features = model.encode_images(images, text)
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -136,8 +136,8 @@ class Crafting:
             delta = self._descend(model, images, delta, captions, trigger, *permuted)
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
-                features = model.encode_images(_protected(first, delta))
                 text = model.encode_tokens(self._with_trigger(captions, trigger))
+                features = model.encode_images(_protected(first, delta), text)
                 loss = float(clip_loss(features, text, model.scale))
             total += loss * len(index)
             self.context.progress.advance(f"round {round_ + 1}/{settings.rounds}, loss {loss:.2f}")
@@ -191,7 +191,7 @@ class Crafting:
 
         def loss(points: torch.Tensor, step: int) -> torch.Tensor:
             text = text_at(step) if unpermuted is None else unpermuted
-            return clip_loss(model.encode_images(points), text, model.scale)
+            return clip_loss(model.encode_images(points, text), text, model.scale)
 
         budget = {"eps": settings.eps, "steps": settings.pgd_steps, "step_size": settings.step_size}
         return minimise_noise(images, delta, loss, bases=bases, **budget)

@@ -180,7 +180,8 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
         attack = ATTACKS.build(spec, preset.attack_values(spec.name))
         if isinstance(attack, Through):
             inner = parse_spec(attack.attack)
-            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, preset.attack_values(inner.name))))
+            budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
+            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, budget)))
             attack = replace(attack, attack=params["attack"])
         choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.

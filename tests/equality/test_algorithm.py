@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 class InDouble(Clip):
     """A surrogate whose pixels are fp64, as its weights are; crafting hands them over as uint8 or fp32."""
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         whole = images.double() * (1 if images.dtype == torch.uint8 else 255)
         # The value is a whole number / 255 to the last bit, the gradient that of the pixels handed over.
         return super().encode_images((whole + (whole.round() - whole).detach()) / 255)
