@@ -31,7 +31,10 @@ from victims.defense_effect import words_changed
 _ROWS, _BATCH = 21, 8
 _VICTIM = "tiny"
 # What keeps crafting short; given to every attack whose constructor has such a parameter and whose spec does not say.
-_SHORT = {"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1, "candidates": 2, "batch_size": _BATCH}
+_SHORT = {
+    **{"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1, "candidates": 2, "batch_size": _BATCH},
+    **{"steps": 2, "channels": 8, "epochs": 2},
+}
 
 
 @dataclass
