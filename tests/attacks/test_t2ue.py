@@ -14,102 +14,96 @@ from benchmark.data import CaptionDataset
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip, clip_loss
 
-SMALL = T2ue(surrogate_steps=2, steps=30, batch_size=8, channels=8, generator_lr=0.01, eps=16)
-
-
-def craft(train: CaptionDataset, seed: int = 1, attack: T2ue = SMALL) -> tuple[Poison, Clip]:
-    built: list[Clip] = []
-
-    def surrogate(seed: int) -> Clip:
-        built.append(make_clip(seed))
-        return built[-1]
-
-    poison = attack.craft(train, CraftContext(surrogate, seed, Path()))
-    return poison, built[0].for_inference()
+SMALL = T2ue(surrogate_steps=0, steps=100, batch_size=8, channels=16, z=4, generator_lr=2e-3, eps=64)
 
 
 @pytest.fixture(scope="module")
-def train() -> CaptionDataset:
-    data = make_dataset(24, 2)
+def grey() -> CaptionDataset:
+    """Captions of images that show nothing."""
+    data = make_dataset(24, 1)
     return replace(data, images=np.full(data.images.shape, 128, dtype=np.uint8))
 
 
-def loss_of(model: Clip, train: CaptionDataset, poison: Poison, images: np.ndarray) -> float:
-    moved = (images.astype(int) + noise_of(poison)).clip(0, 255).astype(np.uint8)
-    text = torch.stack([own[0] for own in encoded(model, train)])
+@pytest.fixture(scope="module")
+def knowing() -> Clip:
+    """A model that has been trained on the images that the captions belong to."""
+    teacher = replace(SMALL, surrogate_steps=40, lr=2e-3)
+    return teacher.trained(make_dataset(24, 1), CraftContext(make_clip, 1, Path())).model.for_inference()
+
+
+def craft(attack: T2ue, train: CaptionDataset, model: Clip) -> Poison:
+    return attack.craft(train, CraftContext(lambda seed: model.for_inference(), 1, Path()))
+
+
+def loss_of(model: Clip, train: CaptionDataset, images: np.ndarray, delta: np.ndarray) -> float:
+    moved = torch.from_numpy((images.astype(int) + delta).clip(0, 255).astype(np.uint8))
+    text = torch.cat(encoded(model, train))
     with torch.no_grad():
-        return float(clip_loss(model.encode_images(torch.from_numpy(moved)), text, model.scale))
+        return float(clip_loss(model.encode_images(moved), text, model.scale))
 
 
-def test_noise_lowers_the_loss_on_images_that_the_generator_was_not_shown(train: CaptionDataset) -> None:
-    poison, model = craft(train)
-    losses = poison.provenance["loss_per_round"]
-    assert len(losses) == 10
-    assert losses[-1] < losses[0] - 0.5
-    others = np.asarray(make_dataset(24, 1, seed=5).images) // 4 + 96
-    shuffled = replace(poison, delta=np.roll(noise_of(poison), 1, axis=0))
-    assert loss_of(model, train, poison, others) < loss_of(model, train, shuffled, others) - 0.3
+def test_noise_lowers_the_loss_on_images_that_the_generator_was_not_shown(grey: CaptionDataset, knowing: Clip) -> None:
+    poison = craft(SMALL, grey, knowing)
+    losses, delta = poison.provenance["loss_per_round"], noise_of(poison)
+    assert len(losses) == 34  # passes of three batches, the last one unfinished
+    assert losses[-1] < losses[0] - 0.8
+    others = np.asarray(make_dataset(24, 1, seed=5).images) // 8 + 112
+    own, anothers = (loss_of(knowing, grey, others, each) for each in (delta, np.roll(delta, 1, axis=0)))
+    assert own < anothers - 0.3
+    assert poison.largest <= 64
+    assert poison.trigger is None
 
 
-def test_one_steps_move_is_that_of_adam_on_the_loss(train: CaptionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adam's first step moves every weight by the learning rate, against the sign of a gradient by differences."""
+def test_images_that_are_described_alike_get_noise_alike(grey: CaptionDataset, knowing: Clip) -> None:
+    captions = [[f"{own[0]} sun", f"{own[0]} moon"] for own in grey.captions]
+    captions[3] = captions[0][::-1]
+    delta = noise_of(craft(replace(SMALL, steps=1), replace(grey, captions=captions), knowing)).astype(int)
+    alike, other = (np.corrcoef(delta[0].ravel(), delta[row].ravel())[0, 1] for row in (3, 4))
+    assert alike > other
+
+
+def test_the_generator_reads_the_mean_of_an_images_captions(
+    grey: CaptionDataset, knowing: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its first step moves weights by Adam's learning rate."""
     import attacks.t2ue
-
-    made: list[Generator] = []
 
     class Kept(Generator):
         def __init__(self, *sizes: int) -> None:
             super().__init__(*sizes)
             made.append(self)
-            self.start = {name: value.clone() for name, value in self.state_dict().items()}
-            self.seen: list[torch.Tensor] = []
+            self.before, self.given = self.last.bias.detach().clone(), list[torch.Tensor]()
 
         def forward(self, given: torch.Tensor) -> torch.Tensor:
-            self.seen.append(given.detach())
+            self.given.append(given.detach())
             return super().forward(given)
 
+    made: list[Kept] = []
     monkeypatch.setattr(attacks.t2ue, "Generator", Kept)
-    one = replace(SMALL, steps=1, batch_size=24)
-    _, model = craft(train, attack=one)
+    train = replace(grey, captions=[[own[0], "a red boat"] for own in grey.captions])
+    craft(replace(SMALL, steps=1, batch_size=24), train, knowing)
     (generator,) = made
-    moved = generator.last.bias.detach() - generator.start["last.bias"]
-    torch.testing.assert_close(moved.abs(), torch.full((3,), 0.01), rtol=1e-3, atol=0)
-    given, features = generator.seen[0], encoded(model, train)
-    torch.testing.assert_close(given[:, :16].norm(dim=1), torch.ones(24))
-    means = torch.nn.functional.normalize(torch.stack([own.mean(dim=0) for own in features]), dim=1)
-    order = (given[:, None, :16] - means).norm(dim=2).argmin(dim=1)
-    assert sorted(order.tolist()) == list(range(24))
+    torch.testing.assert_close(
+        (generator.last.bias.detach() - generator.before).abs(), torch.full((3,), 2e-3), rtol=1e-3, atol=0
+    )
+    trained_on, published = (given[:, :16] for given in generator.given)
+    means = torch.stack([own.sum(dim=0) / own.sum(dim=0).norm() for own in encoded(knowing, train)])
+    torch.testing.assert_close(published, means)
+    assert sorted((trained_on[:, None] - means).norm(dim=2).argmin(dim=1).tolist()) == list(range(24))
+    assert not torch.equal(generator.given[0][:, 16:], generator.given[1][:, 16:])
 
 
-def test_noise_depends_on_the_captions_and_not_on_the_image(train: CaptionDataset) -> None:
-    poison, _ = craft(train)
-    words = [[*train.captions[0]], *[list(own) for own in train.captions[1:]]]
-    words[3] = words[0]
-    same, _ = craft(replace(train, captions=words), attack=replace(SMALL, steps=1))
-    delta = noise_of(same).astype(int)
-    alike = np.corrcoef(delta[0].ravel(), delta[3].ravel())[0, 1]
-    assert alike > np.corrcoef(delta[0].ravel(), delta[4].ravel())[0, 1]
-    assert poison.largest <= 16
-    assert poison.trigger is None
-
-
-@pytest.mark.parametrize("side", [4, 30, 32])
-def test_the_generator_makes_maps_of_any_side(side: int) -> None:
+@pytest.mark.parametrize(("side", "blocks"), [(4, 0), (30, 3), (32, 3), (224, 6)])
+def test_the_generator_makes_maps_of_any_side(side: int, blocks: int) -> None:
     with seeded_globals(1):
-        generator = Generator(5, 3, 4, side)
+        generator = Generator(5, 3, 2, side)
         given = torch.randn(2, 8)
     assert generator(given).shape == (2, 3, side, side)
-    assert len(generator.blocks) == {4: 0, 30: 3, 32: 3}[side]
+    assert len(generator.blocks) == blocks
 
 
-def test_a_surrogate_from_a_checkpoint_stays_as_it_is(train: CaptionDataset) -> None:
-    built: list[tuple[Clip, dict[str, torch.Tensor]]] = []
-
-    def surrogate(seed: int) -> Clip:
-        model = make_clip(seed)
-        built.append((model, {name: value.clone() for name, value in model.model.visual.state_dict().items()}))
-        return model
-
-    replace(SMALL, surrogate_steps=0, steps=2).craft(train, CraftContext(surrogate, 1, Path()))
-    ((model, before),) = built
+def test_a_surrogate_from_a_checkpoint_stays_as_it_is(grey: CaptionDataset) -> None:
+    model = make_clip(1)
+    before = {name: value.clone() for name, value in model.model.visual.state_dict().items()}
+    replace(SMALL, steps=2).craft(grey, CraftContext(lambda seed: model, 1, Path()))
     assert all(torch.equal(value, before[name]) for name, value in model.model.visual.state_dict().items())

@@ -126,7 +126,7 @@ def test_the_batch_norms_of_a_surrogate_do_not_see_the_climb() -> None:
 
 
 def test_rem_has_a_budget_of_its_own_in_small_presets() -> None:
-    for preset, rounds in (("tiny", 24), ("paper", 20)):
+    for preset, rounds in (("tiny", 8), ("paper", 20)):
         _, chosen = choose_attacks("rem", PRESETS[preset])
         _, em = choose_attacks("em", PRESETS[preset])
         said = em.choice.strength.replace(f"{em.choice.params['rounds']} rounds of", f"{rounds} rounds of")
