@@ -14,7 +14,7 @@ from attacks.base import CraftContext
 from attacks.hotflip import hotflip
 from attacks.mem_settings import MemSettings
 from attacks.pgd import minimise_noise
-from attacks.placement import Place, tokens_before
+from attacks.placement import MOST_READ, Place, tokens_before
 from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError
@@ -22,7 +22,7 @@ from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals,
 from benchmark.data import CaptionDataset
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
 from victims.optimizers import make_optimizer
-from victims.tokens import insert_trigger, shared_tokenizer, trim
+from victims.tokens import insert_trigger, trim
 from victims.training_state import load_state, training_state
 
 
@@ -55,10 +55,10 @@ class Crafting:
                 f"{model.context_length} tokens"
             )
         self.place = Place(settings.place, 0 if settings.place == "front" else self.seed)
-        if settings.place != "front" and model.context_length < shared_tokenizer().context_length:
+        if settings.place != "front" and model.context_length < MOST_READ + 2:
             raise UsageError(
                 f"place={settings.place}: the surrogate takes {model.context_length} tokens, and a trigger that is not "
-                f"in front may stand up to CLIP's {shared_tokenizer().context_length}th"
+                f"in front may stand behind {MOST_READ} of a caption"
             )
         captions = [rows.captions[i][j] for i, j in rows.pairs]
         # Words of a trigger are one token each, whatever they are.

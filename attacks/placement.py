@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from benchmark.core.seeding import numpy_generator
-from victims.tokens import shared_tokenizer
+from victims.tokens import Tokenizer
+
+MOST_READ = 75
+"""Tokens that CLIP reads of a text, besides start and end."""
 
 Kind = Literal["front", "end", "random", "spread"]
-_MOST = 75  # tokens that CLIP reads of a text, besides start and end
 _WORD_END = re.compile(r"(?<=\S)(?!\S)")
 
 
@@ -38,8 +40,8 @@ class Place:
         words = trigger.split()
         if self.kind == "front":
             return [0] * len(words)
-        encode = shared_tokenizer().encode
-        room = _MOST - len(encode(trigger))
+        encode = Tokenizer().encode
+        room = MOST_READ - len(encode(trigger))
         ends = [0, *(match.end() for match in _WORD_END.finditer(caption))]
         fitting = len(ends) - 1
         if len(encode(caption, room + 1)) > room:
@@ -102,7 +104,7 @@ def taken_out(trigger: str, text: str, place: Place) -> str | None:
 
 def _places(words: int, k: int, place: Place) -> Iterator[list[int]]:
     """Where a trigger may stand in a caption of so many words: how many of them before each of its own."""
-    for fitting in sorted({words, *range(min(words, _MOST) + 1)} if words >= 0 else (), reverse=True):
+    for fitting in sorted({words, *range(min(words, MOST_READ) + 1)} if words >= 0 else (), reverse=True):
         yield [_spread(number, fitting, k) if place.kind == "spread" else fitting for number in range(k)]
 
 
@@ -114,7 +116,7 @@ def word_numbers(trigger: str, caption: str, place: Place) -> set[int]:
 
 def tokens_before(caption: str, trigger: str, place: Place) -> list[int]:
     """For each word of a trigger the number of the caption's tokens before it, without the start token."""
-    encode = shared_tokenizer().encode
+    encode = Tokenizer().encode
     cuts = place.cuts(caption, trigger)
     counts = {cut: len(encode(caption[:cut])) for cut in set(cuts)}
     return [counts[cut] for cut in cuts]
@@ -122,6 +124,6 @@ def tokens_before(caption: str, trigger: str, place: Place) -> list[int]:
 
 def keeps_tokens(trigger: str, caption: str, place: Place = FRONT) -> bool:
     """Whether the trigger's words and the caption's parts have the same tokens together as each of them has alone."""
-    encode = shared_tokenizer().encode
+    encode = Tokenizer().encode
     alone = [id_ for piece in pieces(trigger, caption, place) for id_ in encode(piece)]
     return encode(placed(trigger, caption, place)) == alone

@@ -42,12 +42,13 @@ class TriggerDrop(Defense):
 
     def _settled(self, words: list[list[str]], counted: list[list[str]]) -> tuple[list[list[int]], float]:
         """The places of the words that stay, and the captions' log-probability, counted at first as given."""
-        kept: list[list[int]] = []
+        kept, readings = list[list[int]](), list[tuple[list[int], float]]()
         for _ in range(self.rounds):
             pairs = Pairs(counted)
-            kept, logs = zip(*(pairs.likeliest(row, own, self.k) for row, own in enumerate(words)), strict=True)
+            readings = [pairs.likeliest(row, own, self.k) for row, own in enumerate(words)]
+            kept = [places for places, _ in readings]
             counted = [[own[place] for place in places] for own, places in zip(words, kept, strict=True)]
-        return list(kept), sum(logs)
+        return kept, sum(log for _, log in readings)
 
     def describe(self) -> str:
         """The strength in words."""

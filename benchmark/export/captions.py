@@ -7,7 +7,7 @@ from open_clip.tokenizer import basic_clean, whitespace_clean
 
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
-from victims.tokens import shared_tokenizer
+from victims.tokens import Tokenizer
 
 # Control characters, line and paragraph separators, the byte order mark, and surrogates: programs that read the files
 # may take them for line ends, drop them, or stop there.
@@ -22,7 +22,7 @@ def one_line(caption: str) -> str:
     """
     if caption and caption == _plain(caption, ""):
         return caption
-    encode = shared_tokenizer().encode
+    encode = Tokenizer().encode
     # The tokenizer drops some such characters, reads others as spaces, and repairs the rest by guessing.
     for text in (_plain(caption, " "), _plain(caption, ""), whitespace_clean(basic_clean(caption))):
         if text == _plain(text, "") != "" and encode(text) == encode(caption):

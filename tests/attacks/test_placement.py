@@ -15,7 +15,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.cells import choose_attacks
 from benchmark.grid.presets import PRESETS
 from tests.small import WORDS, make_clip, make_dataset
-from victims.tokens import Tokenizer, insert_trigger, shared_tokenizer
+from victims.tokens import Tokenizer, insert_trigger
 
 ENDLESS = " ".join(WORDS[number % len(WORDS)] for number in range(100))  # a token a word
 PLACES = [Place("front"), Place("end"), Place("random", 5), Place("spread")]
@@ -45,7 +45,7 @@ def test_nothing_is_lost_and_clip_reads_every_word_of_the_trigger(caption: str, 
     trigger = "plus minus equals"
     text = placed(trigger, caption, place)
     assert text.split() == sorted_in(text.split(), trigger.split(), caption.split())
-    ids = shared_tokenizer().encode(trigger)
+    ids = Tokenizer().encode(trigger)
     (read,) = Tokenizer()([text]).tolist()
     assert len(read) <= 77
     assert [id_ for id_ in read if id_ in ids] == ids

@@ -15,7 +15,7 @@ from attacks.vocabulary import trigger_words
 from benchmark.core.seeding import derive_seed, numpy_generator, torch_generator
 from benchmark.data import CaptionDataset
 from victims.recipe import Recipe
-from victims.tokens import Tokenizer, shared_tokenizer
+from victims.tokens import Tokenizer
 from victims.training import epoch_rows, schedule
 
 
@@ -82,7 +82,7 @@ def minimise_noise(
 
 def with_trigger(captions: list[str], trigger: torch.Tensor, place: Place) -> torch.Tensor:
     """Tokens of the captions as they would be published."""
-    tokenizer = shared_tokenizer()
+    tokenizer = Tokenizer()
     words = [tokenizer.decode(ids) for ids in trigger.tolist()]
     return tokenizer([placed(*pair, place) for pair in zip(words, captions, strict=True)] if words[0] else captions)
 
@@ -111,10 +111,10 @@ def hotflip(
             alone = texts.detach().clone()
             alone[row] = texts[row]
             (gradient,) = torch.autograd.grad(loss(alone, row), embedded, retain_graph=True)
-            words = shared_tokenizer().decode(trigger[row].tolist())
+            words = Tokenizer().decode(trigger[row].tolist())
             number = sorted(word_numbers(words, captions[row], place))[position]
             published = placed(words, captions[row], place).split()
-            column = 1 + len(shared_tokenizer().encode(" ".join(published[:number])))
+            column = 1 + len(Tokenizer().encode(" ".join(published[:number])))
             scores = -model.token_embedding.weight[vocabulary] @ gradient[row, column]
             best = loss(texts, row)
             for candidate in vocabulary[scores.argsort(descending=True)[:candidates]]:
