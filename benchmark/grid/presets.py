@@ -65,6 +65,8 @@ _SMALL_EM: Mapping[str, Any] = {
 }
 # An inner maximisation costs three more passes at every step, so there are as few rounds as let noise reach its bound.
 _SMALL_REM: Mapping[str, Any] = {"rounds": 8}
+# The paper's: against a linear model steps cost little.
+_PIL: Mapping[str, Any] = {"pgd_steps": 30, "step_size": 0.8}
 # As long as a victim trains, so that the surrogate reads captions as a victim on clean data does.
 _SMALL_TAP: Mapping[str, Any] = {"surrogate_steps": 155, "pgd_steps": 30, "step_size": 1}
 # A higher learning rate than the paper's, as there are only hundreds of steps.
@@ -87,7 +89,7 @@ PRESETS = {
             surrogate="tiny",
             recipe=replace(_SMALL_RECIPE, epochs=5, batch_size=128),
             attack=_SMALL_ATTACK,
-            attacks={"em": _SMALL_EM, "rem": _SMALL_REM, "tap": _SMALL_TAP, "t2ue": _SMALL_T2UE},
+            attacks={"em": _SMALL_EM, "rem": _SMALL_REM, "pil": _PIL, "tap": _SMALL_TAP, "t2ue": _SMALL_T2UE},
             defense=_SMALL_DEFENSE,
         ),
         Preset(
@@ -102,6 +104,7 @@ PRESETS = {
             attacks={
                 "em": _SMALL_EM,
                 "rem": _SMALL_REM,
+                "pil": _PIL,
                 "em-wordwise": {"steps": 62},
                 "mem-wordwise": {"steps": 62},
                 "em-keyed": {"steps": 62},
