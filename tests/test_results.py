@@ -36,8 +36,8 @@ def test_the_table_in_a_readme_is_what_its_command_prints() -> None:
 
 def test_the_tables_of_the_arsenal_are_what_their_commands_print() -> None:
     folder = RESULTS / "arsenal"
-    parts = {"matrix": "records", "attacks": "attacks"}
-    tables = [render(make_tables(name, load_records(folder / part)), "markdown") for name, part in parts.items()]
+    parts = {"records": "matrix", "attacks": "attacks", "placement": "matrix"}
+    tables = [render(make_tables(name, load_records(folder / part)), "markdown") for part, name in parts.items()]
     assert (folder / "README.md").read_text("utf-8").endswith("\n\n" + "\n\n".join(tables) + "\n")
 
 
