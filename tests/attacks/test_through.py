@@ -112,13 +112,16 @@ def test_noise_through_adversarial_training_is_fitted_to_the_worst_image() -> No
 
 def test_the_batch_norms_of_a_surrogate_do_not_see_the_climb() -> None:
     """Only the worst image counts, once."""
-    first, second = make_clip(1), make_clip(1)
+    first, second, third = (make_clip(1).train() for _ in range(3))
     images, text = torch.rand(4, 3, 32, 32), torch.nn.functional.normalize(torch.randn(4, 16), dim=1)
     defense = image_defense("adv-training[eps=4,steps=2]", "test", adversarial=True)
     first.passage = Passage(defense, 1.0, seed=3)
-    first.train(), second.train()
     first.encode_images(images, text)
-    worst = defense.adversarial(images, second._loss_against(text), HookContext(derive_seed(3, "passage", 0), 0.0))
+
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        return clip_loss(third.encode_images(points), text, third.scale)
+
+    worst = defense.adversarial(images, loss, HookContext(derive_seed(3, "passage", 0), 0.0))
     second.encode_images(worst)
     for one, other in zip(first.model.buffers(), second.model.buffers(), strict=True):
         torch.testing.assert_close(one, other)
