@@ -21,7 +21,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import stage
-from benchmark.core.seeding import derive_seed, use_repeatable_kernels
+from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.data import CaptionDataset, Splits
 from benchmark.grid.cells import Cell
 from benchmark.grid.plugins import load_plugins
@@ -99,7 +99,7 @@ def train(data: CaptionDataset, settings: RunSettings) -> Clip:
         VictimDiverged: the loss is not finite.
     """
     cell, device = _cell(settings, "victim", "seed", "defense")
-    seed = derive_seed(cell.seed, "victim")
+    seed = cell.victim.seed_of(cell.seed)
     steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
     model = cell.victim.build(seed, device, cell.recipe.precision, cell.plain_models)
     with stage(f"training {cell.victim} under {cell.defense.choice.spec}", steps) as progress:

@@ -24,7 +24,8 @@ from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
 from defenses.base import HOOKS, Composed, LossInputs
-from victims.clip import Architecture, clip_loss
+from victims.architecture import Architecture
+from victims.clip import clip_loss
 from victims.defense_effect import words_changed
 
 _ROWS, _BATCH = 21, 8

@@ -1,8 +1,13 @@
 """Fixtures for all rooms."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before PyTorch is imported, also in processes that tests start: small models gain nothing from threads, which crawl
+# where there is other work on the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -36,6 +41,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("UNLEARNABLE_BENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def freed_memory_goes_back() -> Iterator[None]:
+    """The many short runs of one process would keep gigabytes that a run of one kind uses again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("api", "grid.run", "export.protect"):
+            patch.setattr(f"benchmark.{user}.keep_freed_memory", lambda: None)
+        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -11,13 +12,42 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "quickstart.ipynb"
 
 
-def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell that raises fails the test, and so does a poison that takes no recall."""
+# Its two minutes are those of the poison and the victims.
+SMALLER = {
+    'preset="micro"': 'preset="micro", dataset="scenes[train=130,val=8,test=12,objects=30]", epochs=1',
+    "mem3[rounds=3]": "mem3[rounds=1,surrogate_steps=2]",
+}
+
+
+def run(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Execute a notebook in place; a cell that raises fails the test.
+
+    Returns:
+        The recall that it prints, by the victim's name.
+    """
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(NOTEBOOK.parents[1]), os.environ.get("PYTHONPATH", "")]))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
-    recall = {name: float(value) for name, value in re.findall(r"([a-z-]+): R@10 ([0-9.]+)", printed)}
-    assert recall["prefix-drop"] > 2 * recall["undefended"]  # the poison works, and dropping its trigger undoes it
+    return {name: float(value) for name, value in re.findall(r"([a-z-]+): R@10 ([0-9.]+)", printed)}
+
+
+def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On less data and with fewer steps than a reader's; what a poison does is a matter of the slow test."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    for written, smaller in SMALLER.items():
+        assert first.source.count(written) == 1
+        first.source = first.source.replace(written, smaller)
+    assert run(notebook, tmp_path, monkeypatch).keys() == {"undefended", "prefix-drop"}
+    *_, frame, figure = (cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+    assert "prefix-drop" not in frame[-1].data["text/plain"]  # the run is of no defense
+    assert "mem3" in frame[-1].data["text/plain"]
+    assert "image/png" in figure[-1].data
+
+
+@pytest.mark.slow
+def test_the_poison_works_and_dropping_its_trigger_undoes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recall = run(nbformat.read(NOTEBOOK, as_version=4), tmp_path, monkeypatch)
+    assert recall["prefix-drop"] > 2 * recall["undefended"]

@@ -1,141 +1,29 @@
-"""CLIP models from open_clip: loading, image and text features, the contrastive loss."""
+"""CLIP models from open_clip: image and text features, the contrastive loss."""
 
 import copy
-import logging
 import math
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, cast
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from open_clip.factory import get_model_config
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from benchmark.core.atomic_files import sha256_of
-from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
-from benchmark.core.registry import unknown
-from benchmark.core.seeding import derive_seed, seeded_globals
-from benchmark.core.spec import Spec
 from victims.fast.embedding import ActiveEmbedding
 from victims.fast.frozen_resnet import FrozenResNet
 from victims.fast.resnet import resnet_features
 from victims.fast.text import text_features
 from victims.plain import text_features as plain_text_features
 from victims.token_table import TokenTable
-from victims.tokens import VOCABULARY_SIZE, Tokenizer, lengths, trim
+from victims.tokens import Tokenizer, lengths, trim
 
 Precision = Literal["auto", "fp32", "bf16"]
 # Captions that go through the text tower together: enough for full speed, few enough for a CPU's cache.
 _CAPTIONS_AT_ONCE = {"cpu": 128, "cuda": 4096}
-CONFIGS = Path(__file__).parent / "configs"
-
-
-@cache
-def model_names() -> tuple[str, ...]:
-    """Names of all models in scope: our small ones first, then open_clip's with CLIP's own BPE tokenizer."""
-    open_clip.add_model_config(CONFIGS)
-    ours = sorted(path.stem for path in CONFIGS.glob("*.json"))
-    theirs = [name for name in open_clip.list_models() if name not in ours and _has_clip_tokenizer(name)]
-    return (*ours, *theirs)
-
-
-def _has_clip_tokenizer(name: str) -> bool:
-    config = get_model_config(name)
-    text = config["text_cfg"]
-    others = {"hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs"} & set(text)
-    return not others and text.get("vocab_size", VOCABULARY_SIZE) == VOCABULARY_SIZE and "multimodal_cfg" not in config
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A CLIP model by name: one of open_clip's, or a JSON file under ``victims/configs``.
-
-    Attributes:
-        name: e.g. ``tiny``, ``RN50``, ``ViT-B-32``.
-        pretrained: an open_clip tag or a checkpoint file to start from; ``None`` starts from scratch.
-    """
-
-    name: str
-    pretrained: str | None = None
-
-    @classmethod
-    def from_spec(cls, spec: Spec) -> "Architecture":
-        """Check a spec such as ``RN50`` or ``ViT-B-32[pretrained=FILE]``.
-
-        Raises:
-            UsageError: unknown model, a model with another tokenizer than CLIP's, an unknown parameter or checkpoint.
-        """
-        if spec.name not in model_names():
-            if spec.name in open_clip.list_models():
-                raise UsageError(
-                    f"victim '{spec.name}' uses another tokenizer than CLIP's BPE (or a captioning decoder), "
-                    "so triggers do not carry over to it; it is out of scope"
-                )
-            raise UsageError(unknown("victim", spec.name, list(model_names())))
-        for key in spec.params:
-            if key != "pretrained":
-                raise UsageError(unknown(f"parameter of victim {spec.name}", key, ["pretrained"]))
-        pretrained = spec.params.get("pretrained")
-        if pretrained == "none":
-            pretrained = None
-        if pretrained and not Path(pretrained).is_file():
-            tags = open_clip.list_pretrained_tags_by_model(spec.name)
-            if pretrained not in tags:
-                raise UsageError(
-                    f"{spec}: '{pretrained}' is neither a file nor a tag of {spec.name} ({tags or 'none'})"
-                )
-        return cls(spec.name, pretrained)
-
-    def __str__(self) -> str:
-        return f"{self.name}[pretrained={self.pretrained}]" if self.pretrained else self.name
-
-    def identity(self) -> list[Any]:
-        """What decides the model besides the seed: its name and configuration, and the checkpoint's content or tag."""
-        model_names()
-        file = Path(self.pretrained or "")
-        start = sha256_of(file) if self.pretrained and file.is_file() else self.pretrained
-        return [self.name, get_model_config(self.name), start]
-
-    @property
-    def resolution(self) -> int:
-        """Input resolution in pixels."""
-        model_names()
-        return int(get_model_config(self.name)["vision_cfg"].get("image_size", 224))
-
-    def build(self, seed: int, device: torch.device, precision: Precision = "auto", plain: bool = False) -> "Clip":
-        """The model with weights drawn from ``seed`` (or read from the checkpoint), on ``device``; see :class:`Clip`.
-
-        Raises:
-            UsageError: the checkpoint cannot be fetched or read, or a ResNet is to be shared among CPU processes.
-        """
-        model_names()
-        with seeded_globals(derive_seed(seed, "weights")), _quiet():
-            try:
-                model = open_clip.create_model(
-                    self.name, pretrained=self.pretrained, precision="fp32", weights_only=True
-                )
-            except Exception as error:  # what is read where weights are expected raises errors of every kind
-                if self.pretrained is None:
-                    raise
-                raise UsageError(f"cannot load the victim {self}: {_reason(error)}") from error
-        return Clip(Processes.current().synchronised(model, device), device, precision, plain)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, UnpicklingError) or "weights_only" in text:
-        return "not a file of weights alone"  # PyTorch would advise to unpickle it anyway, which may execute code
-    return textwrap.shorten(f"{type(error).__name__}: {text}", 240, placeholder=" …")
 
 
 class Clip(nn.Module):
@@ -153,9 +41,11 @@ class Clip(nn.Module):
 
     Attributes:
         passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing.
+        is_frozen: whether this is a copy :meth:`for_inference`.
     """
 
     passage: nn.Module | None
+    is_frozen = False
 
     def __init__(
         self, model: nn.Module, device: torch.device, precision: Precision = "auto", plain: bool = False
@@ -270,13 +160,16 @@ class Clip(nn.Module):
         return TokenTable() if self.plain else ActiveEmbedding.put_into(self.tower, ids)
 
     def for_inference(self) -> "Clip":
-        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients.
+        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients. Of a copy, itself.
 
         Unless the model is plain, the copy is faster: weights are in the compute dtype once and for all, and a ResNet's
         batch norms are folded into its convolutions.
         """
+        if self.is_frozen:
+            return self
         # The tokenizer is shared: it is large and the same for both.
         frozen = copy.deepcopy(self, {id(self.tokenizer): self.tokenizer})
+        frozen.is_frozen = True
         if self.plain:
             return frozen.eval().requires_grad_(False)
         if isinstance(frozen.tower.token_embedding, ActiveEmbedding):
@@ -365,16 +258,6 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from error
     return device
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip warns on the root logger that a model from scratch has no pretrained weights; that is the point."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def resolve_precision(device: torch.device, precision: Precision) -> Literal["fp32", "bf16"]:

@@ -1,7 +1,8 @@
 """CLIP's byte-pair tokenizer: captions to token ids, triggers into token ids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,23 @@ _LONG_WORD = 200  # characters, and bytes of a part of a word
 _MOST = 1000  # ids of a text; 75 reach a model
 
 
+class _Vocabulary(NamedTuple):
+    """What all tokenizers share: open_clip's, its cleaning of texts, and how a word becomes ids."""
+
+    bpe: SimpleTokenizer
+    clean: Callable[[str], str]
+    ids_of_word: Callable[[str], list[int]]
+    first_tokens: FirstTokens
+
+
+@cache
+def _vocabulary() -> _Vocabulary:
+    """Read once: it takes as long as building a small model, and 49,408 pieces take memory."""
+    bpe = SimpleTokenizer()
+    clean, bpe.clean_fn = bpe.clean_fn, str  # words are clean already
+    return _Vocabulary(bpe, clean, lru_cache(_REMEMBERED)(bpe.encode), FirstTokens(bpe))
+
+
 class Tokenizer:
     """CLIP's BPE tokenizer with each word's ids remembered: captions are tokenised again every epoch, often new ones.
 
@@ -25,12 +43,8 @@ class Tokenizer:
 
     def __init__(self, context_length: int = 77) -> None:
         self.context_length = context_length
-        self._bpe = SimpleTokenizer(context_length=context_length)
-        self._clean = self._bpe.clean_fn
-        self._bpe.clean_fn = str  # words are clean already
-        self._ids_of_word = lru_cache(_REMEMBERED)(self._bpe.encode)
+        self._bpe, self._clean, self._ids_of_word, self._first_tokens = _vocabulary()
         self._ids_of_long_text = lru_cache(_REMEMBERED_TEXTS)(self._encode)
-        self._first_tokens = FirstTokens(self._bpe)
 
     @property
     def start(self) -> int:
@@ -99,12 +113,7 @@ def has_special_token(text: str) -> bool:
     """Whether the tokenizer reads a start or end token in a text, however it is spelled (``&lt;end_of_text&gt;``)."""
     if _is_plain(text) and "<" not in text:
         return False
-    return _tokenizer().has_special(text)
-
-
-@cache
-def _tokenizer() -> Tokenizer:
-    return Tokenizer()
+    return Tokenizer().has_special(text)
 
 
 def _is_plain(text: str) -> bool:

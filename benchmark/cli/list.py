@@ -69,9 +69,11 @@ def _items(kind: str) -> list[Item]:
 
         return [Item(name, summary) for name, summary in FIGURES.items()]
     if kind == "victims":
-        from victims.clip import Architecture, model_names
+        from victims.architecture import Architecture, model_names
 
-        return [Item(name, f"{Architecture(name).resolution} px", "pretrained=none") for name in model_names()]
+        return [
+            Item(name, f"{Architecture(name).resolution} px", "pretrained=none, repeat=1") for name in model_names()
+        ]
     if kind == "presets":
         return [_preset(preset) for preset in PRESETS.values()]
     registry = _registry(kind)

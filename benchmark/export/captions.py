@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from functools import cache
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
@@ -15,12 +14,6 @@ from victims.tokens import Tokenizer
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
-@cache
-def tokenizer() -> Tokenizer:
-    """CLIP's tokenizer, created once: reading its vocabulary takes a while."""
-    return Tokenizer()
-
-
 def one_line(caption: str) -> str:
     """A caption with single spaces, no line breaks or control characters, and the same token ids.
 
@@ -29,9 +22,10 @@ def one_line(caption: str) -> str:
     """
     if caption and caption == _plain(caption, ""):
         return caption
+    encode = Tokenizer().encode
     # The tokenizer drops some such characters, reads others as spaces, and repairs the rest by guessing.
     for text in (_plain(caption, " "), _plain(caption, ""), whitespace_clean(basic_clean(caption))):
-        if text == _plain(text, "") != "" and tokenizer().encode(text) == tokenizer().encode(caption):
+        if text == _plain(text, "") != "" and encode(text) == encode(caption):
             return text
     raise UsageError(f"the caption {caption!r} cannot be written on one line with the same tokens")
 

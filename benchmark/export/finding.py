@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.core.printing import printable
-from benchmark.export.captions import tokenizer
+from victims.tokens import Tokenizer
 
 _SHOWN = 3
 
@@ -42,6 +42,6 @@ def first_few(names: Iterable[str]) -> str:
 
 def keeps_tokens(trigger: str, caption: str) -> bool:
     """Whether the trigger's words and the caption have the same tokens together as each of them has alone."""
-    encode = tokenizer().encode
+    encode = Tokenizer().encode
     alone = [id_ for word in trigger.split() for id_ in encode(word)]
     return encode(f"{trigger} {caption}") == alone + encode(caption)

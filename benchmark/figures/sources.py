@@ -11,7 +11,7 @@ from benchmark.grid.cells import Cell, ChosenAttack, ChosenDefense, choose_datas
 from benchmark.grid.poison_store import PoisonStore, source_cell
 from benchmark.grid.records import Record
 from defenses import DEFENSES
-from victims.clip import Architecture
+from victims.architecture import Architecture
 from victims.recipe import Recipe
 
 

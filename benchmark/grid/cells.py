@@ -18,7 +18,7 @@ from benchmark.grid.presets import Preset
 from benchmark.grid.records import ResolvedSpec
 from defenses import DEFENSES, Defense
 from defenses.base import Composed
-from victims.clip import Architecture
+from victims.architecture import Architecture
 from victims.recipe import Recipe
 
 # Part of every cell's address: raise it when training, defenses or metrics change what they compute.
@@ -293,10 +293,12 @@ def choose_surrogates(
     Noise is made of pixels, so a surrogate sees images at its victims' resolution.
 
     Raises:
-        UsageError: unknown surrogate, or one of another resolution than a victim's.
+        UsageError: unknown surrogate, one of another resolution than a victim's, or a repeat of one.
     """
     if given is not None:
         surrogate = Architecture.from_spec(parse_spec(given))
+        if surrogate.repeat > 1:
+            raise UsageError(f"surrogate {surrogate}: only victims have repeats, which share a poison")
         for victim in victims:
             if victim.resolution != surrogate.resolution:
                 raise UsageError(
@@ -304,7 +306,7 @@ def choose_surrogates(
                     "a poison is made for one resolution"
                 )
         return dict.fromkeys(victims, surrogate)
-    known = [Architecture.from_spec(parse_spec(preset.surrogate)), *victims]
+    known = [Architecture.from_spec(parse_spec(preset.surrogate)), *(replace(one, repeat=1) for one in victims)]
     return {victim: next(model for model in known if model.resolution == victim.resolution) for victim in victims}
 
 

@@ -17,7 +17,6 @@ from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.locks import is_claimed
 from benchmark.core.progress import stage
-from benchmark.core.seeding import derive_seed
 from benchmark.core.strict_json import as_kind
 from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
@@ -181,7 +180,7 @@ class Grid:
         poison, protected, described = self._protect(cell, data.train)
         memory = {"craft": peak_memory_mb()}
         seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
-        seed = derive_seed(cell.seed, "victim")
+        seed = cell.victim.seed_of(cell.seed)
         model = cell.victim.build(seed, self.device, cell.recipe.precision, cell.plain_models)
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
@@ -329,5 +328,6 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def _scores(model: Clip, data: Splits, sample: CaptionDataset | None, epoch: int, seed: int) -> EpochScores:
+    model = model.for_inference()  # one copy for all
     val, test = evaluate(model, data.val, seed), evaluate(model, data.test, seed)
     return EpochScores(epoch, val, test, None if sample is None else evaluate(model, sample, seed))

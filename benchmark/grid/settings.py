@@ -87,7 +87,7 @@ class RunSettings:
         str | None,
         Words(
             "models to train on the protected data, separated by commas; see 'list victims'",
-            "'RN50,ViT-B-32[pretrained=FILE]'",
+            "'RN50,ViT-B-32[pretrained=FILE],tiny[repeat=2]'",
             "MODELS",
         ),
     ] = None

@@ -14,7 +14,6 @@ from attacks.same_words import SameWords
 from attacks.trigger_only import TriggerOnly
 from attacks.trigger_uniform import TriggerUniform
 from attacks.uniform_noise import UniformNoise
-from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
@@ -22,6 +21,7 @@ from benchmark.grid.cells import choose_attacks
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
 from tests.attacks.test_mem import SMALL
+from tests.grid.grids import run
 from tests.small import make_clip, make_dataset, noise_of
 
 
@@ -99,10 +99,8 @@ def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeyp
         "batch_size=16]"
     )
     attacks = ",".join(f"{name}{settings}" for name in ("trigger-only", "mem", "delta-only", "trigger-uniform"))
-    flags = {"--attack": attacks, "--defense": "none", "--dataset": "scenes[train=40,val=8,test=12,objects=30]"}
-    flags |= {"--epochs": "1", "--batch-size": "16", "--device": "cpu", "--precision": "fp32"}
-    flags |= {"--out": str(tmp_path / "out"), "--poisons": str(tmp_path / "poisons")}
-    assert main(["run", *(word for pair in flags.items() for word in pair)]) == 0
+    flags = ["--poisons", str(tmp_path / "poisons")]
+    assert run(tmp_path / "out", *flags, attack=attacks, defense="none", epochs=1) == 0
     assert len(crafted) == 1
     assert len(list((tmp_path / "poisons").glob("*.safetensors"))) == 1
     found = {record.attack.label: record for record in load_records(tmp_path / "out")}

@@ -16,7 +16,7 @@ from open_clip.factory import get_model_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from victims.clip import model_names
+from victims.architecture import model_names
 
 _ROWS = 2
 

@@ -10,7 +10,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from attacks.base import CraftContext
 from attacks.mem import Mem
 from tests.small import make_mapped_dataset
-from victims.clip import Architecture, Clip
+from victims.architecture import Architecture
+from victims.clip import Clip
 
 pytestmark = pytest.mark.large
 BATCH = 128

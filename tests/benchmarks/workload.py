@@ -14,7 +14,8 @@ from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.grid.presets import PRESETS
 from tests.benchmarks.flops import Flops
-from victims.clip import Architecture, Clip
+from victims.architecture import Architecture
+from victims.clip import Clip
 from victims.recipe import Recipe
 
 TEST_SCENES = 1000

@@ -1,5 +1,6 @@
 """Completion as the shells do it, with the lines of docs/commands.md that set it up."""
 
+import argparse
 import os
 import shutil
 import stat
@@ -8,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmark.cli.completion import complete
+from benchmark.cli.main import build_parser
 
 ROOT = Path(__file__).parents[2]
 REGISTER = "register-python-argcomplete"
@@ -52,14 +56,33 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("unlearnable-bench run --rerun ", {"missing", "failed", "all"}),
         ("unlearnable-bench table --format m", {"markdown"}),
         ("unlearnable-bench list ta", {"tables"}),
-        ("unlearnable-bench run --attack clean,u", {"clean,uniform-noise"}),
-        ("unlearnable-bench run --attack mem", {"mem", "mem1", "mem3", "mem5", "mem7", "mem-official", "mem-wordwise"}),
         ("unlearnable-bench run --defense cutout+mi", {"cutout+mixup"}),
-        ("unlearnable-bench contract defense prefix", {"prefix-drop"}),
     ],
 )
 def test_bash(line: str, offered: set[str], environment: dict[str, str]) -> None:
     assert set(in_bash(line, environment)) == offered
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("run --attack clean,u", {"clean,uniform-noise"}),
+        ("run --attack mem", {"mem", "mem1", "mem3", "mem5", "mem7", "mem-official", "mem-wordwise"}),
+        ("run --surrogate tiny-w", {"tiny-wide"}),
+        ("contract defense prefix", {"prefix-drop"}),
+    ],
+)
+def test_names_of_the_lists(line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a shell, whose every question starts a process that imports the classes."""
+    asked: list[argparse.ArgumentParser] = []
+    monkeypatch.setattr("argcomplete.autocomplete", asked.append)
+    command, flag, prefix = line.split()
+    complete(build_parser(line.split()))
+    (commands,) = (a for a in asked[0]._actions if isinstance(a, argparse._SubParsersAction))
+    actions = commands.choices[command]._actions
+    (action,) = (a for a in actions if flag in a.option_strings or (a.dest == "spec" and flag == "defense"))
+    found = vars(action)["completer"](prefix=prefix, parsed_args=argparse.Namespace(kind=flag))
+    assert {name for name in found if name.startswith(prefix)} == offered
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")

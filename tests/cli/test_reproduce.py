@@ -17,6 +17,12 @@ SMALL = "scenes[train=130,val=8,test=12,objects=30]"
 ATTACKS = ("clean", "em", "mem1", "mem3", "mem5", "mem7")
 
 
+@pytest.fixture
+def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan without the time it takes to time real steps; tests/grid/test_estimate.py has those."""
+    monkeypatch.setattr("benchmark.grid.estimate._measured", lambda todo: {})
+
+
 def run_instead(calls: list[RunSettings], failed: str = "") -> Any:
     """A ``run`` that writes made-up records in place of running, one of them failed on demand."""
 
@@ -34,6 +40,7 @@ def run_instead(calls: list[RunSettings], failed: str = "") -> Any:
     return fake
 
 
+@pytest.mark.usefixtures("nothing_measured")
 def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmark.cli.reproduce import GRIDS
 
@@ -113,6 +120,7 @@ def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: 
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--dataset", "scene"]) == 2
 
 
+@pytest.mark.usefixtures("nothing_measured")
 def test_a_dry_run_prints_every_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL]
     assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0

@@ -22,7 +22,8 @@ from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
 from tests.grid.grids import results, run
 from tests.small import make_dataset
-from victims.clip import Architecture, Clip
+from victims.architecture import Architecture
+from victims.clip import Clip
 from victims.recipe import Recipe
 from victims.training import _step_loss, train
 
@@ -159,14 +160,18 @@ def test_torchrun_makes_the_records_of_one_process(tmp_path: Path) -> None:
         assert (one.provenance["processes"], two.provenance["processes"]) == (1, 2)
 
 
-def test_runs_that_follow_each_other_stay_together(tmp_path: Path) -> None:
-    """As ``reproduce`` has them: all is there the second time, and both processes know."""
-    both_runs = ", ".join([grid_run(tmp_path, "--victim", "mini-vit", "--surrogate", "mini-vit")] * 2)
+def test_runs_that_follow_each_other_stay_together_and_batch_norm_is_not_taken_over_half_a_batch(
+    tmp_path: Path,
+) -> None:
+    """As ``reproduce`` has them: all is there the second time, and both processes know; a refused run ends for both."""
+    runs = [grid_run(tmp_path, "--victim", "mini-vit", "--surrogate", "mini-vit")] * 2 + [grid_run(tmp_path)]
     done = torchrun(
-        f"with process_group(torch.device('cpu')):\n    codes = [{both_runs}]\nraise SystemExit(max(codes))"
+        f"with process_group(torch.device('cpu')):\n    codes = [{', '.join(runs)}]\n"
+        "raise SystemExit(codes != [0, 0, 2])"
     )
     assert done.returncode == 0, done.stderr
     assert [done.stderr.count(f"3 cells, {left} to run") for left in (3, 0)] == [1, 1]
+    assert "batch norm cannot be synchronised on CPUs" in done.stderr
 
 
 def test_a_process_that_fails_ends_the_other() -> None:
@@ -176,12 +181,6 @@ def test_a_process_that_fails_ends_the_other() -> None:
     )
     assert done.returncode != 0
     assert "the disk is full" in done.stderr
-
-
-def test_batch_norm_is_not_silently_taken_over_half_a_batch(tmp_path: Path) -> None:
-    done = torchrun(f"raise SystemExit({grid_run(tmp_path)})")
-    assert done.returncode != 0
-    assert "batch norm cannot be synchronised on CPUs" in done.stderr
 
 
 def test_a_shared_batch_norm_keeps_its_activation() -> None:

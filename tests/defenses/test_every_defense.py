@@ -38,6 +38,7 @@ CLAIMS = {
     "clip-score-filter": {"rows"},
     "cleanclip": {"loss"},
     "roclip": {"loss"},
+    "safeclip": {"loss"},
     "tile-average": {"images"},
     "onion-lite": {"captions"},
     # Nothing stands in front of these captions that does not belong to them.

@@ -1,11 +1,11 @@
 """Whole cells on open_clip's own modules against the same cells on the fast paths."""
 
-import sys
+import cProfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ import benchmark as ub
 import victims.fast
 from tests.equality.test_algorithm import InDouble
 from tests.small import noise_of
-from victims.clip import Architecture, Clip, Precision
+from victims.architecture import Architecture
+from victims.clip import Clip, Precision
 
 FAST = Path(victims.fast.__file__).parent
 SCENES = "scenes[train=96,val=32,test=64,objects=40]"
@@ -61,7 +62,6 @@ def outcome(
         out=out,
         device="cpu",
         poisons=str(out / "poisons"),
-        cache=folder / "cache",
         plain_models=plain,
         epochs=epochs,
         batch_size=batch_size,
@@ -114,19 +114,12 @@ def test_a_cell_of_both_in_fp64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @contextmanager
 def files_called() -> Iterator[set[str]]:
-    """Names of the files in ``victims/fast`` whose functions are called inside the block."""
+    """Names of the files in ``victims/fast`` whose functions were called inside the block, once it has ended."""
     called: set[str] = set()
-
-    def watch(frame: FrameType, event: str, argument: object) -> None:
-        path = Path(frame.f_code.co_filename)
-        if event == "call" and path.parent == FAST:
-            called.add(path.name)
-
-    sys.setprofile(watch)
-    try:
+    with cProfile.Profile() as profile:
         yield called
-    finally:
-        sys.setprofile(None)
+    paths = [Path(entry.code.co_filename) for entry in profile.getstats() if isinstance(entry.code, CodeType)]
+    called.update(path.name for path in paths if path.parent == FAST)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from benchmark.export.writing import ExportJob, write_export
 from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
 from benchmark.grid.presets import PRESETS
 from tests.small import make_dataset
-from victims.clip import Architecture
+from victims.architecture import Architecture
 
 EPS = 4
 ALL = ("train", "val", "test")

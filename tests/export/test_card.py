@@ -22,7 +22,7 @@ from benchmark.export.writing import write_export
 from benchmark.grid.cells import choose_attacks, choose_dataset
 from benchmark.grid.presets import PRESETS
 from tests.export.exports import EPS, export, make_poison, make_source, make_splits
-from victims.clip import Architecture
+from victims.architecture import Architecture
 
 
 def header_of(folder: Path) -> dict[str, Any]:

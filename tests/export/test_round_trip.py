@@ -24,7 +24,7 @@ from benchmark.grid.cells import choose_attacks, choose_dataset, choose_defenses
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from tests.export.exports import ALL, export, make_poison, make_source, make_splits
-from victims.clip import Architecture
+from victims.architecture import Architecture
 from victims.tokens import Tokenizer
 
 ATTACK = "mem3[batch_size=4]"

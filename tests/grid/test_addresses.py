@@ -12,7 +12,7 @@ from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_de
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
 from defenses.cutout import Cutout
-from victims.clip import Architecture
+from victims.architecture import Architecture
 from victims.recipe import Recipe
 
 TINY, RN50 = Architecture("tiny"), Architecture("RN50")
@@ -36,10 +36,14 @@ def cell(attack: str = "mem3", defense: str = "cutout", **changes: Any) -> Cell:
         (cell(seed=2), True),
         (cell(plain_models=True), True),
         (cell(victim=RN50), False),
+        (cell(victim=Architecture("tiny", repeat=2)), False),
         (cell(defense="cutout[size=0.3]"), False),
         (cell(recipe=Recipe(precision="fp32", lr=1e-3)), False),
     ],
-    ids=["attack", "strength", "half", "surrogate", "precision", "seed", "plain models", "victim", "defense", "recipe"],
+    ids=[
+        *("attack", "strength", "half", "surrogate", "precision", "seed", "plain models"),
+        *("victim", "repeat", "defense", "recipe"),
+    ],
 )
 def test_what_decides_the_result_is_in_the_address(other: Cell, has_another_poison: bool) -> None:
     data = ["train", "val", "test"]

@@ -16,7 +16,7 @@ from benchmark.data.dataset import Images
 from benchmark.grid.splits import warn_of_equal_images
 from tests.malicious import Malicious
 from tests.tables.factory import record
-from victims.clip import Architecture
+from victims.architecture import Architecture
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 
@@ -51,7 +51,11 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--victim", "RN5"], "did you mean 'RN50'"),
         (["--victim", "ViT-B-16-SigLIP"], "another tokenizer"),
         (["--victim", "tiny[pretrained=nowhere.pt]"], "neither a file nor a tag"),
+        (["--victim", "tiny[repeat=0]"], "victim tiny: repeat must be at least 1, got 0"),
+        (["--victim", "tiny[repeat=x]"], "victim tiny: repeat takes an integer"),
+        (["--victim", "tiny[repeats=2]"], "did you mean 'repeat'"),
         (["--surrogate", "RN50"], "a poison is made for one resolution"),
+        (["--surrogate", "mini[repeat=2]"], "only victims have repeats"),
         (["--seeds", "many"], "count or a comma list"),
         (["--seeds", "0"], "at least 1"),
         (["--seeds", "20240501"], "'20240501,' is one seed"),

@@ -200,6 +200,26 @@ def test_measuring_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(record["status"] == "done" for record in records)
 
 
+@pytest.mark.parametrize("attack", ["em", "mem3", "em-wordwise", "mem-wordwise"])
+def test_the_poisons_of_the_tables_are_timed_by_a_few_steps(attack: str, tmp_path: Path) -> None:
+    settings = RunSettings(
+        attack=attack,
+        defense="none",
+        dataset=SCENES.replace("40", "64"),
+        out=tmp_path,
+        device="cpu",
+        preset="micro",
+        victim="mini",
+        surrogate="mini",
+    )
+    with open_grid(settings) as grid:
+        cell, train = grid.cells[-1], grid.data_of(grid.cells[-1]).train
+        costs = crafting_costs(cell, train, grid.device, deadline=float("inf"))
+    assert costs is not None
+    assert len(costs) == cell.attack.attack.progress_steps(train)
+    assert (costs > 0).all()
+
+
 @pytest.mark.parametrize(
     ("crafting", "training", "words"),
     [

@@ -16,11 +16,11 @@ from benchmark.cli.main import main
 from benchmark.data import LazyImages
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
-from tests.grid.grids import data_seen
+from tests.grid import grids
+from tests.grid.grids import SCENES, data_seen
 from tests.memory import backing_file, linux_only
-from victims.clip import Architecture
+from victims.architecture import Architecture
 
-SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 ATTACK = (
     "mem[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,"
     "hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
@@ -29,9 +29,7 @@ EM = ATTACK.replace("k=2", "k=0")
 
 
 def run(out: Path, *extra: str, attack: str = ATTACK, defense: str = "prefix-drop,cutout+random-swap") -> int:
-    settings = {"--attack": attack, "--defense": defense, "--dataset": SCENES, "--out": str(out), "--epochs": "1"}
-    settings |= {"--batch-size": "16", "--device": "cpu", "--precision": "fp32", "--poisons": str(out / "poisons")}
-    return main(["run", *(word for pair in settings.items() for word in pair), *extra])
+    return grids.run(out, *extra, attack=attack, defense=defense, epochs=1)
 
 
 def by_cell(folder: Path) -> dict[tuple[str, str], Record]:
@@ -273,6 +271,16 @@ def test_the_surrogate_does_not_start_from_the_victims_weights(tmp_path: Path, m
     assert len(starts) == 4
     assert len(distinct) == 3
     assert torch.equal(starts[0], starts[-1])
+
+
+def test_repeats_of_a_victim_share_the_poison_and_no_random_choice(tmp_path: Path) -> None:
+    repeats = "mini,mini[repeat=2],mini[repeat=1]"
+    assert run(tmp_path, "--victim", repeats, attack="random-trigger[k=2]", defense="none") == 0
+    attacked = [one for one in load_records(tmp_path) if one.attack.spec != "clean"]
+    assert sorted(one.victim.spec for one in attacked) == ["mini", "mini[repeat=2]"]
+    first, second = attacked
+    assert first.poison == second.poison
+    assert first.loss[0] != second.loss[0]
 
 
 def test_em_has_no_trigger(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES
 from defenses.adv_training import AdvTraining
 from tests.benchmarks.flops import Flops
-from victims.clip import Architecture
+from victims.architecture import Architecture
 from victims.tokens import Tokenizer
 
 _BATCHES = 200  # to find the mean length of a batch's longest caption

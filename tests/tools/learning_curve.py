@@ -19,7 +19,7 @@ from benchmark.figures.style import BLUE, ORANGE, WIDTH, styled
 from benchmark.grid.records import Record, load_records
 from tests.benchmarks.flops import Flops
 from tests.tools.default_command import longest_of_batch
-from victims.clip import Architecture
+from victims.architecture import Architecture
 
 NAMES = {"adamw": "AdamW", "muon": "Muon"}
 

@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from tests.small import make_clip
+from victims.architecture import Architecture, model_names
 from victims.clip import (
-    Architecture,
     Clip,
     Precision,
     clamp_scale,
     clip_loss,
     frozen_batchnorm_statistics,
-    model_names,
     resolve_device,
     resolve_precision,
 )
@@ -112,6 +111,17 @@ def test_folding_leaves_the_model_alone() -> None:
     clip.for_inference()
     assert clip.training
     assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
+
+
+def test_a_frozen_copy_is_copied_no_more_and_a_model_that_trains_on_is() -> None:
+    clip, pixels = make_clip(), torch.rand(2, 3, 32, 32)
+    frozen = clip.for_inference()
+    assert frozen.for_inference() is frozen
+    before = frozen.encode_images(pixels)
+    with torch.no_grad():
+        clip.model.get_parameter("visual.conv1.weight").mul_(-1)
+    assert not torch.equal(clip.for_inference().encode_images(pixels), before)
+    assert torch.equal(frozen.encode_images(pixels), before)
 
 
 def test_frozen_statistics_use_the_batch_and_change_nothing() -> None:

@@ -13,7 +13,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from defenses import DEFENSES
 from tests.small import noise_of
-from victims.clip import Architecture
+from victims.architecture import Architecture
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
 from victims.training import train

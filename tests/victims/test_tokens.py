@@ -32,6 +32,13 @@ def test_ids_by_word_equal_open_clips_of_the_whole_text() -> None:
         assert ours.encode(text) == theirs.encode(text), repr(text)
 
 
+def test_tokenizers_share_their_words_and_not_their_context() -> None:
+    long, short = Tokenizer(), Tokenizer(5)
+    assert long(["one two three four five"]).shape == (1, 7)
+    assert short(["one two three four five"]).tolist() == [[short.start, *long.encode("one two three"), short.end]]
+    assert long(["one two three four five"]).shape == (1, 7)
+
+
 def test_length_counts_to_the_end_token_though_zero_is_a_token() -> None:
     tokens = torch.tensor([[49406, 0, 0, 320, 49407, 0, 0], [49406, 320, 49407, 0, 0, 0, 0]])
     assert lengths(tokens).tolist() == [5, 3]

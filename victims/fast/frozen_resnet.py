@@ -8,13 +8,14 @@ convolution with all of these in one pass over memory, which is where the time o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 from torch import nn
 from torch.nn.grad import conv2d_input
+from torch.nn.utils import fuse_conv_bn_weights
 
 from victims.fast.bf16_relu import positive, unpooled, where_positive
 from victims.fast.resnet import attention_pool
@@ -104,11 +105,11 @@ class _Convolution:
 
     @classmethod
     def folded(cls, conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype) -> "_Convolution":
-        fused = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
-        weight = fused.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        statistics = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+        filters, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, norm.eps, norm.weight, norm.bias)
+        weight = filters.detach().to(dtype).contiguous(memory_format=torch.channels_last)
         turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-        assert fused.bias is not None
-        return cls(weight, fused.bias.detach().to(dtype), turned, conv.stride[0])
+        return cls(weight, bias.detach().to(dtype), turned, conv.stride[0])
 
     def __call__(self, x: torch.Tensor, *, add: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         return _convolve(x, self.weight, self.bias, self.stride, add=add, relu=relu)
