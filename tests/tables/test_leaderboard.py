@@ -131,10 +131,10 @@ HOSTILE = [
     "a \\| b \\",
     "**bold** *it* `code`",
     "&lt;b&gt; &amp;",
-    "x" * 90 + " # heading",
-    "x" * 90 + " - item",
-    "x" * 90 + " > quote",
-    "x" * 90 + " ~~~ fence",
+    "x" * 115 + " # heading",
+    "x" * 115 + " - item",
+    "x" * 115 + " > quote",
+    "x" * 115 + " ~~~ fence",
 ]
 
 
