@@ -14,6 +14,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import unknown
 from benchmark.core.strict_json import as_kind
+from benchmark.export.finding import first_few
 from benchmark.grid.records import Record
 from benchmark.tables.entries import About
 
@@ -88,7 +89,7 @@ def read_submission(folder: Path) -> Submission:
     problems: list[str] = []
     if plugin is not None and (problem := _not_ordinary(plugin, _LARGEST_PLUGIN)) is not None:
         raise UsageError(problem)
-    records = []
+    records, without_hash = [], []
     for path in _files(folder / RECORDS, ".json", _MOST_RECORDS, problems):
         try:
             record = Record.load(path)
@@ -96,9 +97,14 @@ def read_submission(folder: Path) -> Submission:
             problems.append(str(error))
             continue
         if record.format == 1:
-            problems.append(f"{path} has no hash, as in versions before November 2026: run its cell again")
+            without_hash.append(path.name)
             continue
         records.append(record)
+    if without_hash:
+        problems.append(
+            f"{folder / RECORDS}: records without a hash, as versions before November 2026 wrote them, so their cells "
+            f"have to run again: {first_few(without_hash)}"
+        )
     poisons = list(_files(folder / POISONS, ".safetensors", _MOST_POISONS, problems))
     return Submission(about, records, poisons, plugin, problems)
 

@@ -179,7 +179,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "records" / "x.json").write_text(
             json.dumps({**record_of(folder, *PLACE).content(), "format": 1})
         ),
-        "has no hash, as in versions before November 2026",
+        "records without a hash, as versions before November 2026 wrote them",
     ),
     "a seed is missing": (without("records/*seed3*"), "the seeds are 1–2; they have to be 1 to n"),
     "a defense is missing": (without("records/*lsp*prefix-drop*"), f"missing: {LSP} × prefix-drop, seeds 1–3"),
