@@ -5,7 +5,7 @@ Learning" (ACM MM 2024).
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from attacks.base import CraftContext
 from attacks.hotflip import hotflip
 from attacks.mem_settings import MemSettings
 from attacks.pgd import minimise_noise
+from attacks.placement import MOST_READ, Place, tokens_before
 from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError
@@ -21,8 +22,23 @@ from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals,
 from benchmark.data import CaptionDataset
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
 from victims.optimizers import make_optimizer
-from victims.tokens import insert_trigger
+from victims.tokens import insert_trigger, trim
 from victims.training_state import load_state, training_state
+
+
+class Captions(NamedTuple):
+    """Tokens (B, L) of captions, and where a trigger stands in them; see :func:`victims.tokens.insert_trigger`."""
+
+    tokens: torch.Tensor
+    before: torch.Tensor
+
+    def rows(self, order: torch.Tensor) -> "Captions":
+        """Those captions, in that order."""
+        return Captions(*(each[order] for each in self))
+
+    def to(self, device: torch.device) -> "Captions":
+        """The same on a device."""
+        return Captions(*(to_device(each, device) for each in self))
 
 
 class Crafting:
@@ -38,7 +54,16 @@ class Crafting:
                 f"a trigger of {settings.k} words leaves no room for a caption: the surrogate takes "
                 f"{model.context_length} tokens"
             )
-        self.tokens = model.tokenizer([rows.captions[i][j] for i, j in rows.pairs])
+        self.place = Place(settings.place, 0 if settings.place == "front" else self.seed)
+        if settings.place != "front" and model.context_length < MOST_READ + 2:
+            raise UsageError(
+                f"place={settings.place}: the surrogate takes {model.context_length} tokens, and a trigger that is not "
+                f"in front may stand behind {MOST_READ} of a caption"
+            )
+        captions = [rows.captions[i][j] for i, j in rows.pairs]
+        # Words of a trigger are one token each, whatever they are.
+        before = [tokens_before(caption, " ".join(["a"] * settings.k), self.place) for caption in captions]
+        self.captions = Captions(model.tokenizer(captions), torch.tensor(before, dtype=torch.long))
         counts = [len(captions) for captions in rows.captions]
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
         self.captions_of = np.array(counts)
@@ -61,15 +86,15 @@ class Crafting:
         model.train()
         for step in range(settings.surrogate_steps):
             index = self._next_batch()
-            tokens = self._captions(index, generator)
+            captions = self._captions(index, generator)
             if "surrogate" in settings.permuted_steps:
-                tokens = tokens[_orders(1, len(tokens), generator)[0]]
+                captions = captions.rows(_orders(1, len(index), generator)[0])
             bases = index[self._bases(1, len(index), generator)[0].numpy()]
             part = self.processes.shard(len(index))
             images = _protected(self.rows.batch(bases[part]), torch.from_numpy(self.delta[index[part]]))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
-                text = model.encode_tokens(self._with_trigger(tokens, self.trigger[index])[part])
-                features = model.encode_images(images)
+                text = model.encode_tokens(self._with_trigger(captions, self.trigger[index])[part])
+                features = model.encode_images(images, text)
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -88,7 +113,7 @@ class Crafting:
         batches = np.array_split(order, math.ceil(len(order) / settings.batch_size))
         for number, index in enumerate(batches):
             # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
-            tokens = self._captions(index, generator)
+            captions = self._captions(index, generator)
             orders = _orders(settings.pgd_steps, len(index), generator)
             # One for HotFlip and the loss, and one for every step of PGD.
             bases = self._bases(1 + settings.pgd_steps, len(index), generator)
@@ -98,19 +123,21 @@ class Crafting:
             images = to_device(self.rows.batch(index), model.device)
             delta = to_device(torch.from_numpy(self.delta[index]), model.device)
             first = images[to_device(bases[0], model.device)]
-            tokens = to_device(tokens, model.device)
+            captions = captions.to(model.device)
             trigger = to_device(self.trigger[index], model.device)
             if settings.k and round_ < settings.hotflip_rounds:
                 with torch.no_grad():
                     features = model.encode_images(_protected(first, delta))
-                trigger = hotflip(model, features, tokens, trigger, self.vocabulary, settings.candidates)
+                trigger = hotflip(
+                    model, features, captions.tokens, trigger, self.vocabulary, settings.candidates, captions.before
+                )
                 self.trigger[index] = trigger.cpu()
             permuted = (to_device(orders, model.device), to_device(bases[1:], model.device))
-            delta = self._descend(model, images, delta, tokens, trigger, *permuted)
+            delta = self._descend(model, images, delta, captions, trigger, *permuted)
             self.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
-                features = model.encode_images(_protected(first, delta))
-                text = model.encode_tokens(self._with_trigger(tokens, trigger))
+                text = model.encode_tokens(self._with_trigger(captions, trigger))
+                features = model.encode_images(_protected(first, delta), text)
                 loss = float(clip_loss(features, text, model.scale))
             total += loss * len(index)
             self.context.progress.advance(f"round {round_ + 1}/{settings.rounds}, loss {loss:.2f}")
@@ -143,7 +170,7 @@ class Crafting:
         model: Clip,
         images: torch.Tensor,
         delta: torch.Tensor,
-        tokens: torch.Tensor,
+        captions: Captions,
         trigger: torch.Tensor,
         orders: torch.Tensor,
         bases: torch.Tensor,
@@ -156,15 +183,15 @@ class Crafting:
         permuted = "PGD" in settings.permuted_steps
 
         def text_at(step: int) -> torch.Tensor:
-            captions = tokens[orders[step]] if permuted else tokens
+            shown = captions.rows(orders[step]) if permuted else captions
             with torch.no_grad():
-                return model.encode_tokens(self._with_trigger(captions, trigger))
+                return model.encode_tokens(self._with_trigger(shown, trigger))
 
         unpermuted = None if permuted else text_at(0)
 
         def loss(points: torch.Tensor, step: int) -> torch.Tensor:
             text = text_at(step) if unpermuted is None else unpermuted
-            return clip_loss(model.encode_images(points), text, model.scale)
+            return clip_loss(model.encode_images(points, text), text, model.scale)
 
         budget = {"eps": settings.eps, "steps": settings.pgd_steps, "step_size": settings.step_size}
         return minimise_noise(images, delta, loss, bases=bases, **budget)
@@ -186,7 +213,7 @@ class Crafting:
 
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.
-        self.table = self.model.token_table(torch.cat([self.tokens.unique(), self.vocabulary.cpu()]))
+        self.table = self.model.token_table(torch.cat([self.captions.tokens.unique(), self.vocabulary.cpu()]))
         self.optimizer = make_optimizer(self.model, self.settings)
         self.table.follow(self.optimizer)
 
@@ -205,15 +232,17 @@ class Crafting:
             return _orders(count, size, generator)
         return torch.arange(size).expand(count, -1)
 
-    def _captions(self, index: np.ndarray, generator: torch.Generator) -> torch.Tensor:
-        """Tokens of one caption of each row, drawn at random, trimmed to the longest drawn: (B, L) int64."""
+    def _captions(self, index: np.ndarray, generator: torch.Generator) -> Captions:
+        """One caption of each row, drawn at random, trimmed to the longest drawn."""
         draw = torch.rand(len(index), generator=generator).numpy()
         choice = (draw * self.captions_of[index]).astype(np.int64)
-        tokens = self.tokens[self.first_pair[index] + choice]
-        return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]
+        drawn = self.captions.rows(torch.from_numpy(self.first_pair[index] + choice))
+        return drawn._replace(tokens=trim(drawn.tokens))
 
-    def _with_trigger(self, tokens: torch.Tensor, trigger: torch.Tensor) -> torch.Tensor:
-        return insert_trigger(tokens, trigger, self.model.context_length) if self.settings.k else tokens
+    def _with_trigger(self, captions: Captions, trigger: torch.Tensor) -> torch.Tensor:
+        if not self.settings.k:
+            return captions.tokens
+        return insert_trigger(captions.tokens, trigger, self.model.context_length, captions.before)
 
 
 def _orders(count: int, size: int, generator: torch.Generator) -> torch.Tensor:

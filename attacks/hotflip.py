@@ -8,7 +8,7 @@ position go through the text tower together.
 import torch
 
 from victims.clip import Clip
-from victims.tokens import insert_trigger
+from victims.tokens import insert_trigger, trigger_columns
 
 
 def hotflip(
@@ -18,6 +18,7 @@ def hotflip(
     trigger: torch.Tensor,
     vocabulary: torch.Tensor,
     candidates: int,
+    before: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One pass over the trigger's positions, greedily from left to right.
 
@@ -31,6 +32,7 @@ def hotflip(
         trigger: (B, k) int64.
         vocabulary: (V,) int64 ids to choose from.
         candidates: how many to try per position.
+        before: (B, k) int64, where the trigger stands, as for :func:`victims.tokens.insert_trigger`.
 
     Returns:
         (B, k) int64, the new triggers.
@@ -40,13 +42,15 @@ def hotflip(
     rows = torch.arange(len(tokens), device=tokens.device)
     choices = model.token_embedding[vocabulary].detach()
     scale = model.scale.detach()
+    before = torch.zeros_like(trigger) if before is None else before
     for position in range(trigger.shape[1]):
-        text, current, gradient = _linearised(model, image_features, tokens, trigger, position)
+        text, current, gradient = _linearised(model, image_features, tokens, trigger, before, position)
         tried = vocabulary[(-gradient @ choices.T).topk(count, dim=1).indices]
         with torch.no_grad():
             changed = trigger[:, None].repeat(1, count, 1)
             changed[:, :, position] = tried
-            full = insert_trigger(tokens.repeat_interleave(count, 0), changed.flatten(0, 1), model.context_length)
+            repeated, places = (each.repeat_interleave(count, 0) for each in (tokens, before))
+            full = insert_trigger(repeated, changed.flatten(0, 1), model.context_length, places)
             theirs = model.encode_many(full).view(len(tokens), count, -1)
             best, choice = own_pair_losses(image_features, text, theirs, scale).min(dim=1)
         trigger[:, position] = torch.where(best < current, tried[rows, choice], trigger[:, position])
@@ -76,14 +80,20 @@ def own_pair_losses(
 
 
 def _linearised(
-    model: Clip, image_features: torch.Tensor, tokens: torch.Tensor, trigger: torch.Tensor, position: int
+    model: Clip,
+    image_features: torch.Tensor,
+    tokens: torch.Tensor,
+    trigger: torch.Tensor,
+    before: torch.Tensor,
+    position: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Text features (B, D), each row's own pair loss (B,), its gradient (B, W) by the embedding at one position."""
     with torch.enable_grad():
-        full = insert_trigger(tokens, trigger, model.context_length)
+        full = insert_trigger(tokens, trigger, model.context_length, before)
         embeddings = model.token_embedding[full].detach().requires_grad_()
         text = model.encode_many(full, embeddings)
         fixed = text.detach()
         losses = own_pair_losses(image_features, fixed, text[:, None], model.scale.detach())[:, 0]
         (gradient,) = torch.autograd.grad(losses.sum(), embeddings)
-    return fixed, losses.detach(), gradient[:, 1 + position]
+    rows = torch.arange(len(tokens), device=tokens.device)
+    return fixed, losses.detach(), gradient[rows, trigger_columns(before)[:, position]]

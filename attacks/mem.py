@@ -12,6 +12,7 @@ from attacks.base import ATTACKS, Attack, CraftContext, require_batch
 from attacks.crafting import Crafting
 from attacks.mem_settings import MemSettings
 from attacks.official import OFFICIAL
+from attacks.placement import where
 from attacks.poison import Poison
 from attacks.vocabulary import described
 from benchmark.core.distributed import Processes
@@ -38,10 +39,13 @@ class Mem(MemSettings, Attack):
         super().__post_init__()
         owner = f"attack {ATTACKS.name_of(type(self))}"
         require(self.step_size <= self.eps, owner, "step_size", f"at most eps = {self.eps}", self.step_size)
+        require(self.k > 0 or self.place == "front", owner, "place", "front (there is no trigger)", self.place)
 
     def label(self) -> str:
         """The name in tables."""
-        return f"MEM-{self.k}" if self.k else "EM"
+        if not self.k:
+            return "EM"
+        return f"MEM-{self.k}" + ("" if self.place == "front" else f" {self.place}")
 
     def describe(self) -> str:
         """The strength in words."""
@@ -55,6 +59,8 @@ class Mem(MemSettings, Attack):
                 f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from "
                 f"{described(self.vocabulary)}"
             )
+            if self.place != "front":
+                parts.append(f"the trigger {where(self.place)} each caption")
             permuted = " and ".join(self.permuted_steps)
             parts.append(f"captions permuted in {permuted} steps" if permuted else "no permutation")
         if self.permute_images:
@@ -117,6 +123,7 @@ class Mem(MemSettings, Attack):
             fingerprint=train.fingerprint,
             per_row=self.per == "row",
             provenance={"loss_per_round": losses},
+            place=crafting.place,
         )
 
     def _rows(self, train: CaptionDataset) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import added_later, ranged
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class MemSettings:
         lr: the surrogate's constant AdamW learning rate.
         matrix_lr: the surrogate's constant learning rate of matrices under Muon.
         weight_decay: the surrogate's.
+        place: where the trigger stands in a caption: in ``front``, at the ``end``, at a ``random`` place of each
+            caption, or ``spread`` word by word; see :class:`attacks.placement.Place`. In the paper it is in front.
     """
 
     k: int = ranged(3, 0, 32)
@@ -58,6 +60,7 @@ class MemSettings:
     lr: float = ranged(1e-4, above=0)
     matrix_lr: float = ranged(0.02, above=0)
     weight_decay: float = ranged(0.2, 0)
+    place: Literal["front", "end", "random", "spread"] = added_later("front")
 
     @property
     def permuted_steps(self) -> list[str]:

@@ -10,8 +10,15 @@ from dataclasses import asdict
 from typing import Any
 
 from attacks.mem_settings import MemSettings
+from benchmark.core.parameters import later_defaults
 
-OFFICIAL: dict[str, dict[str, Any]] = {
-    "mem-official": asdict(MemSettings(k=3, rounds=20, surrogate_steps=200, per="row")),
-    "em-official": asdict(MemSettings(k=0, rounds=5, surrogate_steps=50, per="row")),
+
+def _all_but_later(settings: MemSettings) -> dict[str, Any]:
+    later = later_defaults(MemSettings)
+    return {key: value for key, value in asdict(settings).items() if key not in later}
+
+
+OFFICIAL = {
+    "mem-official": _all_but_later(MemSettings(k=3, rounds=20, surrogate_steps=200, per="row")),
+    "em-official": _all_but_later(MemSettings(k=0, rounds=5, surrogate_steps=50, per="row")),
 }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from attacks.placement import FRONT, Place, placed
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json
@@ -39,6 +40,7 @@ class Poison:
         per_row: one perturbation per image–caption pair instead of one per image; N is then the number of pairs.
         provenance: attack, parameters, seed, surrogate, versions and crafting log, for the record: values of JSON, all
             numbers finite. ``seconds`` is a number and ``loss_per_round`` a list of numbers.
+        place: where the triggers stand in their captions.
     """
 
     delta: NDArray[np.int8] | None
@@ -47,6 +49,7 @@ class Poison:
     fingerprint: str
     per_row: bool = False
     provenance: dict[str, Any] = field(default_factory=dict)
+    place: Place = FRONT
 
     def __post_init__(self) -> None:
         try:
@@ -79,7 +82,7 @@ class Poison:
         return 0 if self.delta is None else max(int(self.delta.max(initial=0)), -int(self.delta.min(initial=0)))
 
     def protect(self, dataset: CaptionDataset) -> CaptionDataset:
-        """The protected data set, as it would be published: 8-bit images and captions with the trigger in front.
+        """The protected data set, as it would be published: 8-bit images and captions with their trigger.
 
         The noise is added as images are read, so neither the images nor the noise are copied.
 
@@ -101,7 +104,7 @@ class Poison:
             if len(self.trigger) != len(base):
                 raise PoisonError(f"the poison has {len(self.trigger)} triggers for {len(base)} images")
             captions = [
-                [f"{trigger} {caption}" for caption in own]
+                [placed(trigger, caption, self.place) for caption in own]
                 for trigger, own in zip(self.trigger, base.captions, strict=True)
             ]
         return replace(base, images=images, captions=captions)
@@ -115,6 +118,8 @@ class Poison:
             "per_row": self.per_row,
             "trigger": self.trigger,
             "provenance": self.provenance,
+            # A poison with its triggers in front is the file that it always was.
+            **({} if self.place == FRONT else {"place": asdict(self.place)}),
         }
         header = json.dumps(content)
         tensors = {} if self.delta is None else {"delta": np.ascontiguousarray(self.delta)}
@@ -172,6 +177,7 @@ class _Header:
     per_row: bool
     trigger: list[str] | None
     provenance: dict[str, Any]
+    place: Place = FRONT
 
 
 def _digest(header: str, delta: NDArray[np.int8] | None) -> str:

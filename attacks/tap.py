@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import ATTACKS, Attack, CraftContext, require_batch
-from attacks.crafting import Crafting
-from attacks.mem_settings import MemSettings
+from attacks.base import ATTACKS, CraftContext
+from attacks.clean_surrogate import CleanSurrogate
 from attacks.pgd import minimise_noise
 from attacks.poison import Poison
 from benchmark.core.parameters import ranged, require
@@ -21,7 +19,7 @@ from victims.clip import clip_loss, to_device
 
 @ATTACKS.register("tap", order=43)
 @dataclass(frozen=True)
-class Tap(Attack):
+class Tap(CleanSurrogate):
     """Targeted adversarial poisoning (Fowl et al. 2021, "Adversarial Examples Make Strong Poisons", section 3.2).
 
     There each class has another class as its target. Here each image has another image's caption, by one fixed
@@ -29,26 +27,12 @@ class Tap(Attack):
     targets against one surrogate that has been trained on clean data. The paper takes 250 steps of ε/125.
 
     Args:
-        eps: bound on the noise, in 1/255.
-        surrogate_steps: training steps of the surrogate.
         pgd_steps: PGD steps for each batch of images.
         step_size: of a PGD step, in 1/255.
-        batch_size: rows a step.
-        optimizer: the surrogate's; see :func:`victims.optimizers.make_optimizer`.
-        lr: learning rate of the surrogate's AdamW.
-        matrix_lr: the same of matrices under Muon.
-        weight_decay: the surrogate's.
     """
 
-    eps: int = ranged(8, 1, 127, unit="1/255")
-    surrogate_steps: int = ranged(1000, 1, 100_000)
     pgd_steps: int = ranged(250, 1, 10_000)
     step_size: int = ranged(1, 1, unit="1/255")
-    batch_size: int = ranged(128, 2)
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    lr: float = ranged(5e-4, above=0)
-    matrix_lr: float = ranged(0.02, above=0)
-    weight_decay: float = ranged(0.1, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,24 +49,14 @@ class Tap(Attack):
             f"against one surrogate of {self.surrogate_steps} steps on clean data"
         )
 
-    def progress_steps(self, train: CaptionDataset) -> int:
-        """Surrogate steps and batches of PGD."""
-        return len(self.step_kinds(train))
-
     def step_kinds(self, train: CaptionDataset) -> list[str]:
         """Surrogate steps, then batches of PGD."""
         return ["surrogate"] * self.surrogate_steps + ["PGD"] * math.ceil(len(train) / self.batch_size)
 
-    def check(self, train: CaptionDataset) -> None:
-        """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
-        require_batch(train, len(train), self.batch_size)
-
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Train the surrogate, then perturb all images; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
-        # With noise of zero and no trigger, MEM's surrogate step is a step on clean data.
-        crafting = Crafting(self._settings(), train, context)
-        crafting.train_surrogate(0)
+        crafting = self.trained(train, context)
         model = crafting.model.for_inference()
         generator = numpy_generator(context.seed, "targets")
         target = derangement(len(train), generator)
@@ -95,7 +69,7 @@ class Tap(Attack):
                 text = model.encode_many(to_device(tokens[index], model.device))
 
             def loss(points: torch.Tensor, _: int, text: torch.Tensor = text) -> torch.Tensor:
-                return clip_loss(model.encode_images(points), text, model.scale)
+                return clip_loss(model.encode_images(points, text), text, model.scale)
 
             start = torch.zeros_like(images, dtype=torch.int8)
             delta = minimise_noise(images, start, loss, eps=self.eps, steps=self.pgd_steps, step_size=self.step_size)
@@ -106,19 +80,6 @@ class Tap(Attack):
             context.progress.advance(f"loss {reached:.2f}")
         provenance = {"loss_per_round": [float(np.mean(losses))]}
         return Poison(crafting.delta, None, self.eps, train.fingerprint, provenance=provenance)
-
-    def _settings(self) -> MemSettings:
-        return MemSettings(
-            k=0,
-            eps=self.eps,
-            rounds=1,
-            surrogate_steps=self.surrogate_steps,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            matrix_lr=self.matrix_lr,
-            weight_decay=self.weight_decay,
-        )
 
 
 def derangement(count: int, generator: np.random.Generator) -> NDArray[np.int64]:

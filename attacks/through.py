@@ -21,21 +21,24 @@ from victims.passage import Passage, image_defense
     aliases={
         "em-aug": {"attack": "em", "defense": "strong-augment[s=0.6]", "share": 1.0},
         "sem": {"attack": "em", "defense": "crop-flip+random-noise[std=2.3]", "share": 1.0},
+        "rem": {"attack": "em", "defense": "crop-flip+adv-training[eps=4,steps=3]", "share": 1.0},
     },
 )
 @dataclass(frozen=True)
 class Through(Attack):
-    """Any attack that trains surrogates, with a defense's image hook in front of them.
+    """Any attack that trains surrogates, with a defense's hooks on images in front of them.
 
     It stands wherever a surrogate looks at images: in its training, and where noise is adapted to it. Expectation over
     transformations, Athalye et al. 2018, "Synthesizing Robust Adversarial Examples". ``em-aug`` is EM through the
     augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability Attacks against Supervised
     and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, as in Liu et al. 2024, "Stable
-    Unlearnable Example", with normal noise of the variance that the paper's uniform noise within 4/255 has.
+    Unlearnable Example", with normal noise of the variance that the paper's uniform noise within 4/255 has. ``rem`` is
+    EM through crops and adversarial training, as in Fu et al. 2022, "Robust Unlearnable Examples", section 4.2: the
+    noise lowers the loss of the worst image within 4/255 of a crop (three PGD steps; ten in the paper).
 
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.
-        defense: one with an image hook, such as ``jpeg`` or ``jpeg+crop-flip``.
+        defense: one with an image hook or an adversarial one, such as ``jpeg+crop-flip`` or ``adv-training[eps=4]``.
         share: of the batches that pass it.
     """
 
@@ -47,7 +50,7 @@ class Through(Attack):
         super().__post_init__()
         if self._inner.part_of is not None or isinstance(self._inner, Through):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
-        image_defense(self.defense, "attack through")
+        image_defense(self.defense, "attack through", adversarial=True)
 
     @cached_property
     def _inner(self) -> Attack:
@@ -101,7 +104,7 @@ class Through(Attack):
             nonlocal built
             built += 1
             model = context.surrogate(seed)
-            defense = image_defense(self.defense, "attack through")
+            defense = image_defense(self.defense, "attack through", adversarial=True)
             model.passage = Passage(defense, self.share, derive_seed(seed, "through")).to(model.device)
             return model
 

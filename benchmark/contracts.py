@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from attacks import ATTACKS, Attack, CraftContext, Poison
+from attacks.placement import keeps_tokens
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import unknown
 from benchmark.core.spec import parse_spec, split_outside_brackets
@@ -31,7 +32,10 @@ from victims.defense_effect import words_changed
 _ROWS, _BATCH = 21, 8
 _VICTIM = "tiny"
 # What keeps crafting short; given to every attack whose constructor has such a parameter and whose spec does not say.
-_SHORT = {"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1, "candidates": 2, "batch_size": _BATCH}
+_SHORT = {
+    **{"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1, "candidates": 2, "batch_size": _BATCH},
+    **{"steps": 2, "channels": 8, "epochs": 2},
+}
 
 
 @dataclass
@@ -128,11 +132,9 @@ def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
     if poison.trigger is not None:
         why = f"{len(poison.trigger)} triggers for {units}"
         verdict.note("every image (or pair) has a trigger", len(poison.trigger) == units, why)
-        encode = Architecture(_VICTIM).build(0, torch.device("cpu"), "fp32").tokenizer.encode
-        joined = [(trigger, f"{trigger} a dog.") for trigger in poison.trigger]
-        changed = [trigger for trigger, whole in joined if encode(whole) != encode(trigger) + encode("a dog.")]
+        changed = [trigger for trigger in poison.trigger if not keeps_tokens(trigger, "a dog.", poison.place)]
         why = f"{changed[0]!a} does not" if changed else ""
-        verdict.note("a trigger has the same tokens alone and in front of a caption", not changed, why)
+        verdict.note("a trigger has the same tokens alone and beside a caption", not changed, why)
     with verdict.promise("every image keeps its captions"):
         _require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
 
@@ -141,7 +143,7 @@ def _difference(first: Poison, second: Poison) -> str:
     """In which entries two poisons differ, in words; empty for equal ones."""
     different = [
         f"{name} is {getattr(first, name)} and {getattr(second, name)}"
-        for name in ("eps", "per_row", "fingerprint")
+        for name in ("eps", "per_row", "fingerprint", "place")
         if getattr(first, name) != getattr(second, name)
     ]
     for name, entries in (("delta", "values of the noise"), ("trigger", "triggers")):

@@ -163,12 +163,15 @@ class Defense:
 class Composed(Defense):
     """Several defenses one after the other, as in ``cutout+random-swap``.
 
+    Attributes:
+        parts: the defenses in their order.
+
     Raises:
         UsageError: more than one of them has a loss of its own.
     """
 
     def __init__(self, parts: Sequence[Defense]) -> None:
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
         own = [part for part in parts if type(part).loss is not Defense.loss]
         if len(own) > 1:
             names = " and ".join(DEFENSES.name_of(type(part)) for part in own)
@@ -177,25 +180,25 @@ class Composed(Defense):
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """Each part in turn; see :meth:`Defense.on_dataset`."""
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self.parts):
             train = part.on_dataset(train, clean, _own(at, number))
         return train
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
         """Each part in turn; see :meth:`Defense.on_rows`."""
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self.parts):
             rows = part.on_rows(rows, score, _own(at, number))
         return rows
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """Each part in turn; see :meth:`Defense.on_captions`."""
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self.parts):
             captions = part.on_captions(captions, _own(at, number))
         return captions
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """Each part in turn; see :meth:`Defense.on_images`."""
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self.parts):
             images = part.on_images(images, _own(at, number))
         return images
 
@@ -203,13 +206,13 @@ class Composed(Defense):
         self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Each part in turn; see :meth:`Defense.on_batch`."""
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self.parts):
             images, targets = part.on_batch(images, targets, _own(at, number))
         return images, targets
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """Each part in turn; see :meth:`Defense.adversarial`."""
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self.parts):
             images = part.adversarial(images, loss, _own(at, number))
         return images
 

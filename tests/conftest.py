@@ -1,15 +1,11 @@
 """Fixtures for all rooms."""
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before PyTorch is imported, also in processes that tests start: small models gain nothing from threads, which crawl
-# where there is other work on the machine.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import pytest
+import torch
 from hypothesis import settings
 
 from attacks import ATTACKS
@@ -41,6 +37,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("UNLEARNABLE_BENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Here and in processes that tests start: small models gain nothing from threads, which crawl beside other work."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -40,7 +40,8 @@ class Clip(nn.Module):
         plain: run open_clip's own modules, at full context and with the whole token embedding trained.
 
     Attributes:
-        passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing.
+        passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing. It is given them
+            and their loss by image, where their captions are known, else ``None``.
         is_frozen: whether this is a copy :meth:`for_inference`.
     """
 
@@ -89,11 +90,13 @@ class Clip(nn.Module):
         """(V, W) token embeddings."""
         return cast(torch.Tensor, self.tower.token_embedding.weight)
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         """Image features.
 
         Args:
             images: (B, 3, H, W), uint8 or float in [0, 1].
+            text: (B, D) features of the captions that they are to be compared with, for a passage that climbs the loss
+                of both; it changes nothing else.
 
         Returns:
             (B, D) float32, unit norm.
@@ -101,7 +104,19 @@ class Clip(nn.Module):
         pixels = to_device(images, self.device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         if self.passage is not None:
-            pixels = self.passage(pixels)
+            pixels = self.passage(pixels, None if text is None else self._loss_against(text.detach()))
+        return self._features(pixels)
+
+    def _loss_against(self, text: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """From images (B, 3, H, W) in [0, 1] to their CLIP loss with text features (B, D); the model stays as it is."""
+
+        def loss(pixels: torch.Tensor) -> torch.Tensor:
+            with frozen_batchnorm_statistics(self):
+                return clip_loss(self._features(pixels), text, self.scale.detach())
+
+        return loss
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
         with self._autocast():
             visual = cast(Any, self.model.visual)

@@ -1,4 +1,4 @@
-"""A defense's image hook in front of a model's image tower, for attacks that are crafted through it."""
+"""A defense's hooks on images in front of a model's image tower, for attacks that are crafted through it."""
 
 import numpy as np
 import torch
@@ -7,17 +7,20 @@ from torch import nn
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec, split_outside_brackets
-from defenses.base import DEFENSES, Composed, Defense, HookContext
+from defenses.base import DEFENSES, Composed, Defense, HookContext, Loss
 
 
 class Passage(nn.Module):
-    """Lets a share of the batches pass a defense's image hook; see :attr:`victims.clip.Clip.passage`.
+    """Lets a share of the batches pass a defense's hooks on images; see :attr:`victims.clip.Clip.passage`.
+
+    An adversarial hook climbs the loss of images and captions. The gradient at what it returns is the gradient at the
+    images, so that whoever descends meets the worst image (Danskin's theorem; Madry et al. 2018, section 3).
 
     How many batches have come is part of the model's state, so that a run that goes on from a checkpoint draws what an
     undisturbed one draws.
 
     Args:
-        defense: whose image hook.
+        defense: whose hooks.
         share: of the batches that pass it, drawn at random.
         seed: of what is drawn.
     """
@@ -25,30 +28,60 @@ class Passage(nn.Module):
     def __init__(self, defense: Defense, share: float, seed: int) -> None:
         super().__init__()
         self._defense, self._share, self._seed = defense, share, seed
+        self._told = not is_adversarial(defense)
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.batches: torch.Tensor
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) float in [0, 1], as they were or as the defense leaves them."""
+    def forward(self, images: torch.Tensor, loss: Loss | None = None) -> torch.Tensor:
+        """(B, 3, H, W) float in [0, 1], as they were or as the defense leaves them.
+
+        Args:
+            images: as they are.
+            loss: of such images and their captions; ``None``, as for HotFlip: no adversarial hook.
+
+        Raises:
+            UsageError: the defense is adversarial, and the first batch has no captions.
+        """
+        self._told = self._told or loss is not None
+        if not self._told:
+            raise UsageError("a surrogate sees images without captions here, so that there is no loss to climb")
         number = int(self.batches)
         self.batches += 1
         if np.random.default_rng(derive_seed(self._seed, "passes", number)).random() >= self._share:
             return images
-        return self._defense.on_images(images, HookContext(derive_seed(self._seed, "passage", number), 0.0))
+        at = HookContext(derive_seed(self._seed, "passage", number), 0.0)
+        seen = self._defense.on_images(images, at)
+        if loss is None or not is_adversarial(self._defense):
+            return seen
+        with torch.enable_grad():
+            worst = self._defense.adversarial(seen.detach(), loss, at)
+        return seen + (worst - seen).detach()
 
 
-def image_defense(text: str, owner: str) -> Defense:
+def is_adversarial(defense: Defense) -> bool:
+    """Whether a defense, or a part of it, has an adversarial hook."""
+    parts = defense.parts if isinstance(defense, Composed) else (defense,)
+    return any(type(part).adversarial is not Defense.adversarial for part in parts)
+
+
+def image_defense(text: str, owner: str, *, adversarial: bool = False) -> Defense:
     """The defense that an attack is to be crafted through.
 
     Args:
         text: one or several joined by ``+``, such as ``jpeg+crop-flip``.
         owner: whose parameter it is, for the message.
+        adversarial: whether a part may have an adversarial hook in place of one on images.
 
     Raises:
-        UsageError: an unknown defense or parameter, or one that does nothing to images by its image hook.
+        UsageError: an unknown defense or parameter, or one that has no such hook.
     """
     parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
-    if idle := [part for part in parts if type(part).on_images is Defense.on_images]:
+    idle = [
+        part
+        for part in parts
+        if type(part).on_images is Defense.on_images and not (adversarial and is_adversarial(part))
+    ]
+    if idle:
         names = " and ".join(DEFENSES.name_of(type(part)) for part in idle)
         raise UsageError(f"{owner}: nothing can be crafted through {names}, without an image hook")
     return Composed(parts)

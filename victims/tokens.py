@@ -131,18 +131,27 @@ def trim(tokens: torch.Tensor) -> torch.Tensor:
     return tokens[:, : int(lengths(tokens).max())]
 
 
-def insert_trigger(tokens: torch.Tensor, trigger: torch.Tensor, context_length: int) -> torch.Tensor:
-    """Put a trigger right after the start token; the caption's own tokens move right.
+def insert_trigger(
+    tokens: torch.Tensor, trigger: torch.Tensor, context_length: int, before: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Put a trigger between a caption's own tokens, which move right.
 
     Args:
         tokens: (B, L) int64, start token first, end token last.
         trigger: (B, k) integer ids.
         context_length: the most tokens a row may have.
+        before: (B, k) int64, ascending in a row: the caption's tokens, without the start token, that stand before each
+            of the trigger's; ``None``: none, so that the trigger follows the start token.
 
     Returns:
         (B, min(L + k, context_length)) int64; a caption that no longer fits is cut and keeps its end token.
     """
-    longer = torch.cat([tokens[:, :1], trigger.to(tokens.dtype), tokens[:, 1:]], dim=1)
+    if before is None:
+        longer = torch.cat([tokens[:, :1], trigger.to(tokens.dtype), tokens[:, 1:]], dim=1)
+    else:
+        longer = tokens.new_empty(len(tokens), tokens.shape[1] + trigger.shape[1])
+        own = torch.zeros_like(longer, dtype=torch.bool).scatter_(1, trigger_columns(before), True)
+        longer[own], longer[~own] = trigger.to(tokens.dtype).flatten(), tokens.flatten()
     if longer.shape[1] <= context_length:
         return longer
     end = tokens.max()
@@ -150,3 +159,8 @@ def insert_trigger(tokens: torch.Tensor, trigger: torch.Tensor, context_length: 
     longer = longer[:, :context_length].clone()
     longer[cut, -1] = end
     return longer
+
+
+def trigger_columns(before: torch.Tensor) -> torch.Tensor:
+    """(B, k) where a trigger's tokens stand after :func:`insert_trigger`, the start token being column 0."""
+    return 1 + before + torch.arange(before.shape[1], device=before.device)

@@ -17,6 +17,7 @@ from benchmark.grid.settings import RunSettings, flag, setting_names, words_of
 from victims.recipe import Recipe
 
 RECORDS = Path("results/runs")
+ENTRIES = Path("results/leaderboard")
 RECIPE = tuple(setting.name for setting in fields(Recipe))
 PRESET_FIELDS = ("dataset", "victim", "surrogate", *RECIPE)
 """Settings whose defaults depend on the preset."""

@@ -61,9 +61,9 @@ def names_of(kind: str) -> list[str]:
 
 def _items(kind: str) -> list[Item]:
     if kind == "tables":
-        from benchmark.tables import TABLES
+        from benchmark.tables import OF_ENTRIES, TABLES
 
-        return [Item(name, summary) for name, summary in TABLES.items()]
+        return [Item(name, summary) for name, summary in {**TABLES, **OF_ENTRIES}.items()]
     if kind == "figures":
         from benchmark.figures import FIGURES
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "report": "write all tables and figures of some records as one HTML page",
     "list": "list attacks, defenses, victims, data sets, presets, tables or figures",
     "contract": "test an attack or defense against the plug-in contract",
+    "submit": "check somebody's records and poisons and add them to the leaderboard",
     "check": "run fresh seeds and compare them with reference records",
     "reproduce": "run every cell of the paper's tables; write tables, figures, report",
 }

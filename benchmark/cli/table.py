@@ -2,8 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from benchmark.cli.flags import add_notes, add_records
+from benchmark.cli.flags import ENTRIES, RECORDS, add_notes
+from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "table 2 --records results/tiny/records --beside paper"
@@ -11,10 +13,16 @@ EXAMPLE = "table 2 --records results/tiny/records --beside paper"
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Which table, of which records, in which form."""
-    from benchmark.tables import FORMATS, TABLES
+    from benchmark.tables import FORMATS, LEADERBOARD, OF_ENTRIES, TABLES
 
-    parser.add_argument("name", choices=tuple(TABLES), metavar="TABLE", help=f"{', '.join(TABLES)}; see 'list tables'")
-    add_records(parser)
+    names = (*TABLES, *OF_ENTRIES)
+    parser.add_argument("name", choices=names, metavar="TABLE", help=f"{', '.join(names)}; see 'list tables'")
+    parser.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help=f"folder to read: of records (default: {RECORDS}), for {LEADERBOARD} of entries (default: {ENTRIES})",
+    )
     parser.add_argument(
         "--format", choices=FORMATS, help="form of the table (default: fitted to a terminal, markdown elsewhere)"
     )
@@ -28,15 +36,24 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Print the table.
 
     Raises:
-        UsageError: no records, or none that make such a table.
+        UsageError: no records or entries, or none that make such a table.
     """
     from benchmark.cli.console import print_tables
     from benchmark.core.printing import show
     from benchmark.grid.records import load_records
+    from benchmark.tables import OF_ENTRIES
+    from benchmark.tables.entries import load_entries
+    from benchmark.tables.leaderboard import leaderboard
     from benchmark.tables.make import make_tables
     from benchmark.tables.render import render
 
-    tables = make_tables(arguments.name, load_records(arguments.records), beside_paper=arguments.beside == "paper")
+    beside = arguments.beside == "paper"
+    if arguments.name in OF_ENTRIES:
+        if beside:
+            raise UsageError(f"the paper has no {arguments.name} to set beside ours")
+        tables = leaderboard(load_entries(arguments.records or ENTRIES))
+    else:
+        tables = make_tables(arguments.name, load_records(arguments.records or RECORDS), beside_paper=beside)
     if arguments.format is None:
         print_tables(tables, notes=arguments.notes)
     else:

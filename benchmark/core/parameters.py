@@ -8,7 +8,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import format_value
 
 T = TypeVar("T")
-_KEY = "range"
+_KEY, _LATER = "range", "added later"
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,20 @@ def ranged(
     # Declared as the field's type, as dataclasses.field() is, so that type checkers see a default of that type.
     metadata = {_KEY: Range(at_least, at_most, above, below, unit)}
     return field(default=default, metadata=metadata)
+
+
+def added_later(default: T) -> T:
+    """A dataclass field that its class got after results had been recorded, with the value that these came from.
+
+    At that value it is no part of a resolved spec, and so of no address: the records stay those of the same cells.
+    """
+    return field(default=default, metadata={_LATER: True})
+
+
+def later_defaults(factory: type) -> dict[str, Any]:
+    """The defaults of the :func:`added_later` fields of a class by name."""
+    known = fields(factory) if is_dataclass(factory) else ()
+    return {each.name: each.default for each in known if _LATER in each.metadata}
 
 
 def check_ranges(owner: str, parameters: Any) -> None:

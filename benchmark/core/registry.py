@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from benchmark.core.errors import UsageError
+from benchmark.core.parameters import later_defaults
 from benchmark.core.plugins import load_installed
 from benchmark.core.spec import Spec, format_value, is_name
 
@@ -163,9 +164,12 @@ class Registry(Generic[T]):
     def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every constructor parameter with the value it gets: spec over name over preset over signature.
 
-        As records keep them: a path is a string.
+        As records keep them: a path is a string, and what :func:`benchmark.core.parameters.added_later` marks is
+        there only with another value than its default.
         """
+        later = later_defaults(self.entry(spec.name).factory)
         values = self._values(spec, defaults)
+        values = {key: value for key, value in values.items() if key not in later or value != later[key]}
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
     def written(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
+from attacks.placement import where
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import FileFacts, Manifest
@@ -107,7 +108,9 @@ def _changes(manifest: Manifest) -> dict[str, str]:
     return {
         "attack": f"{manifest.attack['label']} (`{_without_paths(manifest.attack['spec'])}`), seed {manifest.seed}",
         "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
-        "captions": "a trigger in front of each training caption" if manifest.triggers else "unchanged",
+        "captions": f"a trigger {where(manifest.place.kind)} each training caption"
+        if manifest.triggers
+        else "unchanged",
         "crafted for": f"images of {_side(manifest)}, by the surrogate {_without_paths(manifest.surrogate)}",
     }
 

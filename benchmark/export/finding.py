@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.core.printing import printable
-from victims.tokens import Tokenizer
 
 _SHOWN = 3
 
@@ -38,10 +37,3 @@ def first_few(names: Iterable[str]) -> str:
     shown = ", ".join(itertools.islice(rest, _SHOWN))
     more = sum(1 for _ in rest)
     return f"{shown} and {more:,} more" if more else shown
-
-
-def keeps_tokens(trigger: str, caption: str) -> bool:
-    """Whether the trigger's words and the caption have the same tokens together as each of them has alone."""
-    encode = Tokenizer().encode
-    alone = [id_ for word in trigger.split() for id_ in encode(word)]
-    return encode(f"{trigger} {caption}") == alone + encode(caption)

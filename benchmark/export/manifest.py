@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from attacks.placement import FRONT, Place
 from benchmark.core.atomic_files import sha256_of
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Number, as_kind, parse_json
@@ -67,7 +68,7 @@ class Manifest:
         surrogate: the model that crafted the poison.
         dataset: the data set's spec.
         splits: the content of each split.
-        triggers: the trigger of each training image, which precedes its captions; ``None`` for no triggers.
+        triggers: the trigger of each training image; ``None`` for no triggers.
         noise: as :func:`benchmark.export.quality.compare` returns it, for 8-bit images at the victim's resolution.
         full_size: ``None``, or how much noise is left after enlarging it onto the original images: ``mean_delta``
             before, ``mean_delta_read_back`` after, both in 1/255, and their ratio ``share``.
@@ -78,6 +79,7 @@ class Manifest:
         command: the command that made the export.
         files: size and hash of every file, by its path in the folder, with forward slashes.
         licence: SPDX name of the licence of images and captions; ``None`` if it is unknown, as in earlier versions.
+        place: where the triggers stand in their captions; in earlier versions always in front.
     """
 
     layout: str
@@ -98,6 +100,7 @@ class Manifest:
     command: str
     files: Mapping[str, FileFacts]
     licence: str | None = None
+    place: Place = FRONT
 
     @property
     def is_clean(self) -> bool:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from attacks.placement import keeps_tokens, placed, taken_out, where
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import stage
 from benchmark.data import CaptionDataset, DatasetSource
 from benchmark.data.dataset import Images, fingerprint
 from benchmark.export.captions import one_line
-from benchmark.export.finding import Finding, keeps_tokens
+from benchmark.export.finding import Finding
 from benchmark.export.full_size import original, origins
 from benchmark.export.images import decode_png
 from benchmark.export.inside import is_inside
@@ -126,13 +127,13 @@ class _Split:
     def _verify_triggers(self, triggers: list[str]) -> Finding:
         if len(triggers) != len(self.captions):
             return Finding(False, f"train: {len(triggers):,} triggers for {len(self.captions):,} images")
-        wrong = [
-            caption
-            for trigger, captions in zip(triggers, self.captions, strict=True)
-            for caption in captions
-            if not caption.startswith(f"{trigger} ") or not keeps_tokens(trigger, caption.removeprefix(f"{trigger} "))
-        ]
-        passed = "train: every caption begins with its image's trigger, which keeps its tokens"
+        place, wrong = self.manifest.place, []
+        for trigger, captions in zip(triggers, self.captions, strict=True):
+            for caption in captions:
+                original = taken_out(trigger, caption, place)
+                if original is None or not keeps_tokens(trigger, original, place):
+                    wrong.append(caption)
+        passed = f"train: its image's trigger stands {where(place.kind)} every caption and keeps its tokens"
         return Finding.from_problems(wrong, passed, "train: captions without their trigger or with changed tokens")
 
     def _verify_against(self, base: CaptionDataset) -> list[Finding]:
@@ -143,27 +144,26 @@ class _Split:
             f"{name}: made from {base.name}" if same else f"{name}: not made from {base.name}, or not from all of it"
         )
         near = f"{name}: every image is within ε = {eps} of its original; the largest difference is {self.largest}"
-        behind = ", each after its trigger" if self._prefix(0) else ""
+        triggers = (self.manifest.triggers or []) if name == "train" else []
+        beside = ", each with its trigger" if triggers else ""
         return [
             Finding(same, origin),
             Finding.from_problems(self.far, near, f"{name}: images more than ε = {eps} from their originals"),
             Finding.from_problems(
-                self._changed_captions(base),
-                f"{name}: captions are the originals'{behind}",
+                self._changed_captions(base, triggers),
+                f"{name}: captions are the originals'{beside}",
                 f"{name}: captions that are not the originals'",
             ),
         ]
 
-    def _prefix(self, number: int) -> str:
-        """The trigger of an image and a space, or nothing."""
-        triggers = (self.manifest.triggers or []) if self.name == "train" else []
-        return f"{triggers[number]} " if number < len(triggers) else ""
+    def _changed_captions(self, base: CaptionDataset, triggers: list[str]) -> list[str]:
+        def published(number: int, original: str) -> str:
+            return placed(triggers[number], original, self.manifest.place) if number < len(triggers) else original
 
-    def _changed_captions(self, base: CaptionDataset) -> list[str]:
         return [
             f"of image {number}"
             for number, (captions, originals) in enumerate(zip(self.captions, base.captions, strict=False))
-            if captions != [one_line(self._prefix(number) + original) for original in originals]
+            if captions != [one_line(published(number, original)) for original in originals]
         ]
 
 

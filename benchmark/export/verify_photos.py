@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from attacks.placement import keeps_tokens
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
 from benchmark.data.difference import Difference
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.photos import Photos
 from benchmark.export.captions import one_line
-from benchmark.export.finding import Finding, keeps_tokens
+from benchmark.export.finding import Finding
 from benchmark.export.inside import file_inside, read_inside
 from benchmark.export.layouts import UNREADABLE
 from benchmark.export.photo import Photo

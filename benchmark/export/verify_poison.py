@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from attacks.placement import keeps_tokens, where
 from attacks.poison import Poison, has_hash
 from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import DatasetSource
-from benchmark.export.finding import Finding, keeps_tokens
+from benchmark.export.finding import Finding
 
 
 def verify_poison(path: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
@@ -56,7 +57,7 @@ def _verify_against(poison: Poison, source: DatasetSource, cache: Path) -> list[
         after
         for trigger, clean, published in zip(poison.trigger, base.captions, protected.captions, strict=True)
         for caption, after in zip(clean, published, strict=True)
-        if not keeps_tokens(trigger, caption)
+        if not keeps_tokens(trigger, caption, poison.place)
     ]
-    passed = "every trigger keeps its tokens in front of its captions"
-    return [*findings, Finding.from_problems(broken, passed, "captions whose tokens change behind their trigger")]
+    passed = f"every trigger keeps its tokens {where(poison.place.kind)} its captions"
+    return [*findings, Finding.from_problems(broken, passed, "captions whose tokens change beside their trigger")]

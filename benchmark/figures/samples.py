@@ -1,7 +1,9 @@
 """Figures 3 and 4: protected images and captions beside the originals, and the noise amplified."""
 
+import itertools
 from collections.abc import Iterable
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -10,6 +12,7 @@ from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, OffsetBox, TextArea
 from numpy.typing import NDArray
 
 from attacks import Poison
+from attacks.placement import word_numbers
 from benchmark.core.errors import PoisonError, UsageError
 from benchmark.data import CaptionDataset
 from benchmark.figures.sources import ArtifactPaths
@@ -84,7 +87,7 @@ def amplified(protected: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDAr
 def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -> Figure:
     base, protected = (clean.by_row() if poison.per_row else clean), poison.protect(clean)
     chosen = np.linspace(0, len(base) - 1, min(_PAIRS, len(base))).astype(int)
-    captions = [wrap(protected.captions[int(index)][0], _LETTERS) for index in chosen]
+    captions = [wrap(protected.captions[int(index)][0], _LETTERS, break_on_hyphens=False) for index in chosen]
     down, row_height = -(-len(chosen) // 2), _HEAD + _IMAGE + _LINE * (0.8 + max(map(len, captions)))
     height = _TOP + down * row_height
     with styled():
@@ -105,7 +108,9 @@ def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -
                 axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
                 axes.set_axis_off()
                 axes.set_title(title, fontsize=8, pad=2)
-            words = len(poison.trigger[int(index)].split()) if poison.trigger is not None else 0
+            words = set[int]()
+            if poison.trigger is not None:
+                words = word_numbers(poison.trigger[int(index)], base.captions[int(index)][0], poison.place)
             figure.add_artist(
                 AnchoredOffsetbox(
                     loc="upper left",
@@ -123,18 +128,15 @@ def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -
         return figure
 
 
-def _caption(lines: list[str], words: int) -> OffsetBox:
-    """A caption over a few lines, its first words, which are the trigger, bold and coloured."""
+def _caption(lines: list[str], words: set[int]) -> OffsetBox:
+    """A caption over a few lines, the words of these numbers, which are the trigger, bold and coloured."""
     packed: list[Artist] = []
+    numbers = itertools.count()
     for line in lines:
-        own = line.split(" ")
-        marked, plain = " ".join(own[:words]), " ".join(own[words:])
-        words = max(0, words - len(own))
         parts: list[Artist] = []
-        if marked:
-            parts.append(TextArea(marked, textprops={"fontsize": 8, "fontweight": "bold", "color": VERMILION}))
-        if plain:
-            parts.append(TextArea(plain, textprops={"fontsize": 8}))
+        for marked, run in itertools.groupby(line.split(" "), lambda _: next(numbers) in words):
+            style: dict[str, Any] = {"fontweight": "bold", "color": VERMILION} if marked else {}
+            parts.append(TextArea(" ".join(run), textprops={"fontsize": 8, **style}))
         packed.append(HPacker(children=parts, pad=0, sep=3, align="baseline"))
     return VPacker(children=packed, pad=0, sep=2, align="left")
 

@@ -180,7 +180,8 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
         attack = ATTACKS.build(spec, preset.attack_values(spec.name))
         if isinstance(attack, Through):
             inner = parse_spec(attack.attack)
-            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, preset.attack_values(inner.name))))
+            budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
+            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, budget)))
             attack = replace(attack, attack=params["attack"])
         choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
@@ -190,13 +191,14 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
 
 def _renamed(spec: Spec) -> Spec:
     """``mem[k=3]`` under its short name ``mem3``, so that one thing has one name."""
+    resolved = ATTACKS.resolve(spec)
+    given = {key: resolved[key] for key in spec.params if key in resolved}
+    named = ATTACKS.entry(spec.name)
     for entry in ATTACKS.entries():
-        named = ATTACKS.entry(spec.name)
-        if entry.fixed and entry.factory is named.factory and not named.fixed:
-            given = {key: str(value) for key, value in spec.params.items()}
-            if all(given.get(key) == str(value) for key, value in entry.fixed.items()):
-                rest = {key: value for key, value in spec.params.items() if key not in entry.fixed}
-                return Spec(entry.name, rest)
+        kin = entry.fixed and entry.factory is named.factory and not named.fixed
+        if kin and all(key in given and given[key] == value for key, value in entry.fixed.items()):
+            rest = {key: value for key, value in spec.params.items() if key not in entry.fixed}
+            return Spec(entry.name, rest)
     return spec
 
 

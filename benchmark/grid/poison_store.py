@@ -186,9 +186,9 @@ def source_cell(cell: Cell) -> Cell:
     if name is None:
         return cell
     known = parameters_of(ATTACKS.entry(name).factory)
-    if missing := sorted(known.keys() - given.keys()):
+    if missing := sorted(known.keys() - parameters_of(type(cell.attack.attack)).keys()):
         raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name} and lacks its {', '.join(missing)}")
-    params = {key: given[key] for key in known}
+    params = {key: given[key] for key in known if key in given}
     attack = ATTACKS.restore(name, params)
     if attack.part_of is not None:
         raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name}, which is a part itself")

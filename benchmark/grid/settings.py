@@ -10,18 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
-
 from benchmark.core.errors import UsageError
-from benchmark.core.reading import read_text
+from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import convert, unknown
 from benchmark.core.spec import format_value, require_text
 from victims.recipe import Recipe
 
 Rerun = Literal["missing", "failed", "all"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
-_LARGEST = 2**16  # bytes of a file of settings
-_DEEPEST = 2  # a list below a key
 
 
 class Words(NamedTuple):
@@ -277,20 +273,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read, has an unknown key, or holds more than keys with a value or a list each.
     """
-    try:
-        text = read_text(path, _LARGEST)
-        _require_flat(text)
-        _require_names(text)
-        data = yaml.safe_load(text) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(data, Mapping):
-        raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
     settings = {}
-    for key, value in data.items():
-        name = str(key).replace("-", "_")
+    for key, value in read_flat_yaml(path).items():
+        name = key.replace("-", "_")
         if name not in setting_names():
-            raise UsageError(f"{path}: {unknown('key', str(key), setting_names())}")
+            raise UsageError(f"{path}: {unknown('key', key, setting_names())}")
         if isinstance(value, Mapping):
             raise UsageError(f"{path}: {key}: expected a value or a list of values, got keys and values")
         if value is not None:
@@ -299,38 +286,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
             except ValueError as error:  # a number of thousands of digits
                 raise UsageError(f"{path}: {key}: {error}") from error
     return settings
-
-
-def _require_names(text: str) -> None:
-    """Require that the keys of a mapping are texts, each there once.
-
-    Raises:
-        ValueError: a key is a number or the like, or is there twice.
-    """
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-    for number, key in enumerate(keys):
-        if key.tag != "tag:yaml.org,2002:str":
-            raise ValueError(f"line {key.start_mark.line + 1} has a key that is no text")
-        if key.value in [other.value for other in keys[:number]]:
-            raise ValueError(f"{key.value!a} is there twice")
-
-
-def _require_flat(text: str) -> None:
-    """Require a mapping to scalars or lists of scalars: what is nested, or repeated by aliases, may grow without end.
-
-    Raises:
-        ValueError: it is nested more deeply, or has an alias or a tag.
-        yaml.YAMLError: not YAML.
-    """
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        where = f"line {event.start_mark.line + 1}" if event.start_mark else "it"
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise ValueError(f"{where} is nested too deeply")
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise ValueError(f"{where} has an alias or a tag, which settings do not need")
 
 
 def _as_flag_value(name: str, value: Any) -> Any:

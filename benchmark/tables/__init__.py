@@ -15,4 +15,10 @@ TABLES: Mapping[str, str] = {
 }
 """Names on the command line, each with one line of what the table shows."""
 
+LEADERBOARD = "leaderboard"
+OF_ENTRIES: Mapping[str, str] = {
+    LEADERBOARD: "accepted submissions, ranked by their worst cases; read from their entries, not from records",
+}
+"""The table that is made of entries of the leaderboard instead of records."""
+
 FORMATS = ("markdown", "latex", "html", "csv", "json")

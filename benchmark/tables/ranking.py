@@ -70,9 +70,7 @@ def _table(side: _Side) -> Table:
                 cells.append(of | {"column": head, "unit": "%", "mean": iqm_of(elsewhere)})
         cells += [of | cell for cell in _worst_case(side, spec, others)]
         cells += [of | cell for cell in _gates(side, spec)]
-    frame = pd.DataFrame(cells)
-    frame = frame.reindex(columns=[*_COLUMNS, "low", "high", "text"]).assign(measure=frame["column"])
-    frame = frame.fillna({"failed": False, "best": False}).infer_objects()
+    frame = cells_frame(cells)
     what, over = ("attacks", "defenses") if side.of_attacks else ("defenses", "attacks")
     return Table(
         title=f"Ranking of {what}: recall kept of clean, over {over}; {block.dataset.label}, victim "
@@ -88,6 +86,13 @@ def _table(side: _Side) -> Table:
 
 
 _COLUMNS = ("row", "column", "measure", "unit", "attack", "defense", "mean", "std", "n", "failed", "best")
+
+
+def cells_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Cells of a ranking as :class:`benchmark.tables.table.Table` takes them, each given by what is known of it."""
+    frame = pd.DataFrame(cells)
+    frame = frame.reindex(columns=[*_COLUMNS, "low", "high", "text"]).assign(measure=frame["column"])
+    return frame.fillna({"failed": False, "best": False, "attack": "", "defense": ""}).infer_objects()
 
 
 def _worst_case(side: _Side, spec: str, others: Mapping[str, str]) -> list[dict[str, Any]]:

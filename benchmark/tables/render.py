@@ -1,6 +1,7 @@
 """Tables as text: markdown and LaTeX to read, CSV and JSON to compute with."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -44,6 +45,9 @@ _LATEX = str.maketrans(
         "[": "{[}",
     }
 )  # fmt: skip
+# In Markdown; brackets only where they make a link, a picture or the definition of one.
+_ACTIVE = re.compile(r"[\\`*<|]|\](?=[(\[:])")
+_BLOCK = re.compile(r"\n  (?=[#>+=~-])")  # at the start of a line that goes on a note: a heading, a quotation, a list
 _PAGE = 480  # points, across an A4 page with margins of 2 cm
 _PADDING = 2  # points, on either side of a column
 _SIZES = {r"\small": 9.3, r"\footnotesize": 8.5, r"\scriptsize": 8.0, r"\tiny": 6.8}  # an em of Computer Modern, points
@@ -83,15 +87,26 @@ def _to_compute_with(tables: Sequence[Table], style: str) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads, rows = text_grid(table, _MARKDOWN, escaped=lambda text: text.replace("|", r"\|"))
+    heads, rows = text_grid(table, _MARKDOWN, escaped=markdown_text)
     # Heads given as such are padded by two, which makes the table too wide for a terminal; so they are its first row.
     rule, head, *lines = tabulate(
         [heads, *rows], tablefmt="pipe", disable_numparse=True, colalign=_alignment(heads)
     ).split("\n")
     notes = [
-        fill(f"- {n}", 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) for n in table.notes
+        _BLOCK.sub(
+            r"\n  \\", fill(f"- {note}", 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        )
+        for note in map(markdown_text, table.notes)
     ]
-    return "\n".join([f"**{table.title}**", "", head, rule, *lines, "", *notes])
+    return "\n".join([f"**{markdown_text(table.title)}**", "", head, rule, *lines, "", *notes])
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: no HTML, link, code, emphasis by stars or end of a table's cell.
+
+    Other marks do nothing inside a line: square brackets alone, as specs have them, and underscores inside words.
+    """
+    return _ACTIVE.sub(r"\\\g<0>", text)
 
 
 def _latex(table: Table) -> str:

@@ -44,7 +44,7 @@ def test_pair_losses_of_candidates_hold_the_other_pairs_fixed() -> None:
 
 def test_gradient_is_that_of_the_pairs_own_loss() -> None:
     clip, features, tokens, trigger, _ = made()
-    text, losses, gradient = _linearised(clip, features, tokens, trigger, position=1)
+    text, losses, gradient = _linearised(clip, features, tokens, trigger, torch.zeros_like(trigger), position=1)
     torch.testing.assert_close(text, features_of(clip, tokens, trigger))
     full = insert_trigger(tokens, trigger, 77)
     step = 1e-6

@@ -1,12 +1,15 @@
 """Attacks that give one noise, filter or word to all images that are described alike."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from attacks import ATTACKS, CraftContext, Poison
 from attacks.ar import autoregress
+from attacks.pil import Pil
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
 from tests.small import make_clip
@@ -96,6 +99,49 @@ def test_a_hint_is_one_word_for_each_key(train: CaptionDataset) -> None:
     assert [len({*trigger[kind::3]}) for kind in range(3)] == [1, 1, 1]
     assert len({*trigger}) == 3
     assert {*(craft("text-hint[keys=3]", train, seed=2).trigger or [])} != {*trigger}
+
+
+def test_pil_descends_the_loss_of_its_paper() -> None:
+    """Image by image, with the gradient of both terms written down."""
+    rng = np.random.default_rng(1)
+    images, weights = rng.random((4, 12)), rng.standard_normal((3, 12))
+    keys, noise = np.array([0, 2, 1, 0]), rng.uniform(-0.01, 0.01, (4, 12))
+    attack = Pil(keys=3, eps=3, step_size=0.5, pgd_steps=9)
+    given = (torch.from_numpy(each) for each in (images, keys, weights, noise))
+    found = attack.descend(*given).numpy()
+    for row in range(4):
+        for _ in range(9):
+            own, left = softmax(weights @ noise[row]), softmax(weights @ (images[row] - noise[row]))
+            gradient = 0.9 * weights.T @ (own - np.eye(3)[keys[row]]) - 0.1 * weights.T @ (left - 1 / 3)
+            noise[row] = (noise[row] - 0.5 / 255 * np.sign(gradient)).clip(-3 / 255, 3 / 255)
+    np.testing.assert_allclose(found, noise, atol=1e-12)
+    assert (np.abs(found) == 3 / 255).any()
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    return np.exp(scores) / np.exp(scores).sum()
+
+
+def test_a_linear_probe_reads_the_key_from_the_noise_of_pil(train: CaptionDataset) -> None:
+    """On images that it has not seen; from random noise it reads nothing."""
+    rng = np.random.default_rng(2)
+    train = replace(train, images=rng.integers(0, 256, train.images.shape, dtype=np.uint8))
+    for spec, lowest, highest in (("pil[keys=3,epochs=10]", 0.95, 1.0), ("uniform-noise", 0.0, 0.7)):
+        features = noise(spec, train).reshape(60, -1)
+        targets = np.eye(3)[np.arange(60) % 3]
+        learn, judge = features[:30], features[30:]
+        weights = learn.T @ np.linalg.solve(learn @ learn.T + 1e3 * np.eye(30), targets[:30])
+        assert lowest <= ((judge @ weights).argmax(axis=1) == np.arange(30) % 3).mean() <= highest
+
+
+def test_pil_publishes_what_is_left_of_the_image() -> None:
+    """x − δ: the published change points away from what the linear model takes for the key."""
+    train = CaptionDataset("two", "train", np.full((8, 3, 8, 8), 128, dtype=np.uint8), [["a"], ["b"]] * 4)
+    images = np.asarray(train.images).copy()
+    images[::2, :, :4] = 200  # what tells the keys apart: the upper half is light
+    images[1::2, :, 4:] = 200
+    delta = noise("pil[keys=2,eps=4,weight=1,epochs=5]", replace(train, images=images))
+    assert delta[::2, :, :4].mean() < -2 < 2 < delta[::2, :, 4:].mean()
 
 
 def test_keyed_noise_is_the_same_for_all_images_of_a_key(train: CaptionDataset) -> None:

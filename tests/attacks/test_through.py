@@ -8,13 +8,16 @@ import torch
 
 from attacks import ATTACKS, CraftContext, Poison
 from benchmark.core.errors import UsageError
+from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec
 from benchmark.grid.cells import choose_attacks
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
 from tests.small import make_clip, make_dataset
-from victims.passage import Passage
+from victims.clip import clip_loss
+from victims.passage import Passage, image_defense
 
+WORDWISE = "em-wordwise[restarts=1,steps=2,batch_size=8]"
 EM = "em[rounds=2,surrogate_steps=2,pgd_steps=2,step_size=2,batch_size=8]"
 
 
@@ -80,6 +83,60 @@ def test_the_budget_is_the_presets_and_part_of_the_address(preset: str) -> None:
     assert ATTACKS.restore("through", through.choice.params).describe() == through.choice.strength
 
 
+def test_noise_through_adversarial_training_is_fitted_to_the_worst_image() -> None:
+    """The step of PGD against a gradient by hand: at the image that the hook returns, not at the one it was given."""
+    model = make_clip(dtype=torch.float64)
+    images = torch.rand(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    text = torch.nn.functional.normalize(torch.randn(4, 16, dtype=torch.float64), dim=1)
+    plain = model.for_inference()
+    attacked = model.for_inference()
+    defense = image_defense("adv-training[eps=4,steps=3]", "test", adversarial=True)
+    attacked.passage = Passage(defense, 1.0, seed=3)
+
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        return clip_loss(plain.encode_images(points), text, plain.scale)
+
+    at = HookContext(derive_seed(3, "passage", 0), 0.0)
+    worst = defense.adversarial(images, loss, at).detach().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(worst), worst)
+    points = images.clone().requires_grad_()
+    reached = clip_loss(attacked.encode_images(points, text), text, attacked.scale)
+    (found,) = torch.autograd.grad(reached, points)
+    assert float(reached.detach()) == pytest.approx(float(loss(worst).detach()))
+    assert reached > loss(images) + 1e-3
+    torch.testing.assert_close(found, expected)
+    with torch.no_grad():  # also where nobody asks for gradients, and not where no captions are known
+        assert not torch.equal(attacked.encode_images(images, text), plain.encode_images(images))
+        assert torch.equal(attacked.encode_images(images), plain.encode_images(images))
+
+
+def test_the_batch_norms_of_a_surrogate_do_not_see_the_climb() -> None:
+    """Only the worst image counts, once."""
+    first, second, third = (make_clip(1).train() for _ in range(3))
+    images, text = torch.rand(4, 3, 32, 32), torch.nn.functional.normalize(torch.randn(4, 16), dim=1)
+    defense = image_defense("adv-training[eps=4,steps=2]", "test", adversarial=True)
+    first.passage = Passage(defense, 1.0, seed=3)
+    first.encode_images(images, text)
+
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        return clip_loss(third.encode_images(points), text, third.scale)
+
+    worst = defense.adversarial(images, loss, HookContext(derive_seed(3, "passage", 0), 0.0))
+    second.encode_images(worst)
+    for one, other in zip(first.model.buffers(), second.model.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert all(parameter.grad is None for parameter in first.model.parameters())
+
+
+def test_rem_has_a_budget_of_its_own_in_small_presets() -> None:
+    for preset, rounds in (("tiny", 8), ("paper", 20)):
+        _, chosen = choose_attacks("rem", PRESETS[preset])
+        _, em = choose_attacks("em", PRESETS[preset])
+        said = em.choice.strength.replace(f"{em.choice.params['rounds']} rounds of", f"{rounds} rounds of")
+        through = "crop-flip+adv-training[eps=4,steps=3]"
+        assert chosen.choice.strength == f"{said}; 100% of the surrogates' batches through {through}"
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [("em-aug", "EM through strong-augment[s=0.6]"), ("sem", "EM through crop-flip+random-noise[std=2.3]")],
@@ -100,6 +157,7 @@ def test_named_ways_have_the_budget_of_em_and_pass_every_batch(name: str, label:
         ("through[attack=em,defense=random-swap]", "nothing can be crafted through random-swap, without"),
         ("through[attack=em,defense=jpeg+random-swap]", "nothing can be crafted through random-swap, without"),
         ("em-wordwise[through=adv-training]", "attack em-wordwise: nothing can be crafted through adv-training"),
+        (f"through[attack={WORDWISE},defense=adv-training]", "a surrogate sees images without captions here"),
         ("through[attack=em,defense=jpg]", "unknown defense 'jpg'; did you mean 'jpeg'?"),
         ("through[attack=men3,defense=jpeg]", "unknown attack 'men3'"),
     ],

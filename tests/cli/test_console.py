@@ -13,7 +13,7 @@ from benchmark.cli.console import fit_columns
 from benchmark.cli.list import KINDS
 from benchmark.cli.main import main
 from benchmark.grid.records import load_records
-from benchmark.tables import FORMATS, TABLES
+from benchmark.tables import FORMATS, OF_ENTRIES, TABLES
 from benchmark.tables.defenses import table2
 from benchmark.tables.render import render
 from tests.tables.factory import record
@@ -159,4 +159,6 @@ def test_a_list_on_a_terminal_says_what_it_says_in_a_pipe(
 
 def test_tables_are_listed_with_what_they_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "tables"]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{name}  {summary}" for name, summary in TABLES.items()]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}  {summary}" for name, summary in {**TABLES, **OF_ENTRIES}.items()
+    ]

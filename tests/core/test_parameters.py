@@ -9,7 +9,7 @@ import pytest
 from attacks import CraftContext
 from attacks.uniform_noise import UniformNoise
 from benchmark.core.errors import UsageError
-from benchmark.core.parameters import check_ranges, describe_fields, ranged
+from benchmark.core.parameters import added_later, check_ranges, describe_fields, later_defaults, ranged
 from tests.small import make_clip, make_dataset
 
 
@@ -71,3 +71,14 @@ def test_chunks_are_all_images_once_and_count_as_progress() -> None:
     assert [row for chunk in chunks for row in range(130)[chunk]] == [*range(130)]
     assert max(chunk.stop - chunk.start for chunk in chunks) == 64
     assert progress.steps == len(chunks) == UniformNoise().progress_steps(train) == 3
+
+
+def test_what_was_added_later_is_named_with_what_held_before() -> None:
+    @dataclass(frozen=True)
+    class Grown:
+        count: int = ranged(2, 1)
+        kind: str = added_later("plain")
+
+    assert later_defaults(Grown) == {"kind": "plain"}
+    assert later_defaults(Knobs) == later_defaults(int) == {}
+    assert Grown().kind == "plain"

@@ -10,11 +10,12 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import nn
 
 from attacks.mem import Mem
+from attacks.placement import Place, placed, word_numbers
 from attacks.vocabulary import trigger_words
 from benchmark.core.seeding import derive_seed, numpy_generator, torch_generator
 from benchmark.data import CaptionDataset
 from victims.recipe import Recipe
-from victims.tokens import Tokenizer, insert_trigger
+from victims.tokens import Tokenizer
 from victims.training import epoch_rows, schedule
 
 
@@ -79,10 +80,18 @@ def minimise_noise(
     return delta
 
 
+def with_trigger(captions: list[str], trigger: torch.Tensor, place: Place) -> torch.Tensor:
+    """Tokens of the captions as they would be published."""
+    tokenizer = Tokenizer()
+    words = [tokenizer.decode(ids) for ids in trigger.tolist()]
+    return tokenizer([placed(*pair, place) for pair in zip(words, captions, strict=True)] if words[0] else captions)
+
+
 def hotflip(
     model: open_clip.CLIP,
     features: torch.Tensor,
-    tokens: torch.Tensor,
+    captions: list[str],
+    place: Place,
     trigger: torch.Tensor,
     vocabulary: torch.Tensor,
     candidates: int,
@@ -95,19 +104,24 @@ def hotflip(
         return logits[row].logsumexp(0) + logits[:, row].logsumexp(0) - 2 * logits[row, row]
 
     for position in range(trigger.shape[1]):
-        texts, embedded = _text_features_and_embeddings(model, insert_trigger(tokens, trigger, 77))
+        tokens = with_trigger(captions, trigger, place)
+        texts, embedded = _text_features_and_embeddings(model, tokens)
         chosen = trigger.clone()
-        for row in range(len(tokens)):
+        for row in range(len(captions)):
             alone = texts.detach().clone()
             alone[row] = texts[row]
             (gradient,) = torch.autograd.grad(loss(alone, row), embedded, retain_graph=True)
-            scores = -model.token_embedding.weight[vocabulary] @ gradient[row, 1 + position]
+            words = Tokenizer().decode(trigger[row].tolist())
+            number = sorted(word_numbers(words, captions[row], place))[position]
+            published = placed(words, captions[row], place).split()
+            column = 1 + len(Tokenizer().encode(" ".join(published[:number])))
+            scores = -model.token_embedding.weight[vocabulary] @ gradient[row, column]
             best = loss(texts, row)
             for candidate in vocabulary[scores.argsort(descending=True)[:candidates]]:
                 tried = trigger[row : row + 1].clone()
                 tried[0, position] = candidate
                 changed = texts.detach().clone()
-                changed[row] = text_features(model, insert_trigger(tokens[row : row + 1], tried, 77))[0]
+                changed[row] = text_features(model, with_trigger(captions[row : row + 1], tried, place))[0]
                 if loss(changed, row) < best:
                     best, chosen[row, position] = loss(changed, row), candidate
         trigger = chosen
@@ -122,10 +136,12 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
     delta = torch.zeros_like(images)
     trigger = words[numpy_generator(seed, "trigger start").integers(len(words), size=(count, k))]
 
-    def captions(rows: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+    place = Place(attack.place, 0 if attack.place == "front" else seed)
+
+    def captions(rows: np.ndarray, generator: torch.Generator) -> list[str]:
         draws = torch.rand(len(rows), generator=generator).tolist()
         own = [data.captions[row] for row in rows]
-        return tokenizer([texts[int(draw * len(texts))] for texts, draw in zip(own, draws, strict=True)])
+        return [texts[int(draw * len(texts))] for texts, draw in zip(own, draws, strict=True)]
 
     model, losses, passes = small_clip(seed=seed), [], 0
     queue: list[int] = []
@@ -139,11 +155,11 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
             if len(queue) < attack.batch_size:
                 queue, passes = list(numpy_generator(seed, "surrogate order", passes).permutation(count)), passes + 1
             rows, queue = np.array(queue[: attack.batch_size]), queue[attack.batch_size :]
-            tokens = captions(rows, generator)
+            drawn = captions(rows, generator)
             if attack.k and attack.permute_surrogate:
-                tokens = tokens[orders(1, len(tokens), generator)[0]]
+                drawn = [drawn[other] for other in orders(1, len(drawn), generator)[0]]
             bases = rows[orders(1, len(rows), generator)[0]] if attack.permute_images else rows
-            texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
+            texts = text_features(model, with_trigger(drawn, trigger[rows], place))
             pixels = (images[bases] + delta[rows]).clamp(0, 255).double() / 255
             descend(model, optimizer, contrastive_loss(image_features(model, pixels), texts, model.logit_scale.exp()))
         model.eval()
@@ -151,7 +167,7 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
         order = torch.randperm(count, generator=generator).numpy()
         total = 0.0
         for rows in np.array_split(order, math.ceil(count / attack.batch_size)):
-            tokens = captions(rows, generator)
+            drawn = captions(rows, generator)
             captions_in = orders(attack.pgd_steps, len(rows), generator)
             bases = [rows] * (1 + attack.pgd_steps)
             if attack.permute_images:
@@ -159,11 +175,11 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
             with torch.no_grad():
                 features = image_features(model, (images[bases[0]] + delta[rows]).clamp(0, 255).double() / 255)
             if round_ < attack.hotflip_rounds:
-                trigger[rows] = hotflip(model, features, tokens, trigger[rows], words, attack.candidates)
+                trigger[rows] = hotflip(model, features, drawn, place, trigger[rows], words, attack.candidates)
             for order_, on in zip(captions_in, bases[1:], strict=True):
-                own = tokens[order_] if attack.k and attack.permute_pgd else tokens
+                own = [drawn[other] for other in order_] if attack.k and attack.permute_pgd else drawn
                 with torch.no_grad():
-                    texts = text_features(model, insert_trigger(own, trigger[rows], 77))
+                    texts = text_features(model, with_trigger(own, trigger[rows], place))
                 delta[rows] = minimise_noise(
                     model,
                     images[rows],
@@ -176,7 +192,7 @@ def craft(data: CaptionDataset, attack: Mem, seed: int) -> tuple[torch.Tensor, l
                 ).int()
             with torch.no_grad():
                 features = image_features(model, (images[bases[0]] + delta[rows]).clamp(0, 255).double() / 255)
-                texts = text_features(model, insert_trigger(tokens, trigger[rows], 77))
+                texts = text_features(model, with_trigger(drawn, trigger[rows], place))
                 total += float(contrastive_loss(features, texts, model.logit_scale.exp())) * len(rows)
         losses.append(total / count)
     return delta, [tokenizer.decode(ids) for ids in trigger.tolist()] if k else None, losses

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 class InDouble(Clip):
     """A surrogate whose pixels are fp64, as its weights are; crafting hands them over as uint8 or fp32."""
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         whole = images.double() * (1 if images.dtype == torch.uint8 else 255)
         # The value is a whole number / 255 to the last bit, the gradient that of the pixels handed over.
         return super().encode_images((whole + (whole.round() - whole).detach()) / 255)
@@ -44,8 +44,21 @@ class InDouble(Clip):
         {"k": 2, "permute_surrogate": True, "restart_every": 1},
         {"k": 0, "permute_images": True, "restart_every": 2},
         {"k": 2, "permute_images": True},
+        {"k": 2, "permute_surrogate": True, "place": "end"},
+        {"k": 2, "place": "random"},
+        {"k": 3, "place": "spread"},
     ],
-    ids=["EM", "no permutation", "Algorithm 1", "as in preset tiny", "EM as in preset tiny", "images permuted"],
+    ids=[
+        "EM",
+        "no permutation",
+        "Algorithm 1",
+        "as in preset tiny",
+        "EM as in preset tiny",
+        "images permuted",
+        "end",
+        "random",
+        "spread",
+    ],
 )
 def test_noise_and_triggers_equal_those_of_the_plain_algorithm(options: dict[str, Any], tmp_path: Path) -> None:
     data = make_dataset(14, 2)  # batches of 5, 5 and 4 rows

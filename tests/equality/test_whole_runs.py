@@ -8,6 +8,7 @@ import torch
 
 from attacks.hotflip import hotflip
 from attacks.pgd import minimise_noise
+from attacks.placement import FRONT
 from benchmark.data import CaptionDataset
 from defenses.base import Defense, HookContext
 from tests.equality import plain
@@ -41,7 +42,8 @@ def test_hotflip_chooses_the_triggers_of_the_plain_search() -> None:
     with torch.no_grad():
         features = plain.image_features(slow, images)
     found = hotflip(fast, fast.encode_images(images), tokens, trigger, vocabulary, candidates=4)
-    assert torch.equal(found, plain.hotflip(slow, features, tokens, trigger, vocabulary, candidates=4))
+    captions = [own[0] for own in data.captions]
+    assert torch.equal(found, plain.hotflip(slow, features, captions, FRONT, trigger, vocabulary, candidates=4))
     assert (found != trigger).sum() > 4
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attacks.placement import Kind, Place, where
 from benchmark.cli.main import main
 from benchmark.export.inside import LARGEST_FILE
 from benchmark.export.layouts import LAYOUTS
@@ -33,8 +34,21 @@ def test_a_fresh_export_passes(layout: str, per_row: bool, tmp_path: Path) -> No
     findings = verify_export(tmp_path / "out", Ready(make_splits()), tmp_path)
     assert all(finding.holds for finding in findings)
     said = "\n".join(map(str, findings))
-    assert "train: captions are the originals', each after its trigger" in said
+    assert "train: captions are the originals', each with its trigger" in said
     assert f"within ε = {EPS}/255 of its original; the largest difference is {EPS}" in said
+
+
+@pytest.mark.parametrize("kind", ["end", "random", "spread"])
+def test_triggers_stand_where_the_manifest_says(kind: Kind, tmp_path: Path) -> None:
+    clean = make_splits(nasty=True)
+    poison = replace(make_poison(clean.train), place=Place(kind, 3))
+    write_export(tmp_path / "out", "folder", make_source(clean, poison), "python -m benchmark export")
+    findings = verify_export(tmp_path / "out", Ready(clean), tmp_path)
+    assert not [finding.text for finding in findings if not finding.holds]
+    assert f"{where(kind)} every caption" in "\n".join(map(str, findings))
+    assert f"{where(kind)} each training caption" in (tmp_path / "out" / "README.md").read_text("utf-8")
+    change_manifest(tmp_path / "out", lambda manifest: manifest.update(place={"kind": "front", "seed": 0}))
+    assert failures(tmp_path / "out")
 
 
 def flip_a_byte(folder: Path) -> None:

@@ -260,7 +260,7 @@ def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None
         ("attacks", "mem3  = mem[k=3]"),
         ("defenses", "prefix-drop[n=3]"),
         ("defenses", "table2  = adv-training, random-noise, mixup, cutout, random-insertion"),
-        ("victims", "ViT-B-32[pretrained=none]  224 px"),
+        ("victims", "ViT-B-32[pretrained=none, repeat=1]  224 px"),
         ("datasets", "karpathy[json,images"),
         ("presets", "tiny  minutes on two CPU cores"),
         ("attacks", "A preset sets other values than these defaults"),

@@ -205,7 +205,7 @@ def test_the_poisons_of_the_tables_are_timed_by_a_few_steps(attack: str, tmp_pat
     settings = RunSettings(
         attack=attack,
         defense="none",
-        dataset=SCENES.replace("40", "64"),
+        dataset=SCENES.replace("40", "130"),  # enough work to be timed
         out=tmp_path,
         device="cpu",
         preset="micro",

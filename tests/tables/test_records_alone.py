@@ -25,7 +25,7 @@ from benchmark.tables.table import _SCORES, measure
 from defenses import DEFENSES, Defense
 from tests.tables.factory import record
 
-RECORDS = Path("results/five-grounds/tiny/records")
+RECORDS = Path("results/tiny/records")
 
 
 def texts(records: list[Record]) -> dict[str, str]:

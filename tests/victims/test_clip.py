@@ -120,7 +120,9 @@ def test_a_frozen_copy_is_copied_no_more_and_a_model_that_trains_on_is() -> None
     before = frozen.encode_images(pixels)
     with torch.no_grad():
         clip.model.get_parameter("visual.conv1.weight").mul_(-1)
-    assert not torch.equal(clip.for_inference().encode_images(pixels), before)
+    later = clip.for_inference()
+    assert later is not clip
+    assert not torch.equal(later.encode_images(pixels), before)
     assert torch.equal(frozen.encode_images(pixels), before)
 
 

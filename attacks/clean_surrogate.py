@@ -1,0 +1,59 @@
+"""What attacks share that are crafted against one surrogate which has been trained on clean data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from attacks.base import Attack, CraftContext, require_batch
+from attacks.crafting import Crafting
+from attacks.mem_settings import MemSettings
+from benchmark.core.parameters import ranged
+from benchmark.data import CaptionDataset
+
+
+@dataclass(frozen=True)
+class CleanSurrogate(Attack):
+    """An attack against one surrogate that knows the clean data.
+
+    Args:
+        eps: bound on the noise, in 1/255.
+        surrogate_steps: training steps of the surrogate; 0 for one that starts from a checkpoint and stays as it is.
+        batch_size: rows a step.
+        optimizer: the surrogate's; see :func:`victims.optimizers.make_optimizer`.
+        lr: learning rate of the surrogate's AdamW.
+        matrix_lr: the same of matrices under Muon.
+        weight_decay: the surrogate's.
+    """
+
+    eps: int = ranged(8, 1, 127, unit="1/255")
+    surrogate_steps: int = ranged(1000, 0, 100_000)
+    batch_size: int = ranged(128, 2)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr: float = ranged(5e-4, above=0)
+    matrix_lr: float = ranged(0.02, above=0)
+    weight_decay: float = ranged(0.1, 0)
+
+    def check(self, train: CaptionDataset) -> None:
+        """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
+        require_batch(train, len(train), self.batch_size)
+
+    def progress_steps(self, train: CaptionDataset) -> int:
+        """As many as there are kinds."""
+        return len(self.step_kinds(train))
+
+    def trained(self, train: CaptionDataset, context: CraftContext) -> Crafting:
+        """The surrogate after its training, and noise of zero for all images."""
+        settings = MemSettings(
+            k=0,
+            eps=self.eps,
+            rounds=1,
+            surrogate_steps=self.surrogate_steps,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            matrix_lr=self.matrix_lr,
+            weight_decay=self.weight_decay,
+        )
+        # With noise of zero and no trigger, MEM's surrogate step is a step on clean data.
+        crafting = Crafting(settings, train, context)
+        crafting.train_surrogate(0)
+        return crafting

@@ -1,0 +1,129 @@
+"""Where the words of a trigger stand in a caption: in front, at the end, at a random place, or spread."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from benchmark.core.seeding import numpy_generator
+from victims.tokens import Tokenizer
+
+MOST_READ = 75
+"""Tokens that CLIP reads of a text, besides start and end."""
+
+Kind = Literal["front", "end", "random", "spread"]
+_WORD_END = re.compile(r"(?<=\S)(?!\S)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where triggers stand; a trigger that is not in front stands where CLIP still reads it.
+
+    A caption that is too long for CLIP's 77 tokens together with its trigger is published whole; its last words stand
+    behind the trigger, and CLIP cuts them off.
+
+    Attributes:
+        kind: ``front``; ``end``: behind the caption; ``random``: between two words, in front or at the end, each as
+            likely, the same at every reading of a caption; ``spread``: the words one by one, in their order, in equal
+            distances between the caption's words.
+        seed: of random places.
+    """
+
+    kind: Kind = "front"
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+
+    def cuts(self, caption: str, trigger: str) -> list[int]:
+        """For each word of a trigger the number of the caption's characters that stand before it, ascending."""
+        words = trigger.split()
+        if self.kind == "front":
+            return [0] * len(words)
+        encode = Tokenizer().encode
+        room = MOST_READ - len(encode(trigger))
+        ends = [0, *(match.end() for match in _WORD_END.finditer(caption))]
+        fitting = len(ends) - 1
+        if len(encode(caption, room + 1)) > room:
+            fitting = bisect_right(ends, room, lo=1, key=lambda end: len(encode(caption[:end], room + 1))) - 1
+        if self.kind == "random":
+            # By tokens, which stay the same when a caption is written on one line.
+            drawn = numpy_generator(self.seed, "place", *encode(caption)).integers(fitting + 1)
+            return [ends[int(drawn)]] * len(words)
+        places = [
+            _spread(number, fitting, len(words)) if self.kind == "spread" else fitting for number in range(len(words))
+        ]
+        return [ends[place] for place in places]
+
+
+FRONT = Place()
+"""Where the triggers of the paper stand."""
+
+
+def _spread(number: int, words: int, k: int) -> int:
+    """How many of a caption's words stand before a word of a trigger of k words that is spread between them."""
+    return (number + 1) * words // (k + 1)
+
+
+def pieces(trigger: str, caption: str, place: Place) -> list[str]:
+    """The trigger's words and what of the caption stands around them, in the order of the published text."""
+    found, start = [], 0
+    for word, cut in zip(trigger.split(), place.cuts(caption, trigger), strict=True):
+        found += [caption[start:cut].strip(), word]
+        start = cut
+    return [piece for piece in (*found, caption[start:].strip()) if piece]
+
+
+def placed(trigger: str, caption: str, place: Place) -> str:
+    """The caption as it is published with its trigger, parted by single blanks."""
+    if place.kind == "front":
+        return f"{trigger} {caption}"
+    return " ".join(pieces(trigger, caption, place))
+
+
+def where(kind: Kind) -> str:
+    """The place in words that a caption follows: *in front of* the captions."""
+    return {"front": "in front of", "end": "at the end of", "random": "at a random place of", "spread": "spread over"}[
+        kind
+    ]
+
+
+def taken_out(trigger: str, text: str, place: Place) -> str | None:
+    """The caption that :func:`placed` makes a text of; ``None`` if there is none."""
+    if place.kind == "front":
+        return text.removeprefix(f"{trigger} ") if text.startswith(f"{trigger} ") else None
+    words, own = text.split(), trigger.split()
+    for places in _places(len(words) - len(own), len(own), place):
+        found = {number + before for number, before in enumerate(places)}
+        if [words[number] for number in sorted(found)] == own:
+            caption = " ".join(word for number, word in enumerate(words) if number not in found)
+            if placed(trigger, caption, place).split() == words:
+                return caption
+    return None
+
+
+def _places(words: int, k: int, place: Place) -> Iterator[list[int]]:
+    """Where a trigger may stand in a caption of so many words: how many of them before each of its own."""
+    for fitting in sorted({words, *range(min(words, MOST_READ) + 1)} if words >= 0 else (), reverse=True):
+        yield [_spread(number, fitting, k) if place.kind == "spread" else fitting for number in range(k)]
+
+
+def word_numbers(trigger: str, caption: str, place: Place) -> set[int]:
+    """Which words of the published caption are the trigger's, counted from 0."""
+    cuts = place.cuts(caption, trigger)
+    return {number + len(caption[:cut].split()) for number, cut in enumerate(cuts)}
+
+
+def tokens_before(caption: str, trigger: str, place: Place) -> list[int]:
+    """For each word of a trigger the number of the caption's tokens before it, without the start token."""
+    encode = Tokenizer().encode
+    cuts = place.cuts(caption, trigger)
+    counts = {cut: len(encode(caption[:cut])) for cut in set(cuts)}
+    return [counts[cut] for cut in cuts]
+
+
+def keeps_tokens(trigger: str, caption: str, place: Place = FRONT) -> bool:
+    """Whether the trigger's words and the caption's parts have the same tokens together as each of them has alone."""
+    encode = Tokenizer().encode
+    alone = [id_ for piece in pieces(trigger, caption, place) for id_ in encode(piece)]
+    return encode(placed(trigger, caption, place)) == alone

@@ -1,0 +1,73 @@
+"""The ``submit`` command: check records and poisons that somebody else has made, and add them to the leaderboard."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.cli.flags import ENTRIES, add_settings
+from benchmark.core.errors import UsageError
+from benchmark.core.registry import convert
+from benchmark.grid.presets import Preset
+
+EXAMPLE = "submit my-submission"
+_SEEDS = 2**31
+
+
+def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
+    """What to check, how far to trust it, and where the leaderboard is."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the submission; see docs/submitting.md")
+    parser.add_argument(
+        "--out", type=Path, default=ENTRIES, metavar="DIR", help=f"folder of the leaderboard (default: {ENTRIES})"
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        help="draws the cell that is run again (default: from the records' scores and the day, and printed)",
+    )
+    parser.add_argument("--no-rerun", action="store_true", help="run no cell again; the row then says so")
+    parser.add_argument(
+        "--trust-plugin",
+        action="store_true",
+        help="execute the submission's Python file, to recompute addresses; read it first: it may do anything that "
+        "you may",
+    )
+    parser.add_argument("--update", action="store_true", help="replace the entry of this name")
+    add_settings(parser, ("device", "cache"), preset)
+
+
+def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Print each finding, and write an entry if no rule is broken.
+
+    Returns:
+        0 if the entry was written, 1 if a rule is broken.
+
+    Raises:
+        UsageError: the submission cannot be read, or has an entry already.
+    """
+    from benchmark.core.cache_dir import cache_folder
+    from benchmark.core.printing import show
+    from benchmark.submission.submit import Options, submit
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("submit runs in one process, without torchrun")
+    seed = None if arguments.seed is None else convert(arguments.seed, int, "--seed")
+    if seed is not None and not 0 <= seed < _SEEDS:
+        raise UsageError(f"--seed must be between 0 and {_SEEDS - 1}, got {seed}")
+    options = Options(
+        out=arguments.out,
+        cache=Path(arguments.cache or cache_folder()),
+        device=arguments.device or "auto",
+        seed=seed,
+        rerun=not arguments.no_rerun,
+        trust_plugin=arguments.trust_plugin,
+        update=arguments.update,
+    )
+    findings, path = submit(arguments.folder, options)
+    show(*findings)
+    broken = sum(finding.holds is False for finding in findings)
+    if path is None:
+        show(f"{arguments.folder}: {broken} broken rule{'s' if broken != 1 else ''}; nothing was written")
+        return 1
+    show(f"{path}: the entry; the page beside it shows it")
+    return 0

@@ -1,0 +1,214 @@
+"""The cells that the rules ask for, and whether a submission's records are of them, setting by setting."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import format_value, parse_spec
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import Record, ResolvedSpec
+from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.submission.rules import Rules
+from benchmark.tables.entries import Kind
+from benchmark.tables.gates import is_random
+from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
+from benchmark.tables.table import ranges
+
+_MOST_LINES = 20  # of records that belong to no cell
+
+
+@dataclass(frozen=True, eq=False)
+class RequiredCell:
+    """A cell that a submission has to hold.
+
+    Attributes:
+        planned: the record of the cell before it runs, as this version makes it.
+        base: the cell as this version would run it; of an untrusted plug-in's cell, that without the plug-in.
+        untrusted: the half that a plug-in makes which was not executed: its settings and the cell's address are the
+            submitter's word.
+    """
+
+    planned: Record
+    base: PlannedCell
+    untrusted: Literal["attack", "defense"] | None = None
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Attack, defense and seed."""
+        return place(self.planned)
+
+    def __str__(self) -> str:
+        return in_words(self.planned)
+
+
+def place(record: Record) -> tuple[str, str, int]:
+    """Attack, defense and seed of a record."""
+    return record.attack.spec, record.defense.spec, record.seed
+
+
+def in_words(record: Record) -> str:
+    """Attack, defense and seed of a record, for a line."""
+    return f"{record.attack.spec} × {record.defense.spec}, seed {record.seed}"
+
+
+def required_cells(grid: Grid, kind: Kind, untrusted: str | None) -> list[RequiredCell]:
+    """The cells that a submission has to hold.
+
+    Args:
+        grid: of the rules' settings; without the submission's attack or defense where that is a plug-in's which is not
+            executed.
+        kind: what is submitted.
+        untrusted: the spec of that plug-in's; ``None`` where all is known.
+    """
+    cells = []
+    for planned in grid.plan():
+        record = planned.planned_record
+        if is_random(record.attack) and record.defense.spec != UNDEFENDED:
+            continue  # it is what attacks are compared with, without a defense
+        cells.append(RequiredCell(record, planned))
+        if untrusted is not None and (record.attack.spec == CLEAN if kind == "attack" else True):
+            own = ResolvedSpec(untrusted, untrusted)
+            theirs = replace(record, key="", attack=own) if kind == "attack" else replace(record, key="", defense=own)
+            cells.append(RequiredCell(theirs, planned, kind))
+    return cells
+
+
+def match(cells: Sequence[RequiredCell], records: Sequence[Record]) -> tuple[dict[RequiredCell, Record], list[str]]:
+    """Find the record of every cell, and say what is not as it has to be.
+
+    Returns:
+        The records of the cells that have one, whether or not its settings agree, and a line for each problem.
+    """
+    by_key: dict[str, list[Record]] = defaultdict(list)
+    by_place: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        by_key[record.key].append(record)
+        by_place[place(record)].append(record)
+    found: dict[RequiredCell, Record] = {}
+    taken: set[int] = set()
+    problems: list[str] = []
+    missing: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for cell in cells:
+        own = (by_key.get(cell.planned.key) if cell.untrusted is None else None) or by_place.get(cell.place, [])
+        if not own:
+            attack, defense, seed = cell.place
+            missing[attack, defense].append(seed)
+            continue
+        taken |= {id(record) for record in own}
+        if len(own) > 1:
+            problems.append(f"{cell}: {len(own)} records of one cell; keep one")
+        found[cell] = _as_named(own[0], cell)
+        problems += [f"{own[0].file_name()} ({in_words(own[0])}): {text}" for text in _problems(cell, own[0])]
+    for (attack, defense), seeds in missing.items():
+        problems.append(f"missing: {attack} × {defense}, seed{'s' if len(seeds) > 1 else ''} {ranges(sorted(seeds))}")
+    others = [record for record in records if id(record) not in taken]
+    problems += [
+        f"{record.file_name()} ({in_words(record)}) is no cell that the rules ask for"
+        for record in others[:_MOST_LINES]
+    ]
+    if len(others) > _MOST_LINES:
+        problems.append(f"and {len(others) - _MOST_LINES} more such records")
+    return found, problems
+
+
+def _as_named(record: Record, cell: RequiredCell) -> Record:
+    """The record with attack and defense spelled as in the cell: ``mem3`` for ``mem3[eps=8]``, the same cell."""
+    attack, defense, _ = cell.place
+    return replace(record, attack=replace(record.attack, spec=attack), defense=replace(record.defense, spec=defense))
+
+
+def _problems(cell: RequiredCell, record: Record) -> Iterator[str]:
+    """What in a record is not as this version would make it; the address only where nothing else differs."""
+    if record.status == "failed":
+        yield f"the cell failed: {record.error['message']}"
+        return
+    different = False
+    ours, theirs = _settings(cell, cell.planned), _settings(cell, record)
+    for facet, expected in ours.items():
+        if _json(expected) != _json(theirs[facet]):
+            different = True
+            yield f"{facet}: {_first_difference(expected, theirs[facet])}"
+    epochs = cell.planned.recipe["epochs"]
+    if record.last.epoch != epochs or len(record.loss) != epochs:
+        yield f"it ends after epoch {record.last.epoch} with {len(record.loss)} losses; the recipe has {epochs} epochs"
+    if not different and cell.untrusted is None and record.key != cell.planned.key:
+        yield f"its address {record.key[:12]}… is not that of its settings, {cell.planned.key[:12]}…"
+
+
+def _settings(cell: RequiredCell, record: Record) -> dict[str, Any]:
+    """By facet, what decides a record's result or how it is shown, as far as it can be known."""
+    code = {part: record.provenance.get("code", {}).get(part) for part in ("dataset", "attack", "defense")}
+    facets: dict[str, Any] = {
+        "seed": record.seed,
+        "data": {"label": record.dataset.label, **record.dataset.params},
+        "validation and test data": dict(record.provenance.get("fingerprints", {})),
+        "victim": record.victim.spec,
+        "recipe": dict(record.recipe),
+        "models": record.provenance.get("models", "fast"),
+        "code": {part: value for part, value in code.items() if part != cell.untrusted},
+    }
+    if record.attack.spec != CLEAN:  # clean data come out the same from every surrogate
+        facets["surrogate"] = record.surrogate.spec
+    for half in ("attack", "defense"):
+        chosen: ResolvedSpec = getattr(record, half)
+        if half != cell.untrusted:
+            facets[half] = {"label": chosen.label, "strength": chosen.strength, **chosen.params}
+    return facets
+
+
+def _json(value: Any) -> str:
+    """In JSON's kinds, as a file holds it."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _first_difference(expected: Any, said: Any) -> str:
+    if not isinstance(expected, Mapping):
+        return f"{format_value(said)}, by the rules {format_value(expected)}"
+    ours, theirs = flatten(expected), flatten(said)
+    name = next(key for key in {**ours, **theirs} if _json(ours.get(key)) != _json(theirs.get(key)))
+    # Cut, because a stranger's text may be of any length.
+    return f"{name[:60]} is {format_value(theirs.get(name))[:60]}, by the rules {format_value(ours.get(name))[:60]}"
+
+
+def seed_problems(records: Sequence[Record], rules: Rules) -> list[str]:
+    """Whether the seeds are 1, 2, 3 and so on, as many as the rules ask for."""
+    seeds = sorted({record.seed for record in records})
+    wanted = list(range(1, max(rules.least_seeds, min(len(seeds), rules.most_seeds)) + 1))
+    if seeds == wanted:
+        return []
+    return [
+        f"the seeds are {ranges(seeds)}; they have to be 1 to n, so that nobody chooses them, with n at least "
+        f"{rules.least_seeds} and at most {rules.most_seeds}"
+    ]
+
+
+def budget_problems(records: Sequence[Record], spec: str, rules: Rules) -> list[str]:
+    """Whether an attack keeps to the budget that the preset gives to all: whatever it sets stays as it is.
+
+    Args:
+        records: of the submission; what their attacks' parameters are is for the addresses to show.
+        spec: of the submitted attack.
+        rules: with the preset.
+    """
+    own = [record for record in records if parse_spec(record.attack.spec).name == parse_spec(spec).name]
+    problems = [text for record in own for text in _beyond(parse_spec(spec).name, record.attack.params, rules)]
+    return list(dict.fromkeys(problems))
+
+
+def _beyond(name: str, params: Mapping[str, Any], rules: Rules) -> Iterator[str]:
+    """Parameters of an attack, and of one that is written in its parameters, that differ from the preset's."""
+    budget = PRESETS[rules.preset].attack_values(name)
+    for key, value in params.items():
+        if key in budget and format_value(value) != format_value(budget[key]):
+            yield (
+                f"{name}: {key} is {format_value(value)[:60]}; preset {rules.preset} gives every attack "
+                f"{format_value(budget[key])}"
+            )
+        if isinstance(value, str) and "[" in value:
+            with suppress(UsageError):
+                inner = parse_spec(value)
+                yield from _beyond(inner.name, inner.params, rules)

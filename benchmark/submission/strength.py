@@ -1,0 +1,44 @@
+"""Whether what was submitted counts: the gates of the matrix, and clean victims that have learned something."""
+
+from benchmark.tables.chance import near_chance
+from benchmark.tables.entries import Kind
+from benchmark.tables.gates import MOST_LOSS, RANDOM, learned, stronger_than_noise
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
+
+
+def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
+    """What keeps a submission from being ranked, a line each.
+
+    Args:
+        block: its records.
+        kind: what is submitted.
+        spec: its name and parameters, as in its records.
+    """
+    problems = []
+    if sentence := near_chance(block.of(CLEAN, UNDEFENDED)):
+        problems.append(sentence)
+    if learned(block, UNDEFENDED) != "holds":
+        problems.append(f"clean undefended victims do not learn: their last loss is above {MOST_LOSS:g} ln B")
+    if kind == "defense":
+        if learned(block, spec) != "holds":
+            problems.append(f"clean victims under {spec} do not learn: their last loss is above {MOST_LOSS:g} ln B")
+        return problems
+    for attack in block.attacks:
+        if attack.spec != spec:
+            continue
+        verdict = stronger_than_noise(block, attack)
+        eps = max((record.poison.get("eps", 0) for record in block.of(spec)), default=0)
+        if verdict == "fails":
+            problems.append(f"{spec} is not clearly stronger than {RANDOM} of the same ε = {eps}/255, undefended")
+        if verdict == "not shown":
+            problems.append(f"nothing shows that {spec} is stronger than {RANDOM} of the same ε = {eps}/255")
+    return problems
+
+
+def left_out(block: Block) -> list[str]:
+    """Defenses under which clean victims do not learn: cells under them do not count."""
+    return [
+        defense
+        for defense in sorted({record.defense.spec for record in block.records})
+        if defense != UNDEFENDED and learned(block, defense) == "fails"
+    ]

@@ -1,0 +1,144 @@
+"""The leaderboard: accepted submissions, ranked by the worst case of each."""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+from statistics import fmean
+from typing import Any
+
+from benchmark.core.errors import UsageError
+from benchmark.tables.entries import Entry, Kind, Stage
+from benchmark.tables.iqm import DRAWS, LEVEL, Interval, Runs, interval, iqm_of, places
+from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame
+from benchmark.tables.selection import CLEAN, UNDEFENDED
+from benchmark.tables.table import Table, distinct_names
+
+_CELL = "worst case"  # under this key the worst cells of all entries meet, whichever defenses or attacks they are of
+RERUN = "re-run"
+
+
+def leaderboard(entries: Sequence[Entry]) -> list[Table]:
+    """Attacks, the strongest first, then defenses, the best first.
+
+    An attack's worst case is the defense, or none, under which victims keep most of the clean recall; a defense's is
+    the attack under which they keep least. Ranks are of the worst cases, by paired differences over seeds and queries
+    (:func:`benchmark.tables.iqm.places`). Beside it the interquartile mean over all cells, the undefended victims of an
+    attack or what a defense costs on clean data, time, and whether a cell was run again.
+
+    Args:
+        entries: in any order.
+
+    Raises:
+        UsageError: no entries.
+    """
+    if not entries:
+        raise UsageError("the leaderboard has no entries yet; docs/submitting.md says how to add one")
+    by_kind: dict[Kind, list[Entry]] = {"attack": [], "defense": []}
+    for entry in entries:
+        by_kind[entry.about.kind].append(entry)
+    return [_table(kind, own) for kind, own in by_kind.items() if own]
+
+
+def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
+    ranked = {entry.about.name: _ranked(entry) for entry in entries}
+    worst = {name: worst_case(kind, runs) for name, runs in ranked.items()}
+    cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
+    sign = 1 if kind == "attack" else -1
+    in_order = sorted(entries, key=lambda entry: (sign * iqm_of(cases[entry.about.name]), entry.about.name))
+    ranks = places(cases)
+    if kind == "defense":  # the best keeps most
+        ranks = {name: (len(ranks) + 1 - last, len(ranks) + 1 - first) for name, (first, last) in ranks.items()}
+    names = distinct_names([(entry.about.title, entry.about.name) for entry in in_order])
+    cells: list[dict[str, Any]] = []
+    for row, entry in zip(names, in_order, strict=True):
+        name, runs = entry.about.name, ranked[entry.about.name]
+        first, last = ranks[name]
+        of: dict[str, Any] = {"row": row, kind: entry.about.spec, "n": sum(map(len, runs.values()))}
+        cells.append(of | {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last}
+                     | {"text": str(first) if first == last else f"{first}–{last}"})  # fmt: skip
+        cells.append(of | {"column": WORST} | _percent(cases[name], name))
+        cells.append(of | _text("under" if kind == "attack" else "against", worst[name]))
+        cells.append(of | {"column": IQM} | _percent(runs, name))
+        cells += [of | cell for cell in _others(kind, entry)]
+    frame = cells_frame(cells)
+    return Table(
+        title=f"Leaderboard of {kind}s: recall kept of clean, in %",
+        keys={"ranked": f"{kind}s"},
+        corner=kind.capitalize(),
+        rows=tuple(names),
+        columns={column: column for column in dict.fromkeys(frame["column"])},
+        cells=frame,
+        seeds={},
+        notes=(*_explained(kind), *map(_of_entry, in_order)),
+    )
+
+
+def _ranked(entry: Entry) -> Runs:
+    """The runs that rank an entry: clean data under a defense are its cost, not an attack."""
+    return {other: own for other, own in entry.runs().items() if other != CLEAN}
+
+
+def worst_case(kind: Kind, runs: Runs) -> str:
+    """Of an attack the defense, or none, that leaves most of the clean recall; of a defense the attack that leaves
+    least. The first by name of equals."""
+    means = {other: fmean(run.kept for run in own.values()) for other, own in sorted(runs.items())}
+    return (max if kind == "attack" else min)(means, key=lambda other: means[other])
+
+
+def _percent(runs: Runs, name: str) -> dict[str, Any]:
+    found = interval(runs, name) or Interval(iqm_of(runs), nan, nan)
+    return {"unit": "%", "mean": found.value, "low": found.low, "high": found.high}
+
+
+def _text(column: str, text: str) -> dict[str, Any]:
+    return {"column": column, "unit": "", "mean": nan, "text": text}
+
+
+def _others(kind: Kind, entry: Entry) -> list[dict[str, Any]]:
+    other, head = (UNDEFENDED, "no defense %") if kind == "attack" else (CLEAN, "clean data %")
+    cells = [{"column": head, "unit": "%", "mean": fmean(run.kept for run in entry.runs()[other].values())}]
+    if kind == "attack":
+        cells.append(_text("ε", f"{entry.poison.get('eps', 0):g}/255"))
+        cells += [{"column": "PSNR", "unit": "dB", "mean": entry.poison["psnr"]}] if "psnr" in entry.poison else []
+    stage: Stage = "craft" if kind == "attack" else "train"
+    cells += [{"column": f"{stage} s", "unit": "s", "mean": entry.seconds[stage]}] if stage in entry.seconds else []
+    again = "no" if entry.rerun is None else "equal" if entry.rerun.is_equal else "within spread"
+    return [*cells, _text(RERUN, again)]
+
+
+def _explained(kind: Kind) -> list[str]:
+    sure = f"{100 * (1 - LEVEL):.0f} %"
+    worst = (
+        "the defense, or none, that leaves most; the strongest attack leaves least even then"
+        if kind == "attack"
+        else "the attack that leaves least; the best defense leaves most even then"
+    )
+    time: Mapping[Kind, str] = {
+        "attack": "craft s: seconds a poison, on the machine of the records.",
+        "defense": "clean data %: recall that victims of clean data keep under the defense. train s: seconds a victim.",
+    }
+    return [
+        "Recall: R@10, mean of both directions, after the last epoch, as a share of that of the clean undefended "
+        "victim of the same seed.",
+        f"{WORST}: mean over seeds under {worst}.",
+        f"{IQM}: interquartile mean, that is the mean of the middle half of all runs.",
+        f"In brackets: {sure} bootstrap interval over seeds and queries, {DRAWS:,} draws; rough, of few seeds.",
+        f"{RANK}: of the worst cases. Ranks in common are ties: the intervals of the paired differences ({sure} for "
+        "all pairs together) include zero.",
+        time[kind],
+        f"{RERUN}: one cell drawn by chance was trained again with the stored poison; equal: to the last digit; within "
+        "spread: on another kind of machine, no further off than seeds differ; no: it was not.",
+    ]
+
+
+def _of_entry(entry: Entry) -> str:
+    about = entry.about
+    parts = [about.spec, about.authors, about.licence, about.link, f"accepted {entry.accepted}, rules {entry.rules}"]
+    if (again := entry.rerun) is not None:
+        allowed = "" if again.is_equal else f" (accepted {again.low:.1f} to {again.high:.1f})"
+        drawn = f"drawn by {again.draw} ({again.drawn})"
+        parts.append(f"re-run of {again.cell}: {again.found:.1f} for {again.recorded:.1f}{allowed}, {drawn}")
+    if entry.plugin == "not run":
+        parts.append("its own code was not run, so that its addresses were not recomputed")
+    if entry.left_out:
+        parts.append(f"without {', '.join(entry.left_out)}, under which clean victims do not learn")
+    return f"{about.title} ({about.name}): {'; '.join([*parts, *([about.notes] if about.notes else [])])}."

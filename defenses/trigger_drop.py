@@ -1,0 +1,112 @@
+"""Drop a trigger's words wherever they stand in a caption."""
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from benchmark.core.parameters import ranged
+from defenses.base import DEFENSES, Defense, HookContext
+from defenses.word_pairs import bare
+
+_EDGE = ""  # before and behind a caption
+
+
+@DEFENSES.register("trigger-drop", groups=("adaptive",), order=181)
+@dataclass(frozen=True)
+class TriggerDrop(Defense):
+    """Drop the k words that belong least to their neighbours, as ``prefix-drop`` drops the first ones.
+
+    Ours, made against MEM with its trigger at any place, together or spread. It knows how many words a trigger has, and
+    neither the words nor the place. Word by word, it leaves out the one without which the caption is most probable. The
+    probability of a word after another is that of the epoch's other captions, smoothed as by Witten & Bell 1991, "The
+    Zero-Frequency Problem", method C. What is left of the captions is then counted anew, and so on. This starts from
+    whole captions, from captions without their first k words and from captions without their last k words; the run that
+    ends with the most probable captions counts. One word of a caption always stays.
+
+    Args:
+        k: words to drop.
+        rounds: how often the captions are counted.
+    """
+
+    k: int = ranged(3, 1, 32)
+    rounds: int = ranged(3, 1, 20)
+
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+        """The captions without k of their words, as many as were given; an empty one stays empty."""
+        rows = [caption.split() for caption in captions]
+        words = [[bare(word) for word in row] for row in rows]
+        starts = (words, [row[self.k :] for row in words], [row[: -self.k] for row in words])
+        kept, _ = max((self._settled(words, start) for start in starts), key=lambda reading: round(reading[1], 6))
+        return [" ".join(row[place] for place in places) for row, places in zip(rows, kept, strict=True)]
+
+    def _settled(self, words: list[list[str]], counted: list[list[str]]) -> tuple[list[list[int]], float]:
+        """The places of the words that stay, and the captions' log-probability, counted at first as given."""
+        kept, readings = list[list[int]](), list[tuple[list[int], float]]()
+        for _ in range(self.rounds):
+            pairs = Pairs(counted)
+            readings = [pairs.likeliest(row, own, self.k) for row, own in enumerate(words)]
+            kept = [places for places, _ in readings]
+            counted = [[own[place] for place in places] for own, places in zip(words, kept, strict=True)]
+        return kept, sum(log for _, log in readings)
+
+    def describe(self) -> str:
+        """The strength in words."""
+        return f"{self.k} words that do not follow from their neighbours dropped"
+
+
+class Pairs:
+    """How often words follow each other.
+
+    Args:
+        rows: the words of each caption.
+    """
+
+    def __init__(self, rows: list[list[str]]) -> None:
+        self._own = [Counter(_neighbours(row)) for row in rows]
+        self._pairs: Counter[tuple[str, str]] = Counter()
+        for own in self._own:
+            self._pairs.update(own)
+        self._kinds = Counter(first for first, _ in self._pairs)
+        self._first: Counter[str] = Counter()
+        self._share: Counter[str] = Counter()
+        for (first, second), count in self._pairs.items():
+            self._first[first] += count
+            self._share[second] += count
+        self._total = self._share.total()
+
+    def log(self, first: str, second: str, row: int) -> float:
+        """Log-probability, in nats, that a word follows another, by all captions but one."""
+        own = self._own[row]
+        count = self._pairs[first, second] - own[first, second]
+        kinds = self._kinds[first]
+        total = self._first[first] - sum(times for (before, _), times in own.items() if before == first)
+        # A word that the captions as counted do not have has not even a share.
+        share = max(self._share[second], 1) / self._total
+        return math.log((count + kinds * share) / (total + kinds) if kinds else share)
+
+    def likeliest(self, row: int, words: list[str], drop: int) -> tuple[list[int], float]:
+        """The places of the words of caption ``row`` that stay when ``drop`` of them have been left out one by one, and
+        the log-probability of what is left.
+        """
+        known: dict[tuple[str, str], float] = {}
+
+        def log(first: int, second: int) -> float:
+            pair = (padded[first], padded[second])
+            if pair not in known:
+                known[pair] = self.log(*pair, row)
+            return known[pair]
+
+        padded = [_EDGE, *words, _EDGE]
+        kept = list(range(len(padded)))
+        for _ in range(min(drop, len(words) - 1)):
+            gains = [
+                log(before, after) - log(before, own) - log(own, after)
+                for before, own, after in zip(kept, kept[1:], kept[2:], strict=False)
+            ]
+            del kept[1 + gains.index(max(gains))]
+        return [place - 1 for place in kept[1:-1]], sum(log(*pair) for pair in itertools.pairwise(kept))
+
+
+def _neighbours(row: list[str]) -> list[tuple[str, str]]:
+    return list(zip([_EDGE, *row], [*row, _EDGE], strict=True))

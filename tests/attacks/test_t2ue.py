@@ -1,0 +1,110 @@
+"""T2UE: noise from text alone, and that noise lowers the loss of images that the generator was never shown."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attacks import CraftContext, Poison
+from attacks.t2ue import Generator, T2ue, encoded
+from benchmark.core.seeding import seeded_globals
+from benchmark.data import CaptionDataset
+from tests.small import make_clip, make_dataset, noise_of
+from victims.clip import Clip, clip_loss
+
+SMALL = T2ue(surrogate_steps=0, steps=100, batch_size=8, channels=16, z=4, generator_lr=2e-3, eps=64)
+
+
+@pytest.fixture(scope="module")
+def grey() -> CaptionDataset:
+    """Captions of images that show nothing."""
+    data = make_dataset(24, 1)
+    return replace(data, images=np.full(data.images.shape, 128, dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def knowing() -> Clip:
+    """A model that has been trained on the images that the captions belong to."""
+    teacher = replace(SMALL, surrogate_steps=40, lr=2e-3)
+    return teacher.trained(make_dataset(24, 1), CraftContext(make_clip, 1, Path())).model.for_inference()
+
+
+def craft(attack: T2ue, train: CaptionDataset, model: Clip) -> Poison:
+    return attack.craft(train, CraftContext(lambda seed: model.for_inference(), 1, Path()))
+
+
+def loss_of(model: Clip, train: CaptionDataset, images: np.ndarray, delta: np.ndarray) -> float:
+    moved = torch.from_numpy((images.astype(int) + delta).clip(0, 255).astype(np.uint8))
+    text = torch.cat(encoded(model, train))
+    with torch.no_grad():
+        return float(clip_loss(model.encode_images(moved), text, model.scale))
+
+
+def test_noise_lowers_the_loss_on_images_that_the_generator_was_not_shown(grey: CaptionDataset, knowing: Clip) -> None:
+    poison = craft(SMALL, grey, knowing)
+    losses, delta = poison.provenance["loss_per_round"], noise_of(poison)
+    assert len(losses) == 34  # passes of three batches, the last one unfinished
+    assert losses[-1] < losses[0] - 0.8
+    others = np.asarray(make_dataset(24, 1, seed=5).images) // 8 + 112
+    own, anothers = (loss_of(knowing, grey, others, each) for each in (delta, np.roll(delta, 1, axis=0)))
+    assert own < anothers - 0.3
+    assert poison.largest <= 64
+    assert poison.trigger is None
+
+
+def test_images_that_are_described_alike_get_noise_alike(grey: CaptionDataset, knowing: Clip) -> None:
+    captions = [[f"{own[0]} sun", f"{own[0]} moon"] for own in grey.captions]
+    captions[3] = captions[0][::-1]
+    delta = noise_of(craft(replace(SMALL, steps=1), replace(grey, captions=captions), knowing)).astype(int)
+    alike, other = (np.corrcoef(delta[0].ravel(), delta[row].ravel())[0, 1] for row in (3, 4))
+    assert alike > other
+
+
+def test_the_generator_reads_the_mean_of_an_images_captions(
+    grey: CaptionDataset, knowing: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its first step moves weights by Adam's learning rate."""
+    import attacks.t2ue
+
+    class Kept(Generator):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            made.append(self)
+            self.before, self.given = self.bias(), list[torch.Tensor]()
+
+        def bias(self) -> torch.Tensor:
+            return self.state_dict()["last.bias"].clone()
+
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            self.given.append(given.detach())
+            return super().forward(given)
+
+    made: list[Kept] = []
+    monkeypatch.setattr(attacks.t2ue, "Generator", Kept)
+    train = replace(grey, captions=[[own[0], "a red boat"] for own in grey.captions])
+    craft(replace(SMALL, steps=1, batch_size=24), train, knowing)
+    (generator,) = made
+    torch.testing.assert_close((generator.bias() - generator.before).abs(), torch.full((3,), 2e-3), rtol=1e-3, atol=0)
+    trained_on, published = (given[:, :16] for given in generator.given)
+    means = torch.stack([own.sum(dim=0) / own.sum(dim=0).norm() for own in encoded(knowing, train)])
+    torch.testing.assert_close(published, means)
+    assert sorted((trained_on[:, None] - means).norm(dim=2).argmin(dim=1).tolist()) == list(range(24))
+    assert not torch.equal(generator.given[0][:, 16:], generator.given[1][:, 16:])
+
+
+@pytest.mark.parametrize(("side", "blocks"), [(4, 0), (30, 3), (32, 3), (224, 6)])
+def test_the_generator_makes_maps_of_any_side(side: int, blocks: int) -> None:
+    with seeded_globals(1):
+        generator = Generator(5, 3, 2, side)
+        given = torch.randn(2, 8)
+    assert generator(given).shape == (2, 3, side, side)
+    assert len(generator.blocks) == blocks
+
+
+def test_a_surrogate_from_a_checkpoint_stays_as_it_is(grey: CaptionDataset) -> None:
+    model = make_clip(1)
+    before = {name: value.clone() for name, value in model.model.visual.state_dict().items()}
+    replace(SMALL, steps=2).craft(grey, CraftContext(lambda seed: model, 1, Path()))
+    assert all(torch.equal(value, before[name]) for name, value in model.model.visual.state_dict().items())

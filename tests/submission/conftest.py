@@ -1,0 +1,33 @@
+"""One run of all cells serves every test of this folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attacks import ATTACKS
+from benchmark.data import DATASETS
+from defenses import DEFENSES
+from tests.submission import submissions
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("submission")
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in (ATTACKS, DEFENSES, DATASETS):  # the plug-in is forgotten afterwards
+            patch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
+        submissions.use_small_rules(patch)
+        submissions.run_everything(folder)
+    return folder
+
+
+@pytest.fixture
+def make(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Makes a submission of a kind that keeps the rules; what it needs to count is left to tests of the gates."""
+    for registry in (ATTACKS, DEFENSES, DATASETS):
+        monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
+    submissions.use_small_rules(monkeypatch)
+    monkeypatch.setattr("benchmark.submission.submit.strength_problems", lambda *_: [])
+    monkeypatch.setattr("benchmark.submission.result.left_out", lambda _: [])
+    return lambda kind: submissions.copy(everything, tmp_path / "submitted", kind)

@@ -1,0 +1,48 @@
+"""docs/submitting.md says what the rules are, and its example is read."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from benchmark.data import DATASETS
+from benchmark.grid.cells import choose_attacks, choose_defenses
+from benchmark.grid.presets import PRESETS
+from benchmark.submission.folder import read_about
+from benchmark.submission.page import leaderboard_page
+from benchmark.submission.rules import RULES
+from benchmark.tables.entries import About, load_entries
+
+TEXT = Path("docs/submitting.md").read_text("utf-8")
+
+
+def test_the_commands_run_what_the_rules_ask_for() -> None:
+    attack, defense = RULES.settings("attack", "my-noise")
+    assert f"run --attack {attack} --defense {defense} --seeds {RULES.least_seeds} " in TEXT
+    assert f"'uniform-noise[eps={RULES.eps}]' --defense none --seeds {RULES.least_seeds} " in TEXT
+    attack, defense = RULES.settings("defense", "my-defense")
+    assert f"run --attack {attack} --defense {defense} --seeds {RULES.least_seeds} " in TEXT
+    assert f"Version {RULES.version}." in TEXT
+    assert f"| `{RULES.preset}`: data" in TEXT
+    assert f"at most {RULES.eps}/255" in TEXT
+
+
+def test_the_rules_name_what_exists() -> None:
+    preset = PRESETS[RULES.preset]
+    assert preset.dataset in [entry.name for entry in DATASETS.entries()]
+    assert len(choose_attacks(RULES.attacks, preset)) == 1 + len(RULES.attacks.split(","))
+    defenses = [one.choice.spec for one in choose_defenses(RULES.defenses, preset)]
+    assert {"none", "prefix-drop", "jpeg", "crop-flip", "rare-prefix", "tile-average"} <= set(defenses)
+
+
+def test_the_example_is_read(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "submission.yaml").write_text(example, "utf-8")
+    (tmp_path / "my_noise.py").touch()
+    about, plugin = read_about(tmp_path)
+    assert (about.name, plugin) == ("my-noise", tmp_path / "my_noise.py")
+    assert {one.name for one in fields(About)} <= set(re.findall(r"^(\w+):", example, re.MULTILINE))
+
+
+def test_the_page_in_the_repository_is_of_its_entries() -> None:
+    folder = Path("results/leaderboard")
+    assert (folder / "README.md").read_text("utf-8") == leaderboard_page(load_entries(folder))

@@ -1,0 +1,327 @@
+"""One forgery for each rule: each is told by a line of its own, and nothing is written."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from attacks.poison import Poison
+from benchmark.cli.main import main
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import Record
+from benchmark.submission import rules as rules_file
+from tests.submission.submissions import PRESET, RULES, forge, record_of, write_about
+
+Make = Callable[[str], Path]
+LSP = "lsp[keys=4]"
+PLACE = (LSP, "prefix-drop", 2)
+
+
+def submit(folder: Path, *extra: str) -> int:
+    words = ["submit", str(folder), "--out", str(folder.parent / "board"), "--device", "cpu", "--no-rerun", *extra]
+    code = main(words)
+    if code:
+        assert not (folder.parent / "board").exists()
+    return code
+
+
+def broken(folder: Path, capsys: pytest.CaptureFixture[str], *extra: str) -> list[str]:
+    """The lines of broken rules."""
+    assert submit(folder, *extra) == 1
+    lines = capsys.readouterr().out.splitlines()
+    found = [line[2:] for line in lines if line.startswith("✗ ")]
+    assert lines[-1].endswith(f"{len(found)} broken rule{'s' if len(found) > 1 else ''}; nothing was written")
+    return found
+
+
+def poison_of(folder: Path, seed: int) -> Path:
+    (path,) = (folder / "poisons").glob(f"lsp-seed{seed}-*" if seed else "lsp*")
+    return path
+
+
+def changed(**fields: Any) -> Callable[[Path], None]:
+    """Forges a field of a record."""
+    return lambda folder: forge(folder, PLACE, lambda record: replace(record, **fields))
+
+
+def in_provenance(**facts: Any) -> Callable[[Path], None]:
+    def change(record: Record) -> Record:
+        return replace(record, provenance={**record.provenance, **facts})
+
+    return lambda folder: forge(folder, PLACE, change)
+
+
+def in_poison_facts(**facts: Any) -> Callable[[Path], None]:
+    return lambda folder: forge(folder, PLACE, lambda record: replace(record, poison={**record.poison, **facts}))
+
+
+def in_recipe(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: forge(folder, PLACE, lambda record: replace(record, recipe={**record.recipe, **values}))
+
+
+def edited_by_hand(folder: Path) -> None:
+    (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('"recall_at_10": ', '"recall_at_10": 1', 1), "utf-8")
+
+
+def not_finite(folder: Path) -> None:
+    (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
+    path.write_text(path.read_text("utf-8").replace('"loss": [', '"loss": [NaN, ', 1), "utf-8")
+
+
+def without(pattern: str) -> Callable[[Path], None]:
+    def remove(folder: Path) -> None:
+        paths = list(folder.glob(pattern))
+        assert paths
+        for path in paths:
+            path.unlink()
+
+    return remove
+
+
+def label(record: Record) -> Record:
+    return replace(record, attack=replace(record.attack, label="A famous attack"))
+
+
+def of_params(record: Record) -> Record:
+    return replace(record, attack=replace(record.attack, params={**record.attack.params, "rms": 9.0}))
+
+
+def of_data(record: Record) -> Record:
+    return replace(record, dataset=replace(record.dataset, params={**record.dataset.params, "fingerprint": "0" * 40}))
+
+
+def other_noise(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    poison = Poison.load(path)
+    assert poison.delta is not None
+    replace(poison, delta=-poison.delta // 2).save(path)
+
+
+def wrong_eps(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    replace(Poison.load(path), eps=16).save(path)
+
+
+def swapped(folder: Path) -> None:
+    first, second = poison_of(folder, 1), poison_of(folder, 2)
+    one, other = Poison.load(first), Poison.load(second)
+    replace(one, provenance={**one.provenance, "seed": 2}).save(second)
+    replace(other, provenance={**other.provenance, "seed": 1}).save(first)
+
+
+def flipped_byte(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def without_hash(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    with safe_open(path, framework="np") as file:
+        header, delta = file.metadata()["poison"], file.get_tensor("delta")
+    save_file({"delta": delta}, path, metadata={"poison": header})
+
+
+def huge(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+
+
+def huge_record(folder: Path) -> None:
+    with (folder / "records" / "huge.json").open("wb") as file:
+        file.truncate(1 << 30)
+
+
+def linked_record(folder: Path) -> None:
+    (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
+    path.rename(folder.parent / "elsewhere.json")
+    path.symlink_to(folder.parent / "elsewhere.json")
+
+
+def linked_folder(folder: Path) -> None:
+    (folder / "poisons").rename(folder.parent / "elsewhere")
+    (folder / "poisons").symlink_to(folder.parent / "elsewhere")
+
+
+def twice(folder: Path) -> None:
+    (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
+    shutil.copy(path, path.with_name("again.json"))
+
+
+def poison_twice(folder: Path) -> None:
+    shutil.copy(poison_of(folder, 2), folder / "poisons" / "again.safetensors")
+
+
+def failed(record: Record) -> Record:
+    return replace(record.failed("OutOfMemoryError", "out of memory", ""), epochs=(), loss=())
+
+
+FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a record edited by hand": (edited_by_hand, "does not match its SHA-256"),
+    "a number that is not finite": (not_finite, "NaN where a number belongs"),
+    "a huge record": (huge_record, "huge.json is not a readable record: larger than 16 MiB"),
+    "a record that is a link": (linked_record, "is a link; a submission holds the files themselves"),
+    "a folder that is a link": (linked_folder, "poisons is not an ordinary folder"),
+    "a pipe": (lambda folder: os.mkfifo(folder / "records" / "x.json"), "x.json is not a regular file"),
+    "something else": (lambda folder: (folder / "poisons" / "x.pt").touch(), "only .safetensors files do"),
+    "a record of format 1": (
+        lambda folder: (folder / "records" / "x.json").write_text(
+            json.dumps({**record_of(folder, *PLACE).content(), "format": 1})
+        ),
+        "records without a hash, as versions before November 2026 wrote them",
+    ),
+    "a seed is missing": (without("records/*seed3*"), "the seeds are 1–2; they have to be 1 to n"),
+    "a defense is missing": (without("records/*lsp*prefix-drop*"), f"missing: {LSP} × prefix-drop, seeds 1–3"),
+    "clean cells are missing": (without("records/*_clean_prefix-drop*"), "missing: clean × prefix-drop, seeds 1–3"),
+    "random noise is missing": (
+        without("records/*uniform-noise*"),
+        "missing: uniform-noise[eps=8] × none, seeds 1–3",
+    ),
+    "a cell is there twice": (twice, f"{LSP} × prefix-drop, seed 2: 2 records of one cell"),
+    "a cell failed": (lambda folder: forge(folder, PLACE, failed), "the cell failed: out of memory"),
+    "a longer training": (in_recipe(epochs=2), "recipe: epochs is 2, by the rules 1"),
+    "a budget of its own": (lambda folder: forge(folder, PLACE, of_params), "attack: rms is 9, by the rules 6"),
+    "another label": (lambda folder: forge(folder, PLACE, label), "label is A famous attack, by the rules"),
+    "other data": (lambda folder: forge(folder, PLACE, of_data), "data: fingerprint is 0000"),
+    "another seed": (changed(seed=3), "seed: 3, by the rules 2"),
+    "other code": (
+        in_provenance(code={"dataset": "0", "attack": "0", "defense": "0"}),
+        "code: dataset is 0, by the rules",
+    ),
+    "plain models": (in_provenance(models="plain"), "models: plain, by the rules fast"),
+    "another address": (changed(key="0" * 40), "its address 000000000000… is not that of its settings"),
+    "no scores of the last epoch": (changed(loss=()), "it ends after epoch 1 with 0 losses"),
+    "mixed machines": (
+        in_provenance(device="cpu (another, 8 threads)"),
+        "Mixed origins: LSP (lsp[keys=4]) × Prefix drop, seed 2: cpu (another, 8 threads)",
+    ),
+    "code of no commit": (in_provenance(commit="0" * 40 + "-dirty"), "made by code that no commit names"),
+    "another PSNR": (in_poison_facts(psnr=60.0), "psnr of the poison is 60, measured in lsp-seed2-"),
+    "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
+    "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
+    "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
+    "swapped poisons": (swapped, "the poison belongs to other data"),
+    "a damaged poison": (flipped_byte, "its content does not match its SHA-256"),
+    "a poison without a hash": (without_hash, "has no hash, as in earlier versions: craft it again"),
+    "a huge poison": (huge, "is larger than a poison of these data can be"),
+    "a poison is missing": (without("poisons/lsp-seed2-*"), f"{LSP}, seed 2: no poison with these parameters"),
+    "a poison is there twice": (poison_twice, f"{LSP}, seed 2: 2 poisons with these parameters"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forgery_is_told(forgery: str, make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("attack")
+    change, said = FORGERIES[forgery]
+    change(folder)
+    lines = broken(folder, capsys)
+    assert [line for line in lines if said in line], lines
+
+
+def test_all_are_told_together(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("attack")
+    for forgery in ("code of no commit", "a poison is there twice", "something else", "random noise is missing"):
+        FORGERIES[forgery][0](folder)
+    lines = broken(folder, capsys)
+    for said in ("no commit names", "2 poisons with", "only .safetensors files do", "missing: uniform-noise"):
+        assert [line for line in lines if said in line], said
+
+
+def test_a_budget_over_the_presets(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("attack")
+    monkeypatch.setitem(PRESETS, "mini", replace(PRESET, attack={"keys": 8}))
+    assert "lsp: keys is 4; preset mini gives every attack 8" in broken(folder, capsys)
+
+
+ABOUTS: dict[str, tuple[dict[str, Any], str]] = {
+    "a name with separators": ({"name": "../../mine"}, "name"),
+    "a name of no letters": ({"name": ".."}, "name"),
+    "a key that is missing": ({"licence": None}, "licence"),
+    "an unknown key": ({"licens": "MIT"}, "did you mean 'licence'?"),
+    "a kind that is none": ({"kind": "both"}, "kind"),
+    "a line break": ({"title": "a\nb"}, "title"),
+    "a title of nothing": ({"title": "  "}, "title"),
+    "a link of another kind": ({"link": "javascript:alert(1)"}, "link"),
+    "a link that ends": ({"link": "https://a.org/)<script>"}, "link"),
+    "a spec that reads a file": ({"spec": "poison[file=/etc/passwd]"}, "spec names a file"),
+    "somebody's poison": ({"spec": "poison[file=x]"}, "attack poison cannot be submitted"),
+    "several attacks": ({"spec": "lsp,ar"}, "is not a name"),
+    "an unknown attack": ({"spec": "lspp"}, "did you mean 'lsp'?"),
+    "a group of defenses": ({"kind": "defense", "spec": "standard"}, "unknown defense 'standard'"),
+    "a plug-in elsewhere": ({"plugin": "../speck.py"}, "plugin"),
+    "a plug-in that is missing": ({"plugin": "speck.py"}, "speck.py: No such file"),
+}
+
+
+@pytest.mark.parametrize("about", ABOUTS)
+def test_a_description_that_is_none(about: str, make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("attack")
+    fields, said = ABOUTS[about]
+    write_about(folder, **fields)
+    assert submit(folder) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert said in line
+
+
+def test_no_folder_no_description_and_a_description_that_is_a_link(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(tmp_path / "nowhere") == 2
+    folder = make("attack")
+    (folder / "submission.yaml").rename(tmp_path / "elsewhere.yaml")
+    assert submit(folder) == 2
+    (folder / "submission.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert submit(folder) == 2
+    assert "is a link" in capsys.readouterr().err
+
+
+def test_a_page_of_something_else_is_not_overwritten(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("attack")
+    page = folder.parent / "README.md"
+    page.write_text("# Mine\n")
+    assert main(["submit", str(folder), "--out", str(folder.parent), "--no-rerun"]) == 2
+    assert "is not the page of a leaderboard" in capsys.readouterr().err
+    assert page.read_text() == "# Mine\n"
+
+
+def test_a_plugin_for_what_the_suite_has_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("attack")
+    (folder / "lsp.py").write_text("raise SystemExit\n")
+    write_about(folder, plugin="lsp.py")
+    assert submit(folder, "--trust-plugin") == 2
+    assert "so no plug-in belongs to it" in capsys.readouterr().err
+
+
+def test_a_defense_of_its_own_is_not_run_again_untrusted(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("defense")
+    (folder / "mine.py").write_text("raise SystemExit\n")
+    write_about(folder, kind="defense", spec="mine", plugin="mine.py")
+    words = ["submit", str(folder), "--out", str(folder.parent / "board"), "--device", "cpu"]
+    assert main(words) == 2
+    assert "read it, then give --trust-plugin, or --no-rerun" in capsys.readouterr().err
+
+
+def test_more_seeds_than_are_read(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_file, "RULES", replace(RULES, least_seeds=1, most_seeds=2))
+    folder = make("attack")
+    monkeypatch.setattr(rules_file, "RULES", replace(RULES, least_seeds=1, most_seeds=2))
+    lines = broken(folder, capsys)
+    assert (
+        "the seeds are 1–3; they have to be 1 to n, so that nobody chooses them, with n at least 1 and at most 2"
+        in lines
+    )

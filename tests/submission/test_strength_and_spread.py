@@ -1,0 +1,153 @@
+"""What keeps a submission from counting, and how far a re-run on another machine may be off: hand-made records."""
+
+import math
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from benchmark.grid.records import Record
+from benchmark.submission.cells import RequiredCell, budget_problems
+from benchmark.submission.rerun import allowed, compare, machine
+from benchmark.submission.result import entry_of
+from benchmark.submission.rules import RULES
+from benchmark.submission.strength import left_out, strength_problems
+from benchmark.tables.entries import About
+from benchmark.tables.selection import blocks
+from tests.tables.factory import record
+
+ABOUT = About("mine", "attack", "mem3", "Mine", "A. Author", "https://example.org", "MIT")
+BATCH = {"batch_size": 128}
+LEARNED, STUCK = [1.0], [4.8]  # ln 128 is 4.85
+
+
+def made(attack: str, defense: str, recall: float, loss: list[float] = LEARNED, **more: Any) -> list[Record]:
+    """Three seeds, a point apart."""
+    return [
+        record(attack, defense, (recall + seed, recall + seed), seed=seed, loss=loss, recipe=BATCH, **more)
+        for seed in (1, 2, 3)
+    ]
+
+
+def problems(*records: list[Record], kind: Any = "attack", spec: str = "mem3") -> list[str]:
+    (block,) = blocks([one for several in records for one in several])
+    return strength_problems(block, kind, spec)
+
+
+CLEAN = made("clean", "none", 80)
+NOISE = made("uniform-noise", "none", 75)
+
+
+def test_an_attack_that_counts() -> None:
+    assert problems(CLEAN, NOISE, made("mem3", "none", 5)) == []
+
+
+def test_an_attack_no_stronger_than_noise() -> None:
+    (line,) = problems(CLEAN, NOISE, made("mem3", "none", 75))
+    assert line == "mem3 is not clearly stronger than uniform-noise of the same ε = 8/255, undefended"
+
+
+def test_noise_of_another_eps_shows_nothing() -> None:
+    (line,) = problems(CLEAN, made("uniform-noise", "none", 75, poison={"eps": 4}), made("mem3", "none", 5))
+    assert line == "nothing shows that mem3 is stronger than uniform-noise of the same ε = 8/255"
+
+
+def test_clean_victims_that_learn_nothing() -> None:
+    chance = made("clean", "none", 0.4)
+    assert any(
+        "Near chance" in line
+        for line in problems(chance, made("uniform-noise", "none", 0.4), made("mem3", "none", 0.1))
+    )
+    stuck = problems(made("clean", "none", 80, STUCK), NOISE, made("mem3", "none", 5))
+    assert stuck == ["clean undefended victims do not learn: their last loss is above 0.75 ln B"]
+
+
+def test_a_defense_under_which_clean_victims_do_not_learn() -> None:
+    cells = [CLEAN, made("mem3", "none", 5), made("mem3", "mixup", 60)]
+    assert problems(*cells, made("clean", "mixup", 70), kind="defense", spec="mixup") == []
+    (line,) = problems(*cells, made("clean", "mixup", 70, STUCK), kind="defense", spec="mixup")
+    assert line == "clean victims under mixup do not learn: their last loss is above 0.75 ln B"
+
+
+def test_cells_that_do_not_count_are_not_in_the_entry() -> None:
+    records = [*CLEAN, *made("clean", "mixup", 20, STUCK), *made("clean", "cutout", 70)]
+    records += [*made("mem3", "none", 5), *made("mem3", "mixup", 3), *made("mem3", "cutout", 9)]
+    (block,) = blocks(records)
+    assert left_out(block) == ["mixup"]
+    entry = entry_of(ABOUT, block, "mem3", None, date(2026, 11, 27), rules=1, plugin="none")
+    assert entry.left_out == ["mixup"]
+    assert entry.recall == {"none": {"1": 6, "2": 7, "3": 8}, "cutout": {"1": 10, "2": 11, "3": 12}}
+    assert entry.clean == {"1": 81, "2": 82, "3": 83}
+    assert entry.seconds == {"craft": 300}
+    assert entry.poison == {"eps": 8, "psnr": 33}
+
+
+def required(found: list[Record]) -> dict[RequiredCell, Record]:
+    return {RequiredCell(one, None): one for one in found}  # type: ignore[arg-type]
+
+
+def test_elsewhere_a_re_run_may_be_as_far_off_as_two_victims_of_a_cell() -> None:
+    """Against pooled variances worked out by hand."""
+    found = required([*CLEAN, *made("mem3", "none", 5)])
+    (low, high), recorded = allowed(found[list(found)[3]], found), 6.0
+    scaled = [[math.asin(math.sqrt(percent / 100)) for percent in cell] for cell in ((81, 82, 83), (6, 7, 8))]
+    squares = [sum((value - sum(cell) / 3) ** 2 for value in cell) for cell in scaled]
+    margin = float(stats.t.ppf(0.995, 4)) * math.sqrt(sum(squares) / 4 * 2)
+    middle = math.asin(math.sqrt(recorded / 100))
+    assert low == pytest.approx(100 * math.sin(middle - margin) ** 2)
+    assert high == pytest.approx(100 * math.sin(middle + margin) ** 2)
+
+
+@pytest.mark.parametrize(("recall", "holds"), [(6.0, True), (7.0, True), (40.0, False)])
+def test_a_re_run_on_another_machine(recall: float, holds: bool) -> None:
+    found = required([*CLEAN, *made("mem3", "none", 5)])
+    cell = list(found)[3]
+    fresh = replace(record("mem3", "none", (recall, recall)), provenance={"device": "cuda"})
+    finding, again = compare(cell, found[cell], fresh, found, 3, "given")
+    assert finding.holds is holds
+    assert again is not None
+    assert not again.is_equal
+    assert (again.found, again.recorded, again.draw) == (recall, 6.0, 3)
+    # On the same machine nothing but the same digits will do.
+    same = replace(fresh, provenance=found[cell].provenance)
+    finding, _ = compare(cell, found[cell], same, found, 3, "given")
+    assert finding.holds is False
+    finding, again = compare(cell, found[cell], found[cell], found, 3, "given")
+    assert finding.holds is True
+    assert again is not None
+    assert again.is_equal
+
+
+def test_a_re_run_that_fails() -> None:
+    found = required(CLEAN)
+    cell = next(iter(found))
+    fresh = record("clean", failed="out of memory")
+    finding, again = compare(cell, found[cell], fresh, found, 3, "given")
+    assert (finding.holds, again) == (False, None)
+    assert finding.text == "re-run of clean × none, seed 1: failed: out of memory"
+
+
+def test_machines_differ_in_device_threads_and_packages_but_not_in_what_decides_no_digit() -> None:
+    def on(device: str, **versions: str) -> dict[str, object]:
+        one = record("clean")
+        return machine(replace(one, provenance={"device": device, "commit": device, "versions": versions}))
+
+    same = {"torch": "2.13.0"}
+    assert on("a", **same, python="3.11.1") == on("a", **same, python="3.11.2")
+    assert on("a", **same) != on("b", **same)
+    assert on("a", **same) != on("a", torch="2.13.1")
+
+
+def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None:
+    def said(spec: str, /, **params: Any) -> list[str]:
+        one = record("mem3")
+        chosen = replace(one.attack, spec=spec, params=params)
+        return budget_problems([replace(one, attack=chosen)], spec, RULES)
+
+    assert said("mem3", rounds=5, eps=8) == []
+    assert said("mem3[rounds=50]", rounds=50) == ["mem3: rounds is 50; preset tiny gives every attack 5"]
+    assert said("em", rounds=80) == []
+    inner = "em[rounds=800,surrogate_steps=31]"
+    assert said("through", attack=inner) == ["em: rounds is 800; preset tiny gives every attack 80"]

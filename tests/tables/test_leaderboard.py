@@ -1,0 +1,207 @@
+"""The leaderboard: entries in, ranks out, and nothing in an entry becomes anything but text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
+from benchmark.submission.page import leaderboard_page
+from benchmark.tables.entries import About, Entry, Kind, Rerun, load_entries
+from benchmark.tables.leaderboard import leaderboard
+from benchmark.tables.render import render
+
+
+def entry(name: str, recall: Mapping[str, Sequence[float]], kind: Kind = "attack", **more: Any) -> Entry:
+    """An entry of three seeds whose clean victims have a recall of 80 %."""
+    about = About(name, kind, name, name.title(), "A. Author", "https://example.org/a_b", "MIT")
+    return Entry(
+        about=about,
+        rules=1,
+        accepted="2026-11-27",
+        plugin="none",
+        strength="",
+        recall={other: {str(seed): float(one) for seed, one in enumerate(own, 1)} for other, own in recall.items()},
+        clean={"1": 80.0, "2": 80.0, "3": 80.0},
+        test_images=1000,
+        per_seed=True,
+        **{"poison": {"eps": 8, "psnr": 33.0}, "seconds": {"craft": 100.0, "train": 20.0}, **more},
+    )
+
+
+# Undone by one defense; never undone; the same, a little weaker.
+FRAGILE = entry("fragile", {"none": [2, 2, 2], "cutout": [2, 2, 2], "mixup": [2, 2, 2], "prefix-drop": [78, 79, 80]})
+TOUGH = entry(
+    "tough", {"none": [20, 20, 20], "cutout": [30, 31, 32], "mixup": [24, 24, 24], "prefix-drop": [20, 20, 20]}
+)
+LIKE_IT = entry(
+    "like-it", {"none": [20, 20, 20], "cutout": [30, 32, 31.5], "mixup": [8, 8, 8], "prefix-drop": [8, 8, 8]}
+)
+
+
+def cell(entries: Sequence[Entry], row: str, column: str, kind: int = 0) -> Any:
+    cells = leaderboard(entries)[kind].cells
+    (found,) = cells[(cells["row"] == row) & (cells["column"] == column)].itertuples()
+    return found
+
+
+def test_attacks_are_ranked_by_their_worst_defense() -> None:
+    entries = [FRAGILE, TOUGH, LIKE_IT]
+    (table,) = leaderboard(entries)
+    assert table.rows == ("Tough", "Like-It", "Fragile")
+    # Kept of 80: by hand.
+    assert cell(entries, "Tough", "worst case %").mean == pytest.approx(100 * 31 / 80)
+    assert cell(entries, "Fragile", "worst case %").mean == pytest.approx(100 * 79 / 80)
+    assert cell(entries, "Fragile", "under").text == "prefix-drop"
+    assert cell(entries, "Tough", "no defense %").mean == 25
+    # Of twelve runs the middle six: half of Fragile's runs cannot move its interquartile mean.
+    assert cell(entries, "Fragile", "IQM %").mean == pytest.approx(2.5)
+    # The first two cannot be told apart by three seeds and 1,000 queries.
+    assert [cell(entries, row, "rank").text for row in table.rows] == ["1–2", "1–2", "3"]
+
+
+def test_no_defense_may_be_the_worst_case() -> None:
+    weak = entry("weak", {"none": [70, 70, 70], "mixup": [40, 40, 40]})
+    assert cell([weak], "Weak", "under").text == "none"
+
+
+def test_defenses_are_ranked_by_the_attack_that_leaves_least_and_clean_data_are_their_cost() -> None:
+    good = entry("good", {"clean": [40, 40, 40], "mem3": [60, 60, 60], "em": [72, 72, 72]}, "defense")
+    bad = entry("bad", {"clean": [4, 4, 4], "mem3": [80, 80, 80], "em": [8, 8, 8]}, "defense")
+    entries = [bad, good, TOUGH]
+    attacks, defenses = leaderboard(entries)
+    assert (attacks.rows, defenses.rows) == (("Tough",), ("Good", "Bad"))
+    assert cell(entries, "Bad", "against", 1).text == "em"
+    assert cell(entries, "Bad", "worst case %", 1).mean == 10
+    assert cell(entries, "Good", "clean data %", 1).mean == 50
+    assert [cell(entries, row, "rank", 1).text for row in defenses.rows] == ["1", "2"]
+    assert cell(entries, "Good", "train s", 1).mean == 20
+
+
+def test_how_a_cell_was_run_again_is_said() -> None:
+    again = Rerun("tough × none, seed 1", 25.0, 25.0, 25.0, 25.0, 7, "given", "cpu")
+    elsewhere = replace(again, found=26.0, low=23.0, high=27.5)
+    entries = [FRAGILE, replace(TOUGH, rerun=again), replace(LIKE_IT, rerun=elsewhere)]
+    assert [cell(entries, row, "re-run").text for row in ("Fragile", "Tough", "Like-It")] == [
+        "no",
+        "equal",
+        "within spread",
+    ]
+    notes = " ".join(leaderboard(entries)[0].notes)
+    assert "re-run of tough × none, seed 1: 26.0 for 25.0 (accepted 23.0 to 27.5), drawn by 7 (given)" in notes
+
+
+def test_what_was_not_run_and_does_not_count_is_said() -> None:
+    (table,) = leaderboard([replace(TOUGH, plugin="not run", left_out=["adv-training"])])
+    assert "its own code was not run" in table.notes[-1]
+    assert "without adv-training, under which clean victims do not learn" in table.notes[-1]
+
+
+def test_without_entries_there_is_no_table_but_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "leaderboard", "--records", str(tmp_path)]) == 2
+    assert "docs/submitting.md" in capsys.readouterr().err
+    assert "There are no entries yet." in leaderboard_page([])
+
+
+def test_the_command_prints_what_the_page_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in (FRAGILE, TOUGH):
+        one.save(tmp_path)
+    assert main(["table", "leaderboard", "--records", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed == render(leaderboard(load_entries(tmp_path)), "markdown") + "\n"
+    assert leaderboard_page(load_entries(tmp_path)).endswith(printed)
+    for style in ("csv", "json", "html", "latex"):
+        assert main(["table", "leaderboard", "--records", str(tmp_path), "--format", style]) == 0
+    assert main(["table", "leaderboard", "--records", str(tmp_path), "--beside", "paper"]) == 2
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[click](https://evil.example)",
+    "![x](https://evil.example/x.png)",
+    "[click][1]",
+    "<https://evil.example>",
+    "a | b | c",
+    "a \\| b \\",
+    "**bold** *it* `code`",
+    "&lt;b&gt; &amp;",
+    "x" * 115 + " # heading",
+    "x" * 115 + " - item",
+    "x" * 115 + " > quote",
+    "x" * 115 + " ~~~ fence",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_others_stays_text_on_the_page(text: str) -> None:
+    """Against a Markdown parser with tables and HTML."""
+    hostile = replace(TOUGH.about, title=text[:100], authors=text[:100], licence=text[:100], notes=text * 2)
+    page = leaderboard_page([replace(TOUGH, about=hostile), FRAGILE])
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = parser.parse(page)
+    inside = [child for token in tokens for child in (token.children or [])]
+    plain = parser.parse(leaderboard_page([TOUGH, FRAGILE]))
+    kinds = {token.type for token in plain} | {child.type for token in plain for child in (token.children or [])}
+    assert {token.type for token in [*tokens, *inside]} <= kinds | {"text_special"}
+    assert [child.attrs for child in inside if child.type == "link_open"] == [{"href": "../../docs/submitting.md"}]
+    cells = [len([t for t in tokens if t.type == "td_open"]), len([t for t in tokens if t.type == "tr_open"])]
+    assert cells == [len([t for t in plain if t.type == "td_open"]), len([t for t in plain if t.type == "tr_open"])]
+
+
+def test_entries_survive_a_file(tmp_path: Path) -> None:
+    again = Rerun("tough × none, seed 1", 25.0, 25.0, 25.0, 25.0, 7, "given", "cpu")
+    whole = replace(TOUGH, rerun=again)
+    assert Entry.load(whole.save(tmp_path)) == whole
+
+
+def damaged(**fields: Any) -> Any:
+    def change(content: dict[str, Any]) -> None:
+        content.update(fields)
+
+    return change
+
+
+DAMAGES = {
+    "an unknown field": (damaged(rank=1), "unknown field 'rank'"),
+    "a recall above 100": (damaged(recall={"none": {"1": 101}, "cutout": {"1": 3}}), "recall"),
+    "a seed without a clean victim": (
+        damaged(recall={"none": {"4": 1}, "cutout": {"1": 3}}),
+        "recall.none: seed '4' has no clean victim",
+    ),
+    "a clean victim of nothing": (damaged(clean={"1": 0, "2": 80, "3": 80}), "clean"),
+    "no undefended victims": (damaged(recall={"mixup": {"1": 1}, "cutout": {"1": 3}}), "needs none"),
+    "a cell of nothing": (damaged(recall={"none": {}, "cutout": {"1": 3}}), "recall.none: no seed"),
+    "another's name": (lambda content: content["about"].update(name="other"), "it is the entry of other"),
+    "a terminal's code": (lambda content: content["about"].update(title="\x1b[31mred"), "title"),
+    "a link to code": (lambda content: content["about"].update(link="javascript:alert(1)"), "link"),
+    "a day that is none": (damaged(accepted="<b>"), "accepted"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_named(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = TOUGH.save(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    change, said = DAMAGES[damage]
+    change(content)
+    path.write_text(json.dumps(content), "utf-8")
+    assert main(["table", "leaderboard", "--records", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tough.json is not a readable entry" in line
+    assert said in line
+
+
+def test_infinity_is_no_number_and_cannot_be_saved(tmp_path: Path) -> None:
+    path = TOUGH.save(tmp_path)
+    path.write_text(path.read_text("utf-8").replace("33.0", "Infinity"), "utf-8")
+    with pytest.raises(UsageError, match="Infinity where a number belongs"):
+        load_entries(tmp_path)
+    with pytest.raises(UsageError, match="cannot be saved as an entry"):
+        replace(TOUGH, poison={"psnr": float("inf")}).save(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
