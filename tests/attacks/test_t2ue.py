@@ -1,5 +1,6 @@
 """T2UE: noise from text alone, and that noise lowers the loss of images that the generator was never shown."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def knowing() -> Clip:
 
 
 def craft(attack: T2ue, train: CaptionDataset, model: Clip) -> Poison:
-    return attack.craft(train, CraftContext(lambda seed: model.for_inference(), 1, Path()))
+    return attack.craft(train, CraftContext(lambda seed: copy.deepcopy(model), 1, Path()))
 
 
 def loss_of(model: Clip, train: CaptionDataset, images: np.ndarray, delta: np.ndarray) -> float:
