@@ -160,11 +160,11 @@ def require_comparable(reference: Sequence[Record], fresh: Sequence[Record]) -> 
         new = now[cell]
         if failed := [record for record in (*old, *new) if record.status != "done"]:
             raise UsageError(f"{cell}: seed {failed[0].seed} failed: {failed[0].error.get('message')}")
-        if len(old) < LEAST_SEEDS:
-            raise UsageError(f"{cell}: {len(old)} reference seeds are fewer than {LEAST_SEEDS}")
+        if (count := len({record.seed for record in old})) < LEAST_SEEDS:
+            raise UsageError(f"{cell}: {count} reference seeds are fewer than {LEAST_SEEDS}")
         if shared := {record.seed for record in old} & {record.seed for record in new}:
             raise UsageError(f"{cell}: seed {min(shared)} is a reference seed, not a fresh one")
-        if len({_settings(record) for record in (*old, *new)}) > 1:
+        if len({_settings(record) for record in (*old, *new)}) > 1 or len(_victims(old) | _victims(new)) > 1:
             raise UsageError(
                 f"{cell}: the reference was made with other settings than today's; check --update makes a new one"
             )
@@ -174,4 +174,10 @@ def _settings(record: Record) -> str:
     params, code = record.dataset.params, record.provenance.get("code", {}).get("dataset")
     data = {key: value for key, value in params.items() if key not in varies_with_seed(params)}
     choices = [data, code, record.attack.params, record.defense.params]
-    return str([*choices, record.victim.spec, record.surrogate.spec, record.recipe])
+    return str([*choices, record.surrogate.spec, record.recipe])
+
+
+def _victims(records: Sequence[Record]) -> set[tuple[str, ...]]:
+    """The victims of each seed, with their repeats; seeds that have the same count once."""
+    seeds = {record.seed for record in records}
+    return {tuple(sorted(record.victim.spec for record in records if record.seed == seed)) for seed in seeds}

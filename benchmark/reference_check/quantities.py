@@ -1,17 +1,17 @@
 """What the reference check compares: numbers that records have, seed by seed.
 
-Of every cell it is recall@10, the mean of both directions after the last epoch; of undefended clean victims recall@1 as
-well, which tells ranks that are counted wrongly. Of every poison it is what crafting says of it: the surrogate's mean
-loss over all rounds, the noise's PSNR, and the words of a trigger. A poison's numbers hardly differ between seeds, so
-they tell weaker noise at once, which recall may not: at a small scale the trigger does most of the harm. Of every
-defense it is what it changes, in pixels and in words. Of the data it is how far the closest test images are from the
-training data, which tells a leak.
+Of every cell it is recall@10, the mean of both directions after the last epoch, and of victims that are repeated their
+median; of undefended clean victims recall@1 as well, which tells ranks that are counted wrongly. Of every poison it is
+what crafting says of it: the surrogate's mean loss over all rounds, the noise's PSNR, and the words of a trigger. A
+poison's numbers hardly differ between seeds, so they tell weaker noise at once, which recall may not: at a small scale
+the trigger does most of the harm. Of every defense it is what it changes, in pixels and in words. Of the data it is how
+far the closest test images are from the training data, which tells a leak.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ class Quantity:
         return f"{value:.{self.digits}f}"
 
 
-OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
+_OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
 _OF_DEFENSES = (
     Quantity("change of a pixel, 1/255", pixels_changed, 2),
     Quantity("words changed in a caption", words_changed, 2),
@@ -163,12 +163,12 @@ def series(records: Sequence[Record]) -> list[Series]:
     cells = by_cell(records)
     undefended = [cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED]
     clean_cell = next((cell for cell in undefended if cells[cell][0].attack.spec == CLEAN), None)
-    clean = {record.seed: _arcsine(recall(record)) for record in cells[clean_cell]} if clean_cell else {}
+    recalls = {cell: _by_seed((record.seed, recall(record)) for record in in_cell) for cell, in_cell in cells.items()}
+    clean = {seed: _arcsine(value) for seed, value in recalls[clean_cell].items()} if clean_cell else {}
     compared = []
     for cell, in_cell in cells.items():
-        values = {record.seed: recall(record) for record in in_cell}
         is_main = cell in undefended and in_cell[0].attack.spec == _MAIN
-        compared.append(Series(cell, OF_VICTIMS, values, {} if cell == clean_cell else clean, is_main))
+        compared.append(Series(cell, _OF_VICTIMS, recalls[cell], {} if cell == clean_cell else clean, is_main))
     if clean_cell:
         compared += _said(clean_cell, cells[clean_cell], _OF_CLEAN)
         # Data count once, and clean victims have seen all of them.
@@ -185,9 +185,17 @@ def _said(cell: str, records: Sequence[Record], quantities: Sequence[Quantity]) 
     """Those of some quantities that all records of a cell have."""
     found = []
     for quantity in quantities:
-        values = {record.seed: value for record in records if (value := quantity.of(record)) is not None}
-        found += [Series(cell, quantity, values, {})] if len(values) == len(records) else []
+        values = [(record.seed, value) for record in records if (value := quantity.of(record)) is not None]
+        found += [Series(cell, quantity, _by_seed(values), {})] if len(values) == len(records) else []
     return found
+
+
+def _by_seed(values: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """Of values with their seeds, the median of each seed's, for a seed may have several victims."""
+    of_seed: dict[int, list[float]] = {}
+    for seed, value in values:
+        of_seed.setdefault(seed, []).append(value)
+    return {seed: median(several) for seed, several in of_seed.items()}
 
 
 def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:

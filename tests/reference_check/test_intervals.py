@@ -292,3 +292,28 @@ def test_defended_clean_victims_predict_nothing_whatever_the_order_of_cells() ->
     assert {(one.cell, round(one.low, 6)) for one in compare(reference[::-1], fresh)} == {
         (one.cell, round(one.low, 6)) for one in compared
     }
+
+
+def test_of_repeated_victims_the_median_counts() -> None:
+    """One victim in three escapes: of three victims a seed, the middle one is compared."""
+    low, middle, high = (
+        [1.0] * 8,
+        [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0],
+        [90.0, 30.0, 50.0, 70.0, 20.0, 40.0, 60.0, 80.0],
+    )
+
+    def repeated(recalls: Sequence[Sequence[float]], first_seed: int) -> list[Record]:
+        return [
+            replace(one, victim=replace(one.victim, spec=f"tiny[repeat={number}]"))
+            for number, values in enumerate(recalls, start=1)
+            for one in records(values, first_seed)
+        ]
+
+    reference = repeated([high, low, middle], 1)
+    (median,) = compare(reference, repeated([[2.0], [5.2], [99.0]], 20))
+    (alone,) = compare(records(middle), records([5.2], 20))
+    assert (median.low, median.now, median.high) == pytest.approx((alone.low, alone.now, alone.high))
+    with pytest.raises(UsageError, match="other settings"):
+        compare(reference, repeated([[2.0], [5.2]], 20))
+    with pytest.raises(UsageError, match="7 reference seeds are fewer than 8"):
+        compare(repeated([high[:7], low[:7], middle[:7]], 1), repeated([[2.0], [5.2], [99.0]], 20))
