@@ -120,7 +120,7 @@ def stage(label: str, total: int, time_left: TimeLeft | None = None, task: str =
         yield Silent()
         return
     with time_left.working(task or label, total):
-        if not sys.stderr.isatty():
+        if time_left.is_shown_elsewhere or not sys.stderr.isatty():
             yield _Lines(label, time_left)
             return
         columns = (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import mean
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,13 @@ class TimeLeft:
         trusted: if costs are in seconds, the length of an imaginary run that took exactly as long as expected. It
             keeps the first steps from deciding alone. 0 if costs are in another unit.
         clock: seconds from any start.
+
+    Attributes:
+        is_shown_elsewhere: another process shows how far a stage is, so that this one draws nothing on the terminal
+            that they share.
     """
+
+    is_shown_elsewhere: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -62,6 +62,20 @@ def test_steps_that_cost_more_weigh_more_and_the_run_is_told_beside_the_stage(
     ]
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_worker_draws_no_bar_on_the_terminal_of_the_process_that_shows_all(
+    elsewhere: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Worker(TimeLeft):
+        is_shown_elsewhere = elsewhere
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with stage("crafting", 2, Worker()) as shown:
+        shown.advance()
+    drawn = capsys.readouterr().err
+    assert ("\x1b" in drawn) != elsewhere
+
+
 def test_preparing_data_tells_its_progress_too(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     for item in tracked(range(3), "painting"):
         seconds[0] = 25.0 * (item + 1)

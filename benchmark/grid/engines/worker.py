@@ -84,6 +84,8 @@ def _craft(grid: Grid, one: PlannedCell, wait: bool) -> Answer:
 class Told(TimeLeft):
     """Tells another process how far a unit is."""
 
+    is_shown_elsewhere = True
+
     def __init__(self, tasks: Any, name: str, send: Callable[[Answer], None]) -> None:
         super().__init__(tasks)
         self._name, self._send, self._sent, self._own = name, send, 0.0, False
