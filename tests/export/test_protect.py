@@ -296,15 +296,15 @@ def test_memory_is_flat_in_the_number_of_photos(tmp_path: Path) -> None:
     picture(1500, 1000).save(photos / "000.jpg")
     (photos / "000.txt").write_text("one of many photos")
     peaks = []
-    for count in (6, 36):
+    for count in (6, 66):
         for number in range(count):
             shutil.copy(photos / "000.jpg", photos / f"{number:03}.jpg") if number else None
             shutil.copy(photos / "000.txt", photos / f"{number:03}.txt") if number else None
         with AnonymousPeak() as memory:
             assert protect(photos, tmp_path / f"out{count}") == 0
         peaks.append(memory.peak - memory.before)
-    # 30 photos more would be 135 MB of pixels.
-    assert peaks[1] < peaks[0] + 40
+    # 60 photos more would be 270 MB of pixels. Allocators keep some tens of MB, now more and now less.
+    assert peaks[1] < peaks[0] + 100
 
 
 def test_the_profile_of_what_was_cmyk_is_srgb_and_the_same_at_any_time() -> None:
