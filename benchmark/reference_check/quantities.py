@@ -101,7 +101,7 @@ class Quantity:
         return f"{value:.{self.digits}f}"
 
 
-_OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
+OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
 _OF_DEFENSES = (
     Quantity("change of a pixel, 1/255", pixels_changed, 2),
     Quantity("words changed in a caption", words_changed, 2),
@@ -168,7 +168,7 @@ def series(records: Sequence[Record]) -> list[Series]:
     compared = []
     for cell, in_cell in cells.items():
         is_main = cell in undefended and in_cell[0].attack.spec == _MAIN
-        compared.append(Series(cell, _OF_VICTIMS, recalls[cell], {} if cell == clean_cell else clean, is_main))
+        compared.append(Series(cell, OF_VICTIMS, recalls[cell], {} if cell == clean_cell else clean, is_main))
     if clean_cell:
         compared += _said(clean_cell, cells[clean_cell], _OF_CLEAN)
         # Data count once, and clean victims have seen all of them.
