@@ -119,9 +119,7 @@ class _Driver:
             )
         board.workers = int(slots)
         self._window = int(slots) + _AHEAD
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
+        # Without its head node a cluster is gone, so the owner outlives every other node, the driver's too.
         self._owner = (
             ray.remote(num_cpus=0, max_concurrency=1000)(Owner)
             .options(
@@ -129,7 +127,7 @@ class _Driver:
                 namespace=_NAMESPACE,
                 lifetime="detached",
                 get_if_exists=True,
-                scheduling_strategy=here,
+                resources={"node:__internal_head__": 0.001},
             )
             .remote(engine.cpus_per_cell, gpus, _RETRIES)
         )
@@ -298,7 +296,6 @@ def _import_ray() -> Any:
     try:
         import ray
         import ray.exceptions
-        import ray.util.scheduling_strategies
     except ImportError as error:
         raise UsageError(f"--on ray needs Ray: pip install 'unlearnable-bench[ray]' ({error})") from error
     return ray
