@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from defenses.base import HookContext
+from defenses.base import HookContext, LossInputs
 from defenses.safeclip import SafeClip, in_higher_component
 from tests.defenses.test_training_defenses import AT, batch_of, plain_loss
 
@@ -51,7 +51,8 @@ def copies_of(features: torch.Tensor, degrees: float) -> torch.Tensor:
     return features @ matrix.T
 
 
-def test_safe_pairs_take_clips_loss_and_the_others_learn_apart() -> None:
+def batch_and_copies() -> tuple[LossInputs, torch.Tensor, torch.Tensor]:
+    """A batch whose augmented images and captions have the features that are given beside it."""
     images, texts = copies_of(IMAGES, 5), copies_of(TEXTS, 9)
     batch = batch_of(
         torch.rand(7, 3, 4, 4),
@@ -60,6 +61,11 @@ def test_safe_pairs_take_clips_loss_and_the_others_learn_apart() -> None:
         encode_images=lambda some: images,
         encode_tokens=lambda some: texts,
     )
+    return batch, images, texts
+
+
+def test_safe_pairs_take_clips_loss_and_the_others_learn_apart() -> None:
+    batch, images, texts = batch_and_copies()
     safe, risky = slice(0, 4), slice(4, 7)
     apart = plain_loss(IMAGES[risky].numpy(), images[risky].numpy())
     apart += plain_loss(TEXTS[risky].numpy(), texts[risky].numpy())
@@ -68,14 +74,7 @@ def test_safe_pairs_take_clips_loss_and_the_others_learn_apart() -> None:
 
 
 def test_at_first_modalities_learn_apart_and_hardly_from_each_other() -> None:
-    images, texts = copies_of(IMAGES, 5), copies_of(TEXTS, 9)
-    batch = batch_of(
-        torch.rand(7, 3, 4, 4),
-        TEXTS,
-        image_features=IMAGES,
-        encode_images=lambda some: images,
-        encode_tokens=lambda some: texts,
-    )
+    batch, images, texts = batch_and_copies()
     expected = plain_loss(IMAGES.numpy(), images.numpy()) + plain_loss(TEXTS.numpy(), texts.numpy())
     expected += 0.01 * plain_loss(IMAGES.numpy(), TEXTS.numpy())
     early = HookContext(seed=5, progress=0.15, epoch=1)
