@@ -22,8 +22,8 @@ _WORD_END = re.compile(r"(?<=\S)(?!\S)")
 class Place:
     """Where triggers stand; a trigger that is not in front stands where CLIP still reads it.
 
-    A caption that is too long for CLIP's 77 tokens together with its trigger is published whole; its last words stand
-    behind the trigger, and CLIP cuts them off.
+    If a caption and its trigger are longer than CLIP's 77 tokens, the trigger stands early enough to be read, and CLIP
+    cuts off the caption's last words behind it. Nothing is left out of the published text.
 
     Attributes:
         kind: ``front``; ``end``: behind the caption; ``random``: between two words, in front or at the end, each as

@@ -50,7 +50,8 @@ class Estimate:
         """One line, e.g. ``about 12 min: 3 min of crafting, 9 min of training``."""
         if self.training is None:
             return (
-                "no estimate of the time: no step was timed, for the work is too short, a step too long, or elsewhere"
+                "no estimate of the time: no step was timed, because the work is too short, a step takes too long, or "
+                "the work runs elsewhere"
             )
         parts = {"crafting": self.crafting, "training": self.training}
         words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]

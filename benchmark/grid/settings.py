@@ -109,7 +109,7 @@ class RunSettings:
     jobs: Annotated[
         int | str | None,
         Words(
-            "run cells in N processes with one thread or one GPU each; auto measures which N is fastest",
+            "run cells in N processes with one thread or one GPU each; auto: one per GPU, or as many as are fastest",
             "",
             "N",
             "one process with all threads",

@@ -95,7 +95,10 @@ def attempt(grid: Grid, one: PlannedCell, *, wait: bool, begins: Callable[[], ob
 def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
     """Keep the record of a cell that ran elsewhere, or failed without running; or what another run made of it."""
     with claimed(one.path, wait=False) as ours:
-        return (_finished_meanwhile(one) or grid.keep(one, record)) if ours else record
+        if ours and (theirs := _finished_meanwhile(one)) is not None:
+            return theirs
+        # A complete record is kept even while another run is at the cell: that run may die, and would make the same.
+        return grid.keep(one, record) if ours or record.status == "done" else record
 
 
 def tidy(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> None:

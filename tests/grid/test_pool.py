@@ -77,14 +77,19 @@ def made(name: str, failure: Failure | None = None) -> Record:
     return cast(Record, SimpleNamespace(status="failed", error=error))
 
 
-def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer) -> dict[str, str]:
-    """What the records of cells say."""
+def scripted_pool(monkeypatch: pytest.MonkeyPatch, workers: int, answer: Answer) -> Pool:
     monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer))
-    monkeypatch.setattr(pools, "_failed", lambda grid, unit, failure: made(unit.name, failure))
     monkeypatch.setattr(pools, "_SECONDS_BETWEEN_LOOKS", 0.01)
     grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
     pool = Pool(cast(Grid, grid), RunSettings(), 1)
     pool.resize(workers)
+    return pool
+
+
+def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer) -> dict[str, str]:
+    """What the records of cells say."""
+    monkeypatch.setattr(pools, "_failed", lambda grid, unit, failure: made(unit.name, failure))
+    pool = scripted_pool(monkeypatch, workers, answer)
     records = pool.run(units, Board(units, Pace({}), Events()))
     return {name: record.error["message"] for name, record in records.items()}
 
@@ -118,7 +123,7 @@ def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch
 
     said = do(monkeypatch, [unit("deadly"), unit("once"), unit("well")], 2, answer)
     assert said == {
-        "deadly": "its worker was ended by signal 9, as others before",
+        "deadly": "its worker was ended by signal 9, like the 2 before it",
         "once": "made once",
         "well": "made well",
     }
@@ -184,3 +189,13 @@ def test_more_workers_are_kept_while_the_whole_gets_faster(speeds: dict[int, flo
     fake = SimpleNamespace(resize=sizes.append, steps_per_second=lambda _: speeds[sizes[-1]])
     _fit(cast(Pool, fake), most, measured=True)
     assert sizes[-1] == expected
+
+
+def test_workers_that_do_not_survive_being_timed_are_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second worker has no memory left; nobody waits for its answer, and the first works on alone."""
+    pool = scripted_pool(monkeypatch, 1, lambda worker, *_: ("speed", 5.0) if worker.number == 1 else None)
+    assert pool.steps_per_second(1.0) == 5.0
+    pool.resize(2)
+    assert pool.steps_per_second(1.0) == 0.0
+    _fit(pool, most=2, measured=True)
+    assert len(pool) == 1

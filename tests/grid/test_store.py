@@ -83,6 +83,16 @@ def test_a_checkpoint_outlives_its_node_and_ends_with_its_stage(
     assert not kept.exists()
 
 
+def test_a_store_that_takes_nothing_is_told_before_any_work(store: Store, tmp_path: Path) -> None:
+    store.require_writable()
+    assert list((tmp_path / "store").iterdir()) == []
+    (tmp_path / "file").touch()
+    closed = Store.at(f"file://{tmp_path}/file/store")
+    assert closed is not None
+    with pytest.raises(UsageError, match=r"--store .*file/store: "):
+        closed.require_writable()
+
+
 def test_without_a_store_nothing_is_copied(tmp_path: Path) -> None:
     assert Store.at(None) is None
     with mirrored(tmp_path / "cell", None):

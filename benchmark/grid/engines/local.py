@@ -61,7 +61,7 @@ class Local(Engine):
             devices = _devices(settings.device, grid.device)
             with pool_of(grid, settings, self.threads(grid.device), devices) as pool:
                 if self.jobs == "auto":
-                    _fit(pool, most=min(len(units), len(devices) or _cpus()), measured=not devices)
+                    _fit(pool, most=min(len(units), len(devices) or _most_beside(grid.device)), measured=not devices)
                 else:
                     pool.resize(min(self.jobs, len(units)))
                 board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
@@ -84,7 +84,7 @@ def _fit(pool: Pool, most: int, *, measured: bool) -> None:
         if faster < _WORTH_IT * speed:
             break
         best, count, speed = count, min(2 * count, most), faster
-    pool.resize(best)
+    pool.resize(max(best, 1))
 
 
 def _devices(asked: str, device: torch.device) -> list[str]:
@@ -95,5 +95,8 @@ def _devices(asked: str, device: torch.device) -> list[str]:
     return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _cpus() -> int:
+def _most_beside(device: torch.device) -> int:
+    """How many workers may be worth it on one device: one on a GPU, one for each CPU."""
+    if device.type == "cuda":
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -115,15 +115,16 @@ class Pool:
         del self._workers[count:]
 
     def steps_per_second(self, seconds: float) -> float:
-        """Training steps that all workers together do in a second."""
-        while not all(worker.ready for worker in self._workers):
+        """Training steps that all workers together do in a second; 0 if one of them ends, as for want of memory."""
+        asked = list(self._workers)
+        while self._workers == asked and not all(worker.ready for worker in asked):
             self._look()
         self._speeds = []
-        for worker in self._workers:
+        for worker in asked:
             worker.ask("measure", seconds)
-        while len(self._speeds) < len(self._workers):
+        while self._workers == asked and len(self._speeds) < len(asked):
             self._look()
-        return sum(self._speeds)
+        return sum(self._speeds) if self._workers == asked else 0.0
 
     def run(self, units: Sequence[Unit], board: Board) -> dict[str, Record]:
         """Do all units; the records of their cells by key.
@@ -202,7 +203,7 @@ class Pool:
             if kind == "busy":
                 self._busy.add(unit.name)
                 self._waiting.append(unit)
-                self._board.waits(unit, "another run is at it")
+                self._board.waits(unit, "another run is working on it")
             elif unit.crafts:
                 self._crafted(unit, rest[0])
             else:
@@ -230,13 +231,13 @@ class Pool:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         unit = worker.unit
         if unit is None:
-            self._failed_starts += 1
+            self._failed_starts += not worker.ready
             if self._failed_starts >= _MOST_DEATHS:
                 raise RuntimeError(f"a worker process {how} before it did anything, {_MOST_DEATHS} times")
         else:
             self._deaths[unit.name] += 1
             if self._deaths[unit.name] >= _MOST_DEATHS:
-                failure = Failure("WorkerDied", f"its worker {how}, as others before", "")
+                failure = Failure("WorkerDied", f"its worker {how}, like the {_MOST_DEATHS - 1} before it", "")
                 if unit.crafts:
                     self._crafted(unit, failure)
                 else:

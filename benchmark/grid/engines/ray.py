@@ -71,6 +71,8 @@ class Ray(Engine):
         """Run the cells as tasks."""
         if Processes.current().size > 1:
             raise UsageError("--on ray starts processes of its own: leave out torchrun")
+        if (store := Store.at(self.store)) is not None:
+            store.require_writable()
         tidy(grid, planned, settings.rerun)
         units = units_of(grid, planned, settings.rerun, grid.time_left.waiting)
         records = {one.key: one.record for one in planned if one.record is not None}
@@ -80,8 +82,10 @@ class Ray(Engine):
                 driver = _Driver(ray, self, grid, settings, units, board)
                 try:
                     records |= driver.run()
+                except ray.exceptions.RayTaskError:
+                    raise  # a fault in the owner's own code
                 except ray.exceptions.RayError as error:
-                    raise UsageError(f"the Ray cluster is gone: {_first_line(error)}") from error
+                    raise UsageError(f"the Ray cluster failed: {_first_line(error)}") from error
                 finally:
                     driver.close()
         return [records[one.key] for one in planned]

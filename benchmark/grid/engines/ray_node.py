@@ -247,8 +247,9 @@ class Owner:
         try:
             self._finished[name] = await outcome
         except Exception as error:
-            first = (str(error).splitlines() or [""])[0]
-            self._finished[name] = Failure(type(error).__name__, first, str(error))
+            cause = getattr(error, "cause", None) or error  # of an error in a task; its own text is the traceback
+            first = (str(cause).splitlines() or [""])[0]
+            self._finished[name] = Failure(type(cause).__name__, first, str(error))
         del self._running[name]
         self._something.set()
 

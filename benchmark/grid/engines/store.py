@@ -44,6 +44,20 @@ class Store:
             raise UsageError(f"--store {url}: {' '.join(str(error).split())}") from error
         return cls(files, folder)
 
+    def require_writable(self) -> None:
+        """See that files can be kept, before any work.
+
+        Raises:
+            UsageError: they cannot, as without the rights or credentials.
+        """
+        probe = f"{self.folder.rstrip('/')}/probe"
+        try:
+            self.files.makedirs(self.folder, exist_ok=True)
+            self.files.pipe_file(probe, b"")
+            self.files.rm_file(probe)
+        except Exception as error:  # each kind of store has errors of its own
+            raise UsageError(f"--store {self.folder}: {' '.join(str(error).split())}") from error
+
     def fetch(self, path: Path) -> None:
         """Copy a file from the store to its place here, if the store has it and it is not here."""
         there = self._name(path)
@@ -99,7 +113,7 @@ def _copy_changes(path: Path, store: Store, over: threading.Event) -> None:
                 before = now
             except FileNotFoundError:
                 continue  # it has just been removed
-            except OSError as error:
+            except Exception as error:  # each kind of store has errors of its own
                 _log.warning("checkpoint %s cannot be kept in the store: %s", path.name, error)
 
 
