@@ -11,9 +11,9 @@ from benchmark.reference_check.intervals import Comparison, prediction
 from benchmark.reference_check.quantities import Quantity, series
 
 _TERMS = (
-    "R@10, R@1: on test after the last epoch, mean of both directions; crafting loss: the surrogate's after PGD, mean "
-    "over rounds; words of a trigger: mean over images; closest test images: how far the 2 % that "
-    "are closest to training images are from them."
+    "R@10, R@1: on test after the last epoch, mean of both directions, median of a seed's victims; crafting loss: the "
+    "surrogate's after PGD, mean over rounds; words of a trigger: mean over images; closest test images: how far the "
+    "2 % that are closest to training images are from them."
 )
 
 
