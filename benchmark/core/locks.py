@@ -34,7 +34,7 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
     # The lock file stays. If it were removed, one process could hold the old file while another locks a new one.
     lock = path.with_name(f".{path.name}.lock")
     try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle, is_first = _open(lock)
     except OSError as error:
         raise UsageError(f"cannot write to folder {path.parent}: {error.strerror}") from error
     try:
@@ -42,8 +42,9 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
         if wait and not held:
             _log.info("waiting for another run, which is making %s", path.name)
             held = _lock(handle, lock, fcntl.LOCK_EX)
-        if held:
-            # Remove what a killed process left half-written: nobody but the holder of the claim writes here.
+        if held and not is_first:
+            # Remove what a killed process left half-written: nobody but the holder of the claim writes here. To look
+            # for it at the first claim as well would read the whole folder once for every file in it.
             for left in path.parent.glob(f".*{glob.escape(path.name)}*{PARTIAL}"):
                 left.unlink(missing_ok=True)
         yield held
@@ -61,6 +62,15 @@ def is_claimed(path: Path) -> bool:
         return False
     with claimed(path, wait=False) as ours:
         return not ours
+
+
+def _open(lock: Path) -> tuple[int, bool]:
+    """The lock file, and whether nobody had made it before."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(lock, flags | os.O_EXCL, 0o644), True
+    except FileExistsError:
+        return os.open(lock, flags, 0o644), False
 
 
 def _lock(handle: int, lock: Path, how: int) -> bool:

@@ -5,9 +5,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
 
-from benchmark.core.time_left import Task
+from benchmark.core.time_left import SecondsSeen, Task
 
 # After this share of a task, its own speed counts as much as the speed of the whole run.
 _OWN_SPEED_FROM = 0.1
@@ -73,7 +72,7 @@ class Pace:
     ) -> None:
         self._tasks, self._trusted, self._clock = dict(tasks), trusted, clock
         self._running: dict[str, _Begun] = {}
-        self._seen: dict[str, list[float]] = defaultdict(list)
+        self._seen = SecondsSeen()
         self._seconds = self._cost = 0.0
 
     def task(self, name: str) -> Task | None:
@@ -98,10 +97,10 @@ class Pace:
             return
         seconds, worked = self._clock() - begun.start, 1 - (begun.first or 0.0)
         if task is not None and worked > 0:
-            self._seen[task.kind].append(seconds / worked)
+            self._seen.add(task.kind, seconds / worked)
             if task.costs is not None:
                 self._seconds += seconds
-                self._cost += float(task.costs.sum()) * worked
+                self._cost += task.cost * worked
 
     def left(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> float | None:
         """Seconds until all is done; ``None`` before anything is known of the speed.
@@ -124,16 +123,15 @@ class Pace:
             task = self._tasks.get(name)
             if task is not None and task.costs is not None and begun.done:
                 seconds += self._clock() - begun.start
-                cost += float(task.costs.sum()) * begun.done
+                cost += task.cost * begun.done
         return seconds / cost if cost else None
 
     def _expected(self, name: str, speed: float) -> float:
         task = self._tasks.get(name)
         if task is None:
             return 0.0
-        if seen := self._seen.get(task.kind):
-            return mean(seen) * (task.cost_left / float(task.costs.sum()) if task.costs is not None else 1.0)
-        return task.cost_left * speed
+        seen = self._seen.mean(task.kind)
+        return task.cost_left * speed if seen is None else seen * task.share_left
 
     def _left_of(self, name: str, begun: "_Begun", speed: float) -> float:
         whole = self._whole(name, speed)
@@ -147,9 +145,8 @@ class Pace:
         task = self._tasks.get(name)
         if task is None:
             return 0.0
-        if seen := self._seen.get(task.kind):
-            return mean(seen)
-        return 0.0 if task.costs is None else float(task.costs.sum()) * speed
+        seen = self._seen.mean(task.kind)
+        return task.cost * speed if seen is None else seen
 
 
 @dataclass

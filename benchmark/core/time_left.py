@@ -1,11 +1,10 @@
 """The time left in a run: the expected times of its tasks, corrected by the times measured so far."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import mean
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -31,10 +30,37 @@ class Task:
     costs: NDArray[np.float64] | None = None
     done: float = 0.0
 
+    @cached_property
+    def cost(self) -> float:
+        """The cost of all steps; 0 if it is unknown."""
+        return 0.0 if self.costs is None else float(self.costs.sum())
+
     @property
     def cost_left(self) -> float:
         """The cost of the steps that are not done; 0 if it is unknown."""
-        return 0.0 if self.costs is None else max(0.0, float(self.costs.sum()) - self.done)
+        return max(0.0, self.cost - self.done)
+
+    @property
+    def share_left(self) -> float:
+        """The share of the cost that is not done, from 0 to 1; 1 if it is unknown."""
+        return 1.0 if self.costs is None else self.cost_left / self.cost
+
+
+class SecondsSeen:
+    """The mean seconds that tasks of a kind have taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, kind: str, seconds: float) -> None:
+        """A task of that kind has taken so long."""
+        total, count = self._sums.get(kind, (0.0, 0))
+        self._sums[kind] = total + seconds, count + 1
+
+    def mean(self, kind: str) -> float | None:
+        """The mean; ``None`` if none has run."""
+        total, count = self._sums.get(kind, (0.0, 0))
+        return total / count if count else None
 
 
 class TimeLeft:
@@ -67,7 +93,7 @@ class TimeLeft:
         self._waiting = dict(tasks or {})
         self._trusted = trusted
         self._seconds = self._cost = self._elsewhere = 0.0
-        self._seen: dict[str, list[float]] = defaultdict(list)
+        self._seen = SecondsSeen()
         self._running: _Running | None = None
 
     def task(self, name: str) -> Task | None:
@@ -96,7 +122,7 @@ class TimeLeft:
         running = self._running = _Running(task, steps, self._clock)
         try:
             yield
-            self._seen[task.kind].append(running.whole_seconds())
+            self._seen.add(task.kind, running.whole_seconds())
             running.finish()
         finally:
             if task.costs is not None:
@@ -138,9 +164,8 @@ class TimeLeft:
         return waiting + (self.left_in_task() if self._running else 0.0)
 
     def _expected(self, task: Task) -> float:
-        if not (seen := self._seen.get(task.kind)):
-            return task.cost_left * self._speed()
-        return mean(seen) * (task.cost_left / float(task.costs.sum()) if task.costs is not None else 1.0)
+        seen = self._seen.mean(task.kind)
+        return task.cost_left * self._speed() if seen is None else seen * task.share_left
 
     def _speed(self) -> float:
         """Seconds that a unit of cost takes; 1 before anything is done."""

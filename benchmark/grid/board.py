@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 60.0
 _SECONDS_BETWEEN_EVENTS = 5.0
 _SECONDS_BETWEEN_ESTIMATES = 1.0
+_ESTIMATING = 0.02  # at most this share of the time, however many units there are
 _MOST_FAILURES = 10  # on the table of a terminal
 
 
@@ -46,7 +47,8 @@ class Board:
         self._share: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._ended, self.cells = 0, sum(not unit.crafts for unit in units)
-        self._left: tuple[float, float | None] = -math.inf, None
+        self._left: float | None = None
+        self._next_estimate = -math.inf
         self._line = self._event = time.monotonic()
         events.tell("plan", units=len(units), cells=self.cells)
 
@@ -82,6 +84,7 @@ class Board:
         if record is not None and record.status == "failed":
             failure = record.error["message"]
         where = self._where.pop(unit.name, None)
+        self._share.pop(unit.name, None)
         if where is not None:
             self._pace.stops(unit.name, done=failure is None)
         self._ended += not unit.crafts
@@ -96,12 +99,16 @@ class Board:
             _log.warning("%s failed: %s", unit.title, failure)
 
     def left(self) -> float | None:
-        """Seconds until all is done, at most a second old; ``None`` before anything is known of the speed."""
-        if (now := time.monotonic()) - self._left[0] < _SECONDS_BETWEEN_ESTIMATES:
-            return self._left[1]
-        waiting = [(unit.name, unit.needs) for unit in self.units.values() if self.state[unit.name] == "waiting"]
-        self._left = now, self._pace.left(waiting, self.workers)
-        return self._left[1]
+        """Seconds until all is done, as estimated a second ago or, with many units, some seconds ago.
+
+        ``None`` before anything is known of the speed.
+        """
+        if (start := time.monotonic()) >= self._next_estimate:
+            waiting = [(unit.name, unit.needs) for unit in self.units.values() if self.state[unit.name] == "waiting"]
+            self._left = self._pace.left(waiting, self.workers)
+            end = time.monotonic()
+            self._next_estimate = end + max(_SECONDS_BETWEEN_ESTIMATES, (end - start) / _ESTIMATING)
+        return self._left
 
     def tick(self) -> None:
         """Called now and then: lines in a log and events tell what runs at present."""

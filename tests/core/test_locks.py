@@ -124,10 +124,20 @@ def test_a_claim_ends_with_its_process(tmp_path: Path, capsys: pytest.CaptureFix
             assert not again
 
 
+def write_until_killed(path: Path, names: list[str]) -> None:
+    with claimed(path, wait=True):
+        for name in names:
+            (path.parent / name).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     names = [".cell.json.abc.partial", "..cell.json.checkpoint.abc.partial", ".other.json.abc.partial", "cell.json"]
-    for name in names:
-        (tmp_path / name).touch()
-    with claimed(tmp_path / "cell.json", wait=True):
+    path = tmp_path / "cell.json"
+    process = SPAWN.Process(target=write_until_killed, args=(path, names))
+    process.start()
+    process.join()
+    assert {path.name for path in tmp_path.iterdir()} == {*names, ".cell.json.lock"}
+    with claimed(path, wait=True):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {*names[2:], ".cell.json.lock"}
