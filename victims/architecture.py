@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -96,6 +96,11 @@ class Architecture:
         """What decides the model besides the seed: its name and configuration, the checkpoint's content or tag, and
         which repeat it is unless the first.
         """
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> list[Any]:
+        # All cells share the object, and a checkpoint is large.
         model_names()
         file = Path(self.pretrained or "")
         start = sha256_of(file) if self.pretrained and file.is_file() else self.pretrained
@@ -109,7 +114,7 @@ class Architecture:
     def _repeat(self) -> list[int]:
         return [self.repeat] if self.repeat > 1 else []
 
-    @property
+    @cached_property
     def resolution(self) -> int:
         """Input resolution in pixels."""
         model_names()

@@ -80,7 +80,7 @@ def estimate(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, *, measur
     """
     works = {work.name: work for one in planned for work in _works(grid, one)}
     # The first process decides which files exist, since they may appear while the others look.
-    todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(grid, planned, rerun)))]
+    todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(planned, rerun)))]
     # A record knows the time of all steps together; only a measurement knows how it is spread over them.
     costs, recorded = _measured(todo) if measure else {}, _recorded(grid.out)
     peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
@@ -108,13 +108,13 @@ def estimate(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, *, measur
     )
 
 
-def _needed(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Iterator[str]:
+def _needed(planned: Sequence[PlannedCell], rerun: Rerun) -> Iterator[str]:
     """The names of the tasks that have to run, each once, a poison before the first victim that needs it."""
     named = set()
     for one in planned:
         if not one.has_to_run(rerun):
             continue
-        path = grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)
+        path = one.poison
         if path is not None and str(path) not in named and not path.is_file():
             named.add(str(path))
             yield str(path)
@@ -131,7 +131,7 @@ def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
         measure=lambda deadline: training_costs(cell, data, grid.device, deadline),
         checkpoint=Checkpoint.beside(one.path, grid.checkpoint_every),
     )
-    if (path := grid.poisons.file_of(cell, data.train)) is not None:
+    if (path := one.poison) is not None:
         whole = source_cell(cell)
         yield _Work(
             name=str(path),

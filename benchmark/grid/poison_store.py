@@ -75,11 +75,6 @@ class PoisonStore:
         label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
         return self.folder / f"{label}-seed{cell.seed}-{key[:20]}.safetensors"
 
-    def has(self, cell: Cell, train: CaptionDataset) -> bool:
-        """Whether the cell's poison needs no crafting."""
-        path = self.file_of(cell, train)
-        return path is None or path.is_file()
-
     def file_of(self, cell: Cell, train: CaptionDataset) -> Path | None:
         """The file of the cell's poison, or of the one it is a part of, existing or not; ``None`` for clean data."""
         return None if cell.attack.is_clean else self.path(source_cell(cell), train)

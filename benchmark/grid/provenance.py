@@ -52,8 +52,9 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} ({name}, {threads} thread{'s' if threads != 1 else ''})"
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions of this benchmark, Python and the packages that shape results."""
+    """Versions of this benchmark, Python and the packages that shape results; read once, and not to be changed."""
     found = {"unlearnable-bench": __version__, "python": platform.python_version()}
     return {**found, **{name: metadata.version(name) for name in _PACKAGES}}
 

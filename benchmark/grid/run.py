@@ -117,8 +117,7 @@ def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Tabl
     for item in planned:
         cell, record = item.cell, item.record
         state = "runs" if item.has_to_run(rerun) or record is None else record.status
-        train = grid.data_of(cell).train
-        poison = "–" if cell.attack.is_clean else "cached" if grid.poisons.has(cell, train) else "to craft"
+        poison = "–" if item.poison is None else "cached" if item.poison.is_file() else "to craft"
         rows.append([cell.seed, str(cell.victim), cell.attack.choice.title, cell.defense.choice.spec, poison, state])
     running = sum(item.has_to_run(rerun) for item in planned)
     head = f"{len(planned)} cells, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"

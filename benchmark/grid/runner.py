@@ -3,7 +3,8 @@
 import logging
 import time
 import traceback
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +23,11 @@ from benchmark.core.time_left import TimeLeft
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.nearest import nearest_distance
 from benchmark.grid.cells import Cell
+from benchmark.grid.draft import Draft
 from benchmark.grid.poison_store import PoisonStore, describe_poison, source_cell
 from benchmark.grid.protected_sample import protected_sample
-from benchmark.grid.provenance import device_name, git_commit, peak_device_memory_mb, peak_memory_mb, versions
-from benchmark.grid.records import EpochScores, Record, ResolvedSpec
+from benchmark.grid.provenance import peak_device_memory_mb, peak_memory_mb
+from benchmark.grid.records import EpochScores, Record
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart
 from benchmark.grid.tracking import Tracking, epoch_values
@@ -46,6 +48,7 @@ class PlannedCell:
         path: the file of its record.
         record: what lies there, if anything does.
         planned_record: its record as far as it is known before it runs: settings, no scores.
+        poison: the file of its poison, or of the one it is a part of, existing or not; ``None`` for clean data.
         already_run: it has run for the same command already, done or failed.
     """
 
@@ -54,6 +57,7 @@ class PlannedCell:
     path: Path
     record: Record | None
     planned_record: Record
+    poison: Path | None
     already_run: bool = False
 
     def has_to_run(self, rerun: Rerun) -> bool:
@@ -112,7 +116,8 @@ class Grid:
         """
         for splits in {id(splits): splits for splits in self.splits.values()}.values():
             require_apart(splits)
-        for cell in self.cells:
+        together = {(id(cell.attack), id(cell.recipe), id(self.data_of(cell))): cell for cell in reversed(self.cells)}
+        for cell in reversed(together.values()):
             data = self.data_of(cell)
             steps_per_epoch(data.train, cell.recipe)
             cell.attack.attack.check(data.train)
@@ -126,23 +131,27 @@ class Grid:
         Raises:
             UsageError: a record cannot be read; or none could be made, as of a plugin's label of two lines.
         """
-        planned = []
+        draft, planned = Draft(self.device, self.provenance), []
+        spellings = _records_by_key(self.out)
+        poisons: dict[tuple[Any, ...], Path | None] = {}
         for cell in self.cells:
             data = self.data_of(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
-            planned_record = self._record(cell, data, key)
-            planned_record.failed("", "", "").content()  # if this can be saved, so can what comes out
+            planned_record = draft.record(cell, data, key)
             path = self.out / planned_record.file_name()
-            planned.append(
-                PlannedCell(cell, key, path, self._known(path, planned_record), planned_record, key in already_run)
-            )
+            known = self._known(path, planned_record, spellings)
+            # All defenses share a poison, and so its address.
+            shared = id(cell.attack), id(data), cell.surrogate, cell.recipe.precision, cell.seed, cell.plain_models
+            if shared not in poisons:
+                poisons[shared] = self.poisons.file_of(cell, data.train)
+            planned.append(PlannedCell(cell, key, path, known, planned_record, poisons[shared], key in already_run))
         return planned
 
-    def _known(self, path: Path, planned_record: Record) -> Record | None:
+    def _known(self, path: Path, planned_record: Record, spellings: Mapping[str, list[Path]]) -> Record | None:
         """The record of a cell at its own path, or of the same cell under another spelling, named as it is now."""
         if (record := Record.find(path)) is not None:
             return record
-        for other in sorted(self.out.glob(f"*_{planned_record.key[:12]}.json")):
+        for other in sorted(spellings.get(planned_record.key[:12], ())):
             record = None if other == path else Record.find(other)
             if record is not None and record.key == planned_record.key and record.status == "done":
                 now = {
@@ -294,51 +303,25 @@ class Grid:
         for one in planned:
             if one.record is None and one.path.is_file():
                 self.time_left.done_elsewhere(one.key)
-            path = self.poisons.file_of(one.cell, self.data_of(one.cell).train)
-            if path is not None and path.is_file():
-                self.time_left.done_elsewhere(str(path))
+            if one.poison is not None and one.poison.is_file():
+                self.time_left.done_elsewhere(str(one.poison))
 
     def poison_is_being_made(self, planned: PlannedCell) -> bool:
         """Whether another run is crafting the poison of a cell at this moment."""
-        path = self.poisons.file_of(planned.cell, self.data_of(planned.cell).train)
+        path = planned.poison
         return path is not None and not path.is_file() and is_claimed(path)
 
     def data_of(self, cell: Cell) -> Splits:
         """The clean data of a cell at its victim's resolution."""
         return self.splits[cell.seed, cell.victim.resolution]
 
-    def _record(self, cell: Cell, data: Splits, key: str) -> Record:
-        """The record of a cell as far as it is known before it runs."""
-        dataset = cell.dataset.choice
-        facts = {
-            "resolution": data.train.resolution,
-            "train_images": len(data.train),
-            "val_images": len(data.val),
-            "test_images": len(data.test),
-            "train_captions": len(data.train.pairs),
-            "test_captions": len(data.test.pairs),
-            "fingerprint": data.train.fingerprint,
-        }
-        return Record(
-            key=key,
-            seed=cell.seed,
-            dataset=ResolvedSpec(dataset.spec, dataset.label, {**dataset.params, **facts}),
-            attack=cell.attack.choice,
-            defense=cell.defense.choice,
-            victim=ResolvedSpec(str(cell.victim), cell.victim.name),
-            surrogate=ResolvedSpec(str(cell.surrogate), cell.surrogate.name),
-            recipe=asdict(cell.recipe),
-            provenance={
-                **self.provenance,
-                "commit": git_commit(),
-                "code": cell.code(),
-                "models": "plain" if cell.plain_models else "fast",
-                "fingerprints": {split.split: split.fingerprint for split in (data.val, data.test)},
-                "device": device_name(self.device),
-                "threads": torch.get_num_threads(),
-                "versions": versions(),
-            },
-        )
+
+def _records_by_key(folder: Path) -> Mapping[str, list[Path]]:
+    """The files of records in a folder, by the part of the key that their names end with: one look for all cells."""
+    found = defaultdict(list)
+    for path in folder.glob("*.json"):
+        found[path.stem.rpartition("_")[2]].append(path)
+    return found
 
 
 def _check_notes(notes: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmark.core.time_left import Task
 from benchmark.grid.poison_store import source_cell
-from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.grid.runner import PlannedCell
 from benchmark.grid.settings import Rerun
 
 
@@ -32,13 +32,10 @@ class Unit:
         return f"crafting {source_cell(cell).attack.choice.title}, seed {cell.seed}" if self.crafts else cell.title()
 
 
-def units_of(
-    grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, tasks: Mapping[str, Task] | None = None
-) -> list[Unit]:
+def units_of(planned: Sequence[PlannedCell], rerun: Rerun, tasks: Mapping[str, Task] | None = None) -> list[Unit]:
     """What has to be done, poisons before victims, and of each the longest first, as far as times are known.
 
     Args:
-        grid: its store says which poisons are there.
         planned: all cells.
         rerun: which of them run.
         tasks: expected costs by name.
@@ -48,8 +45,7 @@ def units_of(
     for one in planned:
         if not one.has_to_run(rerun):
             continue
-        path = grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)
-        needs = None if path is None or path.is_file() else str(path)
+        needs = None if one.poison is None or one.poison.is_file() else str(one.poison)
         if needs is not None and needs not in poisons:
             poisons[needs] = Unit(needs, one, crafts=True)
         victims.append(Unit(one.key, one, crafts=False, needs=needs))

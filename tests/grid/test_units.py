@@ -29,18 +29,18 @@ def test_poisons_come_before_victims_and_the_longest_first(tmp_path: Path) -> No
     )
     with open_grid(settings) as grid:
         planned = grid.plan()
-        plain = units_of(grid, planned, "missing")
+        plain = units_of(planned, "missing")
         noise, mem = (unit.name for unit in plain if unit.crafts)
         assert [unit.needs for unit in plain if not unit.crafts] == [None, noise, noise, mem, mem, mem, mem]
         slowest = planned[2].key
         costs = {noise: 1.0, mem: 5.0, slowest: 3.0, planned[0].key: 2.0}
         tasks = {name: Task(name, np.array([cost])) for name, cost in costs.items()}
-        order = [unit.name for unit in units_of(grid, planned, "missing", tasks)]
+        order = [unit.name for unit in units_of(planned, "missing", tasks)]
         rest = [one.key for one in planned if one.key not in costs]
         assert order == [mem, noise, slowest, planned[0].key, *rest]
         (tmp_path / "poisons").mkdir()
         Path(mem).touch()
-        there = units_of(grid, planned, "missing")
+        there = units_of(planned, "missing")
         assert [unit.name for unit in there if unit.crafts] == [noise]
         assert [unit.needs for unit in there if not unit.crafts] == [None, noise, noise, None, None, None, None]
 

@@ -55,7 +55,7 @@ class Local(Engine):
         if Processes.current().size > 1:
             raise UsageError("--jobs starts processes of its own: leave out torchrun")
         tidy(grid, planned, settings.rerun)
-        units = units_of(grid, planned, settings.rerun, grid.time_left.waiting)
+        units = units_of(planned, settings.rerun, grid.time_left.waiting)
         records = {one.key: one.record for one in planned if one.record is not None}
         if units:
             devices = _devices(settings.device, grid.device)

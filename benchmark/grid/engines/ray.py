@@ -74,8 +74,9 @@ class Ray(Engine):
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
         tidy(grid, planned, settings.rerun)
-        units = units_of(grid, planned, settings.rerun, grid.time_left.waiting)
-        records = {one.key: one.record for one in planned if one.record is not None}
+        units = units_of(planned, settings.rerun, grid.time_left.waiting)
+        begins = {unit.name for unit in units}
+        records = {one.key: one.record for one in planned if one.record is not None and one.key not in begins}
         if units:
             board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
             with _connected(self.address) as ray, board.shown():
@@ -88,7 +89,7 @@ class Ray(Engine):
                     raise UsageError(f"the Ray cluster failed: {_first_line(error)}") from error
                 finally:
                     driver.close()
-        return [records[one.key] for one in planned]
+        return [records.get(one.key) or Record.load(one.path) for one in planned]
 
 
 class _Driver:
@@ -102,10 +103,9 @@ class _Driver:
         self._poisons = {unit.name for unit in units if unit.crafts}  # that are not there yet
         self._in_flight: dict[str, Unit] = {}
         self._where: dict[str, str] = {}
-        self._records: dict[str, Record] = {}
+        self._failed: dict[str, Record] = {}
         self._saved: list[str] = []
-        self._path = {unit.name: _path_of(grid, unit) for unit in units}
-        self._needing = Counter(str(self._path[unit.name]) for unit in units if not unit.crafts)
+        self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
         where = [socket.gethostname(), str(grid.out.absolute()), str(grid.poisons.folder.absolute())]
         self._run = content_key(where, replace(settings, events=None).to_command())[:12]
         # The nodes' own caches, and what this process alone needs, are not theirs.
@@ -137,7 +137,10 @@ class _Driver:
         )
 
     def run(self) -> dict[str, Record]:
-        """Do all units; the records of their cells by key."""
+        """Do all units; the records of cells that failed, by key.
+
+        Those of cells that are done lie in their files alone, so that thousands of cells take no memory.
+        """
         known, held = self._ask("known")
         self._held = set(held)
         # What a driver that died has begun.
@@ -155,10 +158,11 @@ class _Driver:
                 self._hear(name, kind, *rest)
             for name, outcome in finished.items():
                 if (ended := self._in_flight.pop(name, None)) is not None:
+                    self._where.pop(name, None)
                     self._end(ended, outcome)
                 self._saved.append(name)
             self._board.tick()
-        return self._records
+        return self._failed
 
     def close(self) -> None:
         """End the tasks and their owner."""
@@ -195,7 +199,7 @@ class _Driver:
 
     def _hold(self, unit: Unit) -> str | None:
         """See that the cluster has a cell's poison; its name where the cluster has it in its object store."""
-        path = self._path[unit.name]
+        path = unit.planned.poison
         if path is None:
             return None
         if str(path) not in self._held:
@@ -247,16 +251,13 @@ class _Driver:
                 self._trained(other, settle(self._grid, other.planned, other.planned.planned_record.failed(*failure)))
 
     def _trained(self, unit: Unit, record: Record) -> None:
-        self._records[unit.name] = record
+        if record.status == "failed":
+            self._failed[unit.name] = record
         self._board.ends(unit, record)
-        poison = str(self._path[unit.name])
+        poison = unit.planned.poison
         self._needing[poison] -= 1
-        if poison in self._held and not self._needing[poison]:
-            self._ask("drop", poison)
-
-
-def _path_of(grid: Grid, unit: Unit) -> Path | None:
-    return grid.poisons.file_of(unit.planned.cell, grid.data_of(unit.planned.cell).train)
+        if str(poison) in self._held and not self._needing[poison]:
+            self._ask("drop", str(poison))
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,7 @@ class Work:
 def craft(work: Work, owner: Any) -> tuple[Failure | None, Poison | None]:
     """Craft a poison; returns what went wrong, and its file's content unless it went to the store."""
     with _opened(work, owner) as (grid, one):
-        path, store = _poison_of(grid, one), Store.at(work.store)
+        path, store = one.poison, Store.at(work.store)
         assert path is not None
         checkpoint = Checkpoint.beside(path, grid.poisons.checkpoint_every)
         with mirrored(checkpoint.path, store):
@@ -92,7 +91,7 @@ def craft(work: Work, owner: Any) -> tuple[Failure | None, Poison | None]:
 def train(work: Work, owner: Any, poison: Poison | None) -> Record:
     """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store."""
     with _opened(work, owner) as (grid, one):
-        store, path = Store.at(work.store), _poison_of(grid, one)
+        store, path = Store.at(work.store), one.poison
         if path is not None:
             make_folder(path.parent)
             with claimed(path, wait=True):
@@ -151,13 +150,9 @@ def _opened(work: Work, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
         raise UsageError(
             f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
         )
-    name = str(_poison_of(grid, one)) if work.crafts else one.key
+    name = str(one.poison) if work.crafts else one.key
     grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
     yield grid, one
-
-
-def _poison_of(grid: Grid, one: PlannedCell) -> Path | None:
-    return grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)
 
 
 class Owner:

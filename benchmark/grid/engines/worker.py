@@ -65,7 +65,7 @@ def serve(grid: Grid, receive: Callable[[], Request], send: Callable[[Answer], N
             continue
         key, record, task, wait = rest
         one = replace(planned[key], record=record)
-        name = one.key if kind == "train" else str(grid.poisons.file_of(one.cell, grid.data_of(one.cell).train))
+        name = one.key if kind == "train" else str(one.poison)
         grid.time_left = Told({} if task is None else {name: task}, name, send)
         send(_craft(grid, one, wait) if kind == "craft" else _train(grid, one, wait))
 
