@@ -18,6 +18,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -68,27 +69,24 @@ def owner() -> str | None:
 def watched(cells: int) -> Iterator[list[dict[str, float]]]:
     """CPU seconds and memory after every twentieth of the cells, while the block runs."""
     samples: list[dict[str, float]] = []
-    ends, found = Board.ends, [None]
+    ends, found = Board.ends, list[str]()
 
     def counted(board: Board, unit: Any, *rest: Any, **named: Any) -> None:
         ends(board, unit, *rest, **named)
         done = board._ended
         if not unit.crafts and (done % max(1, cells // _SAMPLES) == 0 or done == board.cells):
-            found[0] = found[0] or owner()  # type: ignore[call-overload]
+            found.extend([process] if not found and (process := owner()) else [])
             samples.append(
                 {
                     "cells": done,
                     "cpu_seconds": round(time.process_time(), 2),
                     "rss_mib": round(resident(), 1),
-                    "owner_rss_mib": round(resident(found[0]), 1) if found[0] else 0.0,
+                    "owner_rss_mib": round(resident(found[0]), 1) if found else 0.0,
                 }
             )
 
-    Board.ends = counted  # type: ignore[method-assign]
-    try:
+    with patch.object(Board, "ends", counted):
         yield samples
-    finally:
-        Board.ends = ends  # type: ignore[method-assign]
 
 
 @contextmanager
