@@ -31,6 +31,11 @@ class Flops:
         self.text_gradient = lru_cache(maxsize=None)(self._text_gradient)
 
     @cached_property
+    def parameters(self) -> int:
+        """Weights of both towers."""
+        return sum(weights.numel() for weights in self._model().parameters())
+
+    @cached_property
     def image(self) -> float:
         """Forward pass of the image tower."""
         return _count(lambda: self._model().encode_image(self._pixels()))
