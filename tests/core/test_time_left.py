@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark.core.time_left import Task, TimeLeft
+from benchmark.core.time_left import SecondsSeen, Task, TimeLeft
 
 
 class Clock:
@@ -139,3 +139,10 @@ def test_a_task_that_fails_or_is_dropped_is_no_longer_waited_for() -> None:
     assert left.left() == pytest.approx(40)  # and not 2 × 10: half a training is no training
     left.drop("b")
     assert left.left() == pytest.approx(20)
+
+
+def test_tasks_of_a_kind_are_expected_to_take_their_mean() -> None:
+    seen = SecondsSeen()
+    for kind, seconds in (("poison", 10.0), ("victim", 3.0), ("poison", 20.0)):
+        seen.add(kind, seconds)
+    assert (seen.mean("poison"), seen.mean("victim"), seen.mean("other")) == (15.0, 3.0, None)
