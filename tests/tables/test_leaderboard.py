@@ -1,7 +1,7 @@
 """The leaderboard: entries in, ranks out, and nothing in an entry becomes anything but text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,10 @@ from markdown_it import MarkdownIt
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.submission.page import leaderboard_page
-from benchmark.tables.entries import About, Entry, Kind, Rerun, load_entries
+from benchmark.tables.entries import Entry, Rerun, load_entries
 from benchmark.tables.leaderboard import leaderboard
 from benchmark.tables.render import render
-
-
-def entry(name: str, recall: Mapping[str, Sequence[float]], kind: Kind = "attack", **more: Any) -> Entry:
-    """An entry of three seeds whose clean victims have a recall of 80 %."""
-    about = About(name, kind, name, name.title(), "A. Author", "https://example.org/a_b", "MIT")
-    return Entry(
-        about=about,
-        rules=1,
-        accepted="2026-11-27",
-        plugin="none",
-        strength="",
-        recall={other: {str(seed): float(one) for seed, one in enumerate(own, 1)} for other, own in recall.items()},
-        clean={"1": 80.0, "2": 80.0, "3": 80.0},
-        test_images=1000,
-        per_seed=True,
-        **{"poison": {"eps": 8, "psnr": 33.0}, "seconds": {"craft": 100.0, "train": 20.0}, **more},
-    )
-
+from tests.tables.factory import entry
 
 # Undone by one defense; never undone; the same, a little weaker.
 FRAGILE = entry("fragile", {"none": [2, 2, 2], "cutout": [2, 2, 2], "mixup": [2, 2, 2], "prefix-drop": [78, 79, 80]})
