@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from markdown_it import MarkdownIt
 
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
-from benchmark.submission.page import leaderboard_page
+from benchmark.core.locks import claimed
+from benchmark.submission.page import PAGE, leaderboard_page, publish
 from benchmark.tables.entries import Entry, Rerun, load_entries
 from benchmark.tables.leaderboard import leaderboard
 from benchmark.tables.render import render
@@ -188,3 +190,16 @@ def test_infinity_is_no_number_and_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be saved as an entry"):
         replace(TOUGH, poison={"psnr": float("inf")}).save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_page_has_the_entries_of_two_that_publish_at_once(tmp_path: Path) -> None:
+    """Who comes second waits for the first, and then reads its entry, too."""
+    with ThreadPoolExecutor() as pool:
+        with claimed(tmp_path / PAGE, wait=True):
+            second = pool.submit(publish, TOUGH, tmp_path)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+            assert not (tmp_path / "tough.json").exists()
+            FRAGILE.save(tmp_path)
+        assert second.result(timeout=60) == tmp_path / "tough.json"
+    assert (tmp_path / PAGE).read_text("utf-8") == leaderboard_page([FRAGILE, TOUGH])
