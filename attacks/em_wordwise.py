@@ -22,7 +22,7 @@ from attacks.base import ATTACKS, Attack, CraftContext, require_batch
 from attacks.poison import Poison
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import VictimDiverged
-from benchmark.core.parameters import ranged, require
+from benchmark.core.parameters import added_later, ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
@@ -54,6 +54,8 @@ class WordwiseEm(Attack):
         through: defense whose image hook some batches pass while the patterns are learned, such as ``crop-flip`` or
             ``jpeg+crop-flip``, so that they survive it; ``none``: no batch does.
         through_share: share of the batches that do.
+        random_phase: start the tiling of each image at a random pixel of the pattern, mirrored in half of the images,
+            while the patterns are learned and as published. Crops and flips then show a victim nothing new.
         batch_size: rows a step.
         optimizer: the surrogates', ``adamw`` or ``muon``; see :func:`victims.optimizers.make_optimizer`.
         lr: peak learning rate of each surrogate's AdamW; it warms up over a tenth of the steps and falls as a cosine.
@@ -72,6 +74,7 @@ class WordwiseEm(Attack):
     permute_images: bool = True
     through: str | None = None
     through_share: float = ranged(0.5, above=0, at_most=1)
+    random_phase: bool = added_later(False)
     batch_size: int = ranged(128, 2)
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = ranged(5e-4, above=0)
@@ -97,6 +100,7 @@ class WordwiseEm(Attack):
             f"{self.steps} steps"
             + (", each noise on other images of its batch" if self.permute_images else "")
             + (f", {self.through_share:.0%} of the batches through {self.through}" if self.through else "")
+            + (", in a random phase in each image" if self.random_phase else "")
         )
 
     def progress_steps(self, train: CaptionDataset) -> int:
@@ -139,10 +143,11 @@ class WordwiseEm(Attack):
             if context.checkpoint.is_due(number + 1, self.restarts):
                 context.checkpoint.save({"patterns": patterns.detach(), "adam": adam.state_dict(), "losses": losses})
         delta = zeros_on_disk(context.workdir, train.images.shape)
+        phases = torch_generator(context.seed, "phases")
         for start_row in range(0, len(train), self.batch_size):
             rows = slice(start_row, start_row + self.batch_size)
             sums = torch.from_numpy(weights[rows].toarray()) @ patterns.detach()
-            noise = self.eps * self._tiled(sums.sign(), train.resolution).to(torch.int16).numpy()
+            noise = self.eps * self._tiled(sums.sign(), train.resolution, phases).to(torch.int16).numpy()
             clean = train.images[rows]
             delta[rows] = add_noise(clean, noise).astype(np.int16) - clean
         return Poison(delta, None, self.eps, train.fingerprint, provenance={"loss_per_round": losses})
@@ -165,7 +170,7 @@ class WordwiseEm(Attack):
         model = context.surrogate(seed)
         table = model.token_table(torch.zeros(1, dtype=torch.long))
         shape = Recipe(warmup_share=0.1)
-        generator = numpy_generator(seed, "bases")
+        generator, phases = numpy_generator(seed, "bases"), torch_generator(seed, "phases")
         passage = self._passage()
         optimizer = make_optimizer(model, self, betas=(0.9, 0.98))
         table.follow(optimizer)
@@ -177,7 +182,7 @@ class WordwiseEm(Attack):
             bases = generator.permutation(index) if self.permute_images else index
             images = to_device(train.batch(bases), model.device).float()
             sums = to_device(torch.from_numpy(weights[index].toarray()), model.device) @ patterns.to(model.device)
-            noise = self.eps * self._tiled(sums.tanh(), train.resolution)
+            noise = self.eps * self._tiled(sums.tanh(), train.resolution, phases)
             with seeded_globals(derive_seed(seed, "dropout", step)):
                 points = (images + noise).clamp(0, 255) / 255
                 if passage is not None and generator.random() < self.through_share:
@@ -216,9 +221,23 @@ class WordwiseEm(Attack):
             return None
         return image_defense(self.through, f"attack {ATTACKS.name_of(type(self))}")
 
-    def _tiled(self, tiles: torch.Tensor, resolution: int) -> torch.Tensor:
-        """(B, 3·s·s) patterns of s × s squares as (B, 3, H, W) noise."""
+    def _tiled(self, tiles: torch.Tensor, resolution: int, phases: torch.Generator) -> torch.Tensor:
+        """(B, 3·s·s) patterns of s × s squares as (B, 3, H, W) noise; ``phases`` draws where a tiling starts."""
         side, times = self.tile // self.grain, math.ceil(resolution / self.tile)
         squares = tiles.view(-1, 3, side, side).repeat(1, 1, times, times)
         noise = squares.repeat_interleave(self.grain, dim=2).repeat_interleave(self.grain, dim=3)
+        if self.random_phase:
+            return self._in_random_phase(noise, resolution, phases)
         return noise[:, :, :resolution, :resolution]
+
+    def _in_random_phase(self, noise: torch.Tensor, resolution: int, phases: torch.Generator) -> torch.Tensor:
+        """(B, 3, R, R) of noise that repeats a tile, read from a random pixel on, in half of the images mirrored."""
+        start = torch.randint(self.tile, (2, len(noise), 1), generator=phases)
+        mirrored = torch.rand(len(noise), 1, generator=phases) < 0.5
+        rows, columns = (torch.arange(resolution) + start) % self.tile
+        columns = torch.where(mirrored, columns.flip(1), columns)
+        image, rows, columns = (
+            index.to(noise.device)
+            for index in (torch.arange(len(noise))[:, None, None], rows[:, :, None], columns[:, None, :])
+        )
+        return noise.movedim(1, -1)[image, rows, columns].movedim(-1, 1)

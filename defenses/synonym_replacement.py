@@ -11,7 +11,9 @@ from defenses.eda import parts, words_to_change
 from defenses.wordnet import synonyms
 
 
-@DEFENSES.register("synonym-replacement", groups=("standard", "table2"), order=80)
+@DEFENSES.register(
+    "synonym-replacement", groups=("standard", "table2"), order=80, aliases={"paraphrase": {"alpha": 1.0}}
+)
 @dataclass(frozen=True)
 class SynonymReplacement(Defense):
     """EDA's synonym replacement: n words that have WordNet synonyms, each replaced by one of them drawn at random.
@@ -20,6 +22,9 @@ class SynonymReplacement(Defense):
     words that have synonyms, only those are. A synonym may have several words. Punctuation around a word and a capital
     at its start are kept. Where a word stands twice in a caption, each place is drawn by itself, as the paper says; the
     authors' code replaces both places by the same synonym.
+
+    ``paraphrase`` says every word that has synonyms in another way. It keeps the order of the words, which a rewriting
+    by a language model would not.
 
     Args:
         alpha: share of the words replaced, at least one per caption.

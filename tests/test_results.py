@@ -50,6 +50,7 @@ def test_the_readmes_table_is_of_three_seeds_of_preset_tiny() -> None:
         "MEM-3, no defense": ("mem3", "none"),
         "MEM-3, adversarial training": ("mem3", "adv-training"),
         "MEM-3, prefix drop": ("mem3", "prefix-drop"),
+        "EM, no defense": ("em", "none"),
         "EM word-wise, no defense": ("em-wordwise", "none"),
         "EM word-wise, prefix drop": ("em-wordwise", "prefix-drop"),
         "EM word-wise, random crops": ("em-wordwise", "crop-flip"),

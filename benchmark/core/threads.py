@@ -1,9 +1,12 @@
-"""How many threads torch computes with, which decides the rounding of results."""
+"""How many threads libraries compute with, which decides the rounding of results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+THREAD_VARIABLES = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+"""The environment variables by which a process is told how many threads its libraries take."""
 
 
 @contextmanager

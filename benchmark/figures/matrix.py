@@ -24,6 +24,7 @@ _KEPT: Colormap = LinearSegmentedColormap.from_list("kept", ["#ffffff", BLUE])
 _BESIDE: Colormap = LinearSegmentedColormap.from_list("beside", ["#ffffff", FAINT])
 _NOT_RUN = "#f0f0f0"
 _GAP = 0.25  # between the cells that are compared and what stands beside them, in cells
+_MOST_UPRIGHT = 9  # columns whose names have room beside each other
 _LIGHT = 55  # percent from which text is white on blue
 
 
@@ -69,11 +70,11 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
         # Marked cells last, so that no neighbour covers their frame.
         for cell in table.cells.sort_values(["best", "strongest"]).itertuples(index=False):
             _cell(axes, cell, lefts[str(cell.column)], tops[str(cell.row)])
-        axes.set_xticks(
-            [left + 0.5 for left in lefts.values()],
-            [name.replace(" ", "\n", 1) for name in table.columns.values()],
-            fontsize=7 if len(lefts) < 12 else 6,
-        )
+        middles, names = [left + 0.5 for left in lefts.values()], list(table.columns.values())
+        if len(names) <= _MOST_UPRIGHT:
+            axes.set_xticks(middles, [name.replace(" ", "\n", 1) for name in names], fontsize=7)
+        else:
+            axes.set_xticks(middles, names, fontsize=7, rotation=40, ha="left", rotation_mode="anchor")
         axes.set_yticks([top + 0.5 for top in tops.values()], list(tops))
         axes.xaxis.tick_top()
         axes.tick_params(length=0)

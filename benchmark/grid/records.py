@@ -183,8 +183,13 @@ class Record:
         """
         path, content = folder / self.file_name(), self.content()
         content[_HASH] = _digest(content)
+        # A line for each field: a third smaller than with all indented, and still to be read.
+        fields = (
+            f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+            for key, value in content.items()
+        )
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            temporary.write_text("{\n" + ",\n".join(fields) + "\n}\n", "utf-8")
         return path
 
     @classmethod

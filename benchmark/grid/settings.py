@@ -103,7 +103,9 @@ class RunSettings:
     on: Annotated[
         str,
         Words(
-            "engine that runs the cells: local, this machine; ray, a Ray cluster", "'ray[address=HOST:6379]'", "ENGINE"
+            "engine that runs the cells: local, this machine; ray, a Ray cluster; slurm, a Slurm cluster",
+            "'slurm[partition=NAME,gpus=1,hours=12]'",
+            "ENGINE",
         ),
     ] = "local"
     jobs: Annotated[

@@ -163,12 +163,15 @@ def series(records: Sequence[Record]) -> list[Series]:
     cells = by_cell(records)
     undefended = [cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED]
     clean_cell = next((cell for cell in undefended if cells[cell][0].attack.spec == CLEAN), None)
-    recalls = {cell: _by_seed((record.seed, recall(record)) for record in in_cell) for cell, in_cell in cells.items()}
-    clean = {seed: _arcsine(value) for seed, value in recalls[clean_cell].items()} if clean_cell else {}
     compared = []
     for cell, in_cell in cells.items():
         is_main = cell in undefended and in_cell[0].attack.spec == _MAIN
-        compared.append(Series(cell, OF_VICTIMS, recalls[cell], {} if cell == clean_cell else clean, is_main))
+        # The clean victims that started from the same weights: they tell most of a cell's.
+        victims = {record.victim.spec for record in in_cell}
+        paired = [record for record in cells.get(clean_cell or "", ()) if record.victim.spec in victims]
+        clean = {} if cell == clean_cell else _recalls(paired)
+        scaled = {seed: _arcsine(value) for seed, value in clean.items()}
+        compared.append(Series(cell, OF_VICTIMS, _recalls(in_cell), scaled, is_main))
     if clean_cell:
         compared += _said(clean_cell, cells[clean_cell], _OF_CLEAN)
         # Data count once, and clean victims have seen all of them.
@@ -179,6 +182,11 @@ def series(records: Sequence[Record]) -> list[Series]:
     for cell, in_cell in cells.items():
         compared += [] if cell in undefended else _said(cell, in_cell, _OF_DEFENSES)
     return compared
+
+
+def _recalls(records: Sequence[Record]) -> dict[int, float]:
+    """Recall@10 by seed."""
+    return _by_seed((record.seed, recall(record)) for record in records)
 
 
 def _said(cell: str, records: Sequence[Record], quantities: Sequence[Quantity]) -> list[Series]:

@@ -3,12 +3,12 @@
 import logging
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.core.atomic_files import replacing
+from benchmark.core.atomic_files import make_folder, replacing, temporary_folder
+from benchmark.core.cache_dir import cache_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from benchmark.core.printing import show
@@ -51,13 +51,16 @@ def compare_fresh(folder: Path, count: int, level: float, how: RunSettings, out:
         UsageError: no reference, or one of other cells or settings, found before anything runs.
     """
     reference = _reference(folder)
-    with tempfile.TemporaryDirectory() as temporary:
+    cache = cache_folder()
+    make_folder(cache)
+    # There, because the nodes of a cluster may share the cache, but no folder of the system's for temporary files.
+    with temporary_folder(cache, "check") as temporary:
         seeds = _fresh_seeds(count, reference)
         # Crafted here and now, whatever the cache holds.
         fresh = _run(
             ",".join(map(str, seeds)) + ",",
-            out or Path(temporary),
-            Path(temporary) / "poisons",
+            out or temporary,
+            temporary / "poisons",
             how,
             lambda planned: require_comparable(reference, planned),
         )

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.core.atomic_files import make_folder, replacing
 from benchmark.core.errors import UsageError
+from benchmark.core.locks import claimed
 from benchmark.core.reading import read_text
-from benchmark.tables.entries import Entry
+from benchmark.tables.entries import Entry, load_entries
 from benchmark.tables.leaderboard import leaderboard
 from benchmark.tables.render import render
 
@@ -41,3 +43,20 @@ def require_page(folder: Path) -> None:
 def leaderboard_page(entries: Sequence[Entry]) -> str:
     """The page as Markdown; without entries it says so."""
     return _HEAD + (f"\n{render(leaderboard(entries), 'markdown')}\n" if entries else _EMPTY)
+
+
+def publish(entry: Entry, folder: Path) -> Path:
+    """Save an entry and write the page of all entries anew, one process at a time: the page lacks none of them.
+
+    Returns:
+        The entry's file.
+
+    Raises:
+        UsageError: the folder cannot be written to, or another file in it is no entry.
+    """
+    make_folder(folder)
+    with claimed(folder / PAGE, wait=True):
+        path = entry.save(folder)
+        with replacing(folder / PAGE) as page:
+            page.write_text(leaderboard_page(load_entries(folder)), "utf-8")
+    return path

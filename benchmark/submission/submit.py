@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from attacks import ATTACKS
 from benchmark.contracts import check
-from benchmark.core.atomic_files import make_folder, replacing, temporary_folder
+from benchmark.core.atomic_files import make_folder, temporary_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
@@ -23,7 +23,7 @@ from benchmark.grid.settings import RunSettings
 from benchmark.submission import rules as rules_file
 from benchmark.submission.cells import RequiredCell, budget_problems, match, required_cells, seed_problems
 from benchmark.submission.folder import Submission, read_submission
-from benchmark.submission.page import PAGE, leaderboard_page, require_page
+from benchmark.submission.page import publish, require_page
 from benchmark.submission.poisons import Poisons, check_poisons
 from benchmark.submission.rerun import compare, draw, draw_seed, run_again
 from benchmark.submission.result import entry_of
@@ -88,10 +88,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
             findings, entry = _check(submission, untrusted, rules, options, grid)
     if entry is None:
         return findings, None
-    path = entry.save(options.out)
-    with replacing(options.out / PAGE) as page:
-        page.write_text(leaderboard_page(load_entries(options.out)), "utf-8")
-    return findings, path
+    return findings, publish(entry, options.out)
 
 
 def _prepare(submission: Submission, options: Options) -> bool:

@@ -16,6 +16,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed, numpy_generator
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
+from benchmark.export.repeated_noise import tile_of
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import clip_loss
 
@@ -101,6 +102,32 @@ def test_a_grain_is_a_square_of_one_value_and_the_tile_stays() -> None:
     assert not np.array_equal(noise[:, :, 2:, :], noise[:, :, :-2, :])
     with pytest.raises(UsageError, match="grain must be a divisor of tile = 8, got 3"):
         replace(SMALL, tile=8, grain=3)
+
+
+def test_in_a_random_phase_every_image_has_the_pattern_shifted_and_half_of_them_mirrored() -> None:
+    dataset = grey(make_dataset())
+    dataset = replace(dataset, captions=[["red dog"], ["red cat"]] * (len(dataset) // 2))
+    attack = replace(SMALL, random_phase=True)
+    noise = noise_of(craft(attack, dataset))[::2]  # of the same words
+    tiles = [tile_of(image, 4) for image in noise]
+    shifted = [np.roll(tiles[0], (y, x), (1, 2)) for y in range(4) for x in range(4)]
+    places = [
+        next(i for i, tile in enumerate([*shifted, *(s[:, :, ::-1] for s in shifted)]) if (tile == t).all())
+        for t in tiles
+    ]
+    assert len({place % 16 for place in places}) > 4  # of 16 phases
+    assert 0.2 < np.mean([place >= 16 for place in places]) < 0.8
+    # The patterns are learned in these phases, too: they are others than those learned in phase.
+    in_phase = tile_of(noise_of(craft(SMALL, dataset))[0], 4)
+    assert not any((tile == in_phase).all() for tile in [*shifted, *(s[:, :, ::-1] for s in shifted)])
+    np.testing.assert_array_equal(noise_of(craft(attack, dataset))[::2], noise)
+
+
+def test_a_pattern_larger_than_the_image_is_cut_in_any_phase() -> None:
+    dataset = grey(make_dataset())
+    noise = noise_of(craft(replace(SMALL, tile=48, random_phase=True), dataset))
+    assert set(np.unique(noise)) <= {-8, 0, 8}
+    assert noise.shape == dataset.images.shape
 
 
 @pytest.mark.parametrize("permute", [False, True], ids=["its own image", "another image"])

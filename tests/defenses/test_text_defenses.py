@@ -36,6 +36,13 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("defenses.random_insertion.synonyms", fake)
 
 
+@pytest.mark.usefixtures("marked")
+def test_a_paraphrase_says_every_word_in_another_way_and_keeps_their_order() -> None:
+    (caption,) = apply("paraphrase", ["red dog sits"])
+    assert re.fullmatch("(red~1 red~2|red~3) (dog~1 dog~2|dog~3) (sits~1 sits~2|sits~3)", caption)
+    assert len({apply("paraphrase", ["red dog sits"], seed)[0] for seed in range(20)}) > 4  # of eight
+
+
 @pytest.mark.parametrize(
     ("words", "alpha", "n"),
     [

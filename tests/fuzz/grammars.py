@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from PIL import Image
 
-from benchmark.grid.settings import setting_names
 from tests.fuzz.damage import damaged, json_values, keys_in, names, raw_values, scalars, to_json
 from tests.fuzz.mending import join_safetensors
 from tests.fuzz.trees import Tree
@@ -122,13 +121,13 @@ _YAML = st.sampled_from(
 
 
 @st.composite
-def settings_files(draw: DrawFn, _: Sequence[Tree]) -> Tree:
-    """YAML of settings that exist, with values of any kind."""
-    name = st.sampled_from([one for one in setting_names() if one != "plugin"]) | names
+def yaml_files(draw: DrawFn, file: str, keys: Sequence[str], _: Sequence[Tree]) -> Tree:
+    """YAML with keys that exist and values of any kind."""
+    name = st.sampled_from(keys) | names
     value = scalars.map(lambda one: to_json(one).decode("utf-8", "replace")) | raw_values.map(str) | _YAML
     value |= st.lists(scalars, max_size=5).map(lambda one: to_json(one).decode("utf-8", "replace"))
     lines = [f"{draw(name)}: {draw(value)}" for _ in range(draw(st.integers(0, 4)))]
-    return {"settings.yaml": "\n".join(lines).encode("utf-8", "surrogatepass")}
+    return {file: "\n".join(lines).encode("utf-8", "surrogatepass")}
 
 
 _CELL = names | st.sampled_from(["a.png", "b.png", '"', '"a\nb.png,c"', "filepath", "NA", "", " a.png ", "a,b", "\r"])

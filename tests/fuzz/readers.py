@@ -22,10 +22,12 @@ from benchmark.data.images import read_image, size_of
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.writing import write_export
 from benchmark.grid.provenance import git_commit
+from benchmark.grid.settings import setting_names
+from benchmark.submission.folder import read_submission
 from tests.export.exports import make_poison, make_source, make_splits
 from tests.fuzz import grammars, mending
 from tests.fuzz.trees import Tree
-from tests.tables.factory import record
+from tests.tables.factory import entry, record
 
 SIDE = 8  # pixels of small images
 _log = logging.getLogger("benchmark.core.checkpoints")
@@ -128,6 +130,9 @@ def _verify_poison(folder: Path, _: Path) -> list[str]:
     return command("verify", folder / "poison.safetensors")
 
 
+_SETTINGS = [name for name in setting_names() if name != "plugin"]
+
+
 def _write_settings(folder: Path, _: Path) -> None:
     lines = [
         'attack: [clean, "mem[k=3,batch_size=2]"]',
@@ -172,6 +177,35 @@ def _load_checkpoint(folder: Path, _: Path) -> list[str]:
     lines = [line for line in err.getvalue().split("\n") if line.startswith("warning: ")]  # torch may have its own
     assert len(lines) == (there and state is None), f"a new start with {len(lines)} warnings"
     return lines
+
+
+# --- submissions and what becomes of them
+
+_ABOUT = {"kind": "attack", "spec": "mem3", "link": "https://example.org/paper", "licence": "MIT", "plugin": "mine.py"}
+_ABOUT |= dict.fromkeys(("name", "title", "authors", "notes"), "mine")
+
+
+def _write_submission(folder: Path, beside: Path) -> None:
+    (folder / "submission.yaml").write_text("".join(f"{key}: {value}\n" for key, value in _ABOUT.items()), "utf-8")
+    (folder / "mine.py").write_text("raise SystemExit('executed')\n", "utf-8")
+    for name in ("records", "poisons"):
+        (folder / name).mkdir()
+    _write_records(folder / "records", beside)
+    (folder / "records" / "old.json").unlink()  # its format is refused here
+    _write_poison(folder / "poisons", beside, "delta trigger")
+
+
+def _read_submission(folder: Path, _: Path) -> list[str]:
+    return read_submission(folder).problems
+
+
+def _write_entries(folder: Path, _: Path) -> None:
+    entry("mine", {"none": [2, 2, 2], "cutout": [30, 32, 31.5]}, rerun=None).save(folder)
+    entry("other", {"clean": [79, 80, 81], "mem3": [8, 8, 8]}, "defense", poison={}).save(folder)
+
+
+def _leaderboard(folder: Path, _: Path) -> list[str]:
+    return command("table", "leaderboard", "--records", folder)
 
 
 # --- images
@@ -274,7 +308,20 @@ READERS: dict[str, Reader] = {
         mend=mending.each_file(mending.mend_poison),
         grammar=grammars.poisons,
     ),
-    "settings": Reader([_write_settings], _plan, grammar=grammars.settings_files, prepare=_prepare_plan),
+    "submission": Reader(
+        [_write_submission],
+        _read_submission,
+        focus=("submission.yaml",),
+        mend=_mend_hashes,
+        grammar=partial(grammars.yaml_files, "submission.yaml", sorted(_ABOUT)),
+    ),
+    "entries": Reader([_write_entries], _leaderboard, grammar=grammars.json_files),
+    "settings": Reader(
+        [_write_settings],
+        _plan,
+        grammar=partial(grammars.yaml_files, "settings.yaml", _SETTINGS),
+        prepare=_prepare_plan,
+    ),
     "checkpoint": Reader(
         [_write_checkpoint], _load_checkpoint, mend=mending.each_file(mending.mend_zip), grammar=grammars.checkpoints
     ),

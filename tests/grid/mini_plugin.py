@@ -34,6 +34,22 @@ class Fragile(Defense):
         return captions
 
 
+@DEFENSES.register("paced")
+@dataclass(frozen=True)
+class Paced(Defense):
+    """Waits in every epoch; changes nothing. ``note`` takes a line an epoch."""
+
+    note: Path
+    wait: float = 0.0
+
+    def on_captions(self, captions: Any, context: Any) -> Any:
+        """Count the epoch."""
+        with self.note.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(self.wait)
+        return captions
+
+
 @ATTACKS.register("uncraftable")
 @dataclass(frozen=True)
 class Uncraftable(Attack):

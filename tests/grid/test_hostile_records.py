@@ -108,11 +108,11 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "NUL in a name": with_text('"key"', '"k\0ey"'),
     "BOM": of_bytes(b"\xef\xbb\xbf" + COMMITTED.read_bytes()),
     "not UTF-8": of_bytes(COMMITTED.read_bytes().replace(b"status", b"st\xe4tus", 1)),
-    "half a surrogate pair": with_text('"label": "MEM-3"', '"label": "\\ud800"'),
+    "half a surrogate pair": with_text('"label":"MEM-3"', '"label":"\\ud800"'),
     "100,000 brackets": of_bytes(b"[" * 100_000),
     "100,000 braces": of_bytes(b'{"a":' * 100_000),
-    "100,000 brackets in a field": with_text('"versions": {', '"versions": ' + "[" * 10**5 + "]" * 10**5 + ', "x": {'),
-    "a name twice": with_text('"seed": 1', '"seed": 1, "seed": 2'),
+    "100,000 brackets in a field": with_text('"versions":{', '"versions":' + "[" * 10**5 + "]" * 10**5 + ',"x":{'),
+    "a name twice": with_text('"seed":1', '"seed":1,"seed":2'),
     # The kind.
     "a list": of_bytes(b"[]"),
     "a number": of_bytes(b"1"),
@@ -136,7 +136,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "recall of text": with_value(RECALL, "50"),
     "recall of NaN": with_value(RECALL, float("nan")),
     "recall true": with_value(RECALL, True),
-    "recall of 1e999": with_text('"recall_at_10": ', '"recall_at_10": 1e999, "x": '),
+    "recall of 1e999": with_text('"recall_at_10":', '"recall_at_10":1e999,"x":'),
     "recall of 10^400": with_value(RECALL, 10**400),
     "rank 0": with_value((*EPOCH, "test", "image_to_text", "median_rank"), 0.0),
     "loss infinite": with_value(("loss", 0), float("-inf")),
@@ -263,8 +263,8 @@ def test_a_changed_digit_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert whole.count("12.5") == 1
     for damaged in (
         whole.replace("12.5", "13.5"),
-        whole.replace('"label": "MEM-3"', '"label": "MEM-5"'),
-        whole.replace('"format": 2', '"format": 1'),
+        whole.replace('"label":"MEM-3"', '"label":"MEM-5"'),
+        whole.replace('"format":2', '"format":1'),
         json.dumps({name: value for name, value in json.loads(whole).items() if name != "sha256"}),
     ):
         assert damaged != whole

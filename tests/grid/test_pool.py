@@ -13,6 +13,7 @@ import pytest
 from benchmark.core.errors import UsageError
 from benchmark.core.schedule import Pace
 from benchmark.grid.board import Board
+from benchmark.grid.engines import agenda
 from benchmark.grid.engines import pool as pools
 from benchmark.grid.engines.local import _fit
 from benchmark.grid.engines.pool import Pool
@@ -57,7 +58,9 @@ class Scripted:
 
 def unit(name: str, needs: str | None = None) -> Unit:
     cell = SimpleNamespace(title=lambda: name)
-    return Unit(name, cast(Any, SimpleNamespace(cell=cell, key=name, record=None)), crafts=False, needs=needs)
+    unrun = SimpleNamespace(failed=lambda *failure: made(name, Failure(*failure)))
+    planned = SimpleNamespace(cell=cell, key=name, record=None, planned_record=unrun)
+    return Unit(name, cast(Any, planned), crafts=False, needs=needs)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def scripted_pool(monkeypatch: pytest.MonkeyPatch, workers: int, answer: Answer)
 
 def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer) -> dict[str, str]:
     """What the records of cells say."""
-    monkeypatch.setattr(pools, "_failed", lambda grid, unit, failure: made(unit.name, failure))
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
     pool = scripted_pool(monkeypatch, workers, answer)
     records = pool.run(units, Board(units, Pace({}), Events()))
     return {name: record.error["message"] for name, record in records.items()}

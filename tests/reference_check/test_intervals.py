@@ -294,6 +294,25 @@ def test_defended_clean_victims_predict_nothing_whatever_the_order_of_cells() ->
     }
 
 
+def test_a_victim_is_paired_with_the_clean_one_of_the_same_start() -> None:
+    """Three clean victims a seed; MEM-3's only one ends three points below the first of them, which no median tells."""
+    first = [40.0, 85.0, 55.0, 70.0, 62.0, 48.0, 77.0, 66.0]
+    noise = [-0.4, 0.3, 0.1, -0.2, 0.4, -0.1, 0.2, -0.3]
+
+    def with_others(clean: Sequence[float], mem: Sequence[float], first_seed: int) -> list[Record]:
+        others = [
+            replace(one, victim=replace(one.victim, spec=f"tiny[repeat={number}]"))
+            for number, recall in ((2, 95.0), (3, 97.0))
+            for one in of_cells([recall] * len(clean), mem, first_seed)[::2]
+        ]
+        return [*of_cells(clean, mem, first_seed), *others]
+
+    reference = with_others(first, [c - 3 + n for c, n in zip(first, noise, strict=True)], 1)
+    for recall, holds in ((77.0, True), (70.0, False)):
+        compared = {one.cell: one for one in compare(reference, with_others([80.0], [recall], 20))}
+        assert compared["MEM-3 × none"].holds == holds
+
+
 def test_of_repeated_victims_the_median_counts() -> None:
     """One victim in three escapes: of three victims a seed, the middle one is compared."""
     low, middle, high = (

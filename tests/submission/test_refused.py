@@ -69,12 +69,12 @@ def in_recipe(**values: Any) -> Callable[[Path], None]:
 def edited_by_hand(folder: Path) -> None:
     (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
     text = path.read_text("utf-8")
-    path.write_text(text.replace('"recall_at_10": ', '"recall_at_10": 1', 1), "utf-8")
+    path.write_text(text.replace('"recall_at_10":', '"recall_at_10":1', 1), "utf-8")
 
 
 def not_finite(folder: Path) -> None:
     (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
-    path.write_text(path.read_text("utf-8").replace('"loss": [', '"loss": [NaN, ', 1), "utf-8")
+    path.write_text(path.read_text("utf-8").replace('"loss":[', '"loss":[NaN,', 1), "utf-8")
 
 
 def without(pattern: str) -> Callable[[Path], None]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.metrics import Retrieval, RetrievalScores
+from benchmark.tables.entries import About, Entry, Kind
 
 LABELS = {"clean": "Clean", "em": "EM"} | {f"mem{k}": f"MEM-{k}" for k in (1, 3, 5, 7)}
 LABELS |= {"delta-only": "Delta only", "trigger-only": "Trigger only", "uniform-noise": "Uniform noise"}
@@ -92,4 +93,21 @@ def record(
         peak_memory_mb=dict(memory or {}),
         provenance={"device": "cpu (x86_64, 2 threads)"},
         error={"type": "RuntimeError", "message": failed} if failed else {},
+    )
+
+
+def entry(name: str, recall: Mapping[str, Sequence[float]], kind: Kind = "attack", **more: Any) -> Entry:
+    """An entry of three seeds whose clean victims have a recall of 80 %."""
+    about = About(name, kind, name, name.title(), "A. Author", "https://example.org/a_b", "MIT")
+    return Entry(
+        about=about,
+        rules=1,
+        accepted="2026-11-27",
+        plugin="none",
+        strength="",
+        recall={other: {str(seed): float(one) for seed, one in enumerate(own, 1)} for other, own in recall.items()},
+        clean={"1": 80.0, "2": 80.0, "3": 80.0},
+        test_images=1000,
+        per_seed=True,
+        **{"poison": {"eps": 8, "psnr": 33.0}, "seconds": {"craft": 100.0, "train": 20.0}, **more},
     )

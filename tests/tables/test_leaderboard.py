@@ -1,7 +1,8 @@
 """The leaderboard: entries in, ranks out, and nothing in an entry becomes anything but text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,12 @@ from markdown_it import MarkdownIt
 
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
-from benchmark.submission.page import leaderboard_page
-from benchmark.tables.entries import About, Entry, Kind, Rerun, load_entries
+from benchmark.core.locks import claimed
+from benchmark.submission.page import PAGE, leaderboard_page, publish
+from benchmark.tables.entries import Entry, Rerun, load_entries
 from benchmark.tables.leaderboard import leaderboard
 from benchmark.tables.render import render
-
-
-def entry(name: str, recall: Mapping[str, Sequence[float]], kind: Kind = "attack", **more: Any) -> Entry:
-    """An entry of three seeds whose clean victims have a recall of 80 %."""
-    about = About(name, kind, name, name.title(), "A. Author", "https://example.org/a_b", "MIT")
-    return Entry(
-        about=about,
-        rules=1,
-        accepted="2026-11-27",
-        plugin="none",
-        strength="",
-        recall={other: {str(seed): float(one) for seed, one in enumerate(own, 1)} for other, own in recall.items()},
-        clean={"1": 80.0, "2": 80.0, "3": 80.0},
-        test_images=1000,
-        per_seed=True,
-        **{"poison": {"eps": 8, "psnr": 33.0}, "seconds": {"craft": 100.0, "train": 20.0}, **more},
-    )
-
+from tests.tables.factory import entry
 
 # Undone by one defense; never undone; the same, a little weaker.
 FRAGILE = entry("fragile", {"none": [2, 2, 2], "cutout": [2, 2, 2], "mixup": [2, 2, 2], "prefix-drop": [78, 79, 80]})
@@ -205,3 +190,16 @@ def test_infinity_is_no_number_and_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be saved as an entry"):
         replace(TOUGH, poison={"psnr": float("inf")}).save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_page_has_the_entries_of_two_that_publish_at_once(tmp_path: Path) -> None:
+    """Who comes second waits for the first, and then reads its entry, too."""
+    with ThreadPoolExecutor() as pool:
+        with claimed(tmp_path / PAGE, wait=True):
+            second = pool.submit(publish, TOUGH, tmp_path)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+            assert not (tmp_path / "tough.json").exists()
+            FRAGILE.save(tmp_path)
+        assert second.result(timeout=60) == tmp_path / "tough.json"
+    assert (tmp_path / PAGE).read_text("utf-8") == leaderboard_page([FRAGILE, TOUGH])

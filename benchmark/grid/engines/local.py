@@ -12,6 +12,7 @@ from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.schedule import Pace
 from benchmark.grid.board import Board
+from benchmark.grid.engines.agenda import gathered
 from benchmark.grid.engines.base import ENGINES, Engine
 from benchmark.grid.engines.pool import Pool, pool_of
 from benchmark.grid.events import Events
@@ -56,7 +57,7 @@ class Local(Engine):
             raise UsageError("--jobs starts processes of its own: leave out torchrun")
         tidy(grid, planned, settings.rerun)
         units = units_of(planned, settings.rerun, grid.time_left.waiting)
-        records = {one.key: one.record for one in planned if one.record is not None}
+        failed: dict[str, Record] = {}
         if units:
             devices = _devices(settings.device, grid.device)
             with pool_of(grid, settings, self.threads(grid.device), devices) as pool:
@@ -66,8 +67,8 @@ class Local(Engine):
                     pool.resize(min(self.jobs, len(units)))
                 board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
                 with board.shown():
-                    records |= pool.run(units, board)
-        return [records[one.key] for one in planned]
+                    failed = pool.run(units, board)
+        return gathered(planned, units, failed)
 
 
 def _fit(pool: Pool, most: int, *, measured: bool) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.errors import UsageError
+from benchmark.core.threads import THREAD_VARIABLES
 from benchmark.grid.board import Board
+from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.sharing import settle
 from benchmark.grid.units import Unit
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Worker:
         # The modules that this process finds, and none of the current folder that hide them.
         variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
         if threads is not None:
-            variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+            variables |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         if device is not None:
             variables["CUDA_VISIBLE_DEVICES"] = device
         with theirs:
@@ -97,9 +98,7 @@ class Pool:
         self._failed_starts = 0
         self._speeds: list[float] = []
         self._board: Board
-        self._records: dict[str, Record] = {}
-        self._waiting: list[Unit] = []
-        self._poisons: set[str] = set()  # that are not there yet
+        self._agenda: Agenda
         self._busy: set[str] = set()
         self._deaths: Counter[str] = Counter()
 
@@ -127,17 +126,16 @@ class Pool:
         return sum(self._speeds) if self._workers == asked else 0.0
 
     def run(self, units: Sequence[Unit], board: Board) -> dict[str, Record]:
-        """Do all units; the records of their cells by key.
+        """Do all units; the records of cells that failed, by key.
 
         Raises:
             UsageError: a worker met bad input, such as a full disk.
             RuntimeError: workers end before they begin.
         """
-        self._board, self._waiting = board, list(units)
-        self._poisons = {unit.name for unit in units if unit.crafts}
+        self._board, self._agenda = board, Agenda(self._grid, units, board)
         board.workers = len(self._workers)
         looks = 0
-        while self._waiting or any(worker.unit for worker in self._workers):
+        while self._agenda.waiting or any(worker.unit for worker in self._workers):
             for worker in self._workers:
                 if worker.ready and worker.unit is None and (found := self._next()) is not None:
                     self._give(worker, found, wait=found.name in self._busy)
@@ -146,7 +144,7 @@ class Pool:
             if looks % _LOOKS_BETWEEN_TRIES == 0:
                 self._busy.clear()
             board.tick()
-        return self._records
+        return self._agenda.failed
 
     def close(self) -> None:
         """End all workers, whatever they do."""
@@ -158,14 +156,14 @@ class Pool:
 
     def _next(self) -> Unit | None:
         """The first unit that can begin; one that another run is at if there is nothing else to do or to wait for."""
-        can = [unit for unit in self._waiting if unit.needs not in self._poisons]
+        can = self._agenda.ready()
         free = next((unit for unit in can if unit.name not in self._busy), None)
         if free is None and can and not any(worker.unit for worker in self._workers):
             return can[0]
         return free
 
     def _give(self, worker: Worker, unit: Unit, *, wait: bool) -> None:
-        self._waiting.remove(unit)
+        self._agenda.remove([unit])
         worker.unit = unit
         self._board.begins(unit, worker.where)
         one = unit.planned
@@ -202,28 +200,14 @@ class Pool:
             worker.unit = None
             if kind == "busy":
                 self._busy.add(unit.name)
-                self._waiting.append(unit)
+                self._agenda.waiting.append(unit)
                 self._board.waits(unit, "another run is working on it")
-            elif unit.crafts:
-                self._crafted(unit, rest[0])
             else:
-                self._trained(unit, rest[0])
+                self._end(unit, rest[0])
 
-    def _crafted(self, unit: Unit, failure: Failure | None) -> None:
-        """A poison is there, or could not be crafted: then all cells that need it fail."""
+    def _end(self, unit: Unit, outcome: Record | Failure | None) -> None:
         self._busy.clear()
-        self._poisons.discard(unit.name)
-        self._board.ends(unit, failure=None if failure is None else failure.message)
-        if failure is not None:
-            # The same seed would fail the same way, after the same time.
-            for other in [one for one in self._waiting if one.needs == unit.name]:
-                self._waiting.remove(other)
-                self._trained(other, _failed(self._grid, other, failure))
-
-    def _trained(self, unit: Unit, record: Record) -> None:
-        self._busy.clear()
-        self._records[unit.name] = record
-        self._board.ends(unit, record)
+        self._agenda.ends(unit, outcome)
 
     def _died(self, worker: Worker) -> None:
         """Start a worker in place of one that is gone; another goes on with its unit, from the checkpoint."""
@@ -238,20 +222,13 @@ class Pool:
             self._deaths[unit.name] += 1
             if self._deaths[unit.name] >= _MOST_DEATHS:
                 failure = Failure("WorkerDied", f"its worker {how}, like the {_MOST_DEATHS - 1} before it", "")
-                if unit.crafts:
-                    self._crafted(unit, failure)
-                else:
-                    self._trained(unit, _failed(self._grid, unit, failure))
+                self._end(unit, failure)
             else:
                 _log.warning("%s %s; another goes on with %s", worker.where, how, unit.title)
                 self._board.waits(unit, f"its worker {how}")
-                self._waiting.insert(0, unit)
+                self._agenda.put_back([unit])
         worker.end()
         self._workers[self._workers.index(worker)] = self._started(worker.number)
-
-
-def _failed(grid: Grid, unit: Unit, failure: Failure) -> Record:
-    return settle(grid, unit.planned, unit.planned.planned_record.failed(*failure))
 
 
 @contextmanager

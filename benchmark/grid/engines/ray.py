@@ -20,14 +20,15 @@ from benchmark.core.errors import UsageError
 from benchmark.core.schedule import Pace
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
+from benchmark.grid.engines.agenda import Agenda, gathered
 from benchmark.grid.engines.base import ENGINES, Engine
-from benchmark.grid.engines.ray_node import Owner, Work
+from benchmark.grid.engines.ray_node import Owner, RayWork
 from benchmark.grid.engines.store import Store
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.sharing import settle, tidy
+from benchmark.grid.sharing import tidy
 from benchmark.grid.units import Unit, units_of
 
 _log = logging.getLogger(__name__)
@@ -75,21 +76,20 @@ class Ray(Engine):
             store.require_writable()
         tidy(grid, planned, settings.rerun)
         units = units_of(planned, settings.rerun, grid.time_left.waiting)
-        begins = {unit.name for unit in units}
-        records = {one.key: one.record for one in planned if one.record is not None and one.key not in begins}
+        failed: dict[str, Record] = {}
         if units:
             board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
             with _connected(self.address) as ray, board.shown():
                 driver = _Driver(ray, self, grid, settings, units, board)
                 try:
-                    records |= driver.run()
+                    failed = driver.run()
                 except ray.exceptions.RayTaskError:
                     raise  # a fault in the owner's own code
                 except ray.exceptions.RayError as error:
                     raise UsageError(f"the Ray cluster failed: {_first_line(error)}") from error
                 finally:
                     driver.close()
-        return [records.get(one.key) or Record.load(one.path) for one in planned]
+        return gathered(planned, units, failed)
 
 
 class _Driver:
@@ -99,17 +99,15 @@ class _Driver:
         self, ray: ModuleType, engine: Ray, grid: Grid, settings: RunSettings, units: Sequence[Unit], board: Board
     ) -> None:
         self._ray, self._engine, self._grid, self._board = ray, engine, grid, board
-        self._waiting = list(units)
-        self._poisons = {unit.name for unit in units if unit.crafts}  # that are not there yet
+        self._agenda = Agenda(grid, units, board)
         self._in_flight: dict[str, Unit] = {}
         self._where: dict[str, str] = {}
-        self._failed: dict[str, Record] = {}
         self._saved: list[str] = []
         self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
         where = [socket.gethostname(), str(grid.out.absolute()), str(grid.poisons.folder.absolute())]
         self._run = content_key(where, replace(settings, events=None).to_command())[:12]
         # The nodes' own caches, and what this process alone needs, are not theirs.
-        self._settings = replace(settings, events=None, rerun="missing")
+        self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
         total = ray.cluster_resources()
         gpus = engine.gpus_per_cell
         if gpus is None:
@@ -137,20 +135,17 @@ class _Driver:
         )
 
     def run(self) -> dict[str, Record]:
-        """Do all units; the records of cells that failed, by key.
-
-        Those of cells that are done lie in their files alone, so that thousands of cells take no memory.
-        """
+        """Do all units; the records of cells that failed, by key."""
         known, held = self._ask("known")
         self._held = set(held)
         # What a driver that died has begun.
-        self._in_flight = {unit.name: unit for unit in self._waiting if unit.name in known}
-        self._waiting = [unit for unit in self._waiting if unit.name not in self._in_flight]
+        self._in_flight = {unit.name: unit for unit in self._agenda.waiting if unit.name in known}
+        self._agenda.remove(self._in_flight.values())
         for name in self._in_flight:
             if known[name] is not None:
                 self._hear(name, "begins", known[name])
-        while self._waiting or self._in_flight:
-            while len(self._in_flight) < self._window and (unit := self._next()) is not None:
+        while self._agenda.waiting or self._in_flight:
+            for unit in self._agenda.take(self._window - len(self._in_flight)):
                 self._begin(unit)
             news, finished = self._ask("take", self._saved)
             self._saved = []
@@ -162,7 +157,7 @@ class _Driver:
                     self._end(ended, outcome)
                 self._saved.append(name)
             self._board.tick()
-        return self._failed
+        return self._agenda.failed
 
     def close(self) -> None:
         """End the tasks and their owner."""
@@ -172,14 +167,9 @@ class _Driver:
     def _ask(self, method: str, *arguments: Any) -> Any:
         return self._ray.get(getattr(self._owner, method).remote(*arguments))
 
-    def _next(self) -> Unit | None:
-        """The first unit that can begin, taken from those that wait."""
-        place = next((i for i, unit in enumerate(self._waiting) if unit.needs not in self._poisons), None)
-        return None if place is None else self._waiting.pop(place)
-
     def _begin(self, unit: Unit) -> None:
         cell = unit.planned.cell
-        work = Work(
+        work = RayWork(
             name=unit.name,
             crafts=unit.crafts,
             title=unit.title,
@@ -228,36 +218,17 @@ class _Driver:
             self._board.reaches(unit, rest[0], resumed=rest[1])
 
     def _end(self, unit: Unit, outcome: Record | Failure | None) -> None:
-        if unit.crafts:
-            self._crafted(unit, outcome if isinstance(outcome, Failure) else None)
-            return
-        record = unit.planned.planned_record.failed(*outcome) if isinstance(outcome, Failure) else outcome
-        assert record is not None
-        self._trained(unit, settle(self._grid, unit.planned, record))
-
-    def _crafted(self, unit: Unit, failure: Failure | None) -> None:
-        self._poisons.discard(unit.name)
-        if failure is None:
+        if unit.crafts and outcome is None:
             self._held.add(unit.name)
             if self._engine.store is None:
                 (reference,) = self._ask("poison", unit.name)
                 with replacing(Path(unit.name)) as temporary:
                     self._ray.get(reference).tofile(temporary)
-        self._board.ends(unit, failure=None if failure is None else failure.message)
-        if failure is not None:
-            # The same seed would fail the same way, after the same time.
-            for other in [one for one in self._waiting if one.needs == unit.name]:
-                self._waiting.remove(other)
-                self._trained(other, settle(self._grid, other.planned, other.planned.planned_record.failed(*failure)))
-
-    def _trained(self, unit: Unit, record: Record) -> None:
-        if record.status == "failed":
-            self._failed[unit.name] = record
-        self._board.ends(unit, record)
-        poison = unit.planned.poison
-        self._needing[poison] -= 1
-        if str(poison) in self._held and not self._needing[poison]:
-            self._ask("drop", str(poison))
+        for cell in self._agenda.ends(unit, outcome):
+            poison = cell.planned.poison
+            self._needing[poison] -= 1
+            if str(poison) in self._held and not self._needing[poison]:
+                self._ask("drop", str(poison))
 
 
 @contextmanager

@@ -5,34 +5,23 @@ the run.
 """
 
 import asyncio
-import logging
-import os
-import pickle
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmark.core.atomic_files import make_folder, replacing
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.checkpoints import Checkpoint
-from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
-from benchmark.core.time_left import Task
-from benchmark.grid.cells import Cell
+from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.engines.store import Store, mirrored
-from benchmark.grid.engines.worker import Messages, Told, hand_messages_to
-from benchmark.grid.opening import open_grid
-from benchmark.grid.plugins import load_plugins
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
-from benchmark.grid.settings import RunSettings
 
 Poison = NDArray[np.uint8]
 """(B,) the bytes of a poison's file."""
@@ -42,35 +31,19 @@ _FORSAKEN = 3600.0  # seconds after which the owner of a run that nobody asks fo
 
 
 @dataclass(frozen=True)
-class Work:
-    """A poison to craft or a victim to train, as it travels to a node.
+class RayWork(Work):
+    """A unit as a task of Ray.
 
     Attributes:
-        name: the unit's: the key of a cell, or the path of a poison's file where the driver is.
-        crafts: whether it is a poison.
-        title: the unit's, by which Ray shows it.
-        cell: pickled, because its classes may be a plugin's.
-        task: its expected cost.
-        settings: of the run.
         run: names the folder of the run in a node's cache.
-        command: what the record names.
-        threads: to compute with; ``None``: as many as torch takes.
         store: URL of the store of poisons and checkpoints, if there is one.
     """
 
-    name: str
-    crafts: bool
-    title: str
-    cell: bytes
-    task: Task | None
-    settings: RunSettings
     run: str
-    command: str
-    threads: int | None
     store: str | None
 
 
-def craft(work: Work, owner: Any) -> tuple[Failure | None, Poison | None]:
+def craft(work: RayWork, owner: Any) -> tuple[Failure | None, Poison | None]:
     """Craft a poison; returns what went wrong, and its file's content unless it went to the store."""
     with _opened(work, owner) as (grid, one):
         path, store = one.poison, Store.at(work.store)
@@ -88,7 +61,7 @@ def craft(work: Work, owner: Any) -> tuple[Failure | None, Poison | None]:
         return None, np.asarray(np.memmap(path, np.uint8, "r"))
 
 
-def train(work: Work, owner: Any, poison: Poison | None) -> Record:
+def train(work: RayWork, owner: Any, poison: Poison | None) -> Record:
     """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store."""
     with _opened(work, owner) as (grid, one):
         store, path = Store.at(work.store), one.poison
@@ -108,51 +81,17 @@ def train(work: Work, owner: Any, poison: Poison | None) -> Record:
             return record
 
 
-_open: tuple[Any, ExitStack, Grid] | None = None
-
-
 @contextmanager
-def _opened(work: Work, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
-    """The grid of one cell; that of the cell before if it had the same data, for what it has loaded and measured."""
-    global _open
-    if work.threads is not None:
-        torch.set_num_threads(work.threads)
-    load_plugins(work.settings.plugin)
-    cell: Cell = pickle.loads(work.cell)
+def _opened(work: RayWork, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
+    """The grid of one cell, in the folder of the run in this node's cache."""
     folder = (work.settings.cache or cache_folder()) / "ray" / work.run
-    settings = replace(
-        work.settings,
-        out=folder / "records",
-        poisons=str(folder / "poisons"),
-        on="local",
-        jobs=None,
-        store=None,
-        events=None,
-    )
+    settings = replace(work.settings, out=folder / "records", poisons=str(folder / "poisons"))
 
     def send(answer: tuple[Any, ...]) -> None:
         owner.tell.remote(work.name, *answer)
 
-    send(("begins", f"{socket.gethostname()} (process {os.getpid()})"))
-    hand_messages_to(Messages(send), logging.WARNING)
-    logging.getLogger("benchmark.core.progress").setLevel(logging.INFO)  # what is shown is counted
-    same = settings, work.command, cell.seed, cell.victim.resolution, str(cell.dataset.choice)
-    if _open is None or _open[0] != same:
-        if _open is not None:
-            _open[1].close()
-            _open = None
-        stack = ExitStack()
-        _open = same, stack, stack.enter_context(open_grid(settings, command=work.command, cells=[cell]))
-    grid = _open[2]
-    grid.cells = [cell]
-    (one,) = grid.plan()
-    if not work.crafts and one.key != work.name:
-        raise UsageError(
-            f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
-        )
-    name = str(one.poison) if work.crafts else one.key
-    grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
-    yield grid, one
+    with opened(work, settings, send) as both:
+        yield both
 
 
 class Owner:
@@ -200,12 +139,12 @@ class Owner:
         """Where a poison's content is."""
         return [self._poisons[name]]
 
-    async def craft(self, work: Work) -> None:
+    async def craft(self, work: RayWork) -> None:
         """Begin to craft a poison."""
         failure, self._poisons[work.name] = self._craft.options(name=work.title).remote(work, self._me)
         self._begin(work.name, failure)
 
-    async def train(self, work: Work, poison: str | None) -> None:
+    async def train(self, work: RayWork, poison: str | None) -> None:
         """Begin to train a victim on the poison of that name."""
         task = self._train.options(name=work.title)
         self._begin(work.name, task.remote(work, self._me, self._poisons.get(poison) if poison else None))

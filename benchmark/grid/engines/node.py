@@ -1,0 +1,91 @@
+"""A unit of a run as it travels to another machine, and the grid that it is done in there."""
+
+import logging
+import os
+import pickle
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmark.core.errors import UsageError
+from benchmark.core.time_left import Task
+from benchmark.grid.cells import Cell
+from benchmark.grid.engines.worker import Messages, Told, hand_messages_to
+from benchmark.grid.opening import open_grid
+from benchmark.grid.plugins import load_plugins
+from benchmark.grid.runner import Grid, PlannedCell
+from benchmark.grid.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Work:
+    """A poison to craft or a victim to train, as it travels to a node.
+
+    Attributes:
+        name: the unit's: the key of a cell, or the path of a poison's file where the driver is.
+        crafts: whether it is a poison.
+        title: the unit's, by which it is shown.
+        cell: pickled, because its classes may be a plugin's.
+        task: its expected cost.
+        settings: of the run.
+        command: what the record names.
+        threads: to compute with; ``None``: as many as torch takes.
+    """
+
+    name: str
+    crafts: bool
+    title: str
+    cell: bytes
+    task: Task | None
+    settings: RunSettings
+    command: str
+    threads: int | None
+
+
+_open: tuple[Any, ExitStack, Grid] | None = None
+
+
+@contextmanager
+def opened(
+    work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], None]
+) -> Iterator[tuple[Grid, PlannedCell]]:
+    """The grid of one cell; that of the cell before if it had the same data, for what it has loaded and measured.
+
+    Args:
+        work: the unit, which is told to begin.
+        settings: of the grid, with the folders that the unit is done in.
+        send: takes what the driver should hear: ``("begins", where)``, ``("message", level, text)`` and ``("share",
+            share, resumed)``.
+
+    Raises:
+        UsageError: bad input, or other data than the driver's.
+    """
+    global _open
+    send(("begins", f"{socket.gethostname()} (process {os.getpid()})"))
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    load_plugins(work.settings.plugin)
+    cell: Cell = pickle.loads(work.cell)
+    hand_messages_to(Messages(send), logging.WARNING)
+    logging.getLogger("benchmark.core.progress").setLevel(logging.INFO)  # what is shown is counted
+    same = settings, work.command, cell.seed, cell.victim.resolution, str(cell.dataset.choice)
+    if _open is None or _open[0] != same:
+        if _open is not None:
+            _open[1].close()
+            _open = None
+        stack = ExitStack()
+        _open = same, stack, stack.enter_context(open_grid(settings, command=work.command, cells=[cell]))
+    grid = _open[2]
+    grid.cells = [cell]
+    (one,) = grid.plan()
+    if not work.crafts and one.key != work.name:
+        raise UsageError(
+            f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
+        )
+    name = str(one.poison) if work.crafts else one.key
+    grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
+    yield grid, one

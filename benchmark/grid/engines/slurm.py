@@ -1,0 +1,335 @@
+"""The engine of a Slurm cluster, whose nodes share a folder."""
+
+import logging
+import math
+import pickle
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+
+from benchmark.core.atomic_files import make_folder
+from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
+from benchmark.core.locks import claimed
+from benchmark.core.schedule import Pace
+from benchmark.grid.board import Board
+from benchmark.grid.cells import content_key, pick_preset
+from benchmark.grid.engines.agenda import Agenda, gathered
+from benchmark.grid.engines.base import ENGINES, Engine
+from benchmark.grid.engines.node import Work
+from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
+from benchmark.grid.engines.slurm_node import Job, News
+from benchmark.grid.events import Events
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.sharing import tidy
+from benchmark.grid.units import Unit, units_of
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LOOKS = 1.0  # at files
+_SECONDS_BETWEEN_STATES = 10.0  # asked of Slurm, which serves a whole cluster
+_SECONDS_AFTER_REFUSAL = 60.0
+_MOST_DEATHS = 3  # of a unit's jobs
+_MOST_JOBS = 1000  # in an array, as clusters are set up that say nothing else
+_LEAST_HOURS = 0.1  # submitit hears of the limit 90 seconds before it
+_ENDED = frozenset(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
+)
+_NEVER = frozenset(("PartitionTimeLimit", "InvalidAccount", "InvalidQOS"))  # reasons to wait for ever
+_USUAL = frozenset(("None", "Resources", "Priority", "BeginTime", "Dependency", "JobArrayTaskLimit"))
+
+
+@ENGINES.register("slurm")
+@dataclass(frozen=True)
+class Slurm(Engine):
+    """A Slurm cluster whose nodes share the folders of records and poisons: each poison and each cell is a job.
+
+    A job gets ``cpus`` CPUs, ``gpus`` GPUs (0 or 1), ``memory`` GB and ``hours``. One that reaches this limit, is
+    preempted or loses its node is queued again by Slurm, and goes on from its last checkpoint. At most ``jobs`` wait or
+    run at a time.
+
+    Raises:
+        UsageError: a number out of range, no Slurm on this machine, or the package is missing.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gpus: int = 0
+    cpus: int = 1
+    memory: float | None = None
+    hours: float = 4.0
+    jobs: int = 100
+
+    measures: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.gpus not in (0, 1):
+            raise UsageError(f"engine slurm: a cell takes one GPU or none, got gpus={self.gpus}")
+        if self.cpus < 1 or self.hours < _LEAST_HOURS or (self.memory is not None and self.memory <= 0):
+            raise UsageError(f"engine slurm: cpus must be at least 1, hours at least {_LEAST_HOURS}, memory positive")
+        if not 1 <= self.jobs <= _MOST_JOBS:
+            raise UsageError(f"engine slurm: jobs must be from 1 to {_MOST_JOBS}, got {self.jobs}")
+        import_submitit()
+
+    def threads(self, device: torch.device) -> int | None:
+        """As many as the CPUs that a cell gets."""
+        return self.cpus
+
+    def parameters(self) -> dict[str, Any]:
+        """Of a job, as submitit names them."""
+        asked = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "gpus_per_node": self.gpus or None,
+            "mem": None if self.memory is None else f"{math.ceil(1024 * self.memory)}M",
+        }
+        return {
+            "time": math.ceil(60 * self.hours),
+            "cpus_per_task": self.cpus,
+            "srun_args": [f"--cpus-per-task={self.cpus}"],
+            **{name: value for name, value in asked.items() if value is not None},
+        }
+
+    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
+        """Run the cells as jobs."""
+        if Processes.current().size > 1:
+            raise UsageError("--on slurm starts processes of its own: leave out torchrun")
+        preset = pick_preset(settings.preset, PRESETS)
+        if self.gpus and grid.device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
+            raise UsageError(
+                "--on slurm[gpus=1]: no GPU is here to choose a precision for; name it, as --precision bf16"
+            )
+        tidy(grid, planned, settings.rerun)
+        units = units_of(planned, settings.rerun, grid.time_left.waiting)
+        failed: dict[str, Record] = {}
+        if units:
+            board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
+            with self._jobs_of(grid, settings) as jobs, board.shown():
+                failed = Driver(jobs, self, grid, settings, units, board).run()
+        return gathered(planned, units, failed)
+
+    @contextmanager
+    def _jobs_of(self, grid: Grid, settings: RunSettings) -> Iterator[Jobs]:
+        """The jobs of a run; what is left of them ends with the block."""
+        # However a run that was cut short is queued when it goes on, it finds the jobs that it had.
+        run = content_key(replace(settings, on="local", jobs=None, events=None).to_command())[:12]
+        folder = grid.out.absolute() / "slurm" / run
+        make_folder(folder)
+        with claimed(folder, wait=False) as ours:
+            if not ours:
+                raise UsageError(f"--on slurm: this command is running already; its jobs lie in {folder}")
+            jobs = Jobs(folder, f"unlearnable-{run}", self.parameters(), self.cpus)
+            try:
+                yield jobs
+            except BaseException:
+                jobs.cancel(running=True)
+                for job in jobs.submitted():
+                    jobs.forget(job)
+                raise
+            jobs.cancel(running=False)
+
+
+@dataclass
+class _Submitted:
+    """A job whose outcome is not there yet.
+
+    Attributes:
+        unit: what it does.
+        news: what it tells.
+        begun: whether the board knows that it runs.
+        missed: whether it had ended without an outcome when Slurm was last asked.
+    """
+
+    unit: Unit
+    news: News
+    begun: bool = False
+    missed: bool = False
+
+
+class Driver:
+    """Submits units as they can begin, and follows their jobs.
+
+    Args:
+        jobs: of this run.
+        engine: says how many at a time.
+        grid: keeps the records.
+        settings: of the run.
+        units: in order.
+        board: is told of every change.
+    """
+
+    def __init__(
+        self, jobs: Jobs, engine: Slurm, grid: Grid, settings: RunSettings, units: Sequence[Unit], board: Board
+    ) -> None:
+        self._jobs, self._engine, self._grid, self._board = jobs, engine, grid, board
+        self._agenda = Agenda(grid, units, board)
+        self._settings = replace(
+            settings,
+            out=grid.out.absolute(),
+            poisons=str(grid.poisons.folder.absolute()),
+            on="local",
+            jobs=None,
+            events=None,
+            rerun="missing",
+        )
+        self._submitted: dict[str, _Submitted] = {}
+        self._deaths: Counter[str] = Counter()
+        self._stillborn = 0
+        self._submit_from = self._ask_from = -math.inf
+        self._reasons: set[str] = set()
+
+    def run(self) -> dict[str, Record]:
+        """Do all units; the records of cells that failed, by key.
+
+        Raises:
+            UsageError: Slurm refuses jobs, or would never start them, or they end before they begin.
+        """
+        self._find()
+        while self._agenda.waiting or self._submitted:
+            now = time.monotonic()
+            if now >= self._submit_from:
+                self._submit()
+            self._hear()
+            if now >= self._ask_from:
+                self._ask_from = now + _SECONDS_BETWEEN_STATES
+                self._look()
+            self._board.tick()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return self._agenda.failed
+
+    def _find(self) -> None:
+        """Take over the jobs of a driver that died."""
+        try:
+            states = self._jobs.states()
+        except RefusedError as error:
+            raise UsageError(f"--on slurm: {error}") from error
+        waiting = {unit.name: unit for unit in self._agenda.waiting}
+        for job in self._jobs.submitted():
+            unit = waiting.get(self._jobs.unit_of(job))
+            if unit is not None and (_is_alive(states.get(job)) or self._jobs.has_ended(job)):
+                self._follow(job, waiting.pop(unit.name))
+                self._agenda.remove([unit])
+            else:
+                self._jobs.forget(job)
+
+    def _submit(self) -> None:
+        units = self._agenda.take(self._engine.jobs - len(self._submitted))
+        if not units:
+            return
+        try:
+            ids = self._jobs.submit([self._job(unit) for unit in units])
+        except RefusedError as error:
+            self._agenda.put_back(units)
+            if not self._submitted:
+                raise UsageError(f"--on slurm: {error}") from error
+            _log.warning("Slurm takes no more jobs at present: %s", error)
+            self._submit_from = time.monotonic() + _SECONDS_AFTER_REFUSAL
+            return
+        for job, unit in zip(ids, units, strict=True):
+            self._follow(job, unit)
+
+    def _follow(self, job: str, unit: Unit) -> None:
+        self._submitted[job] = _Submitted(unit, News(self._jobs.folder / f"{job}.news"))
+
+    def _job(self, unit: Unit) -> Job:
+        work = Work(
+            name=unit.name,
+            crafts=unit.crafts,
+            title=unit.title,
+            cell=pickle.dumps(unit.planned.cell),
+            task=self._board.task(unit),
+            settings=self._settings,
+            command=self._grid.provenance["command"],
+            threads=self._engine.cpus,
+        )
+        return Job(work, unit.planned.record)
+
+    def _hear(self) -> None:
+        """Take what jobs tell, and what they end with."""
+        for job, one in list(self._submitted.items()):
+            for kind, *rest in one.news.read():
+                self._take(job, one, kind, *rest)
+            if self._jobs.has_ended(job):
+                outcome = self._jobs.outcome(job)
+                del self._submitted[job]
+                self._agenda.ends(one.unit, outcome)
+                self._jobs.forget(job)
+
+    def _take(self, job: str, one: _Submitted, kind: str, *rest: Any) -> None:
+        if kind == "message":
+            _log.log(rest[0], "%s", rest[1])
+        elif kind == "begins":
+            self._stops(one, "its job began again")
+            self._stillborn, one.begun = 0, True
+            self._board.begins(one.unit, f"job {job} on {rest[0]}")
+            self._count()
+        elif kind == "share" and one.begun:
+            self._board.reaches(one.unit, rest[0], resumed=rest[1])
+
+    def _stops(self, one: _Submitted, reason: str) -> None:
+        if one.begun:
+            one.begun = False
+            self._board.waits(one.unit, reason)
+            self._count()
+
+    def _count(self) -> None:
+        """The time left is reckoned as if as many jobs went on running."""
+        self._board.workers = max(1, sum(one.begun for one in self._submitted.values()))
+
+    def _look(self) -> None:
+        """Ask Slurm for the jobs, and see what it has ended or queued again."""
+        self._jobs.refresh()
+        try:
+            states = self._jobs.states()
+        except RefusedError as error:
+            _log.warning("Slurm does not answer at present: %s", error)
+            return
+        for job, one in list(self._submitted.items()):
+            state = states.get(job)
+            if not _is_alive(state):
+                # Not the first time: its outcome may not have come through yet.
+                if one.missed:
+                    self._died(job, one, "is gone" if state is None else f"ended as {state.name}")
+                one.missed = True
+                continue
+            one.missed = False
+            if state is not None and state.name == "PENDING":
+                self._stops(one, "its job was queued again")
+                self._waits(job, state.reason)
+
+    def _waits(self, job: str, reason: str) -> None:
+        if reason in _NEVER:
+            raise UsageError(f"--on slurm: job {job} would never start: {reason}")
+        if reason not in _USUAL | self._reasons:
+            _log.info("job %s waits: %s", job, reason)
+            self._reasons.add(reason)
+
+    def _died(self, job: str, one: _Submitted, how: str) -> None:
+        """Submit the unit of a job that is gone again; it goes on from the checkpoint."""
+        unit, begun = one.unit, one.begun
+        del self._submitted[job]
+        self._jobs.forget(job)
+        self._stillborn += not begun
+        if self._stillborn >= _MOST_DEATHS:
+            raise UsageError(f"--on slurm: jobs end before they begin; job {job} {how}; see {self._jobs.folder}")
+        self._deaths[unit.name] += 1
+        if self._deaths[unit.name] >= _MOST_DEATHS:
+            message = f"its job {job} {how}, like the {_MOST_DEATHS - 1} before it; see {self._jobs.folder}"
+            self._agenda.ends(unit, Failure("JobDied", message, ""))
+        else:
+            _log.warning("job %s %s; another goes on with %s", job, how, unit.title)
+            self._stops(one, f"its job {how}")
+            self._agenda.put_back([unit])
+
+
+def _is_alive(state: State | None) -> bool:
+    return state is not None and state.name not in _ENDED

@@ -1,0 +1,154 @@
+"""Jobs of a Slurm cluster: submitting them, what state they are in, what came of them."""
+
+import getpass
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.core.errors import UsageError
+from benchmark.core.threads import THREAD_VARIABLES
+from benchmark.grid.engines.slurm_node import Job
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+_TIMEOUTS = 1000  # time limits that a job may reach; at each it goes on from its last checkpoint
+
+
+class RefusedError(Exception):
+    """Slurm does not take a job; the message says why."""
+
+
+class State(NamedTuple):
+    """What Slurm says of a job, such as ``PENDING`` and ``Resources``; why it waits."""
+
+    name: str
+    reason: str
+
+
+class Jobs:
+    """The jobs of a run.
+
+    Args:
+        folder: what submitit keeps there, logs among it; all nodes see it.
+        name: by which Slurm lists them.
+        parameters: of every job, as submitit names them.
+        threads: that libraries take in them.
+    """
+
+    def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any], threads: int) -> None:
+        self.folder, self._name, self._submitit = folder, name, import_submitit()
+        # The modules that this process finds, and none of the current folder that hide them.
+        variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
+        variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+        self._executor = self._submitit.SlurmExecutor(
+            folder, max_num_timeout=_TIMEOUTS, python=f"{shlex.quote(sys.executable)} -P"
+        )
+        self._executor.update_parameters(
+            job_name=name,
+            setup=[f"export {key}={shlex.quote(value)}" for key, value in variables.items()],
+            additional_parameters={"requeue": True},
+            **parameters,
+        )
+
+    def submit(self, jobs: Sequence[Job]) -> list[str]:
+        """Submit jobs as an array, in order; their ids.
+
+        Raises:
+            RefusedError: Slurm does not take them.
+        """
+        try:
+            with _outside_a_job(), redirect_stderr(io.StringIO()):
+                return [job.job_id for job in self._executor.submit_array(jobs)]
+        except self._submitit.core.utils.FailedJobError as error:
+            raise RefusedError("; ".join(str(error).splitlines()) or "sbatch failed") from error
+
+    def submitted(self) -> list[str]:
+        """The ids of the jobs that were not forgotten."""
+        return sorted(path.name.removesuffix("_submitted.pkl") for path in self.folder.glob("*_submitted.pkl"))
+
+    def unit_of(self, job: str) -> str:
+        """The name of what a job does."""
+        done: Job = self._submitit.SlurmJob(self.folder, job).submission().function
+        return done.work.name
+
+    def states(self) -> dict[str, State]:
+        """The state of every job that Slurm still knows, by id.
+
+        Raises:
+            RefusedError: Slurm does not answer.
+        """
+        form = ["--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
+        done = subprocess.run(
+            ["squeue", *form, *self._ours()], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        if done.returncode:
+            raise RefusedError("; ".join(done.stderr.split("\n")).strip("; ") or "squeue failed")
+        fields = (line.split("|", 2) for line in done.stdout.splitlines())
+        return {one: State(name, reason) for one, name, reason in fields}
+
+    def has_ended(self, job: str) -> bool:
+        """Whether a job's outcome is there."""
+        return self._result(job).exists()
+
+    def outcome(self, job: str) -> Record | Failure | None:
+        """What a job ended with: a record, what went wrong, or nothing for a poison."""
+        kind, outcome = self._submitit.core.utils.pickle_load(self._result(job))
+        if kind == "success":
+            ended: Record | Failure | None = outcome
+            return ended
+        return Failure("JobFailed", outcome.strip().splitlines()[-1], outcome)
+
+    def refresh(self) -> None:
+        """Make a network's file system show what nodes have written: it caches a folder until that changes."""
+        self.folder.chmod(self.folder.stat().st_mode & 0o7777)
+
+    def forget(self, job: str) -> None:
+        """Remove what lies there of a job besides its logs."""
+        for path in (self.folder / f"{job}_submitted.pkl", self._result(job), self.folder / f"{job}.news"):
+            path.unlink(missing_ok=True)
+
+    def cancel(self, *, running: bool) -> None:
+        """End all jobs, or those that wait."""
+        waiting = [] if running else ["--state=PENDING"]
+        subprocess.run(["scancel", *waiting, *self._ours()], capture_output=True, check=False)
+
+    def _result(self, job: str) -> Path:
+        return self.folder / f"{job}_0_result.pkl"
+
+    def _ours(self) -> list[str]:
+        return [f"--name={self._name}", f"--user={getpass.getuser()}"]
+
+
+@contextmanager
+def _outside_a_job() -> Iterator[None]:
+    """Hide what Slurm has set of the job that this process may be a part of: it would bear on jobs submitted here."""
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(("SLURM_", "SUBMITIT_"))}
+    if "SLURM_CONF" in ours:
+        os.environ["SLURM_CONF"] = ours["SLURM_CONF"]
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
+
+
+def import_submitit() -> Any:
+    """Submitit, on a machine where jobs can be submitted.
+
+    Raises:
+        UsageError: Slurm's commands or the package are missing.
+    """
+    if missing := [command for command in COMMANDS if shutil.which(command) is None]:
+        raise UsageError(f"--on slurm: this machine has no {missing[0]}; run it where you submit jobs")
+    try:
+        import submitit
+    except ImportError as error:
+        raise UsageError(f"--on slurm needs submitit: pip install 'unlearnable-bench[slurm]' ({error})") from error
+    return submitit

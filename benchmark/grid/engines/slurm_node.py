@@ -1,0 +1,84 @@
+"""What the Slurm engine runs in a job: one poison or one cell, in the folders that all nodes share."""
+
+import json
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.grid.engines.node import Work, opened
+from benchmark.grid.records import Record
+from benchmark.grid.runner import Failure
+from benchmark.grid.sharing import attempt
+
+_SECONDS_BETWEEN_SHARES = 2.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job does, called by submitit.
+
+    Attributes:
+        work: the unit.
+        record: of its cell, as the driver knows it; one that another job has written since is taken as it is.
+    """
+
+    work: Work
+    record: Record | None
+
+    def __call__(self) -> Record | Failure | None:
+        """Craft the poison or train the victim; returns the record, or what went wrong."""
+        import submitit
+
+        environment = submitit.JobEnvironment()
+        news = News(environment.paths.folder / f"{environment.job_id}.news", _SECONDS_BETWEEN_SHARES)
+        try:
+            with opened(self.work, self.work.settings, news.tell) as (grid, one):
+                if self.work.crafts:
+                    return grid.craft(one)
+                return attempt(grid, replace(one, record=self.record), wait=True)
+        except Exception as error:
+            return Failure(type(error).__name__, str(error), traceback.format_exc())
+
+    def checkpoint(self) -> Any:
+        """What runs when Slurm gives the job another turn: the same, which goes on from its last checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class News:
+    """A file of JSON lines by which a job tells its driver how far it is.
+
+    Args:
+        path: the file.
+        pause: seconds between two shares of the work that are told.
+    """
+
+    def __init__(self, path: Path, pause: float = 0.0) -> None:
+        self._path, self._pause = path, pause
+        self._told = 0.0
+        self._read = 0
+
+    def tell(self, answer: tuple[Any, ...]) -> None:
+        """Add a line."""
+        kind, *rest = answer
+        now = time.monotonic()
+        if kind == "share" and not rest[1] and now - self._told < self._pause:
+            return
+        self._told = now
+        # Other machines see what is written when the file is closed.
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(answer) + "\n")
+
+    def read(self) -> list[list[Any]]:
+        """The lines that are new since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return []
+        self._read += len(whole + newline)
+        return [json.loads(line) for line in whole.splitlines()]

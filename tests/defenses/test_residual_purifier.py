@@ -1,0 +1,70 @@
+"""The residual purifier on noise that is known: what it takes out, what it leaves, and whom it learns from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmark.data import CaptionDataset, LazyImages
+from defenses import HookContext
+from defenses.residual_purifier import ResidualPurifier
+from tests.small import make_dataset
+
+AT = HookContext(seed=5, progress=0.0, epoch=1, training=9)
+PURIFIER = ResidualPurifier(share=0.5, steps=150, width=8)
+
+
+def smooth(side: int = 24) -> CaptionDataset:
+    """Images of two slow waves, each with its own colours: nothing in them looks like a checkerboard."""
+    rng = np.random.default_rng(3)
+    dataset = make_dataset()
+    steps = np.arange(side) / side
+    waves = [np.sin(2 * np.pi * (f * steps[:, None] + g * steps + p)) for f, g, p in rng.random((len(dataset), 3))]
+    colours = rng.uniform(20, 60, (len(dataset), 3, 1, 1))
+    return replace(dataset, images=(128 + colours * np.array(waves)[:, None]).round().astype(np.uint8))
+
+
+def published(clean: CaptionDataset, eps: int) -> CaptionDataset:
+    """Every image with a checkerboard of +ε and −ε."""
+    side = clean.images.shape[-1]
+    board = np.where(np.add.outer(np.arange(side), np.arange(side)) % 2, eps, -eps)
+    return replace(clean, images=(clean.images[:].astype(int) + board).astype(np.uint8))
+
+
+def error(train: CaptionDataset, clean: CaptionDataset) -> np.ndarray:
+    """(N,) mean absolute error of each image, in 1/255."""
+    return np.abs(train.images[:].astype(int) - clean.images[:]).mean(axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("side", [24, 25])
+def test_noise_goes_from_images_that_the_network_has_never_seen(side: int) -> None:
+    clean = smooth(side)
+    protected = published(clean, 8)
+    assert error(protected, clean) == pytest.approx(8)
+    seen: list[np.ndarray] = []
+
+    def noted(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
+        assert isinstance(rows, np.ndarray)
+        seen.append(rows)
+        return images
+
+    purified = PURIFIER.on_dataset(protected, replace(clean, images=LazyImages(clean.images, change=noted)), AT)
+    known = np.unique(np.concatenate(seen))
+    assert len(known) == len(clean) // 2
+    unknown = np.setdiff1d(np.arange(len(clean)), known)
+    assert error(purified, clean)[unknown].max() < 2
+    assert purified.captions == protected.captions
+
+
+def test_images_without_noise_stay() -> None:
+    clean = smooth()
+    assert error(PURIFIER.on_dataset(clean, clean, AT), clean).max() < 1
+
+
+def test_what_an_image_becomes_does_not_depend_on_the_batch_that_it_is_read_in() -> None:
+    clean = smooth()
+    purified = PURIFIER.on_dataset(published(clean, 8), clean, AT)
+    alone = np.concatenate([purified.images[np.array([row])] for row in range(len(clean))])
+    assert (
+        np.abs(alone.astype(int) - purified.images[:]).max() <= 1
+    )  # sums in another order may round to the other side

@@ -1,0 +1,254 @@
+"""What the driver of Slurm jobs does next, with jobs that are made up; and what the engine asks for."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from benchmark.core.errors import UsageError
+from benchmark.core.schedule import Pace
+from benchmark.core.spec import parse_spec
+from benchmark.core.time_left import TimeLeft
+from benchmark.grid.board import Board
+from benchmark.grid.engines import ENGINES, agenda, slurm, slurm_jobs
+from benchmark.grid.engines.slurm import Driver, Slurm
+from benchmark.grid.engines.slurm_jobs import RefusedError, State
+from benchmark.grid.engines.slurm_node import News
+from benchmark.grid.events import Events
+from benchmark.grid.runner import Failure, Grid
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.units import Unit
+from tests.grid.grids import run
+from tests.grid.test_pool import made, poison, unit
+
+CRAFTED = ()
+Script = Callable[[str, int], Any]
+
+
+def well(name: str, number: int) -> Any:
+    """Every job ends well."""
+    return CRAFTED if name.startswith("poison") else made(name)
+
+
+class Scripted:
+    """Jobs that a function of the unit's name and of its jobs so far decides: an outcome, or a state of Slurm's."""
+
+    def __init__(self, folder: Path, script: Script = well, *, refusals: int = 0, begin: bool = True) -> None:
+        self.folder, self._script, self._refusals, self._begin = folder, script, refusals, begin
+        self.arrays: list[list[str]] = []
+        self.jobs: dict[str, tuple[str, Any]] = {}
+        self.left: dict[str, str] = {}
+
+    def submit(self, jobs: Sequence[Any]) -> list[str]:
+        self._refusals -= 1
+        if self._refusals >= 0:
+            raise RefusedError("no more")
+        self.arrays.append([job.work.name for job in jobs])
+        return [self.add(job.work.name, f"{len(self.arrays)}_{place}") for place, job in enumerate(jobs)]
+
+    def add(self, name: str, job: str) -> str:
+        earlier = sum(other == name for other, _ in self.jobs.values())
+        self.jobs[job] = name, self._script(name, earlier + 1)
+        self.left[job] = name
+        if self._begin:
+            News(self.folder / f"{job}.news").tell(("begins", "node"))
+        return job
+
+    def end(self, name: str, outcome: Any) -> None:
+        self.jobs |= {job: (name, outcome) for job, (other, _) in self.jobs.items() if other == name}
+
+    def submitted(self) -> list[str]:
+        return list(self.left)
+
+    def unit_of(self, job: str) -> str:
+        return self.left[job]
+
+    def states(self) -> dict[str, State]:
+        said = {job: outcome for job, (_, outcome) in self.jobs.items()}
+        return {job: one if isinstance(one, State) else State("RUNNING", "None") for job, one in said.items()}
+
+    def has_ended(self, job: str) -> bool:
+        return not isinstance(self.jobs[job][1], State)
+
+    def outcome(self, job: str) -> Any:
+        outcome = self.jobs[job][1]
+        return None if outcome == CRAFTED else outcome
+
+    def refresh(self) -> None:
+        pass
+
+    def forget(self, job: str) -> None:
+        self.left.pop(job)
+        (self.folder / f"{job}.news").unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_SECONDS_BETWEEN_LOOKS", "_SECONDS_BETWEEN_STATES", "_SECONDS_AFTER_REFUSAL"):
+        monkeypatch.setattr(slurm, name, 0.0)
+    monkeypatch.setattr(slurm, "import_submitit", lambda: None)
+    monkeypatch.setattr(slurm, "pickle", SimpleNamespace(dumps=lambda cell: b""))
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
+
+
+def do(jobs: Scripted, units: list[Unit], most: int = 100, events: Path | None = None) -> dict[str, str]:
+    """What the records of cells say."""
+    grid = SimpleNamespace(out=Path(), poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
+    board = Board(units, Pace({}), Events(events))
+    records = Driver(cast(Any, jobs), Slurm(jobs=most), cast(Grid, grid), RunSettings(), units, board).run()
+    return {name: record.error["message"] for name, record in records.items()}
+
+
+def test_what_can_begin_is_one_array_with_poisons_first(tmp_path: Path) -> None:
+    units = [poison("poison 1"), poison("poison 2"), unit("of 1", "poison 1"), unit("clean"), unit("of 2", "poison 2")]
+    jobs = Scripted(tmp_path)
+    assert do(jobs, units) == {name: f"made {name}" for name in ("of 1", "clean", "of 2")}
+    assert jobs.arrays == [["poison 1", "poison 2", "clean"], ["of 1", "of 2"]]
+    assert not jobs.left
+
+
+def slow_until(last: str, folder: Path, **how: Any) -> Scripted:
+    """Jobs that end well, that of the unit "slow" once that of another is submitted."""
+
+    def script(name: str, number: int) -> Any:
+        if name == last:
+            jobs.end("slow", made("slow"))
+        return State("RUNNING", "None") if name == "slow" else well(name, number)
+
+    jobs = Scripted(folder, script, **how)
+    return jobs
+
+
+def test_no_more_jobs_wait_and_run_than_are_allowed(tmp_path: Path) -> None:
+    jobs = slow_until("d", tmp_path)
+    assert len(do(jobs, [unit(name) for name in ("slow", "a", "b", "c", "d")], most=2)) == 5
+    assert jobs.arrays == [["slow", "a"], ["b"], ["c"], ["d"]]
+
+
+def test_a_unit_whose_job_ends_without_an_outcome_is_submitted_again(tmp_path: Path) -> None:
+    def script(name: str, number: int) -> Any:
+        if name == "deadly" or (name == "once" and number == 1):
+            return State("OUT_OF_MEMORY", "None")
+        return well(name, number)
+
+    jobs, events = Scripted(tmp_path, script), tmp_path / "events"
+    said = do(jobs, [unit("deadly"), unit("once"), unit("well")], events=events)
+    assert "ended as OUT_OF_MEMORY, like the 2 before it" in said.pop("deadly")
+    assert said == {"once": "made once", "well": "made well"}
+    assert sorted(name for array in jobs.arrays for name in array) == ["deadly"] * 3 + ["once"] * 2 + ["well"]
+    states = [one["state"] for one in map(json.loads, events.read_text().splitlines()) if one.get("name") == "once"]
+    assert states == ["running", "waiting", "running", "failed"]  # as records without scores are
+
+
+def test_a_poison_that_cannot_be_crafted_fails_its_cells_alone(tmp_path: Path) -> None:
+    def script(name: str, number: int) -> Any:
+        return Failure("E", "no such poison", "") if name == "poison" else well(name, number)
+
+    jobs = Scripted(tmp_path, script)
+    said = do(jobs, [poison("poison"), unit("one", "poison"), unit("two", "poison"), unit("clean")])
+    assert said == {"one": "no such poison", "two": "no such poison", "clean": "made clean"}
+    assert jobs.arrays == [["poison", "clean"]]
+
+
+def test_jobs_that_end_before_they_begin_end_the_run(tmp_path: Path) -> None:
+    jobs = Scripted(tmp_path, lambda *_: State("FAILED", "None"), begin=False)
+    with pytest.raises(UsageError, match="jobs end before they begin"):
+        do(jobs, [unit(str(number)) for number in range(50)], most=5)
+    assert len(jobs.arrays) == 1
+
+
+def test_jobs_that_would_never_start_end_the_run(tmp_path: Path) -> None:
+    jobs = Scripted(tmp_path, lambda *_: State("PENDING", "PartitionTimeLimit"), begin=False)
+    with pytest.raises(UsageError, match="would never start: PartitionTimeLimit"):
+        do(jobs, [unit("cell")])
+
+
+def test_what_slurm_does_not_take_is_tried_again_while_other_jobs_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no more"):
+        do(Scripted(tmp_path, refusals=1), [unit("one"), unit("two")])
+    jobs = slow_until("one", tmp_path, refusals=2)
+    jobs.add("slow", "9")
+    assert len(do(jobs, [unit("slow"), unit("one"), unit("two")])) == 3
+    assert jobs.arrays == [["one", "two"]]
+
+
+def test_the_jobs_of_a_driver_that_died_are_taken_over(tmp_path: Path) -> None:
+    def script(name: str, number: int) -> Any:
+        return State("FAILED", "None") if (name, number) == ("dead", 1) else well(name, number)
+
+    jobs = Scripted(tmp_path, script)
+    for place, name in enumerate(["ended", "dead", "of another run", "ended"]):
+        jobs.add(name, str(place))
+    said = do(jobs, [unit("ended"), unit("dead"), unit("new")])
+    assert said == {name: f"made {name}" for name in ("ended", "dead", "new")}
+    assert jobs.arrays == [["dead", "new"]]
+    assert not jobs.left
+
+
+def test_news_are_read_once_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "news"
+    job, driver = News(path, pause=3600), News(path)
+    assert driver.read() == []
+    job.tell(("begins", "node"))
+    job.tell(("share", 0.1, False))  # too early
+    job.tell(("share", 0.5, True))
+    assert driver.read() == [["begins", "node"], ["share", 0.5, True]]
+    with path.open("a") as file:
+        file.write('["message", 30, "ä')
+    assert driver.read() == []
+    with path.open("a") as file:
+        file.write('"]\n')
+    assert driver.read() == [["message", 30, "ä"]]
+
+
+def test_jobs_ask_for_what_the_engine_names() -> None:
+    engine = ENGINES.build(parse_spec("slurm[partition=long,gpus=1,hours=1.51,memory=1.5]"))
+    assert isinstance(engine, Slurm)
+    assert engine.parameters() == {
+        "partition": "long",
+        "gpus_per_node": 1,
+        "time": 91,
+        "mem": "1536M",
+        "cpus_per_task": 1,
+        "srun_args": ["--cpus-per-task=1"],
+    }
+
+
+def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named() -> None:
+    grid = cast(Grid, SimpleNamespace(device=torch.device("cpu"), time_left=TimeLeft()))
+    with pytest.raises(UsageError, match="--precision"):
+        Slurm(gpus=1).run(grid, [], RunSettings(), Events())
+    assert Slurm(gpus=1).run(grid, [], RunSettings(precision="bf16"), Events()) == []
+    assert Slurm(gpus=0).run(grid, [], RunSettings(), Events()) == []
+
+
+@pytest.mark.parametrize("wrong", ["gpus=2", "cpus=0", "hours=0", "memory=0", "jobs=0", "jobs=1001"])
+def test_numbers_out_of_range_are_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+        ENGINES.build(parse_spec(f"slurm[{wrong}]"))
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"), [((), "this machine has no sbatch"), (slurm_jobs.COMMANDS, "'unlearnable-bench[slurm]'")]
+)
+def test_what_is_missing_here_is_one_line(
+    commands: Sequence[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(slurm, "import_submitit", slurm_jobs.import_submitit)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    for command in commands:
+        (tmp_path / command).touch(0o755)
+    assert run(tmp_path / "out", "--on", "slurm", attack="clean", defense="none") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "out").exists()
