@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from statistics import fmean, stdev
 
+import pytest
+
 from benchmark.grid.records import load_records
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
@@ -29,9 +31,10 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
     assert all(path.stat().st_size <= 1.5 * MB for path in pages)
 
 
-def test_the_table_in_a_readme_is_what_its_command_prints() -> None:
-    folder = RESULTS / "five-grounds/micro-controls"
-    table = render(make_tables("attacks", load_records(folder / "records")), "markdown")
+@pytest.mark.parametrize(("place", "name"), [("five-grounds/micro-controls", "attacks"), ("regime/crops", "matrix")])
+def test_the_table_in_a_readme_is_what_its_command_prints(place: str, name: str) -> None:
+    folder = RESULTS / place
+    table = render(make_tables(name, load_records(folder / "records")), "markdown")
     assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{table}\n")
 
 
