@@ -21,7 +21,7 @@ from tests.tables.factory import record
 from tests.watchdog import in_no_time
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
-COMMITTED = next(Path(__file__).parents[2].glob("results/reference/micro/records/*mem3*none*seed1*.json"))
+COMMITTED = next(Path(__file__).parents[2].glob("results/tiny/records/*_mem3_none_tiny_seed1_*.json"))
 EPOCH = ("epochs", 0)
 RECALL = (*EPOCH, "test", "image_to_text", "recall_at_10")
 

@@ -74,7 +74,7 @@ def use_small_rules(patch: pytest.MonkeyPatch) -> None:
     """Rules whose cells take no time, and code that a commit names."""
     patch.setattr(rules_file, "RULES", RULES)
     patch.setitem(PRESETS, "mini", PRESET)
-    patch.setattr("benchmark.grid.runner.git_commit", lambda: "0" * 40)
+    patch.setattr("benchmark.grid.draft.git_commit", lambda: "0" * 40)
 
 
 def run_everything(folder: Path) -> None:
