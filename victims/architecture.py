@@ -4,7 +4,7 @@ import logging
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from pickle import UnpicklingError
@@ -97,6 +97,10 @@ class Architecture:
         which repeat it is unless the first.
         """
         return self._identity
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Not the identity: where this is read, another file may lie at the checkpoint's path.
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @cached_property
     def _identity(self) -> list[Any]:

@@ -1,5 +1,7 @@
 """The CLIP wrapper: the same function as open_clip's own, only faster."""
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -194,6 +196,19 @@ def test_a_local_checkpoint_is_read(tmp_path: object) -> None:
     loaded = Architecture.from_spec(parse_spec(f"tiny[pretrained={path}]")).build(2, torch.device("cpu"))
     one, other = (clip.model.get_parameter("visual.conv1.weight") for clip in (loaded, source))
     assert torch.equal(one, other)
+
+
+def test_on_another_machine_a_checkpoint_is_told_by_what_lies_there(tmp_path: Path) -> None:
+    """A victim that travels to a node takes no hash along: another file at the same path makes another address."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"one")
+    victim = Architecture("tiny", str(path))
+    here = victim.identity()
+    path.write_bytes(b"two")
+    assert victim.identity() == here  # read once for all cells
+    there = pickle.loads(pickle.dumps(victim))
+    assert there == victim
+    assert there.identity() != here
 
 
 @pytest.mark.parametrize(
