@@ -116,11 +116,14 @@ class Grid:
         """
         for splits in {id(splits): splits for splits in self.splits.values()}.values():
             require_apart(splits)
-        together = {(id(cell.attack), id(cell.recipe), id(self.data_of(cell))): cell for cell in reversed(self.cells)}
-        for cell in reversed(together.values()):
+        seen = set()
+        for cell in self.cells:
             data = self.data_of(cell)
-            steps_per_epoch(data.train, cell.recipe)
-            cell.attack.attack.check(data.train)
+            together = id(cell.attack), id(cell.recipe), id(data)  # cells share these objects
+            if together not in seen:
+                steps_per_epoch(data.train, cell.recipe)
+                cell.attack.attack.check(data.train)
+                seen.add(together)
 
     def plan(self, already_run: Collection[str] = ()) -> list[PlannedCell]:
         """Every cell with its record, if there is one.

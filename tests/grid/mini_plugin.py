@@ -16,6 +16,13 @@ from defenses import DEFENSES, Defense
 open_clip.add_model_config(Path(__file__).parent / "configs")
 
 
+def _counted(note: Path) -> int:
+    """Add a line for an epoch; returns how many there are."""
+    with note.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return len(note.read_text().splitlines())
+
+
 @DEFENSES.register("fragile")
 @dataclass(frozen=True)
 class Fragile(Defense):
@@ -26,9 +33,7 @@ class Fragile(Defense):
 
     def on_captions(self, captions: Any, context: Any) -> Any:
         """Count the epoch."""
-        with self.note.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        if len(self.note.read_text().splitlines()) == 3:
+        if _counted(self.note) == 3:
             time.sleep(self.wait)
             os.kill(os.getpid(), signal.SIGKILL)
         return captions
@@ -44,8 +49,7 @@ class Paced(Defense):
 
     def on_captions(self, captions: Any, context: Any) -> Any:
         """Count the epoch."""
-        with self.note.open("a") as file:
-            file.write(f"{os.getpid()}\n")
+        _counted(self.note)
         time.sleep(self.wait)
         return captions
 
