@@ -31,6 +31,7 @@ from benchmark.tables.selection import varies_with_seed
 LEVEL = 0.01  # chance that an unchanged suite is called changed
 LEAST_SEEDS = 8
 _MAIN_SHARE = 0.5  # of the level, for the strength that the check is for
+_SURE_SHARE = 0.01  # of the level: outside the intervals at this level, a number has changed whatever other seeds say
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,24 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
             )
         )
     return compared
+
+
+def is_in_doubt(reference: Sequence[Record], fresh: Sequence[Record], level: float = LEVEL) -> bool:
+    """Whether more fresh seeds should decide: some number lies outside its interval, but none lies far outside.
+
+    Student's t expects even tails. Seeds have longer ones, so that a single seed lies a little outside more often than
+    the level says; means of several seeds do not.
+
+    Args:
+        reference: as for :func:`compare`.
+        fresh: as for :func:`compare`.
+        level: as for :func:`compare`; far outside is outside at a hundredth of it.
+    """
+    return not _all_hold(reference, fresh, level) and _all_hold(reference, fresh, level * _SURE_SHARE)
+
+
+def _all_hold(reference: Sequence[Record], fresh: Sequence[Record], level: float) -> bool:
+    return all(number.holds for number in compare(reference, fresh, level))
 
 
 def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL) -> list[tuple[float, float]]:

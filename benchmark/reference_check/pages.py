@@ -18,7 +18,7 @@ _TERMS = (
 
 
 def comparison_table(
-    compared: Sequence[Comparison], seeds: Sequence[int], reference: Sequence[Record], level: float
+    compared: Sequence[Comparison], fresh: Sequence[Record], reference: Sequence[Record], level: float
 ) -> str:
     """The comparisons as Markdown, with the rule below."""
     rows = [
@@ -39,6 +39,7 @@ def comparison_table(
     outside = sum(not number.holds for number in compared)
     verdict = "as strong as the reference" if not outside else f"{outside} of {len(compared)} numbers changed"
     count = len({record.seed for record in reference})
+    seeds = sorted({record.seed for record in fresh})
     rule = (
         f"{_TERMS} Fresh seeds {', '.join(map(str, seeds))} against {count} reference "
         "seeds. Interval: where the mean of the fresh seeds lies if nothing has changed (Student's t, spread from "
@@ -52,23 +53,32 @@ def _span(quantity: Quantity, low: float, high: float) -> str:
     return f"{quantity.shown(low)} – {quantity.shown(high)}"
 
 
-def seeds_table(by_seed: Mapping[int, Sequence[Comparison]]) -> str:
-    """One line for each seed: every number, the interval it has to lie in and whether it does, as Markdown."""
-    first = next(iter(by_seed.values()))
+def seeds_table(judged: Mapping[tuple[int, ...], Sequence[Comparison]]) -> str:
+    """One line for each seed: every number, the interval it has to lie in and whether it does, as Markdown.
+
+    Args:
+        judged: by seed; one that is in doubt comes once more, with the seeds that decide.
+    """
+    first = next(iter(judged.values()))
     rows = [
         [
-            seed,
+            " + ".join(map(str, seeds)),
             *(
                 f"{number.quantity.shown(number.now)} ({_span(number.quantity, number.low, number.high)}) "
                 f"{'✓' if number.holds else '✗'}"
                 for number in compared
             ),
         ]
-        for seed, compared in by_seed.items()
+        for seeds, compared in judged.items()
     ]
     headers = ["seed", *(f"{number.cell}: {number.quantity.name}" for number in first)]
-    passed = sum(all(number.holds for number in compared) for compared in by_seed.values())
-    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{passed} of {len(by_seed)} seeds pass."
+    passed = [seeds for seeds, compared in judged.items() if all(number.holds for number in compared)]
+    with_others = sum(len(seeds) > 1 for seeds in passed)
+    checks = len({seeds[0] for seeds in judged})
+    return (
+        f"{tabulate(rows, headers, tablefmt='github', disable_numparse=True)}\n\n"
+        f"{len(passed)} of {checks} checks pass, {with_others} of them with more seeds."
+    )
 
 
 def reference_page(records: Sequence[Record]) -> str:

@@ -17,7 +17,7 @@ from benchmark.grid.records import Record, load_records
 from benchmark.grid.run import OnPlan, run_all
 from benchmark.grid.settings import RunSettings
 from benchmark.reference_check import PRESET
-from benchmark.reference_check.intervals import LEAST_SEEDS, compare, require_comparable
+from benchmark.reference_check.intervals import LEAST_SEEDS, Comparison, compare, is_in_doubt, require_comparable
 from benchmark.reference_check.pages import comparison_table, reference_page, seeds_table
 
 _log = logging.getLogger(__name__)
@@ -32,13 +32,17 @@ _GRIDS = (
     ("clean", "adv-training", "micro"),
 )
 
+_MORE = 2  # more fresh seeds for each that is in doubt
+
 
 def compare_fresh(folder: Path, count: int, level: float, how: RunSettings, out: Path | None) -> int:
     """Run fresh seeds and print how they compare with the reference.
 
+    If they are in doubt, twice as many more are run, and all of them together decide.
+
     Args:
         folder: of the reference.
-        count: how many fresh seeds.
+        count: how many fresh seeds at first.
         level: false-alarm probability.
         how: gives the device, the engine and the plugins, and whether the fresh seeds run on open_clip's own modules;
             the reference is on the fast paths.
@@ -53,26 +57,35 @@ def compare_fresh(folder: Path, count: int, level: float, how: RunSettings, out:
     reference = _reference(folder)
     cache = cache_folder()
     make_folder(cache)
+    fresh: list[Record] = []
+    compared: list[Comparison] = []
     # There, because the nodes of a cluster may share the cache, but no folder of the system's for temporary files.
     with temporary_folder(cache, "check") as temporary:
-        seeds = _fresh_seeds(count, reference)
-        # Crafted here and now, whatever the cache holds.
-        fresh = _run(
-            ",".join(map(str, seeds)) + ",",
-            out or temporary,
-            temporary / "poisons",
-            how,
-            lambda planned: require_comparable(reference, planned),
-        )
-    if any(record.status == "failed" for record in fresh):
-        return 1
-    compared = compare(reference, fresh, level)
-    show(*comparison_table(compared, seeds, reference, level).split("\n"))
+        for more in (count, _MORE * count):
+            if fresh:
+                _log.info("no number lies far outside: %d more seeds decide", more)
+            seeds = _fresh_seeds(more, [*reference, *fresh])
+            # Crafted here and now, whatever the cache holds.
+            fresh += _run(
+                ",".join(map(str, seeds)) + ",",
+                out or temporary,
+                temporary / "poisons",
+                how,
+                lambda planned: require_comparable(reference, planned),
+            )
+            if any(record.status == "failed" for record in fresh):
+                return 1
+            compared = compare(reference, fresh, level)
+            show(*comparison_table(compared, fresh, reference, level).split("\n"))
+            if not is_in_doubt(reference, fresh, level):
+                break
     return 0 if all(number.holds for number in compared) else 1
 
 
 def replay(folder: Path, records: Path, level: float) -> int:
     """Compare kept records with the reference, each seed as a check of its own; runs nothing.
+
+    Where a seed is in doubt, the two that follow it, or the first ones after the last, decide with it.
 
     Args:
         folder: of the reference.
@@ -80,20 +93,26 @@ def replay(folder: Path, records: Path, level: float) -> int:
         level: false-alarm probability.
 
     Returns:
-        0 if every number of every seed lies in its interval, else 1.
+        0 if every seed passes, else 1.
 
     Raises:
         UsageError: no reference, or no records.
     """
     reference, fresh = _reference(folder), load_records(records)
-    by_seed = {
-        seed: compare(reference, [record for record in fresh if record.seed == seed], level)
-        for seed in sorted({record.seed for record in fresh})
-    }
-    if not by_seed:
+    seeds = sorted({record.seed for record in fresh})
+    if not seeds:
         raise UsageError(f"--records: {records} holds no records")
-    show(*seeds_table(by_seed).split("\n"))
-    return 0 if all(number.holds for compared in by_seed.values() for number in compared) else 1
+    judged: dict[tuple[int, ...], list[Comparison]] = {}
+    for position in range(len(seeds)):
+        for count in (1, 1 + _MORE):
+            together = tuple((seeds[position:] + seeds[:position])[:count])
+            chosen = [record for record in fresh if record.seed in together]
+            judged[together] = compare(reference, chosen, level)
+            if not is_in_doubt(reference, chosen, level):
+                break
+    show(*seeds_table(judged).split("\n"))
+    passed = sum(all(number.holds for number in compared) for compared in judged.values())
+    return 0 if passed == len(seeds) else 1
 
 
 def update(folder: Path, count: int | None, how: RunSettings) -> int:

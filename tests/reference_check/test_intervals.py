@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
-from benchmark.reference_check.intervals import compare, prediction
+from benchmark.reference_check.intervals import compare, is_in_doubt, prediction
 from benchmark.reference_check.pages import comparison_table
 from tests.reference_check.seeds import SILENT, records
 from tests.tables.factory import SCENES, record
@@ -27,6 +27,16 @@ def test_an_interval_by_hand() -> None:
     assert one.now == pytest.approx(60)
     assert one.reference == pytest.approx(np.mean(recalls))
     assert not one.holds  # the arcsine of √0.6 is 0.886, beyond 0.6 + 0.2
+
+
+def test_a_number_a_little_outside_is_in_doubt() -> None:
+    usual = records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0])
+    ((low, high),), ((lowest, highest),) = (prediction(usual, level=level) for level in (0.05, 0.0005))
+    assert lowest < low < high < highest
+    for recall, doubted in ((low - 0.01, True), (high + 0.01, True), (highest - 0.01, True), (5.0, False)):
+        assert is_in_doubt(usual, records([recall], 20), 0.05) is doubted
+    for recall in (low + 0.01, high - 0.01, highest + 0.01, lowest - 0.01):
+        assert not is_in_doubt(usual, records([recall], 20), 0.05)
 
 
 def test_an_unchanged_suite_fails_as_rarely_as_promised() -> None:
@@ -165,11 +175,12 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 def test_the_table_says_what_changed() -> None:
     usual = records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0])
-    text = comparison_table(compare(usual, records([25.0], 20)), [20], usual, 0.01)
+    fresh = records([25.0], 20)
+    text = comparison_table(compare(usual, fresh), fresh, usual, 0.01)
     assert "✗" in text
     assert "Fresh seeds 20 against 8 reference seeds" in text
     assert "1 of 1 numbers changed" in text
-    same = comparison_table(compare(usual, records([5.0], 9)), [9], usual, 0.01)
+    same = comparison_table(compare(usual, (again := records([5.0], 9))), again, usual, 0.01)
     assert "as strong as the reference" in same
     assert "✗" not in same
 

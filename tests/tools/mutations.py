@@ -72,7 +72,9 @@ def caught_by_check(mutation: Mutation, folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "✗" in line]
+    # Where more seeds decided, the last table is theirs.
+    table = done.stdout.rpartition("| cell or poison")[2]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "✗" in line]
     if done.returncode != 1 or not rows:
         raise RuntimeError(f"check ended with {done.returncode}: {done.stderr[-500:]}")
     return "; ".join(f"{cell}: {what} {now}, not {interval}" for cell, what, _, now, interval, _ in rows)
