@@ -60,7 +60,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """
     from benchmark.core.cache_dir import cache_folder
     from benchmark.figures.sources import ArtifactPaths
-    from benchmark.grid.run import run_all
+    from benchmark.grid.run import run
     from benchmark.report.write_all import write_all
 
     out: Path = arguments.out or Path("results") / arguments.preset
@@ -72,7 +72,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     ]
     if shared.preset == "paper" and shared.dataset is None:
         _log.info("data: rendered scenes; --dataset names the paper's, e.g. 'flickr30k[root=DIR]'")
-    records = run_all(grids)
+    records = run(*grids)
     if not records:
         return 0  # a dry run, or a process that has helped torchrun's first
     cache = shared.cache or cache_folder()

@@ -76,6 +76,7 @@ class Cell:
         recipe: the victim's training.
         seed: all random choices derive from it.
         plain_models: whether both models run on open_clip's own modules instead of the fast paths.
+        command: the shell command that its record names.
     """
 
     dataset: ChosenDataset
@@ -86,6 +87,7 @@ class Cell:
     recipe: Recipe
     seed: int
     plain_models: bool = False
+    command: str = ""
 
     def key(self, fingerprints: Sequence[str]) -> str:
         """The cell's address: a hash of everything that decides its result, data included.
@@ -320,6 +322,7 @@ def make_cells(
     recipe: Recipe,
     seeds: Sequence[int],
     *,
+    command: str,
     cross_clean: bool,
     plain_models: bool = False,
 ) -> list[Cell]:
@@ -332,12 +335,13 @@ def make_cells(
         victims: victims with their surrogates.
         recipe: the victims' training.
         seeds: cell seeds.
+        command: that their records name.
         cross_clean: whether clean data, too, meet every defense; else only ``none``.
         plain_models: whether models run on open_clip's own modules instead of the fast paths.
     """
     datasets = {seed: dataset.for_seed(seed) for seed in seeds}
     return [
-        Cell(datasets[seed], attack, defense, victim, surrogate, recipe, seed, plain_models)
+        Cell(datasets[seed], attack, defense, victim, surrogate, recipe, seed, plain_models, command)
         for seed in seeds
         for victim, surrogate in victims.items()
         for attack in attacks

@@ -56,6 +56,7 @@ class Draft:
             ),
             recipe=self._once("recipe", (cell.recipe,), lambda: asdict(cell.recipe)),
             provenance={
+                "command": cell.command,
                 **self._run,
                 "code": self._once("code", (cell.dataset, cell.attack, cell.defense), cell.code),
                 "models": "plain" if cell.plain_models else "fast",

@@ -11,6 +11,7 @@ import torch
 
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.distributed import Processes, process_group
+from benchmark.core.errors import UsageError
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.grid.cells import (
@@ -36,22 +37,24 @@ from benchmark.grid.tracking import Tracking
 from victims.clip import resolve_device, resolve_precision
 
 _log = logging.getLogger(__name__)
+# What settings that make one grid may differ in.
+_OF_CELLS = ("attack", "defense", "through", "protected", "victim", "surrogate", "seeds")
 
 
 @contextmanager
-def open_grid(
-    settings: RunSettings, *, command: str | None = None, cells: Sequence[Cell] | None = None
-) -> Iterator[Grid]:
+def open_grid(*grids: RunSettings, commands: Sequence[str] = (), cells: Sequence[Cell] | None = None) -> Iterator[Grid]:
     """The grid of some settings: its cells, their data loaded, the store of poisons open while the block runs.
 
     Args:
-        settings: what the grid is made from.
-        command: the command that records name; by default the settings as a command.
+        grids: what the grid is made from. Several may differ in what decides the cells, and share all else.
+        commands: the command that the records of each name; by default the settings as a command.
         cells: of the settings, those to open; by default all.
 
     Raises:
-        UsageError: bad input.
+        UsageError: bad input, or settings that do not go together.
     """
+    settings = grids[0]
+    require_together(grids)
     load_plugins(settings.plugin)
     with process_group(resolve_device(settings.device)) as device, ExitStack() as stack:
         processes = Processes.current()
@@ -60,7 +63,9 @@ def open_grid(
             devnull = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(devnull))
             stack.enter_context(redirect_stderr(devnull))
-        cells = cells_of(settings, device) if cells is None else cells
+        if cells is None:
+            named = zip(grids, commands or [one.to_command() for one in grids], strict=True)
+            cells = [cell for one, command in named for cell in cells_of(one, device, command=command)]
         cache = settings.cache or cache_folder()
         tracking = Tracking(settings.track if processes.is_first else None, settings.out)
         _log.debug(
@@ -78,15 +83,23 @@ def open_grid(
             out=settings.out,
             poisons=store,
             device=device,
-            provenance={
-                "command": command or settings.to_command(),
-                "preset": settings.preset,
-                "processes": processes.size,
-            },
+            provenance={"preset": settings.preset, "processes": processes.size},
             checkpoint_every=settings.checkpoint_every,
             tracking=tracking,
         )
         yield grid
+
+
+def require_together(grids: Sequence[RunSettings]) -> None:
+    """See that several settings can make one grid.
+
+    Raises:
+        UsageError: they differ in more than what decides the cells.
+    """
+    first = grids[0]
+    own = {name: getattr(first, name) for name in _OF_CELLS}
+    if any(dataclasses.replace(other, **own) != first for other in grids):
+        raise UsageError(f"settings that run together may differ in {', '.join(_OF_CELLS)} alone")
 
 
 def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
@@ -101,13 +114,16 @@ def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
             architecture.build(0, device)
 
 
-def cells_of(settings: RunSettings, device: torch.device, dataset: ChosenDataset | None = None) -> list[Cell]:
+def cells_of(
+    settings: RunSettings, device: torch.device, dataset: ChosenDataset | None = None, *, command: str | None = None
+) -> list[Cell]:
     """The cells of some settings, in the order they run.
 
     Args:
         settings: what to run.
         device: where it computes, which decides what precision ``auto`` is.
         dataset: data in place of those that the settings name.
+        command: the command that records name; by default the settings as a command.
 
     Raises:
         UsageError: an unknown name or parameter, or models and data that do not go together.
@@ -123,6 +139,7 @@ def cells_of(settings: RunSettings, device: torch.device, dataset: ChosenDataset
         choose_surrogates(victims, settings.surrogate, preset),
         dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision)),
         read_seeds(str(settings.seeds)),
+        command=command or settings.to_command(),
         cross_clean=any(part.strip() == "clean" for part in settings.attack.split(",")),
         plain_models=settings.plain_models,
     )

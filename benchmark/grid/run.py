@@ -1,11 +1,11 @@
 """Running settings: the plan of their grid, the engine that does its cells, and the records."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from benchmark.core.atomic_files import make_folder, require_possible
-from benchmark.core.distributed import Processes, process_group
+from benchmark.core.distributed import Processes
 from benchmark.core.log import TableMessage
 from benchmark.core.progress import is_shown
 from benchmark.core.threads import limited_threads
@@ -23,39 +23,33 @@ _log = logging.getLogger(__name__)
 OnPlan = Callable[[list[Record]], None]
 
 
-def run(
-    settings: RunSettings,
-    *,
-    command: str | None = None,
-    on_plan: OnPlan = lambda planned: None,
-    already_run: Collection[str] = (),
-) -> list[Record]:
+def run(*grids: RunSettings, commands: Sequence[str] = (), on_plan: OnPlan = lambda planned: None) -> list[Record]:
     """Run every cell of some settings that is missing, and return the records of all.
 
     In this process, or together with others that ``torchrun`` has started. The plan and the progress go to standard
     error.
 
     Args:
-        settings: what to run.
-        command: the command that records name; by default the settings as a command.
+        grids: what to run. Several make one grid; they may differ in what decides the cells, and share all else.
+        commands: the command that the records of each name; by default the settings as a command.
         on_plan: called before any cell runs with the records of all cells as far as they are known; it may raise.
-        already_run: keys of cells that have run for the same command already and do not run again.
 
     Returns:
-        The records of all its cells, new and old; none for a dry run, and none in processes that help the first.
+        The records of all cells, new and old, each once; none for a dry run, and none in processes that help the first.
 
     Raises:
         UsageError: bad input, found before any work.
     """
+    settings = grids[0]
     require_possible(settings.out)
     engine = choose_engine(settings)
     with (
         closing(Events(None if settings.dry_run else settings.events)) as events,
         limited_threads(engine.threads(resolve_device(settings.device))),
-        open_grid(settings, command=command) as grid,
+        open_grid(*grids, commands=commands) as grid,
     ):
         grid.validate()
-        planned = grid.plan(already_run)
+        planned = grid.plan()
         on_plan([cell.planned_record for cell in planned])
         _log.info(plan_table(grid, planned, settings.rerun))
         wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
@@ -72,43 +66,6 @@ def run(
         if record.status == "failed":
             _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.error["message"])
     return records
-
-
-def run_all(
-    grids: Sequence[RunSettings], *, commands: Sequence[str] | None = None, on_plan: OnPlan | None = None
-) -> list[Record]:
-    """Run several settings one after the other; a cell that several of them have runs once.
-
-    Args:
-        grids: what to run.
-        commands: the command that the records of each name; by default the settings as a command.
-        on_plan: called before any cell of any of them runs, with the planned records of all; it may raise.
-
-    Returns:
-        The records of all cells, each once; none for dry runs.
-    """
-    if on_plan is not None:
-        on_plan(list({record.key: record for settings in grids for record in plan(settings)}.values()))
-    records: dict[str, Record] = {}
-    with process_group(resolve_device(grids[0].device)):
-        for number, settings in enumerate(grids):
-            command = commands[number] if commands else settings.to_command()
-            if Processes.current().is_first and len(grids) > 1:
-                _log.info("[%s/%s] %s", number + 1, len(grids), command)
-            new = run(settings, command=command, already_run=list(records))
-            records |= {record.key: record for record in new}
-    return list(records.values())
-
-
-def plan(settings: RunSettings) -> list[Record]:
-    """The records of all cells as far as they are known before any runs; prints nothing, crafts nothing.
-
-    Raises:
-        UsageError: bad input.
-    """
-    with open_grid(settings) as grid:
-        grid.validate()
-        return [cell.planned_record for cell in grid.plan()]
 
 
 def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> TableMessage:

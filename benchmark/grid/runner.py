@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +49,6 @@ class PlannedCell:
         record: what lies there, if anything does.
         planned_record: its record as far as it is known before it runs: settings, no scores.
         poison: the file of its poison, or of the one it is a part of, existing or not; ``None`` for clean data.
-        already_run: it has run for the same command already, done or failed.
     """
 
     cell: Cell
@@ -58,14 +57,11 @@ class PlannedCell:
     record: Record | None
     planned_record: Record
     poison: Path | None
-    already_run: bool = False
 
     def has_to_run(self, rerun: Rerun) -> bool:
         """Whether the cell runs: ``missing`` ones always, ``failed`` ones and ``all`` others on demand."""
         if self.record is None:
             return True
-        if self.already_run:
-            return False
         return rerun == "all" or (rerun == "failed" and self.record.status == "failed")
 
 
@@ -87,7 +83,7 @@ class Grid:
         out: the folder of records.
         poisons: where poisons are kept.
         device: where to compute.
-        provenance: what every record says of the run: command, preset.
+        provenance: what every record says of the run: preset, number of processes.
         checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
         tracking: where victims' curves are shown while they train.
         time_left: the poisons to craft and the victims to train; see :mod:`benchmark.grid.estimate`.
@@ -125,21 +121,20 @@ class Grid:
                 cell.attack.attack.check(data.train)
                 seen.add(together)
 
-    def plan(self, already_run: Collection[str] = ()) -> list[PlannedCell]:
-        """Every cell with its record, if there is one.
-
-        Args:
-            already_run: keys of cells that have run for the same command already.
+    def plan(self) -> list[PlannedCell]:
+        """Every cell with its record, if there is one; a cell that several settings have is planned once.
 
         Raises:
             UsageError: a record cannot be read; or none could be made, as of a plugin's label of two lines.
         """
-        draft, planned = Draft(self.device, self.provenance), []
+        draft, planned = Draft(self.device, self.provenance), dict[str, PlannedCell]()
         spellings = _records_by_key(self.out)
         poisons: dict[tuple[Any, ...], Path | None] = {}
         for cell in self.cells:
             data = self.data_of(cell)
             key = cell.key([split.fingerprint for split in (data.train, data.val, data.test)])
+            if key in planned:
+                continue
             planned_record = draft.record(cell, data, key)
             path = self.out / planned_record.file_name()
             known = self._known(path, planned_record, spellings)
@@ -147,8 +142,8 @@ class Grid:
             shared = id(cell.attack), id(data), cell.surrogate, cell.recipe.precision, cell.seed, cell.plain_models
             if shared not in poisons:
                 poisons[shared] = self.poisons.file_of(cell, data.train)
-            planned.append(PlannedCell(cell, key, path, known, planned_record, poisons[shared], key in already_run))
-        return planned
+            planned[key] = PlannedCell(cell, key, path, known, planned_record, poisons[shared])
+        return list(planned.values())
 
     def _known(self, path: Path, planned_record: Record, spellings: Mapping[str, list[Path]]) -> Record | None:
         """The record of a cell at its own path, or of the same cell under another spelling, named as it is now."""

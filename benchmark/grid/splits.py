@@ -25,13 +25,13 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, in
     Raises:
         UsageError: the data cannot be read.
     """
-    loaded: dict[tuple[int, int], Splits] = {}
+    loaded: dict[tuple[str, int], Splits] = {}
     by_cell = {}
     for cell in cells:
-        source, resolution = cell.dataset.source, cell.victim.resolution
-        place = id(source), resolution
+        resolution = cell.victim.resolution
+        place = str(cell.dataset.choice), resolution
         if place not in loaded:
-            loaded[place] = source.load(resolution, cache_folder)
+            loaded[place] = cell.dataset.source.load(resolution, cache_folder)
         by_cell[cell.seed, resolution] = loaded[place]
     return by_cell
 

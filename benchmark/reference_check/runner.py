@@ -14,7 +14,7 @@ from benchmark.core.locks import claimed
 from benchmark.core.printing import show
 from benchmark.grid.provenance import git_commit
 from benchmark.grid.records import Record, load_records
-from benchmark.grid.run import OnPlan, run_all
+from benchmark.grid.run import OnPlan, run
 from benchmark.grid.settings import RunSettings
 from benchmark.reference_check import PRESET
 from benchmark.reference_check.intervals import LEAST_SEEDS, Comparison, compare, is_in_doubt, require_comparable
@@ -180,7 +180,9 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     return fresh
 
 
-def _run(seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan | None = None) -> list[Record]:
+def _run(
+    seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan = lambda planned: None
+) -> list[Record]:
     """Run the grids of preset ``micro`` once ``on_plan`` has seen the plan of all; the records of their cells."""
     public = [
         RunSettings(
@@ -194,8 +196,8 @@ def _run(seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan
         )
         for attack, defense, victim in _GRIDS
     ]
-    return run_all(
-        [
+    return run(
+        *(
             replace(
                 settings,
                 out=out,
@@ -208,7 +210,7 @@ def _run(seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan
                 plugin=how.plugin,
             )
             for settings in public
-        ],
+        ),
         # The command that records name need not hold a folder of this machine.
         commands=[settings.to_command() for settings in public],
         on_plan=on_plan,

@@ -179,7 +179,7 @@ def test_the_command_exports_the_poison_that_a_run_would_train_on(
     recipe, chosen = replace(preset.recipe, precision="fp32"), choose_dataset(dataset)
     surrogates = choose_surrogates([Architecture("tiny")], None, preset)
     attacks, defenses = choose_attacks(ATTACK, preset), choose_defenses("none", preset)
-    *_, cell = make_cells(chosen, attacks, defenses, surrogates, recipe, [2], cross_clean=False)
+    *_, cell = make_cells(chosen, attacks, defenses, surrogates, recipe, [2], command="", cross_clean=False)
     train = chosen.source.load(64, tmp_path / "cache").train
     poison = make_poison(train)
     poison.save(PoisonStore(tmp_path / "poisons").path(cell, train))

@@ -13,8 +13,8 @@ import pytest
 import benchmark.grid.runner
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
+from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record, load_records
-from benchmark.grid.run import plan
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.tables.factory import record
@@ -33,8 +33,9 @@ def settings(out: Path) -> RunSettings:
 @pytest.fixture(scope="module")
 def planned_name(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of the record that ``run`` looks for, so that it meets the damaged one."""
-    (planned,) = plan(settings(tmp_path_factory.mktemp("runs")))
-    return planned.file_name()
+    with open_grid(settings(tmp_path_factory.mktemp("runs"))) as grid:
+        (planned,) = grid.plan()
+    return planned.path.name
 
 
 def commands(folder: Path) -> dict[str, list[str]]:

@@ -83,7 +83,7 @@ def made(name: str, failure: Failure | None = None) -> Record:
 def scripted_pool(monkeypatch: pytest.MonkeyPatch, workers: int, answer: Answer) -> Pool:
     monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer))
     monkeypatch.setattr(pools, "_SECONDS_BETWEEN_LOOKS", 0.01)
-    grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
+    grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), cells=[])
     pool = Pool(cast(Grid, grid), RunSettings(), 1)
     pool.resize(workers)
     return pool
@@ -172,7 +172,7 @@ def test_workers_that_never_begin_end_the_run(monkeypatch: pytest.MonkeyPatch) -
 
     with monkeypatch.context() as patch:
         patch.setattr(pools, "Worker", lambda number, *_: Dead(number, lambda *_: None, code=3))
-        grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), provenance={"command": ""})
+        grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), cells=[])
         pool = Pool(cast(Grid, grid), RunSettings(), 1)
         pool.resize(1)
         with pytest.raises(RuntimeError, match="ended with exit code 3 before it did anything"):

@@ -67,13 +67,11 @@ def test_fresh_seeds_may_be_of_plain_models(
 ) -> None:
     asked: list[bool] = []
 
-    def run(settings: RunSettings, **_: Any) -> list[Record]:
-        asked.append(settings.plain_models)
+    def run(*grids: RunSettings, **_: Any) -> list[Record]:
+        asked.extend(settings.plain_models for settings in grids)
         return [replace(records([5.0])[0], status="failed")]
 
-    monkeypatch.setattr("benchmark.grid.run.plan", lambda settings: [])
-    monkeypatch.setattr("benchmark.grid.run.run", run)
-    monkeypatch.setattr(check, "require_comparable", lambda reference, planned: None)
+    monkeypatch.setattr(check, "run", run)
     for flags in ([], ["--plain-models"]):
         assert main(["check", *flags]) == 1
     assert asked == [False] * len(check._GRIDS) + [True] * len(check._GRIDS)
@@ -278,11 +276,11 @@ def test_a_failed_update_runs_its_failed_cells_again(
 ) -> None:
     asked: list[str] = []
 
-    def run(settings: RunSettings, **_: Any) -> list[Record]:
-        asked.append(settings.rerun)
+    def run(*grids: RunSettings, **_: Any) -> list[Record]:
+        asked.extend(settings.rerun for settings in grids)
         return [replace(records([5.0])[0], status="failed")]
 
-    monkeypatch.setattr("benchmark.grid.run.run", run)
+    monkeypatch.setattr(check, "run", run)
     monkeypatch.setattr(check, "git_commit", lambda: "a1")
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
     assert set(asked) == {"failed"}

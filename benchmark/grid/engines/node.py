@@ -32,7 +32,6 @@ class Work:
         cell: pickled, because its classes may be a plugin's.
         task: its expected cost.
         settings: of the run.
-        command: what the record names.
         threads: to compute with; ``None``: as many as torch takes.
     """
 
@@ -42,7 +41,6 @@ class Work:
     cell: bytes
     task: Task | None
     settings: RunSettings
-    command: str
     threads: int | None
 
 
@@ -72,13 +70,13 @@ def opened(
     cell: Cell = pickle.loads(work.cell)
     hand_messages_to(Messages(send), logging.WARNING)
     logging.getLogger("benchmark.core.progress").setLevel(logging.INFO)  # what is shown is counted
-    same = settings, work.command, cell.seed, cell.victim.resolution, str(cell.dataset.choice)
+    same = settings, cell.seed, cell.victim.resolution, str(cell.dataset.choice)
     if _open is None or _open[0] != same:
         if _open is not None:
             _open[1].close()
             _open = None
         stack = ExitStack()
-        _open = same, stack, stack.enter_context(open_grid(settings, command=work.command, cells=[cell]))
+        _open = same, stack, stack.enter_context(open_grid(settings, cells=[cell]))
     grid = _open[2]
     grid.cells = [cell]
     (one,) = grid.plan()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -40,7 +41,7 @@ class Worker:
     """
 
     def __init__(
-        self, number: int, settings: RunSettings, command: str, threads: int | None, device: str | None
+        self, number: int, settings: RunSettings, cells: bytes, threads: int | None, device: str | None
     ) -> None:
         self.number, self.ready = number, False
         self.unit: Unit | None = None
@@ -59,7 +60,7 @@ class Worker:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        self.link.send((settings, command, threads, logging.getLogger("benchmark").getEffectiveLevel()))
+        self.link.send((settings, cells, threads, logging.getLogger("benchmark").getEffectiveLevel()))
 
     @property
     def where(self) -> str:
@@ -94,6 +95,7 @@ class Pool:
         self._grid, self._threads, self._devices = grid, threads, devices
         # The folder of this run, where the settings say that no poison is kept.
         self._settings = replace(settings, poisons=str(grid.poisons.folder), on="local", jobs=None, events=None)
+        self._cells = pickle.dumps(grid.cells)
         self._workers: list[Worker] = []
         self._failed_starts = 0
         self._speeds: list[float] = []
@@ -152,7 +154,7 @@ class Pool:
 
     def _started(self, number: int) -> Worker:
         device = self._devices[(number - 1) % len(self._devices)] if self._devices else None
-        return Worker(number, self._settings, self._grid.provenance["command"], self._threads, device)
+        return Worker(number, self._settings, self._cells, self._threads, device)
 
     def _next(self) -> Unit | None:
         """The first unit that can begin; one that another run is at if there is nothing else to do or to wait for."""

@@ -80,7 +80,7 @@ class Ray(Engine):
         if units:
             board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
             with _connected(self.address) as ray, board.shown():
-                driver = _Driver(ray, self, grid, settings, units, board)
+                driver = _Driver(ray, self, grid, planned, settings, units, board)
                 try:
                     failed = driver.run()
                 except ray.exceptions.RayTaskError:
@@ -96,7 +96,14 @@ class _Driver:
     """Hands units to the owner of the run's tasks, a few at a time, and saves what comes back."""
 
     def __init__(
-        self, ray: ModuleType, engine: Ray, grid: Grid, settings: RunSettings, units: Sequence[Unit], board: Board
+        self,
+        ray: ModuleType,
+        engine: Ray,
+        grid: Grid,
+        planned: Sequence[PlannedCell],
+        settings: RunSettings,
+        units: Sequence[Unit],
+        board: Board,
     ) -> None:
         self._ray, self._engine, self._grid, self._board = ray, engine, grid, board
         self._agenda = Agenda(grid, units, board)
@@ -105,7 +112,8 @@ class _Driver:
         self._saved: list[str] = []
         self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
         where = [socket.gethostname(), str(grid.out.absolute()), str(grid.poisons.folder.absolute())]
-        self._run = content_key(where, replace(settings, events=None).to_command())[:12]
+        command = replace(settings, events=None).to_command()
+        self._run = content_key(where, command, [one.key for one in planned])[:12]
         # The nodes' own caches, and what this process alone needs, are not theirs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
         total = ray.cluster_resources()
@@ -177,7 +185,6 @@ class _Driver:
             task=self._board.task(unit),
             settings=self._settings,
             run=self._run,
-            command=self._grid.provenance["command"],
             threads=self._engine.threads(self._grid.device),
             store=self._engine.store,
         )

@@ -113,15 +113,16 @@ class Slurm(Engine):
         failed: dict[str, Record] = {}
         if units:
             board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
-            with self._jobs_of(grid, settings) as jobs, board.shown():
+            with self._jobs_of(grid, planned, settings) as jobs, board.shown():
                 failed = Driver(jobs, self, grid, settings, units, board).run()
         return gathered(planned, units, failed)
 
     @contextmanager
-    def _jobs_of(self, grid: Grid, settings: RunSettings) -> Iterator[Jobs]:
+    def _jobs_of(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Jobs]:
         """The jobs of a run; what is left of them ends with the block."""
         # However a run that was cut short is queued when it goes on, it finds the jobs that it had.
-        run = content_key(replace(settings, on="local", jobs=None, events=None).to_command())[:12]
+        command = replace(settings, on="local", jobs=None, events=None).to_command()
+        run = content_key(command, [one.key for one in planned])[:12]
         folder = grid.out.absolute() / "slurm" / run
         make_folder(folder)
         with claimed(folder, wait=False) as ours:
@@ -248,7 +249,6 @@ class Driver:
             cell=pickle.dumps(unit.planned.cell),
             task=self._board.task(unit),
             settings=self._settings,
-            command=self._grid.provenance["command"],
             threads=self._engine.cpus,
         )
         return Job(work, unit.planned.record)

@@ -7,6 +7,7 @@ share, resumed)``, ``("busy",)``, ``("crafted", failure)``, ``("trained", record
 
 import logging
 import os
+import pickle
 import queue
 import signal
 import sys
@@ -25,6 +26,7 @@ from benchmark.core.log import PACKAGES
 from benchmark.core.time_left import TimeLeft
 from benchmark.grid.measure import steps_per_second
 from benchmark.grid.opening import open_grid
+from benchmark.grid.plugins import load_plugins
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.sharing import attempt
 
@@ -37,7 +39,7 @@ def main() -> None:
     """Serve the parent whose socket the first argument names, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes; the parent ends this one
     link = Connection(int(sys.argv[1]))
-    settings, command, threads, level = link.recv()
+    settings, pickled, threads, level = link.recv()
     if threads is not None:
         torch.set_num_threads(threads)
     hand_messages_to(logging.NullHandler(), level)
@@ -45,7 +47,8 @@ def main() -> None:
     requests: queue.Queue[Request] = queue.Queue()
     threading.Thread(target=_receive, args=(link, requests), daemon=True).start()
     try:
-        with open_grid(settings, command=command) as grid:
+        load_plugins(settings.plugin)  # whose classes the cells may have
+        with open_grid(settings, cells=pickle.loads(pickled)) as grid:
             # Not before: the parent has shown what opening the grid has to say.
             hand_messages_to(Messages(send), level)
             serve(grid, requests.get, send)
