@@ -22,7 +22,7 @@ from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.engines.agenda import Agenda, gathered
 from benchmark.grid.engines.base import ENGINES, Engine
-from benchmark.grid.engines.ray_node import Owner, RayWork
+from benchmark.grid.engines.ray_node import Owner, RayWork, clear
 from benchmark.grid.engines.store import Store
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
@@ -37,6 +37,7 @@ _SECONDS_TO_ANSWER = 10.0
 _RETRIES = 3  # of a unit whose process or node died
 # Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
 _AHEAD = 16
+_SECONDS_TO_CLEAR = 60.0
 
 
 @ENGINES.register("ray")
@@ -83,6 +84,8 @@ class Ray(Engine):
                 driver = _Driver(ray, self, grid, planned, settings, units, board)
                 try:
                     failed = driver.run()
+                    if not failed:  # a cell that failed has a checkpoint there
+                        driver.clear()
                 except ray.exceptions.RayTaskError:
                     raise  # a fault in the owner's own code
                 except ray.exceptions.RayError as error:
@@ -166,6 +169,25 @@ class _Driver:
                 self._saved.append(name)
             self._board.tick()
         return self._agenda.failed
+
+    def clear(self) -> None:
+        """Remove what the nodes' caches hold of the run."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        remote = self._ray.remote(num_cpus=0, max_retries=0)(clear)
+        on_nodes = {
+            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                self._settings, self._run
+            ): node["NodeName"]
+            for node in self._ray.nodes()
+            if node["Alive"]
+        }
+        self._ray.wait(list(on_nodes), num_returns=len(on_nodes), timeout=_SECONDS_TO_CLEAR)
+        for task, node in on_nodes.items():
+            try:
+                self._ray.get(task, timeout=0)
+            except self._ray.exceptions.RayError as error:  # it says of itself what it is
+                _log.warning("what %s has of the run was not removed: %s", node, _first_line(error))
 
     def close(self) -> None:
         """End the tasks and their owner."""

@@ -5,10 +5,13 @@ the run.
 """
 
 import asyncio
+import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.engines.store import Store, mirrored
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.settings import RunSettings
 
 Poison = NDArray[np.uint8]
 """(B,) the bytes of a poison's file."""
@@ -81,10 +85,23 @@ def train(work: RayWork, owner: Any, poison: Poison | None) -> Record:
             return record
 
 
+def clear(settings: RunSettings, run: str) -> None:
+    """Remove the folder of a run from this node's cache, where it is."""
+    folder = _folder(settings, run)
+    taken = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):  # this node has done nothing, or one that has the same cache was faster
+        folder.rename(taken)
+        shutil.rmtree(taken)
+
+
+def _folder(settings: RunSettings, run: str) -> Path:
+    return (settings.cache or cache_folder()) / "ray" / run
+
+
 @contextmanager
 def _opened(work: RayWork, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
     """The grid of one cell, in the folder of the run in this node's cache."""
-    folder = (work.settings.cache or cache_folder()) / "ray" / work.run
+    folder = _folder(work.settings, work.run)
     settings = replace(work.settings, out=folder / "records", poisons=str(folder / "poisons"))
 
     def send(answer: tuple[Any, ...]) -> None:
