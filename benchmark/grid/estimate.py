@@ -175,7 +175,8 @@ def _recorded(folder: Path) -> dict[str, float]:
 
 
 def _training_kind(record: Record) -> str:
-    return content_key("train", record.victim.spec, record.recipe, record.defense.params, _circumstances(record))
+    # By the model's name: another repeat of a victim, or one from a checkpoint, takes as long.
+    return content_key("train", record.victim.label, record.recipe, record.defense.params, _circumstances(record))
 
 
 def _crafting_kind(record: Record) -> str:

@@ -46,7 +46,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def opened(out: Path, attack: str, defense: str) -> Iterator[tuple[Grid, list[PlannedCell]]]:
+def opened(out: Path, attack: str, defense: str, victim: str = "mini") -> Iterator[tuple[Grid, list[PlannedCell]]]:
     settings = RunSettings(
         attack=attack,
         defense=defense,
@@ -57,7 +57,7 @@ def opened(out: Path, attack: str, defense: str) -> Iterator[tuple[Grid, list[Pl
         device="cpu",
         precision="fp32",
         poisons=str(out / "poisons"),
-        victim="mini",
+        victim=victim,
         surrogate="mini",
     )
     with open_grid(settings) as grid:
@@ -84,6 +84,21 @@ def test_every_poison_is_crafted_once_and_adversarial_cells_count_in_full(tmp_pa
     assert expected.training == 4 * (2 * PLAIN + ADVERSARIAL)
     assert str(expected) == "about 7 min: 3 min of crafting, 4 min of training"
     assert expected.time_left.left() == 440
+
+
+@pytest.mark.usefixtures("costs")
+def test_a_victim_that_is_repeated_is_timed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+    costs = benchmark.grid.estimate.training_costs  # made up
+
+    def training(cell: Cell, *rest: Any) -> Any:
+        timed.append(str(cell.victim))
+        return costs(cell, *rest)
+
+    monkeypatch.setattr(benchmark.grid.estimate, "training_costs", training)
+    with opened(tmp_path, "clean", "cutout", "mini,mini[repeat=2]") as (grid, planned):
+        assert estimate(grid, planned, "missing").training == 4 * PLAIN
+    assert timed == ["mini", "mini"]  # undefended and under cutout
 
 
 @pytest.mark.usefixtures("costs")
