@@ -99,6 +99,20 @@ class PoisonStore:
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint(), TimeLeft())
         path, processes = self.path(cell, train), Processes.current()
+        if processes.broadcast_object(processes.is_first and _is_whole(path, logging.DEBUG)):
+            if time_left is not None:
+                time_left.done_elsewhere(str(path))
+        else:
+            self._make(path, cell, train, device, time_left)
+        _log.debug("poison of %s, seed %s: %s", cell.attack.choice.title, cell.seed, path)
+        # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
+        return Poison.load(path)
+
+    def _make(
+        self, path: Path, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None
+    ) -> None:
+        """Craft the poison that belongs into a file, unless another run does so meanwhile."""
+        processes = Processes.current()
         make_folder(self.folder)
         checkpoint = Checkpoint.beside(path, self.checkpoint_every)
         with claimed(path, wait=True) if processes.is_first else nullcontext():
@@ -114,9 +128,6 @@ class PoisonStore:
             if processes.is_first:
                 checkpoint.discard()
             processes.broadcast_object(None)  # the file is there
-            _log.debug("poison of %s, seed %s: %s", cell.attack.choice.title, cell.seed, path)
-            # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
-            return Poison.load(path)
 
     def derive(self, cell: Cell, whole: Poison, train: CaptionDataset) -> Poison:
         """The cell's poison from the one that lies in its file; for most attacks they are the same.
@@ -191,13 +202,13 @@ def source_cell(cell: Cell) -> Cell:
     return replace(cell, attack=ChosenAttack(attack, choice))
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, level: int = logging.WARNING) -> bool:
     if not path.is_file():
         return False
     try:
         Poison.load(path)
     except PoisonError as error:
-        _log.warning("%s; crafting it anew", error)
+        _log.log(level, "%s; crafting it anew", error)
         return False
     return True
 

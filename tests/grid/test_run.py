@@ -13,12 +13,14 @@ import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.cli.main import main
+from benchmark.core.locks import claimed
 from benchmark.data import LazyImages
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.grid.grids import SCENES, data_seen
 from tests.memory import backing_file, linux_only
+from tests.watchdog import in_no_time
 from victims.architecture import Architecture
 
 ATTACK = (
@@ -217,10 +219,21 @@ def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.Capture
     poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # a bit within the bound
     before = by_cell(tmp_path)["MEM-2", "none"]
     assert run(tmp_path, "--rerun", "all", defense="none") == 0
-    assert "does not match its SHA-256; crafting it anew" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("does not match its SHA-256; crafting it anew") == 1
     assert poison.read_bytes()[-1] == whole[-1]
     assert poison.stat().st_size == pytest.approx(len(whole), abs=100)
     assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
+
+
+def test_a_poison_that_is_there_is_read_while_another_run_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    with claimed(poison, wait=False) as ours, in_no_time():
+        assert ours
+        assert run(tmp_path, "--rerun", "all", defense="none") == 0
+    assert "waiting for another run" not in capsys.readouterr().err
 
 
 def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
