@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from benchmark.grid.records import load_records
-from tests.grid.grids import ATTACK, left_over, results, run
-from tests.grid.test_ray import ROOT, records_of, start, told
+from tests.grid.grids import left_over, results, run
+from tests.grid.test_ray import GRID, ROOT, records_of, start, told
 
 pytestmark = pytest.mark.slurm
-GRID: dict[str, Any] = {"attack": f"clean,{ATTACK},uniform-noise", "defense": "cutout"}
 EPOCHS = 6
 
 
@@ -45,14 +44,14 @@ def test_jobs_make_what_one_process_makes(tmp_path: Path) -> None:
     assert start(tmp_path / "one", **GRID).wait() == 0
     assert start(out, "--on", "slurm[partition=day]", "--jobs", "3", "--events", str(events), **GRID).wait() == 0
     records = load_records(out)
-    assert len(records) == 6
+    assert len(records) == 12
     assert results(out) == results(tmp_path / "one")
     assert not left_over(out)
     assert {record.provenance["threads"] for record in records} == {1}
     crafted = [one["title"] for one in told(events, "poison", "done")]
     assert len(crafted) == len(set(crafted)) == 2
     jobs = {one["where"].split()[1] for kind in ("cell", "poison") for one in told(events, kind, "running")}
-    assert len(jobs) == 8
+    assert len(jobs) == 14
     assert any("_" in job for job in jobs)  # an array
     assert not list(out.glob("slurm/*/*.pkl"))  # nothing but logs
     assert not queue()
