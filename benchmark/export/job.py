@@ -49,7 +49,7 @@ def export(
     layout_of(layout)
     if licence is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence):
         raise UsageError(f"--licence takes an SPDX name such as CC-BY-4.0, got {licence!r}")
-    with open_grid(settings, commands=[command]) as grid:
+    with open_grid(settings) as grid:
         *clean_cells, cell = grid.cells
         if len(clean_cells) > 1 or len(grid.splits) > 1:
             raise UsageError("an export takes one attack, one seed, and one victim for the resolution")

@@ -54,7 +54,7 @@ def open_grid(*grids: RunSettings, commands: Sequence[str] = (), cells: Sequence
         UsageError: bad input, or settings that do not go together.
     """
     settings = grids[0]
-    require_together(grids)
+    _require_together(grids)
     load_plugins(settings.plugin)
     with process_group(resolve_device(settings.device)) as device, ExitStack() as stack:
         processes = Processes.current()
@@ -90,7 +90,7 @@ def open_grid(*grids: RunSettings, commands: Sequence[str] = (), cells: Sequence
         yield grid
 
 
-def require_together(grids: Sequence[RunSettings]) -> None:
+def _require_together(grids: Sequence[RunSettings]) -> None:
     """See that several settings can make one grid.
 
     Raises:
