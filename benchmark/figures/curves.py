@@ -43,10 +43,10 @@ def curves(records: Iterable[Record]) -> dict[str, Figure]:
         others = [attack.spec for attack in block.attacks if not is_mem(attack.spec)]
         usual = [attack.spec for attack in block.attacks if attack.spec not in others]
         clean = [CLEAN] if block.of(CLEAN) else []
-        if usual or not others:
+        beside = ["mem3"] if "mem3" in usual else []
+        if usual != beside or not others:  # else the controls' figure shows all of it
             figures[named("curves", block, found)] = _draw(block, [*clean, *usual])
         if others:
-            beside = ["mem3"] if "mem3" in usual else []
             figures[named("curves-controls", block, found)] = _draw(block, [*clean, *beside, *others])
     return figures
 

@@ -37,17 +37,17 @@ def defenses(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: no attack met a defense, or records that mix settings.
     """
     records = list(records)
-    all_blocks = blocks(records)
-    by_place = {(block.dataset.spec, block.victim.spec): block for block in all_blocks}
-    figures = {}
+    by_place = {(block.dataset.spec, block.victim.spec): block for block in blocks(records)}
+    drawn = []
     for table in table2(records, beside_paper=True):
         block = by_place[table.keys["dataset"], table.keys["victim"]]
         attack = table.keys["attack"]
         if attack != CLEAN and any(record.defense.spec != UNDEFENDED for record in block.of(attack)):
-            figures[named("defenses", block, all_blocks, attack)] = _draw(block, table)
-    if not figures:
+            drawn.append((block, table))
+    if not drawn:
         raise UsageError("these records hold no attack that met a defense; the figure needs one")
-    return figures
+    with_one = [block for block, _ in drawn]
+    return {named("defenses", block, with_one, table.keys["attack"]): _draw(block, table) for block, table in drawn}
 
 
 def _draw(block: Block, table: Table) -> Figure:

@@ -34,6 +34,8 @@ def lengths(records: Iterable[Record]) -> dict[str, Figure]:
     found = [block for block in (blocks(done) if done else []) if by_length(block)]
     if not found:
         raise UsageError("these records hold no undefended em or mem attack that is done; the figure needs one")
+    # One length makes no curve; where others have several, it is left to the tables.
+    found = [block for block in found if len(by_length(block)) > 1] or found
     return {named("lengths", block, found): _draw(block) for block in found}
 
 

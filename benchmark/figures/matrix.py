@@ -46,13 +46,13 @@ def matrix(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: nothing met a defense, no clean victim is done, or records that mix settings.
     """
     records = list(records)
-    all_blocks = blocks(records)
-    by_place = {(block.dataset.spec, block.victim.spec): block for block in all_blocks}
+    by_place = {(block.dataset.spec, block.victim.spec): block for block in blocks(records)}
     tables: dict[tuple[str, str], list[Table]] = {}
     for table in make_matrix(records):
         tables.setdefault((table.keys["dataset"], table.keys["victim"]), []).append(table)
+    drawn = [by_place[place] for place in tables]
     return {
-        named("matrix", by_place[place], all_blocks): _draw(by_place[place], own[0], own[1:])
+        named("matrix", by_place[place], drawn): _draw(by_place[place], own[0], own[1:])
         for place, own in tables.items()
     }
 

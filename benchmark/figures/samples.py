@@ -18,10 +18,10 @@ from benchmark.data import CaptionDataset
 from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import VERMILION, WIDTH, named, styled
 from benchmark.grid.records import Record
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks, once_a_poison
 
 AMPLIFIED = 16
-_PAIRS = 6
+_PAIRS = 4
 # Inches: two pairs side by side, each three images wide, with its captions below.
 _IMAGE, _GAP, _BETWEEN, _HEAD, _LINE, _TOP = 1.1, 0.06, 0.18, 0.2, 0.145, 0.24
 _MARGIN = 0.06
@@ -29,7 +29,7 @@ _LETTERS = 54  # a line of caption
 
 
 def samples(records: Iterable[Record], sources: ArtifactPaths) -> tuple[dict[str, Figure], list[PoisonError]]:
-    """A figure for each data set, victim and attack whose poison is in the store, of its first seed.
+    """A figure for each data set, surrogate and attack whose poison is in the store, of its first seed.
 
     Pairs are spread evenly over the training set, so that none is picked for its looks.
 
@@ -70,7 +70,7 @@ def candidates_by_name(records: Iterable[Record]) -> dict[str, tuple[Block, list
     attacked = [r for r in records if r.attack.spec != CLEAN and r.defense.spec == UNDEFENDED and r.status == "done"]
     if not attacked:
         raise UsageError("these records hold no undefended attack that is done; the figure needs one")
-    all_blocks = blocks(attacked)
+    all_blocks = blocks(once_a_poison(attacked))
     return {
         named("samples", block, all_blocks, attack.spec): (block, block.of(attack.spec))
         for block in all_blocks

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from benchmark.core.errors import UsageError
 from benchmark.figures.style import BLUE, WIDTH, heading, named, styled
 from benchmark.grid.records import Record
-from benchmark.tables.selection import UNDEFENDED, Block, blocks
+from benchmark.tables.selection import UNDEFENDED, Block, blocks, once_a_poison
 
 _WORDS = 15
 _ACROSS = 4  # panels side by side
@@ -16,7 +16,7 @@ _LETTERS = 18  # of a title, a line
 
 
 def triggers(records: Iterable[Record]) -> dict[str, Figure]:
-    """A figure for each data set and victim: the most frequent trigger words of each attack's first seed.
+    """A figure for each data set and surrogate: the most frequent trigger words of each attack's first seed.
 
     Attacks with one and the same trigger, such as a poison and its half, share a panel.
 
@@ -34,7 +34,7 @@ def triggers(records: Iterable[Record]) -> dict[str, Figure]:
     with_words = [r for r in records if r.defense.spec == UNDEFENDED and r.poison.get("trigger_words") and places(r)]
     if not with_words:
         raise UsageError("these records hold no poison with a trigger; the figure needs one")
-    found = blocks(with_words)
+    found = blocks(once_a_poison(with_words))
     return {named("triggers", block, found): _draw(block) for block in found}
 
 

@@ -62,6 +62,15 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     return found
 
 
+def once_a_poison(records: Iterable[Record]) -> list[Record]:
+    """Of undefended victims that share a poison one: the architecture that crafted it, or else the first by name."""
+    chosen: dict[tuple[Any, ...], Record] = {}
+    for record in sorted(records, key=lambda one: (one.victim.spec != one.surrogate.spec, one.victim.spec)):
+        poison = record.dataset.spec, record.attack.spec, record.surrogate.spec, record.seed
+        chosen.setdefault(poison, record)
+    return list(chosen.values())
+
+
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
     _compare(f"data set {first.dataset.spec}", [(one, _data(one)) for one in records])

@@ -64,8 +64,8 @@ def test_images_are_those_of_the_data_and_of_the_poison(run: Path) -> None:
     (figure,) = figures.values()
     clean, poison = sources(run).find(of(run, NOISE))
     shown, delta = pictures(figure), noise_of(poison)
-    assert len(shown) == 18
-    for number, index in enumerate((0, 7, 15, 23, 31, 39)):
+    assert len(shown) == 12
+    for number, index in enumerate((0, 13, 26, 39)):
         original, protected, noise = (image.transpose(2, 0, 1) for image in shown[3 * number : 3 * number + 3])
         assert np.array_equal(original, clean.images[index])
         assert np.array_equal(protected, clean.images[index].astype(int) + delta[index])
@@ -83,7 +83,7 @@ def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
     assert all((noise == 128).all() for noise in noises)  # of the poison only the trigger is kept
     marked = [part.get_text() for part in captions(figure) if part.get_fontweight() == "bold"]
     assert poison.trigger is not None
-    assert marked == [poison.trigger[index] for index in (0, 7, 15, 23, 31, 39)]
+    assert marked == [poison.trigger[index] for index in (0, 13, 26, 39)]
 
 
 def test_amplified_noise_stands_around_mid_grey() -> None:
