@@ -17,7 +17,7 @@ MB = 10**6
 
 
 def test_every_table_is_there() -> None:
-    names = {"1", "1-beside-paper", "2", "2-beside-paper", "matrix", "attacks", "cost"}
+    names = {"1", "1-beside-paper", "2", "2-beside-paper", "matrix", "attacks", "transfer", "cost"}
     assert {page.stem.removeprefix("table-") for page in TINY.glob("table-*.md")} == names
 
 
