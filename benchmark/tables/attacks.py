@@ -24,7 +24,7 @@ from benchmark.tables.table import (
     summarise,
 )
 
-# Rows in this order, whether they ran or not; other attacks follow.
+# Rows in this order; other attacks follow. A note names those that did not run.
 ROWS = {
     CLEAN: "Clean",
     "mem3": "MEM-3",
@@ -69,9 +69,9 @@ def _table(block: Block) -> Table:
     # A variant, its parameters written out, takes the place of the plain attack that did not run.
     variants = {parse_spec(attack.spec).name for attack in block.attacks}
     optional = {*variants, *_ONLY_IF_RUN}
-    rows = {spec: name for spec, name in ROWS.items() if block.of(spec) or spec not in optional}
-    rows |= {attack.spec: attack.title for attack in block.attacks}
-    rows = {spec: rows[spec] for spec in in_row_order(rows)}
+    titles = {CLEAN: ROWS[CLEAN]} if block.of(CLEAN) else {}
+    titles |= {attack.spec: ROWS.get(attack.spec, attack.title) for attack in block.attacks}
+    rows = {spec: titles[spec] for spec in in_row_order(titles)}
     names = distinct_names([(name, spec) for spec, name in rows.items()])
     rows = dict(zip(rows, names, strict=True))
     observations: list[Observation] = []
@@ -87,11 +87,14 @@ def _table(block: Block) -> Table:
         "Undefended victims, after the last epoch.",
         *(text for column, text in BEST_TERMS.items() if column in columns),
         "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
-        "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped. Trigger + "
-        "uniform: its trigger with uniform noise of the same ε in place of its own. What MEM's noise is worth shows "
-        "beside these two, not in Delta only.",
     ]
-    missing = [name for spec, name in rows.items() if not block.of(spec)]
+    if rows.keys() & {"delta-only", "trigger-only", "trigger-uniform"}:
+        explained.append(
+            "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped. Trigger + "
+            "uniform: its trigger with uniform noise of the same ε in place of its own. What MEM's noise is worth "
+            "shows beside these two, not in Delta only."
+        )
+    missing = [name for spec, name in ROWS.items() if spec not in rows and spec not in optional]
     if missing:
         explained.append(f"Not run: {', '.join(missing)}.")
     return Table(

@@ -59,13 +59,11 @@ def test_lost_is_the_share_of_the_clean_recall_of_the_same_seed() -> None:
     assert (found["mean"], found["n"]) == (pytest.approx(35), 2)
 
 
-def test_what_did_not_run_stands_there_as_missing() -> None:
+def test_what_did_not_run_is_named_in_a_note() -> None:
     table = attacks_table(record("clean"), record("mem3"))
     quick = tuple(row for row in ROWS if row not in OFFICIAL)
-    assert table.rows == quick
+    assert table.rows == quick[:2]
     assert f"Not run: {', '.join(quick[2:])}." in table.notes
-    line = next(line for line in render([table], "markdown").split("\n") if line.startswith("| EM "))
-    assert [part.strip() for part in line.strip("|").split("|")][1:] == ["–"] * 7
 
 
 def test_a_variant_takes_the_plain_attacks_place_and_namesakes_are_told_apart() -> None:
