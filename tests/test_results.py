@@ -31,7 +31,10 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
     assert all(path.stat().st_size <= 1.5 * MB for path in pages)
 
 
-@pytest.mark.parametrize(("place", "name"), [("five-grounds/micro-controls", "attacks"), ("regime/crops", "matrix")])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("five-grounds/micro-controls", "attacks"), ("regime/crops", "matrix"), ("regime/fine-tuned", "attacks")],
+)
 def test_the_table_in_a_readme_is_what_its_command_prints(place: str, name: str) -> None:
     folder = RESULTS / place
     table = render(make_tables(name, load_records(folder / "records")), "markdown")
