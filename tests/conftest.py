@@ -1,6 +1,7 @@
 """Fixtures for all rooms."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,10 +59,13 @@ def freed_memory_goes_back() -> Iterator[None]:
 
 
 @pytest.fixture
-def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten when it ends."""
+def registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers, and the plug-ins that it loads, are forgotten when it ends."""
     for registry in (ATTACKS, DEFENSES, DATASETS):
         monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
+    yield
+    for name in [name for name in sys.modules if name.startswith("plugin_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)

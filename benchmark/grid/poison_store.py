@@ -102,6 +102,8 @@ class PoisonStore:
         if processes.broadcast_object(processes.is_first and _is_whole(path, logging.DEBUG)):
             if time_left is not None:
                 time_left.done_elsewhere(str(path))
+            if processes.is_first:  # of a run that was killed once it had saved the poison
+                Checkpoint.beside(path, self.checkpoint_every).discard()
         else:
             self._make(path, cell, train, device, time_left)
         _log.debug("poison of %s, seed %s: %s", cell.attack.choice.title, cell.seed, path)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,8 @@ from benchmark.core.threads import limited_threads
 from benchmark.grid.records import load_records
 from tests.grid.grids import ATTACK, left_over, results, run
 
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 PLUGIN = Path(__file__).with_name("mini_plugin.py")
-
-
-@pytest.fixture(autouse=True)
-def _plugin_forgotten(registries_as_they_were: None) -> Iterator[None]:
-    yield
-    for name in [name for name in sys.modules if name.startswith("plugin_")]:
-        del sys.modules[name]
 
 
 def told(file: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from benchmark.core.errors import UsageError
 from benchmark.core.threads import limited_threads
 from tests.grid.grids import ATTACK, SCENES, results
 
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
+
 
 def settings(out: Path, **others: Any) -> ub.RunSettings:
     """A small grid of its own folders."""
