@@ -46,8 +46,8 @@ def defenses(records: Iterable[Record]) -> dict[str, Figure]:
             drawn.append((block, table))
     if not drawn:
         raise UsageError("these records hold no attack that met a defense; the figure needs one")
-    with_one = [block for block, _ in drawn]
-    return {named("defenses", block, with_one, table.keys["attack"]): _draw(block, table) for block, table in drawn}
+    found = [block for block, _ in drawn]
+    return {named("defenses", block, found, table.keys["attack"]): _draw(block, table) for block, table in drawn}
 
 
 def _draw(block: Block, table: Table) -> Figure:

@@ -18,6 +18,8 @@ from benchmark.tables.table import DIRECTIONS, measure, observe, summarise
 def lengths(records: Iterable[Record]) -> dict[str, Figure]:
     """A figure for each data set and victim: R@10 after the last epoch over k, EM being k = 0.
 
+    A victim with a single length has none where others have several.
+
     Points are means over seeds, bars one sample standard deviation to either side; on a log scale, as recall under
     attack is a few percent beside tens on clean data.
 

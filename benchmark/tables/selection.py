@@ -64,11 +64,16 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
 def once_a_poison(records: Iterable[Record]) -> list[Record]:
     """Of undefended victims that share a poison one: the architecture that crafted it, or else the first by name."""
-    chosen: dict[tuple[Any, ...], Record] = {}
-    for record in sorted(records, key=lambda one: (one.victim.spec != one.surrogate.spec, one.victim.spec)):
-        poison = record.dataset.spec, record.attack.spec, record.surrogate.spec, record.seed
-        chosen.setdefault(poison, record)
-    return list(chosen.values())
+
+    def poison(record: Record) -> tuple[Any, ...]:
+        return record.dataset.spec, record.attack.spec, record.surrogate.spec, record.seed
+
+    victims: dict[tuple[Any, ...], str] = {}
+    undefended = sorted(records, key=lambda one: (one.victim.spec != one.surrogate.spec, one.victim.spec))
+    for record in undefended:
+        victims.setdefault(poison(record), record.victim.spec)
+    # Records of that victim that mix settings all stay, for blocks to refuse.
+    return [record for record in undefended if record.victim.spec == victims[poison(record)]]
 
 
 def _require_one_setting(records: Sequence[Record]) -> None:

@@ -1,5 +1,8 @@
 """Figures of records in which several victims share poisons."""
 
+import pytest
+
+from benchmark.core.errors import UsageError
 from benchmark.figures.curves import curves
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
@@ -16,9 +19,7 @@ SHARED = [
     for attack in ("clean", "mem3", "uniform-noise")
     for seed in (1, 2)
 ]
-MORE = [
-    record(attack, defense, seed=seed) for seed in (1, 2) for attack in ("clean", "mem3") for defense in ("cutout",)
-]
+MORE = [record(attack, "cutout", seed=seed) for seed in (1, 2) for attack in ("clean", "mem3")]
 LENGTHS = [record(attack, seed=seed, poison=WORDS) for attack in ("em", "mem1") for seed in (1, 2)]
 RECORDS = [*SHARED, *MORE, *LENGTHS]
 
@@ -28,6 +29,13 @@ def test_what_shows_poisons_shows_each_once() -> None:
     assert set(shown) == {f"samples-{attack}" for attack in ("em", "mem1", "mem3", "uniform-noise")}
     assert {record.victim.spec for _, records in shown.values() for record in records} == {"tiny"}
     assert list(triggers(RECORDS)) == ["triggers"]
+
+
+def test_settings_that_are_mixed_are_refused_still() -> None:
+    other = record("mem3", seed=1, poison=WORDS, key="other", recipe={"lr": 1.0})
+    for drawn in (candidates_by_name, triggers):
+        with pytest.raises(UsageError, match="settings"):
+            drawn([*RECORDS, other])
 
 
 def test_files_name_the_victim_where_several_are_drawn() -> None:
