@@ -52,16 +52,20 @@ def run(*grids: RunSettings, commands: Sequence[str] = (), on_plan: OnPlan = lam
         planned = grid.plan()
         on_plan([cell.planned_record for cell in planned])
         _log.info(plan_table(grid, planned, settings.rerun))
-        wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
-        if Processes.current().broadcast_object(wanted):
-            expected = estimate(grid, planned, settings.rerun, measure=engine.measures)
-            _log.info("%s\n", expected)
-            grid.time_left = expected.time_left
+
+        def set_time_left() -> None:
+            wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
+            if Processes.current().broadcast_object(wanted):
+                expected = estimate(grid, planned, settings.rerun, measure=engine.measures)
+                _log.info("%s\n", expected)
+                grid.time_left = expected.time_left
+
         if settings.dry_run:
+            set_time_left()
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)
-        records = engine.run(grid, planned, settings, events)
+        records = engine.run(grid, planned, settings, events, set_time_left)
     for record in records:
         if record.status == "failed":
             _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.error["message"])

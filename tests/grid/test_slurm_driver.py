@@ -222,9 +222,9 @@ def test_jobs_ask_for_what_the_engine_names() -> None:
 def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named() -> None:
     grid = cast(Grid, SimpleNamespace(device=torch.device("cpu"), time_left=TimeLeft()))
     with pytest.raises(UsageError, match="--precision"):
-        Slurm(gpus=1).run(grid, [], RunSettings(), Events())
-    assert Slurm(gpus=1).run(grid, [], RunSettings(precision="bf16"), Events()) == []
-    assert Slurm(gpus=0).run(grid, [], RunSettings(), Events()) == []
+        Slurm(gpus=1).run(grid, [], RunSettings(), Events(), lambda: None)
+    assert Slurm(gpus=1).run(grid, [], RunSettings(precision="bf16"), Events(), lambda: None) == []
+    assert Slurm(gpus=0).run(grid, [], RunSettings(), Events(), lambda: None) == []
 
 
 @pytest.mark.parametrize("wrong", ["gpus=2", "cpus=0", "hours=0", "memory=0", "jobs=0", "jobs=1001"])

@@ -1,7 +1,7 @@
 """The contract of engines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -29,7 +29,14 @@ class Engine(ABC):
         return None
 
     @abstractmethod
-    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
+    def run(
+        self,
+        grid: Grid,
+        planned: Sequence[PlannedCell],
+        settings: RunSettings,
+        events: Events,
+        set_time_left: Callable[[], None],
+    ) -> list[Record]:
         """Run what has to run; a failed cell is reported and does not stop the others.
 
         Args:
@@ -37,6 +44,8 @@ class Engine(ABC):
             planned: all cells of the grid.
             settings: what the grid was made from.
             events: where every change of a cell's state is told.
+            set_time_left: estimates the grid's ``time_left``, which may take seconds. To be called once, before that is
+                read, and after processes have been started that take time to come up.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.

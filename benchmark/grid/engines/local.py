@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,22 +49,33 @@ class Local(Engine):
         """One in each worker."""
         return 1 if self.jobs is not None and device.type == "cpu" else None
 
-    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
+    def run(
+        self,
+        grid: Grid,
+        planned: Sequence[PlannedCell],
+        settings: RunSettings,
+        events: Events,
+        set_time_left: Callable[[], None],
+    ) -> list[Record]:
         """Run the cells one after the other, or by workers."""
         if self.jobs is None:
+            set_time_left()
             return run_grid(grid, planned, settings.rerun, events)
         if Processes.current().size > 1:
             raise UsageError("--jobs starts processes of its own: leave out torchrun")
         tidy(grid, planned, settings.rerun)
-        units = units_of(planned, settings.rerun, grid.time_left.waiting)
+        units = units_of(planned, settings.rerun)
         failed: dict[str, Record] = {}
         if units:
             devices = _devices(settings.device, grid.device)
             with pool_of(grid, settings, self.threads(grid.device), devices) as pool:
                 if self.jobs == "auto":
+                    set_time_left()
                     _fit(pool, most=min(len(units), len(devices) or _most_beside(grid.device)), measured=not devices)
                 else:
                     pool.resize(min(self.jobs, len(units)))
+                    set_time_left()
+                units = units_of(planned, settings.rerun, grid.time_left.waiting)  # the longest first
                 board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
                 with board.shown():
                     failed = pool.run(units, board)

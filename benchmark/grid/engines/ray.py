@@ -4,7 +4,7 @@ import logging
 import pickle
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,13 +69,21 @@ class Ray(Engine):
         """As many as the CPUs that a cell gets."""
         return self.cpus_per_cell if device.type == "cpu" else None
 
-    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
+    def run(
+        self,
+        grid: Grid,
+        planned: Sequence[PlannedCell],
+        settings: RunSettings,
+        events: Events,
+        set_time_left: Callable[[], None],
+    ) -> list[Record]:
         """Run the cells as tasks."""
         if Processes.current().size > 1:
             raise UsageError("--on ray starts processes of its own: leave out torchrun")
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
         tidy(grid, planned, settings.rerun)
+        set_time_left()
         units = units_of(planned, settings.rerun, grid.time_left.waiting)
         failed: dict[str, Record] = {}
         if units:

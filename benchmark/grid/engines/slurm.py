@@ -5,7 +5,7 @@ import math
 import pickle
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -99,7 +99,14 @@ class Slurm(Engine):
             **{name: value for name, value in asked.items() if value is not None},
         }
 
-    def run(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings, events: Events) -> list[Record]:
+    def run(
+        self,
+        grid: Grid,
+        planned: Sequence[PlannedCell],
+        settings: RunSettings,
+        events: Events,
+        set_time_left: Callable[[], None],
+    ) -> list[Record]:
         """Run the cells as jobs."""
         if Processes.current().size > 1:
             raise UsageError("--on slurm starts processes of its own: leave out torchrun")
@@ -109,6 +116,7 @@ class Slurm(Engine):
                 "--on slurm[gpus=1]: no GPU is here to choose a precision for; name it, as --precision bf16"
             )
         tidy(grid, planned, settings.rerun)
+        set_time_left()
         units = units_of(planned, settings.rerun, grid.time_left.waiting)
         failed: dict[str, Record] = {}
         if units:
