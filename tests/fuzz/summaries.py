@@ -26,11 +26,16 @@ def save(summary: Summary, folder: Path, facts: Mapping[str, Any]) -> None:
 def page(folder: Path) -> str:
     """Tables of all readers' files in a folder; a function of these files alone."""
     runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
-    made = sorted({(run["command"], run["machine"], run["finished"][:10]) for run in runs})
+    made: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        where = f"on {run['machine']}, {run['finished'][:10]}"
+        made.setdefault(run["command"], {}).setdefault(where, []).append(run["reader"])
     total = sum(run["examples"] for run in runs)
     minutes = sum(run["seconds"] for run in runs) / 60
     lines = ["# Damaged and forged files, read for an hour", "", "Made by:", ""]
-    lines += [f"```sh\n{command}\n```\n\non {machine}, {date}." for command, machine, date in made]
+    for command, readers in sorted(made.items()):
+        lines += ["```sh", command, "```", ""]
+        lines += [f"- {where}: {', '.join(own)}" for where, own in sorted(readers.items())]
     lines += ["", f"{total:,} inputs in {minutes:.0f} minutes. Memory is what an input added at most.", ""]
     rows = [
         (
