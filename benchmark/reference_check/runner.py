@@ -16,7 +16,7 @@ from benchmark.grid.provenance import git_commit
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.run import OnPlan, run
 from benchmark.grid.settings import RunSettings
-from benchmark.reference_check import PRESET
+from benchmark.reference_check import PRESET, known_answers
 from benchmark.reference_check.intervals import LEAST_SEEDS, Comparison, compare, is_in_doubt, require_comparable
 from benchmark.reference_check.pages import comparison_table, reference_page, seeds_table
 
@@ -75,7 +75,7 @@ def compare_fresh(folder: Path, count: int, level: float, how: RunSettings, out:
             )
             if any(record.status == "failed" for record in fresh):
                 return 1
-            compared = compare(reference, fresh, level)
+            compared = [*compare(reference, fresh, level), *known_answers.of_metrics()]
             show(*comparison_table(compared, fresh, reference, level).split("\n"))
             if not is_in_doubt(reference, fresh, level):
                 break
