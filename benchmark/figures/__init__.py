@@ -9,6 +9,7 @@ FIGURES: Mapping[str, str] = {
     "matrix": "Recall kept of clean, every attack under every defense; the worst defense and strongest attack framed.",
     "defenses": "Share of the lost recall that each defense recovers, and R@10 under it, beside the paper's values.",
     "lengths": "R@10 of undefended victims by the number of trigger words, beside the paper's values.",
+    "epsilon": "R@10 of undefended victims and SSIM of protected images by the bound on the noise.",
     "protected": "R@10 by the share of the training data that is protected.",
     "curves": "Training loss and test median rank of undefended victims after every epoch.",
     "triggers": "The most frequent words in the triggers.",

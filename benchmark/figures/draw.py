@@ -10,6 +10,7 @@ from benchmark.core.registry import unknown
 from benchmark.figures import FIGURES
 from benchmark.figures.curves import curves
 from benchmark.figures.defenses import defenses
+from benchmark.figures.epsilon import epsilon
 from benchmark.figures.lengths import lengths
 from benchmark.figures.matrix import matrix
 from benchmark.figures.protected import protected
@@ -22,6 +23,7 @@ _FROM_RECORDS: Mapping[str, Callable[[Iterable[Record]], dict[str, Figure]]] = {
     "defenses": defenses,
     "matrix": matrix,
     "lengths": lengths,
+    "epsilon": epsilon,
     "protected": protected,
     "curves": curves,
     "triggers": triggers,

@@ -43,13 +43,17 @@ def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
     """
     if "eps" not in attack.params:
         return "–"
-    family = [other for other in block.attacks if _without_eps(other) == _without_eps(attack) and "eps" in other.params]
-    family.sort(key=lambda one: float(one.params["eps"]))
-    steps = [_difference(block, larger, smaller) for smaller, larger in pairwise(family)]
+    steps = [_difference(block, larger, smaller) for smaller, larger in pairwise(by_eps(block, attack))]
     known = [step for step in steps if step is not None]
     if any(step.low > 0 for step in known):
         return "fails"
     return "holds" if known else "not shown"
+
+
+def by_eps(block: Block, attack: ResolvedSpec) -> list[ResolvedSpec]:
+    """An attack at every ε that it ran with, its other parameters being the same, the smallest ε first."""
+    family = [other for other in block.attacks if _without_eps(other) == _without_eps(attack) and "eps" in other.params]
+    return sorted(family, key=lambda one: float(one.params["eps"]))
 
 
 def loss_left(block: Block, defense: str) -> float | None:

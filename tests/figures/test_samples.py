@@ -180,7 +180,7 @@ def test_what_cannot_be_drawn_keeps_no_other_figure_from_being_drawn(
 
 def test_every_name_can_be_drawn_or_says_why_not(run: Path) -> None:
     figures, problems = draw_all(FIGURES, load_records(run / "out"), sources(run))
-    assert {problem.name for problem in problems} == {"defenses", "matrix", "lengths", "protected"}
+    assert {problem.name for problem in problems} == {"defenses", "epsilon", "matrix", "lengths", "protected"}
     assert {name.partition("-")[0] for name in figures} == {"curves", "triggers", "samples"}
     with pytest.raises(UsageError, match="unknown figure 'curve'; did you mean 'curves'"):
         draw_all(["curve"], [], sources(run))

@@ -1,0 +1,88 @@
+"""Recall, and how much of an image is left as it was, against the bound on the noise."""
+
+from collections.abc import Iterable
+from statistics import fmean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
+from benchmark.figures.style import INK, WIDTH, heading, looks, named, styled
+from benchmark.grid.records import Record, ResolvedSpec
+from benchmark.tables.gates import by_eps
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+
+
+def epsilon(records: Iterable[Record]) -> dict[str, Figure]:
+    """A figure for each data set and victim: R@10 after the last epoch, and SSIM, over ε in 1/255.
+
+    A line for each attack that ran with several ε; points are means over seeds, of R@10 over both directions, too; bars
+    are one sample standard deviation to either side.
+
+    Args:
+        records: of any runs; defended and failed ones are left out.
+
+    Returns:
+        Figures by file name.
+
+    Raises:
+        UsageError: no attack has several ε, or records that mix settings.
+    """
+    done = [record for record in records if record.defense.spec == UNDEFENDED and record.status == "done"]
+    found = [block for block in (blocks(done) if done else []) if _families(block)]
+    if not found:
+        raise UsageError(
+            "these records hold no undefended attack with several ε; run 'mem3[eps=4]', say, beside 'mem3'"
+        )
+    return {named("epsilon", block, found): _draw(block) for block in found}
+
+
+def _families(block: Block) -> dict[str, list[ResolvedSpec]]:
+    """Attacks with several ε, each at all of them, by the name that tells it from the others."""
+    families = {}
+    for attack in block.attacks:
+        family = by_eps(block, attack)
+        if len(family) > 1:
+            usual = next((one for one in family if "eps" not in parse_spec(one.spec).params), family[-1])
+            families[usual.spec] = family
+    return families
+
+
+def _draw(block: Block) -> Figure:
+    families = _families(block)
+    styles = looks(families)
+    with styled():
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+        recall, similarity = figure.subplots(1, 2)
+        for spec, family in families.items():
+            title = next(one.title for one in family if one.spec == spec)
+            look = {"label": title, "capsize": 3, **styles[spec].keywords()}
+            of_eps = {one.params["eps"]: block.of(one.spec) for one in family}
+            recalls = {eps: [record.last.test.mean_recall_at_10 for record in own] for eps, own in of_eps.items()}
+            likeness = {
+                eps: [record.poison["ssim"] for record in own if record.poison.get("ssim")]
+                for eps, own in of_eps.items()
+            }
+            _line(recall, recalls, look)
+            _line(similarity, likeness, look)
+        clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN)]
+        if clean:
+            recall.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
+        ticks = sorted({one.params["eps"] for family in families.values() for one in family})
+        for axes in (recall, similarity):
+            axes.set(xlabel="ε, 1/255", xlim=(0, max(ticks) * 1.05), xticks=ticks)
+        recall.set(ylabel="R@10, %, mean of both directions", ylim=(0, 100))
+        similarity.set(ylabel="SSIM with the original images")
+        figure.legend(*recall.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3)
+        several = len({record.seed for record in block.records}) > 1
+        parts = [block.dataset.label, f"victim {block.victim.spec}", *(["mean ± sd over seeds"] if several else [])]
+        heading(figure, ", ".join(parts))
+        return figure
+
+
+def _line(axes: Axes, values: dict[int, list[float]], look: dict[str, object]) -> None:
+    """Means and spreads of what was measured at each ε."""
+    known = {eps: own for eps, own in values.items() if own}
+    spread = [stdev(own) if len(own) > 1 else 0.0 for own in known.values()]
+    axes.errorbar(list(known), [fmean(own) for own in known.values()], yerr=spread, **look)  # type: ignore[arg-type]
