@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,6 @@ import torch
 from benchmark.core.errors import UsageError
 from benchmark.core.schedule import Pace
 from benchmark.core.spec import parse_spec
-from benchmark.core.time_left import TimeLeft
 from benchmark.grid.board import Board
 from benchmark.grid.engines import ENGINES, agenda, slurm, slurm_jobs
 from benchmark.grid.engines.slurm import Driver, Slurm
@@ -219,12 +219,14 @@ def test_jobs_ask_for_what_the_engine_names() -> None:
     }
 
 
-def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named() -> None:
-    grid = cast(Grid, SimpleNamespace(device=torch.device("cpu"), time_left=TimeLeft()))
-    with pytest.raises(UsageError, match="--precision"):
-        Slurm(gpus=1).run(grid, [], RunSettings(), Events(), lambda: None)
-    assert Slurm(gpus=1).run(grid, [], RunSettings(precision="bf16"), Events(), lambda: None) == []
-    assert Slurm(gpus=0).run(grid, [], RunSettings(), Events(), lambda: None) == []
+def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Slurm, "_jobs_of", lambda *_: nullcontext())
+    grid = cast(Grid, SimpleNamespace(device=torch.device("cpu")))
+    with pytest.raises(UsageError, match="--precision"), Slurm(gpus=1).started(grid, [], RunSettings()):
+        pass
+    for engine, settings in ((Slurm(gpus=1), RunSettings(precision="bf16")), (Slurm(gpus=0), RunSettings())):
+        with engine.started(grid, [], settings) as do:
+            assert callable(do)
 
 
 @pytest.mark.parametrize("wrong", ["gpus=2", "cpus=0", "hours=0", "memory=0", "jobs=0", "jobs=1001"])

@@ -2,17 +2,27 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import torch
 
+from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import Registry
+from benchmark.core.schedule import Pace
 from benchmark.core.spec import Spec, parse_spec
+from benchmark.grid.board import Board
+from benchmark.grid.engines.agenda import gathered
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
+from benchmark.grid.sharing import tidy
+from benchmark.grid.units import Unit, units_of
+
+Do = Callable[[Sequence[Unit], Board], dict[str, Record]]
+"""Does units in this order as far as they can begin, tells a board, and returns the records of failed cells by key."""
 
 
 class Engine(ABC):
@@ -29,6 +39,18 @@ class Engine(ABC):
         return None
 
     @abstractmethod
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> AbstractContextManager[Do]:
+        """Start whatever does the units of a run, and end it with the block.
+
+        Args:
+            grid: open, its folders of records and poisons made.
+            planned: all cells of the grid, some of which have to run.
+            settings: what the grid was made from.
+
+        Raises:
+            UsageError: bad input.
+        """
+
     def run(
         self,
         grid: Grid,
@@ -40,12 +62,11 @@ class Engine(ABC):
         """Run what has to run; a failed cell is reported and does not stop the others.
 
         Args:
-            grid: open, its folders of records and poisons made.
+            grid: as for :meth:`started`.
             planned: all cells of the grid.
             settings: what the grid was made from.
             events: where every change of a cell's state is told.
-            set_time_left: estimates the grid's ``time_left``, which may take seconds. To be called once, before that is
-                read, and after processes have been started that take time to come up.
+            set_time_left: estimates the grid's ``time_left``, which may take seconds.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.
@@ -53,6 +74,19 @@ class Engine(ABC):
         Raises:
             UsageError: bad input.
         """
+        if Processes.current().size > 1:
+            raise UsageError("--jobs, and --on with a cluster, start processes of their own: leave out torchrun")
+        tidy(grid, planned, settings.rerun)
+        units = units_of(planned, settings.rerun)
+        failed: dict[str, Record] = {}
+        if units:
+            with self.started(grid, planned, settings) as do:
+                set_time_left()  # meanwhile workers come up
+                units = units_of(planned, settings.rerun, grid.time_left.waiting)
+                board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
+                with board.shown():
+                    failed = do(units, board)
+        return gathered(planned, units, failed)
 
 
 ENGINES: Registry[Engine] = Registry("engine", "benchmark.grid.engines", Engine)

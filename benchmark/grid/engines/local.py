@@ -2,24 +2,21 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
-from benchmark.core.schedule import Pace
-from benchmark.grid.board import Board
-from benchmark.grid.engines.agenda import gathered
-from benchmark.grid.engines.base import ENGINES, Engine
+from benchmark.grid.engines.base import ENGINES, Do, Engine
 from benchmark.grid.engines.pool import Pool, pool_of
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.sharing import run_grid, tidy
+from benchmark.grid.sharing import run_grid
 from benchmark.grid.units import units_of
 
 _log = logging.getLogger(__name__)
@@ -57,29 +54,23 @@ class Local(Engine):
         events: Events,
         set_time_left: Callable[[], None],
     ) -> list[Record]:
-        """Run the cells one after the other, or by workers."""
-        if self.jobs is None:
-            set_time_left()
-            return run_grid(grid, planned, settings.rerun, events)
-        if Processes.current().size > 1:
-            raise UsageError("--jobs starts processes of its own: leave out torchrun")
-        tidy(grid, planned, settings.rerun)
-        units = units_of(planned, settings.rerun)
-        failed: dict[str, Record] = {}
-        if units:
-            devices = _devices(settings.device, grid.device)
-            with pool_of(grid, settings, self.threads(grid.device), devices) as pool:
-                if self.jobs == "auto":
-                    set_time_left()
-                    _fit(pool, most=min(len(units), len(devices) or _most_beside(grid.device)), measured=not devices)
-                else:
-                    pool.resize(min(self.jobs, len(units)))
-                    set_time_left()
-                units = units_of(planned, settings.rerun, grid.time_left.waiting)  # the longest first
-                board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
-                with board.shown():
-                    failed = pool.run(units, board)
-        return gathered(planned, units, failed)
+        """Run the cells one after the other in this process, or by workers."""
+        if self.jobs is not None:
+            return super().run(grid, planned, settings, events, set_time_left)
+        set_time_left()
+        return run_grid(grid, planned, settings.rerun, events)
+
+    @contextmanager
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Do]:
+        """Workers: as many as asked for, or as make the whole faster."""
+        count = len(units_of(planned, settings.rerun))
+        devices = _devices(settings.device, grid.device)
+        with pool_of(grid, settings, self.threads(grid.device), devices) as pool:
+            if isinstance(self.jobs, int):
+                pool.resize(min(self.jobs, count))
+            else:
+                _fit(pool, most=min(count, len(devices) or _most_beside(grid.device)), measured=not devices)
+            yield pool.run
 
 
 def _fit(pool: Pool, most: int, *, measured: bool) -> None:

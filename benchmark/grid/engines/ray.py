@@ -4,7 +4,7 @@ import logging
 import pickle
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,21 +15,17 @@ import numpy as np
 import torch
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
-from benchmark.core.schedule import Pace
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
-from benchmark.grid.engines.agenda import Agenda, gathered
-from benchmark.grid.engines.base import ENGINES, Engine
+from benchmark.grid.engines.agenda import Agenda
+from benchmark.grid.engines.base import ENGINES, Do, Engine
 from benchmark.grid.engines.ray_node import Owner, RayWork, clear
 from benchmark.grid.engines.store import Store
-from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.sharing import tidy
-from benchmark.grid.units import Unit, units_of
+from benchmark.grid.units import Unit
 
 _log = logging.getLogger(__name__)
 _NAMESPACE = "unlearnable-bench"
@@ -69,38 +65,28 @@ class Ray(Engine):
         """As many as the CPUs that a cell gets."""
         return self.cpus_per_cell if device.type == "cpu" else None
 
-    def run(
-        self,
-        grid: Grid,
-        planned: Sequence[PlannedCell],
-        settings: RunSettings,
-        events: Events,
-        set_time_left: Callable[[], None],
-    ) -> list[Record]:
-        """Run the cells as tasks."""
-        if Processes.current().size > 1:
-            raise UsageError("--on ray starts processes of its own: leave out torchrun")
+    @contextmanager
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Do]:
+        """A connection to the cluster; what the run has there ends with the block."""
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
-        tidy(grid, planned, settings.rerun)
-        set_time_left()
-        units = units_of(planned, settings.rerun, grid.time_left.waiting)
-        failed: dict[str, Record] = {}
-        if units:
-            board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
-            with _connected(self.address) as ray, board.shown():
+        with _connected(self.address) as ray:
+
+            def do(units: Sequence[Unit], board: Board) -> dict[str, Record]:
                 driver = _Driver(ray, self, grid, planned, settings, units, board)
                 try:
                     failed = driver.run()
                     if not failed:  # a cell that failed has a checkpoint there
                         driver.clear()
+                    return failed
                 except ray.exceptions.RayTaskError:
                     raise  # a fault in the owner's own code
                 except ray.exceptions.RayError as error:
                     raise UsageError(f"the Ray cluster failed: {_first_line(error)}") from error
                 finally:
                     driver.close()
-        return gathered(planned, units, failed)
+
+            yield do
 
 
 class _Driver:

@@ -5,7 +5,7 @@ import math
 import pickle
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -13,24 +13,20 @@ from typing import Any, ClassVar
 import torch
 
 from benchmark.core.atomic_files import make_folder
-from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
-from benchmark.core.schedule import Pace
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key, pick_preset
-from benchmark.grid.engines.agenda import Agenda, gathered
-from benchmark.grid.engines.base import ENGINES, Engine
+from benchmark.grid.engines.agenda import Agenda
+from benchmark.grid.engines.base import ENGINES, Do, Engine
 from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
 from benchmark.grid.engines.slurm_node import Job, News
-from benchmark.grid.events import Events
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.sharing import tidy
-from benchmark.grid.units import Unit, units_of
+from benchmark.grid.units import Unit
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0  # at files
@@ -99,31 +95,16 @@ class Slurm(Engine):
             **{name: value for name, value in asked.items() if value is not None},
         }
 
-    def run(
-        self,
-        grid: Grid,
-        planned: Sequence[PlannedCell],
-        settings: RunSettings,
-        events: Events,
-        set_time_left: Callable[[], None],
-    ) -> list[Record]:
-        """Run the cells as jobs."""
-        if Processes.current().size > 1:
-            raise UsageError("--on slurm starts processes of its own: leave out torchrun")
+    @contextmanager
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Do]:
+        """The jobs of the run; what is left of them ends with the block."""
         preset = pick_preset(settings.preset, PRESETS)
         if self.gpus and grid.device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
             raise UsageError(
                 "--on slurm[gpus=1]: no GPU is here to choose a precision for; name it, as --precision bf16"
             )
-        tidy(grid, planned, settings.rerun)
-        set_time_left()
-        units = units_of(planned, settings.rerun, grid.time_left.waiting)
-        failed: dict[str, Record] = {}
-        if units:
-            board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
-            with self._jobs_of(grid, planned, settings) as jobs, board.shown():
-                failed = Driver(jobs, self, grid, settings, units, board).run()
-        return gathered(planned, units, failed)
+        with self._jobs_of(grid, planned, settings) as jobs:
+            yield lambda units, board: Driver(jobs, self, grid, settings, units, board).run()
 
     @contextmanager
     def _jobs_of(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Jobs]:
