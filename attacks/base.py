@@ -68,10 +68,14 @@ class Attack(ABC):
             what is crafted. A plugin may leave it as it is: its file is part of the address.
         part_of: name of the attack with the same parameters from whose poison :meth:`derive_from` makes this one's.
             That poison is crafted and kept once for both. ``None``: the attack crafts its own.
+        crafted_through: name of the parameter that names a defense which surrogates look through, as in
+            ``jpeg+crop-flip``. The preset's strengths then hold for that defense too, and its code is part of the
+            poison's address. ``None``: there is no such parameter.
     """
 
     version: ClassVar[int] = 1
     part_of: ClassVar[str | None] = None
+    crafted_through: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         check_ranges(f"attack {ATTACKS.name_of(type(self))}", self)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import ClassVar
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
@@ -46,39 +47,42 @@ class Through(Attack):
     defense: str
     share: float = ranged(0.5, above=0, at_most=1)
 
+    crafted_through: ClassVar[str | None] = "defense"
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self._inner.part_of is not None or isinstance(self._inner, Through):
+        if self.inner.part_of is not None or isinstance(self.inner, Through):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
         image_defense(self.defense, "attack through", adversarial=True)
 
     @cached_property
-    def _inner(self) -> Attack:
+    def inner(self) -> Attack:
+        """The attack whose surrogates look through the defense."""
         return ATTACKS.build(parse_spec(self.attack))
 
     def label(self) -> str:
         """The name in tables."""
-        return f"{self._inner.label()} through {self.defense}"
+        return f"{self.inner.label()} through {self.defense}"
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"{self._inner.describe()}; {self.share:.0%} of the surrogates' batches through {self.defense}"
+        return f"{self.inner.describe()}; {self.share:.0%} of the surrogates' batches through {self.defense}"
 
     def identity(self) -> str:
-        """That of the attack and the version of its code."""
-        return f"{type(self._inner).__name__} {self._inner.version} {self._inner.identity()}"
+        """That of the inner attack, and the version of its code where that is the suite's own."""
+        return f"{type(self.inner).__name__} {self.inner.version} {self.inner.identity()}"
 
     def progress_steps(self, train: CaptionDataset) -> int:
         """Those of the attack."""
-        return self._inner.progress_steps(train)
+        return self.inner.progress_steps(train)
 
     def step_kinds(self, train: CaptionDataset) -> Sequence[str]:
         """Those of the attack."""
-        return self._inner.step_kinds(train)
+        return self.inner.step_kinds(train)
 
     def pilot(self) -> "tuple[Through, int] | None":
         """The attack's, through the same defense."""
-        if (pilot := self._inner.pilot()) is None:
+        if (pilot := self.inner.pilot()) is None:
             return None
         shorter, rows = pilot
         written = {field.name: getattr(shorter, field.name) for field in fields(shorter)}  # type: ignore[arg-type]
@@ -86,11 +90,11 @@ class Through(Attack):
 
     def period(self) -> int | None:
         """That of the attack."""
-        return self._inner.period()
+        return self.inner.period()
 
     def check(self, train: CaptionDataset) -> None:
         """As the attack checks them."""
-        self._inner.check(train)
+        self.inner.check(train)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """The attack's poison, crafted on surrogates behind the defense; see :meth:`attacks.base.Attack.craft`.
@@ -108,7 +112,7 @@ class Through(Attack):
             model.passage = Passage(defense, self.share, derive_seed(seed, "through")).to(model.device)
             return model
 
-        poison = self._inner.craft(train, replace(context, surrogate=surrogate))
+        poison = self.inner.craft(train, replace(context, surrogate=surrogate))
         if not built:
             raise UsageError(f"attack through: {self.attack} builds no surrogate that could look through a defense")
         return poison

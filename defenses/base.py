@@ -103,6 +103,16 @@ class Defense:
     def __post_init__(self) -> None:
         check_ranges(f"defense {DEFENSES.name_of(type(self))}", self)
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether :meth:`on_images` does anything with these parameters."""
+        return type(self).on_images is not Defense.on_images
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether :meth:`adversarial` does anything with these parameters."""
+        return type(self).adversarial is not Defense.adversarial
+
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """Once, before training: the set to train on, with as many images and captions.
 
@@ -177,6 +187,16 @@ class Composed(Defense):
             names = " and ".join(DEFENSES.name_of(type(part)) for part in own)
             raise UsageError(f"{names} each have a loss of their own and cannot be combined")
         self._with_loss = own[0] if own else None
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether a part does."""
+        return any(part.changes_images for part in self.parts)
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether a part is."""
+        return any(part.is_adversarial for part in self.parts)
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """Each part in turn; see :meth:`Defense.on_dataset`."""

@@ -35,6 +35,16 @@ class UEraser(Defense):
     draws: int = ranged(5, 1, 100)
     until: float = ranged(1.0, above=0, at_most=1)
 
+    @property
+    def changes_images(self) -> bool:
+        """With one draw."""
+        return self.draws == 1
+
+    @property
+    def is_adversarial(self) -> bool:
+        """With several draws."""
+        return self.draws > 1
+
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """(B, 3, H, W) float in [0, 1], augmented if there is one draw only; differentiable."""
         return _augmented(images, at.seed) if self.draws == 1 else images

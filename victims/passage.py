@@ -28,7 +28,7 @@ class Passage(nn.Module):
     def __init__(self, defense: Defense, share: float, seed: int) -> None:
         super().__init__()
         self._defense, self._share, self._seed = defense, share, seed
-        self._told = not is_adversarial(defense)
+        self._told = not defense.is_adversarial
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.batches: torch.Tensor
 
@@ -51,17 +51,11 @@ class Passage(nn.Module):
             return images
         at = HookContext(derive_seed(self._seed, "passage", number), 0.0)
         seen = self._defense.on_images(images, at)
-        if loss is None or not is_adversarial(self._defense):
+        if loss is None or not self._defense.is_adversarial:
             return seen
         with torch.enable_grad():
             worst = self._defense.adversarial(seen.detach(), loss, at)
         return seen + (worst - seen).detach()
-
-
-def is_adversarial(defense: Defense) -> bool:
-    """Whether a defense, or a part of it, has an adversarial hook."""
-    parts = defense.parts if isinstance(defense, Composed) else (defense,)
-    return any(type(part).adversarial is not Defense.adversarial for part in parts)
 
 
 def image_defense(text: str, owner: str, *, adversarial: bool = False) -> Defense:
@@ -76,11 +70,7 @@ def image_defense(text: str, owner: str, *, adversarial: bool = False) -> Defens
         UsageError: an unknown defense or parameter, or one that has no such hook.
     """
     parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
-    idle = [
-        part
-        for part in parts
-        if type(part).on_images is Defense.on_images and not (adversarial and is_adversarial(part))
-    ]
+    idle = [part for part in parts if not part.changes_images and not (adversarial and part.is_adversarial)]
     if idle:
         names = " and ".join(DEFENSES.name_of(type(part)) for part in idle)
         raise UsageError(f"{owner}: nothing can be crafted through {names}, without an image hook")

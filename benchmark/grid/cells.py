@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from attacks import ATTACKS, Attack
 from attacks.through import Through
@@ -115,7 +115,7 @@ class Cell:
         surrogate = [self.surrogate.identity(), self.recipe.precision]
         foreign = _foreign(ATTACKS, parse_spec(self.attack.choice.spec).name)
         method = [type(attack).__name__, attack.version, attack.identity(), params]
-        return [*method, surrogate, self.seed, *foreign, *self._plain()]
+        return [*method, surrogate, self.seed, *foreign, *_code_within(attack), *self._plain()]
 
     def _plain(self) -> list[str]:
         """Part of the addresses of plain models alone, because their results differ in rounding."""
@@ -129,6 +129,7 @@ class Cell:
             crafter.version,
             crafter.identity(),
             *_foreign(ATTACKS, parse_spec(self.attack.choice.spec).name),
+            *_code_within(crafter),
         ]
         defense = [RESULTS_VERSION, *(_defense_code(name) for name in self.defense.choice.params)]
         dataset = [self.dataset.source.version, *_foreign(DATASETS, parse_spec(self.dataset.choice.spec).name)]
@@ -150,6 +151,21 @@ def _defense_code(name: str) -> list[str]:
     """What the address knows of a defense's code; nothing of a first version, which had no number."""
     version = DEFENSES.entry(name).factory.version
     return [*([f"version {version}"] if version > 1 else []), *_foreign(DEFENSES, name)]
+
+
+def _code_within(attack: Attack) -> list[str]:
+    """What the address knows of the code of the attack and the defenses that an attack is made of."""
+    code = [line for part in _through(attack) for line in _defense_code(part.name)]
+    if isinstance(attack, Through):
+        code += [*_foreign(ATTACKS, parse_spec(attack.attack).name), *_code_within(attack.inner)]
+    return code
+
+
+def _through(attack: Attack) -> list[Spec]:
+    """The defenses that an attack is crafted through, in their order."""
+    parameter = type(attack).crafted_through
+    text = getattr(attack, parameter) if parameter else None
+    return [parse_spec(part) for part in split_outside_brackets(text or "", "+") if part]
 
 
 def content_key(*parts: Any) -> str:
@@ -185,6 +201,12 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
             budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
             params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, budget)))
             attack = replace(attack, attack=params["attack"])
+        if parts := _through(attack):
+            # As strong as the defense of that name in the same run.
+            usual = [Spec(part.name, {**preset.defense.get(part.name, {}), **part.params}) for part in parts]
+            parameter = str(type(attack).crafted_through)
+            params[parameter] = "+".join(map(str, usual))
+            attack = replace(cast(Any, attack), **{parameter: params[parameter]})
         choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
         chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), choice)

@@ -10,7 +10,7 @@ from attacks import ATTACKS, CraftContext, Poison
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec
-from benchmark.grid.cells import choose_attacks
+from benchmark.grid.cells import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
 from tests.small import make_clip, make_dataset
@@ -70,6 +70,22 @@ def test_every_attack_of_a_run_goes_through_and_clean_data_do_not() -> None:
         "through[attack=mem3[eps=4],defense=jpeg]",
     ]
     assert [em.choice.label, mem.choice.label] == ["EM through jpeg", "MEM-3 through jpeg"]
+
+
+def test_a_defense_is_as_strong_as_in_the_same_run() -> None:
+    preset = PRESETS["micro"]
+    _, chosen = choose_attacks("em", preset, through="crop-flip+adv-training")
+    defense = choose_defenses("crop-flip+adv-training", preset)[-1]
+    assert chosen.choice.params["defense"] == "crop-flip+adv-training[eps=2,steps=3]"
+    through = image_defense(chosen.choice.params["defense"], "attack through", adversarial=True)
+    assert through.describe() == defense.defense.describe()
+    (_, wordwise) = choose_attacks("em-wordwise[through=jpeg+crop-flip]", preset)
+    assert wordwise.choice.params["through"] == "jpeg+crop-flip"
+
+
+def test_one_draw_of_ueraser_needs_no_loss() -> None:
+    assert not image_defense("ueraser-lite", "attack through", adversarial=True).is_adversarial
+    assert image_defense("ueraser", "attack through", adversarial=True).is_adversarial
 
 
 @pytest.mark.parametrize("preset", ["tiny", "micro"])
@@ -156,6 +172,7 @@ def test_named_ways_have_the_budget_of_em_and_pass_every_batch(name: str, label:
         (f"through[attack=through[attack={EM},defense=jpeg],defense=jpeg]", "cannot be crafted through a defense"),
         ("through[attack=em,defense=random-swap]", "nothing can be crafted through random-swap, without"),
         ("through[attack=em,defense=jpeg+random-swap]", "nothing can be crafted through random-swap, without"),
+        ("em-wordwise[through=ueraser]", "attack em-wordwise: nothing can be crafted through ueraser, without"),
         ("em-wordwise[through=adv-training]", "attack em-wordwise: nothing can be crafted through adv-training"),
         (f"through[attack={WORDWISE},defense=adv-training]", "a surrogate sees images without captions here"),
         ("through[attack=em,defense=jpg]", "unknown defense 'jpg'; did you mean 'jpeg'?"),

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from attacks.mem import Mem
 from benchmark.core.errors import UsageError
 from benchmark.figures.sources import _cell
 from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses, partly_protected
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
 from defenses.cutout import Cutout
+from defenses.jpeg import Jpeg
 from victims.architecture import Architecture
 from victims.recipe import Recipe
 
@@ -69,6 +71,26 @@ def test_a_new_version_of_a_defense_is_in_the_addresses_of_its_cells_alone(monke
     after = [(one.key(data), one.code()) for one in cells]
     assert [old[0] != new[0] for old, new in zip(before, after, strict=True)] == [True, False, True, False]
     assert [old[1] != new[1] for old, new in zip(before, after, strict=True)] == [True, False, True, False]
+
+
+def test_a_poison_that_is_crafted_through_a_defense_knows_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that of the attack inside, where it is a plugin's."""
+    attacks = ["mem3", "through[attack=mem3,defense=jpeg]", "em-wordwise[through=jpeg]"]
+    attacks += ["through[attack=em-wordwise[through=jpeg],defense=crop-flip]", "em-wordwise"]
+    cells = [cell(attack=name, defense="none") for name in attacks]
+
+    def seen() -> list[tuple[Any, str]]:
+        return [(one.poison_identity(), one.code()["attack"]) for one in cells]
+
+    before = seen()
+    monkeypatch.setattr(Jpeg, "version", Jpeg.version + 1)
+    newer = seen()
+    for part in (0, 1):
+        changed = [old[part] != new[part] for old, new in zip(before, newer, strict=True)]
+        assert changed == [False, True, True, True, False]
+    monkeypatch.setattr("benchmark.grid.cells.source_of", lambda factory: "its file" if factory is Mem else None)
+    changed = [old != new for old, new in zip(newer, seen(), strict=True)]
+    assert changed == [True, True, False, False, False]
 
 
 def test_clean_data_are_the_same_from_every_surrogate_and_seed() -> None:
