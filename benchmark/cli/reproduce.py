@@ -32,7 +32,10 @@ AT_SCALE = {
         RunSettings(attack="em-official,mem-official", defense="none"),
         RunSettings(attack="em,mem3", defense="none", victim="RN101,ViT-B-32,ViT-B-16"),
     ),
-    "tiny": (RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),),
+    "tiny": (
+        RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
+        RunSettings(attack="em-wordwise[eps=2],em-wordwise[eps=4]", defense="none"),
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.core.spec import format_value
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance, of_dataset
-from benchmark.tables.origins import mixed_origins
+from benchmark.tables.origins import mixed_origins, mixed_poisons
 from benchmark.tables.probed import probe_note
 from benchmark.tables.published import in_order
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten, varies_with_seed
@@ -45,7 +45,7 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
     lines += _defenses(records)
     done = [record for record in records if record.status == "done"]
     near = map(Caution, _near_chance(records))
-    origins = map(Caution, mixed_origins(done))
+    origins = map(Caution, [*mixed_origins(done), *mixed_poisons(done)])
     failures = map(Caution, _failures(records))
     return [*lines, _seeds(records), *origins, *_chance(records), *near, *_time(done), *failures]
 

@@ -1,5 +1,6 @@
-"""Which of a table's records come from another machine, another commit or other package versions than the rest."""
+"""Which of a table's records come from another machine, commit, package version or poison than the rest."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmark.grid.records import Record
@@ -42,6 +43,25 @@ def mixed_origins(records: Sequence[Record]) -> list[str]:
     mixed = [row for row, texts in rows.items() if len(texts) > 1]
     averaged = f" Averaged over several: {_listed(mixed)}." if mixed else ""
     return [f"Mixed origins: {'; '.join(parts)}.{averaged}"]
+
+
+def mixed_poisons(records: Sequence[Record]) -> list[str]:
+    """Say which attacks were crafted more than once for a seed: rounding makes another poison on another machine.
+
+    Args:
+        records: of a table's rows, done.
+
+    Returns:
+        One note; none where all victims of an attack and a seed have trained on one poison.
+    """
+    poisons: dict[tuple[str, str, int], set[str]] = {}
+    for record in records:
+        facts = [record.poison.get(name) for name in ("psnr", "loss_per_round", "trigger_words")]
+        poisons.setdefault((record.attack.title, record.surrogate.spec, record.seed), set()).add(json.dumps(facts))
+    twice = dict.fromkeys(f"{attack}, seed {seed}" for (attack, _, seed), found in poisons.items() if len(found) > 1)
+    if not twice:
+        return []
+    return [f"Crafted more than once: {'; '.join(twice)}. Victims in these rows differ in their poison as well."]
 
 
 def _origin(record: Record) -> Mapping[str, str]:

@@ -117,6 +117,7 @@ def test_more_seeds_decide_where_the_first_are_in_doubt(
     assert ("more seeds decide" in captured.err) == (len(recalls) == 2)
     last = captured.out.rsplit("Fresh seeds", maxsplit=1)[1]
     assert all(str(seed) in last for seed in ran)  # all together decide
+    assert "Metrics" in captured.out
 
 
 def test_update_writes_the_reference_and_drops_what_it_replaces(

@@ -10,7 +10,7 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, load_records
 from benchmark.tables.defenses import table2
 from benchmark.tables.make import make_tables
-from benchmark.tables.origins import mixed_origins
+from benchmark.tables.origins import mixed_origins, mixed_poisons
 from benchmark.tables.table import Caution
 from tests.tables.factory import record
 
@@ -84,6 +84,19 @@ def test_every_table_says_so_even_on_a_terminal_without_notes(name: str) -> None
     (note,) = (note for note in make_tables(name, records)[0].notes if note.startswith("Mixed origins: seed 3"))
     assert isinstance(note, Caution)
     assert not any("Mixed" in note for note in make_tables(name, grid())[0].notes)
+
+
+def test_an_attack_that_was_crafted_twice_for_a_seed_is_named() -> None:
+    def with_losses(one: Record) -> Record:
+        twice = one.seed == 2 and one.defense.spec == "cutout"
+        return replace(one, poison={**one.poison, "loss_per_round": [1.0, 0.5 + twice / 8]})
+
+    poisoned = [with_losses(one) if one.attack.spec == "mem3" else one for one in grid()]
+    assert mixed_poisons(grid()) == []
+    assert mixed_poisons(poisoned) == [
+        "Crafted more than once: MEM-3, seed 2. Victims in these rows differ in their poison as well."
+    ]
+    assert mixed_poisons([one for one in poisoned if one.defense.spec == "cutout"]) == []
 
 
 def test_records_of_failed_runs_are_of_no_origin() -> None:
