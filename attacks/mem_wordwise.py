@@ -3,6 +3,7 @@
 Our own method; see :mod:`attacks.em_wordwise` and Algorithm 1 of "Multimodal Unlearnable Examples" (2024).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from attacks.base import ATTACKS, CraftContext
@@ -12,6 +13,7 @@ from attacks.mem_settings import MemSettings
 from attacks.poison import Poison
 from attacks.vocabulary import described
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 
@@ -67,6 +69,8 @@ class WordwiseMem(WordwiseEm):
         for round_ in range(self.hotflip_rounds):
             crafting.train_surrogate(round_)
             losses.append(crafting.perturb(round_))
+            if not math.isfinite(losses[-1]):
+                raise VictimDiverged(f"the surrogate's loss is {losses[-1]} in round {round_ + 1} of the trigger")
         provenance = {"loss_per_round": [*noise.provenance["loss_per_round"], *losses]}
         return replace(noise, trigger=crafting.trigger_texts(), provenance=provenance)
 

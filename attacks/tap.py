@@ -11,6 +11,7 @@ from attacks.base import ATTACKS, CraftContext
 from attacks.clean_surrogate import CleanSurrogate
 from attacks.pgd import minimise_noise
 from attacks.poison import Poison
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import CaptionDataset
@@ -62,7 +63,7 @@ class Tap(CleanSurrogate):
         target = derangement(len(train), generator)
         captions = [train.captions[i][generator.integers(len(train.captions[i]))] for i in target]
         tokens = model.tokenizer(captions)
-        losses = []
+        losses: list[float] = []
         for index in np.array_split(generator.permutation(len(train)), math.ceil(len(train) / self.batch_size)):
             images = to_device(train.batch(index), model.device)
             with torch.no_grad():
@@ -76,6 +77,8 @@ class Tap(CleanSurrogate):
             crafting.delta[index] = delta.cpu().numpy()
             with torch.no_grad():
                 reached = float(loss((images + delta).float() / 255, 0))
+            if not math.isfinite(reached):
+                raise VictimDiverged(f"the surrogate's loss is {reached} in batch {len(losses) + 1}")
             losses.append(reached)
             context.progress.advance(f"loss {reached:.2f}")
         provenance = {"loss_per_round": [float(np.mean(losses))]}

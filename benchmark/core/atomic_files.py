@@ -102,15 +102,27 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         with contextlib.suppress(OSError), _opened(left) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left)
-    temporary = _unused(parent / name)
-    temporary.mkdir()
-    try:
-        with _opened(temporary) as handle:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with contextlib.ExitStack() as held:
+        yield _locked_folder(parent / name, held)
+
+
+def _locked_folder(wanted: Path, held: contextlib.ExitStack) -> Path:
+    """A new hidden folder that is locked until a stack ends, and then removed.
+
+    Before it is locked, another process may take it for a leftover and remove it; then there is another one.
+    """
+    while True:
+        folder = _unused(wanted)
+        folder.mkdir()
+        try:
+            handle = held.enter_context(_opened(folder))
+        except FileNotFoundError:
+            continue
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if folder.is_dir():
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            return folder
 
 
 @contextmanager

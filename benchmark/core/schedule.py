@@ -6,10 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.core.time_left import SecondsSeen, Task
-
-# After this share of a task, its own speed counts as much as the speed of the whole run.
-_OWN_SPEED_FROM = 0.1
+from benchmark.core.time_left import OWN_SPEED_FROM, SecondsSeen, Task
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ class Pace:
         seconds = self._clock() - begun.start
         if begun.first is None:  # it has not said yet where it stands
             return max(0.0, self._expected(name, speed) - seconds)
-        own = (seconds + _OWN_SPEED_FROM * whole) / (begun.done + _OWN_SPEED_FROM)
+        own = (seconds + OWN_SPEED_FROM * whole) / (begun.done + OWN_SPEED_FROM)
         return own * (1 - begun.share)
 
     def _whole(self, name: str, speed: float) -> float:

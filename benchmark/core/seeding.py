@@ -54,7 +54,8 @@ def use_repeatable_kernels(device: torch.device) -> None:
     """Make a GPU deterministic and its fp32 real fp32; on other devices, do nothing.
 
     By default cuDNN picks its algorithms by timing them, convolutions in fp32 keep only 10 bits of the mantissa (TF32),
-    and fused attention kernels sum gradients in no fixed order.
+    and fused attention kernels sum gradients in no fixed order. What stays unordered is the gradient at images that are
+    resampled, as by crops and blurs: poisons that are crafted through such a defense may differ in single values.
     """
     if device.type != "cuda":
         return

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # After this share of a task, its own speed counts as much as the speed of the whole run.
-_OWN_SPEED_FROM = 0.1
+OWN_SPEED_FROM = 0.1
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class _Running:
     def left(self, speed: float) -> float:
         """Seconds left; ``speed`` is that of the whole run, in seconds per unit of cost."""
         total, done = self._until(len(self._done_after)), self.cost_done
-        trusted = 0.0 if self.task.costs is None else _OWN_SPEED_FROM * total
+        trusted = 0.0 if self.task.costs is None else OWN_SPEED_FROM * total
         own = (self.seconds() + trusted * speed) / (done + trusted) if done + trusted else 0.0
         return own * (total - self._until(self._steps))
 

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _TOP_WORDS = 20
 _MOST_COMPARED = 1000  # images whose SSIM is measured
 _CHUNK = 64  # images compared at a time
+_LONGEST = 60  # bytes of a label in a file's name
 _MEASURING = 10.0  # seconds after which the time of crafting steps is no longer measured
 
 
@@ -73,6 +74,7 @@ class PoisonStore:
         """The same from the training set's fingerprint alone, before its images are at hand."""
         key = content_key(fingerprint, cell.poison_identity())
         label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
+        label = label.encode()[:_LONGEST].decode(errors="ignore")  # file systems count bytes
         return self.folder / f"{label}-seed{cell.seed}-{key[:20]}.safetensors"
 
     def file_of(self, cell: Cell, train: CaptionDataset) -> Path | None:
@@ -99,7 +101,7 @@ class PoisonStore:
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint(), TimeLeft())
         path, processes = self.path(cell, train), Processes.current()
-        if processes.broadcast_object(processes.is_first and _is_whole(path, logging.DEBUG)):
+        if processes.broadcast_object(processes.is_first and _is_whole(path, train, logging.DEBUG)):
             if time_left is not None:
                 time_left.done_elsewhere(str(path))
             if processes.is_first:  # of a run that was killed once it had saved the poison
@@ -118,7 +120,7 @@ class PoisonStore:
         make_folder(self.folder)
         checkpoint = Checkpoint.beside(path, self.checkpoint_every)
         with claimed(path, wait=True) if processes.is_first else nullcontext():
-            if not processes.broadcast_object(processes.is_first and _is_whole(path)):
+            if not processes.broadcast_object(processes.is_first and _is_whole(path, train)):
                 if time_left is None and processes.broadcast_object(is_shown()):
                     costs = crafting_costs(cell, train, device, time.monotonic() + _MEASURING)
                     time_left = TimeLeft({str(path): Task(str(path), costs)})
@@ -204,15 +206,18 @@ def source_cell(cell: Cell) -> Cell:
     return replace(cell, attack=ChosenAttack(attack, choice))
 
 
-def _is_whole(path: Path, level: int = logging.WARNING) -> bool:
+def _is_whole(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> bool:
+    """Whether a file holds a whole poison, and one of these data."""
     if not path.is_file():
         return False
     try:
-        Poison.load(path)
+        poison = Poison.load(path)
     except PoisonError as error:
         _log.log(level, "%s; crafting it anew", error)
         return False
-    return True
+    if poison.fingerprint != train.fingerprint:
+        _log.log(level, "%s holds a poison of other data; crafting it anew", path)
+    return poison.fingerprint == train.fingerprint
 
 
 def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset, seed: int) -> dict[str, Any]:

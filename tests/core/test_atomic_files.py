@@ -3,10 +3,12 @@
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmark.core.atomic_files import replacing, replacing_folder
+from benchmark.core import atomic_files
+from benchmark.core.atomic_files import replacing, replacing_folder, temporary_folder
 from benchmark.core.errors import UsageError
 from tests.attacks.test_poison import made
 from tests.small import make_dataset
@@ -78,3 +80,21 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
         fill_the_disk()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_folder_that_is_taken_for_a_leftover_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process finds it between its making and its lock."""
+    made: list[Path] = []
+    opened = atomic_files._opened
+
+    def sweep(folder: Path) -> Any:
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()
+        return opened(folder)
+
+    monkeypatch.setattr(atomic_files, "_opened", sweep)
+    with temporary_folder(tmp_path, "work") as folder:
+        (folder / "file").touch()
+    assert len(made) == 2
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from attacks.mem import Mem
 from benchmark.core.errors import UsageError
 from benchmark.figures.sources import _cell
 from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses, partly_protected
+from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
 from defenses.cutout import Cutout
@@ -91,6 +92,13 @@ def test_a_poison_that_is_crafted_through_a_defense_knows_its_code(monkeypatch: 
     monkeypatch.setattr("benchmark.grid.cells.source_of", lambda factory: "its file" if factory is Mem else None)
     changed = [old != new for old, new in zip(newer, seen(), strict=True)]
     assert changed == [True, True, False, False, False]
+
+
+def test_a_label_of_any_length_makes_a_file_name(tmp_path: Path) -> None:
+    named = cell()
+    longer = replace(named.attack, choice=replace(named.attack.choice, label="ä" * 500))
+    file = PoisonStore(tmp_path, 0).address(replace(named, attack=longer), "data")
+    assert 40 < len(file.name.encode()) < 150
 
 
 def test_clean_data_are_the_same_from_every_surrogate_and_seed() -> None:

@@ -225,6 +225,18 @@ def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.Capture
     assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
 
 
+def test_a_poison_of_other_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a machine with other data may have put it there."""
+    assert run(tmp_path / "a", defense="none") == 0
+    assert run(tmp_path / "b", "--dataset", SCENES.replace("40", "41"), defense="none") == 0
+    (poison,), (other,) = ((tmp_path / name / "poisons").glob("*.safetensors") for name in "ab")
+    before = by_cell(tmp_path / "a")["MEM-2", "none"]
+    poison.write_bytes(other.read_bytes())
+    assert run(tmp_path / "a", "--rerun", "all", defense="none") == 0
+    assert capsys.readouterr().err.count("holds a poison of other data; crafting it anew") == 1
+    assert by_cell(tmp_path / "a")["MEM-2", "none"].epochs == before.epochs
+
+
 def test_a_poison_that_is_there_is_read_while_another_run_reads_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

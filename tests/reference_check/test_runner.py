@@ -79,6 +79,22 @@ def test_fresh_seeds_may_be_of_plain_models(
     assert "neither with --update" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--update", "--records", "DIR"], "--records has no meaning with --update"),
+        (["--update", "--out", "DIR"], "--out has no meaning with --update"),
+        (["--records", "DIR", "--seeds", "3"], "--seeds has no meaning with --records"),
+        (["--records", "DIR", "--jobs", "2"], "--jobs has no meaning with --records"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
 # What passes with one fresh seed is 2.6 to 8.9, with three 3.5 to 7.5; far outside is beyond 14.5.
 @pytest.mark.parametrize(
     ("recalls", "code"),

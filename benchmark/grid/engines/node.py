@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,10 +81,10 @@ def opened(
     grid = _open[2]
     grid.cells = [cell]
     (one,) = grid.plan()
-    if not work.crafts and one.key != work.name:
+    name = str(one.poison) if work.crafts else one.key
+    if Path(name).name != Path(work.name).name:  # each is made from the data's fingerprint
         raise UsageError(
             f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
         )
-    name = str(one.poison) if work.crafts else one.key
     grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
     yield grid, one

@@ -58,10 +58,15 @@ class Store:
         except Exception as error:  # each kind of store has errors of its own
             raise UsageError(f"--store {self.folder}: {' '.join(str(error).split())}") from error
 
-    def fetch(self, path: Path) -> None:
-        """Copy a file from the store to its place here, if the store has it and it is not here."""
+    def fetch(self, path: Path, *, anew: bool = False) -> None:
+        """Copy a file from the store to its place here, if the store has it and it is not here.
+
+        Args:
+            path: where it belongs.
+            anew: copy it even if a file is here: what an earlier run left may be older.
+        """
         there = self._name(path)
-        if path.is_file() or not self.files.exists(there):
+        if (path.is_file() and not anew) or not self.files.exists(there):
             return
         make_folder(path.parent)
         with replacing(path) as temporary:
@@ -91,7 +96,7 @@ def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
     if path is None or store is None:
         yield
         return
-    store.fetch(path)
+    store.fetch(path, anew=True)
     over = threading.Event()
     copier = threading.Thread(target=_copy_changes, args=(path, store, over), daemon=True)
     copier.start()
