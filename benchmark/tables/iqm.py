@@ -12,7 +12,7 @@ from math import comb, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import trim_mean
+from scipy.stats import studentized_range, trim_mean
 
 from benchmark.core.seeding import numpy_generator
 
@@ -113,8 +113,9 @@ def difference(
 def places(runs: Mapping[str, Runs]) -> dict[str, tuple[int, int]]:
     """By name the best and the worst rank that the data allow, 1 keeping least; ties have several ranks in common.
 
-    One stands before another if the interval of their difference lies on one side of zero. The intervals hold together:
-    each gets its part of the level (Bonferroni). So a name has the ranks from 1 + those clearly before it to all less
+    One stands before another if the interval of their difference lies on one side of zero, each interval with its part
+    of the level (Bonferroni), and if the difference exceeds :func:`least_difference`, as a bootstrap of few seeds
+    varies too little. So a name has the ranks from 1 + those clearly before it to all less
     those clearly behind it. This is how confidence sets for ranks are made from comparisons of pairs (Mogstad et al.
     2024, *Inference for Ranks with Applications to Mobility across Neighbourhoods and Academic Achievement across
     Countries*).
@@ -122,16 +123,41 @@ def places(runs: Mapping[str, Runs]) -> dict[str, tuple[int, int]]:
     Args:
         runs: of each attack or defense, by name.
     """
-    level = LEVEL / max(1, comb(len(runs), 2))
+    level, least = LEVEL / max(1, comb(len(runs), 2)), least_difference(runs)
     before: list[tuple[str, str]] = []
     for one, other in combinations(runs, 2):
         found = difference(runs[one], runs[other], (one, other), level=level)
-        if found and (found.high < 0 or found.low > 0):
+        if found and abs(found.value) > least and (found.high < 0 or found.low > 0):
             before.append((one, other) if found.high < 0 else (other, one))
     return {
         name: (1 + sum(after == name for _, after in before), len(runs) - sum(ahead == name for ahead, _ in before))
         for name in runs
     }
+
+
+def least_difference(runs: Mapping[str, Runs]) -> float:
+    """How far apart two interquartile means have to be to differ by more than seeds do, in points.
+
+    Tukey's honestly significant difference of a layout of k names × n seeds, q · √(MS / n): MS is the mean square of
+    what names and seeds do not explain of each seed's interquartile mean, with (k − 1)(n − 1) degrees of freedom, and q
+    the studentized range's quantile. It holds for all pairs together if all names vary alike from seed to seed.
+
+    Args:
+        runs: by name; only cells and seeds that all names have count.
+
+    Returns:
+        0 where there is a single name or seed.
+    """
+    cells = set.intersection(*(set(own) for own in runs.values()))
+    common = [set(own[cell]) for own in runs.values() for cell in cells]
+    seeds = sorted(set.intersection(*common)) if common else []
+    if len(runs) < 2 or len(seeds) < 2:
+        return 0.0
+    means = np.array([[iqm([own[cell][seed].kept for cell in cells]) for seed in seeds] for own in runs.values()])
+    left = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
+    freedom = (len(runs) - 1) * (len(seeds) - 1)
+    spread = sqrt(float((left**2).sum()) / freedom / len(seeds))
+    return float(studentized_range.ppf(1 - LEVEL, len(runs), freedom)) * spread
 
 
 def _around(value: float, drawn: NDArray[np.float64], level: float) -> Interval:

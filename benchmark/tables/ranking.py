@@ -134,8 +134,8 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
             f"{alone if len(seeds) == 1 else several}"
         )
     lines.append(
-        f"{RANK}: 1 where {direction}. Ranks in common are ties: the intervals of the paired differences "
-        f"({100 * (1 - LEVEL):.0f} % for all pairs together) include zero."
+        f"{RANK}: 1 where {direction}. Ranks in common are ties: no further apart than other seeds and queries might "
+        f"put equals ({100 * (1 - LEVEL):.0f} % for all pairs together, by Tukey's test and a bootstrap)."
     )
     if "queries" in sources:
         lines.append(

@@ -4,8 +4,9 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from scipy.stats import tukey_hsd
 
-from benchmark.tables.iqm import Run, Runs, difference, interval, iqm, iqm_of, places, varies
+from benchmark.tables.iqm import Run, Runs, difference, interval, iqm, iqm_of, least_difference, places, varies
 
 
 def plain(values: list[float]) -> float:
@@ -88,6 +89,39 @@ def test_equal_attacks_are_told_as_a_tie_and_a_weaker_one_stands_behind() -> Non
     found = places({"weak": runs(weaker, 1000), "one": runs(cells, 1000), "same": runs(cells, 1000)})
     assert found == {"one": (1, 2), "same": (1, 2), "weak": (3, 3)}
     assert places({"alone": runs(cells, 1000)}) == {"alone": (1, 1)}
+
+
+def test_equal_names_are_seldom_told_apart_by_three_seeds() -> None:
+    """Five in a hundred rankings may hold a wrong difference, whatever all names of a seed share."""
+    generator = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(400):
+        shared = generator.normal(0, 10, 3)
+        own = [40 + shared + generator.normal(0, 5, 3) for _ in range(6)]
+        named = {str(number): runs({"none": values.tolist()}) for number, values in enumerate(own)}
+        means = [values.mean() for values in own]
+        wrong += max(means) - min(means) > least_difference(named)
+    assert 0.02 <= wrong / 400 <= 0.09
+
+
+def test_the_least_difference_is_tukeys() -> None:
+    """Without what names share, the layout is that of one factor, as SciPy knows it."""
+    generator = np.random.default_rng(1)
+    values = generator.normal(50, 5, (3, 200))
+    found = least_difference({str(number): runs({"none": own.tolist()}) for number, own in enumerate(values)})
+    intervals = tukey_hsd(*values).confidence_interval(0.95)
+    assert found == pytest.approx(float(intervals.high[0, 1] - intervals.low[0, 1]) / 2, rel=0.1)
+    assert least_difference({"one": runs({"none": [1.0, 2.0]})}) == 0
+    assert least_difference({name: runs({"none": [1.0]}) for name in "ab"}) == 0
+
+
+def test_a_difference_within_the_seeds_spread_is_a_tie() -> None:
+    """A bootstrap of three seeds cannot see how far a fourth might lie."""
+    close = {"a": runs({"none": [20.0, 24.0, 28.0]}), "b": runs({"none": [30.0, 26.0, 31.0]})}
+    apart = difference(close["a"], close["b"], ("a", "b"))
+    assert apart is not None
+    assert apart.high < 0
+    assert places(close) == {"a": (1, 2), "b": (1, 2)}
 
 
 def test_a_chain_of_ties_is_no_tie_of_its_ends() -> None:
