@@ -92,19 +92,27 @@ def craft(train: CaptionDataset, settings: RunSettings) -> Poison:
         return store.get(cell, train, device)
 
 
-def train(data: CaptionDataset, settings: RunSettings) -> Clip:
+def train(data: CaptionDataset, settings: RunSettings, clean: CaptionDataset | None = None) -> Clip:
     """A victim trained on a clean or protected training set under the settings' defense.
 
+    Args:
+        data: the training set, clean or protected.
+        settings: of the cell.
+        clean: the training set without its protection, for defenses whose scraper has some clean data
+            (``clean-fraction``, ``clean-start``, ``residual-purifier``); others do not look at it.
+
     Raises:
-        UsageError: bad settings, or fewer rows than a batch.
+        UsageError: bad settings, fewer rows than a batch, or a defense needs clean data that are not given.
         VictimDiverged: the loss is not finite.
     """
     cell, device = _cell(settings, "victim", "seed", "defense")
+    if clean is None and cell.defense.defense.needs_clean:
+        raise UsageError(f"defense {cell.defense.choice.spec} needs clean data: give train the argument clean")
     seed = cell.victim.seed_of(cell.seed)
     steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
     model = cell.victim.build(seed, device, cell.recipe.precision, cell.plain_models)
     with stage(f"training {cell.victim} under {cell.defense.choice.spec}", steps) as progress:
-        train_model(model, data, cell.recipe, cell.defense.defense, seed=seed, progress=progress)
+        train_model(model, data, cell.recipe, cell.defense.defense, seed=seed, clean=clean, progress=progress)
     return model
 
 

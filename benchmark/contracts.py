@@ -291,7 +291,8 @@ def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[
     train = _captioned(_ROWS).by_row()
     # As an owner with uniform noise would publish it.
     published = replace(train, images=np.asarray(train.images[:] ^ 1, dtype=np.uint8))
-    data = defense.on_dataset(published, train, replace(at, progress=0.0, epoch=1))
+    clean = train if defense.needs_clean else published
+    data = defense.on_dataset(published, clean, replace(at, progress=0.0, epoch=1))
     unchanged = data.fingerprint == published.fingerprint
     ranks = np.linspace(-1, 1, len(train.pairs), dtype=np.float32)
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)

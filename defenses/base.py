@@ -95,10 +95,12 @@ class Defense:
         version: of the defense's code. It is part of the cell's address, so raise it with every change of what the
             defense does. A plugin may leave it as it is: its file is part of the address.
         changes_nothing: whether it leaves everything as it is on purpose, and so overrides no hook.
+        needs_clean: whether its scraper has clean data of its own; only then does :meth:`on_dataset` get them.
     """
 
     version: ClassVar[int] = 1
     changes_nothing: ClassVar[bool] = False
+    needs_clean: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_ranges(f"defense {DEFENSES.name_of(type(self))}", self)
@@ -118,8 +120,8 @@ class Defense:
 
         Args:
             train: what the owner has published.
-            clean: the same rows as the owner keeps them. Only a defense whose scraper has clean data of its own may
-                look at them, and its ``describe`` has to say so.
+            clean: with ``needs_clean``, the same rows as the owner keeps them, and ``describe`` has to say that the
+                scraper has some; without, ``train`` again.
             at: the moment before the first epoch.
         """
         return train
@@ -187,6 +189,7 @@ class Composed(Defense):
             names = " and ".join(DEFENSES.name_of(type(part)) for part in own)
             raise UsageError(f"{names} each have a loss of their own and cannot be combined")
         self._with_loss = own[0] if own else None
+        self.needs_clean = any(part.needs_clean for part in self.parts)  # type: ignore[misc]
 
     @property
     def changes_images(self) -> bool:
@@ -201,7 +204,7 @@ class Composed(Defense):
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """Each part in turn; see :meth:`Defense.on_dataset`."""
         for number, part in enumerate(self.parts):
-            train = part.on_dataset(train, clean, _own(at, number))
+            train = part.on_dataset(train, clean if part.needs_clean else train, _own(at, number))
         return train
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:

@@ -24,6 +24,7 @@ class CleanPairs(Defense):
         first: share of the training that sees them alone.
     """
 
+    needs_clean = True
     share: float = ranged(0.125, above=0, at_most=1)
     first: float = ranged(0.0, 0, below=1)
 

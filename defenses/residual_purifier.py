@@ -36,6 +36,7 @@ class ResidualPurifier(Defense):
         lr: Adam's learning rate; it falls to zero as a cosine.
     """
 
+    needs_clean = True
     share: float = ranged(0.125, above=0, at_most=1)
     steps: int = ranged(300, 1, 1_000_000)
     batch_size: int = ranged(32, 1)

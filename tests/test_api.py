@@ -19,17 +19,31 @@ def settings(out: Path, **changes: str) -> ub.RunSettings:
     return ub.RunSettings(out=out, **{**given, **changes})  # type: ignore[arg-type]
 
 
-def test_the_steps_of_a_cell_give_what_a_run_records(tmp_path: Path) -> None:
-    """Other seeds for a model, a poison or the ties would show, as would a defense that is left out."""
-    chosen = settings(tmp_path)
-    recorded = next(record for record in ub.run(chosen) if record.defense.spec == "cutout" and record.poison)
-    apart = settings(tmp_path, poisons=str(tmp_path / "elsewhere"))
+@pytest.mark.parametrize(
+    ("attack", "defense"),
+    [(ATTACK, "cutout"), (ATTACK.replace("]", ",per=row]"), "cutout+clean-fraction[share=0.5]")],
+)
+def test_the_steps_of_a_cell_give_what_a_run_records(attack: str, defense: str, tmp_path: Path) -> None:
+    """Other seeds for a model, a poison or the ties would show, as would a defense or clean data that are left out."""
+    changes = {"attack": attack, "defense": defense}
+    chosen = settings(tmp_path, **changes)
+    recorded = next(record for record in ub.run(chosen) if record.defense.spec == defense and record.poison)
+    apart = settings(tmp_path, poisons=str(tmp_path / "elsewhere"), **changes)
     data = ub.load_dataset(apart)
     poison = ub.craft(data.train, apart)
-    victim = ub.train(poison.protect(data.train), apart)
+    victim = ub.train(poison.protect(data.train), apart, clean=data.train)
     from benchmark.core.seeding import derive_seed
 
     assert ub.evaluate(victim, data.test, derive_seed(1, "victim")) == recorded.last.test
+
+
+def test_a_defense_that_needs_clean_data_must_be_given_the_rows_that_it_trains_on(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, defense="cutout+clean-start")
+    data = ub.load_dataset(chosen)
+    with pytest.raises(ub.UsageError, match=r"^defense cutout\+clean-start needs clean data: give train the"):
+        ub.train(data.train, chosen)
+    with pytest.raises(ub.UsageError, match="the clean set has 8 rows, the training set 40"):
+        ub.train(data.train, chosen, clean=data.val)
 
 
 def test_records_become_a_row_each_with_final_scores(tmp_path: Path) -> None:

@@ -73,14 +73,14 @@ def train(
         recipe: the training's settings.
         defense: hooks into the training.
         seed: of the rows' order and of the defense; the same for every attack and defense, so that cells are paired.
-        clean: the same rows without a poison, for defenses that have some of them; by default ``dataset``.
+        clean: the training split as the owner keeps it, for defenses with ``needs_clean``; by default ``dataset``.
         after_epoch: called with each finished epoch, from 1, and the losses of all so far; what it returns is shown
             behind the loss.
         progress: told of every step.
         checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
 
     Raises:
-        UsageError: fewer rows than a batch, or a defense leaves none.
+        UsageError: fewer rows than a batch, a defense leaves none, or ``clean`` has other images than ``dataset``.
         VictimDiverged: the loss is not finite.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -90,7 +90,9 @@ def train(
     lasting = derive_seed(seed, "defense")
     published = dataset
     dataset = defense.on_dataset(
-        published, clean or published, HookContext(derive_seed(seed, "dataset"), 0.0, training=lasting)
+        published,
+        _owned(published, clean) if defense.needs_clean else published,
+        HookContext(derive_seed(seed, "dataset"), 0.0, training=lasting),
     )
     table = model.token_table(torch.zeros(1, dtype=torch.long))
     optimizer = make_optimizer(model, recipe, (recipe.beta1, recipe.beta2))
@@ -144,6 +146,16 @@ def train(
             checkpoint.save({"training": training, **counted})
     table.take_out(model.tower)
     return log
+
+
+def _owned(published: CaptionDataset, clean: CaptionDataset | None) -> CaptionDataset:
+    """The published rows without a poison."""
+    if clean is None:
+        return published
+    owned = clean if published.photo is None else clean.by_row()
+    if len(owned) != len(published):
+        raise UsageError(f"the clean set has {len(owned)} rows, the training set {len(published)}")
+    return owned
 
 
 def _images(dataset: CaptionDataset, index: NDArray[np.int64], model: Clip) -> torch.Tensor:

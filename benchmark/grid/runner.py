@@ -251,7 +251,7 @@ class Grid:
                 cell.recipe,
                 cell.defense.defense,
                 seed=seed,
-                clean=data.train if protected.photo is None else data.train.by_row(),
+                clean=data.train,
                 after_epoch=after_epoch,
                 progress=progress,
                 checkpoint=checkpoint,

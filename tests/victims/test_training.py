@@ -169,6 +169,8 @@ def test_a_defenses_loss_is_what_is_descended() -> None:
 class Swapped(Defense):
     """Trains on the clean data in place of the published."""
 
+    needs_clean = True
+
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         return clean
 
