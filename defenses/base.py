@@ -62,8 +62,9 @@ class LossInputs:
         text_features: the same of the captions.
         targets: (B, B), image rows × caption columns, rows summing to one.
         epoch_tokens: (R, L') int64, the tokens of all captions of the epoch.
-        encode_images: from images (N, 3, H, W) to features (N, D), in training mode, with gradient.
-        encode_tokens: from tokens (N, L) of the epoch's vocabulary to features (N, D), with gradient.
+        encode_images: from images (N, 3, H, W) to features (N, D), in training mode, with gradient; the number of
+            processes (:class:`benchmark.core.distributed.Processes`) must divide N.
+        encode_tokens: from tokens (N, L) of the epoch's vocabulary to features (N, D), with gradient; N likewise.
         contrast: the CLIP loss of two sets of features.
     """
 

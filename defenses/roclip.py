@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmark.core.distributed import Processes
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext, LossInputs
 
@@ -20,7 +21,7 @@ class RoClip(Defense):
     too few for a caption that fits, so that the small presets take a larger pool.
 
     Args:
-        pool: captions in the pool, as a share of the epoch's.
+        pool: captions in the pool, as a share of the epoch's; rounded down to a multiple of the number of processes.
         every: the pool takes part in epochs whose number this divides; others train as always.
     """
 
@@ -31,12 +32,14 @@ class RoClip(Defense):
         """Nats: CLIP's loss of the images and their nearest captions in the pool."""
         if at.epoch % self.every:
             return super().loss(batch, at)
-        size = max(1, round(self.pool * len(batch.epoch_tokens)))
+        # Each process encodes an equal part of the pool.
+        processes = Processes.current().size
+        size = max(1, round(self.pool * len(batch.epoch_tokens)) // processes) * processes
         drawn = torch.randperm(len(batch.epoch_tokens), generator=at.torch_generator())[:size]
         pool = batch.epoch_tokens[drawn.to(batch.epoch_tokens.device)]
         with torch.no_grad():
             nearest = (batch.image_features @ batch.encode_tokens(pool).T).argmax(dim=1)
-        return batch.contrast(batch.image_features, batch.encode_tokens(pool[nearest]), batch.targets)
+        return batch.contrast(batch.image_features, batch.encode_tokens(pool[nearest.to(pool.device)]), batch.targets)
 
     def describe(self) -> str:
         """The strength in words."""

@@ -13,8 +13,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "away"
-# With a GPU, too, these take tensors of the CPU beside its own: one is copied, or holds the places to look at.
-_MAY_MIX = {"aten::copy_", "aten::index", "aten::index_put_", "aten::_index_put_impl_"}
+# With a GPU, too, its tensors are copied from and to the CPU's, and the CPU's may hold the places to look at in them.
+_COPY = "aten::copy_"
+_LOOK = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
 
 
 class AwayTensor(torch.Tensor):
@@ -88,8 +89,12 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     away = any(isinstance(tensor, AwayTensor) for tensor in tensors)
     if device is not None:
         away = torch.device(device).type == NAME
-    # Of the CPU's tensors, numbers alone may take part.
-    elif away and name not in _MAY_MIX and any(leaf.ndim and not isinstance(leaf, AwayTensor) for leaf in tensors):
+    # Of the CPU's other tensors, numbers alone may take part.
+    elif (
+        away
+        and not (name == _COPY or (name in _LOOK and isinstance(args[0], AwayTensor)))
+        and any(leaf.ndim and not isinstance(leaf, AwayTensor) for leaf in tensors)
+    ):
         raise RuntimeError(f"{name}: tensors of {NAME} and of the CPU")
     answer = func(*tree_map(_near, args), **tree_map(_near, kwargs))
     if not away or name == "aten::_local_scalar_dense":

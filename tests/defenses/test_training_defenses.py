@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import caption_keys
@@ -101,7 +102,12 @@ def test_roclip_takes_the_nearest_caption_of_the_pool() -> None:
     assert usual == pytest.approx(plain_loss(images.numpy(), texts.numpy()), rel=1e-3)
 
 
-def test_roclips_pool_is_as_large_as_it_says() -> None:
+@pytest.mark.parametrize(("pool", "processes", "size"), [(0.1, 1, 10), (0.1, 4, 8), (0.01, 4, 4)])
+def test_roclips_pool_is_as_large_as_it_says(
+    pool: float, processes: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And can be parted among the processes."""
+    monkeypatch.setattr(Processes, "current", lambda: Processes(0, processes))
     seen: list[int] = []
     texts = torch.eye(5, 5)
 
@@ -110,8 +116,8 @@ def test_roclips_pool_is_as_large_as_it_says() -> None:
         return texts[:1].expand(len(tokens), -1)
 
     batch = batch_of(torch.rand(5, 3, 4, 4), texts, image_features=texts, encode_tokens=encode)
-    RoClip(pool=0.1).loss(replace(batch, epoch_tokens=torch.ones(100, 3, dtype=torch.int64)), AT)
-    assert seen == [10, 5]
+    RoClip(pool=pool).loss(replace(batch, epoch_tokens=torch.ones(100, 3, dtype=torch.int64)), AT)
+    assert seen == [size, 5]
 
 
 def test_two_losses_cannot_be_combined() -> None:

@@ -44,6 +44,9 @@ def test_the_device_takes_no_tensor_of_another() -> None:
             torch.cat([there, torch.ones(2, 3)])
         with pytest.raises(RuntimeError, match="aten::mm"):
             there @ torch.ones(3, 2)
+        assert there[torch.tensor([1, 0])].device.type == NAME
+        with pytest.raises(RuntimeError, match="aten::index"):
+            torch.ones(2)[there[0].long()]
         with pytest.raises(RuntimeError, match="numpy"):
             there.numpy()
     with Away(has_double=False), pytest.raises(TypeError, match="no fp64"):
@@ -69,7 +72,7 @@ def test_poisons_equal_those_of_the_plain_algorithm_on_the_cpu(options: dict[str
 
 @pytest.mark.parametrize(
     "names",
-    [["none"], ["adv-training"], ["random-noise"], ["mixup"], ["cutout", "random-deletion"]],
+    [["none"], ["adv-training"], ["random-noise"], ["mixup"], ["cutout", "random-deletion"], ["roclip[pool=0.5]"]],
     ids="+".join,
 )
 def test_victims_equal_those_of_the_cpu(names: list[str]) -> None:
