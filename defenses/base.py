@@ -1,7 +1,7 @@
 """The defense contract: hooks in a victim's training; unless overridden, each leaves the training as it is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -28,12 +28,14 @@ class HookContext:
         progress: share of the training done, from 0 at the first step to below 1 at the last.
         epoch: number of the epoch, from 1.
         training: a seed that is the same in all hooks of a training, for choices that last.
+        photo: for ``on_rows``, the training set's :attr:`~benchmark.data.CaptionDataset.photo`.
     """
 
     seed: int
     progress: float
     epoch: int = 1
     training: int = 0
+    photo: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     def torch_generator(self) -> torch.Generator:
         """A CPU generator for this moment."""

@@ -20,7 +20,7 @@ class CleanPairs(Defense):
     more than other defenses: data that the owner has not published.
 
     Args:
-        share: of the images that are clean.
+        share: of the images that are clean; of a photo that is published in several copies, all are or none is.
         first: share of the training that sees them alone.
     """
 
@@ -30,7 +30,7 @@ class CleanPairs(Defense):
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """The published set with the clean images and captions in their places."""
-        known = self._known(len(train), at)
+        known = self._known(train.photos, at)
 
         def mixed(images: NDArray[np.uint8], rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
             return np.where(known[rows][:, None, None, None], clean.images[rows], images)
@@ -45,13 +45,14 @@ class CleanPairs(Defense):
         """In the first epochs the clean pairs alone, later all."""
         if at.progress >= self.first:
             return rows
-        return rows[self._known(int(rows[:, 0].max()) + 1, at)[rows[:, 0]]]
+        return rows[self._known(rows[:, 0] if at.photo is None else at.photo[rows[:, 0]], at)]
 
     def describe(self) -> str:
         """The strength in words."""
         start = f", and alone in the first {self.first:.0%} of the training" if self.first else ""
         return f"the scraper has clean data: {self.share:.1%} of the images{start}"
 
-    def _known(self, images: int, at: HookContext) -> NDArray[np.bool_]:
-        """(N,) which of the first images are clean: the same in every hook, whatever their number."""
-        return np.random.default_rng(at.training).random(images) < self.share
+    def _known(self, photos: NDArray[np.int64], at: HookContext) -> NDArray[np.bool_]:
+        """(N,) which of N photos are clean: the same in every hook, whichever it asks for."""
+        drawn = np.random.default_rng(at.training).random(int(photos.max()) + 1) < self.share
+        return drawn[photos]

@@ -29,7 +29,7 @@ class ResidualPurifier(Defense):
     Devil's Advocate").
 
     Args:
-        share: of the images of which the scraper has both.
+        share: of the photos of which the scraper has both.
         steps: of the network's training, with Adam on the mean absolute error.
         batch_size: images a step.
         width: channels of the network's four layers.
@@ -60,7 +60,9 @@ class ResidualPurifier(Defense):
     def _trained(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> nn.Module:
         """The network after all steps."""
         generator = np.random.default_rng(at.training)
-        known = np.sort(generator.permutation(len(train))[: max(1, round(self.share * len(train)))])
+        photos, photo = np.unique(train.photos, return_inverse=True)
+        drawn = generator.permutation(len(photos))[: max(1, round(self.share * len(photos)))]
+        known = np.flatnonzero(np.isin(photo, drawn))
         channels = (12, self.width, self.width, self.width, 12)
         with seeded_globals(at.training):
             layers = [nn.Conv2d(*pair, kernel_size=3, padding=1) for pair in pairwise(channels)]

@@ -44,7 +44,7 @@ def steps_per_epoch(dataset: CaptionDataset, recipe: Recipe) -> int:
         UsageError: the data set has fewer rows than one batch, or a batch cannot be parted among the processes.
     """
     Processes.current().shard(recipe.batch_size)
-    rows = len(dataset.pairs) if recipe.rows == "pairs" else len(np.unique(_photo(dataset)))
+    rows = len(dataset.pairs) if recipe.rows == "pairs" else len(np.unique(dataset.photos))
     if rows < recipe.batch_size:
         raise UsageError(
             f"{dataset.name}: {rows} training rows are fewer than one batch of {recipe.batch_size}; "
@@ -109,7 +109,7 @@ def train(
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
-        at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting)
+        at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting, dataset.photo)
         rows = _kept(defense, rows, model, dataset, at_epoch)
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
         if epoch == 1:
@@ -225,9 +225,5 @@ def epoch_rows(dataset: CaptionDataset, rows: str, generator: np.random.Generato
     if rows == "pairs":
         return pairs
     # The first pair of each photo in a random order of all pairs is a random pair of each photo, in random order.
-    _, first = np.unique(_photo(dataset)[pairs[:, 0]], return_index=True)
+    _, first = np.unique(dataset.photos[pairs[:, 0]], return_index=True)
     return pairs[np.sort(first)]
-
-
-def _photo(dataset: CaptionDataset) -> NDArray[np.int64]:
-    return np.arange(len(dataset)) if dataset.photo is None else dataset.photo

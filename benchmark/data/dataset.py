@@ -110,6 +110,11 @@ class CaptionDataset:
         """Height and width in pixels (images are square)."""
         return int(self.images.shape[-1])
 
+    @property
+    def photos(self) -> NDArray[np.int64]:
+        """(N,) the photo that each image is a copy of, also where every image is its own."""
+        return np.arange(len(self)) if self.photo is None else self.photo
+
     @cached_property
     def pairs(self) -> NDArray[np.int64]:
         """(P, 2) int64: image index and caption index of every image–caption pair."""

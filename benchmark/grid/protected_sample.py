@@ -29,8 +29,7 @@ def protected_sample(protected: CaptionDataset, recipe: Recipe, val_images: int,
     """
     if recipe.evaluate_every >= recipe.epochs:
         return None
-    photos = np.arange(len(protected)) if protected.photo is None else protected.photo
-    _, first = np.unique(photos, return_index=True)
+    _, first = np.unique(protected.photos, return_index=True)
     order = numpy_generator(seed, "protected sample").permutation(len(first))
     pick = first[np.sort(order[: min(val_images, MOST_IMAGES)])]
     images = LazyImages(protected.images, pick=pick)

@@ -56,6 +56,24 @@ def test_noise_goes_from_images_that_the_network_has_never_seen(side: int) -> No
     assert purified.captions == protected.captions
 
 
+def test_copies_of_a_photo_are_known_together() -> None:
+    clean = smooth().by_row()
+    assert clean.photo is not None
+    seen: list[np.ndarray] = []
+
+    def noted(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
+        assert isinstance(rows, np.ndarray)
+        seen.append(rows)
+        return images
+
+    owned = replace(clean, images=LazyImages(clean.images, change=noted))
+    replace(PURIFIER, share=0.25, steps=20).on_dataset(published(clean, 8), owned, AT)
+    known = np.unique(np.concatenate(seen))
+    photos = np.unique(clean.photo[known])
+    assert len(photos) == len(np.unique(clean.photo)) // 4
+    assert (known == np.flatnonzero(np.isin(clean.photo, photos))).all()
+
+
 def test_images_without_noise_stay() -> None:
     clean = smooth()
     purified = PURIFIER.on_dataset(clean, clean, AT)

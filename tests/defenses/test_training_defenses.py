@@ -9,7 +9,7 @@ import torch
 
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
-from benchmark.data import CaptionDataset
+from benchmark.data import CaptionDataset, LazyImages
 from benchmark.data.caption_words import caption_keys
 from defenses import HookContext
 from defenses.base import Composed, Defense, LossInputs
@@ -170,6 +170,28 @@ def test_a_clean_start_sees_the_clean_pairs_alone() -> None:
     as_owned = {row for row in range(400) if mixed.captions[row] == clean.captions[row]}
     assert {*start.on_rows(clean.pairs, no_score, AT)[:, 0].tolist()} == as_owned
     assert start.on_rows(clean.pairs, no_score, replace(AT, progress=0.6)) is clean.pairs
+
+
+def test_copies_of_a_photo_are_clean_together_and_those_of_a_share_of_the_photos() -> None:
+    """In other numbers and not side by side; the same photos whether each has one copy or more."""
+    once, photo = (
+        make_dataset(400, 1),
+        np.random.default_rng(6).permutation(np.repeat(np.arange(400), [1, 2, 3, 6] * 100)),
+    )
+    clean = replace(
+        once, images=LazyImages(once.images, pick=photo), captions=[once.captions[row] for row in photo], photo=photo
+    )
+    start = CleanPairs(share=0.25, first=0.6)
+
+    def known(some: CaptionDataset) -> set[int]:
+        mixed = start.on_dataset(published(some), some, AT)
+        return {row for row in range(len(some)) if mixed.captions[row] == some.captions[row]}
+
+    photos = known(once)
+    assert 60 <= len(photos) <= 140
+    assert known(clean) == {row for row, own in enumerate(photo.tolist()) if own in photos}
+    first = start.on_rows(clean.pairs, no_score, replace(AT, photo=photo))
+    assert {*first[:, 0].tolist()} == known(clean)
 
 
 def test_copies_of_a_photo_pass_their_captions_on() -> None:

@@ -151,6 +151,23 @@ def test_a_defense_that_leaves_nothing_is_refused() -> None:
         train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(), seed=0)
 
 
+class Told(Defense):
+    """Notes which images it is told to be copies of one photo."""
+
+    def __init__(self) -> None:
+        self.photos: list[list[int]] = []
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        self.photos.append([] if at.photo is None else at.photo.tolist())
+        return rows
+
+
+def test_a_defense_that_chooses_pairs_is_told_which_images_are_copies() -> None:
+    data, told = make_dataset(8, 3).by_row(), Told()
+    train(make_clip(), data, replace(RECIPE, epochs=1, batch_size=8), told, seed=0)
+    assert told.photos == [np.repeat(np.arange(8), 3).tolist()]
+
+
 class Double(Defense):
     """Twice CLIP's loss."""
 
