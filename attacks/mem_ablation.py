@@ -1,4 +1,4 @@
-"""One half of a MEM poison, the other half dropped: what noise or trigger does alone."""
+"""One part of a MEM poison, noise or trigger, without the other: what it does by itself."""
 
 from typing import ClassVar
 
@@ -9,19 +9,23 @@ from benchmark.core.parameters import require
 from benchmark.data import CaptionDataset
 
 
-class Half(Mem):
-    """MEM with the same parameters, and then only a half of its poison; same seed, same whole."""
+class MemPart(Mem):
+    """MEM with the same parameters, and then only one part of its poison; same seed, same whole.
+
+    Attributes:
+        kept: that part, ``delta`` or ``trigger``; the other is dropped, or replaced by one that nobody crafted.
+    """
 
     part_of = "mem"
-    half: ClassVar[str]
+    kept: ClassVar[str]
 
     def label(self) -> str:
         """The name in tables."""
-        return f"{self.half.capitalize()} only"
+        return f"{self.kept.capitalize()} only"
 
     def describe(self) -> str:
-        """Which half, and the strength of the whole."""
-        return f"the {self.half} alone of MEM-{self.k}: {super().describe()}"
+        """Which part, and the strength of the whole."""
+        return f"the {self.kept} alone of MEM-{self.k}: {super().describe()}"
 
     def check(self, train: CaptionDataset) -> None:
         """A trigger to keep or drop; see :meth:`attacks.base.Attack.check`."""
@@ -30,5 +34,5 @@ class Half(Mem):
         super().check(train)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
-        """Craft the whole and keep a half; see :meth:`attacks.base.Attack.craft`."""
+        """Craft the whole and keep the part; see :meth:`attacks.base.Attack.craft`."""
         return self.derive_from(super().craft(train, context), train, context)

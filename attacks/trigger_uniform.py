@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from attacks.base import ATTACKS, CraftContext
 from attacks.mem import Mem
-from attacks.mem_ablation import Half
+from attacks.mem_ablation import MemPart
 from attacks.poison import Poison
 from attacks.uniform_noise import UniformNoise
 from benchmark.core.progress import Silent
@@ -12,10 +12,10 @@ from benchmark.data import CaptionDataset
 
 
 @ATTACKS.register("trigger-uniform", order=34)
-class TriggerUniform(Half):
+class TriggerUniform(MemPart):
     """The trigger of MEM with the same parameters, and ``uniform-noise`` in place of its noise (k at least 1)."""
 
-    half = "trigger"
+    kept = "trigger"
 
     def label(self) -> str:
         """The name in tables."""

@@ -29,7 +29,7 @@ def lost(attacked: Sequence[Record], clean: Sequence[Record]) -> Shares:
 
 
 def kept(defended: Sequence[Record], clean: Sequence[Record]) -> Shares:
-    """Share of the clean victim's recall that a victim of clean data keeps under a defense."""
+    """Share of the clean victim's recall that a victim keeps."""
     return {seed: 100 * share for seed, share in _ratios(defended, clean).items()}
 
 
