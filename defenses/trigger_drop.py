@@ -19,10 +19,11 @@ class TriggerDrop(Defense):
 
     Ours, made against MEM with its trigger at any place, together or spread. It knows how many words a trigger has, and
     neither the words nor the place. Word by word, it leaves out the one without which the caption is most probable. The
-    probability of a word after another is that of the epoch's other captions, smoothed as by Witten & Bell 1991, "The
-    Zero-Frequency Problem", method C. What is left of the captions is then counted anew, and so on. This starts from
-    whole captions, from captions without their first k words and from captions without their last k words; the run that
-    ends with the most probable captions counts. One word of a caption always stays.
+    probability of a word after another is smoothed as by Witten & Bell 1991, "The Zero-Frequency Problem", method C:
+    how often one follows the other is counted in the epoch's other captions, how many different words follow and the
+    share of a word, which smooth it, in all. What is left of the captions is then counted anew, and so on. This starts
+    from whole captions, from captions without their first k words and from captions without their last k words; the run
+    that ends with the most probable captions counts. One word of a caption always stays.
 
     Args:
         k: words to drop.
@@ -76,10 +77,10 @@ class Pairs:
         self._total = self._share.total()
 
     def log(self, first: str, second: str, row: int) -> float:
-        """Log-probability, in nats, that a word follows another, by all captions but one."""
+        """Log-probability, in nats, that a word follows another; pairs of caption ``row`` are not counted."""
         own = self._own[row]
         count = self._pairs[first, second] - own[first, second]
-        kinds = self._kinds[first]
+        kinds = self._kinds[first]  # in all captions, as the shares
         total = self._first[first] - sum(times for (before, _), times in own.items() if before == first)
         # A word that the captions as counted do not have has not even a share.
         share = max(self._share[second], 1) / self._total
