@@ -122,8 +122,8 @@ def _explained(kind: Kind) -> list[str]:
         f"{WORST}: mean over seeds under {worst}.",
         f"{IQM}: interquartile mean, that is the mean of the middle half of all runs.",
         f"In brackets: {sure} bootstrap interval over seeds and queries, {DRAWS:,} draws; rough, of few seeds.",
-        f"{RANK}: of the worst cases. Ranks in common are ties: no further apart than other seeds and queries might put "
-        f"equals ({sure} for all pairs together, by Tukey's test and a bootstrap).",
+        f"{RANK}: of the worst cases. Ranks in common are ties: no further apart than other seeds and queries might "
+        f"put equals ({sure} for all pairs together, by Tukey's test and a bootstrap).",
         time[kind],
         f"{RERUN}: one cell drawn by chance was trained again with the stored poison; equal: to the last digit; within "
         "spread: on another kind of machine, no further off than seeds differ; no: it was not.",
