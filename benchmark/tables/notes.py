@@ -153,10 +153,11 @@ def _near_chance(records: Sequence[Record]) -> list[str]:
 
 
 def _time(done: Sequence[Record]) -> list[str]:
-    """Mean seconds by stage; a poison counts once, however many victims shared it."""
+    """Mean seconds by stage; a poison counts once, however many victims shared it, by the fastest time of several."""
     if not done:
         return []
-    poisons = {_poison(one): one for one in done if one.attack.spec != CLEAN and "craft" in one.seconds}
+    poisoned = [one for one in done if one.attack.spec != CLEAN and "craft" in one.seconds]
+    poisons = {_poison(one): one for one in sorted(poisoned, key=lambda one: -one.seconds["craft"])}
     # Halves of one poison have its parameters and its very seconds.
     crafted = {
         (json.dumps(one.attack.params, sort_keys=True), surrogate, seed, one.seconds["craft"])
