@@ -12,13 +12,20 @@ from tests.fuzz.campaign import Summary
 
 PAGE = "README.md"
 _SHOWN = 5  # messages of each reader
+_KEPT = 12  # in its file; most of the others were seen once
 _COLUMNS = ("reader", "inputs", "refused", "distinct messages", "slowest, s", "memory, MiB", "failures", "commit")
 
 
 def save(summary: Summary, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write a reader's file, with facts of its run, and the page of all files in the folder anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**asdict(summary), **facts}, indent=1, ensure_ascii=False)
+    content = {
+        **asdict(summary),
+        "distinct": len(summary.messages),
+        "messages": _most(summary.messages, _KEPT),
+        **facts,
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / f"{summary.reader.replace(' ', '-')}.json").write_text(f"{text}\n", "utf-8")
     (folder / PAGE).write_text(page(folder), "utf-8")
 
@@ -39,7 +46,7 @@ def page(folder: Path) -> str:
     lines += ["", f"{total:,} inputs in {minutes:.0f} minutes. Memory is what an input added at most.", ""]
     rows = [
         (
-            *(run["reader"], run["examples"], run["refused"], len(run["messages"]), run["slowest"]),
+            *(run["reader"], run["examples"], run["refused"], run["distinct"], run["slowest"]),
             *(run["memory"] / 2**20, len(run["failures"]), f"`{run['commit'][:12]}`"),
         )
         for run in runs
@@ -49,9 +56,14 @@ def page(folder: Path) -> str:
     lines += ["## Failures", "", *([f"- {reader}: {_quoted(name)}" for reader, name in failed] or ["None."]), ""]
     lines += ["## Most frequent messages", ""]
     for run in runs:
-        most = sorted(run["messages"].items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-        lines += [f"- **{run['reader']}**", *(f"  - {count:,} × {_quoted(text)}" for text, count in most)]
+        most = _most(run["messages"], _SHOWN)
+        lines += [f"- **{run['reader']}**", *(f"  - {count:,} × {_quoted(text)}" for text, count in most.items())]
     return "\n".join([*lines, ""])
+
+
+def _most(messages: Mapping[str, int], count: int) -> dict[str, int]:
+    """The most frequent ones, in order."""
+    return dict(sorted(messages.items(), key=lambda item: (-item[1], item[0]))[:count])
 
 
 def _quoted(text: str) -> str:

@@ -1,5 +1,6 @@
 """The page of a fuzzing run is a function of its files."""
 
+import json
 from pathlib import Path
 
 from tests.fuzz.campaign import Summary
@@ -22,6 +23,15 @@ def test_a_page_of_two_readers(tmp_path: Path) -> None:
     assert cells == ["csv", "1234", "1000", "2", "0.12", "3", "0", "`0123456789ab`"]
     assert "- image PNG: `KeyError in a.py, b`" in text
     assert text.index("12 × `error: … has # rows`") < text.index("7 × `error: … is odd`")
+
+
+def test_a_file_keeps_the_most_frequent_messages_and_how_many_there_were(tmp_path: Path) -> None:
+    messages = {f"error {number}": number for number in range(100)}
+    save(Summary("csv", 1234, messages=messages), tmp_path, {**FACTS, "seconds": 90.0})
+    kept = json.loads((tmp_path / "csv.json").read_text("utf-8"))
+    assert kept["distinct"] == 100
+    assert list(kept["messages"].items())[:2] == [("error 99", 99), ("error 98", 98)]
+    assert len(kept["messages"]) < 20
 
 
 def test_what_is_kept_is_what_its_files_say_of_every_reader() -> None:
