@@ -42,7 +42,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from benchmark.export.verify_export import verify_export
     from benchmark.export.verify_photos import verify_photos
     from benchmark.export.verify_poison import verify_poison
-    from benchmark.grid.cells import choose_dataset
+    from benchmark.grid.choices import choose_dataset
 
     path: Path = arguments.path
     if (protection := Protection.load(path)) is not None:

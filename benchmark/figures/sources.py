@@ -7,7 +7,8 @@ from attacks import ATTACKS, Poison
 from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
-from benchmark.grid.cells import Cell, ChosenAttack, ChosenDefense, choose_dataset
+from benchmark.grid.cells import Cell, ChosenAttack, ChosenDefense
+from benchmark.grid.choices import choose_dataset
 from benchmark.grid.poison_store import PoisonStore, source_cell
 from benchmark.grid.records import Record
 from defenses import DEFENSES

@@ -1,29 +1,24 @@
-"""Cells: data set × attack × defense × victim × seed, checked and made concrete before any work begins."""
+"""Cells: data set × attack × defense × victim × seed, and the addresses of their results and poisons."""
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from attacks import ATTACKS, Attack
 from attacks.through import Through
-from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
-from benchmark.core.registry import Registry, label_of, parameters_of, unknown
+from benchmark.core.registry import Registry
 from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS, DatasetSource
-from benchmark.grid.presets import Preset
 from benchmark.grid.records import ResolvedSpec
 from defenses import DEFENSES, Defense
-from defenses.base import Composed
 from victims.architecture import Architecture
 from victims.recipe import Recipe
 
 # Part of every cell's address: raise it when training, defenses or metrics change what they compute.
 RESULTS_VERSION = 1
-_MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -155,13 +150,13 @@ def _defense_code(name: str) -> list[str]:
 
 def _code_within(attack: Attack) -> list[str]:
     """What the address knows of the code of the attack and the defenses that an attack is made of."""
-    code = [line for part in _through(attack) for line in _defense_code(part.name)]
+    code = [line for part in defenses_within(attack) for line in _defense_code(part.name)]
     if isinstance(attack, Through):
         code += [*_foreign(ATTACKS, parse_spec(attack.attack).name), *_code_within(attack.inner)]
     return code
 
 
-def _through(attack: Attack) -> list[Spec]:
+def defenses_within(attack: Attack) -> list[Spec]:
     """The defenses that an attack is crafted through, in their order."""
     parameter = type(attack).crafted_through
     text = getattr(attack, parameter) if parameter else None
@@ -171,243 +166,3 @@ def _through(attack: Attack) -> list[Spec]:
 def content_key(*parts: Any) -> str:
     """40 hex digits that name a piece of content by what it is made from."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
-
-
-def choose_attacks(text: str, preset: Preset, through: str | None = None) -> list[ChosenAttack]:
-    """Read ``--attack``; clean data come first, asked for or not.
-
-    Args:
-        text: as written.
-        preset: gives the budgets.
-        through: ``--through``, the defense that all of them are crafted through.
-
-    Raises:
-        UsageError: unknown attack or parameter, none at all.
-    """
-    specs = [_renamed(spec) for spec in _specs(text, "--attack")]
-    if through is not None:
-        specs = [
-            spec if spec.name == "clean" else Spec("through", {"attack": str(spec), "defense": through})
-            for spec in specs
-        ]
-    if all(spec.name != "clean" for spec in specs):
-        specs.insert(0, Spec("clean"))
-    chosen: dict[str, ChosenAttack] = {}
-    for spec in specs:
-        params = ATTACKS.resolve(spec, preset.attack_values(spec.name))
-        attack = ATTACKS.build(spec, preset.attack_values(spec.name))
-        if isinstance(attack, Through):
-            inner = parse_spec(attack.attack)
-            budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
-            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, budget)))
-            attack = replace(attack, attack=params["attack"])
-        if parts := _through(attack):
-            # As strong as the defense of that name in the same run.
-            usual = [Spec(part.name, {**preset.defense.get(part.name, {}), **part.params}) for part in parts]
-            parameter = str(type(attack).crafted_through)
-            params[parameter] = "+".join(map(str, usual))
-            attack = replace(cast(Any, attack), **{parameter: params[parameter]})
-        choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
-        # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
-        chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), choice)
-    return sorted(chosen.values(), key=lambda choice: not choice.is_clean)
-
-
-def _renamed(spec: Spec) -> Spec:
-    """``mem[k=3]`` under its short name ``mem3``, so that one thing has one name."""
-    resolved = ATTACKS.resolve(spec)
-    given = {key: resolved[key] for key in spec.params if key in resolved}
-    named = ATTACKS.entry(spec.name)
-    for entry in ATTACKS.entries():
-        kin = entry.fixed and entry.factory is named.factory and not named.fixed
-        if kin and all(key in given and given[key] == value for key, value in entry.fixed.items()):
-            rest = {key: value for key, value in spec.params.items() if key not in entry.fixed}
-            return Spec(entry.name, rest)
-    return spec
-
-
-def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
-    """Read ``--defense``: names, groups (``all``, ``standard``, ``table2``) and compositions; ``none`` comes first.
-
-    Raises:
-        UsageError: unknown defense or parameter, none at all.
-    """
-    parts = [part for part in split_outside_brackets(text, ",") if part]
-    if not parts:
-        raise UsageError("--defense names nothing")
-    names = ["none", *(name for part in parts for name in DEFENSES.group(part) or [part])]
-    chosen: dict[str, ChosenDefense] = {}
-    for name in names:
-        members = split_outside_brackets(name, "+")
-        if not all(members):
-            raise UsageError(f"--defense: '{name}' lacks a defense beside a '+'")
-        defense = _composed([parse_spec(part) for part in members], preset)
-        # Two spellings of one defense (prefix-drop, prefix-drop[n=3]) are one defense, under the first.
-        chosen.setdefault(content_key(list(defense.choice.params.items())), defense)
-    return list(chosen.values())
-
-
-def partly_protected(text: str | None) -> list[str]:
-    """Read ``--protected``: the defenses under which those shares of the training images are protected.
-
-    Raises:
-        UsageError: something else than numbers above 0 and at most 1.
-    """
-    specs = []
-    for part in (text or "").split(",") if text is not None else []:
-        try:
-            share = float(part)
-        except ValueError:
-            share = math.nan
-        if not 0 < share <= 1:
-            raise UsageError(f"--protected takes shares above 0 and at most 1, separated by commas, got '{text}'")
-        if share < 1:
-            specs.append(f"clean-fraction[share={1 - share:g}]")
-    return specs
-
-
-def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
-    for spec in specs:
-        if spec.name in DEFENSES.groups():
-            raise UsageError(f"'{spec.name}' is a group of defenses and cannot be part of a composition")
-    parts = [DEFENSES.build(spec, preset.defense.get(spec.name)) for spec in specs]
-    resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
-    name = "+".join(str(spec) for spec in specs)
-    label = " + ".join(label_of(spec.name) for spec in specs)
-    defense = parts[0] if len(parts) == 1 else Composed(parts)
-    params = {spec.name: params for spec, params in zip(specs, resolved, strict=True)}
-    if len(params) < len(specs):
-        raise UsageError(f"'{name}' names a defense twice")
-    strengths = [part.describe() for part in parts]
-    if len(parts) > 1:
-        strengths = [f"{spec.name}: {text}" for spec, text in zip(specs, strengths, strict=True)]
-    return ChosenDefense(defense, ResolvedSpec(name, label, params, "; ".join(strengths)))
-
-
-def choose_dataset(text: str, skip_bad: bool = False) -> ChosenDataset:
-    """Read ``--dataset``.
-
-    Args:
-        text: as written.
-        skip_bad: ``--skip-bad``, which sets the data set's parameter of that name.
-
-    Raises:
-        UsageError: unknown data set or parameter, or ``skip_bad`` for one that has no such parameter.
-    """
-    spec = parse_spec(text)
-    if skip_bad:
-        if "skip_bad" not in parameters_of(DATASETS.entry(spec.name).factory):
-            raise UsageError(f"--skip-bad: data set {spec.name} reads no files of yours and has no bad ones")
-        spec = Spec(spec.name, {**spec.params, "skip_bad": True})
-    return ChosenDataset(DATASETS.build(spec), ResolvedSpec(str(spec), spec.name, DATASETS.resolve(spec)))
-
-
-def choose_victims(text: str) -> list[Architecture]:
-    """Read ``--victim``.
-
-    Raises:
-        UsageError: unknown victim, none at all.
-    """
-    return [Architecture.from_spec(spec) for spec in _distinct(_specs(text, "--victim"))]
-
-
-def choose_surrogates(
-    victims: Sequence[Architecture], given: str | None, preset: Preset
-) -> Mapping[Architecture, Architecture]:
-    """The surrogate of each victim: the one given; else the preset's; else the first victim of that resolution.
-
-    Noise is made of pixels, so a surrogate sees images at its victims' resolution.
-
-    Raises:
-        UsageError: unknown surrogate, one of another resolution than a victim's, or a repeat of one.
-    """
-    if given is not None:
-        surrogate = Architecture.from_spec(parse_spec(given))
-        if surrogate.repeat > 1:
-            raise UsageError(f"surrogate {surrogate}: only victims have repeats, which share a poison")
-        for victim in victims:
-            if victim.resolution != surrogate.resolution:
-                raise UsageError(
-                    f"surrogate {surrogate} sees {surrogate.resolution} px, victim {victim} {victim.resolution} px; "
-                    "a poison is made for one resolution"
-                )
-        return dict.fromkeys(victims, surrogate)
-    known = [Architecture.from_spec(parse_spec(preset.surrogate)), *(replace(one, repeat=1) for one in victims)]
-    return {victim: next(model for model in known if model.resolution == victim.resolution) for victim in victims}
-
-
-def make_cells(
-    dataset: ChosenDataset,
-    attacks: Sequence[ChosenAttack],
-    defenses: Sequence[ChosenDefense],
-    victims: Mapping[Architecture, Architecture],
-    recipe: Recipe,
-    seeds: Sequence[int],
-    *,
-    command: str,
-    cross_clean: bool,
-    plain_models: bool = False,
-) -> list[Cell]:
-    """The grid, in the order it runs: by seed and victim, clean first. Cells of one seed share its data set.
-
-    Args:
-        dataset: the data.
-        attacks: clean and the attacks.
-        defenses: none and the defenses.
-        victims: victims with their surrogates.
-        recipe: the victims' training.
-        seeds: cell seeds.
-        command: that their records name.
-        cross_clean: whether clean data, too, meet every defense; else only ``none``.
-        plain_models: whether models run on open_clip's own modules instead of the fast paths.
-    """
-    datasets = {seed: dataset.for_seed(seed) for seed in seeds}
-    return [
-        Cell(datasets[seed], attack, defense, victim, surrogate, recipe, seed, plain_models, command)
-        for seed in seeds
-        for victim, surrogate in victims.items()
-        for attack in attacks
-        for defense in defenses
-        if cross_clean or not attack.is_clean or defense.choice.spec == "none"
-    ]
-
-
-def _specs(text: str, flag: str) -> list[Spec]:
-    specs = [parse_spec(part) for part in split_outside_brackets(text, ",") if part]
-    if not specs:
-        raise UsageError(f"{flag} names nothing")
-    return specs
-
-
-def _distinct(specs: Sequence[Spec]) -> list[Spec]:
-    return list({str(spec): spec for spec in specs}.values())
-
-
-def read_seeds(text: str) -> list[int]:
-    """Read ``--seeds``: a count (``3`` is 1, 2, 3) or a comma list of seeds (``4,7``; ``4,`` is seed 4 alone).
-
-    Raises:
-        UsageError: neither of the two.
-    """
-    try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"--seeds takes a count or a comma list of integers, got '{text}'") from None
-    if "," not in text and numbers:
-        if numbers[0] > _MOST_SEEDS:
-            raise UsageError(f"--seeds {text} is a count of more than {_MOST_SEEDS:,}; '{text},' is one seed")
-        numbers = list(range(1, numbers[0] + 1))
-    if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
-        raise UsageError(f"--seeds takes a count of at least 1 or seeds from 0 to 2147483647, got '{text}'")
-    return list(dict.fromkeys(numbers))
-
-
-def pick_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
-    """The preset of that name.
-
-    Raises:
-        UsageError: unknown preset.
-    """
-    if name not in presets:
-        raise UsageError(unknown("preset", name, list(presets)))
-    return presets[name]

@@ -14,9 +14,8 @@ from benchmark.core.distributed import Processes, process_group
 from benchmark.core.errors import UsageError
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.seeding import use_repeatable_kernels
-from benchmark.grid.cells import (
-    Cell,
-    ChosenDataset,
+from benchmark.grid.cells import Cell, ChosenDataset
+from benchmark.grid.choices import (
     choose_attacks,
     choose_dataset,
     choose_defenses,

@@ -12,7 +12,7 @@ from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.spec import format_value, parse_spec
 from benchmark.data import CaptionDataset
 from benchmark.export.verify_poison import verify_poison
-from benchmark.grid.cells import choose_dataset
+from benchmark.grid.choices import choose_dataset
 from benchmark.grid.poison_store import describe_poison
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record

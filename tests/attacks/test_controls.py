@@ -17,7 +17,7 @@ from attacks.uniform_noise import UniformNoise
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
-from benchmark.grid.cells import choose_attacks
+from benchmark.grid.choices import choose_attacks
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
 from tests.attacks.test_mem import SMALL

@@ -12,7 +12,7 @@ from attacks.hotflip import _linearised
 from attacks.placement import Kind, Place, keeps_tokens, placed, taken_out, word_numbers
 from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.grid.cells import choose_attacks
+from benchmark.grid.choices import choose_attacks
 from benchmark.grid.presets import PRESETS
 from tests.small import WORDS, make_clip, make_dataset
 from victims.tokens import Tokenizer, insert_trigger

@@ -10,7 +10,7 @@ from attacks import ATTACKS, CraftContext, Poison
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec
-from benchmark.grid.cells import choose_attacks, choose_defenses
+from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
 from tests.small import make_clip, make_dataset

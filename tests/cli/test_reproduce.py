@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmark.cli.main import main
-from benchmark.grid.cells import choose_surrogates, choose_victims
+from benchmark.grid.choices import choose_surrogates, choose_victims
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.grid.settings import RunSettings

@@ -8,7 +8,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.csv_table import CsvTable
-from benchmark.grid.cells import choose_dataset
+from benchmark.grid.choices import choose_dataset
 
 SCENES = "scenes[train=12,val=4,test=4,objects=30]"
 

@@ -18,7 +18,7 @@ from benchmark.data.dataset import Images
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.imagefolder import ImageFolder
 from benchmark.data.images import read_image
-from benchmark.grid.cells import choose_dataset
+from benchmark.grid.choices import choose_dataset
 
 MakeImages = Callable[..., None]
 

@@ -8,7 +8,8 @@ import numpy as np
 from attacks.poison import Poison
 from benchmark.data import CaptionDataset, DatasetSource, Splits
 from benchmark.export.writing import ExportJob, write_export
-from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses
+from benchmark.grid.cells import Cell
+from benchmark.grid.choices import choose_attacks, choose_dataset, choose_defenses
 from benchmark.grid.presets import PRESETS
 from tests.small import make_dataset
 from victims.architecture import Architecture

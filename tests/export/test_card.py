@@ -19,7 +19,7 @@ from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import Manifest
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
-from benchmark.grid.cells import choose_attacks, choose_dataset
+from benchmark.grid.choices import choose_attacks, choose_dataset
 from benchmark.grid.presets import PRESETS
 from tests.export.exports import EPS, export, make_poison, make_source, make_splits
 from victims.architecture import Architecture

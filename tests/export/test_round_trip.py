@@ -20,7 +20,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.export.writing import write_export
-from benchmark.grid.cells import choose_attacks, choose_dataset, choose_defenses, choose_surrogates, make_cells
+from benchmark.grid.choices import choose_attacks, choose_dataset, choose_defenses, choose_surrogates, make_cells
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from tests.export.exports import ALL, export, make_poison, make_source, make_splits

@@ -9,7 +9,8 @@ import pytest
 from attacks.mem import Mem
 from benchmark.core.errors import UsageError
 from benchmark.figures.sources import _cell
-from benchmark.grid.cells import Cell, choose_attacks, choose_dataset, choose_defenses, partly_protected
+from benchmark.grid.cells import Cell
+from benchmark.grid.choices import choose_attacks, choose_dataset, choose_defenses, partly_protected
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records

@@ -7,7 +7,7 @@ import pytest
 
 from attacks import ATTACKS
 from benchmark.core.spec import Spec
-from benchmark.grid.cells import choose_attacks, choose_defenses
+from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.records import load_records
 from defenses import DEFENSES

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmark.data import DATASETS
-from benchmark.grid.cells import choose_attacks, choose_defenses
+from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from benchmark.submission.folder import read_about
 from benchmark.submission.page import leaderboard_page

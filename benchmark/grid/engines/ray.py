@@ -73,6 +73,7 @@ class Ray(Engine):
         with _connected(self.address) as ray:
 
             def do(units: Sequence[Unit], board: Board) -> dict[str, Record]:
+                """Do units as tasks of the cluster; see :data:`benchmark.grid.engines.base.Do`."""
                 driver = _Driver(ray, self, grid, planned, settings, units, board)
                 try:
                     failed = driver.run()

@@ -16,7 +16,8 @@ from benchmark.core.atomic_files import make_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
-from benchmark.grid.cells import content_key, pick_preset
+from benchmark.grid.cells import content_key
+from benchmark.grid.choices import pick_preset
 from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.engines.base import ENGINES, Do, Engine
 from benchmark.grid.engines.node import Work
