@@ -10,7 +10,7 @@ from attacks import CraftContext, Poison
 from attacks.em_wordwise import WordwiseEm
 from attacks.mem_wordwise import WordwiseMem
 from attacks.vocabulary import trigger_words
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, VictimDiverged
 from tests.small import make_clip, make_dataset, noise_of
 
 SMALL: dict[str, Any] = {"tile": 4, "restarts": 2, "steps": 3, "batch_size": 10}
@@ -69,3 +69,9 @@ def test_patterns_learned_through_a_defense_differ_and_the_share_decides() -> No
 def test_an_unknown_defense_is_refused(through: str) -> None:
     with pytest.raises(UsageError):
         WordwiseEm(through=through)
+
+
+def test_a_surrogate_of_the_trigger_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attacks.crafting.Crafting.perturb", lambda *_: float("nan"))
+    with pytest.raises(VictimDiverged, match="the surrogate's loss is nan in round 1 of the trigger"):
+        craft(WordwiseMem(**SMALL, **TRIGGER))

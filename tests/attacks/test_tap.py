@@ -8,7 +8,7 @@ import torch
 
 from attacks import ATTACKS, CraftContext
 from attacks.tap import Tap, derangement
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.seeding import numpy_generator
 from benchmark.core.spec import parse_spec
 from tests.small import make_clip, make_dataset
@@ -75,3 +75,9 @@ def test_bad_budgets_are_refused(spec: str) -> None:
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(UsageError, match="7 training rows are fewer than one crafting batch of 8"):
         SMALL.check(make_dataset(7, 1))
+
+
+def test_a_surrogate_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attacks.tap.clip_loss", lambda images, *_: images.sum() * torch.nan)
+    with pytest.raises(VictimDiverged, match="the surrogate's loss is nan in batch 1"):
+        SMALL.craft(make_dataset(20, 1), CraftContext(make_clip, 3, Path()))
