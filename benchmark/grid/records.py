@@ -15,10 +15,11 @@ from msgspec import Meta
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_known, require_unicode
+from benchmark.grid.record_layout import from_file, rounded, to_file
 from benchmark.grid.record_schema import Label, Seed, Spec, require_facts
 from benchmark.metrics import Retrieval
 
-FORMAT: Literal[2] = 2  # format 1 had no hash
+FORMAT: Literal[3] = 3  # format 1 had no hash, format 2 a list of epochs
 _HASH = "sha256"
 _MOST_BYTES = 1 << 24  # of a file; the largest records so far have 13,000
 _LONGEST = 40  # bytes of a part of a file's name
@@ -119,7 +120,7 @@ class Record:
     peak_memory_mb: Mapping[str, Amount] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] = field(default_factory=dict)
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2, 3] = FORMAT
 
     @property
     def last(self) -> EpochScores:
@@ -161,13 +162,21 @@ class Record:
         escaped = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in error.items()}
         return replace(self, status="failed", error=escaped)
 
+    def as_kept(self) -> "Record":
+        """The record as its file is read: what was measured has eight digits.
+
+        Raises:
+            UsageError: a value that no file of a record may hold, such as NaN.
+        """
+        return _from_content(self.content())
+
     def content(self) -> dict[str, Any]:
         """The record in JSON's kinds, as its file holds it beside a hash.
 
         Raises:
             UsageError: a value that no file of a record may hold, such as NaN.
         """
-        content = {**dataclasses.asdict(self), "format": FORMAT}
+        content = to_file({**dataclasses.asdict(self), "format": FORMAT})
         try:
             _from_content(content)
             require_unicode(content)
@@ -203,8 +212,8 @@ class Record:
             content = read_json(path, _MOST_BYTES)
             if not isinstance(content, dict) or "format" not in content:
                 raise ValueError("it has no field 'format'")
-            if content["format"] not in (1, FORMAT):
-                raise ValueError(f"record format {content['format']!a}; this version reads 1 and {FORMAT}")
+            if content["format"] not in (1, 2, FORMAT):
+                raise ValueError(f"record format {content['format']!a}; this version reads 1 to {FORMAT}")
             # Records of format 1 have none, but a damaged format may be called 1.
             if (kept := content.pop(_HASH, None)) != _digest(content) and (kept is not None or content["format"] != 1):
                 raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
@@ -230,11 +239,13 @@ class Record:
 
 
 def _from_content(content: dict[str, Any]) -> Record:
-    """A record from JSON's kinds.
+    """A record from what its file holds.
 
     Raises:
         ValueError: a field is unknown, missing, of another kind or out of range.
     """
+    if content["format"] == FORMAT:
+        content = from_file(content)
     record: Record = as_kind(content, Record)
     require_known(content, record)
     require_facts(content)
@@ -245,7 +256,8 @@ def _from_content(content: dict[str, Any]) -> Record:
     numbers = [scores.epoch for scores in record.epochs]
     if numbers != sorted(set(numbers)):
         raise ValueError("epochs are not in order")
-    return record
+    # Older files have more digits; rounded, the same scores are equal in all files.
+    return record if record.format == FORMAT else as_kind(rounded(content), Record)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -173,8 +173,7 @@ class Grid:
         base = planned.planned_record
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
-            record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint))
-            record.content()
+            record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint)).as_kept()
         except Exception as error:
             if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
                 raise

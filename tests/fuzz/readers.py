@@ -27,7 +27,7 @@ from benchmark.submission.folder import read_submission
 from tests.export.exports import make_poison, make_source, make_splits
 from tests.fuzz import grammars, mending
 from tests.fuzz.trees import Tree
-from tests.tables.factory import entry, record
+from tests.tables.factory import entry, old_content, record
 
 SIDE = 8  # pixels of small images
 _log = logging.getLogger("benchmark.core.checkpoints")
@@ -108,8 +108,7 @@ def _read_data(folder: Path, beside: Path, spec: str) -> list[str]:
 
 
 def _write_records(folder: Path, _: Path) -> None:
-    old = {**record("mem3", "cutout", seed=2).content(), "format": 1}
-    (folder / "old.json").write_text(json.dumps(old), "utf-8")
+    (folder / "old.json").write_text(json.dumps(old_content(record("mem3", "cutout", seed=2))), "utf-8")
     record("mem3", best=(12.0, 11.0), protected=(20.0, 30.0)).save(folder).rename(folder / "new.json")
     record("clean").save(folder).rename(folder / "clean.json")
     record("em", failed="out of memory").save(folder).rename(folder / "failed.json")

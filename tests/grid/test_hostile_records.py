@@ -1,10 +1,12 @@
 """Damaged and forged records: one line, exit code 2 and no traceback from every command that reads them, in no time."""
 
+import hashlib
 import json
 import os
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
-from tests.tables.factory import record
+from tests.tables.factory import old_content, record
 from tests.watchdog import in_no_time
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
 COMMITTED = next(Path(__file__).parents[2].glob("results/tiny/records/*_mem3_none_tiny_seed1_*.json"))
+OLD = json.dumps(old_content(Record.load(COMMITTED)), ensure_ascii=False, separators=(",", ":"))
 EPOCH = ("epochs", 0)
 RECALL = (*EPOCH, "test", "image_to_text", "recall_at_10")
 
@@ -49,10 +52,10 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def with_value(path: tuple[str | int, ...], value: object) -> Callable[[Path], None]:
-    """A committed record, which has no hash, with another value in one place."""
+    """A record of format 1, which has no hash, with another value in one place."""
 
     def write(file: Path) -> None:
-        data = inner = json.loads(COMMITTED.read_text("utf-8"))
+        data = inner = json.loads(OLD)
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = value
@@ -63,9 +66,8 @@ def with_value(path: tuple[str | int, ...], value: object) -> Callable[[Path], N
 
 def with_text(old: str, new: str) -> Callable[[Path], None]:
     def write(file: Path) -> None:
-        text = COMMITTED.read_text("utf-8")
-        assert old in text
-        file.write_text(text.replace(old, new, 1), "utf-8")
+        assert old in OLD
+        file.write_text(OLD.replace(old, new, 1), "utf-8")
 
     return write
 
@@ -93,7 +95,7 @@ def nested(depth: int) -> Any:
     return value
 
 
-_EPOCH = json.loads(COMMITTED.read_text("utf-8"))["epochs"][0]
+_EPOCH = json.loads(OLD)["epochs"][0]
 DAMAGES: dict[str, Callable[[Path], None]] = {
     # The file.
     "FIFO": os.mkfifo,
@@ -103,12 +105,12 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "folder": Path.mkdir,
     "sparse gigabyte": sparse,
     # The text.
-    "half": of_bytes(COMMITTED.read_bytes()[:2000]),
+    "half": of_bytes(OLD.encode()[:2000]),
     "binary": of_bytes(bytes(range(256))),
     "NUL": of_bytes(b"\0" * 4096),
     "NUL in a name": with_text('"key"', '"k\0ey"'),
-    "BOM": of_bytes(b"\xef\xbb\xbf" + COMMITTED.read_bytes()),
-    "not UTF-8": of_bytes(COMMITTED.read_bytes().replace(b"status", b"st\xe4tus", 1)),
+    "BOM": of_bytes(b"\xef\xbb\xbf" + OLD.encode()),
+    "not UTF-8": of_bytes(OLD.encode().replace(b"status", b"st\xe4tus", 1)),
     "half a surrogate pair": with_text('"label":"MEM-3"', '"label":"\\ud800"'),
     "100,000 brackets": of_bytes(b"[" * 100_000),
     "100,000 braces": of_bytes(b'{"a":' * 100_000),
@@ -119,7 +121,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a number": of_bytes(b"1"),
     "an object": of_bytes(b"{}"),
     "format as a list": with_value(("format",), []),
-    "format of the future": with_value(("format",), 3),
+    "format of the future": with_value(("format",), 4),
     "a field too many": with_value(("more",), 1),
     # The fields.
     "seed of text": with_value(("seed",), "1"),
@@ -183,7 +185,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "finished a number": with_value(("provenance", "finished"), 5),
     "another name in a spec": with_value(("attack", "paramz"), {}),
     "another name in an epoch": with_value(("epochs", 0, "protectd"), None),
-    "a later format": with_value(("format",), 3),
+    "a later format": with_value(("format",), 4),
     "failed without a message": with_value(("status",), "failed"),
     "error of numbers": with_value(("error",), {"message": 5}),
 }
@@ -203,7 +205,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         "an object": "it has no field 'format'",
         "another name in a spec": "unknown field 'attack.paramz'",
         "another name in an epoch": "unknown field 'epochs[0].protectd'",
-        "a later format": "record format 3; this version reads 1 and 2",
+        "a later format": "record format 4; this version reads 1 to 3",
     }.items(),
 )
 def test_the_line_names_place_and_reason(damage: str, said: str, tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_damage_is_told_in_one_line(
 
 
 def test_the_largest_numbers_that_are_read_hang_nothing(tmp_path: Path) -> None:
-    data = json.loads(COMMITTED.read_text("utf-8"))
+    data = json.loads(OLD)
     data["dataset"]["params"] |= {"test_images": 1, "test_captions": 10**8}
     (tmp_path / "few.json").write_text(json.dumps(data), "utf-8")
     with in_no_time():
@@ -265,7 +267,7 @@ def test_a_changed_digit_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixtur
     for damaged in (
         whole.replace("12.5", "13.5"),
         whole.replace('"label":"MEM-3"', '"label":"MEM-5"'),
-        whole.replace('"format":2', '"format":1'),
+        whole.replace('"format":3', '"format":1'),
         json.dumps({name: value for name, value in json.loads(whole).items() if name != "sha256"}),
     ):
         assert damaged != whole
@@ -290,6 +292,13 @@ def test_what_would_not_be_read_back_fails_its_cell(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_committed_records_have_no_hash_and_are_read() -> None:
-    assert "sha256" not in json.loads(COMMITTED.read_text("utf-8"))
-    assert Record.load(COMMITTED).format == 1
+def test_a_record_of_an_older_format_is_read_as_one_of_the_newest(tmp_path: Path) -> None:
+    newest = Record.load(COMMITTED)
+    digits = json.loads(OLD)
+    digits["loss"] = [loss + 1e-12 for loss in digits["loss"]]  # older files have all of a float's digits
+    assert digits["loss"] != list(newest.loss)
+    digest = hashlib.sha256(json.dumps(digits | {"format": 2}, sort_keys=True).encode()).hexdigest()
+    for number, hashed in ((1, {}), (2, {"sha256": digest})):
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps(digits | {"format": number} | hashed), "utf-8")
+        assert replace(Record.load(file), format=3) == newest

@@ -27,7 +27,7 @@ def told(file: Path) -> list[dict[str, Any]]:
 def results_without_tracebacks(out: Path) -> dict[str, Any]:
     found = results(out)
     for record in found.values():
-        if isinstance(record, dict) and record["error"]:
+        if isinstance(record, dict) and "error" in record:
             del record["error"]["traceback"]
     return found
 

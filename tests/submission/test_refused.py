@@ -18,6 +18,7 @@ from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.submission import rules as rules_file
 from tests.submission.submissions import PRESET, RULES, forge, record_of, write_about
+from tests.tables.factory import old_content
 
 Make = Callable[[str], Path]
 LSP = "lsp[keys=4]"
@@ -69,7 +70,7 @@ def in_recipe(**values: Any) -> Callable[[Path], None]:
 def edited_by_hand(folder: Path) -> None:
     (path,) = (folder / "records").glob("*lsp*prefix-drop*seed2*")
     text = path.read_text("utf-8")
-    path.write_text(text.replace('"recall_at_10":', '"recall_at_10":1', 1), "utf-8")
+    path.write_text(text.replace('"recall_at_10":[', '"recall_at_10":[1', 1), "utf-8")
 
 
 def not_finite(folder: Path) -> None:
@@ -176,9 +177,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (lambda folder: os.mkfifo(folder / "records" / "x.json"), "x.json is not a regular file"),
     "something else": (lambda folder: (folder / "poisons" / "x.pt").touch(), "only .safetensors files do"),
     "a record of format 1": (
-        lambda folder: (folder / "records" / "x.json").write_text(
-            json.dumps({**record_of(folder, *PLACE).content(), "format": 1})
-        ),
+        lambda folder: (folder / "records" / "x.json").write_text(json.dumps(old_content(record_of(folder, *PLACE)))),
         "records without a hash, as versions before November 2026 wrote them",
     ),
     "a seed is missing": (without("records/*seed3*"), "the seeds are 1–2; they have to be 1 to n"),

@@ -1,6 +1,7 @@
 """Records made by hand, for tables with known numbers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
@@ -32,6 +33,11 @@ def scores(
     """An epoch's scores on test, and its recall on val and, if there is one, on a sample of the protected data."""
     sample = None if protected is None else retrieval((protected, protected), (50, 50))
     return EpochScores(epoch, retrieval((val, val), (50, 50)), retrieval(recalls, ranks), sample)
+
+
+def old_content(record: Record) -> dict[str, Any]:
+    """A record as a file of format 1 held it: a list of epochs, and no hash."""
+    return {**asdict(record), "format": 1}
 
 
 def record(

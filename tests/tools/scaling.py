@@ -219,7 +219,7 @@ def _record_bytes(one: PlannedCell) -> int:
     both = Retrieval(direction, direction)
     epochs = tuple(EpochScores(epoch + 1, both, both, both) for epoch in range(one.cell.recipe.epochs))
     record = replace(one.planned_record, epochs=epochs, loss=(1.2345678901234567,) * len(epochs))
-    return len(json.dumps(record.content(), indent=1))
+    return len(json.dumps(record.content()))
 
 
 def page(flags: Sequence[str], asked: argparse.Namespace) -> str:
