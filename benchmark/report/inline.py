@@ -11,6 +11,7 @@ from benchmark.core.pictures import open_picture
 from benchmark.figures.style import png, styled
 
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
+_USED = re.compile(r'(?:href="#|url\(#)([^")]+)')
 _LONG_NUMBERS = re.compile(r"(\d\.\d\d)\d+")
 # Verdana is as wide as DejaVu Sans, all others are narrower: nothing overlaps where the font is not there.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
@@ -63,4 +64,22 @@ def _svg(figure: Figure, name: str, description: str, width: int) -> str:
     text = text.replace("xlink:href", "href")
     text = _IDS.sub(rf"\g<1>{name}-", text)
     text = _LONG_NUMBERS.sub(r"\1", text) if "base64" not in text else text
-    return re.sub(r"\s*\n\s*", "\n", text).replace("'DejaVu Sans'", _FONTS)
+    text = re.sub(r"\s*\n\s*", "\n", text).replace("'DejaVu Sans'", _FONTS)
+    return head + _with_classes(_without_unused_ids(text.removeprefix(head)), name)
+
+
+def _without_unused_ids(text: str) -> str:
+    used = set(_USED.findall(text))
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+
+
+def _with_classes(text: str, name: str) -> str:
+    """The elements of an SVG with a class for each style that they repeat: a third of the file was these styles."""
+    classes: dict[str, str] = {}
+
+    def as_class(found: re.Match[str]) -> str:
+        style = found[1].replace(": ", ":").replace("; ", ";")
+        return f'class="{classes.setdefault(style, f"{name}-{len(classes)}")}"'
+
+    text = re.sub(r'\bstyle="([^"]*)"', as_class, text)
+    return f"<style>{''.join(f'.{known}{{{style}}}' for style, known in classes.items())}</style>{text}"

@@ -114,7 +114,7 @@ def test_nothing_is_loaded_and_only_the_pages_own_script_runs(page: Page) -> Non
 
 def test_ids_are_unique_and_references_have_their_target(page: Page) -> None:
     ids = [value for _, name, value in page.attributes if name == "id"]
-    assert len(ids) == len(set(ids)) > 100
+    assert len(ids) == len(set(ids)) > 20
     wanted = {value[1:] for _, name, value in page.attributes if name == "href" and value.startswith("#")}
     wanted |= {url for _, _, value in page.attributes for url in re.findall(r"url\(#([\w-]+)\)", value)}
     assert {"glance", "table-2", "table-matrix", "missing", "cite"} < wanted
