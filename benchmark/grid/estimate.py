@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -72,21 +73,36 @@ class _Work:
     attack: str = ""  # whose poison this is; empty for a victim
 
 
-def estimate(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, *, measure: bool = True) -> Estimate:
+def estimate(
+    grid: Grid,
+    planned: Sequence[PlannedCell],
+    rerun: Rerun,
+    *,
+    known: Iterable[Record] = (),
+    measure: bool = True,
+) -> Estimate:
     """Estimate the time of the cells that have to run and of the poisons that they need and that do not exist yet.
 
-    Times come from records of the same work on the same machine in the grid's folder; without them, from a short
-    measurement, unless ``measure`` is false, as where other machines do the work. Several processes call this together.
+    Times come from records of the same work on the same machine; without them, from a short measurement, unless
+    ``measure`` is false, as where other machines do the work. Several processes call this together.
+
+    Args:
+        grid: what runs.
+        planned: its cells.
+        rerun: which of those that have a record run again.
+        known: records that tell the time of work, beside those of the grid's folder.
+        measure: whether to time what no record tells.
     """
     works = {work.name: work for one in planned for work in _works(grid, one)}
     # The first process decides which files exist, since they may appear while the others look.
     todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(planned, rerun)))]
-    # A record knows the time of all steps together; only a measurement knows how it is spread over them.
-    costs, recorded = _measured(todo) if measure else {}, _recorded(grid.out)
+    recorded = _recorded([*_records_in(grid.out), *known])
+    costs = _measured([work for work in todo if work.kind not in recorded]) if measure else {}
     peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
-    for kind, steps in {work.kind: work.steps for work in todo if work.kind in recorded}.items():
-        shape = costs.get(kind, np.ones(steps))
-        costs[kind] = shape * (recorded[kind] / shape.sum())
+    # A record knows the time of all steps together, and not how it is spread over them.
+    costs |= {
+        work.kind: np.full(work.steps, recorded[work.kind] / work.steps) for work in todo if work.kind in recorded
+    }
     victims = [work for work in todo if not work.attack]
     # A victim of unknown time is given the steps of the fastest known one; if none is known, the unit is a step.
     step = min((costs[work.kind].sum() / work.steps for work in victims if work.kind in costs), default=None)
@@ -159,14 +175,16 @@ def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
     return costs
 
 
-def _recorded(folder: Path) -> dict[str, float]:
-    """Median seconds by kind of work in the records of a folder."""
-    seconds = defaultdict(list)
+def _records_in(folder: Path) -> Iterator[Record]:
     for path in folder.glob("*.json"):
-        try:
-            record = Record.load(path)
-        except UsageError:
-            continue  # an estimate can do without it; commands that need the file report the error
+        with suppress(UsageError):  # an estimate can do without it; commands that need the file report the error
+            yield Record.load(path)
+
+
+def _recorded(records: Iterable[Record]) -> dict[str, float]:
+    """Median seconds by kind of work."""
+    seconds = defaultdict(list)
+    for record in records:
         taken = record.seconds
         if record.status == "done" and {"train", "evaluate", "craft"} <= taken.keys():
             seconds[_training_kind(record)].append(taken["train"] + taken["evaluate"])

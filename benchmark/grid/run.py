@@ -23,7 +23,12 @@ _log = logging.getLogger(__name__)
 OnPlan = Callable[[list[Record]], None]
 
 
-def run(*grids: RunSettings, commands: Sequence[str] = (), on_plan: OnPlan = lambda planned: None) -> list[Record]:
+def run(
+    *grids: RunSettings,
+    commands: Sequence[str] = (),
+    on_plan: OnPlan = lambda planned: None,
+    known: Sequence[Record] = (),
+) -> list[Record]:
     """Run every cell of some settings that is missing, and return the records of all.
 
     In this process, or together with others that ``torchrun`` has started. The plan and the progress go to standard
@@ -33,6 +38,7 @@ def run(*grids: RunSettings, commands: Sequence[str] = (), on_plan: OnPlan = lam
         grids: what to run. Several make one grid; they may differ in what decides the cells, and share all else.
         commands: the command that the records of each name; by default the settings as a command.
         on_plan: called before any cell runs with the records of all cells as far as they are known; it may raise.
+        known: records of other runs that tell how long work takes, beside those in the folder of these.
 
     Returns:
         The records of all cells, new and old, each once; none for a dry run, and none in processes that help the first.
@@ -56,7 +62,7 @@ def run(*grids: RunSettings, commands: Sequence[str] = (), on_plan: OnPlan = lam
         def set_time_left() -> None:
             wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
             if Processes.current().broadcast_object(wanted):
-                expected = estimate(grid, planned, settings.rerun, measure=engine.measures)
+                expected = estimate(grid, planned, settings.rerun, known=known, measure=engine.measures)
                 _log.info("%s\n", expected)
                 grid.time_left = expected.time_left
 

@@ -72,6 +72,7 @@ def compare_fresh(folder: Path, count: int, level: float, how: RunSettings, out:
                 temporary / "poisons",
                 how,
                 lambda planned: require_comparable(reference, planned),
+                [*reference, *fresh],
             )
             if any(record.status == "failed" for record in fresh):
                 return 1
@@ -181,7 +182,12 @@ def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
 
 
 def _run(
-    seeds: str, out: Path, poisons: Path, how: RunSettings, on_plan: OnPlan = lambda planned: None
+    seeds: str,
+    out: Path,
+    poisons: Path,
+    how: RunSettings,
+    on_plan: OnPlan = lambda planned: None,
+    known: Sequence[Record] = (),
 ) -> list[Record]:
     """Run the grids of preset ``micro`` once ``on_plan`` has seen the plan of all; the records of their cells."""
     public = [
@@ -214,4 +220,5 @@ def _run(
         # The command that records name need not hold a folder of this machine.
         commands=[settings.to_command() for settings in public],
         on_plan=on_plan,
+        known=known,
     )

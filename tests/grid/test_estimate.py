@@ -149,6 +149,17 @@ def test_records_of_this_machine_tell_more_than_a_measurement(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("costs")
+def test_what_records_tell_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path, ATTACK, "adv-training") as (grid, planned):
+        known = [finished(one, train=70.0, craft=500.0) for one in planned]
+        for kind in ("training_costs", "crafting_costs"):
+            monkeypatch.setattr(benchmark.grid.estimate, kind, None)  # to call it would fail
+        expected = estimate(grid, planned, "missing", known=known)
+    assert expected.training == pytest.approx(70 * len(planned))
+    assert expected.crafting == pytest.approx(500)
+
+
+@pytest.mark.usefixtures("costs")
 def test_an_attack_that_was_never_timed_is_named(tmp_path: Path) -> None:
     expected = estimated(tmp_path, f"{EM},uniform-noise", "none")
     assert str(expected) == "about 2 min: 2 min of crafting, 30 s of training; crafting Uniform noise not counted"
