@@ -17,7 +17,8 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import RECOVERED
 from benchmark.tables.table import DIRECTIONS, Table, measure
 
-_LEGEND = ("recovered", "R@10 under the defense", "one seed", "no defense", "clean data", "paper, same defense")
+_PAPER = "paper, same defense"
+_LEGEND = ("recovered", "R@10 under the defense", "one seed", "no defense", "clean data", _PAPER)
 
 
 def defenses(records: Iterable[Record]) -> dict[str, Figure]:
@@ -77,8 +78,7 @@ def _draw(block: Block, table: Table) -> Figure:
         parts = [f"{table.rows[1]} on {block.dataset.label}, victim {block.victim.spec}"]
         parts += ["near chance even on clean data"] if near_chance(block.of(CLEAN, UNDEFENDED)) else []
         parts += ["whiskers: ± sd over paired seeds"] if shares["std"].notna().any() else []
-        has_paper = table.cells["paper"].notna().any()
-        parts += [f"paper: {published(2)['setting'].partition(',')[0]}"] if has_paper else []
+        parts += [f"paper: {published(2)['setting'].partition(',')[0]}"] if _PAPER in entries else []
         heading(figure, "; ".join(parts))
         return figure
 
@@ -93,7 +93,7 @@ def _draw_shares(axes: Axes, table: Table, shares: pd.DataFrame, attack: str) ->
     specs = table.cells.drop_duplicates("row").set_index("row")["defense"]
     values = [paper.get(str(specs.get(row)).partition("[")[0], float("nan")) for row in shares.index]
     if not all(map(isnan, values)):
-        axes.plot(values, places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
+        axes.plot(values, places, "D", color=VERMILION, mfc="white", ms=4.5, label=_PAPER)
     axes.axvline(0, color=INK, linestyle=(0, (4, 2)))
     axes.axvline(100, color=INK)
     axes.set(title="lost recall recovered", xlabel="recov., %")
@@ -115,7 +115,7 @@ def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None
         axes.plot(*zip(*dots, strict=True), "o", color=INK, ms=2, label="one seed")
     paper = cells.loc[list(rows), "paper"]
     if paper.notna().any():
-        axes.plot(paper, places, "D", color=VERMILION, mfc="white", ms=4.5, label="paper, same defense")
+        axes.plot(paper, places, "D", color=VERMILION, mfc="white", ms=4.5, label=_PAPER)
     for row, label, dashes in (("Clean", "clean data", "-"), (table.rows[1], "no defense", (0, (4, 2)))):
         recall_at_10 = float(cells["mean"][row])
         if not isnan(recall_at_10):

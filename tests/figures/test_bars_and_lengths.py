@@ -107,6 +107,14 @@ def test_the_recovered_share_has_whiskers_of_pairs() -> None:
     assert paper["Cutout"] == pytest.approx(100 * (3.9 + 2.7 - 6.0) / (46.5 + 42.7 - 6.0))
 
 
+def test_the_paper_is_named_where_it_is_drawn() -> None:
+    """It has undefended EM, and EM under no defense."""
+    for attack, named in (("mem3", True), ("em", False)):
+        (figure,) = defenses([record(attack, defense) for defense in ("none", "cutout")]).values()
+        assert ("Flickr30K" in figure.get_suptitle()) == named
+        assert any("paper" in text.get_text() for text in figure.legends[0].get_texts()) == named
+
+
 def test_without_a_clean_victim_there_is_no_share() -> None:
     figure = defenses([record("mem3"), record("mem3", "cutout")])["defenses-mem3"]
     assert [axes.get_title() for axes in figure.axes] == ["I→T", "T→I"]
