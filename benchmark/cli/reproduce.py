@@ -35,8 +35,9 @@ AT_SCALE = {
     "tiny": (
         RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
         RunSettings(attack="em-wordwise[eps=2],em-wordwise[eps=4]", defense="none"),
+        RunSettings(attack="em", defense="standard"),
         RunSettings(
-            attack="clean,mem3,em-wordwise",
+            attack="clean,em,mem3,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
     ),

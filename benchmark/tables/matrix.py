@@ -19,12 +19,13 @@ CLEAN_ROW = "Clean data"
 
 
 def matrix(records: Iterable[Record]) -> list[Table]:
-    """Every attack that ran against every defense that ran; for each data set and victim the matrix, then rankings.
+    """Every attack that met a defense, against every defense that ran; for each data set and victim, then rankings.
 
-    Rows: the attacks, then clean data. Columns: no defense, then the defenses. Cells: recall kept of clean after the
-    last epoch. Marked are the worst defense for each attack, which brings back most, and the strongest attack against
-    each defense. A cell counts only while no gate fails (:mod:`benchmark.tables.gates`); those that do not are in
-    brackets. Cells that did not run stay empty. Rankings: :func:`benchmark.tables.ranking.rankings`.
+    Rows: the attacks, then clean data; a note names the attacks that met no defense. Columns: no defense, then the
+    defenses. Cells: recall kept of clean after the last epoch. Marked are the worst defense for each attack, which
+    brings back most, and the strongest attack against each defense. A cell counts only while no gate fails
+    (:mod:`benchmark.tables.gates`); those that do not are in brackets. Cells that did not run stay empty. Rankings:
+    :func:`benchmark.tables.ranking.rankings`.
 
     Args:
         records: of any runs.
@@ -62,7 +63,13 @@ def _table(found: MatrixCells) -> Table:
         columns={name: name for name in found.defenses.values()},
         cells=_marked(cells, found, weak),
         seeds={},
-        notes=tuple(notes(block.attacks, block.of(), _explained(found, weak))),
+        notes=tuple(
+            notes(
+                [attack for attack in block.attacks if attack.spec in rows],
+                [record for record in block.of() if record.attack.spec in rows],
+                _explained(found, weak),
+            )
+        ),
     )
 
 
@@ -96,11 +103,14 @@ def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
     if weak and not near_chance(block.of(CLEAN, UNDEFENDED)):
         names = ", ".join(found.attacks[attack] for attack in weak)
         lines.append(f"No worst defense, as the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
+    if found.undefended:
+        lines.append(f"Ran without a defense alone, so in table 'attacks': {', '.join(found.undefended)}.")
     seeds = {
         (record.attack.spec, record.defense.spec): ranges(
             sorted(r.seed for r in block.of(record.attack.spec, record.defense.spec) if r.status == "done")
         )
         for record in block.records
+        if record.attack.spec in (CLEAN, *found.attacks)
     }
     usual = max(set(seeds.values()), key=list(seeds.values()).count)
     others = [f"{attack} × {defense} {text}" for (attack, defense), text in seeds.items() if text != usual]

@@ -24,7 +24,17 @@ class MatrixCells:
 
     @cached_property
     def attacks(self) -> Mapping[str, str]:
-        """Names of the attacks, in the order of rows."""
+        """Names of the attacks that met a defense, in the order of rows."""
+        defended = {record.attack.spec for record in self.block.records if record.defense.spec != UNDEFENDED}
+        return {spec: name for spec, name in self._names.items() if spec in defended}
+
+    @cached_property
+    def undefended(self) -> list[str]:
+        """Names of the attacks that met none."""
+        return [name for spec, name in self._names.items() if spec not in self.attacks]
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
         found = {attack.spec: attack for attack in self.block.attacks}
         specs = in_row_order(found)
         names = distinct_names([(found[spec].title, spec) for spec in specs])

@@ -70,8 +70,9 @@ def test_one_seed_has_an_interval_of_queries_alone_and_says_so() -> None:
 
 
 def test_rankings_are_over_the_largest_part_that_all_have_run() -> None:
-    """One attack lacks all defenses, another alone met a fifth: the others are still compared over what they share."""
+    """An attack met one defense alone, which one other met: the others are compared over what they share."""
     records = [*grid({**THREE, "mem5": (5.0,)}), record("em", "prefix-drop", recalls=(79, 79))]
+    records += [record("mem5", "prefix-drop", recalls=(79, 79))]
     table, attacks, defenses = make_tables("matrix", records)
     assert set(attacks.rows) == {"EM", "MEM-3", "MEM-7"}
     assert set(defenses.rows) == {"No defense", "Cutout", "Mixup", "Jpeg"}
