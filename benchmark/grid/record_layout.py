@@ -5,27 +5,33 @@ metric's course can be read in a line.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
 
 _MEASURED = ("epochs", "loss", "poison", "data", "changes", "seconds", "peak_memory_mb")
+_MAY_BE_EMPTY = (*_MEASURED, "provenance", "error")
 _CHOSEN = ("dataset", "attack", "defense", "victim", "surrogate")
-_DEEPEST = 3  # a split, a direction, a score
+_MAY_BE_EMPTY_OF_CHOSEN = ("params", "strength")
 
 
 def to_file(content: Mapping[str, Any]) -> dict[str, Any]:
     """A record's fields, in JSON's kinds, as its file holds them."""
     laid_out = rounded({**content, "epochs": as_columns(content["epochs"])})
-    laid_out |= {name: _without_empty(laid_out[name]) for name in _CHOSEN}
-    return _without_empty(laid_out)
+    laid_out |= {name: _without_empty(laid_out[name], _MAY_BE_EMPTY_OF_CHOSEN) for name in _CHOSEN}
+    return _without_empty(laid_out, _MAY_BE_EMPTY)
 
 
-def from_file(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`to_file`, but for fields that were empty; their kinds are not checked.
+def from_file(content: Mapping[str, Any], scores: type) -> dict[str, Any]:
+    """The inverse of :func:`to_file`, but for fields that were empty; kinds of values are not checked.
+
+    Args:
+        content: what the file holds.
+        scores: the dataclass of an epoch's scores.
 
     Raises:
-        ValueError: the scores are no columns of one length.
+        ValueError: see :func:`as_rows`.
     """
-    return {**content, "epochs": as_rows(content.get("epochs", {}))}
+    return {**content, "epochs": as_rows(content.get("epochs", {}), scores)}
 
 
 def rounded(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,25 +54,33 @@ def as_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return columns
 
 
-def as_rows(columns: Any) -> list[Any]:
+def as_rows(columns: Any, scores: type) -> list[Any]:
     """The rows of nested columns.
 
+    Args:
+        columns: as :func:`as_columns` makes them.
+        scores: the dataclass of a row; fields that are dataclasses have columns within.
+
     Raises:
-        ValueError: ``columns`` is no such mapping, nested deeper than scores are, or its lists have other lengths than
-            that of the epochs.
+        ValueError: ``columns`` is no such mapping, has a name that the dataclasses lack, or lists of other lengths than
+            that of ``epoch``. The message names the place.
     """
-    if not isinstance(columns, Mapping):
-        raise ValueError("epochs: no columns")
-    epochs = columns.get("epoch", [])
-    return _rows(columns, len(epochs) if isinstance(epochs, list) else 0, "epochs", _DEEPEST)
+    epochs = columns.get("epoch") if isinstance(columns, Mapping) else None
+    return _rows(columns, scores, len(epochs) if isinstance(epochs, list) else 0, "epochs")
 
 
-def _rows(columns: Any, count: int, place: str, deepest: int) -> list[Any]:
-    if isinstance(columns, list) and len(columns) == count:
+def _rows(columns: Any, kind: Any, count: int, place: str) -> list[Any]:
+    part = next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)
+    if part is None:
+        if not isinstance(columns, list) or len(columns) != count:
+            raise ValueError(f"{place}: not a list of {count} values, one for each epoch")
         return columns
-    if not isinstance(columns, Mapping) or deepest < 0:
-        raise ValueError(f"{place}: not a list of {count} values, one for each epoch")
-    parts = {name: _rows(column, count, f"{place}.{name[:40]}", deepest - 1) for name, column in columns.items()}
+    if not isinstance(columns, Mapping):
+        raise ValueError(f"{place}: no columns")
+    kinds = get_type_hints(part)
+    if unknown := [name for name in columns if name not in kinds]:
+        raise ValueError(f"unknown field {f'{place}.{unknown[0][:40]}'!a}")
+    parts = {name: _rows(column, kinds[name], count, f"{place}.{name}") for name, column in columns.items()}
     rows = [{name: values[index] for name, values in parts.items()} for index in range(count)]
     return [None if row and all(value is None for value in row.values()) else row for row in rows]
 
@@ -79,5 +93,5 @@ def _rounded(value: Any) -> Any:
     return {name: _rounded(part) for name, part in value.items()} if isinstance(value, Mapping) else value
 
 
-def _without_empty(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in content.items() if value not in ("", [], {})}
+def _without_empty(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if value or name not in names}

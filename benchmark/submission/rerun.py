@@ -41,7 +41,7 @@ _OURS = ("unlearnable-bench", "python")  # versions that decide no digit: the ad
 def scores_digest(records: Iterable[Record]) -> str:
     """SHA-256 of all scores and losses, in an order that file names do not change."""
     content = sorted(
-        json.dumps([record.attack.spec, record.defense.spec, record.seed, record.content()["epochs"], record.loss])
+        json.dumps([record.attack.spec, record.defense.spec, record.seed, record.content().get("epochs"), record.loss])
         for record in records
     )
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
