@@ -96,12 +96,14 @@ def estimate(
     works = {work.name: work for one in planned for work in _works(grid, one)}
     # The first process decides which files exist, since they may appear while the others look.
     todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(planned, rerun)))]
-    recorded = _recorded([*_records_in(grid.out), *known])
+    recorded = Processes.current().broadcast_object(_recorded([*_records_in(grid.out), *known]))
     costs = _measured([work for work in todo if work.kind not in recorded]) if measure else {}
     peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
     # A record knows the time of all steps together, and not how it is spread over them.
     costs |= {
-        work.kind: np.full(work.steps, recorded[work.kind] / work.steps) for work in todo if work.kind in recorded
+        work.kind: np.full(work.steps, recorded[work.kind] / max(work.steps, 1))
+        for work in todo
+        if work.kind in recorded
     }
     victims = [work for work in todo if not work.attack]
     # A victim of unknown time is given the steps of the fastest known one; if none is known, the unit is a step.

@@ -160,6 +160,14 @@ def test_what_records_tell_is_not_measured(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("costs")
+def test_an_attack_without_steps_that_a_record_timed_takes_no_time(tmp_path: Path) -> None:
+    with opened(tmp_path, "text-hint", "none") as (grid, planned):
+        known = [finished(one, train=70.0, craft=0.01) for one in planned]
+        expected = estimate(grid, planned, "missing", known=known)
+    assert (expected.crafting, expected.training) == (0, pytest.approx(140))
+
+
+@pytest.mark.usefixtures("costs")
 def test_an_attack_that_was_never_timed_is_named(tmp_path: Path) -> None:
     expected = estimated(tmp_path, f"{EM},uniform-noise", "none")
     assert str(expected) == "about 2 min: 2 min of crafting, 30 s of training; crafting Uniform noise not counted"
