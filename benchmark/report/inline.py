@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from html import escape
 from io import BytesIO, StringIO
 
@@ -11,6 +12,7 @@ from benchmark.core.pictures import open_picture
 from benchmark.figures.style import png, styled
 
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
+_TAGS = re.compile(r"<[^<>]+>")
 _USED = re.compile(r'(?:href="#|url\(#)([^")]+)')
 _LONG_NUMBERS = re.compile(r"(\d\.\d\d)\d+")
 # Verdana is as wide as DejaVu Sans, all others are narrower: nothing overlaps where the font is not there.
@@ -24,7 +26,7 @@ def inline(figure: Figure, name: str, description: str) -> str:
 
     Args:
         figure: as :mod:`benchmark.figures` draws it.
-        name: unique on the page; every id in the figure begins with it.
+        name: unique on the page; every id and every class in the figure begins with it.
         description: for those who do not see it.
     """
     width = round(figure.get_figwidth() * _PIXELS)
@@ -61,25 +63,32 @@ def _svg(figure: Figure, name: str, description: str, width: int) -> str:
     # In HTML the name spaces go without saying.
     head = f'<svg {view[0]} style="width:{width}px" role="img" aria-label="{escape(description)}">'
     text = re.sub(r"<svg[^>]*>", head, text, count=1)
-    text = text.replace("xlink:href", "href")
-    text = _IDS.sub(rf"\g<1>{name}-", text)
-    text = _LONG_NUMBERS.sub(r"\1", text) if "base64" not in text else text
+    text = _in_tags(lambda tag: _IDS.sub(rf"\g<1>{name}-", tag.replace("xlink:href", "href")), text)
+    text = _in_tags(lambda tag: _LONG_NUMBERS.sub(r"\1", tag) if "base64" not in tag else tag, text)
     text = re.sub(r"\s*\n\s*", "\n", text).replace("'DejaVu Sans'", _FONTS)
     return head + _with_classes(_without_unused_ids(text.removeprefix(head)), name)
 
 
+def _in_tags(change: Callable[[str], str], text: str) -> str:
+    """Change the tags alone: names that others have written stand between them."""
+    return _TAGS.sub(lambda found: change(found[0]), text)
+
+
 def _without_unused_ids(text: str) -> str:
-    used = set(_USED.findall(text))
-    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    used = {name for tag in _TAGS.findall(text) for name in _USED.findall(tag)}
+    one = re.compile(r' id="([^"]*)"')
+    return _in_tags(lambda tag: one.sub(lambda found: found[0] if found[1] in used else "", tag), text)
 
 
 def _with_classes(text: str, name: str) -> str:
     """The elements of an SVG with a class for each style that they repeat: a third of the file was these styles."""
     classes: dict[str, str] = {}
+    # A point in a selector, say, would begin another class.
+    prefix = re.sub(r"[^\w-]", lambda other: f"_{ord(other[0]):x}_", name)
 
     def as_class(found: re.Match[str]) -> str:
         style = found[1].replace(": ", ":").replace("; ", ";")
-        return f'class="{classes.setdefault(style, f"{name}-{len(classes)}")}"'
+        return f' class="{classes.setdefault(style, f"{prefix}-{len(classes)}")}"'
 
-    text = re.sub(r'\bstyle="([^"]*)"', as_class, text)
+    text = _in_tags(lambda tag: re.sub(r' style="([^"]*)"', as_class, tag), text)
     return f"<style>{''.join(f'.{known}{{{style}}}' for style, known in classes.items())}</style>{text}"

@@ -44,6 +44,18 @@ def test_every_element_keeps_its_style(figure: Figure) -> None:
     assert len(classes) < len(ours) / 2
 
 
+def test_what_others_have_named_stays_text(figure: Figure) -> None:
+    """A name in a record can look like a style, an id or a number with many digits."""
+    names = ['P style="}body{display:none}x{" .', 'x id="a" href="#b" url(#c)', "0.12345 xlink:href"]
+    figure.axes[0].set_xticks(range(3), names)
+    text = inline(figure, "a.b", "hostile")
+    page = ET.fromstring(text)
+    assert set(names) <= {"".join(one.itertext()) for one in page.iter()}
+    (styles,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[:1]
+    assert "body" not in styles
+    assert all(re.fullmatch(r"a_2e_b-\d+", name) for name in re.findall(r"\.([^{}]*)\{", styles) if "px" not in name)
+
+
 def test_ids_are_the_figures_own_and_all_that_are_used_are_there(figure: Figure) -> None:
     text = inline(figure, "curves", "two curves")
     ids = re.findall(r' id="([^"]*)"', text)
