@@ -73,3 +73,27 @@ def test_every_group_follows_the_schedule_from_its_own_peak(recipe: Recipe) -> N
     set_lr(optimizer, 0.5)
     set_lr(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([peak / 4 for peak in peaks])
+
+
+def give_gradients(clip: Clip, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in clip.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
+def test_a_loaded_state_goes_on_as_if_nothing_had_happened(recipe: Recipe) -> None:
+    clip = make_clip()
+    optimizer = make_optimizer(clip, recipe)
+    give_gradients(clip, 1)
+    set_lr(optimizer, 0.5)
+    optimizer.step()
+    other = copy.deepcopy(clip)
+    resumed = make_optimizer(other, recipe)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for own, its in ((clip, optimizer), (other, resumed)):
+        give_gradients(own, 2)
+        set_lr(its, 0.25)
+        its.step()
+    for weight, loaded in zip(clip.parameters(), other.parameters(), strict=True):
+        assert torch.equal(weight, loaded)
