@@ -96,15 +96,15 @@ def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
     lines = [
         "After the last epoch: share of the R@10 (mean of both directions) of the clean, undefended victim of the same "
         "seed. 0: nothing is left; 100: as good as clean.",
-        f"Bold: the worst defense for an attack, which brings back most. Italics: the strongest attack against a "
-        f"defense, or with {NO_DEFENSE.lower()}, where there are several.",
+        f"Bold: the worst defense for an attack, which brings back most. Italics: the strongest attack of this table "
+        f"against a defense, or with {NO_DEFENSE.lower()}, where there are several.",
         "Victims of one seed are paired, so ± is the spread of the share itself, not of the seeds' recall.",
     ]
     if weak and not near_chance(block.of(CLEAN, UNDEFENDED)):
         names = ", ".join(found.attacks[attack] for attack in weak)
         lines.append(f"No worst defense, as the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
     if found.undefended:
-        lines.append(f"Ran without a defense alone, so in table 'attacks': {', '.join(found.undefended)}.")
+        lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     seeds = {
         (record.attack.spec, record.defense.spec): ranges(
             sorted(r.seed for r in block.of(record.attack.spec, record.defense.spec) if r.status == "done")

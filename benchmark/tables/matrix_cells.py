@@ -30,7 +30,7 @@ class MatrixCells:
 
     @cached_property
     def undefended(self) -> list[str]:
-        """Names of the attacks that met none."""
+        """Names of the attacks that met no defense."""
         return [name for spec, name in self._names.items() if spec not in self.attacks]
 
     @cached_property

@@ -40,7 +40,7 @@ def several() -> list[Record]:
 def test_each_cell_is_the_share_of_the_clean_recall_that_is_kept() -> None:
     table = matrix(*several())
     assert table.rows == ("MEM-3", "EM", "Clean data")
-    assert "Ran without a defense alone, so in table 'attacks': MEM-7." in table.notes
+    assert "Ran only without a defense; see table 'attacks': MEM-7." in table.notes
     assert list(table.columns) == ["No defense", "Adv training", "Cutout", "Prefix drop"]
     lines = {line.split("|")[1].strip(): line for line in render([table], "markdown").split("\n") if "|" in line}
     shown = {row: [part.strip() for part in lines[row].split("|")[2:-1]] for row in table.rows}
