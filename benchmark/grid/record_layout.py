@@ -1,4 +1,4 @@
-"""How a record lies in its file: scores as columns, measured numbers in eight digits, nothing that is empty.
+"""How a record lies in its file: scores as columns, measured numbers in seven digits, nothing that is empty.
 
 Columns write the name of a score once, before its values after all epochs. A file is a third smaller for it, and one
 metric's course can be read in a line.
@@ -35,7 +35,7 @@ def from_file(content: Mapping[str, Any], scores: type) -> dict[str, Any]:
 
 
 def rounded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's fields with what was measured in eight significant digits: more is noise of the arithmetic."""
+    """A record's fields with what was measured in seven significant digits, as many as a float32 has."""
     return {name: _rounded(value) if name in _MEASURED else value for name, value in content.items()}
 
 
@@ -87,7 +87,8 @@ def _rows(columns: Any, kind: Any, count: int, place: str) -> list[Any]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.8g}")
+        short = float(f"{value:.7g}")
+        return int(short) if short.is_integer() else short
     if isinstance(value, list | tuple):
         return [_rounded(part) for part in value]
     return {name: _rounded(part) for name, part in value.items()} if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""Records' files: columns of scores, eight digits, nothing empty; and back."""
+"""Records' files: columns of scores, seven digits, nothing empty; and back."""
 
 import json
 import re
@@ -46,12 +46,13 @@ def test_columns_give_the_rows_back(rows: list[dict[str, Any]]) -> None:
     assert as_rows(as_columns(rows), Row) == known
 
 
-def test_a_file_holds_what_was_measured_in_eight_digits(tmp_path: Path) -> None:
+def test_a_file_holds_what_was_measured_in_seven_digits(tmp_path: Path) -> None:
     before = record("mem3", recalls=(100 / 3, 7.199999999999999), seconds={"train": 1234.56789012}, loss=[1 / 3])
     content = json.loads(before.save(tmp_path).read_text("utf-8"))
-    assert content["epochs"]["test"]["image_to_text"]["recall_at_10"][-1] == 33.333333
+    assert content["epochs"]["test"]["image_to_text"]["recall_at_10"][-1] == 33.33333
     assert content["epochs"]["test"]["text_to_image"]["recall_at_10"][-1] == 7.2
-    assert (content["loss"], content["seconds"]) == ([0.33333333], {"train": 1234.5679})
+    assert (content["loss"], content["seconds"]) == ([0.3333333], {"train": 1234.568})
+    assert '"recall_at_10":[50]' in json.dumps(content, separators=(",", ":"))
     assert content["recipe"]["lr"] == before.recipe["lr"]
 
 
