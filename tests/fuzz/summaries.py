@@ -1,4 +1,4 @@
-"""What fuzzing for a longer time found: a JSON file for each reader, and one page of all that lie in a folder."""
+"""What fuzzing for a longer time found: a JSON file of all readers, and a page of it."""
 
 import json
 from collections.abc import Mapping
@@ -10,29 +10,31 @@ from tabulate import tabulate
 
 from tests.fuzz.campaign import Summary
 
-PAGE = "README.md"
+PAGE, FILE = "README.md", "readers.json"
 _SHOWN = 5  # messages of each reader
-_KEPT = 12  # in its file; most of the others were seen once
+_KEPT = 12  # in the file; most of the others were seen once
 _COLUMNS = ("reader", "inputs", "refused", "distinct messages", "slowest, s", "memory, MiB", "failures", "commit")
 
 
 def save(summary: Summary, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write a reader's file, with facts of its run, and the page of all files in the folder anew."""
+    """Write what a reader's run found into the folder's file, with facts of the run, and the page of it anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {
+    file = folder / FILE
+    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    found[summary.reader] = {
         **asdict(summary),
         "distinct": len(summary.messages),
         "messages": _most(summary.messages, _KEPT),
         **facts,
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (folder / f"{summary.reader.replace(' ', '-')}.json").write_text(f"{text}\n", "utf-8")
+    text = json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False)
+    file.write_text(f"{text}\n", "utf-8")
     (folder / PAGE).write_text(page(folder), "utf-8")
 
 
 def page(folder: Path) -> str:
-    """Tables of all readers' files in a folder; a function of these files alone."""
-    runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
+    """Tables of all readers; a function of the folder's file alone."""
+    runs = list(json.loads((folder / FILE).read_text("utf-8")).values())
     made: dict[str, dict[str, list[str]]] = {}
     for run in runs:
         where = f"on {run['machine']}, {run['finished'][:10]}"

@@ -1,11 +1,11 @@
-"""The page of a fuzzing run is a function of its files."""
+"""The page of a fuzzing run is a function of its file."""
 
 import json
 from pathlib import Path
 
 from tests.fuzz.campaign import Summary
 from tests.fuzz.readers import READERS
-from tests.fuzz.summaries import PAGE, page, save
+from tests.fuzz.summaries import FILE, PAGE, page, save
 
 KEPT = Path("results/fuzz")
 FACTS = {"command": "pytest", "machine": "cpu", "commit": "0123456789abcdef", "finished": "2026-11-27T05:00:00+00:00"}
@@ -28,12 +28,12 @@ def test_a_page_of_two_readers(tmp_path: Path) -> None:
 def test_a_file_keeps_the_most_frequent_messages_and_how_many_there_were(tmp_path: Path) -> None:
     messages = {f"error {number}": number for number in range(100)}
     save(Summary("csv", 1234, messages=messages), tmp_path, {**FACTS, "seconds": 90.0})
-    kept = json.loads((tmp_path / "csv.json").read_text("utf-8"))
+    kept = json.loads((tmp_path / FILE).read_text("utf-8"))["csv"]
     assert kept["distinct"] == 100
     assert list(kept["messages"].items())[:2] == [("error 99", 99), ("error 98", 98)]
     assert len(kept["messages"]) < 20
 
 
-def test_what_is_kept_is_what_its_files_say_of_every_reader() -> None:
+def test_what_is_kept_is_what_its_file_says_of_every_reader() -> None:
     assert (KEPT / PAGE).read_text("utf-8") == page(KEPT)
-    assert {path.stem for path in KEPT.glob("*.json")} == {name.replace(" ", "-") for name in READERS}
+    assert json.loads((KEPT / FILE).read_text("utf-8")).keys() == READERS.keys()
