@@ -18,7 +18,7 @@ _LONG_NUMBERS = re.compile(r"(\d\.\d\d)\d+")
 # Verdana is as wide as DejaVu Sans, all others are narrower: nothing overlaps where the font is not there.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
 _PIXELS = 110  # of the page, an inch
-_LARGEST = 400_000  # bytes of a PNG; beyond, a page gets a WebP with some loss
+_LARGEST = 400_000  # bytes without a loss
 
 
 def inline(figure: Figure, name: str, description: str) -> str:
@@ -34,19 +34,19 @@ def inline(figure: Figure, name: str, description: str) -> str:
 
 
 def inline_png(file: bytes, description: str, width: int) -> str:
-    """A PNG file as an ``img`` element; a large one is compressed with some loss.
+    """A PNG file as an ``img`` element, in WebP, which is smaller; a large one is compressed with some loss.
 
     Args:
         file: its bytes.
         description: for those who do not see it.
         width: on the page, in pixels.
     """
-    kind = "png"
-    if len(file) > _LARGEST:
-        smaller = BytesIO()
-        open_picture(BytesIO(file), ["PNG"]).convert("RGB").save(smaller, "WEBP", quality=85, method=6)
-        kind, file = "webp", smaller.getvalue()
-    source = f"data:image/{kind};base64,{b64encode(file).decode()}"
+    image = open_picture(BytesIO(file), ["PNG"]).convert("RGB")
+    for settings in ({"lossless": True, "quality": 100}, {"quality": 85}):
+        image.save(written := BytesIO(), "WEBP", method=6, **settings)
+        if len(written.getvalue()) <= _LARGEST:
+            break
+    source = f"data:image/webp;base64,{b64encode(written.getvalue()).decode()}"
     return f'<img src="{source}" style="width:{width}px" alt="{escape(description)}">'
 
 

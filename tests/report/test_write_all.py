@@ -46,8 +46,8 @@ def test_samples_whose_poison_is_gone_stay_and_are_shown(
     assert drawn.read_bytes() == before
     assert "not drawn: samples: " in capsys.readouterr().err
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "data:image/png;base64," in page
+    assert "data:image/webp;base64," in page
     assert "the poisons are not at hand" not in page
     drawn.unlink()
     write_all(records, tmp_path, poisons)
-    assert "data:image/png;base64," not in (tmp_path / "report.html").read_text("utf-8")
+    assert "data:image/webp;base64," not in (tmp_path / "report.html").read_text("utf-8")
