@@ -32,18 +32,20 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name"),
+    ("place", "names"),
     [
-        ("regime/crops", "matrix"),
-        ("regime/fine-tuned", "attacks"),
-        ("regime/five-seeds", "attacks"),
-        ("openmoji", "attacks"),
+        ("regime/crops", ["matrix"]),
+        ("regime/fine-tuned", ["attacks"]),
+        ("regime/five-seeds", ["attacks"]),
+        ("openclipart", ["matrix", "attacks"]),
+        ("openmoji", ["attacks"]),
     ],
 )
-def test_the_table_in_a_readme_is_what_its_command_prints(place: str, name: str) -> None:
+def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names: list[str]) -> None:
     folder = RESULTS / place
-    table = render(make_tables(name, load_records(folder / "records")), "markdown")
-    assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{table}\n")
+    records = load_records(folder / "records")
+    tables = "\n\n".join(render(make_tables(name, records), "markdown") for name in names)
+    assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{tables}\n")
 
 
 def test_the_tables_of_the_arsenal_are_what_their_commands_print() -> None:
@@ -82,6 +84,7 @@ def test_the_readmes_table_is_of_three_seeds_of_preset_tiny() -> None:
         "MEM-3, adversarial training": ("mem3", "adv-training"),
         "MEM-3, prefix drop": ("mem3", "prefix-drop"),
         "EM, no defense": ("em", "none"),
+        "EM, random crops": ("em", "crop-flip"),
         "EM word-wise, no defense": ("em-wordwise", "none"),
         "EM word-wise, prefix drop": ("em-wordwise", "prefix-drop"),
         "EM word-wise, random crops": ("em-wordwise", "crop-flip"),
