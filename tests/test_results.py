@@ -39,6 +39,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
         ("regime/five-seeds", ["attacks"]),
         ("openclipart", ["matrix", "attacks"]),
         ("openmoji", ["attacks"]),
+        ("protected-share", ["matrix"]),
     ],
 )
 def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names: list[str]) -> None:
