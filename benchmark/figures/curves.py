@@ -10,20 +10,23 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, styled
 from benchmark.grid.records import Record
+from benchmark.tables.attacks import CONTROLS
 from benchmark.tables.chance import of_dataset
 from benchmark.tables.lengths import is_mem
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS
 
 _LETTERS = 105  # of the legend, a line
+_MOST_BANDS = 9  # more would hide each other
 
 
 def curves(records: Iterable[Record]) -> dict[str, Figure]:
-    """A figure for each data set and victim: clean data, EM and MEM; other attacks in one of their own, beside MEM-3.
+    """For each data set and victim clean data, EM and MEM; controls, and other attacks, have figures beside MEM-3.
 
-    Lines are means over seeds, bands go from the lowest to the highest seed.
+    Lines are means over seeds, bands go from the lowest to the highest seed; there are none where they would be many.
 
     Args:
         records: of any runs; defended and failed ones are left out.
@@ -44,10 +47,11 @@ def curves(records: Iterable[Record]) -> dict[str, Figure]:
         usual = [attack.spec for attack in block.attacks if attack.spec not in others]
         clean = [CLEAN] if block.of(CLEAN) else []
         beside = ["mem3"] if "mem3" in usual else []
-        if usual != beside or not others:  # else the controls' figure shows all of it
+        if usual != beside or not others:  # else the others' figures show all of it
             figures[named("curves", block, found)] = _draw(block, [*clean, *usual])
-        if others:
-            figures[named("curves-controls", block, found)] = _draw(block, [*clean, *beside, *others])
+        for name, is_control in (("curves-controls", True), ("curves-others", False)):
+            if own := [spec for spec in others if (parse_spec(spec).name in CONTROLS) == is_control]:
+                figures[named(name, block, found)] = _draw(block, [*clean, *beside, *own])
     return figures
 
 
@@ -56,16 +60,17 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         figure = Figure(figsize=(WIDTH, 3), layout="constrained")
         loss, *ranks = figure.subplots(1, 3)
         ranks[1].sharey(ranks[0])
-        styles = looks(specs)
+        styles, with_bands = looks(specs), len(specs) <= _MOST_BANDS
         for spec in specs:
             own = block.of(spec)
             seeds = f"{len(own)} seed{'s' if len(own) > 1 else ''}"
             label = f"{own[0].attack.title} ({seeds})"
-            _band(loss, range(1, len(own[0].loss) + 1), [record.loss for record in own], styles[spec], label)
+            losses = [record.loss for record in own]
+            _line(loss, range(1, len(own[0].loss) + 1), losses, styles[spec], label, with_band=with_bands)
             epochs = [scores.epoch for scores in own[0].epochs]
             for axes, field in zip(ranks, DIRECTIONS.values(), strict=True):
                 values = [[getattr(s.test, field).median_rank for s in record.epochs] for record in own]
-                _band(axes, epochs, values, styles[spec], label)
+                _line(axes, epochs, values, styles[spec], label, with_band=with_bands)
         loss.set(title="Training loss", ylabel="InfoNCE (nats)", xlabel="epoch")
         loss.set_ylim(bottom=0)
         for axes, direction in zip(ranks, DIRECTIONS, strict=True):
@@ -86,19 +91,21 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         columns = max(1, min(4, _LETTERS // max(len(label) + 8 for label in labels)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
         figure.set_figheight(2.75 + 0.17 * -(-len(labels) // columns))
-        spread = (
-            "; line: mean over seeds, band: lowest to highest seed" if len({r.seed for r in block.records}) > 1 else ""
-        )
+        several = len({record.seed for record in block.records}) > 1
+        spread = "; line: mean over seeds" if several else ""
+        spread += ", band: lowest to highest seed" if several and with_bands else ""
         heading(figure, f"{block.dataset.label}, victim {block.victim.spec}, undefended{spread}")
         return figure
 
 
-def _band(axes: Axes, epochs: Iterable[int], values: Sequence[Sequence[float]], look: Look, label: str) -> None:
+def _line(
+    axes: Axes, epochs: Iterable[int], values: Sequence[Sequence[float]], look: Look, label: str, *, with_band: bool
+) -> None:
     """Mean over seeds as a line, lowest to highest as a band: ``values`` are (seeds, epochs)."""
     x = list(epochs)
     y: NDArray[np.float64] = np.array(values)
     axes.plot(x, y.mean(axis=0), **look.keywords(), label=label, markevery=max(1, len(x) // 6))
-    if len(y) > 1:
+    if len(y) > 1 and with_band:
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=look.color, alpha=0.15, linewidth=0)
 
 

@@ -18,7 +18,7 @@ from benchmark.core.printing import printable
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
-_DPI = 200
+_DPI = 150
 _COLOURS = 256  # of a palette
 _UNSEEN = 1.0  # mean squared error of 8-bit values that a palette may cost
 _LONGEST = 60  # letters of a spec in a file's name

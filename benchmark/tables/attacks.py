@@ -38,6 +38,7 @@ ROWS = {
     "em-official": "EM (em-official)",
     "mem-official": "MEM-3 (mem-official)",
 }
+CONTROLS = ("delta-only", "trigger-only", "trigger-uniform", "uniform-noise", "random-trigger", "same-words")
 _ONLY_IF_RUN = ("em-official", "mem-official")  # hours on a CPU
 _VISIBILITY = (
     Measure("PSNR", "dB", lambda record: record.poison.get("psnr")),

@@ -107,12 +107,23 @@ def test_controls_have_a_figure_of_their_own_and_every_line_its_own_look() -> No
         "mem-official",
     )
     figures = curves([victim(name) for name in names])
-    assert list(figures) == ["curves", "curves-controls"]
+    assert list(figures) == ["curves", "curves-controls", "curves-others"]
     # Of the controls, two pairs share a colour: those with MEM's trigger, and those with random words.
-    for name, count, colours in (("curves", 6, 6), ("curves-controls", 9, 7)):
+    for name, count, colours in (("curves", 6, 6), ("curves-controls", 8, 6), ("curves-others", 3, 3)):
         drawn = figures[name].axes[0].lines
         assert len(drawn) == count
         assert len({str(line.get_marker()) for line in drawn}) == count
         assert len({str(line.get_color()) for line in drawn}) == colours
-    controls = looks(("clean", "mem3", *names[6:])).values()
-    assert len({(look.color, look.linestyle) for look in controls}) == len(controls) == 9
+    together = looks(("clean", "mem3", *names[6:])).values()
+    assert len({(look.color, look.linestyle) for look in together}) == len(together) == 9
+
+
+def test_many_lines_have_no_bands() -> None:
+    clean = victim("clean")
+    others = [dataclasses.replace(victim("em"), attack=ResolvedSpec(f"a{n}", f"A{n}"), key=f"a{n}") for n in range(9)]
+    few, many = [clean, *others[:4]], [clean, *others]
+    for records, banded in ((few, True), (many, False)):
+        seeds = [dataclasses.replace(one, seed=seed, key=f"{one.key}{seed}") for one in records for seed in (1, 2)]
+        figure = curves(seeds)["curves-others"]
+        assert bool(figure.axes[0].collections) == banded
+        assert ("band" in figure.get_suptitle()) == banded

@@ -156,10 +156,10 @@ def test_a_chart_gets_a_palette_and_noise_keeps_all_its_colours(run: Path) -> No
     (chart,) = curves(load_records(run / "out")).values()
     assert Image.open(BytesIO(png(chart))).mode == "P"
     noisy = Figure(figsize=(2, 2))
-    noisy.figimage(np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8), resize=False)
+    noisy.figimage(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8), resize=False)
     shown = Image.open(BytesIO(png(noisy)))
     drawn = BytesIO()
-    noisy.savefig(drawn, dpi=200)
+    noisy.savefig(drawn, dpi=150)
     assert np.array_equal(np.asarray(shown), np.asarray(Image.open(drawn).convert("RGB")))
 
 
