@@ -40,6 +40,7 @@ AT_SCALE = {
             attack="clean,em,mem3,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
+        RunSettings(attack="lsp,ar,pil,text-hint,em-keyed,tap", defense="none"),
     ),
 }
 
