@@ -67,7 +67,8 @@ def test_fresh_seeds_may_be_of_plain_models(
 ) -> None:
     asked: list[bool] = []
 
-    def run(*grids: RunSettings, **_: Any) -> list[Record]:
+    def run(*grids: RunSettings, known: Sequence[Record], **_: Any) -> list[Record]:
+        assert known  # the reference's records, which tell how long cells take
         asked.extend(settings.plain_models for settings in grids)
         return [replace(records([5.0])[0], status="failed")]
 

@@ -33,7 +33,17 @@ ROOT = Path(__file__).parents[2]
 MUTATIONS = [
     Mutation(**entry) for entry in yaml.safe_load(Path(__file__).with_name("mutations.yaml").read_text("utf-8"))
 ]
-FOLDERS = ("benchmark", "attacks", "defenses", "victims", "tests", "docs", "results/paper", "results/reference")
+FOLDERS = (
+    "benchmark",
+    "attacks",
+    "defenses",
+    "victims",
+    "tests",
+    "docs",
+    "results/paper",
+    "results/reference",
+    "results/tiny",
+)
 
 
 def copied(mutation: Mutation, folder: Path) -> None:
@@ -53,12 +63,18 @@ def copied(mutation: Mutation, folder: Path) -> None:
 
 
 def caught_by_tests(mutation: Mutation, folder: Path) -> str:
-    """The first test that turns red in the broken tree, or nothing."""
+    """The first test that turns red in the broken tree, or nothing.
+
+    Raises:
+        RuntimeError: the tests could not be run, which says nothing of the mutation.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests.split()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     summary = (line.partition(" - ")[0] for line in done.stdout.splitlines())
     red = [line.split(maxsplit=1)[1] for line in summary if line.startswith(("FAILED tests", "ERROR tests"))]
-    return f"`{red[0]}`" if done.returncode == 1 and red else ""
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutation.fault}: pytest ended with {done.returncode}: {done.stdout[-500:]}")
+    return f"`{red[0]}`" if red else ""
 
 
 def caught_by_check(mutation: Mutation, folder: Path) -> str:
