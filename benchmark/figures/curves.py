@@ -24,9 +24,10 @@ _MOST_BANDS = 9  # more would hide each other
 
 
 def curves(records: Iterable[Record]) -> dict[str, Figure]:
-    """For each data set and victim clean data, EM and MEM; controls, and other attacks, have figures beside MEM-3.
+    """For each data set and victim up to three figures: EM and MEM, the controls beside MEM-3, other attacks beside it.
 
-    Lines are means over seeds, bands go from the lowest to the highest seed; there are none where they would be many.
+    All show clean data. Lines are means over seeds, bands go from the lowest to the highest seed. A figure of more than
+    nine lines has no bands.
 
     Args:
         records: of any runs; defended and failed ones are left out.
@@ -101,7 +102,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
 def _line(
     axes: Axes, epochs: Iterable[int], values: Sequence[Sequence[float]], look: Look, label: str, *, with_band: bool
 ) -> None:
-    """Mean over seeds as a line, lowest to highest as a band: ``values`` are (seeds, epochs)."""
+    """Mean over seeds as a line, lowest to highest as a band if it is wanted; ``values`` are (seeds, epochs)."""
     x = list(epochs)
     y: NDArray[np.float64] = np.array(values)
     axes.plot(x, y.mean(axis=0), **look.keywords(), label=label, markevery=max(1, len(x) // 6))

@@ -29,7 +29,7 @@ _LIGHT = 55  # percent from which text is white on blue
 
 
 def matrix(records: Iterable[Record]) -> dict[str, Figure]:
-    """A figure for each data set and victim: the recall kept of clean, attacks under every defense.
+    """A figure for each data set and victim: the recall kept of clean, by attack and defense.
 
     Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The worst defense for an
     attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and is in italics.

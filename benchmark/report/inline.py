@@ -18,7 +18,7 @@ _LONG_NUMBERS = re.compile(r"(\d\.\d\d)\d+")
 # Verdana is as wide as DejaVu Sans, all others are narrower: nothing overlaps where the font is not there.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
 _PIXELS = 110  # of the page, an inch
-_LARGEST = 400_000  # bytes without a loss
+_LARGEST = 400_000  # bytes; a larger bitmap is compressed with some loss
 
 
 def inline(figure: Figure, name: str, description: str) -> str:

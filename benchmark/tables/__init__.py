@@ -8,7 +8,7 @@ from collections.abc import Mapping
 TABLES: Mapping[str, str] = {
     "1": "trigger length: what k words in front of every caption do (Table 1 of the paper)",
     "2": "one attack against every defense, with what the defense costs on clean data (Table 2 of the paper)",
-    "matrix": "attacks against every defense: recall kept, worst cases marked, with rankings of both",
+    "matrix": "each attack that met a defense, under each defense: recall kept, worst cases marked, rankings",
     "attacks": "every attack without a defense: recall lost, beside random noise and random words",
     "transfer": "poisons of one surrogate against victims of other architectures",
     "cost": "seconds, speed and memory of each attack and defense",

@@ -19,7 +19,7 @@ CLEAN_ROW = "Clean data"
 
 
 def matrix(records: Iterable[Record]) -> list[Table]:
-    """Every attack that met a defense, against every defense that ran; for each data set and victim, then rankings.
+    """For each data set and victim the attacks that met a defense, under every defense that ran; then rankings.
 
     Rows: the attacks, then clean data; a note names the attacks that met no defense. Columns: no defense, then the
     defenses. Cells: recall kept of clean after the last epoch. Marked are the worst defense for each attack, which
