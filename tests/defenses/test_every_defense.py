@@ -41,13 +41,14 @@ CLAIMS = {
     "roclip": {"loss"},
     "safeclip": {"loss"},
     "tile-average": {"images"},
+    "opposite-step": {"adversarial"},
     "onion-lite": {"captions"},
     # Nothing stands in front of these captions that does not belong to them.
     "rare-prefix": set(),
     "repeated-prefix": set(),
 }
 FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter", "tile-average"}
-FIXED |= {"grey", "bit-depth", "blur", "onion-lite", "rare-prefix", "repeated-prefix"}
+FIXED |= {"opposite-step", "grey", "bit-depth", "blur", "onion-lite", "rare-prefix", "repeated-prefix"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 
 Outputs = dict[str, Any]
@@ -107,6 +108,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("onion-lite[false_alarms=0.07]", "7 %"),
         ("rare-prefix[longest=5]", "5"),
         ("repeated-prefix[share=0.07]", "7 %"),
+        ("opposite-step[steps=4]", "4 steps of 2/255"),
     ],
 )
 def test_describes_its_strength(spec: str, strength: str) -> None:
@@ -138,6 +140,7 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
         "onion-lite[smoothing=0]",
         *(f"rare-prefix[longest={value}]" for value in ("0", "33")),
         *(f"repeated-prefix[share={value}]" for value in ("0", "0.5")),
+        *(f"opposite-step[start={value}]" for value in ("-0.1", "1")),
         *(f"repeated-prefix[alike={value}]" for value in ("0", "1.1")),
         "repeated-prefix[longest=0]",
     ],
