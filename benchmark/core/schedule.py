@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from benchmark.core.time_left import OWN_SPEED_FROM, SecondsSeen, Task
 
+_MOST_MOVED = 50
+_WORTH_MOVING = 0.995  # of the time, or the order stays
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,6 +55,28 @@ def seconds_until_done(waiting: Sequence[Job], running: Mapping[str, float], wor
             for place in blocked.pop(name, ()):
                 heapq.heappush(ready, place)
     return now
+
+
+def soonest_done(jobs: Sequence[Job], workers: int) -> list[Job]:
+    """The order of preference in which all jobs are done soonest, as far as moving one at a time finds it.
+
+    The longest first leaves a worker idle at the end where jobs are few. More than ``_MOST_MOVED`` stay as they are.
+
+    Args:
+        jobs: in an order that is good already.
+        workers: how many run at a time.
+    """
+    best, seconds = list(jobs), seconds_until_done(jobs, {}, workers)
+    while 1 < len(best) <= _MOST_MOVED:
+        moved = []
+        for job in best:
+            others = [other for other in best if other is not job]
+            moved += [[*others[:place], job, *others[place:]] for place in range(len(best))]
+        sooner = min(moved, key=lambda order: seconds_until_done(order, {}, workers))
+        if (found := seconds_until_done(sooner, {}, workers)) >= _WORTH_MOVING * seconds:
+            break
+        best, seconds = sooner, found
+    return best
 
 
 class Pace:
@@ -110,8 +135,19 @@ class Pace:
         if speed is None:
             return None
         running = {name: self._left_of(name, begun, speed) for name, begun in self._running.items()}
-        jobs = [Job(name, self._expected(name, speed), needs) for name, needs in waiting]
-        return seconds_until_done(jobs, running, workers)
+        return seconds_until_done(self._jobs(waiting, speed), running, workers)
+
+    def best_order(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> list[str]:
+        """The names of the tasks in the order in which all are done soonest; see :func:`soonest_done`.
+
+        Args:
+            waiting: as for :meth:`left`.
+            workers: how many run at a time.
+        """
+        return [job.name for job in soonest_done(self._jobs(waiting, self._speed() or 1.0), workers)]
+
+    def _jobs(self, waiting: Sequence[tuple[str, str | None]], speed: float) -> list[Job]:
+        return [Job(name, self._expected(name, speed), needs) for name, needs in waiting]
 
     def _speed(self) -> float | None:
         """Seconds that a unit of cost takes on a worker."""

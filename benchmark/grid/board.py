@@ -52,6 +52,12 @@ class Board:
         self._line = self._event = time.monotonic()
         events.tell("plan", units=len(units), cells=self.cells)
 
+    def order_for(self, workers: int) -> list[Unit]:
+        """All units, in the order in which so many workers are done soonest, as far as their times are known."""
+        names = self._pace.best_order([(unit.name, unit.needs) for unit in self.units.values()], workers)
+        self.units = {name: self.units[name] for name in names}
+        return list(self.units.values())
+
     def task(self, unit: Unit) -> Task | None:
         """What a unit is expected to cost, if that is known."""
         return self._pace.task(unit.name)

@@ -1,11 +1,12 @@
 """When tasks on several workers are done: worked by hand, and by a plain simulation second by second."""
 
+import itertools
 import random
 
 import numpy as np
 import pytest
 
-from benchmark.core.schedule import Job, Pace, seconds_until_done
+from benchmark.core.schedule import Job, Pace, seconds_until_done, soonest_done
 from benchmark.core.time_left import Task
 
 
@@ -44,6 +45,36 @@ def test_equals_a_simulation_second_by_second(seed: int) -> None:
     cells = [Job(f"c{number}", draw.randint(1, 9), draw.choice(needs)) for number in range(15)]
     workers = draw.randint(1, 6)
     assert seconds_until_done([*poisons, *cells], {}, workers) == second_by_second([*poisons, *cells], workers)
+
+
+def test_a_few_jobs_are_ordered_so_that_no_worker_idles_at_the_end() -> None:
+    # By hand: the longest first ends at 3 + 2 + 2; two workers can do 3 + 3 and 2 + 2 + 2.
+    jobs = [Job("a", 3), Job("b", 3), Job("c", 2), Job("d", 2), Job("e", 2)]
+    assert seconds_until_done(jobs, {}, 2) == 7
+    assert seconds_until_done(soonest_done(jobs, 2), {}, 2) == 6
+    assert soonest_done(jobs, 1) == jobs  # no order is better: it stays
+    assert soonest_done([], 2) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_another_order_is_never_slower_and_close_to_the_best_of_all(seed: int) -> None:
+    draw = random.Random(seed)
+    jobs = [
+        Job("p", draw.randint(5, 12)),
+        *(Job(str(name), draw.randint(2, 9), draw.choice(["p", None])) for name in range(5)),
+    ]
+    jobs.sort(key=lambda job: -job.seconds)
+    found = soonest_done(jobs, 2)
+    assert sorted(job.name for job in found) == sorted(job.name for job in jobs)
+    seconds = seconds_until_done(found, {}, 2)
+    assert seconds <= seconds_until_done(jobs, {}, 2)
+    best = min(seconds_until_done(order, {}, 2) for order in itertools.permutations(jobs))
+    assert best <= seconds <= 1.1 * best
+
+
+def test_many_jobs_stay_in_their_order() -> None:
+    jobs = [Job(str(number), 1 + number % 3) for number in range(1000)]
+    assert soonest_done(jobs, 2) == jobs
 
 
 def test_the_time_left_follows_what_tasks_take() -> None:

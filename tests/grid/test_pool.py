@@ -8,10 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from benchmark.core.errors import UsageError
-from benchmark.core.schedule import Pace
+from benchmark.core.schedule import Job, Pace, seconds_until_done
+from benchmark.core.time_left import Task
 from benchmark.grid.board import Board
 from benchmark.grid.engines import agenda
 from benchmark.grid.engines import pool as pools
@@ -95,6 +97,19 @@ def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer:
     pool = scripted_pool(monkeypatch, workers, answer)
     records = pool.run(units, Board(units, Pace({}), Events()))
     return {name: record.error["message"] for name, record in records.items()}
+
+
+def test_a_board_orders_units_by_what_they_are_expected_to_take() -> None:
+    # On two workers the longest first takes 7; the orders that take 6 do a and b after each other.
+    costs = {"a": 3.0, "b": 3.0, "c": 2.0, "d": 2.0, "e": 2.0}
+    units = [unit(name) for name in costs]
+    tasks = {name: Task("victim", np.array([cost])) for name, cost in costs.items()}
+    board = Board(units, Pace(tasks), Events())
+    names = [one.name for one in board.order_for(2)]
+    assert sorted(names) == list(costs)
+    assert seconds_until_done([Job(name, costs[name]) for name in names], {}, 2) == 6
+    assert list(board.units) == names
+    assert board.order_for(1) == list(board.units.values())
 
 
 def test_poisons_come_first_and_cells_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ class Local(Engine):
                 pool.resize(min(self.jobs, count))
             else:
                 _fit(pool, most=min(count, len(devices) or _most_beside(grid.device)), measured=not devices)
-            yield pool.run
+            yield lambda _, board: pool.run(board.order_for(len(pool)), board)
 
 
 def _fit(pool: Pool, most: int, *, measured: bool) -> None:
