@@ -48,10 +48,11 @@ def run(
     """
     settings = grids[0]
     require_possible(settings.out)
-    engine = choose_engine(settings)
+    engine, device = choose_engine(settings), resolve_device(settings.device)
     with (
         closing(Events(None if settings.dry_run else settings.events)) as events,
-        limited_threads(engine.threads(resolve_device(settings.device))),
+        limited_threads(engine.threads(device)),
+        engine.prepared(settings, device),
         open_grid(*grids, commands=commands) as grid,
     ):
         grid.validate()

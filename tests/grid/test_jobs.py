@@ -13,6 +13,8 @@ import pytest
 
 from benchmark.cli.main import main
 from benchmark.core.threads import limited_threads
+from benchmark.grid.engines import local
+from benchmark.grid.engines.pool import Worker, start_worker
 from benchmark.grid.records import load_records
 from tests.grid.grids import ATTACK, left_over, results, run
 
@@ -62,6 +64,21 @@ def test_a_worker_that_is_killed_changes_no_record(tmp_path: Path, capsys: pytes
     assert sorted(ends) == ["done"] * 3 + ["failed"] * 2
     poisons = [(one["title"], one["state"]) for one in told(events) if one["event"] == "poison"]
     assert poisons.count(("crafting MEM-2 (mem[k=2])".replace("mem[k=2]", ATTACK) + ", seed 1", "done")) == 1
+
+
+def test_bad_data_end_workers_that_were_started_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workers: list[Worker] = []
+
+    def start(*arguments: Any) -> Worker:
+        workers.append(start_worker(*arguments))
+        return workers[-1]
+
+    monkeypatch.setattr(local, "start_worker", start)
+    assert run(tmp_path / "out", "--dataset", f"karpathy[root={tmp_path}]", "--jobs", "2", attack="clean") == 2
+    assert [worker.process.poll() for worker in workers] == [-signal.SIGKILL] * 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

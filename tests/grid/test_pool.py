@@ -45,6 +45,9 @@ class Scripted:
         self.process = SimpleNamespace(wait=lambda: self.code)
         self._theirs.send(("ready",))
 
+    def open(self, settings: RunSettings, cells: bytes) -> None:
+        """Nothing is to be opened."""
+
     def ask(self, kind: str, *rest: Any) -> None:
         def work() -> None:
             if (answer := self.answer(self, kind, rest[0])) is None:
@@ -171,6 +174,26 @@ def test_what_another_run_is_at_comes_last(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert set(do(monkeypatch, [unit("theirs"), unit("one"), unit("two")], 1, answer)) == {"theirs", "one", "two"}
     assert asked == ["theirs", "one", "theirs", "two"] or asked == ["theirs", "one", "two", "theirs"]
+
+
+def test_workers_that_were_started_early_come_first_and_those_too_many_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(worker: Scripted, *_: str) -> tuple[Any, ...]:
+        return ("trained", made(worker.where))
+
+    early = [Scripted(number, answer, where=f"early {number}") for number in (1, 2, 3)]
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
+    monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer, where="late"))
+    grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), cells=[])
+    pool = Pool(cast(Grid, grid), RunSettings(), 1, early=cast(Any, early))
+    pool.resize(2)
+    assert [one.link.closed for one in early] == [False, False, True]
+    units = [unit("one"), unit("two")]
+    found = {record.error["message"] for record in pool.run(units, Board(units, Pace({}), Events())).values()}
+    assert found == {"made early 1", "made early 2"}
+    pool.resize(3)
+    assert len(pool) == 3
+    pool.close()
+    assert all(one.link.closed for one in early)
 
 
 def test_bad_input_of_a_worker_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

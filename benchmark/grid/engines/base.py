@@ -1,8 +1,8 @@
 """The contract of engines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
 import torch
@@ -37,6 +37,11 @@ class Engine(ABC):
     def threads(self, device: torch.device) -> int | None:
         """With how many threads a cell computes on a device; ``None``: as many as torch takes."""
         return None
+
+    @contextmanager
+    def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
+        """Start what has to know nothing of the grid, while that is opened; what is left of it ends with the block."""
+        yield
 
     @abstractmethod
     def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> AbstractContextManager[Do]:

@@ -4,14 +4,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.engines.base import ENGINES, Do, Engine
-from benchmark.grid.engines.pool import Pool, pool_of
+from benchmark.grid.engines.pool import Pool, Worker, pool_of, start_worker
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
@@ -37,6 +37,7 @@ class Local(Engine):
     """
 
     jobs: int | Literal["auto"] | None = None
+    _early: list[Worker] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.jobs, int) and self.jobs < 1:
@@ -45,6 +46,18 @@ class Local(Engine):
     def threads(self, device: torch.device) -> int | None:
         """One in each worker."""
         return 1 if self.jobs is not None and device.type == "cpu" else None
+
+    @contextmanager
+    def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
+        """Workers import for seconds, so they are started first, if it is known how many."""
+        if isinstance(self.jobs, int) and not settings.dry_run:
+            devices = _devices(settings.device, device)
+            self._early[:] = [start_worker(n, self.threads(device), devices) for n in range(1, self.jobs + 1)]
+        try:
+            yield
+        finally:
+            for worker in self._early:
+                worker.end()
 
     def run(
         self,
@@ -65,7 +78,7 @@ class Local(Engine):
         """Workers: as many as asked for, or as make the whole faster."""
         count = len(units_of(planned, settings.rerun))
         devices = _devices(settings.device, grid.device)
-        with pool_of(grid, settings, self.threads(grid.device), devices) as pool:
+        with pool_of(grid, settings, self.threads(grid.device), devices, self._early) as pool:
             if isinstance(self.jobs, int):
                 pool.resize(min(self.jobs, count))
             else:

@@ -28,11 +28,20 @@ _log = logging.getLogger(__name__)
 _MOST_DEATHS = 3
 _SECONDS_BETWEEN_LOOKS = 1.0
 _LOOKS_BETWEEN_TRIES = 5  # at units that another run is at
-_CODE = "from benchmark.grid.engines.worker import main; main()"
+# A Ctrl-C reaches all processes; the parent ends these, which say nothing even while they import.
+_CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from benchmark.grid.engines.worker import main; main()"
+)
 
 
 class Worker:
-    """A worker process.
+    """A worker process, which imports what it needs and then waits for a grid to open.
+
+    Args:
+        number: from 1.
+        threads: with which it computes; ``None``: as many as torch takes.
+        device: what ``CUDA_VISIBLE_DEVICES`` is for it; ``None`` leaves it as it is.
 
     Attributes:
         link: where its answers come from.
@@ -40,10 +49,8 @@ class Worker:
         ready: whether it has opened the grid.
     """
 
-    def __init__(
-        self, number: int, settings: RunSettings, cells: bytes, threads: int | None, device: str | None
-    ) -> None:
-        self.number, self.ready = number, False
+    def __init__(self, number: int, threads: int | None, device: str | None) -> None:
+        self.number, self.ready, self._threads = number, False, threads
         self.unit: Unit | None = None
         self.link, theirs = Pipe()
         variables = dict(os.environ)
@@ -60,7 +67,10 @@ class Worker:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        self.link.send((settings, cells, threads, logging.getLogger("benchmark").getEffectiveLevel()))
+
+    def open(self, settings: RunSettings, cells: bytes) -> None:
+        """Let it open a grid: what it was made from, and its pickled cells."""
+        self.ask(settings, cells, self._threads, logging.getLogger("benchmark").getEffectiveLevel())
 
     @property
     def where(self) -> str:
@@ -81,6 +91,11 @@ class Worker:
         self.process.wait()
 
 
+def start_worker(number: int, threads: int | None, devices: Sequence[str]) -> Worker:
+    """Worker ``number`` of some, on one of the devices, which they take in turn; see :class:`Worker`."""
+    return Worker(number, threads, devices[(number - 1) % len(devices)] if devices else None)
+
+
 class Pool:
     """Workers that do the units of a grid.
 
@@ -89,10 +104,18 @@ class Pool:
         settings: what the grid was made from.
         threads: of each worker; ``None``: as many as torch takes.
         devices: what ``CUDA_VISIBLE_DEVICES`` is for the workers, in turn; none leaves it as it is.
+        early: the first workers, where they have been started already; the pool ends them.
     """
 
-    def __init__(self, grid: Grid, settings: RunSettings, threads: int | None, devices: Sequence[str] = ()) -> None:
-        self._grid, self._threads, self._devices = grid, threads, devices
+    def __init__(
+        self,
+        grid: Grid,
+        settings: RunSettings,
+        threads: int | None,
+        devices: Sequence[str] = (),
+        early: Sequence[Worker] = (),
+    ) -> None:
+        self._grid, self._threads, self._devices, self._early = grid, threads, devices, list(early)
         # The folder of this run, where the settings say that no poison is kept.
         self._settings = replace(settings, poisons=str(grid.poisons.folder), on="local", jobs=None, events=None)
         self._cells = pickle.dumps(grid.cells)
@@ -111,9 +134,9 @@ class Pool:
         """Start workers, or end some that do nothing."""
         for number in range(len(self._workers) + 1, count + 1):
             self._workers.append(self._started(number))
-        for worker in self._workers[count:]:
+        for worker in [*self._workers[count:], *self._early]:
             worker.end()
-        del self._workers[count:]
+        del self._workers[count:], self._early[:]
 
     def steps_per_second(self, seconds: float) -> float:
         """Training steps that all workers together do in a second; 0 if one of them ends, as for want of memory."""
@@ -153,8 +176,9 @@ class Pool:
         self.resize(0)
 
     def _started(self, number: int) -> Worker:
-        device = self._devices[(number - 1) % len(self._devices)] if self._devices else None
-        return Worker(number, self._settings, self._cells, self._threads, device)
+        worker = self._early.pop(0) if self._early else start_worker(number, self._threads, self._devices)
+        worker.open(self._settings, self._cells)
+        return worker
 
     def _next(self) -> Unit | None:
         """The first unit that can begin; one that another run is at if there is nothing else to do or to wait for."""
@@ -234,9 +258,11 @@ class Pool:
 
 
 @contextmanager
-def pool_of(grid: Grid, settings: RunSettings, threads: int | None, devices: Sequence[str] = ()) -> Iterator[Pool]:
+def pool_of(
+    grid: Grid, settings: RunSettings, threads: int | None, devices: Sequence[str] = (), early: Sequence[Worker] = ()
+) -> Iterator[Pool]:
     """A pool without workers, whose workers end with the block."""
-    pool = Pool(grid, settings, threads, devices)
+    pool = Pool(grid, settings, threads, devices, early)
     try:
         yield pool
     finally:

@@ -9,7 +9,6 @@ import logging
 import os
 import pickle
 import queue
-import signal
 import sys
 import threading
 import time
@@ -37,9 +36,11 @@ Answer = tuple[Any, ...]
 
 def main() -> None:
     """Serve the parent whose socket the first argument names, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes; the parent ends this one
     link = Connection(int(sys.argv[1]))
-    settings, pickled, threads, level = link.recv()
+    try:
+        settings, pickled, threads, level = link.recv()
+    except EOFError:
+        return  # the parent has no grid to open
     if threads is not None:
         torch.set_num_threads(threads)
     hand_messages_to(logging.NullHandler(), level)
