@@ -5,6 +5,7 @@ Learning" (ACM MM 2024).
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from attacks.placement import MOST_READ, Place, tokens_before
 from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError
+from benchmark.core.forks import in_any_order
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
@@ -39,6 +41,23 @@ class Captions(NamedTuple):
     def to(self, device: torch.device) -> "Captions":
         """The same on a device."""
         return Captions(*(to_device(each, device) for each in self))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows (B,) of a step of perturbing with a caption each, and what is drawn for them.
+
+    Attributes:
+        index: the rows.
+        captions: a caption of each.
+        orders: (steps, B) int64, the permutation of captions at each PGD step.
+        bases: (1 + steps, B) int64, the image that each noise is put on for HotFlip and the loss, and at each PGD step.
+    """
+
+    index: np.ndarray
+    captions: Captions
+    orders: torch.Tensor
+    bases: torch.Tensor
 
 
 class Crafting:
@@ -108,41 +127,54 @@ class Crafting:
         settings, model = self.settings, self.model.for_inference()
         generator = torch_generator(self.seed, "perturb", round_)
         order = torch.randperm(len(self.rows), generator=generator).numpy()
-        total = 0.0
         # Batches of nearly equal size: a last batch of a few rows would have hardly any negatives.
-        batches = np.array_split(order, math.ceil(len(order) / settings.batch_size))
-        for number, index in enumerate(batches):
+        batches = [
             # Drawn for all batches by every process, so that the draws do not depend on how batches are dealt out.
-            captions = self._captions(index, generator)
-            orders = _orders(settings.pgd_steps, len(index), generator)
-            # One for HotFlip and the loss, and one for every step of PGD.
-            bases = self._bases(1 + settings.pgd_steps, len(index), generator)
-            if number % self.processes.size != self.processes.rank:
-                self.context.progress.advance()
-                continue
-            images = to_device(self.rows.batch(index), model.device)
-            delta = to_device(torch.from_numpy(self.delta[index]), model.device)
-            first = images[to_device(bases[0], model.device)]
-            captions = captions.to(model.device)
-            trigger = to_device(self.trigger[index], model.device)
-            if settings.k and round_ < settings.hotflip_rounds:
-                with torch.no_grad():
-                    features = model.encode_images(_protected(first, delta))
-                trigger = hotflip(
-                    model, features, captions.tokens, trigger, self.vocabulary, settings.candidates, captions.before
-                )
-                self.trigger[index] = trigger.cpu()
-            permuted = (to_device(orders, model.device), to_device(bases[1:], model.device))
-            delta = self._descend(model, images, delta, captions, trigger, *permuted)
-            self.delta[index] = delta.cpu().numpy()
+            Batch(
+                index,
+                self._captions(index, generator),
+                _orders(settings.pgd_steps, len(index), generator),
+                # One for HotFlip and the loss, and one for every step of PGD.
+                self._bases(1 + settings.pgd_steps, len(index), generator),
+            )
+            for index in np.array_split(order, math.ceil(len(order) / settings.batch_size))
+        ]
+        flips = settings.k > 0 and round_ < settings.hotflip_rounds
+        mine = batches[self.processes.rank :: self.processes.size]
+        results = in_any_order(lambda batch: self._perturbed(model, batch, flips), mine, self.context.idle_cpus())
+        losses = np.zeros(len(mine))
+        for number in range(len(batches)):
+            note = ""
+            if number % self.processes.size == self.processes.rank:
+                place, (delta, trigger, loss) = next(results)
+                index = mine[place].index
+                self.delta[index], self.trigger[index] = delta, torch.from_numpy(trigger)
+                losses[place] = loss * len(index)
+                note = f"round {round_ + 1}/{settings.rounds}, loss {loss:.2f}"
+            self.context.progress.advance(note)
+        self._exchange([batch.index for batch in batches])
+        return self.processes.total(sum(losses.tolist()), model.device) / len(order)
+
+    def _perturbed(self, model: Clip, batch: Batch, flips: bool) -> tuple[np.ndarray, np.ndarray, float]:
+        """A batch's new noise (B, 3, H, W) int8 and triggers (B, k) int64, and the loss with both, nats."""
+        index, orders, bases = batch.index, *(to_device(each, model.device) for each in (batch.orders, batch.bases))
+        images = to_device(self.rows.batch(index), model.device)
+        delta = to_device(torch.from_numpy(self.delta[index]), model.device)
+        first = images[bases[0]]
+        captions = batch.captions.to(model.device)
+        trigger = to_device(self.trigger[index], model.device)
+        if flips:
             with torch.no_grad():
-                text = model.encode_tokens(self._with_trigger(captions, trigger))
-                features = model.encode_images(_protected(first, delta), text)
-                loss = float(clip_loss(features, text, model.scale))
-            total += loss * len(index)
-            self.context.progress.advance(f"round {round_ + 1}/{settings.rounds}, loss {loss:.2f}")
-        self._exchange(batches)
-        return self.processes.total(total, model.device) / len(order)
+                features = model.encode_images(_protected(first, delta))
+            trigger = hotflip(
+                model, features, captions.tokens, trigger, self.vocabulary, self.settings.candidates, captions.before
+            )
+        delta = self._descend(model, images, delta, captions, trigger, orders, bases[1:])
+        with torch.no_grad():
+            text = model.encode_tokens(self._with_trigger(captions, trigger))
+            features = model.encode_images(_protected(first, delta), text)
+            loss = float(clip_loss(features, text, model.scale))
+        return delta.cpu().numpy(), trigger.cpu().numpy(), loss
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on; noise, triggers and surrogate of one and the same moment."""

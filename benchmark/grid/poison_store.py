@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,10 +44,12 @@ class PoisonStore:
     Attributes:
         folder: made when first written to.
         checkpoint_every: crafting rounds between two checkpoints; 0 for none.
+        idle_cpus: see :class:`attacks.base.CraftContext`.
     """
 
     folder: Path
     checkpoint_every: int = 0
+    idle_cpus: Callable[[], int] = int
 
     @classmethod
     @contextmanager
@@ -150,6 +152,7 @@ class PoisonStore:
             ),
             seed=cell.seed,
             workdir=self.folder,
+            idle_cpus=self.idle_cpus,
         )
 
     def _craft(

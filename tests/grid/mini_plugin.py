@@ -54,6 +54,21 @@ class Paced(Defense):
         return captions
 
 
+@ATTACKS.register("shared")
+@dataclass(frozen=True)
+class Shared(Attack):
+    """Cannot be crafted unless another CPU gets idle meanwhile; changes nothing."""
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """Wait for the CPU."""
+        deadline = time.monotonic() + 60
+        while not context.idle_cpus():
+            if time.monotonic() > deadline:
+                raise TimeoutError("no CPU gets idle")
+            time.sleep(0.05)
+        return Poison(None, None, 0, train.fingerprint)
+
+
 @ATTACKS.register("uncraftable")
 @dataclass(frozen=True)
 class Uncraftable(Attack):

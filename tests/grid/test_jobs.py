@@ -66,6 +66,11 @@ def test_a_worker_that_is_killed_changes_no_record(tmp_path: Path, capsys: pytes
     assert poisons.count(("crafting MEM-2 (mem[k=2])".replace("mem[k=2]", ATTACK) + ", seed 1", "done")) == 1
 
 
+def test_a_worker_that_crafts_is_told_of_idle_cpus(tmp_path: Path) -> None:
+    flags = ["--plugin", str(PLUGIN), "--jobs", "2"]
+    assert run(tmp_path / "out", *flags, attack="shared", defense="none", epochs=1) == 0
+
+
 def test_bad_data_end_workers_that_were_started_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

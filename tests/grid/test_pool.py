@@ -1,6 +1,7 @@
 """What a pool of workers does next, with workers that are threads and cells that are made up."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
@@ -36,9 +37,11 @@ class Scripted:
     answer: Answer
     unit: Unit | None = None
     ready: bool = False
+    idle: int = 0
     code: int = -9
     where: str = "somewhere"
     process: Any = field(init=False)
+    told: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.link, self._theirs = Pipe()
@@ -49,6 +52,10 @@ class Scripted:
         """Nothing is to be opened."""
 
     def ask(self, kind: str, *rest: Any) -> None:
+        if kind == "idle":
+            self.told.append(rest[0])
+            return
+
         def work() -> None:
             if (answer := self.answer(self, kind, rest[0])) is None:
                 self._theirs.close()
@@ -131,6 +138,25 @@ def test_poisons_come_first_and_cells_wait_for_theirs(monkeypatch: pytest.Monkey
     assert do(monkeypatch, units, 2, answer) == {"protected": "made protected", "clean": "made clean"}
     assert sorted(order[:2]) == ["clean", "p"]
     assert order[2:] == ["protected"]
+
+
+def test_who_crafts_may_use_the_cpus_of_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, crafting = threading.Event(), list[Scripted]()
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        if kind == "train":
+            trained.set()
+            return ("trained", made(key))
+        crafting.append(worker)
+        trained.wait(10)
+        deadline = time.monotonic() + 10
+        while worker.told[-1:] != [2] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return ("crafted", None)
+
+    assert len(do(monkeypatch, [poison("p"), unit("clean"), unit("protected", "p")], 3, answer)) == 2
+    # One of the three trained at first.
+    assert crafting[0].told in ([1, 2], [2])
 
 
 def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,10 +47,11 @@ class Worker:
         link: where its answers come from.
         unit: what it does, if it does anything.
         ready: whether it has opened the grid.
+        idle: how many idle CPUs it may use as well.
     """
 
     def __init__(self, number: int, threads: int | None, device: str | None) -> None:
-        self.number, self.ready, self._threads = number, False, threads
+        self.number, self.ready, self.idle, self._threads = number, False, 0, threads
         self.unit: Unit | None = None
         self.link, theirs = Pipe()
         variables = dict(os.environ)
@@ -164,6 +165,7 @@ class Pool:
             for worker in self._workers:
                 if worker.ready and worker.unit is None and (found := self._next()) is not None:
                     self._give(worker, found, wait=found.name in self._busy)
+            self._share_idle()
             self._look()
             looks += 1
             if looks % _LOOKS_BETWEEN_TRIES == 0:
@@ -194,6 +196,16 @@ class Pool:
         self._board.begins(unit, worker.where)
         one = unit.planned
         worker.ask("craft" if unit.crafts else "train", one.key, one.record, self._board.task(unit), wait)
+
+    def _share_idle(self) -> None:
+        """Let those that craft use the CPUs of workers that have nothing to do."""
+        crafting = [worker for worker in self._workers if worker.unit is not None and worker.unit.crafts]
+        idle = sum(worker.ready and worker.unit is None for worker in self._workers)
+        for number, worker in enumerate(crafting):
+            share = (idle + number) // len(crafting)
+            if worker.idle != share:
+                worker.idle = share
+                worker.ask("idle", share)
 
     def _look(self) -> None:
         """Take what workers have to say, for a second at most."""

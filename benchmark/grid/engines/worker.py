@@ -1,8 +1,9 @@
 """A worker process of one grid: does the units that the parent process sends, and tells how far it is.
 
-Parent and worker exchange tuples over a socket. Requests: ``("craft" | "train", unit's key, record, task, wait)`` and
-``("measure", seconds)``. Answers: ``("ready",)``, ``("refused", message)``, ``("message", level, text)``, ``("share",
-share, resumed)``, ``("busy",)``, ``("crafted", failure)``, ``("trained", record)`` and ``("speed", steps a second)``.
+Parent and worker exchange tuples over a socket. Requests: ``("craft" | "train", unit's key, record, task, wait)``,
+``("measure", seconds)`` and, at any time, ``("idle", CPUs that have nothing else to do)``. Answers: ``("ready",)``,
+``("refused", message)``, ``("message", level, text)``, ``("share", share, resumed)``, ``("busy",)``, ``("crafted",
+failure)``, ``("trained", record)`` and ``("speed", steps a second)``.
 """
 
 import logging
@@ -45,13 +46,14 @@ def main() -> None:
         torch.set_num_threads(threads)
     hand_messages_to(logging.NullHandler(), level)
     send = _Sender(link)
-    requests: queue.Queue[Request] = queue.Queue()
-    threading.Thread(target=_receive, args=(link, requests), daemon=True).start()
+    requests, idle = queue.Queue[Request](), _Idle()
+    threading.Thread(target=_receive, args=(link, requests, idle), daemon=True).start()
     try:
         load_plugins(settings.plugin)  # whose classes the cells may have
         with open_grid(settings, cells=pickle.loads(pickled)) as grid:
             # Not before: the parent has shown what opening the grid has to say.
             hand_messages_to(Messages(send), level)
+            grid.poisons = replace(grid.poisons, idle_cpus=idle)
             serve(grid, requests.get, send)
     except UsageError as error:
         send(("refused", str(error)))
@@ -148,10 +150,23 @@ def hand_messages_to(handler: logging.Handler, level: int) -> None:
         logger.setLevel(level)
 
 
-def _receive(link: Connection, requests: "queue.Queue[Request]") -> None:
+class _Idle:
+    """How many CPUs idle, as the parent has said last."""
+
+    cpus = 0
+
+    def __call__(self) -> int:
+        return self.cpus
+
+
+def _receive(link: Connection, requests: "queue.Queue[Request]", idle: _Idle) -> None:
     """Take requests; when the parent is gone, end at once, as after SIGKILL: nothing is lost by that."""
     while True:
         try:
-            requests.put(link.recv())
+            request = link.recv()
         except (EOFError, OSError):
             os._exit(1)
+        if request[0] == "idle":
+            idle.cpus = request[1]
+        else:
+            requests.put(request)

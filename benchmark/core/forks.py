@@ -1,0 +1,75 @@
+"""Turns of a loop that do not depend on each other, done by forks of this process as well."""
+
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, suppress
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection, wait
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_any_order(function: Callable[[T], R], items: Sequence[T], forks: int) -> Generator[tuple[int, R]]:
+    """The number of every item with ``function(item)``, as they get done.
+
+    Each fork takes as many items as this process. It sees everything as it is now, and its changes are seen by nobody
+    but itself. What a fork has not done when it ends is done here, so that an error is raised here.
+
+    Args:
+        function: its results can be pickled, and do not depend on which items came before.
+        items: all of them.
+        forks: how many; none where a fork is not safe, that is where torch computes with several threads or on a GPU.
+    """
+    forks = max(0, min(forks, len(items) - 1)) if _is_safe() else 0
+    parts = [list(range(first, len(items), forks + 1)) for first in range(forks + 1)]
+    with ExitStack() as stack:
+        links: dict[Connection, list[int]] = {}
+        for part in parts[1:]:
+            links[_forked(function, items, part, list(links), stack)] = part
+        mine = parts[0]
+        while mine or links:
+            if mine:
+                yield (number := mine.pop(0)), function(items[number])
+            for link in wait(list(links), timeout=None if links and not mine else 0):
+                assert isinstance(link, Connection)
+                try:
+                    number, result = link.recv()
+                except EOFError:
+                    mine += links.pop(link)
+                else:
+                    links[link].remove(number)
+                    yield number, result
+
+
+def _is_safe() -> bool:
+    return sys.platform == "linux" and torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
+def _forked(
+    function: Callable[[T], R], items: Sequence[T], part: list[int], others: list[Connection], stack: ExitStack
+) -> Connection:
+    """Start a fork that does a part of the items; it ends with the stack."""
+    link, theirs = Pipe(duplex=False)
+    process = get_context("fork").Process(
+        target=_do, args=(function, items, part, theirs, [link, *others]), daemon=True
+    )
+    with theirs:
+        process.start()
+    stack.callback(process.join)
+    stack.callback(process.kill)
+    stack.callback(link.close)
+    return link
+
+
+def _do(
+    function: Callable[[T], R], items: Sequence[T], part: list[int], link: Connection, inherited: list[Connection]
+) -> None:
+    for other in inherited:  # else a fork would not notice that the process that reads is gone
+        other.close()
+    with suppress(Exception):  # the process that reads does the rest, and meets the error itself
+        for number in part:
+            link.send((number, function(items[number])))
