@@ -10,7 +10,7 @@ from benchmark.tables.chance import near_chance
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, in_order, paper_defenses, paper_notes, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, observe_shares, recovered
+from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, lost, observe_shares, recovered
 from benchmark.tables.table import (
     BEST,
     BEST_TERMS,
@@ -119,14 +119,15 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
 
 
 def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The columns in which defenses are ranked, and a note where the recovered share is not."""
+    """The columns in which defenses are ranked, and a note where there is no recovered share."""
     if near_chance(rows[0].records):
         return [], []  # a note that every table has says so
     scores = [one.name for one in (*LAST, *FINER, *BEST)]
-    if RECOVERED not in columns or is_ranked(rows[1].records, rows[0].records):
+    if RECOVERED in columns:
         return [*scores, RECOVERED], []
-    weak = f"recov.: not ranked, as {rows[1].name} takes less than {MEANINGFUL} % of the clean recall."
-    return scores, [weak] if len(rows) > 2 else []
+    if len(rows) < 3 or rows[-1].attack == CLEAN or not lost(rows[1].records, rows[0].records):
+        return scores, []
+    return scores, [f"recov. is left out, as {rows[1].name} takes less than {MEANINGFUL} % of the clean recall."]
 
 
 def _rows(block: Block, attack: ResolvedSpec, defended: Sequence[_Row]) -> list[_Row]:
@@ -139,13 +140,13 @@ def _rows(block: Block, attack: ResolvedSpec, defended: Sequence[_Row]) -> list[
 
 
 def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
-    """Columns with their heads: of clean victims where clean data met defenses, too; what is recovered where the clean
-    victim is done."""
+    """Columns with their heads: of clean victims where clean data met defenses, too; what is recovered where the attack
+    takes enough of the clean victim's recall."""
     attacked = rows[-1].attack != CLEAN
     columns = score_columns(record for row in rows for record in row.records)
     if attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN)):
         columns |= {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS} | {KEPT: KEPT}
-    if attacked and done_seeds(rows[0].records):
+    if attacked and is_ranked(rows[1].records, rows[0].records):
         columns |= {RECOVERED: "recov. %"}
     return columns
 
