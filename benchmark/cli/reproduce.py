@@ -35,12 +35,14 @@ AT_SCALE = {
     "tiny": (
         RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
         RunSettings(attack="em-wordwise[eps=2],em-wordwise[eps=4]", defense="none"),
-        RunSettings(attack="em", defense="standard"),
+        RunSettings(attack="em,em-aug,tap", defense="standard"),
         RunSettings(
-            attack="clean,em,mem3,em-wordwise",
+            attack="clean,em,em-aug,mem3,tap,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
-        RunSettings(attack="lsp,ar,pil,text-hint,em-keyed,tap", defense="none"),
+        RunSettings(attack="lsp,ar,pil,text-hint", defense="none"),
+        RunSettings(attack="em-keyed", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"),
+        RunSettings(attack="clean,tap", defense="opposite-step"),
     ),
 }
 
