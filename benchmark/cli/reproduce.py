@@ -40,7 +40,8 @@ AT_SCALE = {
             attack="clean,em,em-aug,mem3,tap,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
-        RunSettings(attack="lsp,ar,pil,text-hint,em-keyed", defense="none"),
+        RunSettings(attack="lsp,ar,pil,text-hint", defense="none"),
+        RunSettings(attack="em-keyed", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"),
         RunSettings(attack="clean,tap", defense="opposite-step"),
     ),
 }

@@ -90,7 +90,7 @@ def test_tables_figures_and_report_are_written(
     record("mem3", recalls=(77.7, 77.7), seed=1, key="other", recipe={"precision": "bf16"}).save(tmp_path / "records")
     command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32", "--plain-models"]
     assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
-    assert len(calls) == 9
+    assert len(calls) == 10
     assert all((settings.seeds, settings.precision, settings.plain_models) == ("1", "fp32", True) for settings in calls)
     written = {path.name for path in tmp_path.iterdir()}
     names = ("1", "1-beside-paper", "2", "2-beside-paper", "attacks", "matrix", "cost")
@@ -122,7 +122,7 @@ def test_a_dry_run_prints_one_plan_and_writes_nothing(tmp_path: Path, capsys: py
     flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL]
     assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0
     (plan,) = (line for line in capsys.readouterr().err.splitlines() if " to run; " in line)
-    # Of 6, 36, 8, 6, 3, 37, 36, 6 and 4 cells that the grids have; clean undefended is in all of them, MEM-3 undefended
+    # Of 6, 36, 8, 6, 3, 37, 36, 5, 7 and 4 cells that the grids have; clean undefended is in all of them, MEM-3 undefended
     # in four, word-wise EM in three, EM, EM through augmentation and TAP in two.
-    assert plan.startswith("127 cells, 127 to run")
+    assert plan.startswith("132 cells, 132 to run")
     assert not (tmp_path / "out").exists()
