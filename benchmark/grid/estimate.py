@@ -20,7 +20,7 @@ from benchmark.grid.cells import content_key
 from benchmark.grid.measure import Costs, crafting_costs, training_costs
 from benchmark.grid.poison_store import source_cell
 from benchmark.grid.provenance import peak_device_memory_mb
-from benchmark.grid.records import Record
+from benchmark.grid.records import Record, read_pack
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
 from victims.training import steps_per_epoch
@@ -181,6 +181,8 @@ def _records_in(folder: Path) -> Iterator[Record]:
     for path in folder.glob("*.json"):
         with suppress(UsageError):  # an estimate can do without it; commands that need the file report the error
             yield Record.load(path)
+    with suppress(UsageError):
+        yield from read_pack(folder).values()
 
 
 def _recorded(records: Iterable[Record]) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Records: one JSON file per cell, typed and versioned. Tables and figures are pure functions of them."""
+"""Records: one JSON file per cell, typed and versioned. Tables and figures are pure functions of them.
+
+A folder may keep many in one file, a *pack*, with a record on each line: a disk takes whole blocks for every file.
+"""
 
 import dataclasses
 import hashlib
@@ -14,14 +17,17 @@ from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.errors import UsageError
-from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_known, require_unicode
+from benchmark.core.reading import read_text
+from benchmark.core.strict_json import Amount, Number, as_kind, parse_json, read_json, require_known, require_unicode
 from benchmark.grid.record_layout import from_file, rounded, to_file
 from benchmark.grid.record_schema import Label, Seed, Spec, require_facts
 from benchmark.metrics import Retrieval
 
 FORMAT: Literal[3] = 3  # format 1 had no hash, format 2 a list of epochs
+PACK = "records.jsonl"  # the name of a folder's pack
 _HASH = "sha256"
 _MOST_BYTES = 1 << 24  # of a file; the largest records so far have 6,000
+_MOST_PACKED = 1 << 28  # bytes
 _LONGEST = 40  # bytes of a part of a file's name
 _log = logging.getLogger(__name__)
 
@@ -190,16 +196,20 @@ class Record:
         Raises:
             UsageError: it cannot be written, or would not be read.
         """
-        path, content = folder / self.file_name(), self.content()
-        content[_HASH] = _digest(content)
+        path = folder / self.file_name()
         # A line for each field: a third smaller than with all indented, and still to be read.
-        fields = (
+        with replacing(path) as temporary:
+            temporary.write_text("{\n" + ",\n".join(self._fields()) + "\n}\n", "utf-8")
+        return path
+
+    def _fields(self) -> list[str]:
+        """Every field as JSON, a hash of them last."""
+        content = self.content()
+        content[_HASH] = _digest(content)
+        return [
             f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
             for key, value in content.items()
-        )
-        with replacing(path) as temporary:
-            temporary.write_text("{\n" + ",\n".join(fields) + "\n}\n", "utf-8")
-        return path
+        ]
 
     @classmethod
     def load(cls, path: Path) -> "Record":
@@ -209,15 +219,7 @@ class Record:
             UsageError: not a record of a known format, or not the content that was saved; the message names the file.
         """
         try:
-            content = read_json(path, _MOST_BYTES)
-            if not isinstance(content, dict) or "format" not in content:
-                raise ValueError("it has no field 'format'")
-            if content["format"] not in (1, 2, FORMAT):
-                raise ValueError(f"record format {content['format']!a}; this version reads 1 to {FORMAT}")
-            # Records of format 1 have none, but a damaged format may be called 1.
-            if (kept := content.pop(_HASH, None)) != _digest(content) and (kept is not None or content["format"] != 1):
-                raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
-            return _from_content(content)
+            return _checked(read_json(path, _MOST_BYTES))
         except OSError as error:
             raise UsageError(f"{path} is not a readable record: {error.strerror or error}") from error
         except ValueError as error:
@@ -236,6 +238,22 @@ class Record:
             _log.warning("%s is empty, as a crash of the machine leaves files, and counts as missing", path)
             return None
         return cls.load(path)
+
+
+def _checked(content: Any) -> Record:
+    """A record from what was read.
+
+    Raises:
+        ValueError: it is no record of a known format, or not the content that was saved.
+    """
+    if not isinstance(content, dict) or "format" not in content:
+        raise ValueError("it has no field 'format'")
+    if content["format"] not in (1, 2, FORMAT):
+        raise ValueError(f"record format {content['format']!a}; this version reads 1 to {FORMAT}")
+    # Records of format 1 have none, but a damaged format may be called 1.
+    if (kept := content.pop(_HASH, None)) != _digest(content) and (kept is not None or content["format"] != 1):
+        raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
+    return _from_content(content)
 
 
 def _from_content(content: dict[str, Any]) -> Record:
@@ -265,10 +283,52 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def load_records(folder: Path) -> list[Record]:
-    """All records in a folder, sorted by file name.
+def read_pack(folder: Path) -> dict[str, Record]:
+    """The records of a folder's pack by the names that files of their own would have; none if it has no pack.
 
-    A cell may lie there under two spellings, with the same scores.
+    Raises:
+        UsageError: the pack cannot be read, or a line of it is no record, or one that is there already.
+    """
+    path, found = folder / PACK, dict[str, Record]()
+    if not os.path.lexists(path):
+        return found
+    try:
+        lines = read_text(path, _MOST_PACKED).removesuffix("\n").split("\n")
+    except OSError as error:
+        raise UsageError(f"{path} is not a readable pack of records: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not a readable pack of records: {error}") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            record = _checked(parse_json(line))
+            if found.setdefault(record.file_name(), record) is not record:
+                raise ValueError("it is there twice")
+        except ValueError as error:
+            raise UsageError(f"{path}, line {number} is not a readable record: {error}") from error
+    return found
+
+
+def pack_records(folder: Path) -> int:
+    """Move all finished records of a folder into its pack, sorted by file name; returns how many it holds then.
+
+    No run may write into the folder meanwhile.
+
+    Raises:
+        UsageError: see :func:`load_records`, or the folder cannot be written to.
+    """
+    done = {record.file_name(): record for record in load_records(folder) if record.status == "done"}
+    with replacing(folder / PACK) as temporary:
+        temporary.write_text("".join("{" + ",".join(record._fields()) + "}\n" for record in done.values()), "utf-8")
+    for name in done:
+        (folder / name).unlink(missing_ok=True)
+    return len(done)
+
+
+def load_records(folder: Path) -> list[Record]:
+    """All records in a folder, in files and in its pack, sorted by file name.
+
+    A file takes the place of the line of the same name in the pack. A cell may lie there under two spellings, with the
+    same scores.
 
     Raises:
         UsageError: no such folder, one whose records lie in a folder below it, a file in it is not a record, or two
@@ -276,20 +336,20 @@ def load_records(folder: Path) -> list[Record]:
     """
     if not folder.is_dir():
         raise UsageError(f"no folder of records {folder}; 'python -m benchmark run --out {folder}' makes them")
-    paths = sorted(folder.glob("*.json"))
-    if not paths and (below := sorted(folder.glob("**/records"))):
+    paths, found = list(folder.glob("*.json")), read_pack(folder)
+    if not paths and not found and (below := sorted(folder.glob("**/records"))):
         raise UsageError(f"{folder} holds no records itself; did you mean {below[0]}?")
-    records = {path: record for path in paths if (record := Record.find(path)) is not None}
-    by_key: dict[str, tuple[Path, Record]] = {}
-    for path, record in records.items():
+    found |= {path.name: record for path in sorted(paths) if (record := Record.find(path)) is not None}
+    by_key: dict[str, tuple[str, Record]] = {}
+    for name, record in sorted(found.items()):
         if record.status == "done":
-            other_path, other = by_key.setdefault(record.key, (path, record))
+            other_name, other = by_key.setdefault(record.key, (name, record))
             if (record.epochs, record.loss) != (other.epochs, other.loss):
                 raise UsageError(
-                    f"{folder} holds two records of one cell with different scores: {other_path.name} "
-                    f"({describe_origin(other)}) and {path.name} ({describe_origin(record)}); keep one"
+                    f"{folder} holds two records of one cell with different scores: {other_name} "
+                    f"({describe_origin(other)}) and {name} ({describe_origin(record)}); keep one"
                 )
-    return list(records.values())
+    return [record for _, record in sorted(found.items())]
 
 
 def describe_origin(record: Record) -> str:

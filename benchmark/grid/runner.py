@@ -27,7 +27,7 @@ from benchmark.grid.draft import Draft
 from benchmark.grid.poison_store import PoisonStore, describe_poison, source_cell
 from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.provenance import peak_device_memory_mb, peak_memory_mb
-from benchmark.grid.records import EpochScores, Record
+from benchmark.grid.records import EpochScores, Record, read_pack
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart
 from benchmark.grid.tracking import Tracking, epoch_values
@@ -128,7 +128,7 @@ class Grid:
             UsageError: a record cannot be read; or none could be made, as of a plugin's label of two lines.
         """
         draft, planned = Draft(self.device, self.provenance), dict[str, PlannedCell]()
-        spellings = _records_by_key(self.out)
+        kept = _records_by_key(self.out)
         poisons: dict[tuple[Any, ...], Path | None] = {}
         for cell in self.cells:
             data = self.data_of(cell)
@@ -137,7 +137,7 @@ class Grid:
                 continue
             planned_record = draft.record(cell, data, key)
             path = self.out / planned_record.file_name()
-            known = self._known(path, planned_record, spellings)
+            known = self._known(path.name, planned_record, kept)
             # All defenses share a poison, and so its address.
             shared = id(cell.attack), id(data), cell.surrogate, cell.recipe.precision, cell.seed, cell.plain_models
             if shared not in poisons:
@@ -145,13 +145,17 @@ class Grid:
             planned[key] = PlannedCell(cell, key, path, known, planned_record, poisons[shared])
         return list(planned.values())
 
-    def _known(self, path: Path, planned_record: Record, spellings: Mapping[str, list[Path]]) -> Record | None:
-        """The record of a cell at its own path, or of the same cell under another spelling, named as it is now."""
-        if (record := Record.find(path)) is not None:
-            return record
-        for other in sorted(spellings.get(planned_record.key[:12], ())):
-            record = None if other == path else Record.find(other)
-            if record is not None and record.key == planned_record.key and record.status == "done":
+    def _known(self, name: str, planned_record: Record, kept: "_Kept") -> Record | None:
+        """The record of a cell under its own name, or of the same cell under another spelling, named as it is now."""
+        of_key = kept.get(planned_record.key[:12], {})
+        for other in sorted(of_key, key=lambda other: (other != name, other)):
+            place = of_key[other]
+            record = Record.find(place) if isinstance(place, Path) else place
+            if record is None:
+                continue
+            if other == name:
+                return record
+            if record.key == planned_record.key and record.status == "done":
                 now = {
                     name: getattr(planned_record, name)
                     for name in ("dataset", "attack", "defense", "victim", "surrogate")
@@ -313,11 +317,18 @@ class Grid:
         return self.splits[cell.seed, cell.victim.resolution]
 
 
-def _records_by_key(folder: Path) -> Mapping[str, list[Path]]:
-    """The files of records in a folder, by the part of the key that their names end with: one look for all cells."""
-    found = defaultdict(list)
-    for path in folder.glob("*.json"):
-        found[path.stem.rpartition("_")[2]].append(path)
+_Kept = Mapping[str, Mapping[str, Path | Record]]
+
+
+def _records_by_key(folder: Path) -> _Kept:
+    """Records by the part of the key that their names end with, and by name: a file, or what a pack holds.
+
+    One look for all cells.
+    """
+    found: dict[str, dict[str, Path | Record]] = defaultdict(dict)
+    files = {path.name: path for path in folder.glob("*.json")}
+    for name, place in (read_pack(folder) | files).items():
+        found[Path(name).stem.rpartition("_")[2]][name] = place
     return found
 
 

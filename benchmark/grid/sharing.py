@@ -13,7 +13,7 @@ from benchmark.core.distributed import Processes
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock
 from benchmark.grid.events import Events
-from benchmark.grid.records import Record
+from benchmark.grid.records import Record, read_pack
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
 
@@ -102,11 +102,13 @@ def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
 
 
 def tidy(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> None:
-    """See that cells that are done have their record in its place, and no checkpoint."""
+    """See that cells that are done have their record in its place, a file or a pack, and no checkpoint."""
+    packed = read_pack(grid.out)
     for one in planned:
         if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
             _discard_leftover(one)
-            _save_under_this_spelling(one, grid.out)
+            if one.path.name not in packed:
+                _save_under_this_spelling(one, grid.out)
 
 
 def facts_of(record: Record) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from benchmark.data.images import read_image, size_of
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.writing import write_export
 from benchmark.grid.provenance import git_commit
+from benchmark.grid.records import PACK, pack_records
 from benchmark.grid.settings import setting_names
 from benchmark.submission.folder import read_submission
 from tests.export.exports import make_poison, make_source, make_splits
@@ -108,6 +109,8 @@ def _read_data(folder: Path, beside: Path, spec: str) -> list[str]:
 
 
 def _write_records(folder: Path, _: Path) -> None:
+    record("mem3", "mixup").save(folder)
+    pack_records(folder)
     (folder / "old.json").write_text(json.dumps(old_content(record("mem3", "cutout", seed=2))), "utf-8")
     record("mem3", best=(12.0, 11.0), protected=(20.0, 30.0)).save(folder).rename(folder / "new.json")
     record("clean").save(folder).rename(folder / "clean.json")
@@ -190,7 +193,8 @@ def _write_submission(folder: Path, beside: Path) -> None:
     for name in ("records", "poisons"):
         (folder / name).mkdir()
     _write_records(folder / "records", beside)
-    (folder / "records" / "old.json").unlink()  # its format is refused here
+    for refused in ("old.json", PACK):
+        (folder / "records" / refused).unlink()
     _write_poison(folder / "poisons", beside, "delta trigger")
 
 
