@@ -14,9 +14,9 @@ from defenses.base import DEFENSES, Defense, HookContext, Loss
 class OppositeStep(Defense):
     """Signed gradient steps that lower the batch's CLIP loss, from every image as it was published.
 
-    TAP's noise descends the loss of an image and another's caption. Whoever knows that takes such steps back: towards
-    the image's own caption, away from all others of its batch. The model whose gradient shows the way is the victim
-    itself, so the steps begin when it has learned something. Ours; adversarial training climbs the same loss.
+    TAP's noise descends the loss of an image and another image's caption. A scraper who knows that steps back, towards
+    the image's own caption and away from the others of its batch. The victim's own gradient shows the way, so the steps
+    begin once it has learned something. This defense is ours; adversarial training climbs the same loss.
 
     Args:
         eps: furthest that a pixel moves, in 1/255; by default as far as TAP's noise moves it.
