@@ -23,7 +23,7 @@ def test_every_table_is_there() -> None:
 
 def test_figures_are_kept_once_and_results_are_light() -> None:
     files = [path for path in RESULTS.rglob("*") if path.is_file() and "runs" not in path.parts]
-    assert {path.suffix for path in files} <= {".json", ".jsonl", ".md", ".png", ".html"}
+    assert {path.suffix for path in files} <= {".json", ".gz", ".md", ".png", ".html"}
     pages = [path for path in files if path.suffix == ".html"]
     assert not [path for path in pages if path != TINY / "report.html"]
     # As a disk counts, in whole blocks: most files are small.

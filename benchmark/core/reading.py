@@ -1,7 +1,9 @@
 """Reading small files that anyone may have made: neither a pipe nor a device nor a huge file holds the suite up."""
 
+import gzip
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +47,31 @@ def read_bytes(path: Path, largest: int) -> bytes:
         return file.read(size)  # it may grow meanwhile
 
 
+def read_gzip_text(path: Path, largest: int) -> str:
+    """The text, in UTF-8, of a regular file that gzip has compressed.
+
+    Args:
+        path: the file; links are followed.
+        largest: size in bytes above which nothing is read, and of the text the most that is unpacked.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is no regular file, is larger, is damaged, holds a longer text, or none in UTF-8.
+    """
+    with _opened(path, largest) as (handle, _), open(handle, "rb", closefd=False) as file:
+        try:
+            content = gzip.GzipFile(fileobj=file).read(largest + 1)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"damaged, or not compressed by gzip: {error}") from error
+    if len(content) > largest:
+        raise ValueError(f"its text is longer than {_readable(largest)}")
+    return content.decode()
+
+
+def _readable(size: int) -> str:
+    return f"{size >> 20} MiB" if size >> 20 else f"{size >> 10} KiB"
+
+
 @contextmanager
 def _opened(path: Path, largest: int) -> Iterator[tuple[int, int]]:
     """The handle of a regular file, and its size in bytes."""
@@ -55,8 +82,7 @@ def _opened(path: Path, largest: int) -> Iterator[tuple[int, int]]:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
         if status.st_size > largest:
-            limit = f"{largest >> 20} MiB" if largest >> 20 else f"{largest >> 10} KiB"
-            raise ValueError(f"larger than {limit}")
+            raise ValueError(f"larger than {_readable(largest)}")
         yield handle, status.st_size
     finally:
         os.close(handle)

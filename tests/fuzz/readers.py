@@ -1,6 +1,7 @@
 """Every reader of files that anyone may have made: how to make a valid file, and the door through which it is read."""
 
 import contextlib
+import gzip
 import io
 import json
 import logging
@@ -31,6 +32,7 @@ from tests.fuzz.trees import Tree
 from tests.tables.factory import entry, old_content, record
 
 SIDE = 8  # pixels of small images
+_UNPACKED = "unpacked.jsonl"
 _log = logging.getLogger("benchmark.core.checkpoints")
 
 
@@ -117,7 +119,17 @@ def _write_records(folder: Path, _: Path) -> None:
     record("em", failed="out of memory").save(folder).rename(folder / "failed.json")
 
 
+def _write_unpacked(folder: Path, beside: Path) -> None:
+    """As above, with the lines of the pack to be damaged, and not what gzip makes of them."""
+    _write_records(folder, beside)
+    pack = folder / PACK
+    (folder / _UNPACKED).write_bytes(gzip.decompress(pack.read_bytes()))
+    pack.unlink()
+
+
 def _tables(folder: Path, _: Path) -> list[str]:
+    if (lines := folder / _UNPACKED).is_file():
+        (folder / PACK).write_bytes(gzip.compress(lines.read_bytes()))
     return [line for name in ("2", "cost") for line in command("table", name, "--records", folder)]
 
 
@@ -304,7 +316,7 @@ def _data(spec: str, *variants: Callable[[Path, Path], object], **settings: obje
 
 
 READERS: dict[str, Reader] = {
-    "records": Reader([_write_records], _tables, mend=_mend_hashes, grammar=grammars.json_files),
+    "records": Reader([_write_records, _write_unpacked], _tables, mend=_mend_hashes, grammar=grammars.json_files),
     "poison": Reader(
         [partial(_write_poison, parts=parts) for parts in ("delta trigger", "delta", "trigger")],
         _verify_poison,

@@ -1,5 +1,6 @@
 """A pack holds a folder's finished records in one file: nothing that reads records sees a difference."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -19,6 +20,14 @@ def fill(folder: Path) -> None:
         one.save(folder)
 
 
+def lines_in(folder: Path) -> list[str]:
+    return gzip.decompress((folder / PACK).read_bytes()).decode().splitlines()
+
+
+def write_lines(folder: Path, text: str) -> None:
+    (folder / PACK).write_bytes(gzip.compress(text.encode()))
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -29,13 +38,14 @@ def test_records_are_the_same_in_files_and_in_a_pack(tmp_path: Path) -> None:
     files = [json.loads(path.read_text("utf-8")) for path in sorted(tmp_path.glob("*.json"))]
     assert pack_records(tmp_path) == 3
     assert load_records(tmp_path) == before
-    lines = (tmp_path / PACK).read_text("utf-8").splitlines()
+    lines = lines_in(tmp_path)
     assert [json.loads(line) for line in lines] == [one for one in files if one["status"] == "done"]
     # What has failed will run again.
     assert names(tmp_path) == {PACK, *(one.file_name() for one in before if one.status == "failed")}
     assert [one.attack.spec for one in _records_in(tmp_path)] == ["em", "clean", "mem3", "mem3"]
+    held = (tmp_path / PACK).read_bytes()
     assert pack_records(tmp_path) == 3
-    assert (tmp_path / PACK).read_text("utf-8").splitlines() == lines
+    assert (tmp_path / PACK).read_bytes() == held
 
 
 def test_a_file_takes_the_place_of_its_line(tmp_path: Path) -> None:
@@ -92,9 +102,9 @@ def test_a_damaged_line_is_named(
 ) -> None:
     fill(tmp_path)
     pack_records(tmp_path)
-    text = (tmp_path / PACK).read_text("utf-8")
+    text = "\n".join(lines_in(tmp_path)) + "\n"
     assert old in text
-    (tmp_path / PACK).write_text(text.replace(old, new, 1), "utf-8")
+    write_lines(tmp_path, text.replace(old, new, 1))
     with pytest.raises(UsageError, match=f"{PACK}, {said}"):
         load_records(tmp_path)
     assert main(["table", "2", "--records", str(tmp_path)]) == 2
@@ -106,8 +116,8 @@ def test_a_damaged_line_is_named(
 def test_a_line_twice_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
     fill(tmp_path)
     pack_records(tmp_path)
-    text = (tmp_path / PACK).read_text("utf-8")
-    (tmp_path / PACK).write_text(text + text.splitlines()[0] + "\n", "utf-8")
+    text = "\n".join(lines_in(tmp_path)) + "\n"
+    write_lines(tmp_path, text + text.splitlines()[0] + "\n")
     with pytest.raises(UsageError, match="line 4 is not a readable record: it is there twice"):
         load_records(tmp_path)
     (tmp_path / PACK).unlink()
@@ -117,5 +127,22 @@ def test_a_line_twice_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / PACK).unlink()
     with (tmp_path / PACK).open("wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(UsageError, match="larger than 256 MiB"):
+    with pytest.raises(UsageError, match="larger than 64 MiB"):
+        load_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"key": 1}\n', "damaged, or not compressed by gzip"),
+        (gzip.compress(b"{}\n")[:-6], "damaged, or not compressed by gzip"),
+        (gzip.compress(b"{}\n") + b"more", "damaged, or not compressed by gzip"),
+        (gzip.compress(b"\xff\n"), "can't decode byte 0xff"),
+        (gzip.compress(bytes(1 << 27)), "its text is longer than 64 MiB"),
+    ],
+    ids=["not compressed", "cut off", "more behind it", "not UTF-8", "too long"],
+)
+def test_a_pack_that_does_not_unpack_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / PACK).write_bytes(content)
+    with pytest.raises(UsageError, match=f"{PACK} is not a readable pack of records: .*{said}"):
         load_records(tmp_path)
