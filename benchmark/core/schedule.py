@@ -101,9 +101,9 @@ class Pace:
         """The task of that name, if its cost is known."""
         return self._tasks.get(name)
 
-    def begins(self, name: str) -> None:
-        """A worker begins a task, perhaps again."""
-        self._running[name] = _Begun(self._clock())
+    def begins(self, name: str, seconds_ago: float = 0.0) -> None:
+        """A worker begins a task, perhaps again, or has begun some seconds ago."""
+        self._running[name] = _Begun(self._clock() - seconds_ago)
 
     def reaches(self, name: str, share: float, *, resumed: bool = False) -> None:
         """A running task has reached a share of its cost, from 0 to 1; ``resumed``: an earlier run has done it."""

@@ -45,6 +45,13 @@ class Task:
         """The share of the cost that is not done, from 0 to 1; 1 if it is unknown."""
         return 1.0 if self.costs is None else self.cost_left / self.cost
 
+    def share_after(self, steps: float) -> float:
+        """The share of the cost of this share of the steps, the first ones; the same number if costs are unknown."""
+        if self.costs is None or not self.cost:
+            return steps
+        done_after = np.concatenate([[0.0], np.cumsum(self.costs)]) / self.cost
+        return float(np.interp(steps * len(self.costs), np.arange(len(done_after)), done_after))
+
 
 class SecondsSeen:
     """The mean seconds that tasks of a kind have taken."""

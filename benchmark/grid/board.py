@@ -62,11 +62,11 @@ class Board:
         """What a unit is expected to cost, if that is known."""
         return self._pace.task(unit.name)
 
-    def begins(self, unit: Unit, where: str) -> None:
-        """A worker begins a unit."""
+    def begins(self, unit: Unit, where: str, seconds_ago: float = 0.0) -> None:
+        """A worker begins a unit, or has begun some seconds ago."""
         self._where[unit.name] = where
         self._share[unit.name] = 0.0
-        self._pace.begins(unit.name)
+        self._pace.begins(unit.name, seconds_ago)
         self._becomes(unit, "running", where=where)
 
     def reaches(self, unit: Unit, share: float, *, resumed: bool = False) -> None:

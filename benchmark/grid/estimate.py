@@ -80,6 +80,7 @@ def estimate(
     *,
     known: Iterable[Record] = (),
     measure: bool = True,
+    before_measuring: Callable[[], None] = lambda: None,
 ) -> Estimate:
     """Estimate the time of the cells that have to run and of the poisons that they need and that do not exist yet.
 
@@ -92,12 +93,16 @@ def estimate(
         rerun: which of those that have a record run again.
         known: records that tell the time of work, beside those of the grid's folder.
         measure: whether to time what no record tells.
+        before_measuring: called if there is something to time, which takes seconds.
     """
     works = {work.name: work for one in planned for work in _works(grid, one)}
     # The first process decides which files exist, since they may appear while the others look.
     todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(planned, rerun)))]
     recorded = Processes.current().broadcast_object(_recorded([*_records_in(grid.out), *known]))
-    costs = _measured([work for work in todo if work.kind not in recorded]) if measure else {}
+    unknown = [work for work in todo if work.kind not in recorded] if measure else []
+    if unknown:
+        before_measuring()
+    costs = _measured(unknown)
     peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
     # A record knows the time of all steps together, and not how it is spread over them.
     costs |= {

@@ -60,10 +60,17 @@ def run(
         on_plan([cell.planned_record for cell in planned])
         _log.info(plan_table(grid, planned, settings.rerun))
 
-        def set_time_left() -> None:
+        def set_time_left(before_measuring: Callable[[], None] = lambda: None) -> None:
             wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
             if Processes.current().broadcast_object(wanted):
-                expected = estimate(grid, planned, settings.rerun, known=known, measure=engine.measures)
+                expected = estimate(
+                    grid,
+                    planned,
+                    settings.rerun,
+                    known=known,
+                    measure=engine.measures,
+                    before_measuring=before_measuring,
+                )
                 _log.info("%s\n", expected)
                 grid.time_left = expected.time_left
 

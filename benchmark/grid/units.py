@@ -32,13 +32,12 @@ class Unit:
         return f"crafting {source_cell(cell).attack.choice.title}, seed {cell.seed}" if self.crafts else cell.title()
 
 
-def units_of(planned: Sequence[PlannedCell], rerun: Rerun, tasks: Mapping[str, Task] | None = None) -> list[Unit]:
-    """What has to be done, poisons before victims, and of each the longest first, as far as times are known.
+def units_of(planned: Sequence[PlannedCell], rerun: Rerun) -> list[Unit]:
+    """What has to be done, poisons before victims.
 
     Args:
         planned: all cells.
         rerun: which of them run.
-        tasks: expected costs by name.
     """
     poisons: dict[str, Unit] = {}
     victims = []
@@ -49,9 +48,10 @@ def units_of(planned: Sequence[PlannedCell], rerun: Rerun, tasks: Mapping[str, T
         if needs is not None and needs not in poisons:
             poisons[needs] = Unit(needs, one, crafts=True)
         victims.append(Unit(one.key, one, crafts=False, needs=needs))
+    return [*poisons.values(), *victims]
 
-    def longest_first(units: Sequence[Unit]) -> list[Unit]:
-        costs = {unit.name: (tasks or {}).get(unit.name, Task(unit.name)).cost_left for unit in units}
-        return sorted(units, key=lambda unit: -costs[unit.name])
 
-    return longest_first(list(poisons.values())) + longest_first(victims)
+def longest_first(units: Sequence[Unit], tasks: Mapping[str, Task]) -> list[Unit]:
+    """Poisons before victims, and of each the longest first, as far as ``tasks`` by name tell what they cost."""
+    costs = {unit.name: tasks.get(unit.name, Task(unit.name)).cost_left for unit in units}
+    return sorted(units, key=lambda unit: (not unit.crafts, -costs[unit.name]))

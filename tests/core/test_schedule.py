@@ -99,6 +99,14 @@ def test_the_time_left_follows_what_tasks_take() -> None:
     assert pace.left(waiting[2:], 2) == pytest.approx(45)
 
 
+def test_a_task_that_has_begun_before_it_was_told_of_has_taken_that_time() -> None:
+    now = [100.0]
+    pace = Pace({"a": Task("craft", np.full(10, 1.0))}, 0.0, lambda: now[0])
+    pace.begins("a", 30.0)
+    pace.reaches("a", 0.5)
+    assert pace.left([], 2) == pytest.approx(30)
+
+
 def test_expected_seconds_count_before_anything_has_run() -> None:
     tasks = {"poison": Task("craft", np.full(5, 20.0), done=40.0), "cell": Task("train", np.full(2, 15.0))}
     assert Pace(tasks, 1.3).left([("poison", None), ("cell", "poison")], 8) == pytest.approx(60 + 30)

@@ -70,6 +70,13 @@ def test_the_task_at_work_counts_by_the_cost_of_its_steps_not_by_their_number() 
         assert left.left() == pytest.approx(18)
 
 
+def test_a_share_of_the_steps_becomes_a_share_of_their_cost() -> None:
+    task = Task("craft", steps(1, 1, 0, 2))
+    found = [task.share_after(share) for share in (0, 0.25, 0.5, 0.75, 0.875, 1)]
+    assert found == pytest.approx([0, 0.25, 0.5, 0.5, 0.75, 1])
+    assert Task("craft").share_after(0.3) == 0.3
+
+
 def test_work_after_the_last_step_is_left_until_the_task_ends() -> None:
     clock = Clock()
     left = TimeLeft({"victim": Task("train", steps(2, 2, 6))}, clock=clock)

@@ -154,7 +154,9 @@ def test_what_records_tell_is_not_measured(tmp_path: Path, monkeypatch: pytest.M
         known = [finished(one, train=70.0, craft=500.0) for one in planned]
         for kind in ("training_costs", "crafting_costs"):
             monkeypatch.setattr(benchmark.grid.estimate, kind, None)  # to call it would fail
-        expected = estimate(grid, planned, "missing", known=known)
+        told: list[str] = []
+        expected = estimate(grid, planned, "missing", known=known, before_measuring=lambda: told.append("begin"))
+    assert not told
     assert expected.training == pytest.approx(70 * len(planned))
     assert expected.crafting == pytest.approx(500)
 

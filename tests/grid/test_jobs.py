@@ -13,6 +13,7 @@ import pytest
 
 from benchmark.cli.main import main
 from benchmark.core.threads import limited_threads
+from benchmark.grid import estimate
 from benchmark.grid.engines import local
 from benchmark.grid.engines.pool import Worker, start_worker
 from benchmark.grid.records import load_records
@@ -69,6 +70,25 @@ def test_a_worker_that_is_killed_changes_no_record(tmp_path: Path, capsys: pytes
 def test_a_worker_that_crafts_is_told_of_idle_cpus(tmp_path: Path) -> None:
     flags = ["--plugin", str(PLUGIN), "--jobs", "2"]
     assert run(tmp_path / "out", *flags, attack="shared", defense="none", epochs=1) == 0
+
+
+def test_a_poison_is_crafted_while_the_speed_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[Path] = []
+
+    def measured(_: object) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while not there and time.monotonic() < deadline:
+            time.sleep(0.1)
+            there.extend((tmp_path / "out").rglob("*.safetensors"))
+        return {}
+
+    monkeypatch.setattr(estimate, "_measured", measured)
+    events = tmp_path / "events"
+    flags = ["--plugin", str(PLUGIN), "--jobs", "2", "--events", str(events)]
+    assert run(tmp_path / "out", *flags, defense="none", epochs=1) == 0
+    assert there
+    poisons = [one["state"] for one in told(events) if one["event"] == "poison"]
+    assert poisons == ["running", "done"]
 
 
 def test_bad_data_end_workers_that_were_started_meanwhile(

@@ -1,5 +1,6 @@
 """What a pool of workers does next, with workers that are threads and cells that are made up."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -157,6 +158,30 @@ def test_who_crafts_may_use_the_cpus_of_those_that_wait(monkeypatch: pytest.Monk
     assert len(do(monkeypatch, [poison("p"), unit("clean"), unit("protected", "p")], 3, answer)) == 2
     # One of the three trained at first.
     assert crafting[0].told in ([1, 2], [2])
+
+
+def test_poisons_begin_while_this_process_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
+    begun, dies = queue.Queue[tuple[int, str]](), {"q"}
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...] | None:
+        begun.put((worker.number, key))
+        if key in dies:
+            dies.remove(key)
+            return None
+        return ("crafted", None) if kind == "craft" else ("trained", made(key))
+
+    names = ["p", "q", "r"]
+    units = [*map(poison, names), *(unit(f"of {name}", name) for name in names)]
+    pool = scripted_pool(monkeypatch, 3, answer)
+    pool.begin(units)
+    # The first worker waits.
+    assert sorted(begun.get(timeout=10) for _ in range(2)) == [(2, "p"), (3, "q")]
+    tasks = {one.name: Task("any", np.ones(4)) for one in units}
+    board = Board(units, Pace(tasks), Events())
+    records = pool.run(board.order_for(3), board)
+    assert sorted(records) == ["of p", "of q", "of r"]
+    assert sorted(begun.get(timeout=10)[1] for _ in range(5)) == ["of p", "of q", "of r", "q", "r"]
 
 
 def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,8 +225,8 @@ def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named(monkeypatch: p
     with pytest.raises(UsageError, match="--precision"), Slurm(gpus=1).started(grid, [], RunSettings()):
         pass
     for engine, settings in ((Slurm(gpus=1), RunSettings(precision="bf16")), (Slurm(gpus=0), RunSettings())):
-        with engine.started(grid, [], settings) as do:
-            assert callable(do)
+        with engine.started(grid, [], settings) as crew:
+            assert callable(crew.do)
 
 
 @pytest.mark.parametrize("wrong", ["gpus=2", "cpus=0", "hours=0", "memory=0", "jobs=0", "jobs=1001"])

@@ -9,7 +9,7 @@ import pytest
 from benchmark.core.time_left import Task
 from benchmark.grid.opening import open_grid
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.units import units_of
+from benchmark.grid.units import longest_first, units_of
 from tests.grid.grids import ATTACK, SCENES, run
 
 
@@ -35,7 +35,7 @@ def test_poisons_come_before_victims_and_the_longest_first(tmp_path: Path) -> No
         slowest = planned[2].key
         costs = {noise: 1.0, mem: 5.0, slowest: 3.0, planned[0].key: 2.0}
         tasks = {name: Task(name, np.array([cost])) for name, cost in costs.items()}
-        order = [unit.name for unit in units_of(planned, "missing", tasks)]
+        order = [unit.name for unit in longest_first(plain, tasks)]
         rest = [one.key for one in planned if one.key not in costs]
         assert order == [mem, noise, slowest, planned[0].key, *rest]
         (tmp_path / "poisons").mkdir()

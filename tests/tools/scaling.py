@@ -35,7 +35,7 @@ from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import EpochScores, ResolvedSpec
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.units import Unit, units_of
+from benchmark.grid.units import Unit, longest_first, units_of
 from benchmark.metrics import Retrieval, RetrievalScores
 from defenses import DEFENSES
 from defenses.adv_training import AdvTraining
@@ -138,7 +138,7 @@ def units(flags: Sequence[str], sizes: Sequence[int], seconds: Mapping[str, floa
         tasks[one.key] = Task("train", np.array([training_seconds(one, splits.train, seconds)]))
         if one.poison is not None and str(one.poison) not in tasks:
             tasks[str(one.poison)] = Task("craft", np.array([crafting_seconds(one, splits.train, seconds)]))
-    ordered = units_of(planned, "missing", tasks)
+    ordered = longest_first(units_of(planned, "missing"), tasks)
     return ordered, [Job(unit.name, tasks[unit.name].cost, unit.needs) for unit in ordered]
 
 

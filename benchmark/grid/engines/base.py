@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -19,10 +20,21 @@ from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.sharing import tidy
-from benchmark.grid.units import Unit, units_of
+from benchmark.grid.units import Unit, longest_first, units_of
 
-Do = Callable[[Sequence[Unit], Board], dict[str, Record]]
-"""Does units in this order as far as they can begin, tells a board, and returns the records of failed cells by key."""
+
+@dataclass(frozen=True)
+class Crew:
+    """What does the units of a run.
+
+    Attributes:
+        do: does units in this order as far as they can begin, tells a board, and returns the records of failed cells by
+            key.
+        begin: begins some of the units while the speed is measured, if it can; ``do`` goes on with them.
+    """
+
+    do: Callable[[Sequence[Unit], Board], dict[str, Record]]
+    begin: Callable[[Sequence[Unit]], None] = lambda units: None
 
 
 class Engine(ABC):
@@ -44,7 +56,9 @@ class Engine(ABC):
         yield
 
     @abstractmethod
-    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> AbstractContextManager[Do]:
+    def started(
+        self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings
+    ) -> AbstractContextManager[Crew]:
         """Start whatever does the units of a run, and end it with the block.
 
         Args:
@@ -62,7 +76,7 @@ class Engine(ABC):
         planned: Sequence[PlannedCell],
         settings: RunSettings,
         events: Events,
-        set_time_left: Callable[[], None],
+        set_time_left: Callable[[Callable[[], None]], None],
     ) -> list[Record]:
         """Run what has to run; a failed cell is reported and does not stop the others.
 
@@ -71,7 +85,7 @@ class Engine(ABC):
             planned: all cells of the grid.
             settings: what the grid was made from.
             events: where every change of a cell's state is told.
-            set_time_left: estimates the grid's ``time_left``, which may take seconds.
+            set_time_left: estimates the grid's ``time_left``. If that takes seconds, it calls its argument before.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.
@@ -85,12 +99,12 @@ class Engine(ABC):
         units = units_of(planned, settings.rerun)
         failed: dict[str, Record] = {}
         if units:
-            with self.started(grid, planned, settings) as do:
-                set_time_left()  # meanwhile workers come up
-                units = units_of(planned, settings.rerun, grid.time_left.waiting)
-                board = Board(units, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
+            with self.started(grid, planned, settings) as crew:
+                set_time_left(lambda: crew.begin(units))  # meanwhile workers come up
+                in_order = longest_first(units, grid.time_left.waiting)
+                board = Board(in_order, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
                 with board.shown():
-                    failed = do(units, board)
+                    failed = crew.do(in_order, board)
         return gathered(planned, units, failed)
 
 

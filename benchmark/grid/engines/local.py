@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from benchmark.core.errors import UsageError
-from benchmark.grid.engines.base import ENGINES, Do, Engine
+from benchmark.grid.engines.base import ENGINES, Crew, Engine
 from benchmark.grid.engines.pool import Pool, Worker, pool_of, start_worker
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
@@ -65,16 +65,16 @@ class Local(Engine):
         planned: Sequence[PlannedCell],
         settings: RunSettings,
         events: Events,
-        set_time_left: Callable[[], None],
+        set_time_left: Callable[[Callable[[], None]], None],
     ) -> list[Record]:
         """Run the cells one after the other in this process, or by workers."""
         if self.jobs is not None:
             return super().run(grid, planned, settings, events, set_time_left)
-        set_time_left()
+        set_time_left(lambda: None)
         return run_grid(grid, planned, settings.rerun, events)
 
     @contextmanager
-    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Do]:
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
         """Workers: as many as asked for, or as make the whole faster."""
         count = len(units_of(planned, settings.rerun))
         devices = _devices(settings.device, grid.device)
@@ -83,7 +83,7 @@ class Local(Engine):
                 pool.resize(min(self.jobs, count))
             else:
                 _fit(pool, most=min(count, len(devices) or _most_beside(grid.device)), measured=not devices)
-            yield lambda _, board: pool.run(board.order_for(len(pool)), board)
+            yield Crew(lambda _, board: pool.run(board.order_for(len(pool)), board), pool.begin)
 
 
 def _fit(pool: Pool, most: int, *, measured: bool) -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 
 from benchmark.core.errors import UsageError
 from benchmark.core.threads import THREAD_VARIABLES
+from benchmark.core.time_left import Task
 from benchmark.grid.board import Board
 from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.records import Record
@@ -126,6 +128,7 @@ class Pool:
         self._board: Board
         self._agenda: Agenda
         self._busy: set[str] = set()
+        self._begun: dict[str, float] = {}  # when, of units that were begun before their costs were known
         self._deaths: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -151,6 +154,13 @@ class Pool:
             self._look()
         return sum(self._speeds) if self._workers == asked else 0.0
 
+    def begin(self, units: Sequence[Unit]) -> None:
+        """Let all workers but the first begin with poisons; this process works meanwhile, in place of the first."""
+        poisons = [unit for unit in units if unit.crafts]
+        for worker, unit in zip(self._workers[1:], poisons, strict=False):
+            _begin(worker, unit, None, wait=False)
+            self._begun[unit.name] = time.monotonic()
+
     def run(self, units: Sequence[Unit], board: Board) -> dict[str, Record]:
         """Do all units; the records of cells that failed, by key.
 
@@ -160,6 +170,10 @@ class Pool:
         """
         self._board, self._agenda = board, Agenda(self._grid, units, board)
         board.workers = len(self._workers)
+        for worker in self._workers:
+            if (unit := worker.unit) is not None:
+                self._agenda.remove([unit])
+                board.begins(unit, worker.where, time.monotonic() - self._begun[unit.name])
         looks = 0
         while self._agenda.waiting or any(worker.unit for worker in self._workers):
             for worker in self._workers:
@@ -192,10 +206,9 @@ class Pool:
 
     def _give(self, worker: Worker, unit: Unit, *, wait: bool) -> None:
         self._agenda.remove([unit])
-        worker.unit = unit
+        self._begun.pop(unit.name, None)
         self._board.begins(unit, worker.where)
-        one = unit.planned
-        worker.ask("craft" if unit.crafts else "train", one.key, one.record, self._board.task(unit), wait)
+        _begin(worker, unit, self._board.task(unit), wait=wait)
 
     def _share_idle(self) -> None:
         """Let those that craft use the CPUs of workers that have nothing to do."""
@@ -233,7 +246,10 @@ class Pool:
         elif unit is None:
             raise RuntimeError(f"{worker.where} answers '{kind}' without being asked")
         elif kind == "share":
-            self._board.reaches(unit, rest[0], resumed=rest[1])
+            share, task = rest[0], self._board.task(unit)
+            if unit.name in self._begun and task is not None:
+                share = task.share_after(share)
+            self._board.reaches(unit, share, resumed=rest[1])
         else:
             worker.unit = None
             if kind == "busy":
@@ -267,6 +283,12 @@ class Pool:
                 self._agenda.put_back([unit])
         worker.end()
         self._workers[self._workers.index(worker)] = self._started(worker.number)
+
+
+def _begin(worker: Worker, unit: Unit, task: Task | None, *, wait: bool) -> None:
+    """Let a worker do a unit; all its steps count alike where no task tells what they cost."""
+    worker.unit, one = unit, unit.planned
+    worker.ask("craft" if unit.crafts else "train", one.key, one.record, task, wait)
 
 
 @contextmanager

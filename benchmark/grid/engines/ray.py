@@ -19,7 +19,7 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.engines.agenda import Agenda
-from benchmark.grid.engines.base import ENGINES, Do, Engine
+from benchmark.grid.engines.base import ENGINES, Crew, Engine
 from benchmark.grid.engines.ray_node import Owner, RayWork, clear
 from benchmark.grid.engines.store import Store
 from benchmark.grid.records import Record
@@ -66,14 +66,14 @@ class Ray(Engine):
         return self.cpus_per_cell if device.type == "cpu" else None
 
     @contextmanager
-    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Do]:
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
         """A connection to the cluster; what the run has there ends with the block."""
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
         with _connected(self.address) as ray:
 
             def do(units: Sequence[Unit], board: Board) -> dict[str, Record]:
-                """Do units as tasks of the cluster; see :data:`benchmark.grid.engines.base.Do`."""
+                """Do units as tasks of the cluster; see :class:`benchmark.grid.engines.base.Crew`."""
                 driver = _Driver(ray, self, grid, planned, settings, units, board)
                 try:
                     failed = driver.run()
@@ -87,7 +87,7 @@ class Ray(Engine):
                 finally:
                     driver.close()
 
-            yield do
+            yield Crew(do)
 
 
 class _Driver:

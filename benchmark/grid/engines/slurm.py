@@ -19,7 +19,7 @@ from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.choices import pick_preset
 from benchmark.grid.engines.agenda import Agenda
-from benchmark.grid.engines.base import ENGINES, Do, Engine
+from benchmark.grid.engines.base import ENGINES, Crew, Engine
 from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
 from benchmark.grid.engines.slurm_node import Job, News
@@ -97,7 +97,7 @@ class Slurm(Engine):
         }
 
     @contextmanager
-    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Do]:
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
         """The jobs of the run; what is left of them ends with the block."""
         preset = pick_preset(settings.preset, PRESETS)
         if self.gpus and grid.device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
@@ -105,7 +105,7 @@ class Slurm(Engine):
                 "--on slurm[gpus=1]: no GPU is here to choose a precision for; name it, as --precision bf16"
             )
         with self._jobs_of(grid, planned, settings) as jobs:
-            yield lambda units, board: Driver(jobs, self, grid, settings, units, board).run()
+            yield Crew(lambda units, board: Driver(jobs, self, grid, settings, units, board).run())
 
     @contextmanager
     def _jobs_of(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Jobs]:
