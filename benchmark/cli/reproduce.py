@@ -40,8 +40,11 @@ AT_SCALE = {
             attack="clean,em,em-aug,mem3,tap,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
-        RunSettings(attack="lsp,ar,pil,text-hint", defense="none"),
-        RunSettings(attack="em-keyed", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"),
+        RunSettings(attack="lsp,ar,text-hint", defense="none"),
+        RunSettings(
+            attack="em-keyed,pil,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"
+        ),
+        RunSettings(attack="clean,mem-wordwise", defense="rare-prefix+tile-average"),
         RunSettings(attack="clean,tap", defense="opposite-step"),
     ),
 }

@@ -25,6 +25,8 @@ _BESIDE: Colormap = LinearSegmentedColormap.from_list("beside", ["#ffffff", FAIN
 _NOT_RUN = "#f0f0f0"
 _GAP = 0.25  # between the cells that are compared and what stands beside them, in cells
 _MOST_UPRIGHT = 9  # columns whose names have room beside each other
+_CELL = 0.38  # inches of a column, so that its numbers have room beside those of the next
+_BESIDE_CELLS = 3.0  # inches of the names of attacks and of what leans out at the right
 _LIGHT = 55  # percent from which text is white on blue
 
 
@@ -62,7 +64,8 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
     tops = {row: place + (_GAP if row == CLEAN_ROW else 0.0) for place, row in enumerate(table.rows)}
     right, bottom = max(lefts.values()) + 1, max(tops.values()) + 1
     with styled():
-        figure = Figure(figsize=(WIDTH, 1.75 + 0.34 * bottom), layout="constrained")
+        width = max(WIDTH, _BESIDE_CELLS + _CELL * right)
+        figure = Figure(figsize=(width, 1.75 + 0.34 * bottom), layout="constrained")
         axes = figure.subplots()
         for top in tops.values():
             for left in lefts.values():

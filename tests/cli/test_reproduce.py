@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from benchmark.cli.main import main
+from benchmark.cli.reproduce import AT_SCALE, GRIDS
 from benchmark.grid.choices import choose_surrogates, choose_victims
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
@@ -39,8 +40,6 @@ def run_instead(calls: list[RunSettings], failed: str = "") -> Any:
 
 @pytest.mark.usefixtures("nothing_measured")
 def test_every_cell_of_the_tables_is_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmark.cli.reproduce import GRIDS
-
     plans = []
     for grid in GRIDS:
         flags = [
@@ -90,7 +89,7 @@ def test_tables_figures_and_report_are_written(
     record("mem3", recalls=(77.7, 77.7), seed=1, key="other", recipe={"precision": "bf16"}).save(tmp_path / "records")
     command = ["reproduce", "tiny", "--out", str(tmp_path), "--seeds", "1", "--precision", "fp32", "--plain-models"]
     assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
-    assert len(calls) == 10
+    assert len(calls) == len(GRIDS) + len(AT_SCALE["tiny"])
     assert all((settings.seeds, settings.precision, settings.plain_models) == ("1", "fp32", True) for settings in calls)
     written = {path.name for path in tmp_path.iterdir()}
     names = ("1", "1-beside-paper", "2", "2-beside-paper", "attacks", "matrix", "cost")
