@@ -1,7 +1,7 @@
 """EM and MEM-k: error-minimising noise, and with k ≥ 1 a text trigger crafted together with it.
 
 Algorithm 1 of the supplement of "Multimodal Unlearnable Examples: Protecting Data against Multimodal Contrastive
-Learning" (ACM MM 2024). EM is MEM with k = 0: one code path, one budget.
+Learning" (ACM MM 2024). EM is MEM with k = 0, on one code path; the small presets give it a budget of its own.
 """
 
 import math

@@ -10,7 +10,7 @@ from benchmark.data import CaptionDataset
 
 
 class MemPart(Mem):
-    """MEM with the same parameters, and then only one part of its poison; same seed, same whole.
+    """MEM with the same parameters, and then only one part of its poison. The same seed gives the same whole.
 
     Attributes:
         kept: that part, ``delta`` or ``trigger``; the other is dropped, or replaced by one that nobody crafted.

@@ -29,9 +29,9 @@ class T2ue(CleanSurrogate):
 
     δ = ε · tanh G(text, z) with a generator G that is trained by Adam to lower the CLIP loss of protected images and
     their captions under a frozen CLIP. As there, G maps the text's embedding and 128 normal numbers z on a map of
-    4 × 4, and blocks that the same input scales and shifts enlarge it to the image. The paper's CLIP is OpenAI's; here
-    it is the surrogate, trained on clean data or from a checkpoint. The text is the mean of an image's captions, as its
-    noise serves all of them.
+    4 × 4, and blocks enlarge this map to the image; the same input sets the scale and shift of each block. The paper's
+    CLIP is OpenAI's; here it is the surrogate, trained on clean data or from a checkpoint. The text is the mean of an
+    image's captions, as its noise serves all of them.
 
     Args:
         steps: training steps of the generator.
