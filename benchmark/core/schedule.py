@@ -101,13 +101,22 @@ class Pace:
         """The task of that name, if its cost is known."""
         return self._tasks.get(name)
 
-    def begins(self, name: str, seconds_ago: float = 0.0) -> None:
-        """A worker begins a task, perhaps again, or has begun some seconds ago."""
-        self._running[name] = _Begun(self._clock() - seconds_ago)
+    def begins(self, name: str) -> None:
+        """A worker begins a task, perhaps again."""
+        self._running[name] = _Begun(self._clock())
 
-    def reaches(self, name: str, share: float, *, resumed: bool = False) -> None:
-        """A running task has reached a share of its cost, from 0 to 1; ``resumed``: an earlier run has done it."""
+    def reaches(self, name: str, share: float, *, resumed: bool = False, seconds: float | None = None) -> None:
+        """A running task has reached a share of its cost.
+
+        Args:
+            name: the task.
+            share: from 0 to 1.
+            resumed: an earlier run has done it.
+            seconds: for which its worker has been at it, where that tells more than when it was told to begin.
+        """
         begun = self._running[name]
+        if seconds is not None:
+            begun.start = self._clock() - seconds
         if resumed or begun.first is None:
             begun.first = share if resumed else 0.0
         begun.share = share

@@ -62,17 +62,17 @@ class Board:
         """What a unit is expected to cost, if that is known."""
         return self._pace.task(unit.name)
 
-    def begins(self, unit: Unit, where: str, seconds_ago: float = 0.0) -> None:
-        """A worker begins a unit, or has begun some seconds ago."""
+    def begins(self, unit: Unit, where: str) -> None:
+        """A worker begins a unit."""
         self._where[unit.name] = where
         self._share[unit.name] = 0.0
-        self._pace.begins(unit.name, seconds_ago)
+        self._pace.begins(unit.name)
         self._becomes(unit, "running", where=where)
 
-    def reaches(self, unit: Unit, share: float, *, resumed: bool = False) -> None:
-        """A running unit has reached a share of its work."""
+    def reaches(self, unit: Unit, share: float, *, resumed: bool = False, seconds: float | None = None) -> None:
+        """A running unit has reached a share of its work; see :meth:`benchmark.core.schedule.Pace.reaches`."""
         self._share[unit.name] = share
-        self._pace.reaches(unit.name, share, resumed=resumed)
+        self._pace.reaches(unit.name, share, resumed=resumed, seconds=seconds)
 
     def waits(self, unit: Unit, reason: str | None = None) -> None:
         """A unit that ran waits again, as after the death of its worker."""

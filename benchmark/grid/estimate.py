@@ -99,6 +99,7 @@ def estimate(
     # The first process decides which files exist, since they may appear while the others look.
     todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(planned, rerun)))]
     recorded = Processes.current().broadcast_object(_recorded([*_records_in(grid.out), *known]))
+    worked = {work.name: work.checkpoint.seconds_worked() for work in todo}
     unknown = [work for work in todo if work.kind not in recorded] if measure else []
     if unknown:
         before_measuring()
@@ -117,10 +118,7 @@ def estimate(
         costs = {}
     for work in victims:
         costs.setdefault(work.kind, np.full(work.steps, step or 1.0))
-    tasks = {
-        work.name: Task(work.kind, costs.get(work.kind), work.checkpoint.seconds_worked() if step else 0.0)
-        for work in todo
-    }
+    tasks = {work.name: Task(work.kind, costs.get(work.kind), worked[work.name] if step else 0.0) for work in todo}
     crafting = sum(tasks[work.name].cost_left for work in todo if work.attack)
     training = sum(tasks[work.name].cost_left for work in victims)
     return Estimate(

@@ -7,6 +7,7 @@ their text in common, so that a pack takes a seventh of their room.
 import dataclasses
 import gzip
 import hashlib
+import io
 import json
 import logging
 import os
@@ -295,13 +296,15 @@ def read_pack(folder: Path) -> dict[str, Record]:
     if not os.path.lexists(path):
         return found
     try:
-        lines = read_gzip_text(path, _MOST_PACKED).removesuffix("\n").split("\n")
+        text = read_gzip_text(path, _MOST_PACKED)
     except OSError as error:
         raise UsageError(f"{path} is not a readable pack of records: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not a readable pack of records: {error}") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(io.StringIO(text), 1):
         try:
+            if len(line) > _MOST_BYTES:
+                raise ValueError(f"longer than {_MOST_BYTES >> 20} MiB")
             record = _checked(parse_json(line))
             if found.setdefault(record.file_name(), record) is not record:
                 raise ValueError("it is there twice")
@@ -316,12 +319,21 @@ def pack_records(folder: Path) -> int:
     No run may write into the folder meanwhile.
 
     Raises:
-        UsageError: see :func:`load_records`, or the folder cannot be written to.
+        UsageError: see :func:`load_records`; or the folder cannot be written to, or holds more than a pack may.
     """
     done = {record.file_name(): record for record in load_records(folder) if record.status == "done"}
-    with replacing(folder / PACK) as temporary:
-        text = "".join("{" + ",".join(record._fields()) + "}\n" for record in done.values())
-        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time in it: same records, same file
+    if not done:
+        return 0
+    content = "".join("{" + ",".join(record._fields()) + "}\n" for record in done.values()).encode()
+    if len(content) > _MOST_PACKED:
+        raise UsageError(f"{folder} holds more records than a pack may, which is {_MOST_PACKED >> 20} MiB of text")
+    # No name and no time in it: the same records make the same file.
+    with (
+        replacing(folder / PACK) as temporary,
+        temporary.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as pack,
+    ):
+        pack.write(content)
     for name in done:
         (folder / name).unlink(missing_ok=True)
     return len(done)

@@ -99,11 +99,11 @@ def test_the_time_left_follows_what_tasks_take() -> None:
     assert pace.left(waiting[2:], 2) == pytest.approx(45)
 
 
-def test_a_task_that_has_begun_before_it_was_told_of_has_taken_that_time() -> None:
+def test_a_worker_knows_better_how_long_it_has_been_at_a_task() -> None:
     now = [100.0]
     pace = Pace({"a": Task("craft", np.full(10, 1.0))}, 0.0, lambda: now[0])
-    pace.begins("a", 30.0)
-    pace.reaches("a", 0.5)
+    pace.begins("a")
+    pace.reaches("a", 0.5, seconds=30.0)
     assert pace.left([], 2) == pytest.approx(30)
 
 

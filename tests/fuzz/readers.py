@@ -18,6 +18,7 @@ from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
 from benchmark.core.printing import printable
+from benchmark.core.reading import read_bytes
 from benchmark.data.content import Stamps
 from benchmark.data.images import read_image, size_of
 from benchmark.export.layouts import LAYOUTS
@@ -128,8 +129,8 @@ def _write_unpacked(folder: Path, beside: Path) -> None:
 
 
 def _tables(folder: Path, _: Path) -> list[str]:
-    if (lines := folder / _UNPACKED).is_file():
-        (folder / PACK).write_bytes(gzip.compress(lines.read_bytes()))
+    with contextlib.suppress(OSError, ValueError):  # it may be a device by now, or huge
+        (folder / PACK).write_bytes(gzip.compress(read_bytes(folder / _UNPACKED, 1 << 21)))
     return [line for name in ("2", "cost") for line in command("table", name, "--records", folder)]
 
 

@@ -65,6 +65,9 @@ class Scripted:
 
         threading.Thread(target=work).start()
 
+    def says(self, answer: tuple[Any, ...]) -> None:
+        self._theirs.send(answer)
+
     def end(self) -> None:
         self.link.close()
 
@@ -169,6 +172,7 @@ def test_poisons_begin_while_this_process_measures(monkeypatch: pytest.MonkeyPat
         if key in dies:
             dies.remove(key)
             return None
+        worker.says(("share", 0.5, False, 0.01))
         return ("crafted", None) if kind == "craft" else ("trained", made(key))
 
     names = ["p", "q", "r"]
@@ -182,6 +186,39 @@ def test_poisons_begin_while_this_process_measures(monkeypatch: pytest.MonkeyPat
     records = pool.run(board.order_for(3), board)
     assert sorted(records) == ["of p", "of q", "of r"]
     assert sorted(begun.get(timeout=10)[1] for _ in range(5)) == ["of p", "of q", "of r", "q", "r"]
+
+
+class Stillborn(Scripted):
+    """A worker that dies before it is ready, whatever it is asked."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.link, theirs = Pipe()
+        theirs.close()
+
+    def ask(self, kind: str, *rest: Any) -> None:
+        """Nobody hears it."""
+
+
+def test_a_worker_that_dies_while_it_starts_is_no_fault_of_its_poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
+    crafted: list[str] = []
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...] | None:
+        if kind == "train":
+            return ("trained", made(key))
+        crafted.append(key)
+        return None if len(crafted) < 3 else ("crafted", None)
+
+    pool = scripted_pool(monkeypatch, 1, answer)
+    monkeypatch.setattr(pools, "Worker", lambda number, *_: Stillborn(number, lambda *_: ("crafted", None)))
+    pool.resize(2)
+    monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer))
+    units = [poison("p"), unit("of p", "p")]
+    pool.begin(units)
+    records = pool.run(units, Board(units, Pace({}), Events()))
+    assert {name: record.error["message"] for name, record in records.items()} == {"of p": "made of p"}
+    assert crafted == ["p"] * 3
 
 
 def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,14 +135,32 @@ def test_a_line_twice_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b'{"key": 1}\n', "damaged, or not compressed by gzip"),
-        (gzip.compress(b"{}\n")[:-6], "damaged, or not compressed by gzip"),
-        (gzip.compress(b"{}\n") + b"more", "damaged, or not compressed by gzip"),
+        (gzip.compress(b"{}\n")[:-6], "it is cut off"),
+        (gzip.compress(b"{}\n") + b"more", "more follows"),
+        (gzip.compress(b"{}\n") * 2, "more follows"),
         (gzip.compress(b"\xff\n"), "can't decode byte 0xff"),
         (gzip.compress(bytes(1 << 27)), "its text is longer than 64 MiB"),
     ],
-    ids=["not compressed", "cut off", "more behind it", "not UTF-8", "too long"],
+    ids=["not compressed", "cut off", "more behind it", "two in one", "not UTF-8", "too long"],
 )
 def test_a_pack_that_does_not_unpack_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / PACK).write_bytes(content)
     with pytest.raises(UsageError, match=f"{PACK} is not a readable pack of records: .*{said}"):
         load_records(tmp_path)
+
+
+def test_a_line_is_no_longer_than_a_file_of_a_record_may_be(tmp_path: Path) -> None:
+    write_lines(tmp_path, "[" + "[]," * (6 << 20) + "[]]\n")
+    with pytest.raises(UsageError, match=f"{PACK}, line 1 is not a readable record: longer than 16 MiB"):
+        load_records(tmp_path)
+
+
+def test_what_no_pack_may_hold_stays_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record("em", failed="no memory").save(tmp_path)
+    assert pack_records(tmp_path) == 0
+    fill(tmp_path)
+    before = names(tmp_path)
+    monkeypatch.setattr("benchmark.grid.records._MOST_PACKED", 1000)
+    with pytest.raises(UsageError, match="holds more records than a pack may"):
+        pack_records(tmp_path)
+    assert names(tmp_path) == before

@@ -1,12 +1,15 @@
 """What workers share, in which order; and what one process tells of its cells."""
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmark.core.time_left import Task
+from benchmark.grid.engines.worker import Told
 from benchmark.grid.opening import open_grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import longest_first, units_of
@@ -62,3 +65,17 @@ def test_one_process_tells_of_its_cells_too(tmp_path: Path, capsys: pytest.Captu
     # Done already: nothing to tell but that.
     assert run(tmp_path / "out", "--events", str(events), attack="clean", defense="cutout", epochs=1) == 0
     assert [json.loads(line)["cells"] for line in events.read_text().splitlines()[5:]] == [0]
+
+
+def test_a_worker_tells_how_far_it_is_and_since_when() -> None:
+    sent: list[tuple[Any, ...]] = []
+    told = Told({"mine": Task("craft", np.array([1.0, 3.0]))}, "mine", sent.append)
+    with told.working("other", 1):
+        told.advance()
+    assert not sent
+    with told.working("mine", 2):
+        told.advance()
+        time.sleep(0.05)
+        told.advance()
+    assert [answer[:3] for answer in sent] == [("share", 0.25, False), ("share", 1.0, False)]
+    assert 0 <= sent[0][3] < 0.05 <= sent[1][3] < 5

@@ -58,7 +58,7 @@ def opened(
         work: the unit, which is told to begin.
         settings: of the grid, with the folders that the unit is done in.
         send: takes what the driver should hear: ``("begins", where)``, ``("message", level, text)`` and ``("share",
-            share, resumed)``.
+            share, resumed, seconds at it)``.
 
     Raises:
         UsageError: bad input, or other data than the driver's.

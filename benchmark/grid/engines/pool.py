@@ -5,7 +5,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -128,7 +127,7 @@ class Pool:
         self._board: Board
         self._agenda: Agenda
         self._busy: set[str] = set()
-        self._begun: dict[str, float] = {}  # when, of units that were begun before their costs were known
+        self._begun: set[str] = set()  # units that workers were given before their costs were known
         self._deaths: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -159,7 +158,7 @@ class Pool:
         poisons = [unit for unit in units if unit.crafts]
         for worker, unit in zip(self._workers[1:], poisons, strict=False):
             _begin(worker, unit, None, wait=False)
-            self._begun[unit.name] = time.monotonic()
+            self._begun.add(unit.name)
 
     def run(self, units: Sequence[Unit], board: Board) -> dict[str, Record]:
         """Do all units; the records of cells that failed, by key.
@@ -173,7 +172,7 @@ class Pool:
         for worker in self._workers:
             if (unit := worker.unit) is not None:
                 self._agenda.remove([unit])
-                board.begins(unit, worker.where, time.monotonic() - self._begun[unit.name])
+                board.begins(unit, worker.where)
         looks = 0
         while self._agenda.waiting or any(worker.unit for worker in self._workers):
             for worker in self._workers:
@@ -206,7 +205,7 @@ class Pool:
 
     def _give(self, worker: Worker, unit: Unit, *, wait: bool) -> None:
         self._agenda.remove([unit])
-        self._begun.pop(unit.name, None)
+        self._begun.discard(unit.name)
         self._board.begins(unit, worker.where)
         _begin(worker, unit, self._board.task(unit), wait=wait)
 
@@ -246,10 +245,10 @@ class Pool:
         elif unit is None:
             raise RuntimeError(f"{worker.where} answers '{kind}' without being asked")
         elif kind == "share":
-            share, task = rest[0], self._board.task(unit)
-            if unit.name in self._begun and task is not None:
+            share, resumed, seconds = rest
+            if unit.name in self._begun and (task := self._board.task(unit)) is not None:
                 share = task.share_after(share)
-            self._board.reaches(unit, share, resumed=rest[1])
+            self._board.reaches(unit, share, resumed=resumed, seconds=seconds)
         else:
             worker.unit = None
             if kind == "busy":
@@ -268,12 +267,11 @@ class Pool:
         code = worker.process.wait()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         unit = worker.unit
-        if unit is None:
-            self._failed_starts += not worker.ready
-            if self._failed_starts >= _MOST_DEATHS:
-                raise RuntimeError(f"a worker process {how} before it did anything, {_MOST_DEATHS} times")
-        else:
-            self._deaths[unit.name] += 1
+        self._failed_starts += not worker.ready
+        if self._failed_starts >= _MOST_DEATHS:
+            raise RuntimeError(f"a worker process {how} before it did anything, {_MOST_DEATHS} times")
+        if unit is not None:
+            self._deaths[unit.name] += worker.ready
             if self._deaths[unit.name] >= _MOST_DEATHS:
                 failure = Failure("WorkerDied", f"its worker {how}, like the {_MOST_DEATHS - 1} before it", "")
                 self._end(unit, failure)

@@ -2,8 +2,8 @@
 
 Parent and worker exchange tuples over a socket. Requests: ``("craft" | "train", unit's key, record, task, wait)``,
 ``("measure", seconds)`` and, at any time, ``("idle", CPUs that have nothing else to do)``. Answers: ``("ready",)``,
-``("refused", message)``, ``("message", level, text)``, ``("share", share, resumed)``, ``("busy",)``, ``("crafted",
-failure)``, ``("trained", record)`` and ``("speed", steps a second)``.
+``("refused", message)``, ``("message", level, text)``, ``("share", share, resumed, seconds at it)``, ``("busy",)``,
+``("crafted", failure)``, ``("trained", record)`` and ``("speed", steps a second)``.
 """
 
 import logging
@@ -94,28 +94,31 @@ class Told(TimeLeft):
 
     def __init__(self, tasks: Any, name: str, send: Callable[[Answer], None]) -> None:
         super().__init__(tasks)
-        self._name, self._send, self._sent, self._own = name, send, 0.0, False
+        self._name, self._send, self._sent, self._own, self._start = name, send, 0.0, False, 0.0
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
         """Time a task while the block runs."""
-        self._own = name == self._name  # else a poison that is missing after all
+        self._own, self._start = name == self._name, time.monotonic()  # else a poison that is missing after all
         with super().working(name, steps):
             yield
+            self._tell()
 
     def advance(self) -> None:
         """Count a finished step, and tell now and then."""
         super().advance()
-        now = time.monotonic()
-        if self._own and now - self._sent > _SECONDS_BETWEEN_SHARES:
-            self._sent = now
-            self._send(("share", self.share_done(), False))
+        if time.monotonic() - self._sent > _SECONDS_BETWEEN_SHARES:
+            self._tell()
 
     def resume(self, steps: int) -> None:
         """Count steps that an earlier run has done, and tell."""
         super().resume(steps)
+        self._tell(resumed=True)
+
+    def _tell(self, *, resumed: bool = False) -> None:
         if self._own:
-            self._send(("share", self.share_done(), True))
+            self._sent = time.monotonic()
+            self._send(("share", self.share_done(), resumed, self._sent - self._start))
 
 
 class _Sender:
