@@ -10,6 +10,7 @@ from benchmark.core.time_left import OWN_SPEED_FROM, SecondsSeen, Task
 
 _MOST_MOVED = 50
 _WORTH_MOVING = 0.995  # of the time, or the order stays
+_AS_EXPECTED: Mapping[bool, float] = {True: 1.0, False: 1.0}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Pace:
         self._tasks, self._trusted, self._clock = dict(tasks), trusted, clock
         self._running: dict[str, _Begun] = {}
         self._seen = SecondsSeen()
-        self._seconds = self._cost = 0.0
+        self._seconds, self._cost = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}  # by whether a task crafts
 
     def task(self, name: str) -> Task | None:
         """The task of that name, if its cost is known."""
@@ -130,8 +131,8 @@ class Pace:
         if task is not None and worked > 0:
             self._seen.add(task.kind, seconds / worked)
             if task.costs is not None:
-                self._seconds += seconds
-                self._cost += task.cost * worked
+                self._seconds[task.crafts] += seconds
+                self._cost[task.crafts] += task.cost * worked
 
     def left(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> float | None:
         """Seconds until all is done; ``None`` before anything is known of the speed.
@@ -140,11 +141,11 @@ class Pace:
             waiting: the names of the tasks that have not begun, in order, each with the task that it needs.
             workers: how many run at a time.
         """
-        speed = self._speed()
-        if speed is None:
+        speeds = self._speeds()
+        if speeds is None:
             return None
-        running = {name: self._left_of(name, begun, speed) for name, begun in self._running.items()}
-        return seconds_until_done(self._jobs(waiting, speed), running, workers)
+        running = {name: self._left_of(name, begun, speeds) for name, begun in self._running.items()}
+        return seconds_until_done(self._jobs(waiting, speeds), running, workers)
 
     def best_order(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> list[str]:
         """The names of the tasks in the order in which all are done soonest; see :func:`soonest_done`.
@@ -153,42 +154,52 @@ class Pace:
             waiting: as for :meth:`left`.
             workers: how many run at a time.
         """
-        return [job.name for job in soonest_done(self._jobs(waiting, self._speed() or 1.0), workers)]
+        return [job.name for job in soonest_done(self._jobs(waiting, self._speeds() or _AS_EXPECTED), workers)]
 
-    def _jobs(self, waiting: Sequence[tuple[str, str | None]], speed: float) -> list[Job]:
-        return [Job(name, self._expected(name, speed), needs) for name, needs in waiting]
+    def _jobs(self, waiting: Sequence[tuple[str, str | None]], speeds: Mapping[bool, float]) -> list[Job]:
+        return [Job(name, self._expected(name, speeds), needs) for name, needs in waiting]
 
-    def _speed(self) -> float | None:
-        """Seconds that a unit of cost takes on a worker."""
-        seconds, cost = self._seconds + self._trusted, self._cost + self._trusted
+    def _speeds(self) -> Mapping[bool, float] | None:
+        """Seconds that a unit of cost takes on a worker, in crafting and in training.
+
+        Where costs are in no unit of time, what has not run yet goes as the other has gone.
+        """
+        seconds, cost = dict(self._seconds), dict(self._cost)
         for name, begun in self._running.items():
             task = self._tasks.get(name)
             if task is not None and task.costs is not None and begun.done:
-                seconds += self._clock() - begun.start
-                cost += task.cost * begun.done
-        return seconds / cost if cost else None
+                seconds[task.crafts] += self._clock() - begun.start
+                cost[task.crafts] += task.cost * begun.done
+        if not (whole := sum(cost.values())) and not self._trusted:
+            return None
+        return {
+            crafts: (seconds[crafts] + self._trusted) / (cost[crafts] + self._trusted)
+            if cost[crafts] or self._trusted
+            else sum(seconds.values()) / whole
+            for crafts in cost
+        }
 
-    def _expected(self, name: str, speed: float) -> float:
+    def _expected(self, name: str, speeds: Mapping[bool, float]) -> float:
         task = self._tasks.get(name)
         if task is None:
             return 0.0
         seen = self._seen.mean(task.kind)
-        return task.cost_left * speed if seen is None else seen * task.share_left
+        return task.cost_left * speeds[task.crafts] if seen is None else seen * task.share_left
 
-    def _left_of(self, name: str, begun: "_Begun", speed: float) -> float:
-        whole = self._whole(name, speed)
+    def _left_of(self, name: str, begun: "_Begun", speeds: Mapping[bool, float]) -> float:
+        whole = self._whole(name, speeds)
         seconds = self._clock() - begun.start
         if begun.first is None:  # it has not said yet where it stands
-            return max(0.0, self._expected(name, speed) - seconds)
+            return max(0.0, self._expected(name, speeds) - seconds)
         own = (seconds + OWN_SPEED_FROM * whole) / (begun.done + OWN_SPEED_FROM)
         return own * (1 - begun.share)
 
-    def _whole(self, name: str, speed: float) -> float:
+    def _whole(self, name: str, speeds: Mapping[bool, float]) -> float:
         task = self._tasks.get(name)
         if task is None:
             return 0.0
         seen = self._seen.mean(task.kind)
-        return task.cost * speed if seen is None else seen
+        return task.cost * speeds[task.crafts] if seen is None else seen
 
 
 @dataclass

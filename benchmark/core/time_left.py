@@ -24,11 +24,13 @@ class Task:
             are work that follows it. ``None``: the cost is unknown.
         done: the cost that an earlier run has spent already. The number of its steps is known only when the task
             resumes.
+        crafts: whether it is a poison. Idle CPUs may help to craft, so that its speed says nothing of a victim's.
     """
 
     kind: str
     costs: NDArray[np.float64] | None = None
     done: float = 0.0
+    crafts: bool = False
 
     @cached_property
     def cost(self) -> float:

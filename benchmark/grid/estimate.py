@@ -118,7 +118,10 @@ def estimate(
         costs = {}
     for work in victims:
         costs.setdefault(work.kind, np.full(work.steps, step or 1.0))
-    tasks = {work.name: Task(work.kind, costs.get(work.kind), worked[work.name] if step else 0.0) for work in todo}
+    tasks = {
+        work.name: Task(work.kind, costs.get(work.kind), worked[work.name] if step else 0.0, crafts=bool(work.attack))
+        for work in todo
+    }
     crafting = sum(tasks[work.name].cost_left for work in todo if work.attack)
     training = sum(tasks[work.name].cost_left for work in victims)
     return Estimate(

@@ -107,6 +107,27 @@ def test_a_worker_knows_better_how_long_it_has_been_at_a_task() -> None:
     assert pace.left([], 2) == pytest.approx(30)
 
 
+def test_how_fast_a_poison_is_crafted_says_nothing_of_victims() -> None:
+    now = [0.0]
+    tasks = {"poison": Task("craft", np.full(4, 25.0), crafts=True)}
+    tasks |= {name: Task(name, np.full(5, 10.0)) for name in "ab"}
+    pace = Pace(tasks, 1.0, lambda: now[0])
+    pace.begins("poison")
+    now[0] = 50.0  # idle CPUs have helped
+    pace.stops("poison", done=True)
+    assert pace.left([("a", None), ("b", None)], 1) == pytest.approx(100)
+    pace.begins("a")
+    now[0] = 80.0
+    pace.reaches("a", 0.5)
+    # 30 s for 25 units: little is trusted.
+    assert pace.left([("b", None)], 1) == pytest.approx(30 + 50 * 31 / 26, abs=0.5)
+    steps = Pace(tasks, 0.0, lambda: now[0])
+    steps.begins("poison")
+    now[0] = 130.0
+    steps.stops("poison", done=True)
+    assert steps.left([("a", None)], 1) == pytest.approx(25)  # half a second for each unit, as far as anybody knows
+
+
 def test_expected_seconds_count_before_anything_has_run() -> None:
     tasks = {"poison": Task("craft", np.full(5, 20.0), done=40.0), "cell": Task("train", np.full(2, 15.0))}
     assert Pace(tasks, 1.3).left([("poison", None), ("cell", "poison")], 8) == pytest.approx(60 + 30)
