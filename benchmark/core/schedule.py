@@ -170,14 +170,12 @@ class Pace:
             if task is not None and task.costs is not None and begun.done:
                 seconds[task.crafts] += self._clock() - begun.start
                 cost[task.crafts] += task.cost * begun.done
-        if not (whole := sum(cost.values())) and not self._trusted:
+        if self._trusted:  # costs are in seconds
+            return {crafts: (seconds[crafts] + self._trusted) / (cost[crafts] + self._trusted) for crafts in cost}
+        if not (whole := sum(cost.values())):
             return None
-        return {
-            crafts: (seconds[crafts] + self._trusted) / (cost[crafts] + self._trusted)
-            if cost[crafts] or self._trusted
-            else sum(seconds.values()) / whole
-            for crafts in cost
-        }
+        of_both = sum(seconds.values()) / whole
+        return {crafts: seconds[crafts] / cost[crafts] if cost[crafts] else of_both for crafts in cost}
 
     def _expected(self, name: str, speeds: Mapping[bool, float]) -> float:
         task = self._tasks.get(name)

@@ -61,6 +61,7 @@ def run(
         _log.info(plan_table(grid, planned, settings.rerun))
 
         def set_time_left(before_measuring: Callable[[], None] = lambda: None) -> None:
+            """Say how long the run will take, and let the grid count down from there; see :func:`estimate`."""
             wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
             if Processes.current().broadcast_object(wanted):
                 expected = estimate(
