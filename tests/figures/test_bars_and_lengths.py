@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
@@ -143,6 +144,26 @@ def test_the_matrix_shows_the_tables_cells_marks_and_ranks() -> None:
         marked = [text for text in axes.texts if marks in (text.get_fontweight(), text.get_fontstyle())]
         assert len(marked) == len(look) == 2
         assert all(any(frame.get_bbox().contains(*text.get_position()) for frame in look) for text in marked)
+
+
+@pytest.mark.parametrize("count", [4, 12, 30])
+def test_numbers_of_neighbouring_cells_do_not_run_into_each_other(count: int) -> None:
+    names = ["none", *(f"defense-{number}" for number in range(count))]
+    recalls = (("clean", 80.0), ("mem3", 80.1), ("em", 80.2))
+    records = [
+        record(attack, name, recalls=(r + 10 * seed, r + 10 * seed), seed=seed, loss=[1.0], recipe={"batch_size": 64})
+        for attack, r in recalls
+        for name in names
+        for seed in (-1, 0, 1)
+    ]
+    figure = matrix(records)["matrix"]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (axes,) = figure.axes
+    # Each as wide as a number gets: two lines of five characters.
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts if "±" in text.get_text()]
+    assert len(boxes) == len(recalls) * len(names)
+    assert not [1 for number, one in enumerate(boxes) for other in boxes[:number] if one.overlaps(other)]
 
 
 def test_the_matrix_is_pale_where_a_gate_fails() -> None:
