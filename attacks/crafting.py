@@ -141,7 +141,9 @@ class Crafting:
         ]
         flips = settings.k > 0 and round_ < settings.hotflip_rounds
         mine = batches[self.processes.rank :: self.processes.size]
-        results = in_any_order(lambda batch: self._perturbed(model, batch, flips), mine, self.context.idle_cpus())
+        # A passage counts the batches and draws by their number, so that each depends on those before it.
+        forks = self.context.idle_cpus() if model.passage is None else 0
+        results = in_any_order(lambda batch: self._perturbed(model, batch, flips), mine, forks)
         losses = np.zeros(len(mine))
         for number in range(len(batches)):
             note = ""

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec, split_outside_brackets
@@ -16,8 +17,12 @@ class Passage(nn.Module):
     An adversarial hook climbs the loss of images and captions. The gradient at what it returns is the gradient at the
     images, so that whoever descends meets the worst image (Danskin's theorem; Madry et al. 2018, section 3).
 
+    Some defenses do nothing at first, or get stronger as a victim trains. So each batch is shown as at a moment of the
+    victim's training that is drawn at random.
+
     How many batches have come is part of the model's state, so that a run that goes on from a checkpoint draws what an
-    undisturbed one draws.
+    undisturbed one draws. Processes that share a batch draw apart, so that with them the result is another than that of
+    a single one.
 
     Args:
         defense: whose hooks.
@@ -47,9 +52,11 @@ class Passage(nn.Module):
             raise UsageError("a surrogate sees images without captions here, so that there is no loss to climb")
         number = int(self.batches)
         self.batches += 1
-        if np.random.default_rng(derive_seed(self._seed, "passes", number)).random() >= self._share:
+        passes, progress = np.random.default_rng(derive_seed(self._seed, "passes", number)).random(2)
+        if passes >= self._share:
             return images
-        at = HookContext(derive_seed(self._seed, "passage", number), 0.0)
+        rank = Processes.current().rank
+        at = HookContext(derive_seed(self._seed, "passage", number, *([rank] if rank else [])), float(progress))
         seen = self._defense.on_images(images, at)
         if loss is None or not self._defense.is_adversarial:
             return seen

@@ -1,19 +1,23 @@
 """Attacks crafted through a defense: what surrogates see, what addresses and labels say, and what is refused."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
+from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec
+from benchmark.core.threads import limited_threads
 from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
-from tests.small import make_clip, make_dataset
+from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import clip_loss
 from victims.passage import Passage, image_defense
 
@@ -38,6 +42,13 @@ def blindfold() -> Iterator[None]:
         del DEFENSES._entries["blindfold"]
 
 
+class OpensLate(Defense):
+    """Every image is black from the middle of the training on."""
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        return images * (at.progress < 0.5)
+
+
 def craft(spec: str, seed: int = 1) -> Poison:
     return ATTACKS.build(parse_spec(spec)).craft(make_dataset(16, 2), CraftContext(make_clip, seed, Path()))
 
@@ -60,6 +71,33 @@ def test_a_share_of_the_batches_passes_and_the_count_is_part_of_the_state() -> N
     assert [bool(again(images).sum() == 0) for _ in range(200)] == seen[200:]
     other = Passage(DEFENSES.build(parse_spec("blindfold")), 0.25, seed=4)
     assert [bool(other(images).sum() == 0) for _ in range(400)] != seen
+
+
+def test_idle_cpus_change_no_bit() -> None:
+    """Each batch draws by how many came before it, which a fork does not see."""
+    attack = ATTACKS.build(parse_spec(f"through[attack={EM},defense=crop-flip,share=1]"))
+    with limited_threads(1):
+        alone, beside = (
+            attack.craft(make_dataset(32, 2), CraftContext(make_clip, 1, Path(), idle_cpus=partial(int, cpus)))
+            for cpus in (0, 1)
+        )
+    assert np.array_equal(noise_of(alone), noise_of(beside))
+
+
+def test_a_defense_that_starts_late_is_passed_for_the_rest_of_the_training() -> None:
+    images = torch.ones(1, 3, 4, 4)
+    passage = Passage(OpensLate(), 1.0, seed=3)
+    seen = [bool(passage(images).sum() == 0) for _ in range(400)]
+    assert 170 < sum(seen) < 230
+
+
+def test_processes_that_share_a_batch_draw_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    crops = []
+    for rank in (0, 1):
+        monkeypatch.setattr(Processes, "current", lambda rank=rank: Processes(rank, 2))
+        crops.append(Passage(DEFENSES.build(parse_spec("crop-flip")), 1.0, seed=3)(images))
+    assert not torch.equal(*crops)
 
 
 def test_every_attack_of_a_run_goes_through_and_clean_data_do_not() -> None:
