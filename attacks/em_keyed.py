@@ -18,8 +18,9 @@ class KeyedEm(WordwiseEm):
     """Class-wise error-minimising noise with a group of captions in place of a class.
 
     Huang et al. 2021, "Unlearnable Examples: Making Personal Data Unexploitable", section 4.1, learned as word-wise EM
-    learns its patterns. With K keys a victim that reads nothing but the noise stays above ln(1 + (B − 1)/K) nats on
-    batches of B, so few keys leave it much to learn from the pictures.
+    learns its patterns. A victim that reads nothing but the noise cannot tell images of one key apart. On batches of B
+    with K keys of equal size its loss stays at E ln(1 + Bin(B − 1, 1/K)) nats or above, for Bin of a binomial
+    distribution: 2.14 for 128 images and 16 keys, 0.57 for 128 keys. So few keys leave it much to learn from pictures.
 
     Args:
         keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`.

@@ -187,11 +187,10 @@ class Composed(Defense):
 
     def __init__(self, parts: Sequence[Defense]) -> None:
         self.parts = tuple(parts)
-        own = [part for part in parts if type(part).loss is not Defense.loss]
-        if len(own) > 1:
-            names = " and ".join(DEFENSES.name_of(type(part)) for part in own)
+        self._with_loss = [number for number, part in enumerate(parts) if type(part).loss is not Defense.loss]
+        if len(self._with_loss) > 1:
+            names = " and ".join(DEFENSES.name_of(type(parts[number])) for number in self._with_loss)
             raise UsageError(f"{names} each have a loss of their own and cannot be combined")
-        self._with_loss = own[0] if own else None
         self.needs_clean = any(part.needs_clean for part in self.parts)  # type: ignore[misc]
 
     @property
@@ -244,7 +243,9 @@ class Composed(Defense):
 
     def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
         """That of the part which has one of its own; see :meth:`Defense.loss`."""
-        return super().loss(batch, at) if self._with_loss is None else self._with_loss.loss(batch, at)
+        for number in self._with_loss:
+            return self.parts[number].loss(batch, _own(at, number))
+        return super().loss(batch, at)
 
 
 def _own(at: HookContext, number: int) -> HookContext:

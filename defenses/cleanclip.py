@@ -14,13 +14,15 @@ from defenses.crop_flip import CropFlip
 class CleanClip(Defense):
     """CLIP's loss plus a contrastive loss within each modality, between a batch and an augmented copy of it.
 
-    Bansal et al. 2023, "CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning", equation 3,
-    with λ₁ = λ₂ = 1. There it mends a pretrained model with clean pairs; here a victim trains by it from scratch. In
-    place of AutoAugment the copies are random crops, mirrored in half of the cases; in place of EDA, captions without a
-    random share of their tokens. A step costs about twice as much.
+    Bansal et al. 2023, "CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning", equation 3.
+    There it mends a pretrained model with clean pairs; here a victim trains by it from scratch. In place of AutoAugment
+    the copies are random crops, mirrored in half of the cases; in place of EDA, captions without a random share of
+    their tokens. The losses within a modality are symmetric, as CLIP's is, and added up; the paper's compare a batch
+    with its copy in one direction and are averaged. So a weight of 1 is its λ₂ = 2, beside λ₁ = 1. A step costs about
+    twice as much.
 
     Args:
-        weight: of the losses within a modality, beside 1 for CLIP's.
+        weight: of the sum of the losses within a modality, beside 1 for CLIP's.
         smallest: smallest area of a crop, as in ``crop-flip``.
         p: probability that a token is left out of a caption's copy.
     """

@@ -21,10 +21,13 @@ _MOST_AVERAGED = 1024  # images whose mean is taken
 class OrthogonalProjection(Defense):
     """Train a linear classifier on the published pixels, then take its weights' span out of every image.
 
-    Sandoval-Segura et al. 2023, "What Can We Learn from Unlearnable Datasets?", section 4.3: x − QQᵀx, with Q from the
-    QR decomposition of the weights. Two things differ. The classes are groups of images whose captions share words
-    (:func:`benchmark.data.caption_words.caption_keys`), as captions have none; and the projection is of an image's
-    difference from the mean image, so that the set keeps its brightness.
+    Sandoval-Segura et al. 2023, "What Can We Learn from Unlearnable Datasets?", section 4.4: x − QQᵀx, with Q from the
+    QR decomposition of the weights. The classes are groups of images whose captions share words
+    (:func:`benchmark.data.caption_words.caption_keys`), as captions have none. The projection is of an image's
+    difference from the mean image, so that the set keeps its brightness. And the classifier has offsets, starts at
+    zero and trains at one learning rate on batches of 128; theirs has no offsets, starts at random and trains on 1,024
+    at a rate that falls twice. From zero the rows of the weights keep a sum of zero, so that K keys span K − 1
+    directions, and the last column of Q is what rounding makes it.
 
     Args:
         keys: groups of images; the paper has one for each class.

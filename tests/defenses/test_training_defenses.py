@@ -76,6 +76,29 @@ def test_cleanclip_adds_what_a_plain_loop_finds(batch: LossInputs) -> None:
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
+def test_parts_of_one_kind_draw_apart_in_a_loss_as_well(batch: LossInputs) -> None:
+    """``crop-flip+cleanclip``: the copy's crop is another than the image's."""
+    seeds: list[int] = []
+
+    class Draws(Defense):
+        def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+            seeds.append(at.seed)
+            return images
+
+        def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+            seeds.append(at.seed)
+            return super().loss(batch, at)
+
+    class DrawsImages(Draws):
+        loss = Defense.loss
+
+    both = Composed([DrawsImages(), Draws()])
+    both.loss(batch, AT)
+    both.on_images(batch.images, AT)
+    of_loss, first, second = seeds
+    assert of_loss == second != first
+
+
 def test_tokens_are_left_out_as_by_a_plain_loop() -> None:
     rng = np.random.default_rng(1)
     tokens = torch.zeros(200, 12, dtype=torch.int64)
