@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import ResolvedSpec
-from benchmark.tables.iqm import Interval, difference
+from benchmark.tables.iqm import clearly, difference, least_difference
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
-from benchmark.tables.shares import paired_runs
+from benchmark.tables.shares import MEANINGFUL, kept, paired_runs
 
 Verdict = Literal["holds", "fails", "not shown", "–"]
 """``not shown``: the records that would show it are missing; ``–``: the gate does not concern this attack."""
 
 RANDOM = "uniform-noise"
 MOST_LOSS = 0.75  # of ln B, in the last epoch of a clean victim
+LEARN = f"a clean victim's last loss at most {MOST_LOSS:g} ln B, and at least {MEANINGFUL} % of the recall kept"
 
 
 def stronger_than_noise(block: Block, attack: ResolvedSpec) -> Verdict:
@@ -24,16 +25,16 @@ def stronger_than_noise(block: Block, attack: ResolvedSpec) -> Verdict:
 
     Without a defense, because a defense that undoes an attack makes it as weak as noise, which is a result and no
     fault of the cell. Clearly: the interval of the paired difference (:func:`benchmark.tables.iqm.difference`) lies
-    below zero.
+    below zero, and so does that of Student's t over seeds, as a bootstrap of few seeds varies too little.
     """
     eps = _eps_of_noise(block, attack)
     if is_random(attack) or eps is None:
         return "–"
     rivals = [other for other in block.attacks if is_random(other) and _eps_of_noise(block, other) == eps]
-    found = _difference(block, attack, rivals[0]) if rivals else None
-    if found is None:
+    order = _order(block, attack, rivals[0]) if rivals else None
+    if order is None:
         return "not shown"
-    return "holds" if found.high < 0 else "fails"
+    return "holds" if order < 0 else "fails"
 
 
 def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
@@ -43,9 +44,9 @@ def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
     """
     if "eps" not in attack.params:
         return "–"
-    steps = [_difference(block, larger, smaller) for smaller, larger in pairwise(by_eps(block, attack))]
+    steps = [_order(block, larger, smaller) for smaller, larger in pairwise(by_eps(block, attack))]
     known = [step for step in steps if step is not None]
-    if any(step.low > 0 for step in known):
+    if any(step > 0 for step in known):
         return "fails"
     return "holds" if known else "not shown"
 
@@ -59,7 +60,8 @@ def by_eps(block: Block, attack: ResolvedSpec) -> list[ResolvedSpec]:
 def loss_left(block: Block, defense: str) -> float | None:
     """Training loss of clean victims under a defense in the last epoch, as a share of ln B; mean over seeds.
 
-    ln B is the loss of a victim that cannot tell the B pairs of a batch apart. ``None`` where records do not say.
+    ln B is the loss of a victim that cannot tell the B pairs of a batch apart, if it descends CLIP's loss. ``None``
+    where records do not say.
     """
     shares = [
         record.loss[-1] / log(record.recipe["batch_size"])
@@ -70,11 +72,16 @@ def loss_left(block: Block, defense: str) -> float | None:
 
 
 def learned(block: Block, defense: str) -> Verdict:
-    """Whether clean victims under a defense learn: their loss is at most :data:`MOST_LOSS` of ln B."""
+    """Whether clean victims under a defense learn: their loss is at most :data:`MOST_LOSS` of ln B.
+
+    A defense may have a loss of its own, which can be low in a victim that has learned nothing of use. So they must
+    keep :data:`~benchmark.tables.shares.MEANINGFUL` percent of the clean, undefended recall as well.
+    """
     share = loss_left(block, defense)
-    if share is None:
-        return "not shown"
-    return "holds" if share <= MOST_LOSS else "fails"
+    left = kept(block.of(CLEAN, defense), block.of(CLEAN, UNDEFENDED)).values()
+    if (share is not None and share > MOST_LOSS) or (left and fmean(left) < MEANINGFUL):
+        return "fails"
+    return "not shown" if share is None else "holds"
 
 
 def is_random(attack: ResolvedSpec) -> bool:
@@ -92,7 +99,9 @@ def _without_eps(attack: ResolvedSpec) -> tuple[str, dict[str, Any]]:
     return parse_spec(attack.spec).name, {key: value for key, value in attack.params.items() if key != "eps"}
 
 
-def _difference(block: Block, first: ResolvedSpec, second: ResolvedSpec) -> Interval | None:
+def _order(block: Block, first: ResolvedSpec, second: ResolvedSpec) -> int | None:
+    """Whether the first clearly keeps less (−1) or more (1) than the second; ``None``: they cannot be compared."""
     clean = block.of(CLEAN, UNDEFENDED)
-    runs = [{UNDEFENDED: paired_runs(block.of(one.spec, UNDEFENDED), clean)} for one in (first, second)]
-    return difference(runs[0], runs[1], (first.spec, second.spec))
+    ours, theirs = ({UNDEFENDED: paired_runs(block.of(one.spec, UNDEFENDED), clean)} for one in (first, second))
+    found = difference(ours, theirs, (first.spec, second.spec))
+    return None if found is None else clearly(found, least_difference({"ours": ours, "theirs": theirs}))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb, sqrt
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -126,13 +127,19 @@ def places(runs: Mapping[str, Runs]) -> dict[str, tuple[int, int]]:
     level, least = LEVEL / max(1, comb(len(runs), 2)), least_difference(runs)
     before: list[tuple[str, str]] = []
     for one, other in combinations(runs, 2):
-        found = difference(runs[one], runs[other], (one, other), level=level)
-        if found and abs(found.value) > least and (found.high < 0 or found.low > 0):
-            before.append((one, other) if found.high < 0 else (other, one))
+        if order := clearly(difference(runs[one], runs[other], (one, other), level=level), least):
+            before.append((one, other) if order < 0 else (other, one))
     return {
         name: (1 + sum(after == name for _, after in before), len(runs) - sum(ahead == name for ahead, _ in before))
         for name in runs
     }
+
+
+def clearly(found: Interval | None, least: float) -> Literal[-1, 0, 1]:
+    """Whether a difference is clearly below zero (−1) or above it (1): all of its interval, and by more than least."""
+    if found is None or abs(found.value) <= least:
+        return 0
+    return -1 if found.high < 0 else 1 if found.low > 0 else 0
 
 
 def least_difference(runs: Mapping[str, Runs]) -> float:
@@ -140,7 +147,8 @@ def least_difference(runs: Mapping[str, Runs]) -> float:
 
     Tukey's honestly significant difference of a layout of k names × n seeds, q · √(MS / n): MS is the mean square of
     what names and seeds do not explain of each seed's interquartile mean, with (k − 1)(n − 1) degrees of freedom, and q
-    the studentized range's quantile. It holds for all pairs together if all names vary alike from seed to seed.
+    the studentized range's quantile. It holds for all pairs together if all names vary alike from seed to seed. Of two
+    names it is what Student's t-test of paired seeds asks for.
 
     Args:
         runs: by name; only cells and seeds that all names have count.

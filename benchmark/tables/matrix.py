@@ -7,7 +7,7 @@ import pandas as pd
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
-from benchmark.tables.gates import MOST_LOSS, Verdict
+from benchmark.tables.gates import LEARN, Verdict
 from benchmark.tables.matrix_cells import NO_DEFENSE, MatrixCells
 from benchmark.tables.notes import notes
 from benchmark.tables.ranking import rankings
@@ -123,7 +123,7 @@ def _gates(found: MatrixCells) -> list[str]:
     gates = (
         ("stronger than uniform noise of the same ε, without a defense", found.attacks, found.noise_gate),
         ("no weaker with larger ε, without a defense", found.attacks, found.eps_gate),
-        (f"a clean victim's last loss at most {MOST_LOSS:g} ln B", found.defenses, found.loss_gate),
+        (LEARN, found.defenses, found.loss_gate),
     )
     lines: list[str] = []
     for gate, names, verdicts in gates:

@@ -144,7 +144,10 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
         )
     lines += [f"{head}: IQM {BEST_EPOCHS[head]}." for head in _OTHER_EPOCHS]
     if not side.of_attacks:
-        lines.append(f"clean loss / ln B: of a clean victim's last epoch; the gate asks for at most {MOST_LOSS:g}.")
+        lines.append(
+            f"clean loss / ln B: of a clean victim's last epoch; the gate asks for at most {MOST_LOSS:g}. It is the "
+            "loss that the victim descends, which some defenses change."
+        )
     left_out = [names[spec] for spec in names if spec not in side.ranked]
     if left_out:
         lines.append(

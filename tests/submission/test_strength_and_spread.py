@@ -68,7 +68,10 @@ def test_a_defense_under_which_clean_victims_do_not_learn() -> None:
     cells = [CLEAN, made("mem3", "none", 5), made("mem3", "mixup", 60)]
     assert problems(*cells, made("clean", "mixup", 70), kind="defense", spec="mixup") == []
     (line,) = problems(*cells, made("clean", "mixup", 70, STUCK), kind="defense", spec="mixup")
-    assert line == "clean victims under mixup do not learn: their last loss is above 0.75 ln B"
+    assert line == (
+        "clean victims under mixup do not learn; asked for is a clean victim's last loss at most 0.75 ln B, and at "
+        "least 20 % of the recall kept"
+    )
 
 
 def test_cells_that_do_not_count_are_not_in_the_entry() -> None:

@@ -1,8 +1,11 @@
 """Gates of the matrix, from records made by hand."""
 
+from dataclasses import replace
 from math import log
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from benchmark.grid.records import Record
 from benchmark.tables.gates import learned, loss_left, stronger_than_noise, stronger_with_eps
@@ -39,6 +42,17 @@ def test_an_attack_has_to_take_clearly_more_than_noise_of_its_eps() -> None:
     assert of_noise(block(noisy("em", 60)))["em"] == "not shown"
     other_seed = record("uniform-noise", recalls=(88, 88), seed=2, params={"eps": 8})
     assert of_noise(block(other_seed, noisy("em", 60)))["em"] == "not shown"
+
+
+@pytest.mark.parametrize(("by_seed", "verdict"), [((40, 45, 50), "holds"), ((63, 78, 79), "fails")])
+def test_three_seeds_are_judged_as_by_students_t(by_seed: tuple[float, ...], verdict: str) -> None:
+    """88 − (63, 78, 79) is 14.7 ± 9.0: t is 2.8 where 4.3 is asked for, but the bootstrap's interval is above zero."""
+    clean = [record("clean", recalls=(90, 90), seed=seed) for seed in (2, 3)]
+    noise = [replace(noisy("uniform-noise", 88), seed=seed) for seed in (1, 2, 3)]
+    em = [replace(noisy("em", recall), seed=seed) for seed, recall in enumerate(by_seed, 1)]
+    assert of_noise(block(*clean, *noise, *em))["em"] == verdict
+    differences = np.array([88.0] * 3) - by_seed
+    assert (scipy.stats.ttest_1samp(differences, 0).pvalue < 0.05) == (verdict == "holds")
 
 
 def test_what_has_no_noise_is_compared_with_none() -> None:
@@ -86,3 +100,10 @@ def test_a_clean_victims_loss_is_compared_with_ln_b() -> None:
         "absent": "not shown",
     }
     assert loss_left(found, "mixup") == pytest.approx(0.74)
+
+
+@pytest.mark.parametrize(("recalls", "verdict"), [((18.5, 17.5), "holds"), ((17.5, 18), "fails")])
+def test_clean_victims_keep_a_fifth_of_the_recall(recalls: tuple[float, float], verdict: str) -> None:
+    """Of 90 %. A loss of the defense's own may be low in a victim that has learned nothing of use."""
+    found = block(record("clean", "safeclip", loss=[4.8, 0.2], recalls=recalls, recipe={"batch_size": 128}))
+    assert learned(found, "safeclip") == verdict

@@ -120,7 +120,8 @@ def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> 
     warnings = [note for note in table.notes if isinstance(note, Caution) and note.startswith("In brackets")]
     assert warnings == [
         "In brackets, as a gate fails (stronger than uniform noise of the same ε, without a defense): EM.",
-        "In brackets, as a gate fails (a clean victim's last loss at most 0.75 ln B): Mixup.",
+        "In brackets, as a gate fails (a clean victim's last loss at most 0.75 ln B, and at least 20 % of the recall "
+        "kept): Mixup.",
     ]
     assert any(note.startswith("Gate not shown by these records (no weaker with larger ε") for note in table.notes)
     assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "Jpeg")}
