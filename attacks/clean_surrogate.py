@@ -6,6 +6,7 @@ from typing import Literal
 from attacks.base import Attack, CraftContext, require_batch
 from attacks.crafting import Crafting
 from attacks.mem_settings import MemSettings
+from benchmark.core.distributed import Processes
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 
@@ -33,7 +34,8 @@ class CleanSurrogate(Attack):
     weight_decay: float = ranged(0.1, 0)
 
     def check(self, train: CaptionDataset) -> None:
-        """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
+        """At least one batch of images, which processes can share; see :meth:`attacks.base.Attack.check`."""
+        Processes.current().shard(self.batch_size)
         require_batch(train, len(train), self.batch_size)
 
     def progress_steps(self, train: CaptionDataset) -> int:

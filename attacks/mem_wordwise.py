@@ -13,6 +13,7 @@ from attacks.mem_settings import MemSettings
 from attacks.poison import Poison
 from attacks.vocabulary import described
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
@@ -60,11 +61,18 @@ class WordwiseMem(WordwiseEm):
         """A few steps of each kind on one batch of images."""
         return replace(self, restarts=1, steps=4, hotflip_rounds=1, surrogate_steps=3), self.batch_size
 
+    def check(self, train: CaptionDataset) -> None:
+        """A batch that processes can share, too; see :meth:`attacks.base.Attack.check`."""
+        Processes.current().shard(self.batch_size)
+        super().check(train)
+
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft the noise, then the trigger on the protected images; see :meth:`attacks.base.Attack.craft`."""
-        noise = super().craft(train, context)
         # Checkpoints hold the patterns; the trigger takes a small part of the time and starts again.
-        crafting = Crafting(self._trigger_settings(), noise.protect(train), replace(context, checkpoint=Checkpoint()))
+        settings, of_trigger = self._trigger_settings(), replace(context, checkpoint=Checkpoint())
+        Crafting(settings, train, of_trigger)  # refuses captions without enough words before the noise takes its time
+        noise = super().craft(train, context)
+        crafting = Crafting(settings, noise.protect(train), of_trigger)
         losses = []
         for round_ in range(self.hotflip_rounds):
             crafting.train_surrogate(round_)

@@ -21,7 +21,7 @@ class CleanPairs(Defense):
 
     Args:
         share: of the images that are clean; of a photo that is published in several copies, all are or none is.
-        first: share of the training that sees them alone.
+        first: share of the training that sees them alone, rounded up to whole epochs.
     """
 
     needs_clean = True

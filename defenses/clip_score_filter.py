@@ -19,7 +19,8 @@ class ClipScoreFilter(Defense):
 
     Args:
         drop: share of the pairs that is left out.
-        start: share of the training that sees all pairs, for the victim to learn to tell them apart.
+        start: share of the training that sees all pairs, for the victim to learn to tell them apart; rounded up to
+            whole epochs.
     """
 
     drop: float = ranged(0.3, above=0, below=1)

@@ -1,16 +1,20 @@
 """Word-wise MEM: word-wise EM's noise with words before the captions; crafting through a defense."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from attacks import CraftContext, Poison
+from attacks import ATTACKS, CraftContext, Poison
 from attacks.em_wordwise import WordwiseEm
 from attacks.mem_wordwise import WordwiseMem
 from attacks.vocabulary import trigger_words
+from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.progress import Silent
+from benchmark.core.spec import parse_spec
 from tests.small import make_clip, make_dataset, noise_of
 
 SMALL: dict[str, Any] = {"tile": 4, "restarts": 2, "steps": 3, "batch_size": 10}
@@ -37,6 +41,26 @@ def test_the_trigger_is_searched_on_the_protected_images() -> None:
     """With stronger noise under it, HotFlip finds other words."""
     weak, strong = (craft(WordwiseMem(**SMALL, **TRIGGER, eps=eps)) for eps in (1, 64))
     assert weak.trigger != strong.trigger
+
+
+def test_captions_without_words_are_refused_before_any_step() -> None:
+    dataset = replace(make_dataset(), captions=[["12"]] * 24)
+    steps = []
+
+    class Counter(Silent):
+        def advance(self, note: str = "") -> None:
+            steps.append(note)
+
+    with pytest.raises(UsageError, match="too few"):
+        WordwiseMem(**SMALL, **TRIGGER).craft(dataset, CraftContext(make_clip, 1, Path(), progress=Counter()))
+    assert steps == []
+
+
+@pytest.mark.parametrize("spec", ["mem-wordwise", "tap", "t2ue", "mem3"])
+def test_a_batch_that_processes_cannot_share_is_refused_at_once(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Processes, "current", lambda: Processes(0, 3))
+    with pytest.raises(UsageError, match="a batch of 20 rows is not divisible by 3 processes"):
+        ATTACKS.build(parse_spec(spec), {"batch_size": 20}).check(make_dataset())
 
 
 def test_progress_counts_every_step() -> None:
