@@ -51,7 +51,7 @@ def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names:
 
 def test_the_tables_of_the_arsenal_are_what_their_commands_print() -> None:
     folder = RESULTS / "arsenal"
-    parts = {"records": "matrix", "first-look": "matrix", "attacks": "attacks", "placement": "matrix"}
+    parts = {"records": "matrix", "attacks": "attacks", "placement": "matrix"}
     tables = [render(make_tables(name, load_records(folder / part)), "markdown") for part, name in parts.items()]
     assert (folder / "README.md").read_text("utf-8").endswith("\n\n" + "\n\n".join(tables) + "\n")
 
