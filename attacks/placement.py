@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from benchmark.core.seeding import numpy_generator
-from victims.tokens import Tokenizer
+from victims.tokens import MOST_IDS, Tokenizer
 
 MOST_READ = 75
 """Tokens that CLIP reads of a text, besides start and end."""
@@ -126,4 +126,4 @@ def keeps_tokens(trigger: str, caption: str, place: Place = FRONT) -> bool:
     """Whether the trigger's words and the caption's parts have the same tokens together as each of them has alone."""
     encode = Tokenizer().encode
     alone = [id_ for piece in pieces(trigger, caption, place) for id_ in encode(piece)]
-    return encode(placed(trigger, caption, place)) == alone
+    return encode(placed(trigger, caption, place)) == alone[:MOST_IDS]

@@ -15,7 +15,7 @@ _REMEMBERED = 1_000_000  # words
 _REMEMBERED_TEXTS = 100  # long ones
 _LONG_TEXT = 1000  # characters; up to here open_clip cleans a text in a fraction of a second, whatever it holds
 _LONG_WORD = 200  # characters, and bytes of a part of a word
-_MOST = 1000  # ids of a text; 75 reach a model
+MOST_IDS = 1000  # ids of a text; 75 reach a model
 
 
 class _Vocabulary(NamedTuple):
@@ -56,7 +56,7 @@ class Tokenizer:
         """Id of the end token, the largest id of all."""
         return int(self._bpe.eot_token_id)
 
-    def encode(self, text: str, most: int = _MOST) -> list[int]:
+    def encode(self, text: str, most: int = MOST_IDS) -> list[int]:
         """The first ``most`` ids of a text, without start and end tokens, in bounded time whatever the text."""
         return list(self._ids_of_long_text(text, most)) if len(text) > _LONG_TEXT else self._encode(text, most)
 

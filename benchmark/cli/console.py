@@ -15,6 +15,8 @@ from rich.text import Text
 from benchmark.core.printing import show, terminal
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+
     from benchmark.tables.table import Table
 
 _GAP = 2  # spaces between columns
@@ -90,7 +92,8 @@ def fit_columns(
     """A table in as many parts as its columns need, each at most ``width`` wide if one group of columns can be.
 
     Heads wrap between words before columns move to the next part; values never wrap. The first column, which names the
-    rows, is in every part and wraps where it is longer than a third of the width.
+    rows, is in every part and wraps where it is longer than a third of the width; its words break where they are longer
+    than half of it.
 
     Args:
         heads: of all columns.
@@ -103,8 +106,9 @@ def fit_columns(
     full = [max(_length(head), value) for head, value in zip(heads, values, strict=True)]
     least = [max(_longest_word(head), value) for head, value in zip(heads, values, strict=True)]
     if full[0] + sum(_GAP + size for size in full[1:]) > width:
-        full[0] = min(full[0], max(width // 3, *map(_longest_word, columns[0])))
-    room = width - full[0]
+        longest = max(map(_longest_word, columns[0]), default=0)
+        full[0] = min(full[0], max(width // 3, min(longest, width // 2), 1))
+    room = max(0, width - full[0])
     groups = [list(range(start, min(start + together, len(heads)))) for start in range(1, len(heads), together)]
     count = len(_split(groups, least, room))
     # As narrow as so many parts can be, so that the last is about as wide as the others.
@@ -133,7 +137,8 @@ def _part(
     # The line below the heads has a place between columns, too: a gap is one character of padding and this.
     table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for index in part:
-        table.add_column(heads[index], width=widths[index], justify="right" if index else "left", vertical="bottom")
+        justify: JustifyMethod = "right" if index else "left"
+        table.add_column(heads[index], width=widths[index], justify=justify, vertical="bottom", overflow="fold")
     for row in rows:
         table.add_row(*(row[index] for index in part))
     return table

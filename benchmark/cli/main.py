@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmark.cli.flags import PRESET_FIELDS, Parser, add_common, preset_in
 from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
-from benchmark.core.printing import whole_output
+from benchmark.core.printing import OutputClosed, whole_output
 from benchmark.core.spec import require_text
 from benchmark.core.version import __version__
 from benchmark.grid.presets import Preset
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s", error)
         return BAD_INPUT
-    except BrokenPipeError:
+    except OutputClosed:
         return SUCCESS
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
@@ -107,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _execute(argv: Sequence[str]) -> int:
     for word in argv:
         require_text(word, "an argument")
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise UsageError(f"{word.rstrip('=') or 'an argument'} is empty; is a variable of the shell not set?")
     parser = build_parser(argv)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:

@@ -46,16 +46,14 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     path: Path = arguments.path
     if (protection := Protection.load(path)) is not None:
-        findings = verify_photos(path, protection, find_photos(arguments.against) if arguments.against else None)
+        originals = find_photos(arguments.against, path) if arguments.against else None
+        findings = verify_photos(path, protection, originals)
         return _show(path, findings)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
     cache = Path(arguments.cache or cache_folder())
     clean = choose_dataset(arguments.against).source if arguments.against else None
-    if path.is_dir():
-        findings = verify_export(path, clean, cache)
-    elif path.is_file():
-        findings = verify_poison(path, clean, cache)
-    else:
-        raise UsageError(f"{path} does not exist")
+    findings = verify_export(path, clean, cache) if path.is_dir() else verify_poison(path, clean, cache)
     return _show(path, findings)
 
 

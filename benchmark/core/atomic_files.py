@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from benchmark.core.errors import UsageError
 
 PARTIAL = ".partial"  # suffix of a file that is being written
+UNFINISHED = ".unfinished-"  # in the name of a folder that is being filled, before its key
+_LONGEST = 200  # bytes of a name that is lengthened; file systems take 255
 
 
 @contextmanager
@@ -65,7 +67,8 @@ def _synchronise_folder(folder: Path) -> None:
 
 def _unused(path: Path) -> Path:
     """A hidden name beside ``path`` that nobody else uses, for a file or folder with the permissions of the umask."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    short = path.name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
+    return path.with_name(f".{short}.{secrets.token_hex(8)}{PARTIAL}")
 
 
 def holds_content(path: Path) -> bool:
@@ -141,7 +144,7 @@ def unfinished_folder(folder: Path, key: str) -> Iterator[Path]:
     """
     require_unused(folder)
     make_folder(folder.parent)
-    unfinished = folder.with_name(f"{folder.name}.unfinished-{key}")
+    unfinished = folder.with_name(f"{folder.name}{UNFINISHED}{key}")
     try:
         unfinished.mkdir(exist_ok=True)
         with _opened(unfinished) as handle:

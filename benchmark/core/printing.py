@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+class OutputClosed(BrokenPipeError):
+    """Who reads standard output has closed it, as ``head`` does."""
+
+
 def printable(text: object) -> str:
     r"""Text on one line, with ``\x1b``, ``\n``, ``\u202e`` in place of characters that would steer a terminal.
 
@@ -94,5 +98,5 @@ def _written() -> Iterator[None]:
         with open(os.devnull, "w") as nothing:  # noqa: PTH123
             os.dup2(nothing.fileno(), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            raise
+            raise OutputClosed(error.errno, error.strerror) from error
         raise UsageError(f"cannot write to standard output: {error.strerror or error}") from error

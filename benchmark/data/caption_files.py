@@ -110,7 +110,9 @@ def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFram
         raise UsageError(f"caption file {table} is empty") from error
     except (ValueError, pd.errors.ParserWarning) as error:
         raise UsageError(f"caption file {table} cannot be read: {' '.join(str(error).split())}") from error
-    rows.columns = rows.columns.str.strip()
+    # Of columns with one name the first keeps it, as in pandas, from which blanks hide that names are the same.
+    names = [str(name).strip() for name in rows.columns]
+    rows.columns = [f"{name}.{place}" if name in names[:place] else name for place, name in enumerate(names)]
     if rows.empty:
         raise UsageError(f"caption file {table} has a header but no rows")
     if (swallowed := _row_within_quotes(rows, separator, paths, folder)) is not None:

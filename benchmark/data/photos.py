@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmark.core.atomic_files import UNFINISHED
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
@@ -53,11 +54,12 @@ class Photos(DatasetSource):
         return relative.as_posix()
 
 
-def find_photos(text: str, skip_bad: bool = False) -> Photos:
+def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
     """The photos of a folder, of a table, or of all splits of a data set of image files.
 
     Args:
         text: path of a folder or of a caption table, or a data set's spec, e.g. ``csv[train=a.csv]``.
+        copies: folder of protected copies; it may lie among the photos, and none of these is taken from it.
         skip_bad: see :class:`Photos`.
 
     Raises:
@@ -66,7 +68,7 @@ def find_photos(text: str, skip_bad: bool = False) -> Photos:
     path = user_path(text)
     try:
         if path.is_dir():
-            return Photos(text, _of_folder(path), path.absolute(), skip_bad)
+            return Photos(text, _of_folder(path, copies), path.absolute(), skip_bad)
         if path.is_file():
             return Photos(text, _of_table(path, []), path.absolute().parent, skip_bad)
         if "[" not in text:
@@ -81,21 +83,34 @@ def find_photos(text: str, skip_bad: bool = False) -> Photos:
     return Photos(text, files, Path(os.path.commonpath([folder.absolute() for folder in folders])), skip_bad)
 
 
-def _of_folder(folder: Path) -> list[CaptionedFile]:
+def _of_folder(folder: Path, copies: Path) -> list[CaptionedFile]:
     tables = [folder / name for name in TABLES if (folder / name).is_file()]
     if len(tables) > 1:
         raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")
-    images = images_below(folder)
+    images = _originals(images_below(folder), copies)
     files = _of_table(tables[0], images) if tables else from_texts(folder, images)
     # A photo that is passed over in silence would be published without noise by whoever trusts the folder.
     files = [file for file in files if not (isinstance(file.image, Path) and file.image.suffix.lower() in _FOREIGN)]
     files += [
         CaptionedFile(path, [], f"image {path} is in a format that cannot be read here; save it as JPEG or PNG")
-        for path in images_below(folder, _FOREIGN)
+        for path in _originals(images_below(folder, _FOREIGN), copies)
     ]
     if not files:
         raise UsageError(f"folder {folder} holds no photos")
     return files
+
+
+def _originals(images: list[Path], copies: Path) -> list[Path]:
+    """Those that lie neither in a folder of copies nor in one that a killed run has left unfinished."""
+    own = copies.resolve()
+    return [
+        path
+        for path in images
+        if not any(
+            parent == own or (parent.parent == own.parent and parent.name.startswith(f"{own.name}{UNFINISHED}"))
+            for parent in path.parent.resolve().joinpath(path.name).parents
+        )
+    ]
 
 
 def _of_table(table: Path, images: list[Path]) -> list[CaptionedFile]:

@@ -1,12 +1,15 @@
 """Captions as they are written to files: one line each, with unchanged tokens."""
 
+import csv
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
+from benchmark.export.inside import LARGEST_FILE
 from victims.tokens import Tokenizer
 
 # Control characters, line and paragraph separators, the byte order mark, and surrogates: programs that read the files
@@ -32,6 +35,16 @@ def one_line(caption: str) -> str:
 
 def _plain(caption: str, replacement: str) -> str:
     return " ".join(_NO_TEXT.sub(replacement, " ".join(caption.split())).split())
+
+
+def rows_of(table: str) -> Iterator[dict[str, str]]:
+    """The rows of a table of captions by column, however long a caption is.
+
+    Raises:
+        csv.Error: a quote is not closed, or the like.
+    """
+    csv.field_size_limit(LARGEST_FILE)  # Python's own limit would refuse a caption of 130,000 characters
+    return csv.DictReader(io.StringIO(table, newline=""), strict=True)
 
 
 def one_line_each(dataset: CaptionDataset) -> list[list[str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmark.core.printing import printable
 
 _SHOWN = 3
+_LONGEST = 200  # characters of a name
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Finding:
 def first_few(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     rest = iter(names)
-    shown = ", ".join(itertools.islice(rest, _SHOWN))
+    shown = ", ".join(
+        name if len(name) <= _LONGEST else f"{name[:_LONGEST]} …" for name in itertools.islice(rest, _SHOWN)
+    )
     more = sum(1 for _ in rest)
     return f"{shown} and {more:,} more" if more else shown

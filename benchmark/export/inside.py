@@ -1,5 +1,6 @@
 """Files of an untrusted folder, read only if they are inside it and not too large."""
 
+import os
 import struct
 from pathlib import Path, PurePosixPath
 
@@ -55,6 +56,7 @@ def file_inside(folder: Path, relative: str) -> Path:
 
 def _path_inside(folder: Path, relative: str) -> Path:
     path = folder / relative
-    if not is_inside(relative) or not path.resolve().is_relative_to(folder.resolve()):
+    # Not Path.resolve: it raises RuntimeError where links lead in a circle.
+    if not is_inside(relative) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise ValueError(f"the path '{relative}' leads out of the folder")
     return path

@@ -19,6 +19,7 @@ from benchmark.data.images import opened, to_8_bits, turn_upright
 
 Kind = Literal["jpeg", "png"]
 SUFFIXES = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
+_MOST_EXIF, _LONGEST_SIDE = 65_533, 65_500  # bytes and pixels of a JPEG
 # Tags that describe a photo and not how its pixels lie in the file: all that a TIFF's own list is left with.
 _CAMERA = 34665
 _DESCRIBING = {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _CAMERA, 34853, *range(40091, 40096)}
@@ -84,6 +85,23 @@ class Photo:
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot be written as {kind.upper()}: {error}") from error
         return file.getvalue()
+
+
+def require_fit(source: ImageLocation, kind: Kind) -> None:
+    """Require that a photo fits into a file of that kind, from its header alone.
+
+    Raises:
+        UsageError: a JPEG cannot hold it.
+        BadImage: as :func:`benchmark.data.images.read_upright`.
+    """
+    if kind == "png":
+        return
+    with opened(source, FORMATS) as image:
+        if len(_exif(image)) > _MOST_EXIF or max(image.size) > _LONGEST_SIDE:
+            raise UsageError(
+                f"photo {source} does not fit into a JPEG, which has {_MOST_EXIF:,} bytes for EXIF data and sides of "
+                f"up to {_LONGEST_SIDE:,} px; leave it out, or write PNG (--format png)"
+            )
 
 
 def name_as(name: str, kind: Kind) -> str:

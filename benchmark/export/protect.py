@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import is_shown, stage
 from benchmark.core.seeding import use_repeatable_kernels
-from benchmark.core.spec import Spec, parse_spec
+from benchmark.core.spec import Spec, parse_spec, require_text
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.data import CaptionDataset
 from benchmark.data.content import Stamps, content_of
@@ -29,8 +29,9 @@ from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import size_of
 from benchmark.data.photos import Photos, find_photos
 from benchmark.export.captions import one_line_each
+from benchmark.export.manifest import NAME as MANIFEST
 from benchmark.export.manifest import hash_files, list_files
-from benchmark.export.photo import Kind, Photo, name_as
+from benchmark.export.photo import Kind, Photo, name_as, require_fit
 from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
 from benchmark.export.read_back import read_back
 from benchmark.export.repeated_noise import Tile, add_repeated, tile_of
@@ -123,7 +124,7 @@ def protect(
     done = Protection.load(out)
     if done is None:
         require_unused(out)
-    found, cache = find_photos(photos, settings.skip_bad), settings.cache or cache_folder()
+    found, cache = find_photos(photos, out, settings.skip_bad), settings.cache or cache_folder()
     with process_group(resolve_device(settings.device)) as device:
         use_repeatable_kernels(device)
         keep_freed_memory()
@@ -152,7 +153,7 @@ def protect(
                     raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
                 tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
                 _write_photos(job, tiles, pending, folder, left)
-                manifest = _finish(job, poison, folder, identity, splits.left_out, command)
+                manifest = _finish(job, poison, folder, identity, _left_out(job, found, splits.left_out), command)
     _log.info("%s", _summary(out, manifest))
     return manifest
 
@@ -188,16 +189,34 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
     """Names for all photos.
 
     Raises:
-        UsageError: a photo lies outside the folder, or two would get the same name.
+        UsageError: a photo lies outside the folder, two would get the same name or one that a folder has, a name
+            cannot be written down, or a photo does not fit into a file of that kind.
     """
     sources = [found.relative(origin) for origin in train.origins or []]
     names = [name_as(source, kind) for source in sources]
     taken: dict[str, str] = {}
+    folders = {parent.as_posix().casefold() for name in names for parent in PurePosixPath(name).parents}
     for source, name in zip(sources, names, strict=True):
+        require_text(name, "the name of a photo")
+        if name.casefold() in folders or PurePosixPath(name).parts[0].casefold() in (TABLE, MANIFEST):
+            raise UsageError(f"{source} would become {name}, but a folder or file of that name is needed; rename it")
         # Some file systems do not tell upper from lower case.
         if (other := taken.setdefault(name.casefold(), source)) != source:
             raise UsageError(f"{other} and {source} would both become {name}; rename one of them")
+    for origin in train.origins or []:
+        require_fit(origin, kind)
     return _Job(cell, train, sources, names, kind, quality)
+
+
+def _left_out(job: _Job, found: Photos, reasons: Sequence[str]) -> list[str]:
+    """A line for each photo that is not protected: its name, and why."""
+    protected = set(job.sources)
+    lines = []
+    for file in found.files:
+        if (name := found.relative(file.image)) not in protected:
+            reason = next((text for text in reasons if str(file.image) in text), "it cannot be used")
+            lines.append(f"{name}: {reason}")
+    return lines
 
 
 def _tasks(

@@ -51,7 +51,7 @@ class Protection:
         period: side in such pixels of the square that the noise repeats.
         surrogate: the model that crafted the poison.
         photos: in the order of the originals.
-        left_out: a line for each photo that ``--skip-bad`` left out, with the reason.
+        left_out: a line for each photo that ``--skip-bad`` left out: its name, a colon, the reason.
         bytes: size of the originals (``originals``) and of these photos (``protected``).
         read_back: what some of the photos show when they are read again, evenly spread over all: ``photos``, how many;
             ``share``, the part of the noise that is left at ``resolution``; ``correlation`` with the noise there;

@@ -1,7 +1,5 @@
 """Verifying a folder of protected photos: by itself, and against the originals."""
 
-import csv
-import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +12,8 @@ from benchmark.core.progress import tracked
 from benchmark.data.difference import Difference
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.photos import Photos
-from benchmark.export.captions import one_line
-from benchmark.export.finding import Finding
+from benchmark.export.captions import one_line, rows_of
+from benchmark.export.finding import Finding, first_few
 from benchmark.export.inside import file_inside, read_inside
 from benchmark.export.layouts import UNREADABLE
 from benchmark.export.photo import Photo
@@ -37,6 +35,10 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
         captions = _read_captions(folder)
     except UNREADABLE as error:
         return [*findings, Finding(False, f"{TABLE} cannot be read: {error}")]
+    others = sorted(manifest.files.keys() - {photo.file for photo in manifest.photos} - {TABLE})
+    findings.append(
+        Finding.from_problems(others, "every file is a photo of the manifest", "files that are no photo of it")
+    )
     wrong = [photo.file for photo in manifest.photos if not _has_captions(photo, captions.get(photo.file, []))]
     counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"
     findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
@@ -90,12 +92,14 @@ def _against(
 ) -> Iterator[Finding]:
     pairs = list(zip(manifest.photos, seen, strict=True))
     used = {photo.source for photo in manifest.photos}
-    missing = [name for name in known if name not in used]
-    if missing and manifest.left_out:
-        text = f"{len(missing):,} of {len(known):,} photos of {originals.name} were left out: {', '.join(missing[:3])}"
-        yield Finding(None, text)
-    else:
-        yield Finding.from_problems(missing, f"every photo of {originals.name} is there", "originals that are missing")
+    unused = [name for name in known if name not in used]
+    left_out = [name for name in unused if any(line.startswith(f"{name}: ") for line in manifest.left_out)]
+    if left_out:
+        names = first_few(left_out)
+        yield Finding(None, f"{len(left_out):,} of {len(known):,} photos of {originals.name} were left out: {names}")
+    missing = [name for name in unused if name not in left_out]
+    there = f"every {'other ' if left_out else ''}photo of {originals.name} is there"
+    yield Finding.from_problems(missing, there, "originals that are missing")
     other = [photo.source for photo, check in pairs if not check.bad and check.difference is None]
     yield Finding.from_problems(
         other, "every photo has the size of its original", "originals not found or of other size"
@@ -130,7 +134,7 @@ def _against(
 def _read_captions(folder: Path) -> dict[str, list[str]]:
     """The captions of each photo, by its file."""
     captions: dict[str, list[str]] = {}
-    for row in csv.DictReader(io.StringIO(read_inside(folder, TABLE).decode(), newline=""), strict=True):
+    for row in rows_of(read_inside(folder, TABLE).decode()):
         captions.setdefault(row["filepath"], []).append(row["title"])
     return captions
 

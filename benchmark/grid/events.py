@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.errors import UsageError
+from benchmark.core.printing import printable
 
 
 class Events:
@@ -25,7 +26,7 @@ class Events:
         """Add a line: the event, the time in UTC, and what is known of it."""
         if self._file is not None:
             line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts}
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.write(printable(json.dumps(line, ensure_ascii=False)) + "\n")
             self._file.flush()
 
     def close(self) -> None:

@@ -164,8 +164,8 @@ class PoisonStore:
         time_left: TimeLeft,
     ) -> Poison:
         attack, start = cell.attack.attack, time.monotonic()
-        label, task = f"crafting {cell.attack.choice.label}, seed {cell.seed}", str(self.path(cell, train))
-        with stage(label, attack.progress_steps(train), time_left, task) as progress:
+        label, path = f"crafting {cell.attack.choice.label}, seed {cell.seed}", self.path(cell, train)
+        with stage(label, attack.progress_steps(train), time_left, str(path)) as progress:
             context = self._context(cell, device)
             context = replace(context, progress=progress, checkpoint=checkpoint)
             poison = checkpoint.afresh_if_unfit(lambda: attack.craft(train, context))
@@ -183,6 +183,7 @@ class PoisonStore:
             "seconds": seconds,
             "package": __version__,
             **poison.provenance,
+            "file": path.name,
         }
         if not cell.attack.is_clean:
             _log.info("crafted %s, seed %s, in %s", cell.attack.choice.title, cell.seed, clock(seconds))
@@ -210,7 +211,7 @@ def source_cell(cell: Cell) -> Cell:
 
 
 def _is_whole(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> bool:
-    """Whether a file holds a whole poison, and one of these data."""
+    """Whether a file holds a whole poison, one of these data, and the one that belongs there."""
     if not path.is_file():
         return False
     try:
@@ -220,7 +221,11 @@ def _is_whole(path: Path, train: CaptionDataset, level: int = logging.WARNING) -
         return False
     if poison.fingerprint != train.fingerprint:
         _log.log(level, "%s holds a poison of other data; crafting it anew", path)
-    return poison.fingerprint == train.fingerprint
+        return False
+    if (file := poison.provenance.get("file", path.name)) != path.name:
+        _log.log(level, "%s holds another poison, that of %s; crafting it anew", path, file)
+        return False
+    return True
 
 
 def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset, seed: int) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
-        self._uncraftable: dict[Path, tuple[Exception, str]] = {}
+        self._uncraftable: dict[Path, tuple[BaseException, str]] = {}
         self._nearest: dict[tuple[str, str], float] = {}
 
     def validate(self) -> None:
@@ -178,7 +178,7 @@ class Grid:
         checkpoint = Checkpoint.beside(planned.path, self.checkpoint_every)
         try:
             record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint)).as_kept()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
@@ -207,7 +207,7 @@ class Grid:
         cell = source_cell(planned.cell)
         try:
             self.poisons.get(cell, self.data_of(cell).train, self.device, self.time_left)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = Failure(type(error).__name__, str(error), traceback.format_exc())
             _let_go(error)
             return failure
@@ -285,7 +285,7 @@ class Grid:
                 raise self._uncraftable[path][0]
             try:
                 poison = self.poisons.get(cell, clean, self.device, self.time_left)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._uncraftable[path] = error, traceback.format_exc()
                 raise
             protected = poison.protect(clean)

@@ -185,6 +185,8 @@ class RunSettings:
         for name, value in self._values().items():
             for text in value if isinstance(value, tuple | list) else (value,):
                 require_text(str(text), flag(name))
+                if text == "":
+                    raise UsageError(f"{flag(name)} is empty")
             if name == "seeds":
                 object.__setattr__(self, name, str(value))
             elif name == "plugin":

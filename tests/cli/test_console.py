@@ -23,9 +23,9 @@ ROWS = [["Synonym replacement", "50.8±12.4", "256±45", "−1.2±1.1", "2090±4
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def printed(width: int, together: int = 1) -> list[list[str]]:
+def printed(width: int, together: int = 1, rows: list[list[str]] = ROWS) -> list[list[str]]:
     """The lines of each part."""
-    texts = [[Text(text) for text in row] for row in ROWS]
+    texts = [[Text(text) for text in row] for row in rows]
     lines = []
     for part in fit_columns([Text(head) for head in HEADS], texts, width, together):
         console = Console(width=width, file=io.StringIO())
@@ -47,6 +47,15 @@ def test_every_value_is_there_and_no_line_is_too_wide(width: int) -> None:
         assert "replacement" in " ".join(part)
     heads = " ".join(lines)
     assert all(word in heads for head in HEADS for word in head.split())
+
+
+@pytest.mark.parametrize("width", [24, 40, 80])
+def test_a_name_without_blanks_breaks_where_it_is_too_long(width: int) -> None:
+    name = "poison[file=a/rather/long/but/quite/ordinary/folder/for/the/poisons/of/a/user/p.safetensors]"
+    parts = printed(width, rows=[[name, *ROWS[0][1:]], ROWS[1]])
+    assert max(len(line) for part in parts for line in part) <= width
+    for part in parts:
+        assert name in "".join(line[: width // 2].strip() for line in part)
 
 
 def test_one_part_where_all_fits_and_parts_of_like_width_where_not() -> None:

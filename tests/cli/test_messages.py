@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.core.log import TableMessage, show_messages
 from benchmark.core.progress import Silent, stage
+from benchmark.grid.settings import RunSettings
 from tests.grid.grids import run
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +70,18 @@ def test_verbose_shows_every_epoch_and_where_data_come_from(tmp_path: Path, caps
     debug = [line for line in capsys.readouterr().err.splitlines() if line.startswith("debug: ")]
     assert sum("epoch 1 of 2, loss " in line for line in debug) == 1
     assert any(line.startswith("debug: data set scenes") for line in debug)
+
+
+@pytest.mark.parametrize("words", [["--dataset", ""], ["--out="], ["--victim", ""], ["--poisons", ""]], ids=" ".join)
+def test_an_empty_value_is_not_the_default(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a variable of the shell that is not set."""
+    assert main(["run", *words, "--dry-run"]) == 2
+    assert "is empty; is a variable of the shell not set?" in capsys.readouterr().err
+
+
+def test_an_empty_setting_is_not_the_default() -> None:
+    with pytest.raises(UsageError, match="--dataset is empty"):
+        RunSettings(dataset="")
 
 
 def test_quiet_and_verbose_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

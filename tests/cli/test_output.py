@@ -1,5 +1,6 @@
 """Standard output that takes nothing, not all or not every letter, and arguments that are no text: one clear line."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cli.main import main
 from benchmark.core.cache_dir import cache_folder
 from tests.grid.grids import SCENES
 
@@ -34,6 +36,26 @@ def test_output_that_cannot_be_written_is_told_in_one_line(words: list[str], to:
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("error: ")
     assert why in line
+
+
+def test_who_reads_may_close_the_output() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "benchmark", "list", "attacks"]
+    done = subprocess.run(words, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_another_pipe_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a data set's that asks another program."""
+    monkeypatch.setattr("benchmark.cli.list.execute", _break)
+    with pytest.raises(BrokenPipeError):
+        main(["list", "attacks"])
+
+
+def _break(*_: object) -> int:
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def test_records_are_written_before_output_that_cannot_be(tmp_path: Path) -> None:

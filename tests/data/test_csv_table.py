@@ -50,6 +50,12 @@ def test_a_row_within_quotes_is_told(tmp_path: Path) -> None:
     assert len(read_table(write(tmp_path / "a.csv", text))) == 2
 
 
+@pytest.mark.parametrize("header", ["filepath,title,title", "filepath,title, title", "filepath,title, filepath"])
+def test_of_columns_with_one_name_the_first_counts(header: str, tmp_path: Path) -> None:
+    (file,) = read_table(write(tmp_path / "a.csv", f"{header}\nx.png,one,two\n"))
+    assert (file.image, file.captions) == (tmp_path / "x.png", ["one"])
+
+
 def test_a_short_row_has_no_caption(tmp_path: Path) -> None:
     for text in ("filepath,title\nx.png,\n", "filepath\ttitle\nx.png\n"):
         (file,) = read_table(write(tmp_path / "a.csv", text))

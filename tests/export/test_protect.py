@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -204,6 +205,70 @@ def test_what_cannot_be_protected_is_one_line(
     error = capsys.readouterr().err.strip().splitlines()
     assert message.format(photos=photos) in error[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    many_photos(photos, 4)
+    (photos / "out.unfinished-0123").mkdir()  # of a run that was killed
+    shutil.copy(photos / "000.jpg", photos / "out.unfinished-0123")
+    for _ in range(2):
+        assert protect(photos, photos / "out") == 0
+    assert "already whole" in capsys.readouterr().err
+    assert main(["verify", str(photos / "out"), "--against", str(photos)]) == 0
+    assert len(rows_of(photos / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("captions.csv/x.jpg", "captions.csv/x.jpg would become captions.csv/x.jpg, but a folder or file"),
+        (os.fsdecode(b"caf\xe9.jpg"), "the name of a photo is no text in UTF-8"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused_before_the_work(
+    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    many_photos(photos, 4)
+    photo = photos / name
+    photo.parent.mkdir(exist_ok=True)
+    picture(80, 60).save(photo)
+    photo.with_suffix(".txt").write_text("a photo\n")
+    assert protect(photos, tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("poisons/*"))
+
+
+def test_a_photo_is_not_at_once_a_folder_of_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 3)
+    many_photos(tmp_path / "photos/a.jpg", 1)
+    picture(80, 60).save(tmp_path / "photos/a.webp")
+    (tmp_path / "photos/a.txt").write_text("a photo\n")
+    assert protect(tmp_path / "photos", tmp_path / "out") == 2
+    assert "a.webp would become a.jpg, but a folder or file of that name is needed" in capsys.readouterr().err
+
+
+def test_what_no_jpeg_can_hold_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    many_photos(photos, 4)
+    exif = picture(1, 1).getexif()
+    exif[ARTIST] = "A" * 70_000
+    picture(80, 60).save(photos / "long.png", exif=exif)
+    (photos / "long.txt").write_text("a photo\n")
+    assert protect(photos, tmp_path / "out") == 2
+    assert "long.png does not fit into a JPEG, which has 65,533 bytes for EXIF data" in capsys.readouterr().err
+    assert not list(tmp_path.glob("poisons/*"))
+    assert protect(photos, tmp_path / "out", "--format", "png") == 0
+
+
+def test_names_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 4)
+    name = "é" * 125 + ".jpg"  # 254 bytes
+    shutil.copy(tmp_path / "photos/000.jpg", tmp_path / "photos" / name)
+    (tmp_path / "photos" / name).with_suffix(".txt").write_text("a photo\n")
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert (tmp_path / "out" / name).is_file()
 
 
 def test_bad_photos_are_left_out_and_listed_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

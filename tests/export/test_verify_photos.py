@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark.cli.main import main
 from benchmark.core.atomic_files import sha256_of
-from tests.export.photo_files import PROFILE, with_table
+from tests.export.photo_files import PROFILE, many_photos, with_table
 from tests.export.test_protect import protect
 
 
@@ -104,6 +104,45 @@ def test_a_deviation_is_named_even_behind_a_true_hash(
     forge(copied / "png", change(copied / "png"))
     assert main(["verify", str(copied / "png"), "--against", str(copied / "photos")]) == 1
     assert f"✗ {message}" in capsys.readouterr().out
+
+
+def test_photos_that_were_added_since_are_missing_beside_those_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    many_photos(photos, 5)
+    (photos / "001.jpg").write_bytes(b"no picture")
+    assert protect(photos, out, "--skip-bad") == 0
+    assert main(["verify", str(out), "--against", str(photos)]) == 0
+    assert "– 1 of 5 photos of" in capsys.readouterr().out
+    many_photos(photos / "later", 1)
+    assert main(["verify", str(out), "--against", str(photos)]) == 1
+    assert "✗ originals that are missing: later/000.jpg\n" in capsys.readouterr().out
+
+
+def test_a_photo_that_the_manifest_has_no_longer_is_found(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied / "png" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    left = manifest["photos"].pop()
+    path.write_text(json.dumps(manifest))
+    assert main(["verify", str(copied / "png")]) == 1
+    assert f"✗ files that are no photo of it: {left['file']}" in capsys.readouterr().out
+
+
+def test_links_that_lead_in_a_circle_are_found(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("wide.png", "captions.csv"):
+        (copied / "png" / name).unlink()
+        (copied / "png" / name).symlink_to(name)
+    assert main(["verify", str(copied / "png")]) == 1
+    assert "✗" in capsys.readouterr().out
+
+
+def test_captions_may_be_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 4)
+    (tmp_path / "photos/002.txt").write_text("a dog in the park " * 10_000 + "\n")
+    attack = "mem-wordwise[restarts=1,steps=2,hotflip_rounds=1,surrogate_steps=2,candidates=2]"
+    assert protect(tmp_path / "photos", tmp_path / "out", "--attack", attack) == 0
+    assert main(["verify", str(tmp_path / "out")]) == 0, capsys.readouterr().out
 
 
 def test_another_photo_a_changed_byte_and_a_path_that_leads_out_are_found(

@@ -301,7 +301,7 @@ def test_workers_that_never_begin_end_the_run(monkeypatch: pytest.MonkeyPatch) -
         grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), cells=[])
         pool = Pool(cast(Grid, grid), RunSettings(), 1)
         pool.resize(1)
-        with pytest.raises(RuntimeError, match="ended with exit code 3 before it did anything"):
+        with pytest.raises(UsageError, match="ended with exit code 3 before it did anything"):
             pool.run([unit("one")], Board([unit("one")], Pace({}), Events()))
 
 

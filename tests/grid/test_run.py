@@ -13,14 +13,15 @@ import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.cli.main import main
-from benchmark.core.locks import claimed
+from benchmark.core.cache_dir import cache_folder
 from benchmark.data import LazyImages
+from benchmark.grid.events import Events
+from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.grid.grids import SCENES, data_seen
 from tests.memory import backing_file, linux_only
-from tests.watchdog import in_no_time
 from victims.architecture import Architecture
 
 ATTACK = (
@@ -28,6 +29,19 @@ ATTACK = (
     "hotflip_rounds=1,candidates=2,vocabulary=20,batch_size=16]"
 )
 EM = ATTACK.replace("k=2", "k=0")
+LEAVES = """
+import sys
+from dataclasses import dataclass
+from attacks import ATTACKS, Attack
+
+@ATTACKS.register("leaves")
+@dataclass(frozen=True)
+class Leaves(Attack):
+    \"""Ends the program.\"""
+
+    def craft(self, train, context):
+        sys.exit(0)
+"""
 
 
 def run(out: Path, *extra: str, attack: str = ATTACK, defense: str = "prefix-drop,cutout+random-swap") -> int:
@@ -212,60 +226,28 @@ def test_a_full_disk_ends_the_run_with_one_line(
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, defense="none") == 0
-    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
-    whole = poison.read_bytes()
-    poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # a bit within the bound
-    before = by_cell(tmp_path)["MEM-2", "none"]
-    assert run(tmp_path, "--rerun", "all", defense="none") == 0
-    assert capsys.readouterr().err.count("does not match its SHA-256; crafting it anew") == 1
-    assert poison.read_bytes()[-1] == whole[-1]
-    assert poison.stat().st_size == pytest.approx(len(whole), abs=100)
-    assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
+def test_an_attack_that_ends_the_program_fails_its_cell(tmp_path: Path) -> None:
+    plugin = tmp_path / "leaves.py"
+    plugin.write_text(LEAVES)
+    assert run(tmp_path / "out", "--plugin", str(plugin), attack="leaves", defense="none") == 1
+    (failed,) = (one for one in load_records(tmp_path / "out") if one.attack.spec == "leaves")
+    assert failed.status == "failed"
 
 
-def test_a_poison_of_other_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a machine with other data may have put it there."""
-    assert run(tmp_path / "a", defense="none") == 0
-    assert run(tmp_path / "b", "--dataset", SCENES.replace("40", "41"), defense="none") == 0
-    (poison,), (other,) = ((tmp_path / name / "poisons").glob("*.safetensors") for name in "ab")
-    before = by_cell(tmp_path / "a")["MEM-2", "none"]
-    poison.write_bytes(other.read_bytes())
-    assert run(tmp_path / "a", "--rerun", "all", defense="none") == 0
-    assert capsys.readouterr().err.count("holds a poison of other data; crafting it anew") == 1
-    assert by_cell(tmp_path / "a")["MEM-2", "none"].epochs == before.epochs
+def test_what_settings_do_not_reach_caches_in_the_folder_of_a_run_too(tmp_path: Path) -> None:
+    """Such as WordNet, which a defense unpacks."""
+    usual = cache_folder()
+    with open_grid(RunSettings(attack="clean", defense="none", dataset=SCENES, preset="micro", cache=tmp_path)):
+        assert cache_folder() == tmp_path
+    assert cache_folder() == usual != tmp_path
 
 
-def test_a_poison_that_is_there_is_read_while_another_run_reads_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(tmp_path, defense="none") == 0
-    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
-    with claimed(poison, wait=False) as ours, in_no_time():
-        assert ours
-        assert run(tmp_path, "--rerun", "all", defense="none") == 0
-    assert "waiting for another run" not in capsys.readouterr().err
-
-
-def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path / "a", defense="none") == 0
-    (poison,) = (tmp_path / "a" / "poisons").glob("*.safetensors")
-    assert run(tmp_path / "b", defense="none", attack=f"poison[file={poison}]") == 0
-    crafted = by_cell(tmp_path / "a")["MEM-2", "none"]
-    (stored,) = (r for r in load_records(tmp_path / "b") if r.attack.spec != "clean")
-    assert stored.epochs == crafted.epochs
-    assert stored.poison == crafted.poison
-    capsys.readouterr()
-    others = SCENES.replace("40", "41")
-    assert run(tmp_path / "c", "--dataset", others, attack=f"poison[file={poison}]") == 2
-    assert "other data" in capsys.readouterr().err
-    assert Poison.load(poison).provenance["params"]["k"] == 2
-    whole = poison.read_bytes()
-    poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert run(tmp_path / "d", attack=f"poison[file={poison}]") == 2
-    assert "does not match its SHA-256" in capsys.readouterr().err
-    assert not (tmp_path / "d").exists()
+def test_events_take_what_is_no_text(tmp_path: Path) -> None:
+    events = Events(tmp_path / "events")
+    events.tell("failed", reason="bad file caf\udce9.jpg\n")
+    events.close()
+    (line,) = (tmp_path / "events").read_text("utf-8").splitlines()
+    assert json.loads(line)["reason"] == "bad file caf\udce9.jpg\n"
 
 
 def test_victims_of_one_seed_are_paired_whatever_attack_and_defense(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """A table of file names and captions, as open_clip reads it."""
 
 import csv
-import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmark.export.captions import rows_of
 from benchmark.export.inside import read_inside
 from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
 from benchmark.export.layouts.parts import extract, strings, write_images
@@ -31,8 +31,7 @@ class Csv(Layout):
 
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
         """See :meth:`Layout.read`."""
-        text = io.StringIO(read_inside(folder, f"{split}.csv").decode(), newline="")
-        rows = csv.DictReader(text, strict=True)
+        rows = rows_of(read_inside(folder, f"{split}.csv").decode())
         for path, image_rows in itertools.groupby(rows, lambda row: row["filepath"]):
             yield Sample(read_inside(folder, path), strings([row["title"] for row in image_rows]))
 

@@ -235,7 +235,7 @@ class Pool:
     def _take(self, worker: Worker, kind: str, *rest: Any) -> None:
         unit = worker.unit
         if kind == "ready":
-            worker.ready = True
+            worker.ready, self._failed_starts = True, 0
         elif kind == "refused":
             raise UsageError(rest[0])
         elif kind == "message":
@@ -269,7 +269,10 @@ class Pool:
         unit = worker.unit
         self._failed_starts += not worker.ready
         if self._failed_starts >= _MOST_DEATHS:
-            raise RuntimeError(f"a worker process {how} before it did anything, {_MOST_DEATHS} times")
+            raise UsageError(
+                f"a worker process {how} before it did anything, {_MOST_DEATHS} times in a row; if it said nothing "
+                "above, memory may be short, and fewer --jobs need less"
+            )
         if unit is not None:
             self._deaths[unit.name] += worker.ready
             if self._deaths[unit.name] >= _MOST_DEATHS:

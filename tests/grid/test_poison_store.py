@@ -1,0 +1,81 @@
+"""Stored poisons: read where they are whole and the right ones, else crafted anew."""
+
+from pathlib import Path
+
+import pytest
+
+from attacks.poison import Poison
+from benchmark.core.locks import claimed
+from benchmark.grid.records import load_records
+from tests.grid.grids import SCENES
+from tests.grid.test_run import by_cell, run
+from tests.watchdog import in_no_time
+
+
+def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    whole = poison.read_bytes()
+    poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # a bit within the bound
+    before = by_cell(tmp_path)["MEM-2", "none"]
+    assert run(tmp_path, "--rerun", "all", defense="none") == 0
+    assert capsys.readouterr().err.count("does not match its SHA-256; crafting it anew") == 1
+    assert poison.read_bytes()[-1] == whole[-1]
+    assert poison.stat().st_size == pytest.approx(len(whole), abs=100)
+    assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
+
+
+def test_a_poison_of_other_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a machine with other data may have put it there."""
+    assert run(tmp_path / "a", defense="none") == 0
+    assert run(tmp_path / "b", "--dataset", SCENES.replace("40", "41"), defense="none") == 0
+    (poison,), (other,) = ((tmp_path / name / "poisons").glob("*.safetensors") for name in "ab")
+    before = by_cell(tmp_path / "a")["MEM-2", "none"]
+    poison.write_bytes(other.read_bytes())
+    assert run(tmp_path / "a", "--rerun", "all", defense="none") == 0
+    assert capsys.readouterr().err.count("holds a poison of other data; crafting it anew") == 1
+    assert by_cell(tmp_path / "a")["MEM-2", "none"].epochs == before.epochs
+
+
+def test_another_poison_of_the_same_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weak, strong = "uniform-noise[eps=2]", "uniform-noise[eps=8]"
+    assert run(tmp_path, attack=weak, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    assert run(tmp_path, attack=strong, defense="none") == 0
+    (other,) = set((tmp_path / "poisons").glob("*.safetensors")) - {poison}
+    poison.write_bytes(other.read_bytes())
+    assert run(tmp_path, "--rerun", "all", attack=weak, defense="none") == 0
+    assert f"holds another poison, that of {other.name}; crafting it anew" in capsys.readouterr().err
+    (record,) = (one for one in load_records(tmp_path) if one.attack.spec == weak)
+    assert record.poison["eps"] == record.poison["largest"] == 2
+
+
+def test_a_poison_that_is_there_is_read_while_another_run_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    with claimed(poison, wait=False) as ours, in_no_time():
+        assert ours
+        assert run(tmp_path, "--rerun", "all", defense="none") == 0
+    assert "waiting for another run" not in capsys.readouterr().err
+
+
+def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "a", defense="none") == 0
+    (poison,) = (tmp_path / "a" / "poisons").glob("*.safetensors")
+    assert run(tmp_path / "b", defense="none", attack=f"poison[file={poison}]") == 0
+    crafted = by_cell(tmp_path / "a")["MEM-2", "none"]
+    (stored,) = (r for r in load_records(tmp_path / "b") if r.attack.spec != "clean")
+    assert stored.epochs == crafted.epochs
+    assert stored.poison == crafted.poison
+    capsys.readouterr()
+    others = SCENES.replace("40", "41")
+    assert run(tmp_path / "c", "--dataset", others, attack=f"poison[file={poison}]") == 2
+    assert "other data" in capsys.readouterr().err
+    assert Poison.load(poison).provenance["params"]["k"] == 2
+    whole = poison.read_bytes()
+    poison.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert run(tmp_path / "d", attack=f"poison[file={poison}]") == 2
+    assert "does not match its SHA-256" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
