@@ -30,7 +30,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--attack", "mem3[eps=0.03]"], "takes an integer"),
         (["--attack", "mem3[epsilon=8]"], "did you mean 'eps'"),
         (["--attack", "mem[k=3"], "without a ']'"),
-        (["--attack", ""], "names nothing"),
+        (["--attack", ""], "an argument is empty"),
         (["--attack", "poison[file=nowhere.safetensors]"], "no poison file nowhere.safetensors"),
         (["--attack", "poison"], "needs file=…"),
         (["--defense", "cut-out"], "did you mean 'cutout'"),

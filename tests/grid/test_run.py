@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import attacks
 import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
@@ -229,7 +230,10 @@ def test_a_full_disk_ends_the_run_with_one_line(
 def test_an_attack_that_ends_the_program_fails_its_cell(tmp_path: Path) -> None:
     plugin = tmp_path / "leaves.py"
     plugin.write_text(LEAVES)
-    assert run(tmp_path / "out", "--plugin", str(plugin), attack="leaves", defense="none") == 1
+    try:
+        assert run(tmp_path / "out", "--plugin", str(plugin), attack="leaves", defense="none") == 1
+    finally:
+        del attacks.ATTACKS._entries["leaves"]
     (failed,) = (one for one in load_records(tmp_path / "out") if one.attack.spec == "leaves")
     assert failed.status == "failed"
 
