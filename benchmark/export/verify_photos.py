@@ -37,7 +37,9 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
         return [*findings, Finding(False, f"{TABLE} cannot be read: {error}")]
     others = sorted(manifest.files.keys() - {photo.file for photo in manifest.photos} - {TABLE})
     findings.append(
-        Finding.from_problems(others, "every file is a photo of the manifest", "files that are no photo of it")
+        Finding.from_problems(
+            others, "the manifest lists every file as a photo", "files that the manifest does not list as photos"
+        )
     )
     wrong = [photo.file for photo in manifest.photos if not _has_captions(photo, captions.get(photo.file, []))]
     counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"

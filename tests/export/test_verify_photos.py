@@ -126,7 +126,7 @@ def test_a_photo_that_the_manifest_has_no_longer_is_found(copied: Path, capsys: 
     left = manifest["photos"].pop()
     path.write_text(json.dumps(manifest))
     assert main(["verify", str(copied / "png")]) == 1
-    assert f"✗ files that are no photo of it: {left['file']}" in capsys.readouterr().out
+    assert f"✗ files that the manifest does not list as photos: {left['file']}" in capsys.readouterr().out
 
 
 def test_links_that_lead_in_a_circle_are_found(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
