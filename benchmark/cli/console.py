@@ -67,7 +67,7 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
     for table in tables:
         heads, rows = text_grid(table, Marks("[bold]{}[/bold]", "[italic]{}[/italic]"), escaped=escape)
         together = 3 if table.beside == "columns" else 1  # ours, the paper's, the difference
-        parts = fit_columns([Text.from_markup(head) for head in heads], _texts(rows), console.width, together)
+        parts = fit_columns(_texts([heads])[0], _texts(rows), console.width, together)
         for number, part in enumerate(parts):
             which = f" ({number + 1}/{len(parts)})" if len(parts) > 1 else ""
             console.print(Text(f"{table.title}{which}", style="bold"))
@@ -83,7 +83,7 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
 
 
 def _texts(rows: Sequence[Sequence[str]]) -> list[list[Text]]:
-    return [[Text.from_markup(text) for text in row] for row in rows]
+    return [[Text.from_markup(text, emoji=False) for text in row] for row in rows]
 
 
 def fit_columns(

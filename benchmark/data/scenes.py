@@ -42,9 +42,9 @@ class Scenes(SeededSource):
     version: ClassVar[int] = 3
     licence: ClassVar[str | None] = "CC-BY-SA-4.0"
 
-    train: int = ranged(4000, 1)
-    val: int = ranged(500, 1)
-    test: int = ranged(1000, 1)
+    train: int = ranged(4000, 1, 1_000_000)
+    val: int = ranged(500, 1, 1_000_000)
+    test: int = ranged(1000, 1, 1_000_000)
     objects: int = ranged(650, 3 * PAIR_CLASSES)
     grounds: int = ranged(1, 1, len(GROUNDS))
 

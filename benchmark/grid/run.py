@@ -55,6 +55,7 @@ def run(
         engine.prepared(settings, device),
         open_grid(*grids, commands=commands) as grid,
     ):
+        require_possible(grid.poisons.folder)
         grid.validate()
         planned = grid.plan()
         on_plan([cell.planned_record for cell in planned])

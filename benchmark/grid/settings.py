@@ -282,6 +282,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in setting_names():
             raise UsageError(f"{path}: {unknown('key', key, setting_names())}")
+        if name in settings:
+            raise UsageError(f"{path}: {flag(name)} is there twice, as {name} and as {name.replace('_', '-')}")
         if isinstance(value, Mapping):
             raise UsageError(f"{path}: {key}: expected a value or a list of values, got keys and values")
         if value is not None:

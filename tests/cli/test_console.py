@@ -124,6 +124,18 @@ def test_failures_and_chance_are_shown_without_notes(
     assert "notes explain columns and settings" in shown
 
 
+def test_a_name_between_colons_is_no_code_of_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean, other = record("clean"), record("mem3")
+    named = replace(other.attack, spec="poison[file=a:smile:b]", label="Poison")
+    for number, item in enumerate((clean, replace(other, attack=named))):
+        replace(item, key=f"k{number}").save(tmp_path)
+    on_terminal(200, monkeypatch)
+    assert main(["table", "attacks", "--records", str(tmp_path)]) == 0
+    assert ":smile:" in ESCAPES.sub("", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("width", [50, 60, 70, 80])
 def test_the_papers_values_stay_beside_ours(
     width: int, records: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -30,6 +30,7 @@ from tests.tables.factory import record
         ("? [a, b]\n: c", "line 1 has a key that is no text"),
         ("seeds: 1\n? 0x" + "f" * 5000 + "\n: 1", "line 2 has a key that is no text"),
         ("epochs: 2\nepochs: 3", "'epochs' is there twice"),
+        ("batch_size: 2\nbatch-size: 3", "--batch-size is there twice, as batch_size and as batch-size"),
         ("epochs: " + "9" * 6000, "4300 digits"),
         ("epochs: 0x" + "f" * 6000, "epochs: .*4300 digits"),
         ("#" * 70_000, "larger than 64 KiB"),
