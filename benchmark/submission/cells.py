@@ -186,6 +186,12 @@ def seed_problems(records: Sequence[Record], rules: Rules) -> list[str]:
     ]
 
 
+def clean_data_problems(cells: Sequence[RequiredCell]) -> list[str]:
+    """Whether no defense has clean data: what such a one brings back depends on how much of them it has."""
+    named = {cell.planned.defense.spec for cell in cells if cell.base.cell.defense.defense.needs_clean}
+    return [f"{spec} gets clean data, which the leaderboard's defenses have not" for spec in sorted(named)]
+
+
 def budget_problems(records: Sequence[Record], spec: str, rules: Rules) -> list[str]:
     """Whether an attack keeps to the budget that the preset gives to all: whatever it sets stays as it is.
 

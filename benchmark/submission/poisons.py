@@ -110,6 +110,11 @@ def _problems(
     stored: _Stored, records: Sequence[Record], train: CaptionDataset, rules: Rules, cache: Path
 ) -> Iterator[str]:
     path, poison = stored.path, stored.poison
+    if poison.per_row:
+        yield f"{path}: it has a noise for each caption; by the rules a photo is published once"
+    longest = max((len(trigger.split()) for trigger in poison.trigger or []), default=0)
+    if longest > rules.trigger_words:
+        yield f"{path}: a trigger has {longest} words, the rules allow {rules.trigger_words}"
     if poison.delta is not None:
         if poison.eps > rules.eps:
             yield f"{path}: ε is {poison.eps}/255, the rules allow {rules.eps}/255"

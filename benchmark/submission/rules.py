@@ -16,16 +16,18 @@ class Rules:
         least_seeds: the seeds are 1, 2, 3 and so on, so that nobody chooses them; at least so many.
         most_seeds: each costs the check a data set of its own.
         eps: largest bound on noise, in 1/255.
-        defenses: what an attack meets. Beside the group, two that know an attack: rare-prefix drops a trigger of any
-            length in front of captions, tile-average noise that repeats.
+        trigger_words: most words that a trigger adds to a caption: as many as rare-prefix drops at most.
+        defenses: what an attack meets. Beside the group, two that know an attack: rare-prefix drops a trigger in front
+            of captions, whatever its length, tile-average noise that repeats.
         attacks: what a defense meets: noise, noise through augmentations, a trigger, one targeted, one tied to words.
     """
 
-    version: int = 1
+    version: int = 2
     preset: str = "tiny"
     least_seeds: int = 3
     most_seeds: int = 12
     eps: int = 8
+    trigger_words: int = 8
     defenses: str = "standard,rare-prefix,tile-average"
     attacks: str = "em,em-aug,mem3,tap,em-wordwise"
 

@@ -2,7 +2,7 @@
 
 from benchmark.tables.chance import near_chance
 from benchmark.tables.entries import Kind
-from benchmark.tables.gates import LEARN, MOST_LOSS, RANDOM, learned, stronger_than_noise
+from benchmark.tables.gates import LEARN, RANDOM, learned, stronger_than_noise
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
 
 
@@ -18,7 +18,7 @@ def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
     if sentence := near_chance(block.of(CLEAN, UNDEFENDED)):
         problems.append(sentence)
     if learned(block, UNDEFENDED) != "holds":
-        problems.append(f"clean undefended victims do not learn: their last loss is above {MOST_LOSS:g} ln B")
+        problems.append(f"clean undefended victims do not learn; asked for is {LEARN}")
     if kind == "defense":
         if learned(block, spec) != "holds":
             problems.append(f"clean victims under {spec} do not learn; asked for is {LEARN}")

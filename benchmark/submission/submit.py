@@ -21,7 +21,14 @@ from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.submission import rules as rules_file
-from benchmark.submission.cells import RequiredCell, budget_problems, match, required_cells, seed_problems
+from benchmark.submission.cells import (
+    RequiredCell,
+    budget_problems,
+    clean_data_problems,
+    match,
+    required_cells,
+    seed_problems,
+)
 from benchmark.submission.folder import Submission, read_submission
 from benchmark.submission.page import publish, require_page
 from benchmark.submission.poisons import Poisons, check_poisons
@@ -173,7 +180,7 @@ def _check(
         *(
             _findings(budget_problems(done, about.spec, rules), "what the preset gives every attack is as it gives it")
             if about.kind == "attack"
-            else ()
+            else _findings(clean_data_problems(cells), "the defense has no clean data")
         ),
         *_findings(_origin_problems(done), "all records are of one machine, one commit and the same packages"),
         *_findings(poison_problems, "every poison is intact, within its ε, of these data, and as its records say"),

@@ -46,7 +46,7 @@ _LATEX = str.maketrans(
     }
 )  # fmt: skip
 # In Markdown; brackets only where they make a link, a picture or the definition of one.
-_ACTIVE = re.compile(r"[\\`*<|]|\](?=[(\[:])")
+_ACTIVE = re.compile(r"[\\`*<|]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|~(?=\S)|(?<=\S)~")
 _BLOCK = re.compile(r"\n  (?=[#>+=~-])")  # at the start of a line that goes on a note: a heading, a quotation, a list
 _PAGE = 480  # points, across an A4 page with margins of 2 cm
 _PADDING = 2  # points, on either side of a column
@@ -104,7 +104,8 @@ def _markdown(table: Table) -> str:
 def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is: no HTML, link, code, emphasis by stars or end of a table's cell.
 
-    Other marks do nothing inside a line: square brackets alone, as specs have them, and underscores inside words.
+    Other marks do nothing inside a line: square brackets alone, as specs have them, underscores inside words, and a
+    tilde between blanks.
     """
     return _ACTIVE.sub(r"\\\g<0>", text)
 

@@ -119,6 +119,18 @@ def swapped(folder: Path) -> None:
     replace(other, provenance={**other.provenance, "seed": 1}).save(first)
 
 
+def long_trigger(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    poison = Poison.load(path)
+    assert poison.delta is not None
+    replace(poison, trigger=["cat"] * (len(poison.delta) - 1) + ["a b c d e f g h i"]).save(path)
+
+
+def of_rows(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    replace(Poison.load(path), per_row=True).save(path)
+
+
 def flipped_byte(folder: Path) -> None:
     path = poison_of(folder, 2)
     content = bytearray(path.read_bytes())
@@ -210,6 +222,8 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
     "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
     "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
+    "a long trigger": (long_trigger, "a trigger has 9 words, the rules allow 8"),
+    "a noise for each caption": (of_rows, "by the rules a photo is published once"),
     "swapped poisons": (swapped, "the poison belongs to other data"),
     "a damaged poison": (flipped_byte, "its content does not match its SHA-256"),
     "a poison without a hash": (without_hash, "has no hash, as in earlier versions: craft it again"),
@@ -226,6 +240,14 @@ def test_a_forgery_is_told(forgery: str, make: Make, capsys: pytest.CaptureFixtu
     change(folder)
     lines = broken(folder, capsys)
     assert [line for line in lines if said in line], lines
+
+
+def test_a_defense_with_clean_data_is_refused(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("defense")
+    monkeypatch.setattr("defenses.prefix_drop.PrefixDrop.needs_clean", True)
+    assert "prefix-drop gets clean data, which the leaderboard's defenses have not" in broken(folder, capsys)
 
 
 def test_all_are_told_together(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,10 @@ def test_clean_victims_that_learn_nothing() -> None:
         for line in problems(chance, made("uniform-noise", "none", 0.4), made("mem3", "none", 0.1))
     )
     stuck = problems(made("clean", "none", 80, STUCK), NOISE, made("mem3", "none", 5))
-    assert stuck == ["clean undefended victims do not learn: their last loss is above 0.75 ln B"]
+    assert stuck == [
+        "clean undefended victims do not learn; asked for is a clean victim's last loss at most 0.75 ln B, and at "
+        "least 20 % of the recall kept"
+    ]
 
 
 def test_a_defense_under_which_clean_victims_do_not_learn() -> None:
@@ -153,4 +156,6 @@ def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None
     assert said("mem3[rounds=50]", rounds=50) == ["mem3: rounds is 50; preset tiny gives every attack 5"]
     assert said("em", rounds=80) == []
     inner = "em[rounds=800,surrogate_steps=31]"
+    assert said("em-wordwise", steps=93, restarts=8, pattern_lr=0.1) == []
+    assert said("em-keyed", steps=930) == ["em-keyed: steps is 930; preset tiny gives every attack 93"]
     assert said("through", attack=inner) == ["em: rounds is 800; preset tiny gives every attack 80"]
