@@ -1,6 +1,7 @@
 """What lies in results/: every table, figures once, one page, and little of it."""
 
 import json
+import math
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -51,7 +52,7 @@ def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names:
 
 def test_the_tables_of_the_arsenal_are_what_their_commands_print() -> None:
     folder = RESULTS / "arsenal"
-    parts = {"records": "matrix", "attacks": "attacks", "placement": "matrix"}
+    parts = {"records": "matrix", "placement": "matrix"}
     tables = [render(make_tables(name, load_records(folder / part)), "markdown") for part, name in parts.items()]
     assert (folder / "README.md").read_text("utf-8").endswith("\n\n" + "\n\n".join(tables) + "\n")
 
@@ -113,6 +114,19 @@ def test_the_readmes_table_is_of_three_seeds_of_preset_tiny() -> None:
         )
         expected[name] = [f"{fmean(values):.1f}±{stdev(values):.1f}" for values in columns]
     assert shown == expected
+
+
+def test_what_is_said_of_a_row_of_the_paper_is_what_victims_of_preset_tiny_show() -> None:
+    (remark,) = (line for line in json.loads((RESULTS / "paper" / "table2.json").read_text("utf-8"))["remarks"])
+    epochs = [
+        epoch.test.image_to_text
+        for one in load_records(TINY / "records")
+        if one.victim.spec == "tiny"
+        for epoch in one.epochs
+    ]
+    beside = [epoch.recall_at_10 for epoch in epochs if 44 <= epoch.median_rank <= 52]
+    assert f"between {math.floor(min(beside))} and {math.ceil(max(beside))} in every epoch whose Medr" in remark
+    assert max(beside) < 36.6
 
 
 def test_what_is_said_of_protected_photos_is_what_was_measured() -> None:

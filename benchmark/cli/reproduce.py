@@ -34,13 +34,13 @@ AT_SCALE = {
     ),
     "tiny": (
         RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
-        RunSettings(attack="em-wordwise[eps=2],em-wordwise[eps=4]", defense="none"),
+        RunSettings(attack="mem3[eps=4],em-wordwise[eps=2],em-wordwise[eps=4]", defense="none"),
         RunSettings(attack="em,em-aug,tap", defense="standard"),
         RunSettings(
             attack="clean,em,em-aug,mem3,tap,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
-        RunSettings(attack="lsp,ar,text-hint", defense="none"),
+        RunSettings(attack="lsp,ar,text-hint,t2ue,rem", defense="none"),
         RunSettings(
             attack="em-keyed,pil,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"
         ),

@@ -21,7 +21,8 @@ def lengths(records: Iterable[Record]) -> dict[str, Figure]:
     A victim with a single length has none where others have several.
 
     Points are means over seeds, bars one sample standard deviation to either side; on a log scale, as recall under
-    attack is a few percent beside tens on clean data.
+    attack is a few percent beside tens on clean data. A line joins the lengths that had one budget: where EM's is its
+    own, its point stands alone.
 
     Args:
         records: of any runs; defended and failed ones are left out.
@@ -42,7 +43,10 @@ def lengths(records: Iterable[Record]) -> dict[str, Figure]:
 
 
 def _draw(block: Block) -> Figure:
-    specs = {attack.spec: k for k, attack in by_length(block).items()}
+    attacks = by_length(block)
+    specs = {attack.spec: k for k, attack in attacks.items()}
+    budgets = {k: {key: value for key, value in attack.params.items() if key != "k"} for k, attack in attacks.items()}
+    joined = [k for k in budgets if budgets[k] == budgets[max(budgets)]]
     paper = {int(row["attack"].removeprefix("MEM-")): row for row in published(1)["rows"]}
     clean = next(row for row in published(2)["rows"] if row["attack"] == "Clean")
     with styled():
@@ -53,10 +57,13 @@ def _draw(block: Block) -> Figure:
             cells = summarise(observe(r, r.attack.spec, direction, one) for r in block.records)
             attacked = cells[cells["attack"].isin(specs)].assign(k=lambda found: found["attack"].map(specs))
             attacked = attacked.sort_values("k")
-            axes.errorbar(
-                attacked["k"], attacked["mean"], yerr=attacked["std"], color=BLUE, marker="o", capsize=3,
-                label="ours",
-            )  # fmt: skip
+            of_joined = attacked["k"].isin(joined)
+            alone = [attacked[attacked["k"] == k] for k in attacked["k"][~of_joined]]
+            for shown in (attacked[of_joined], *alone):
+                axes.errorbar(
+                    shown["k"], shown["mean"], yerr=shown["std"], color=BLUE, marker="o", capsize=3,
+                    label="ours" if shown["k"].isin(joined).all() else None,
+                )  # fmt: skip
             axes.plot(
                 list(paper), [row[one.name] for row in paper.values()], color=ORANGE, marker="s", mfc="white",
                 linestyle=(0, (5, 2)), label="paper",
@@ -74,9 +81,9 @@ def _draw(block: Block) -> Figure:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         panels[0].set_ylabel("R@10, % (log scale)")
-        shown = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-        labels = [label for label in ("ours", "ours, clean data", "paper", "paper, clean data") if label in shown]
-        figure.legend([shown[label] for label in labels], labels, loc="outside lower center", ncols=4, handlelength=3)
+        handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+        labels = [label for label in ("ours", "ours, clean data", "paper", "paper, clean data") if label in handles]
+        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=4, handlelength=3)
         setting = published(1)["setting"].partition(";")[0]
         several = len({record.seed for record in block.records}) > 1
         parts = [block.dataset.label, f"victim {block.victim.spec}", *(["mean ± sd over seeds"] if several else [])]

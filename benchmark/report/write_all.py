@@ -17,6 +17,7 @@ from benchmark.grid.records import Record
 from benchmark.report.page import write_report
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
+from benchmark.tables.selection import CLEAN
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +35,9 @@ _TABLES = (
 def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> None:
     """Write the tables, the figures and the report of some records into ``out``, and print what was written.
 
-    Tables and figures that the records do not make are named on standard error and left out. A figure that is there
-    already stays where it cannot be drawn again, such as samples whose poison is gone.
+    Tables and figures that the records do not make are named on standard error and left out. A table of other records
+    that is there already is removed; a figure stays where it cannot be drawn again, such as samples whose poison is
+    gone.
 
     Args:
         records: at least one.
@@ -58,16 +60,21 @@ def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> N
 
 
 def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
-    several = len({record.victim.spec for record in records}) > 1
+    poisoned = [record for record in records if record.attack.spec != CLEAN]
+    several = any(len({getattr(one, half).spec for one in poisoned}) > 1 for half in ("surrogate", "victim"))
     written = []
-    for name, beside_paper in (*_TABLES, *([("transfer", False)] if several else [])):
+    for name, beside_paper in (*_TABLES, ("transfer", False)):
+        path = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
+        if name == "transfer" and not several:
+            path.unlink(missing_ok=True)
+            continue
         command = ["table", name, "--records", str(out / "records"), *(["--beside", "paper"] if beside_paper else [])]
         try:
             text = render(make_tables(name, records, beside_paper=beside_paper), "markdown")
         except UsageError as error:
             _log.warning("table %s: %s", name, error)
+            path.unlink(missing_ok=True)
             continue
-        path = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
         with replacing(path) as temporary:
             title = f"# Table {name}{' beside the paper' if beside_paper else ''}"
             printed_by = f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```"

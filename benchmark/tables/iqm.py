@@ -5,8 +5,9 @@ al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice*
 move it, so that one cell or one lucky seed does not decide a rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from math import comb, sqrt
 from typing import Literal
@@ -48,6 +49,9 @@ class Run:
 Runs = Mapping[str, Mapping[int, Run]]
 """By the cell's other half (of an attack the defenses, of a defense the attacks), then by seed."""
 
+Average = Callable[[ArrayLike], NDArray[np.float64]]
+"""Of the last axis: :func:`iqm`, or :func:`mean` where there is but one cell."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -63,9 +67,14 @@ def iqm(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(trim_mean(np.asarray(values, float), _TAIL, axis=-1))
 
 
-def iqm_of(runs: Runs) -> float:
-    """The interquartile mean of the recall kept, percent."""
-    return float(iqm([run.kept for cell in runs.values() for run in cell.values()]))
+def mean(values: ArrayLike) -> NDArray[np.float64]:
+    """Mean along the last axis."""
+    return np.asarray(np.asarray(values, float).mean(axis=-1))
+
+
+def average_of(runs: Runs, average: Average = iqm) -> float:
+    """The average of the recall kept, percent."""
+    return float(average([run.kept for cell in runs.values() for run in cell.values()]))
 
 
 def varies(runs: Runs) -> list[str]:
@@ -75,22 +84,31 @@ def varies(runs: Runs) -> list[str]:
     return ["seeds"] * seeds + ["queries"] * queries
 
 
-def interval(runs: Runs, name: str, *, level: float = LEVEL, draws: int = DRAWS) -> Interval | None:
-    """The interquartile mean of the recall kept, and its percentile interval; ``None`` where nothing varies.
+def interval(
+    runs: Runs, name: str, *, average: Average = iqm, level: float = LEVEL, draws: int = DRAWS
+) -> Interval | None:
+    """The average of the recall kept, and its percentile interval; ``None`` where nothing varies.
 
     Args:
         runs: of one attack or one defense.
         name: its name, which seeds the draws of queries.
+        average: over its runs.
         level: chance to miss, of both ends together.
         draws: number of bootstrap samples.
     """
     if not varies(runs):
         return None
-    return _around(iqm_of(runs), iqm(_resampled(runs, name, draws)), level)
+    return _around(average_of(runs, average), average(_resampled(runs, name, draws)), level)
 
 
 def difference(
-    first: Runs, second: Runs, names: tuple[str, str], *, level: float = LEVEL, draws: int = DRAWS
+    first: Runs,
+    second: Runs,
+    names: tuple[str, str],
+    *,
+    average: Average = iqm,
+    level: float = LEVEL,
+    draws: int = DRAWS,
 ) -> Interval | None:
     """How much more the first keeps than the second in the runs (cell and seed) that both have, in points.
 
@@ -101,71 +119,102 @@ def difference(
         first: runs of one attack or defense.
         second: runs of another.
         names: of both; they seed the draws of queries.
+        average: over the runs of each.
         level: chance to miss, of both ends together.
         draws: number of bootstrap samples.
     """
     ours, theirs = _common(first, second), _common(second, first)
     if not varies(ours):
         return None
-    drawn = [iqm(_resampled(runs, name, draws)) for runs, name in zip((ours, theirs), names, strict=True)]
-    return _around(iqm_of(ours) - iqm_of(theirs), drawn[0] - drawn[1], level)
+    drawn = [average(_resampled(runs, name, draws)) for runs, name in zip((ours, theirs), names, strict=True)]
+    return _around(average_of(ours, average) - average_of(theirs, average), drawn[0] - drawn[1], level)
 
 
-def places(runs: Mapping[str, Runs]) -> dict[str, tuple[int, int]]:
+def places(runs: Mapping[str, Runs], average: Average = iqm) -> dict[str, tuple[int, int]]:
     """By name the best and the worst rank that the data allow, 1 keeping least; ties have several ranks in common.
 
-    One stands before another if the interval of their difference lies on one side of zero, each interval with its part
-    of the level (Bonferroni), and if the difference exceeds :func:`least_difference`, as a bootstrap of few seeds
-    varies too little. So a name has the ranks from 1 + those clearly before it to all less
-    those clearly behind it. This is how confidence sets for ranks are made from comparisons of pairs (Mogstad et al.
-    2024, *Inference for Ranks with Applications to Mobility across Neighbourhoods and Academic Achievement across
-    Countries*).
+    One stands before another if :func:`clearly` says so, with the interval of each pair's difference at its part of the
+    level (Bonferroni). So a name has the ranks from 1 + those clearly before it to all less those clearly behind it.
+    This is how confidence sets for ranks are made from comparisons of pairs (Mogstad et al. 2024, *Inference for Ranks
+    with Applications to Mobility across Neighbourhoods and Academic Achievement across Countries*).
 
     Args:
         runs: of each attack or defense, by name.
+        average: over the runs of each.
     """
-    level, least = LEVEL / max(1, comb(len(runs), 2)), least_difference(runs)
+    level, seeds = LEVEL / max(1, comb(len(runs), 2)), over_seeds(runs, average)
     before: list[tuple[str, str]] = []
-    for one, other in combinations(runs, 2):
-        if order := clearly(difference(runs[one], runs[other], (one, other), level=level), least):
-            before.append((one, other) if order < 0 else (other, one))
+    for pair in combinations(runs, 2):
+        one, other = pair
+        apart = difference(runs[one], runs[other], pair, average=average, level=level)
+        if order := clearly(apart, seeds, pair):
+            before.append(pair if order < 0 else (other, one))
     return {
         name: (1 + sum(after == name for _, after in before), len(runs) - sum(ahead == name for ahead, _ in before))
         for name in runs
     }
 
 
-def clearly(found: Interval | None, least: float) -> Literal[-1, 0, 1]:
-    """Whether a difference is clearly below zero (−1) or above it (1): all of its interval, and by more than least."""
-    if found is None or abs(found.value) <= least:
-        return 0
-    return -1 if found.high < 0 else 1 if found.low > 0 else 0
+@dataclass(frozen=True)
+class SeedMeans:
+    """What the seeds that all names have say of them.
+
+    Attributes:
+        means: by name the mean over seeds of each seed's own average, percent.
+        least: how far apart two of them have to be to differ by more than seeds do, in points.
+    """
+
+    means: Mapping[str, float]
+    least: float
 
 
-def least_difference(runs: Mapping[str, Runs]) -> float:
-    """How far apart two interquartile means have to be to differ by more than seeds do, in points.
+def clearly(found: Interval | None, seeds: SeedMeans | None, names: tuple[str, str]) -> Literal[-1, 0, 1]:
+    """Whether the first clearly keeps less (−1) or more (1) than the second.
 
-    Tukey's honestly significant difference of a layout of k names × n seeds, q · √(MS / n): MS is the mean square of
-    what names and seeds do not explain of each seed's interquartile mean, with (k − 1)(n − 1) degrees of freedom, and q
+    All of the interval of their difference lies on that side of zero, and their means over seeds differ so by more
+    than the least difference, as a bootstrap of few seeds varies too little. Where no two seeds are shared, the
+    interval alone decides, which then says nothing of other seeds.
+    """
+    order: Literal[-1, 0, 1] = 0 if found is None else -1 if found.high < 0 else 1 if found.low > 0 else 0
+    if seeds is None:
+        return order
+    apart = order * (seeds.means[names[0]] - seeds.means[names[1]])
+    return order if apart > seeds.least else 0
+
+
+def over_seeds(runs: Mapping[str, Runs], average: Average = iqm) -> SeedMeans | None:
+    """Each name's mean over seeds, and how far apart two have to be to differ by more than seeds do.
+
+    That is Tukey's honestly significant difference of a layout of k names × n seeds, q · √(MS / n): MS is the mean
+    square of what names and seeds do not explain of each seed's average, with (k − 1)(n − 1) degrees of freedom, and q
     the studentized range's quantile. It holds for all pairs together if all names vary alike from seed to seed. Of two
     names it is what Student's t-test of paired seeds asks for.
 
     Args:
-        runs: by name; only cells and seeds that all names have count.
+        runs: by name. Cells that all names have count if all have two seeds in common in them, and of these cells the
+            seeds that are common to all.
+        average: over a seed's cells.
 
     Returns:
-        0 where there is a single name or seed.
+        ``None`` where there is a single name, or no two seeds are shared.
     """
-    cells = set.intersection(*(set(own) for own in runs.values()))
-    common = [set(own[cell]) for own in runs.values() for cell in cells]
-    seeds = sorted(set.intersection(*common)) if common else []
+    cells = sorted(set.intersection(*(set(own) for own in runs.values())))
+    common = {cell: set.intersection(*(set(own[cell]) for own in runs.values())) for cell in cells}
+    common = {cell: seeds for cell, seeds in common.items() if len(seeds) > 1}
+    seeds = sorted(set.intersection(*common.values())) if common else []
     if len(runs) < 2 or len(seeds) < 2:
-        return 0.0
-    means = np.array([[iqm([own[cell][seed].kept for cell in cells]) for seed in seeds] for own in runs.values()])
+        return None
+    means = np.array([average([[own[cell][seed].kept for cell in common] for seed in seeds]) for own in runs.values()])
     left = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
     freedom = (len(runs) - 1) * (len(seeds) - 1)
     spread = sqrt(float((left**2).sum()) / freedom / len(seeds))
-    return float(studentized_range.ppf(1 - LEVEL, len(runs), freedom)) * spread
+    least = _studentized(len(runs), freedom) * spread
+    return SeedMeans(dict(zip(runs, means.mean(axis=1).tolist(), strict=True)), least)
+
+
+@cache  # it takes a tenth of a second
+def _studentized(names: int, freedom: int) -> float:
+    return float(studentized_range.ppf(1 - LEVEL, names, freedom))
 
 
 def _around(value: float, drawn: NDArray[np.float64], level: float) -> Interval:

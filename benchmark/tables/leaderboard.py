@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.core.errors import UsageError
 from benchmark.tables.entries import Entry, Kind, Stage
-from benchmark.tables.iqm import DRAWS, LEVEL, Interval, Runs, interval, iqm_of, places
-from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame
+from benchmark.tables.iqm import DRAWS, LEVEL, Average, Interval, Runs, average_of, interval, iqm, mean, places
+from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, ties
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import Table, distinct_names
 
@@ -43,8 +43,8 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
     worst = {name: worst_case(kind, runs) for name, runs in ranked.items()}
     cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
     sign = 1 if kind == "attack" else -1
-    in_order = sorted(entries, key=lambda entry: (sign * iqm_of(cases[entry.about.name]), entry.about.name))
-    ranks = places(cases)
+    in_order = sorted(entries, key=lambda entry: (sign * average_of(cases[entry.about.name], mean), entry.about.name))
+    ranks = places(cases, mean)
     if kind == "defense":  # the best keeps most
         ranks = {name: (len(ranks) + 1 - last, len(ranks) + 1 - first) for name, (first, last) in ranks.items()}
     names = distinct_names([(entry.about.title, entry.about.name) for entry in in_order])
@@ -55,9 +55,9 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
         of: dict[str, Any] = {"row": row, kind: entry.about.spec, "n": sum(map(len, runs.values()))}
         cells.append(of | {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last}
                      | {"text": str(first) if first == last else f"{first}–{last}"})  # fmt: skip
-        cells.append(of | {"column": WORST} | _percent(cases[name], name))
+        cells.append(of | {"column": WORST} | _percent(cases[name], name, mean))
         cells.append(of | _text("under" if kind == "attack" else "against", worst[name]))
-        cells.append(of | {"column": IQM} | _percent(runs, name))
+        cells.append(of | {"column": IQM} | _percent(runs, name, iqm))
         cells += [of | cell for cell in _others(kind, entry)]
     frame = cells_frame(cells)
     return Table(
@@ -68,7 +68,7 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
         columns={column: column for column in dict.fromkeys(frame["column"])},
         cells=frame,
         seeds={},
-        notes=(*_explained(kind), *map(_of_entry, in_order)),
+        notes=(*_explained(kind, cases), *map(_of_entry, in_order)),
     )
 
 
@@ -84,8 +84,8 @@ def worst_case(kind: Kind, runs: Runs) -> str:
     return (max if kind == "attack" else min)(means, key=lambda other: means[other])
 
 
-def _percent(runs: Runs, name: str) -> dict[str, Any]:
-    found = interval(runs, name) or Interval(iqm_of(runs), nan, nan)
+def _percent(runs: Runs, name: str, average: Average) -> dict[str, Any]:
+    found = interval(runs, name, average=average) or Interval(average_of(runs, average), nan, nan)
     return {"unit": "%", "mean": found.value, "low": found.low, "high": found.high}
 
 
@@ -105,7 +105,7 @@ def _others(kind: Kind, entry: Entry) -> list[dict[str, Any]]:
     return [*cells, _text(RERUN, again)]
 
 
-def _explained(kind: Kind) -> list[str]:
+def _explained(kind: Kind, cases: Mapping[str, Runs]) -> list[str]:
     sure = f"{100 * (1 - LEVEL):.0f} %"
     worst = (
         "the defense, or none, that leaves most; the strongest attack leaves least even then"
@@ -122,8 +122,7 @@ def _explained(kind: Kind) -> list[str]:
         f"{WORST}: mean over seeds under {worst}.",
         f"{IQM}: interquartile mean, that is the mean of the middle half of all runs.",
         f"In brackets: {sure} bootstrap interval over seeds and queries, {DRAWS:,} draws; rough, of few seeds.",
-        f"{RANK}: of the worst cases. Ranks in common are ties: no further apart than other seeds and queries might "
-        f"put equals ({sure} for all pairs together, by Tukey's test and a bootstrap).",
+        f"{RANK}: of the worst cases. {ties(cases)}",
         time[kind],
         f"{RERUN}: one cell drawn by chance was trained again with the stored poison; equal: to the last digit; within "
         "spread: on another kind of machine, no further off than seeds differ; no: it was not.",

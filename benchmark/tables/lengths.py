@@ -70,19 +70,26 @@ def is_mem(spec: str) -> bool:
 def by_length(block: Block) -> dict[int, ResolvedSpec]:
     """A block's EM and MEM attacks by trigger length, in order.
 
+    Of several of one length it is the one in the preset's settings, whose spec has no brackets: ``mem3``, and not
+    ``mem3[eps=4]``.
+
     Raises:
-        UsageError: two attacks of one length.
+        UsageError: several attacks of one length, and not one of them is in the preset's settings.
     """
-    found: dict[int, ResolvedSpec] = {}
+    of_length: dict[int, list[ResolvedSpec]] = {}
     for attack in block.attacks:
         if is_mem(attack.spec) and "k" in attack.params:
-            other = found.setdefault(int(attack.params["k"]), attack)
-            if other is not attack:
-                raise UsageError(
-                    f"records hold two attacks of trigger length {attack.params['k']}: {other.spec} and {attack.spec}; "
-                    "give --records a folder of one setting"
-                )
-    return dict(sorted(found.items()))
+            of_length.setdefault(int(attack.params["k"]), []).append(attack)
+    found: dict[int, ResolvedSpec] = {}
+    for length, attacks in sorted(of_length.items()):
+        chosen = attacks if len(attacks) == 1 else [attack for attack in attacks if "[" not in attack.spec]
+        if len(chosen) != 1:
+            raise UsageError(
+                f"records hold several attacks of trigger length {length}: {', '.join(one.spec for one in attacks)}; "
+                "give --records a folder of one setting"
+            )
+        found[length] = chosen[0]
+    return found
 
 
 def _specs(names: Iterable[str]) -> dict[str, str]:
@@ -114,6 +121,9 @@ def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool
     missing = [name for name, records in shown.items() if not records]
     if missing:
         explained.append(f"Not run: {', '.join(missing)}.")
+    kin = [attack.title for attack in block.attacks if is_mem(attack.spec) and attack not in lengths.values()]
+    if kin:
+        explained.append(f"Not in this table, as another setting of the same length is: {', '.join(kin)}.")
     if seeds := seeds_by_row(shown):
         explained.append(f"Seeds: {'; '.join(f'{name} {own}' for name, own in seeds.items())}.")
     if beside_paper:

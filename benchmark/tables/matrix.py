@@ -7,12 +7,12 @@ import pandas as pd
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
-from benchmark.tables.gates import LEARN, Verdict
+from benchmark.tables.gates import LEARN, Verdict, learning
 from benchmark.tables.matrix_cells import NO_DEFENSE, MatrixCells
 from benchmark.tables.notes import notes
 from benchmark.tables.ranking import rankings
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, observe_shares
+from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, lost, observe_shares
 from benchmark.tables.table import Caution, Observation, Table, ranges, summarise
 
 CLEAN_ROW = "Clean data"
@@ -54,7 +54,8 @@ def _table(found: MatrixCells) -> Table:
             records = block.of(attack, defense)
             observations += observe_shares(records, row, column, KEPT, kept(records, clean))
     cells = summarise(observations)
-    weak = [attack for attack in found.competing if not is_ranked(block.of(attack, UNDEFENDED), clean)]
+    judged = [attack for attack in found.competing if lost(block.of(attack, UNDEFENDED), clean)]
+    weak = [attack for attack in judged if not is_ranked(block.of(attack, UNDEFENDED), clean)]
     return Table(
         title=f"Matrix: recall kept of clean, in %; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
@@ -103,6 +104,12 @@ def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
     if weak and not near_chance(block.of(CLEAN, UNDEFENDED)):
         names = ", ".join(found.attacks[attack] for attack in weak)
         lines.append(f"No worst defense, as the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
+    if unknown := [
+        name
+        for attack, name in found.attacks.items()
+        if attack in found.competing and not lost(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED))
+    ]:
+        lines.append(f"No worst defense, as no undefended victim is done: {', '.join(unknown)}.")
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     seeds = {
@@ -112,7 +119,7 @@ def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
         for record in block.records
         if record.attack.spec in (CLEAN, *found.attacks)
     }
-    usual = max(set(seeds.values()), key=list(seeds.values()).count)
+    usual = max(dict.fromkeys(seeds.values()), key=list(seeds.values()).count)
     others = [f"{attack} × {defense} {text}" for (attack, defense), text in seeds.items() if text != usual]
     lines += [f"Seeds other than {usual}: {'; '.join(others)}."] if others else []
     return [*lines, *_gates(found)]
@@ -128,9 +135,11 @@ def _gates(found: MatrixCells) -> list[str]:
     lines: list[str] = []
     for gate, names, verdicts in gates:
         wanted: tuple[Verdict, ...] = ("fails", "not shown")
-        failed, unknown = ([names[spec] for spec in names if verdicts[spec] == one] for one in wanted)
+        failed, unknown = ([spec for spec in names if verdicts[spec] == one] for one in wanted)
         if failed:
-            lines.append(Caution(f"In brackets, as a gate fails ({gate}): {', '.join(failed)}."))
+            measured = {spec: f" ({learning(found.block, spec)})" for spec in failed if gate == LEARN}
+            named = ", ".join(names[spec] + measured.get(spec, "") for spec in failed)
+            lines.append(Caution(f"In brackets, as a gate fails ({gate}): {named}."))
         if unknown:
-            lines.append(f"Gate not shown by these records ({gate}): {', '.join(unknown)}.")
+            lines.append(f"Gate not shown by these records ({gate}): {', '.join(names[spec] for spec in unknown)}.")
     return lines

@@ -97,7 +97,7 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
 
 
 def _defenses(records: Iterable[Record]) -> list[str]:
-    """Each defense's strength and what it changed, on average over the runs that have it."""
+    """Each defense's strength and what it changed, on average over the runs of each attack."""
     by_defense: dict[str, list[Record]] = {}
     for record in records:
         if record.defense.spec != UNDEFENDED:
@@ -113,13 +113,24 @@ def _defenses(records: Iterable[Record]) -> list[str]:
 
 
 def _effect(records: Iterable[Record]) -> str:
-    changes = [record.changes for record in records if record.changes]
+    changes: dict[str, list[Mapping[str, float]]] = {}
+    for record in records:
+        if record.changes:
+            changes.setdefault(record.attack.spec, []).append(record.changes)
     if not changes:
         return ""
-    words, pixel = (fmean(one.get(what, 0.0) for one in changes) for what in ("words_per_caption", "pixel"))
-    parts = [f"{words:.2f} words per caption"] if words else []
-    parts += [f"{pixel:.1f}/255 per pixel value"] if pixel else []
-    return f"; changed {' and '.join(parts) or 'nothing'} on average"
+    parts = [
+        f"{_span([fmean(one.get(what, 0.0) for one in own) for own in changes.values()], digits)}{unit}"
+        for what, digits, unit in (("words_per_caption", 2, " words per caption"), ("pixel", 1, "/255 per pixel value"))
+        if any(one.get(what) for own in changes.values() for one in own)
+    ]
+    by_attack = ", by the attack" if any(" to " in part for part in parts) else ""
+    return f"; changed {' and '.join(parts) or 'no pixel and no word'} on average{by_attack}"
+
+
+def _span(values: Sequence[float], digits: int) -> str:
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _seeds(records: Sequence[Record]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.tables.gates import MOST_LOSS, loss_left
-from benchmark.tables.iqm import DRAWS, LEVEL, Interval, Runs, interval, iqm_of, places, varies
+from benchmark.tables.iqm import DRAWS, LEVEL, Interval, Runs, average_of, interval, over_seeds, places, varies
 from benchmark.tables.matrix_cells import MatrixCells
 from benchmark.tables.selection import UNDEFENDED
 from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table
@@ -51,13 +51,13 @@ def _table(side: _Side) -> Table:
     found, block = side.found, side.found.block
     names, others = (found.attacks, found.defenses) if side.of_attacks else (found.defenses, found.attacks)
     runs = {spec: side.runs(spec) for spec in side.ranked}
-    best_first = sorted(runs, key=lambda spec: iqm_of(runs[spec]) * (1 if side.of_attacks else -1))
+    best_first = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
     ranks = places(runs)
     if not side.of_attacks:  # the best keeps most
         ranks = {spec: (len(runs) + 1 - last, len(runs) + 1 - first) for spec, (first, last) in ranks.items()}
     cells: list[dict[str, Any]] = []
     for spec in best_first:
-        found_iqm = interval(runs[spec], spec) or Interval(iqm_of(runs[spec]), nan, nan)
+        found_iqm = interval(runs[spec], spec) or Interval(average_of(runs[spec]), nan, nan)
         first, last = ranks[spec]
         of: dict[str, Any] = {"row": names[spec], "n": sum(map(len, runs[spec].values()))}
         of |= {"attack": spec if side.of_attacks else "", "defense": "" if side.of_attacks else spec}
@@ -67,7 +67,7 @@ def _table(side: _Side) -> Table:
                            "high": found_iqm.high})  # fmt: skip
         for head, at in _OTHER_EPOCHS.items():
             if elsewhere := side.runs(spec, at):
-                cells.append(of | {"column": head, "unit": "%", "mean": iqm_of(elsewhere)})
+                cells.append(of | {"column": head, "unit": "%", "mean": average_of(elsewhere)})
         cells += [of | cell for cell in _worst_case(side, spec, others)]
         cells += [of | cell for cell in _gates(side, spec)]
     frame = cells_frame(cells)
@@ -117,9 +117,23 @@ def _gates(side: _Side, spec: str) -> list[dict[str, Any]]:
     return [] if share is None else [{"column": "clean loss / ln B", "unit": "ln B", "mean": share}]
 
 
+def ties(runs: Mapping[str, Runs]) -> str:
+    """What ranks in common mean, which depends on what the runs share."""
+    sure = f"{100 * (1 - LEVEL):.0f} % for all pairs together"
+    if len(runs) == 1 or over_seeds(runs) is not None:
+        return (
+            "Ranks in common are ties: no further apart than other seeds and queries might put equals "
+            f"({sure}, by Tukey's test and a bootstrap)."
+        )
+    return (
+        f"Ranks in common are ties: no further apart than a bootstrap might put equals ({sure}). No two seeds are "
+        "shared by all, so ranks say nothing of other seeds."
+    )
+
+
 def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
     sources = varies(next(iter(runs.values())))
-    seeds = {seed for own in runs.values() for cell in own.values() for seed in cell}
+    seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
     direction = "least is kept" if side.of_attacks else "most is kept"
     lines = [
@@ -128,15 +142,13 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
     ]
     if sources:
         alone = f"One seed, so it is over {' and '.join(sources)} alone, and says nothing of other seeds."
-        several = f"Of {len(seeds)} seeds{', so it is rough' if len(seeds) < _FEW else ''}."
+        numbers = str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+        several = f"Of {numbers} seeds a cell{', so it is rough' if min(seeds) < _FEW else ''}."
         lines.append(
             f"In brackets: {100 * (1 - LEVEL):.0f} % bootstrap interval over {' and '.join(sources)}, {DRAWS:,} draws. "
-            f"{alone if len(seeds) == 1 else several}"
+            f"{alone if max(seeds) == 1 else several}"
         )
-    lines.append(
-        f"{RANK}: 1 where {direction}. Ranks in common are ties: no further apart than other seeds and queries might "
-        f"put equals ({100 * (1 - LEVEL):.0f} % for all pairs together, by Tukey's test and a bootstrap)."
-    )
+    lines.append(f"{RANK}: 1 where {direction}. {ties(runs)}")
     if "queries" in sources:
         lines.append(
             "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one "

@@ -57,6 +57,14 @@ def test_recall_over_k_with_the_papers_line_and_clean_levels() -> None:
         lengths(records[:1])
 
 
+def test_no_line_joins_lengths_of_different_budgets() -> None:
+    records = [record("clean", recalls=(56, 50)), record("em", recalls=(45, 44), params={"rounds": 80})]
+    records += [record("mem3", recalls=(12, 8)), record("mem7", recalls=(3, 2))]
+    for axes in lengths(records)["lengths"].axes:
+        drawn = [points(one.lines[0])[0] for one in axes.containers if isinstance(one, ErrorbarContainer)]
+        assert drawn == [[3, 7], [0]]
+
+
 def test_recall_under_each_defense_between_its_reference_lines() -> None:
     records = [record("clean", recalls=(56, 50)), record("mem3", recalls=(10, 8))]
     records += [record("mem3", "cutout", recalls=(value, 7), seed=seed) for seed, value in ((1, 12.0), (2, 16.0))]

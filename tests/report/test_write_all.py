@@ -28,6 +28,22 @@ def test_what_cannot_be_made_keeps_nothing_else_from_being_written(
     assert set(printed.out.split()) == {str(tmp_path / name) for name in written}
 
 
+def test_a_table_that_the_records_no_longer_make_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("write_all", "page"):
+        monkeypatch.setattr(f"benchmark.report.{module}.FIGURES", {})
+    nowhere = ArtifactPaths(tmp_path, tmp_path)
+    both = [record("clean", loss=LOSS), record("mem3", loss=LOSS)]
+    write_all(both, tmp_path, nowhere)
+    assert (tmp_path / "table-attacks.md").exists()
+    write_all([*both, record("mem3", surrogate="wide", loss=LOSS)], tmp_path, nowhere)
+    assert {path.name for path in tmp_path.glob("table-*")} == {"table-transfer.md"}  # the others are of one surrogate
+    write_all(both[:1], tmp_path, nowhere)
+    of_clean = {"table-2.md", "table-2-beside-paper.md", "table-cost.md"}
+    assert {path.name for path in tmp_path.glob("table-*")} == of_clean
+
+
 def test_samples_whose_poison_is_gone_stay_and_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

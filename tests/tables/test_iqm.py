@@ -4,9 +4,22 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import tukey_hsd
+from scipy.stats import ttest_rel, tukey_hsd
 
-from benchmark.tables.iqm import Run, Runs, difference, interval, iqm, iqm_of, least_difference, places, varies
+from benchmark.tables.iqm import (
+    Interval,
+    Run,
+    Runs,
+    SeedMeans,
+    average_of,
+    clearly,
+    difference,
+    interval,
+    iqm,
+    over_seeds,
+    places,
+    varies,
+)
 
 
 def plain(values: list[float]) -> float:
@@ -29,7 +42,7 @@ def test_hand_worked_means_of_the_middle_half() -> None:
     assert iqm([0, 30, 90]) == 40  # a quarter of three is none
     assert iqm([[0, 10, 20, 1000], [4, 4, 4, 4]]).tolist() == [15, 4]
     cells = {"none": [10.0, 20.0], "cutout": [40.0, 45.0]}
-    assert iqm_of(runs(cells, clean=50.0)) == pytest.approx(60)  # of 20, 40, 80 and 90 %, the middle two
+    assert average_of(runs(cells, clean=50.0)) == pytest.approx(60)  # of 20, 40, 80 and 90 %, the middle two
 
 
 def test_it_is_what_a_plain_version_says() -> None:
@@ -100,7 +113,9 @@ def test_equal_names_are_seldom_told_apart_by_three_seeds() -> None:
         own = [40 + shared + generator.normal(0, 5, 3) for _ in range(6)]
         named = {str(number): runs({"none": values.tolist()}) for number, values in enumerate(own)}
         means = [values.mean() for values in own]
-        wrong += max(means) - min(means) > least_difference(named)
+        found = over_seeds(named)
+        assert found is not None
+        wrong += max(means) - min(means) > found.least
     assert 0.02 <= wrong / 400 <= 0.09
 
 
@@ -108,11 +123,38 @@ def test_the_least_difference_is_tukeys() -> None:
     """Without what names share, the layout is that of one factor, as SciPy knows it."""
     generator = np.random.default_rng(1)
     values = generator.normal(50, 5, (3, 200))
-    found = least_difference({str(number): runs({"none": own.tolist()}) for number, own in enumerate(values)})
+    found = over_seeds({str(number): runs({"none": own.tolist()}) for number, own in enumerate(values)})
+    assert found is not None
     intervals = tukey_hsd(*values).confidence_interval(0.95)
-    assert found == pytest.approx(float(intervals.high[0, 1] - intervals.low[0, 1]) / 2, rel=0.1)
-    assert least_difference({"one": runs({"none": [1.0, 2.0]})}) == 0
-    assert least_difference({name: runs({"none": [1.0]}) for name in "ab"}) == 0
+    assert found.least == pytest.approx(float(intervals.high[0, 1] - intervals.low[0, 1]) / 2, rel=0.1)
+    assert found.means == pytest.approx({str(number): own.mean() for number, own in enumerate(values)})
+    assert over_seeds({"one": runs({"none": [1.0, 2.0]})}) is None
+    assert over_seeds({name: runs({"none": [1.0]}) for name in "ab"}) is None
+
+
+def test_a_cell_that_lacks_seeds_does_not_hide_what_the_seeds_of_the_others_say() -> None:
+    cells = {"none": [20.0, 26.0, 23.0], "jpeg": [40.0, 47.0, 41.0]}
+    other = {"none": [24.0, 21.0, 29.0], "jpeg": [44.0]}
+    found = over_seeds({"a": runs(cells), "b": runs(other)})
+    assert found is not None
+    assert found == over_seeds({"a": runs({"none": cells["none"]}), "b": runs({"none": other["none"]})})
+
+
+def test_equal_names_are_seldom_told_apart_by_many_seeds() -> None:
+    """Means over seeds are compared, for which the least difference is made, even where a bootstrap is sure."""
+    generator = np.random.default_rng(7)
+    wrong = 0
+    for _ in range(1000):
+        own = generator.normal(40, 5, (2, 12))
+        named = {str(number): runs({"none": values.tolist()}) for number, values in enumerate(own)}
+        found = over_seeds(named)
+        assert found is not None
+        assert found.least == pytest.approx(ttest_rel(*own).confidence_interval(0.95).high - (own[0] - own[1]).mean())
+        apart = average_of(named["0"]) - average_of(named["1"])
+        wrong += clearly(Interval(apart, apart, apart), found, ("0", "1")) != 0
+    assert 0.03 <= wrong / 1000 <= 0.065
+    close = SeedMeans({"a": 50.0, "b": 50.5}, least=1.0)
+    assert clearly(Interval(-10, -12, -8), close, ("a", "b")) == 0
 
 
 def test_a_difference_within_the_seeds_spread_is_a_tie() -> None:

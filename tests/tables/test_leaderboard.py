@@ -115,6 +115,7 @@ HOSTILE = [
     "a | b | c",
     "a \\| b \\",
     "**bold** *it* `code`",
+    "_it_ __bold__ ~~gone~~ ~gone~",
     "&lt;b&gt; &amp;",
     "x" * 115 + " # heading",
     "x" * 115 + " - item",
@@ -128,7 +129,7 @@ def test_text_of_others_stays_text_on_the_page(text: str) -> None:
     """Against a Markdown parser with tables and HTML."""
     hostile = replace(TOUGH.about, title=text[:100], authors=text[:100], licence=text[:100], notes=text * 2)
     page = leaderboard_page([replace(TOUGH, about=hostile), FRAGILE])
-    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = parser.parse(page)
     inside = [child for token in tokens for child in (token.children or [])]
     plain = parser.parse(leaderboard_page([TOUGH, FRAGILE]))
@@ -203,3 +204,11 @@ def test_the_page_has_the_entries_of_two_that_publish_at_once(tmp_path: Path) ->
             FRAGILE.save(tmp_path)
         assert second.result(timeout=60) == tmp_path / "tough.json"
     assert (tmp_path / PAGE).read_text("utf-8") == leaderboard_page([FRAGILE, TOUGH])
+
+
+def test_seeds_are_not_left_out_of_a_worst_case() -> None:
+    """Else one more bad seed would cost a submission nothing."""
+    none = [20, 20, 20, 20, 20]
+    entries = [entry("wild", {"none": none, "mixup": [24, 24, 24, 24, 72]}), entry("tame", {"none": none})]
+    assert cell(entries, "Wild", "worst case %").mean == pytest.approx(100 * 33.6 / 80)
+    assert leaderboard(entries)[0].rows == ("Tame", "Wild")

@@ -75,9 +75,17 @@ def test_the_paper_stands_below_ours() -> None:
     assert lines[7][7:9] == [f"{103 - 412:+d}", f"{203 - 308:+d}"]
 
 
-def test_two_settings_of_one_length_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"trigger length 3: mem3 and mem3\[eps=4\]"):
-        table1([record("mem3"), record("mem3[eps=4]")])
+def test_of_settings_of_one_length_the_presets_is_shown_and_the_others_are_named() -> None:
+    (table,) = table1([record("mem3[eps=4]", recalls=(50, 50)), record("mem3", recalls=(12, 8))])
+    assert mean(table, "R@10", "k=3 I→T") == 12
+    (line,) = [note for note in table.notes if note.startswith("Not in this table")]
+    assert "(mem3[eps=4])" in line
+    assert not [note for note in table1([record("mem3")])[0].notes if note.startswith("Not in this table")]
+
+
+def test_settings_of_one_length_none_of_which_is_the_presets_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"trigger length 3: mem3\[eps=2\], mem3\[eps=4\]"):
+        table1([record("mem3[eps=2]"), record("mem3[eps=4]")])
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> 
     assert warnings == [
         "In brackets, as a gate fails (stronger than uniform noise of the same ε, without a defense): EM.",
         "In brackets, as a gate fails (a clean victim's last loss at most 0.75 ln B, and at least 20 % of the recall "
-        "kept): Mixup.",
+        "kept): Mixup (0.97 ln B and 22.22 %).",
     ]
     assert any(note.startswith("Gate not shown by these records (no weaker with larger ε") for note in table.notes)
     assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "Jpeg")}
@@ -135,3 +135,18 @@ def test_a_matrix_needs_a_defended_victim_and_a_clean_one() -> None:
     for records in ([record("clean"), record("mem3")], [record("mem3"), record("mem3", "cutout")]):
         with pytest.raises(UsageError, match="no defended victim beside a clean one"):
             matrix(*records)
+
+
+def test_no_weakness_is_told_of_an_attack_whose_undefended_victim_is_missing() -> None:
+    table = matrix(*(one for one in several() if (one.attack.spec, one.defense.spec) != ("em", "none")))
+    assert "No worst defense, as no undefended victim is done: EM." in table.notes
+    assert not [note for note in table.notes if "takes less than" in note]
+    assert not [row for row, _ in marked(table, "best") if row == "EM"]
+
+
+def test_of_equally_many_cells_the_seeds_of_the_first_are_usual() -> None:
+    """Equal records make equal tables, whatever order a set has."""
+    records = [record("clean"), record("mem3", "cutout"), *(record(seed=seed) for seed in (1, 2))]
+    records += [record("em", "cutout", seed=seed) for seed in (1, 2)]
+    (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
+    assert line == "Seeds other than 1: mem3 × none 1–2; em × cutout 1–2."

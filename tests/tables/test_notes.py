@@ -54,7 +54,17 @@ def test_a_defenses_strength_and_effect_are_said() -> None:
     )
     assert "Cutout: square of 0.5; changed 20.5/255 per pixel value on average." in text
     assert "Random swap: random-swap.alpha 0.1; changed 1.25 words per caption on average." in text
-    assert "Mixup: λ; changed nothing on average." in text
+    assert "Mixup: λ; changed no pixel and no word on average." in text
+
+
+def test_what_a_defense_changes_is_told_of_each_attack_alone() -> None:
+    """A filter of triggers drops three words of one attack and none of another, never one and a half."""
+    records = [record("clean"), record("clean", seed=2)]
+    for attack, seed, words in (("mem3", 1, 3.0), ("mem3", 2, 3.2), ("em", 1, 0.0)):
+        changes = {"words_per_caption": words, "pixel": 0}
+        records.append(record(attack, "rare-prefix", strength="words", seed=seed, changes=changes))
+    text = "\n".join(make_tables("matrix", records)[0].notes)
+    assert "Rare prefix: words; changed 0.00 to 3.10 words per caption on average, by the attack." in text
 
 
 def test_a_shared_poisons_time_counts_once() -> None:

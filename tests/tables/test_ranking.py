@@ -99,3 +99,17 @@ def test_the_three_selections_of_an_epoch_stand_side_by_side() -> None:
 def test_one_attack_alone_is_not_ranked_but_its_defenses_are() -> None:
     _, *others = make_tables("matrix", grid({"em": THREE["em"]}))
     assert [table.keys["ranked"] for table in others] == ["defenses"]
+
+
+def test_ranks_say_whether_seeds_stand_behind_them() -> None:
+    """Three seeds without a defense, and one under each: the undefended cell alone says what other seeds would do."""
+    three = grid(THREE, seeds=(1, 2, 3))
+    some = [one for one in three if one.seed == 1 or one.defense.spec == "none"]
+    for records, number in ((some, "Of 1 to 3 seeds a cell"), (three, "Of 3 seeds a cell")):
+        _, attacks, _ = make_tables("matrix", records)
+        assert any(number in note for note in attacks.notes)
+        assert any(note.startswith("rank: ") and "Tukey's test" in note for note in attacks.notes)
+    bare = [one for one in three if one.seed == 1 or one.attack.spec == "clean"]
+    _, attacks, _ = make_tables("matrix", bare)
+    (ranks,) = (note for note in attacks.notes if note.startswith("rank: "))
+    assert ranks.endswith("No two seeds are shared by all, so ranks say nothing of other seeds.")
