@@ -44,6 +44,9 @@ AT_SCALE = {
         RunSettings(
             attack="em-keyed,pil,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"
         ),
+        RunSettings(
+            attack="em-keyed[keys=16],em-keyed[keys=1024]", defense="none,crop-flip,jpeg,prefix-drop,cleanclip"
+        ),
         RunSettings(attack="clean,mem-wordwise", defense="rare-prefix+tile-average"),
         RunSettings(attack="clean,tap", defense="opposite-step"),
     ),
