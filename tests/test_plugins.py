@@ -173,6 +173,10 @@ def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.Capt
         (DARK.format(name="dark", share=0.5).replace("share: float", "share: list[int]"), "'share' needs a type hint"),
         (DARK.format(name="dark", share=0.5).replace("share: float = 0.5", ANYTHING), "'share' needs a type"),
         (
+            DARK.format(name="dark", share=0.5).replace("share", "describe"),
+            "a parameter hides 'describe' of every defense; give it another name",
+        ),
+        (
             DARK.format(name="dark", share=0.5).replace("@dataclass(frozen=True)", ""),
             "Dark has the parameters share",
         ),

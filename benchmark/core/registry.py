@@ -76,7 +76,7 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: a name that is taken or cannot be written on the command line, a class of another kind, a
-                constructor's parameter whose values cannot be read from there.
+                constructor's parameter whose values cannot be read from there, or one that hides a method or the like.
         """
 
         def decorate(factory: type[T]) -> type[T]:
@@ -85,6 +85,10 @@ class Registry(Generic[T]):
                 raise ValueError(f"{self.kind} '{name}': {factory.__name__} is no {self._base.__name__}")
             _require_dataclass(f"{self.kind} '{name}'", factory)
             _require_readable(f"{self.kind} '{name}'", factory)
+            for parameter in parameters_of(factory):
+                if hasattr(self._base, parameter):
+                    hidden = f"'{parameter}' of every {self.kind}"
+                    raise ValueError(f"{self.kind} '{name}': a parameter hides {hidden}; give it another name")
             for key, fixed in {name: {}, **(aliases or {})}.items():
                 if not is_name(key):
                     raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")

@@ -55,7 +55,7 @@ class RunSettings:
         str,
         Words(
             "defenses, separated by commas; + combines several into one; table2 names the paper's eight, standard "
-            "these and three that undo more, all every one; see 'list defenses'",
+            "these and three more that any scraper can apply, all every one; see 'list defenses'",
             "none,cutout+mixup",
             "DEFENSES",
         ),
