@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Verdict:
         try:
             yield
         except Exception as error:
-            self.note(text, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self.note(text, False, f"{type(error).__name__}: {' '.join(str(error).split())}{_where(error)}")
         else:
             self.note(text, True)
 
@@ -67,6 +68,12 @@ class Verdict:
         """The verdict as it is printed: ✓ kept, · measured, ✗ broken."""
         marked = (("✓", self.kept), ("·", self.measured), ("✗", self.broken))
         return [f"{mark} {line}" for mark, lines in marked for line in lines]
+
+
+def _where(error: BaseException) -> str:
+    """Which method failed, in which line: the first call that left this file; empty if none did."""
+    calls = (call for call in extract_tb(error.__traceback__) if call.filename != __file__)
+    return next((f" (in {call.name}, {Path(call.filename).name}:{call.lineno})" for call in calls), "")
 
 
 def check(kind: str, text: str) -> Verdict:

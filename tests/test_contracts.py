@@ -91,7 +91,7 @@ class Nuisance(Defense):
         ("keeps a gradient", "carry no gradient"),
         ("halves the targets", "sum to one"),
         ("talks too much", "one printable line: ValueError: 'two\\nlines'"),
-        ("raises", "every hook returns: RuntimeError: no luck"),
+        ("raises", "every hook returns: RuntimeError: no luck (in on_captions, test_contracts.py:"),
         ("counts its calls", "a second call with the same seed, by the same object, returns something else"),
         ("loses the captions", "as many captions"),
         ("loses the images", "shape and dtype"),
