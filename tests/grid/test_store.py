@@ -1,6 +1,7 @@
 """The store of a cluster's poisons and checkpoints, on a folder; and what is said where its package is missing."""
 
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
+from benchmark.grid.engines import store as engine
 from benchmark.grid.engines.store import Store, mirrored
+from tests.watchdog import in_no_time
 
 
 @pytest.fixture
@@ -54,8 +57,9 @@ def test_a_copy_that_breaks_off_leaves_the_one_before(
 
 
 def until(there: Path, text: str) -> None:
-    while not there.exists() or there.read_text() != text:
-        time.sleep(0.05)
+    with in_no_time():
+        while not there.exists() or there.read_text() != text:
+            time.sleep(0.05)
 
 
 def test_a_checkpoint_outlives_its_node_and_ends_with_its_stage(
@@ -86,6 +90,24 @@ def test_a_checkpoint_outlives_its_node_and_ends_with_its_stage(
     with mirrored(second, store):
         second.unlink()
     assert not kept.exists()
+
+
+def test_what_is_written_before_the_copier_looks_is_copied(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a thread may begin late."""
+
+    def late(*arguments: Any) -> None:
+        written.wait()
+        copy_changes(*arguments)
+
+    copy_changes, written = engine._copy_changes, threading.Event()
+    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_LOOKS", 0.02)
+    monkeypatch.setattr(engine, "_copy_changes", late)
+    with mirrored(tmp_path / "cell", store):
+        (tmp_path / "cell").write_text("epoch 1")
+        written.set()
+        until(tmp_path / "store" / "cell", "epoch 1")
 
 
 def test_a_store_that_takes_nothing_is_told_before_any_work(store: Store, tmp_path: Path) -> None:

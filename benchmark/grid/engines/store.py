@@ -98,7 +98,8 @@ def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
         return
     store.fetch(path, anew=True)
     over = threading.Event()
-    copier = threading.Thread(target=_copy_changes, args=(path, store, over), daemon=True)
+    # Looked at here, as the block may write before the thread runs.
+    copier = threading.Thread(target=_copy_changes, args=(path, _stamp(path), store, over), daemon=True)
     copier.start()
     try:
         yield
@@ -109,8 +110,7 @@ def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
         store.discard(path)
 
 
-def _copy_changes(path: Path, store: Store, over: threading.Event) -> None:
-    before = _stamp(path)
+def _copy_changes(path: Path, before: tuple[int, int] | None, store: Store, over: threading.Event) -> None:
     while not over.wait(_SECONDS_BETWEEN_LOOKS):
         if (now := _stamp(path)) is not None and now != before:
             try:
