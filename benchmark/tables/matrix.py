@@ -54,8 +54,9 @@ def _table(found: MatrixCells) -> Table:
             records = block.of(attack, defense)
             observations += observe_shares(records, row, column, KEPT, kept(records, clean))
     cells = summarise(observations)
-    judged = [attack for attack in found.competing if lost(block.of(attack, UNDEFENDED), clean)]
-    weak = [attack for attack in judged if not is_ranked(block.of(attack, UNDEFENDED), clean)]
+    missing = [attack for attack in found.competing if not lost(block.of(attack, UNDEFENDED), clean)]
+    unranked = [attack for attack in found.competing if not is_ranked(block.of(attack, UNDEFENDED), clean)]
+    weak = [attack for attack in unranked if attack not in missing]
     return Table(
         title=f"Matrix: recall kept of clean, in %; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},
@@ -68,7 +69,7 @@ def _table(found: MatrixCells) -> Table:
             notes(
                 [attack for attack in block.attacks if attack.spec in rows],
                 [record for record in block.of() if record.attack.spec in rows],
-                _explained(found, weak),
+                _explained(found, weak, missing),
             )
         ),
     )
@@ -92,7 +93,7 @@ def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.Data
     )
 
 
-def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
+def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[str]:
     block = found.block
     lines = [
         "After the last epoch: share of the R@10 (mean of both directions) of the clean, undefended victim of the same "
@@ -104,12 +105,9 @@ def _explained(found: MatrixCells, weak: list[str]) -> list[str]:
     if weak and not near_chance(block.of(CLEAN, UNDEFENDED)):
         names = ", ".join(found.attacks[attack] for attack in weak)
         lines.append(f"No worst defense, as the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
-    if unknown := [
-        name
-        for attack, name in found.attacks.items()
-        if attack in found.competing and not lost(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED))
-    ]:
-        lines.append(f"No worst defense, as no undefended victim is done: {', '.join(unknown)}.")
+    if missing:
+        names = ", ".join(found.attacks[attack] for attack in missing)
+        lines.append(f"No worst defense, as no undefended victim is done: {names}.")
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     seeds = {
