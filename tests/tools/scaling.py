@@ -12,6 +12,7 @@ decoding of data, caption augmentation, evaluation, and the transfer of files.
 import argparse
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,7 @@ SIZES = "29000,1014,1000"
 CAPTIONS = 5
 _BYTES_PER_WEIGHT = 12  # fp32, with AdamW's two moments
 _NOWHERE = Path("nowhere")
+_LINE = 120  # characters, as in all pages of docs
 
 
 @dataclass(frozen=True)
@@ -247,12 +249,15 @@ def page(flags: Sequence[str], asked: argparse.Namespace) -> str:
             ]
         )
     share = f"{asked.utilisation:.0%} of a peak of {asked.peak:g} TFLOP/s"
-    lines = [
+    summary = (
         f"`run --preset paper {' '.join(flags)}`: {len(ordered) - crafts:,} victims and {crafts:,} poisons of "
         f"{sizes[0]:,} images. One GPU does {rate:,.0f} rows of a victim's step in a second "
         f"({'as given' if asked.rows_per_second else share}); an hour of it costs {asked.price:g}. "
         f"All GPUs together work {busy / 3600:,.0f} hours. The longest poison with its victim takes "
-        f"{longest_chain(jobs) / 3600:,.1f} hours, on however many GPUs.",
+        f"{longest_chain(jobs) / 3600:,.1f} hours, on however many GPUs."
+    )
+    lines = [
+        textwrap.fill(summary, _LINE, break_long_words=False, break_on_hyphens=False),
         "",
         tabulate(
             rows,
