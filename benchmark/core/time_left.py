@@ -44,8 +44,8 @@ class Task:
 
     @property
     def share_left(self) -> float:
-        """The share of the cost that is not done, from 0 to 1; 1 if it is unknown."""
-        return 1.0 if self.costs is None else self.cost_left / self.cost
+        """The share of the cost that is not done, from 0 to 1; 1 if it is unknown or nothing."""
+        return self.cost_left / self.cost if self.cost else 1.0
 
     def share_after(self, steps: float) -> float:
         """The share of the cost of this share of the steps, the first ones; the same number if costs are unknown."""

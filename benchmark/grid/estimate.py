@@ -105,9 +105,10 @@ def estimate(
         before_measuring()
     costs = _measured(unknown)
     peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
-    # A record knows the time of all steps together, and not how it is spread over them.
+    # A record knows the time of all steps together, and not how it is spread over them. A poison that is crafted in no
+    # steps takes time as well.
     costs |= {
-        work.kind: np.full(work.steps, recorded[work.kind] / max(work.steps, 1))
+        work.kind: np.full(max(work.steps, 1), recorded[work.kind] / max(work.steps, 1))
         for work in todo
         if work.kind in recorded
     }

@@ -131,3 +131,15 @@ def test_how_fast_a_poison_is_crafted_says_nothing_of_victims() -> None:
 def test_expected_seconds_count_before_anything_has_run() -> None:
     tasks = {"poison": Task("craft", np.full(5, 20.0), done=40.0), "cell": Task("train", np.full(2, 15.0))}
     assert Pace(tasks, 1.3).left([("poison", None), ("cell", "poison")], 8) == pytest.approx(60 + 30)
+
+
+def test_a_task_of_no_cost_takes_what_another_of_its_kind_took() -> None:
+    now = [0.0]
+    tasks = {name: Task("words", np.zeros(0), crafts=True) for name in "ab"}
+    pace = Pace(tasks | {"victim": Task("victim", np.full(2, 5.0))}, 1.0, lambda: now[0])
+    pace.begins("a")
+    now[0] = 3.0
+    pace.stops("a", done=True)
+    pace.begins("b")
+    now[0] = 4.0
+    assert pace.left([("victim", "b")], 2) == pytest.approx(2 + 10)

@@ -153,3 +153,11 @@ def test_tasks_of_a_kind_are_expected_to_take_their_mean() -> None:
     for kind, seconds in (("poison", 10.0), ("victim", 3.0), ("poison", 20.0)):
         seen.add(kind, seconds)
     assert (seen.mean("poison"), seen.mean("victim"), seen.mean("other")) == (15.0, 3.0, None)
+
+
+def test_a_task_of_no_cost_takes_what_another_of_its_kind_took() -> None:
+    clock = Clock()
+    left = TimeLeft({name: Task("words", steps()) for name in "ab"}, trusted=1.0, clock=clock)
+    with left.working("a", 0):
+        clock.now += 3
+    assert left.left() == pytest.approx(3)

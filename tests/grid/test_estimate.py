@@ -162,11 +162,11 @@ def test_what_records_tell_is_not_measured(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("costs")
-def test_an_attack_without_steps_that_a_record_timed_takes_no_time(tmp_path: Path) -> None:
+def test_an_attack_without_steps_takes_the_time_that_a_record_tells(tmp_path: Path) -> None:
     with opened(tmp_path, "text-hint", "none") as (grid, planned):
-        known = [finished(one, train=70.0, craft=0.01) for one in planned]
+        known = [finished(one, train=70.0, craft=2.0) for one in planned]
         expected = estimate(grid, planned, "missing", known=known)
-    assert (expected.crafting, expected.training) == (0, pytest.approx(140))
+    assert (expected.crafting, expected.training) == (2, pytest.approx(140))
 
 
 @pytest.mark.usefixtures("costs")
