@@ -1,9 +1,9 @@
 """Crafting through a defense: the surrogates see images as a victim under that defense would."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
@@ -59,6 +59,11 @@ class Through(Attack):
     def inner(self) -> Attack:
         """The attack whose surrogates look through the defense."""
         return ATTACKS.build(parse_spec(self.attack))
+
+    def with_budget(self, values: Mapping[str, Any]) -> "Through":
+        """The same with all parameters of the attack written out: its own, then these, then its defaults."""
+        inner = parse_spec(self.attack)
+        return replace(self, attack=str(Spec(inner.name, ATTACKS.written(inner, values))))
 
     def label(self) -> str:
         """The name in tables."""

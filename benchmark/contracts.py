@@ -20,9 +20,10 @@ import torch
 
 from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.placement import keeps_tokens
+from attacks.through import Through
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import unknown
-from benchmark.core.spec import parse_spec, split_outside_brackets
+from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
 from defenses.base import HOOKS, Composed, LossInputs
@@ -96,13 +97,13 @@ def check(kind: str, text: str) -> Verdict:
 def _attack(text: str) -> Verdict:
     spec, verdict, train = parse_spec(text), Verdict(), _captioned(_ROWS)
     images, captions = train.images[:].copy(), [list(each) for each in train.captions]
-    attack = ATTACKS.build(spec, _SHORT)
+    attack = _short(spec)
     attack.check(train)
     poisons: list[Poison] = []
     untouched = []
     with verdict.promise("crafting returns a poison"):
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
-        for crafting in (attack, attack, ATTACKS.build(spec, _SHORT)):
+        for crafting in (attack, attack, _short(spec)):
             with _random_state_kept(verdict) if not poisons else nullcontext():
                 poisons.append(_crafted(crafting, train, seed=1))
             untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
@@ -171,6 +172,12 @@ def _require(holds: bool, otherwise: str) -> None:
 def _description(verdict: Verdict, subject: Attack | Defense) -> None:
     with verdict.promise("the description is at most one printable line"):
         _require(subject.describe().isprintable(), ascii(subject.describe()))
+
+
+def _short(spec: Spec) -> Attack:
+    """The attack that a spec names, with a small budget where the spec gives none."""
+    attack = ATTACKS.build(spec, _SHORT)
+    return attack.with_budget(_SHORT) if isinstance(attack, Through) else attack
 
 
 def _crafted(attack: Attack, train: CaptionDataset, seed: int) -> Poison:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -98,9 +99,21 @@ def test_data_of_several_seeds_are_refused_unless_they_are_the_same(tmp_path: Pa
 
 def test_settings_are_checked_where_they_are_made() -> None:
     assert ub.RunSettings(epochs="2", seeds=3, out="runs").out == Path("runs")  # type: ignore[arg-type]
-    for wrong in ({"epochs": "two"}, {"rerun": "some"}, {"track": "x"}, {"checkpoint_every": -1}):
-        with pytest.raises(ub.UsageError, match="--"):
-            ub.RunSettings(**wrong)
+    assert ub.RunSettings(poisons=Path("p"), plugin="a.py").plugin == (Path("a.py"),)  # type: ignore[arg-type]
+    assert repr(ub.RunSettings(weight_decay=0).weight_decay) == "0.0"  # or its cell has another key than the flag's
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": "two"}, {"epochs": 2.5}, {"rerun": "some"}, {"rerun": None}, {"track": "x"},
+        {"checkpoint_every": -1}, {"checkpoint_every": 1.5}, {"out": None}, {"victim": 5}, {"dry_run": 1},
+        {"attack": ["mem3", "em"]},
+    ],
+)  # fmt: skip
+def test_a_setting_of_the_wrong_kind_is_refused_where_it_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ub.UsageError, match="--"):
+        ub.RunSettings(**wrong)
 
 
 def test_a_command_gives_its_settings_back() -> None:

@@ -27,7 +27,13 @@ def test_every_defense_keeps_its_contract(name: str) -> None:
     assert not check("defense", name).broken
 
 
-@pytest.mark.parametrize("spec", ["clean", "mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"])
+SHORT = "[k=1,vocabulary=8]"
+SHORTER = {name: name + SHORT for name in ("mem-wordwise", "trigger-only", "delta-only", "trigger-uniform")}
+MEM = ["mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"]
+OTHERS = [SHORTER.get(name, name) for name in ATTACKS.group("all") if name not in ("mem", "through", "poison")]
+
+
+@pytest.mark.parametrize("spec", [*MEM, *OTHERS, "em-aug", "rem"])
 def test_every_attack_keeps_its_contract(spec: str) -> None:
     verdict = check("attack", spec)
     assert not verdict.broken

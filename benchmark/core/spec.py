@@ -54,12 +54,14 @@ def is_name(text: str) -> bool:
 
 
 def format_value(value: Any) -> str:
-    """A parameter value as written on the command line."""
+    """A parameter value as written on the command line; a number is read back as it was."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value)
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:

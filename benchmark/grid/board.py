@@ -134,7 +134,7 @@ class Board:
             parts = [
                 f"{self.units[name].title}: {self._percent(name)} ({where})" for name, where in self._where.items()
             ]
-            _log.info("%s%s", "; ".join(parts), self._rest())
+            _log.info("%s%s", "; ".join(parts) or "nothing runs at present", self._rest())
 
     def counts(self) -> dict[str, int]:
         """Cells by state."""

@@ -46,10 +46,9 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
         params = ATTACKS.resolve(spec, preset.attack_values(spec.name))
         attack = ATTACKS.build(spec, preset.attack_values(spec.name))
         if isinstance(attack, Through):
-            inner = parse_spec(attack.attack)
-            budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
-            params["attack"] = str(Spec(inner.name, ATTACKS.written(inner, budget)))
-            attack = replace(attack, attack=params["attack"])
+            inner = preset.attack_values(parse_spec(attack.attack).name)
+            attack = attack.with_budget({**inner, **preset.attacks.get(spec.name, {})})
+            params["attack"] = attack.attack
         if parts := defenses_within(attack):
             # As strong as the defense of that name in the same run.
             usual = [Spec(part.name, {**preset.defense.get(part.name, {}), **part.params}) for part in parts]
@@ -103,7 +102,7 @@ def partly_protected(text: str | None) -> list[str]:
         UsageError: something else than numbers above 0 and at most 1.
     """
     specs = []
-    for part in (text or "").split(",") if text is not None else []:
+    for part in text.split(",") if text is not None else []:
         try:
             share = float(part)
         except ValueError:
@@ -157,7 +156,7 @@ def choose_victims(text: str) -> list[Architecture]:
     Raises:
         UsageError: unknown victim, none at all.
     """
-    return [Architecture.from_spec(spec) for spec in _distinct(_specs(text, "--victim"))]
+    return [Architecture.from_spec(spec) for spec in _specs(text, "--victim")]
 
 
 def choose_surrogates(
@@ -226,10 +225,6 @@ def _specs(text: str, flag: str) -> list[Spec]:
     if not specs:
         raise UsageError(f"{flag} names nothing")
     return specs
-
-
-def _distinct(specs: Sequence[Spec]) -> list[Spec]:
-    return list({str(spec): spec for spec in specs}.values())
 
 
 def read_seeds(text: str) -> list[int]:

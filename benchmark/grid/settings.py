@@ -14,6 +14,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import convert, unknown
 from benchmark.core.spec import format_value, require_text
+from benchmark.core.strict_json import as_kind
 from victims.recipe import Recipe
 
 Rerun = Literal["missing", "failed", "all"]
@@ -190,9 +191,16 @@ class RunSettings:
             if name == "seeds":
                 object.__setattr__(self, name, str(value))
             elif name == "plugin":
-                object.__setattr__(self, name, tuple(Path(path) for path in value))
-            elif isinstance(value, str | bool):
-                object.__setattr__(self, name, convert(value, _written(hints[name]), flag(name)))
+                files = (value,) if isinstance(value, str | Path) else value
+                object.__setattr__(self, name, tuple(Path(path) for path in files))
+            elif isinstance(value, str | bool | Path):
+                text = str(value) if isinstance(value, Path) else value
+                object.__setattr__(self, name, convert(text, _written(hints[name]), flag(name)))
+            else:
+                try:
+                    object.__setattr__(self, name, as_kind(value, hints[name]))
+                except ValueError as error:
+                    raise UsageError(f"{flag(name)}: {error}") from error
         if self.checkpoint_every < 0:
             raise UsageError(f"--checkpoint-every must be at least 0, got {self.checkpoint_every}")
 
@@ -231,7 +239,7 @@ class RunSettings:
             elif isinstance(value, tuple):
                 words += [word for path in value for word in (flag(name), str(path))]
             else:
-                words += [flag(name), str(value) if isinstance(value, float) else format_value(value)]
+                words += [flag(name), format_value(value)]
         return shlex.join(words)
 
     def recipe(self, preset: Recipe) -> Recipe:

@@ -26,6 +26,12 @@ def test_specs_are_read_and_written_back(text: str, name: str, params: dict[str,
     assert parse_spec(str(spec)) == spec
 
 
+@pytest.mark.parametrize("number", [1.23456789e-4, 0.1 + 0.2, 1e16, 123456789.0, 0.0, -2.5])
+def test_a_number_is_written_so_that_it_is_read_back_as_it_was(number: float) -> None:
+    written = parse_spec(str(Spec("em", {"lr": number}))).params["lr"]
+    assert convert(written, float, "lr") == number
+
+
 @pytest.mark.parametrize(
     "text", ["", "mem[k=3", "mem]k=3[", "mem[k]", "mem[k=1,k=2]", "mem[k=1]x", "a b", "mem[[k=1]]x"]
 )

@@ -126,6 +126,18 @@ def test_a_board_orders_units_by_what_they_are_expected_to_take() -> None:
     assert board.order_for(1) == list(board.units.values())
 
 
+def test_a_log_tells_what_runs_or_that_nothing_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("benchmark.grid.board._SECONDS_BETWEEN_LINES", 0.0)
+    board = Board([unit("one")], Pace({}), Events())
+    with caplog.at_level("INFO", "benchmark.grid.board"):
+        board.tick()
+        board.begins(unit("one"), "here")
+        board.tick()
+    assert caplog.messages == ["nothing runs at present", "one: 0 % (here)"]
+
+
 def test_poisons_come_first_and_cells_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     crafted = threading.Event()
