@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from inspect import getsourcefile
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -72,8 +73,9 @@ class Verdict:
 
 
 def _where(error: BaseException) -> str:
-    """Which method failed, in which line: the first call that left this file; empty if none did."""
-    calls = (call for call in extract_tb(error.__traceback__) if call.filename != __file__)
+    """Which method failed, in which line: the first call outside of what calls hooks; empty if there is none."""
+    callers = {__file__, getsourcefile(Composed)}
+    calls = (call for call in extract_tb(error.__traceback__) if call.filename not in callers)
     return next((f" (in {call.name}, {Path(call.filename).name}:{call.lineno})" for call in calls), "")
 
 

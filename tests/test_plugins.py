@@ -177,6 +177,12 @@ def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.Capt
             "a parameter hides 'describe' of every defense; give it another name",
         ),
         (
+            DARK.format(name="dark", share=0.5)
+            .replace("@DEF", "class Lamp(Defense):\n    def share(self): pass\n\n@DEF")
+            .replace("Dark(Defense)", "Dark(Lamp)"),
+            "a parameter hides 'share' of Lamp; give it another name",
+        ),
+        (
             DARK.format(name="dark", share=0.5).replace("@dataclass(frozen=True)", ""),
             "Dark has the parameters share",
         ),

@@ -270,7 +270,7 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"'{name}' is no device; write auto, cpu, cuda, cuda:1 …") from error
     try:
         torch.zeros(1, device=device).item()  # a device without storage, as meta, has no values
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise UsageError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from error
     return device
 

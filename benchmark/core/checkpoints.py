@@ -15,6 +15,7 @@ import torch
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.distributed import Processes
+from benchmark.core.errors import first_line
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -83,7 +84,7 @@ class Checkpoint:
                 raise TypeError("no state or notes")
             self.check_notes(notes)
         except Exception as error:  # readers meet damage with errors of every kind; each of them means a new start
-            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, _reason(error))
+            _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, first_line(error))
             return None
         self.notes.update(notes)
         self.earlier = seconds
@@ -100,7 +101,7 @@ class Checkpoint:
         try:
             yield
         except Exception as error:
-            raise UnfitCheckpointError(_reason(error)) from error
+            raise UnfitCheckpointError(first_line(error)) from error
 
     def afresh_if_unfit(self, stage: Callable[[], _T]) -> _T:
         """What a stage returns; if its checkpoint does not fit, the stage runs again without it, with a warning.
@@ -138,10 +139,6 @@ class Checkpoint:
 
 def _content(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _seconds(content: dict[str, Any]) -> float:

@@ -1,6 +1,11 @@
 """Errors that a user can fix: one clear line, exit code 2."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class UsageError(Exception):
     """Bad input (a name, a parameter, a file, a data set): the message is shown as one line, without a traceback."""
 

@@ -38,7 +38,7 @@ def in_any_order(function: Callable[[T], R], items: Sequence[T], forks: int) -> 
                 assert isinstance(link, Connection)
                 try:
                     number, result = link.recv()
-                except EOFError:
+                except (EOFError, OSError):  # OSError: it ended while it sent a result
                     mine += links.pop(link)
                 else:
                     links[link].remove(number)

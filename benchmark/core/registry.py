@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -86,9 +87,12 @@ class Registry(Generic[T]):
             _require_dataclass(f"{self.kind} '{name}'", factory)
             _require_readable(f"{self.kind} '{name}'", factory)
             for parameter in parameters_of(factory):
-                if hasattr(self._base, parameter):
-                    hidden = f"'{parameter}' of every {self.kind}"
-                    raise ValueError(f"{self.kind} '{name}': a parameter hides {hidden}; give it another name")
+                owners = [base for base in factory.__mro__[1:] if _is_method(vars(base).get(parameter))]
+                if owners or hasattr(self._base, parameter):
+                    of = f"every {self.kind}" if hasattr(self._base, parameter) else owners[0].__name__
+                    raise ValueError(
+                        f"{self.kind} '{name}': a parameter hides '{parameter}' of {of}; give it another name"
+                    )
             for key, fixed in {name: {}, **(aliases or {})}.items():
                 if not is_name(key):
                     raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")
@@ -313,6 +317,10 @@ def _require_readable(what: str, factory: Any) -> None:
                 f"{what}: parameter '{name}' needs a type hint of bool, int, float, str, Path or Literal, or one of "
                 "these with None"
             )
+
+
+def _is_method(member: Any) -> bool:
+    return callable(member) or isinstance(member, property | cached_property | classmethod | staticmethod)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

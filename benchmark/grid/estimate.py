@@ -1,5 +1,6 @@
 """Estimate how long a grid will take, before it starts."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, first_line
 from benchmark.core.progress import roughly, stage
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.grid.cells import content_key
@@ -25,6 +26,7 @@ from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
 from victims.training import steps_per_epoch
 
+_log = logging.getLogger(__name__)
 # Seconds after which measuring stops: nobody wants to wait for a plan.
 _MEASURING = 20.0
 # The estimate counts like a run of this share of its length; see TimeLeft.
@@ -169,7 +171,7 @@ def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
 
 
 def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
-    """Measured seconds of every step by kind of work; some kinds are missing if measuring takes too long."""
+    """Measured seconds of every step by kind of work; kinds are missing that fail or for which there was no time."""
     first = {work.kind: work for work in reversed(todo)}
     # The first victim stands for those that are not measured in time; then poisons, which take longest.
     order = sorted(first.values(), key=lambda work: (work.kind != todo[0].kind, not work.attack))
@@ -178,7 +180,12 @@ def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
         for work in order:
             if Processes.current().broadcast_object(time.monotonic() > deadline):
                 break
-            if (measured := work.measure(deadline)) is not None:
+            try:
+                measured = work.measure(deadline)
+            except Exception as error:  # the cell will fail of it, and no other
+                _log.warning("a step could not be timed: %s: %s", type(error).__name__, first_line(error))
+                measured = None
+            if measured is not None:
                 costs[work.kind] = measured
             progress.advance()
     return costs

@@ -52,6 +52,7 @@ _SMALL_ATTACK: Mapping[str, Any] = {
     "vocabulary": 200,
     "permute_surrogate": True,
     "restart_every": 1,
+    "batch_size": 128,
 }
 # EM needs many small steps against surrogates that can read nothing but the noise, and several of them one after the
 # other: what one surrogate has got used to, a fresh victim does not learn.
@@ -66,7 +67,7 @@ _SMALL_EM: Mapping[str, Any] = {
 # An inner maximisation costs three more passes at every step, so there are as few rounds as let noise reach its bound.
 _SMALL_REM: Mapping[str, Any] = {"rounds": 8}
 # The paper's: against a linear model steps cost little.
-_PIL: Mapping[str, Any] = {"pgd_steps": 30, "step_size": 0.8}
+_PIL: Mapping[str, Any] = {"pgd_steps": 30, "step_size": 0.8, "epochs": 30}
 # As long as a victim trains, so that the surrogate reads captions as a victim on clean data does.
 _SMALL_TAP: Mapping[str, Any] = {"surrogate_steps": 155, "pgd_steps": 30, "step_size": 1}
 # A higher learning rate than the paper's, as there are only hundreds of steps.

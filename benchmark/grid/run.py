@@ -48,6 +48,8 @@ def run(
     """
     settings = grids[0]
     require_possible(settings.out)
+    if settings.events is not None:
+        require_possible(settings.events.parent)
     engine, device = choose_engine(settings), resolve_device(settings.device)
     with (
         closing(Events(None if settings.dry_run else settings.events)) as events,

@@ -201,20 +201,23 @@ def budget_problems(records: Sequence[Record], spec: str, rules: Rules) -> list[
         rules: with the preset.
     """
     own = [record for record in records if parse_spec(record.attack.spec).name == parse_spec(spec).name]
-    problems = [text for record in own for text in _beyond(parse_spec(spec).name, record.attack.params, rules)]
+    name, preset = parse_spec(spec).name, PRESETS[rules.preset]
+    problems = [
+        text for record in own for text in _beyond(name, record.attack.params, preset.attack_values(name), rules)
+    ]
     return list(dict.fromkeys(problems))
 
 
-def _beyond(name: str, params: Mapping[str, Any], rules: Rules) -> Iterator[str]:
-    """Parameters of an attack, and of one that is written in its parameters, that differ from the preset's."""
-    budget = PRESETS[rules.preset].attack_values(name)
+def _beyond(name: str, params: Mapping[str, Any], budget: Mapping[str, Any], rules: Rules) -> Iterator[str]:
+    """Parameters of an attack, and of one that it crafts through a defense, that differ from the preset's."""
     for key, value in params.items():
         if key in budget and format_value(value) != format_value(budget[key]):
             yield (
                 f"{name}: {key} is {format_value(value)[:60]}; preset {rules.preset} gives every attack "
                 f"{format_value(budget[key])}"
             )
-        if isinstance(value, str) and "[" in value:
+        if key == "attack" and isinstance(value, str):
             with suppress(UsageError):
-                inner = parse_spec(value)
-                yield from _beyond(inner.name, inner.params, rules)
+                inner, preset = parse_spec(value), PRESETS[rules.preset]
+                usual = {**preset.attack_values(inner.name), **preset.attacks.get(name, {})}
+                yield from _beyond(inner.name, inner.params, usual, rules)

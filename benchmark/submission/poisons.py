@@ -20,6 +20,7 @@ from benchmark.grid.runner import Grid
 from benchmark.submission.cells import RequiredCell
 from benchmark.submission.rules import Rules
 from benchmark.tables.selection import CLEAN
+from victims.tokens import Tokenizer
 
 _HEADER = 1 << 26  # bytes that triggers and the log of crafting may take
 _EXACT = ("eps", "per", "largest", "trigger_words", "distinct_trigger_words", "trigger_word_count", "loss_per_round")
@@ -112,9 +113,10 @@ def _problems(
     path, poison = stored.path, stored.poison
     if poison.per_row:
         yield f"{path}: it has a noise for each caption; by the rules a photo is published once"
-    longest = max((len(trigger.split()) for trigger in poison.trigger or []), default=0)
-    if longest > rules.trigger_words:
-        yield f"{path}: a trigger has {longest} words, the rules allow {rules.trigger_words}"
+    tokenizer = Tokenizer()
+    longest = max((len(tokenizer.encode(trigger)) for trigger in set(poison.trigger or [])), default=0)
+    if longest > rules.trigger_tokens:
+        yield f"{path}: a trigger has {longest} tokens, the rules allow {rules.trigger_tokens}"
     if poison.delta is not None:
         if poison.eps > rules.eps:
             yield f"{path}: ε is {poison.eps}/255, the rules allow {rules.eps}/255"

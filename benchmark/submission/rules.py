@@ -16,18 +16,19 @@ class Rules:
         least_seeds: the seeds are 1, 2, 3 and so on, so that nobody chooses them; at least so many.
         most_seeds: each costs the check a data set of its own.
         eps: largest bound on noise, in 1/255.
-        trigger_words: most words that a trigger adds to a caption: as many as rare-prefix drops at most.
+        trigger_tokens: most tokens that a trigger adds to a caption, of the 75 that CLIP reads; MEM's words are one
+            each. No more words than rare-prefix drops.
         defenses: what an attack meets. Beside the group, two that know an attack: rare-prefix drops a trigger in front
             of captions, whatever its length, tile-average noise that repeats.
         attacks: what a defense meets: noise, noise through augmentations, a trigger, one targeted, one tied to words.
     """
 
-    version: int = 2
+    version: int = 3
     preset: str = "tiny"
     least_seeds: int = 3
     most_seeds: int = 12
     eps: int = 8
-    trigger_words: int = 8
+    trigger_tokens: int = 8
     defenses: str = "standard,rare-prefix,tile-average"
     attacks: str = "em,em-aug,mem3,tap,em-wordwise"
 

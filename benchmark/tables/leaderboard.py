@@ -43,10 +43,12 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
     worst = {name: worst_case(kind, runs) for name, runs in ranked.items()}
     cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
     sign = 1 if kind == "attack" else -1
-    in_order = sorted(entries, key=lambda entry: (sign * average_of(cases[entry.about.name], mean), entry.about.name))
     ranks = places(cases, mean)
     if kind == "defense":  # the best keeps most
         ranks = {name: (len(ranks) + 1 - last, len(ranks) + 1 - first) for name, (first, last) in ranks.items()}
+    # Ranks are over the seeds that all have in common; means over all seeds of each could order them otherwise.
+    in_order = sorted(entries, key=lambda entry: (*ranks[entry.about.name],
+                      sign * average_of(cases[entry.about.name], mean), entry.about.name))  # fmt: skip
     names = distinct_names([(entry.about.title, entry.about.name) for entry in in_order])
     cells: list[dict[str, Any]] = []
     for row, entry in zip(names, in_order, strict=True):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,20 @@ def test_what_a_dead_fork_has_left_is_done_here() -> None:
     assert sorted(found) == list(range(6))
     assert found[1] != here
     assert found[3] == found[5] == here
+
+
+def test_what_a_fork_was_sending_when_it_died_is_done_here() -> None:
+    here, most = os.getpid(), 1 << 20  # bytes, many more than a pipe holds
+
+    def work(number: int) -> bytes:
+        if os.getpid() != here:
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+        elif number == 0:
+            time.sleep(0.6)  # meanwhile the fork waits until somebody reads
+        return bytes([number]) * most
+
+    assert dict(in_any_order(work, range(4), 1)) == {number: bytes([number]) * most for number in range(4)}
 
 
 def test_an_error_is_raised_here_and_no_fork_is_left(capfd: pytest.CaptureFixture[str]) -> None:

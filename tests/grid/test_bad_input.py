@@ -68,6 +68,8 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--rerun", "some"], "--rerun takes missing, failed or all, got 'some'\n"),
         (["--rerun", "mising"], "--rerun takes missing, failed or all, got 'mising'; did you mean 'missing'?"),
         (["--device", "meta"], "device 'meta' cannot be used here"),
+        (["--device", "hpu"], "device 'hpu' cannot be used here"),
+        (["--events", "/dev/null/events", "--dry-run"], "cannot write to folder /dev/null"),
         (["--dataset", "scenes[train=100000000000]"], "train must be between 1 and 1000000"),
         (["--poisons", __file__], f"cannot write to folder {__file__}: {__file__} is not a folder"),
         (["--poisons", __file__, "--dry-run"], "is not a folder"),

@@ -14,6 +14,7 @@ import torch
 import benchmark.grid.estimate
 import benchmark.grid.measure
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.time_left import TimeLeft
 from benchmark.grid.cells import Cell
 from benchmark.grid.estimate import Estimate, estimate
@@ -173,6 +174,19 @@ def test_an_attack_without_steps_takes_the_time_that_a_record_tells(tmp_path: Pa
 def test_an_attack_that_was_never_timed_is_named(tmp_path: Path) -> None:
     expected = estimated(tmp_path, f"{EM},uniform-noise", "none")
     assert str(expected) == "about 2 min: 2 min of crafting, 30 s of training; crafting Uniform noise not counted"
+
+
+@pytest.mark.usefixtures("costs")
+def test_what_fails_while_it_is_timed_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crafting(*_: Any) -> np.ndarray:
+        raise VictimDiverged("the surrogate's loss is nan\nin round 1")
+
+    monkeypatch.setattr(benchmark.grid.estimate, "crafting_costs", crafting)
+    expected = estimated(tmp_path, EM, "none")
+    assert (expected.crafting, expected.training) == (0, pytest.approx(2 * PLAIN))
+    assert caplog.messages == ["a step could not be timed: VictimDiverged: the surrogate's loss is nan"]
 
 
 def test_too_little_work_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

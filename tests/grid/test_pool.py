@@ -323,6 +323,7 @@ def test_workers_that_never_begin_end_the_run(monkeypatch: pytest.MonkeyPatch) -
         ({1: 10.0, 2: 10.5}, 2, 1),  # two threads of one core
         ({1: 10.0, 2: 19.0, 4: 30.0, 6: 31.0}, 6, 4),
         ({1: 10.0, 2: 20.0, 3: 30.0}, 3, 3),
+        ({1: 0.0, 2: 0.0}, 2, 1),  # not even one could be timed
     ],
 )
 def test_more_workers_are_kept_while_the_whole_gets_faster(speeds: dict[int, float], most: int, expected: int) -> None:

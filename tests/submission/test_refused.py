@@ -123,7 +123,7 @@ def long_trigger(folder: Path) -> None:
     path = poison_of(folder, 2)
     poison = Poison.load(path)
     assert poison.delta is not None
-    replace(poison, trigger=["cat"] * (len(poison.delta) - 1) + ["a b c d e f g h i"]).save(path)
+    replace(poison, trigger=["cat"] * (len(poison.delta) - 1) + ["w" * 40]).save(path)  # one word
 
 
 def of_rows(folder: Path) -> None:
@@ -222,7 +222,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
     "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
     "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
-    "a long trigger": (long_trigger, "a trigger has 9 words, the rules allow 8"),
+    "a long trigger": (long_trigger, "tokens, the rules allow 8"),
     "a noise for each caption": (of_rows, "by the rules a photo is published once"),
     "swapped poisons": (swapped, "the poison belongs to other data"),
     "a damaged poison": (flipped_byte, "its content does not match its SHA-256"),

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from attacks import ATTACKS
+from benchmark.grid.choices import choose_attacks
+from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.submission.cells import RequiredCell, budget_problems
 from benchmark.submission.rerun import allowed, compare, machine
@@ -159,3 +162,13 @@ def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None
     assert said("em-wordwise", steps=93, restarts=8, pattern_lr=0.1) == []
     assert said("em-keyed", steps=930) == ["em-keyed: steps is 930; preset tiny gives every attack 93"]
     assert said("through", attack=inner) == ["em: rounds is 800; preset tiny gives every attack 80"]
+    assert said("rem", attack=inner) == ["em: rounds is 800; preset tiny gives every attack 8"]
+    assert said("through", attack="mem3", defense="adv-training[eps=4,step_size=1]") == []
+
+
+def test_attacks_as_the_preset_gives_them_keep_within_its_budgets() -> None:
+    preset = PRESETS[RULES.preset]
+    for name in {entry.name for entry in ATTACKS.entries()} - {"em-official", "mem-official", "through", "poison"}:
+        (chosen,) = (one for one in choose_attacks(name, preset) if one.is_clean == (name == "clean"))
+        one = replace(record("mem3"), attack=chosen.choice)
+        assert budget_problems([one], name, RULES) == [], name

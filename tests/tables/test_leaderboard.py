@@ -50,6 +50,15 @@ def test_attacks_are_ranked_by_their_worst_defense() -> None:
     assert [cell(entries, row, "rank").text for row in table.rows] == ["1–2", "1–2", "3"]
 
 
+def test_rows_are_in_the_order_of_their_ranks() -> None:
+    # Over the three seeds that both have, Three is stronger; over all of its own, Twelve is.
+    twelve = entry("twelve", {"none": [30, 31, 32, *[1] * 9], "jpeg": [2] * 12})
+    three = entry("three", {"none": [15, 16, 17], "jpeg": [2] * 3})
+    (table,) = leaderboard([twelve, three])
+    assert table.rows == ("Three", "Twelve")
+    assert [cell([twelve, three], row, "rank").text for row in table.rows] == ["1", "2"]
+
+
 def test_no_defense_may_be_the_worst_case() -> None:
     weak = entry("weak", {"none": [70, 70, 70], "mixup": [40, 40, 40]})
     assert cell([weak], "Weak", "under").text == "none"

@@ -97,7 +97,7 @@ def _fit(pool: Pool, most: int, *, measured: bool) -> None:
         pool.resize(count)
         faster = pool.steps_per_second(_MEASURING)
         _log.info("%s worker%s: %.2f training steps a second", count, "s" if count > 1 else "", faster)
-        if faster < _WORTH_IT * speed:
+        if not faster or faster < _WORTH_IT * speed:
             break
         best, count, speed = count, min(2 * count, most), faster
     pool.resize(max(best, 1))

@@ -4,8 +4,8 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,10 @@ class Work:
 _open: tuple[Any, ExitStack, Grid] | None = None
 
 
-@contextmanager
-def opened(
-    work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], None]
-) -> Iterator[tuple[Grid, PlannedCell]]:
+def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], None]) -> tuple[Grid, PlannedCell]:
     """The grid of one cell; that of the cell before if it had the same data, for what it has loaded and measured.
+
+    It stays open until a cell with other data comes.
 
     Args:
         work: the unit, which is told to begin.
@@ -87,4 +86,4 @@ def opened(
             f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
         )
     grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
-    yield grid, one
+    return grid, one

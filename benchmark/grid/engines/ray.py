@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, first_line
+from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.engines.agenda import Agenda
@@ -83,7 +84,7 @@ class Ray(Engine):
                 except ray.exceptions.RayTaskError:
                     raise  # a fault in the owner's own code
                 except ray.exceptions.RayError as error:
-                    raise UsageError(f"the Ray cluster failed: {_first_line(error)}") from error
+                    raise UsageError(f"the Ray cluster failed: {first_line(error)}") from error
                 finally:
                     driver.close()
 
@@ -182,7 +183,7 @@ class _Driver:
             try:
                 self._ray.get(task, timeout=0)
             except self._ray.exceptions.RayError as error:  # it says of itself what it is
-                _log.warning("what %s has of the run was not removed: %s", node, _first_line(error))
+                _log.warning("what %s has of the run was not removed: %s", node, first_line(error))
 
     def close(self) -> None:
         """End the tasks and their owner."""
@@ -246,8 +247,10 @@ class _Driver:
             self._held.add(unit.name)
             if self._engine.store is None:
                 (reference,) = self._ask("poison", unit.name)
-                with replacing(Path(unit.name)) as temporary:
-                    self._ray.get(reference).tofile(temporary)
+                with claimed(Path(unit.name), wait=False) as ours:
+                    if ours:  # else another run makes the same file here
+                        with replacing(Path(unit.name)) as temporary:
+                            self._ray.get(reference).tofile(temporary)
         for cell in self._agenda.ends(unit, outcome):
             poison = cell.planned.poison
             self._needing[poison] -= 1
@@ -280,16 +283,12 @@ def _connected(address: str) -> Iterator[Any]:
         )
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise UsageError(
-            f"no Ray cluster at '{address}' ({_first_line(error)}); 'ray start --head' starts one"
+            f"no Ray cluster at '{address}' ({first_line(error)}); 'ray start --head' starts one"
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _import_ray() -> Any:

@@ -8,8 +8,7 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from benchmark.core.atomic_files import make_folder, replacing
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import first_line
 from benchmark.core.locks import claimed
 from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.engines.store import Store, mirrored
@@ -49,40 +49,40 @@ class RayWork(Work):
 
 def craft(work: RayWork, owner: Any) -> tuple[Failure | None, Poison | None]:
     """Craft a poison; returns what went wrong, and its file's content unless it went to the store."""
-    with _opened(work, owner) as (grid, one):
-        path, store = one.poison, Store.at(work.store)
-        assert path is not None
-        checkpoint = Checkpoint.beside(path, grid.poisons.checkpoint_every)
-        with mirrored(checkpoint.path, store):
-            if store:
-                store.fetch(path)
-            failure = grid.craft(one)
-        if failure is not None:
-            return failure, None
+    grid, one = _opened(work, owner)
+    path, store = one.poison, Store.at(work.store)
+    assert path is not None
+    checkpoint = Checkpoint.beside(path, grid.poisons.checkpoint_every)
+    with mirrored(checkpoint.path, store):
         if store:
-            store.keep(path)
-            return None, None
-        return None, np.asarray(np.memmap(path, np.uint8, "r"))
+            store.fetch(path)
+        failure = grid.craft(one)
+    if failure is not None:
+        return failure, None
+    if store:
+        store.keep(path)
+        return None, None
+    return None, np.asarray(np.memmap(path, np.uint8, "r"))
 
 
 def train(work: RayWork, owner: Any, poison: Poison | None) -> Record:
     """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store."""
-    with _opened(work, owner) as (grid, one):
-        store, path = Store.at(work.store), one.poison
-        if path is not None:
-            make_folder(path.parent)
-            with claimed(path, wait=True):
-                if not path.is_file() and poison is not None:
-                    with replacing(path) as temporary:
-                        poison.tofile(temporary)
-                elif not path.is_file() and store:
-                    store.fetch(path)
-        checkpoint = Checkpoint.beside(one.path, grid.checkpoint_every)
-        make_folder(grid.out)
-        with claimed(one.path, wait=True), mirrored(checkpoint.path, store):
-            record = grid.run(replace(one, record=None))
-            one.path.unlink(missing_ok=True)  # it goes to the driver
-            return record
+    grid, one = _opened(work, owner)
+    store, path = Store.at(work.store), one.poison
+    if path is not None:
+        make_folder(path.parent)
+        with claimed(path, wait=True):
+            if not path.is_file() and poison is not None:
+                with replacing(path) as temporary:
+                    poison.tofile(temporary)
+            elif not path.is_file() and store:
+                store.fetch(path)
+    checkpoint = Checkpoint.beside(one.path, grid.checkpoint_every)
+    make_folder(grid.out)
+    with claimed(one.path, wait=True), mirrored(checkpoint.path, store):
+        record = grid.run(replace(one, record=None))
+        one.path.unlink(missing_ok=True)  # it goes to the driver
+        return record
 
 
 def clear(settings: RunSettings, run: str) -> None:
@@ -98,8 +98,7 @@ def _folder(settings: RunSettings, run: str) -> Path:
     return (settings.cache or cache_folder()) / "ray" / run
 
 
-@contextmanager
-def _opened(work: RayWork, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
+def _opened(work: RayWork, owner: Any) -> tuple[Grid, PlannedCell]:
     """The grid of one cell, in the folder of the run in this node's cache."""
     folder = _folder(work.settings, work.run)
     settings = replace(work.settings, out=folder / "records", poisons=str(folder / "poisons"))
@@ -107,8 +106,7 @@ def _opened(work: RayWork, owner: Any) -> Iterator[tuple[Grid, PlannedCell]]:
     def send(answer: tuple[Any, ...]) -> None:
         owner.tell.remote(work.name, *answer)
 
-    with opened(work, settings, send) as both:
-        yield both
+    return opened(work, settings, send)
 
 
 class Owner:
@@ -199,8 +197,7 @@ class Owner:
             self._finished[name] = await outcome
         except Exception as error:
             cause = getattr(error, "cause", None) or error  # of an error in a task; its own text is the traceback
-            first = (str(cause).splitlines() or [""])[0]
-            self._finished[name] = Failure(type(cause).__name__, first, str(error))
+            self._finished[name] = Failure(type(cause).__name__, first_line(cause), str(error))
         del self._running[name]
         self._something.set()
 

@@ -34,10 +34,10 @@ class Job:
         environment = submitit.JobEnvironment()
         news = News(environment.paths.folder / f"{environment.job_id}.news", _SECONDS_BETWEEN_SHARES)
         try:
-            with opened(self.work, self.work.settings, news.tell) as (grid, one):
-                if self.work.crafts:
-                    return grid.craft(one)
-                return attempt(grid, replace(one, record=self.record), wait=True)
+            grid, one = opened(self.work, self.work.settings, news.tell)
+            if self.work.crafts:
+                return grid.craft(one)
+            return attempt(grid, replace(one, record=self.record), wait=True)
         except Exception as error:
             return Failure(type(error).__name__, str(error), traceback.format_exc())
 
