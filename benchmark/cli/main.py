@@ -37,6 +37,7 @@ COMMANDS = {
 }
 SUCCESS, BAD_INPUT, INTERRUPTED = 0, 2, 130
 _SCRIPT = "unlearnable-bench"
+_LISTS = ("--attack", "--defense", "--victim", "--seeds", "--protected", "--records")  # whoever gives two wants both
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +110,9 @@ def _execute(argv: Sequence[str]) -> int:
         require_text(word, "an argument")
         if not word or (word.startswith("--") and word.endswith("=")):
             raise UsageError(f"{word.rstrip('=') or 'an argument'} is empty; is a variable of the shell not set?")
+    for flag in _LISTS:
+        if sum(word.partition("=")[0] == flag for word in argv) > 1:
+            raise UsageError(f"{flag} is given twice; the first would be lost")
     parser = build_parser(argv)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:

@@ -1,6 +1,7 @@
 """Messages: one format on standard error, less with ``--quiet``, more with ``--verbose``; results stay as they are."""
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,12 @@ def test_an_empty_value_is_not_the_default(words: list[str], capsys: pytest.Capt
     """As of a variable of the shell that is not set."""
     assert main(["run", *words, "--dry-run"]) == 2
     assert "is empty; is a variable of the shell not set?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["table", "1", "--records", "a", "--records=b"], ["run", *["--seeds", "1"] * 2]])
+def test_a_flag_that_is_given_twice_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert re.fullmatch(r"error: --(records|seeds) is given twice; .*\n", capsys.readouterr().err)
 
 
 def test_an_empty_setting_is_not_the_default() -> None:

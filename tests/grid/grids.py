@@ -25,7 +25,7 @@ def run(out: Path, *extra: str, attack: str = ATTACK, defense: str = "cutout+ran
     settings = {"--attack": attack, "--defense": defense, "--dataset": SCENES, "--out": str(out)}
     settings |= {"--epochs": str(epochs), "--batch-size": "16", "--device": "cpu", "--precision": "fp32"}
     settings |= {"--poisons": str(out / "poisons"), "--victim": "mini", "--surrogate": "mini"}
-    return main(["run", *(word for pair in settings.items() for word in pair), *extra])
+    return main(["run", *(word for pair in settings.items() if pair[0] not in extra for word in pair), *extra])
 
 
 def data_seen(monkeypatch: pytest.MonkeyPatch) -> tuple[list[CaptionDataset], list[CaptionDataset]]:

@@ -79,8 +79,9 @@ def test_a_card_is_faster_in_all_stages_alike() -> None:
 
 @pytest.mark.parametrize("flags", [["--attack", "em-wordwise"], ["--defense", "ueraser"], ["--victim", "ViT-B-32"]])
 def test_what_was_not_timed_is_refused(flags: list[str]) -> None:
+    all_flags = {"--attack": "mem3", "--defense": "none"} | dict([flags])
     with pytest.raises(UsageError, match="no step was timed"):
-        units(["--attack", "mem3", "--defense", "none", *flags], SIZES, SECONDS)
+        units([word for pair in all_flags.items() for word in pair], SIZES, SECONDS)
 
 
 def test_the_page_is_what_the_tool_prints() -> None:
