@@ -6,7 +6,7 @@ Nothing here is imported beyond the names, so that the command line can list the
 from collections.abc import Mapping
 
 FIGURES: Mapping[str, str] = {
-    "matrix": "Recall kept of clean, by attack and defense; the worst defense and the strongest attack are framed.",
+    "matrix": "Recall kept of clean; frames: the defense that undoes most of an attack, the strongest attack.",
     "defenses": "Share of the lost recall that each defense recovers, and R@10 under it, beside the paper's values.",
     "lengths": "R@10 of undefended victims by the number of trigger words, beside the paper's values.",
     "epsilon": "R@10 of undefended victims and SSIM of protected images by the bound on the noise.",

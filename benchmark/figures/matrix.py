@@ -33,10 +33,10 @@ _LIGHT = 55  # percent from which text is white on blue
 def matrix(records: Iterable[Record]) -> dict[str, Figure]:
     """A figure for each data set and victim: the recall kept of clean, by attack and defense.
 
-    Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The worst defense for an
-    attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and is in italics.
-    What does not count, as a gate fails, is in brackets and pale. At the edges the ranks of both. An empty cell was not
-    run.
+    Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The defense that undoes most
+    of an attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and is in
+    italics. What does not count, as a gate fails, is in brackets and pale. At the edges the ranks of both. An empty
+    cell was not run.
 
     Args:
         records: of any runs.
@@ -128,7 +128,7 @@ def _heading(block: Block, table: Table) -> str:
     parts = [f"{block.dataset.label}, victim {block.victim.spec}: R@10 kept, % of clean, last epoch"]
     parts += ["near chance even on clean data"] if near_chance(block.of(CLEAN, UNDEFENDED)) else []
     parts += ["± sd over paired seeds"] if table.cells["std"].notna().any() else []
-    marks = ["thick frame: worst defense for the attack"] if table.cells["best"].any() else []
+    marks = ["thick frame: the defense that undoes most of the attack"] if table.cells["best"].any() else []
     marks += ["dashed: strongest attack under the defense"] if table.cells["strongest"].any() else []
     marks += ["(…): a gate fails"] if not table.cells["counts"].all() else []
     return "; ".join(parts) + ("\n" + "; ".join(marks) if marks else "")

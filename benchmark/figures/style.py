@@ -84,13 +84,23 @@ _LOOKS = {
     "mem-official": Look(SKY, "*", (0, (3, 1, 1, 1, 1, 1))),
     "em-official": Look(FAINT, "p", (0, (1, 1))),
 }
+_SPARE = (
+    Look(GREEN, "8", "-"),
+    Look(SKY, "1", "-"),
+    Look(PURPLE, "2", (0, (5, 2))),
+    Look(GREEN, "3", (0, (1, 1))),
+    Look(FAINT, "x", "-"),
+    Look(BLUE, "+", (0, (5, 2))),
+    Look(INK, "4", (0, (1, 1))),
+)
+"""For attacks without a look of their own, where a figure has many."""
 
 
 def looks(specs: Iterable[str]) -> dict[str, Look]:
     """A look for each attack: known names have their own in every figure, others get what is left."""
     specs = list(specs)
     taken = {spec: _LOOKS[spec] for spec in specs if spec in _LOOKS}
-    free = [look for look in _LOOKS.values() if look not in taken.values()] or list(_LOOKS.values())
+    free = [look for look in (*_LOOKS.values(), *_SPARE) if look not in taken.values()]
     others = [spec for spec in specs if spec not in taken]
     return taken | {spec: free[number % len(free)] for number, spec in enumerate(others)}
 

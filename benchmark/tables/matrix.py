@@ -22,8 +22,8 @@ def matrix(records: Iterable[Record]) -> list[Table]:
     """For each data set and victim the attacks that met a defense, under every defense that ran; then rankings.
 
     Rows: the attacks, then clean data; a note names the attacks that met no defense. Columns: no defense, then the
-    defenses. Cells: recall kept of clean after the last epoch. Marked are the worst defense for each attack, which
-    brings back most, and the strongest attack against each defense. A cell counts only while no gate fails
+    defenses. Cells: recall kept of clean after the last epoch. Marked are the defense that undoes most of
+    each attack and the strongest attack against each defense. A cell counts only while no gate fails
     (:mod:`benchmark.tables.gates`); those that do not are in brackets. Cells that did not run stay empty. Rankings:
     :func:`benchmark.tables.ranking.rankings`.
 
@@ -76,7 +76,7 @@ def _table(found: MatrixCells) -> Table:
 
 
 def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.DataFrame:
-    """Cells with what counts, the worst defense for each attack (``best``) and the strongest attack of each defense."""
+    """Cells with what counts, the defense that undoes most of each attack (``best``), the strongest attack of each."""
     counts = [found.counts(*pair) for pair in zip(cells["attack"], cells["defense"], strict=True)]
     cells = cells.assign(counts=counts)
     judged = cells[cells["counts"] & cells["attack"].isin(found.competing) & cells["mean"].notna()]
@@ -98,16 +98,16 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
     lines = [
         "After the last epoch: share of the R@10 (mean of both directions) of the clean, undefended victim of the same "
         "seed. 0: nothing is left; 100: as good as clean.",
-        f"Bold: the worst defense for an attack, which brings back most. Italics: the strongest attack of this table "
+        f"Bold: the defense that brings back most of what an attack takes. Italics: the strongest attack of this table "
         f"against a defense, or with {NO_DEFENSE.lower()}, where there are several.",
         "Victims of one seed are paired, so ± is the spread of the share itself, not of the seeds' recall.",
     ]
     if weak and not near_chance(block.of(CLEAN, UNDEFENDED)):
         names = ", ".join(found.attacks[attack] for attack in weak)
-        lines.append(f"No worst defense, as the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
+        lines.append(f"Nothing is bold where the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
     if missing:
         names = ", ".join(found.attacks[attack] for attack in missing)
-        lines.append(f"No worst defense, as no undefended victim is done: {names}.")
+        lines.append(f"Nothing is bold where no undefended victim is done: {names}.")
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     seeds = {

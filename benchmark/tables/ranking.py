@@ -123,7 +123,7 @@ def ties(runs: Mapping[str, Runs]) -> str:
     if len(runs) == 1 or over_seeds(runs) is not None:
         return (
             "Ranks in common are ties: no further apart than other seeds and queries might put equals "
-            f"({sure}, by Tukey's test and a bootstrap)."
+            f"({sure}, by a bootstrap and by Tukey's test, which takes seeds to vary alike in all)."
         )
     return (
         f"Ranks in common are ties: no further apart than a bootstrap might put equals ({sure}). No two seeds are "

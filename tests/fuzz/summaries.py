@@ -41,7 +41,7 @@ def page(folder: Path) -> str:
         made.setdefault(run["command"], {}).setdefault(where, []).append(run["reader"])
     total = sum(run["examples"] for run in runs)
     minutes = sum(run["seconds"] for run in runs) / 60
-    lines = ["# Damaged and forged files, read for an hour", "", "Made by:", ""]
+    lines = ["# Damaged and forged files of every kind", "", "Made by:", ""]
     for command, readers in sorted(made.items()):
         lines += ["```sh", command, "```", ""]
         lines += [f"- {where}: {', '.join(own)}" for where, own in sorted(readers.items())]

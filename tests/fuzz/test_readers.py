@@ -42,7 +42,7 @@ def test_its_promise_is_kept_for_longer(name: str, tmp_path: Path, capsys: pytes
         moved = shutil.move(kept, _unused(FOLDER / "inputs" / Path(kept).name))
         summary.failures[what] = str(Path(moved).relative_to(FOLDER))
     facts = {
-        "command": f"FUZZ_MINUTES={MINUTES:g} python -m pytest -m fuzz tests/fuzz",
+        "command": f"FUZZ_MINUTES={MINUTES:g} FUZZ_FOLDER={FOLDER} python -m pytest -m fuzz tests/fuzz",
         "machine": device_name(torch.device("cpu")),
         "commit": git_commit() or "unknown",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -72,7 +72,7 @@ def test_nothing_is_marked_where_there_is_nothing_to_rank() -> None:
     harmless = [record("clean", recalls=(50, 50)), record("em", recalls=(45, 45)), record("em", "cutout", (50, 50))]
     table = matrix(*harmless)
     assert not table.cells["best"].any()
-    assert "No worst defense, as the attack takes less than 20 % of the clean recall: EM." in table.notes
+    assert "Nothing is bold where the attack takes less than 20 % of the clean recall: EM." in table.notes
     facts = {**SCENES, "test_images": 20, "test_captions": 100}  # where chance is 41.6 and 50.0
     levels = (("clean", "none", 42.0), ("mem3", "none", 20.0), ("mem3", "cutout", 40.0), ("em", "none", 30.0))
     tables = make_tables("matrix", [record(a, d, recalls=(r, r), facts=facts) for a, d, r in levels])
@@ -139,7 +139,7 @@ def test_a_matrix_needs_a_defended_victim_and_a_clean_one() -> None:
 
 def test_no_weakness_is_told_of_an_attack_whose_undefended_victim_is_missing() -> None:
     table = matrix(*(one for one in several() if (one.attack.spec, one.defense.spec) != ("em", "none")))
-    assert "No worst defense, as no undefended victim is done: EM." in table.notes
+    assert "Nothing is bold where no undefended victim is done: EM." in table.notes
     assert not [note for note in table.notes if "takes less than" in note]
     assert not [row for row, _ in marked(table, "best") if row == "EM"]
 
