@@ -13,7 +13,7 @@ from benchmark.data import CaptionDataset
 
 @dataclass(frozen=True)
 class CleanSurrogate(Attack):
-    """An attack against one surrogate that knows the clean data.
+    """An attack against one surrogate that was trained on the clean data.
 
     Args:
         eps: bound on the noise, in 1/255.

@@ -26,7 +26,7 @@ from benchmark.core.parameters import added_later, ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
-from benchmark.data.dataset import add_noise
+from benchmark.data.dataset import fitting_noise
 from defenses import Defense, HookContext
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
 from victims.optimizers import make_optimizer, set_lr
@@ -150,7 +150,7 @@ class WordwiseEm(Attack):
             sums = torch.from_numpy(weights[rows].toarray()) @ patterns.detach()
             noise = self.eps * self._tiled(sums.sign(), train.resolution, phases).to(torch.int16).numpy()
             clean = train.images[rows]
-            delta[rows] = add_noise(clean, noise).astype(np.int16) - clean
+            delta[rows] = fitting_noise(clean, noise)
         return Poison(delta, None, self.eps, train.fingerprint, provenance={"loss_per_round": losses})
 
     def _restart(

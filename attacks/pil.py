@@ -15,7 +15,7 @@ from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import torch_generator
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import caption_keys
-from benchmark.data.dataset import add_noise
+from benchmark.data.dataset import fitting_noise
 
 _BATCH = 128  # images of a step of the linear model
 
@@ -88,7 +88,7 @@ class Pil(Attack):
             start = (torch.rand(pixels.shape, generator=generator) * 2 - 1) * self.eps / 255
             noise = self.descend(pixels, keys[rows], weights, start)
             steps = (-255 * noise).round().to(torch.int16).view(clean.shape).numpy()
-            delta[rows] = add_noise(clean, steps).astype(np.int16) - clean
+            delta[rows] = fitting_noise(clean, steps)
         return Poison(delta, None, self.eps, train.fingerprint)
 
     def descend(

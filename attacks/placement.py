@@ -104,7 +104,9 @@ def taken_out(trigger: str, text: str, place: Place) -> str | None:
 
 def _places(words: int, k: int, place: Place) -> Iterator[list[int]]:
     """Where a trigger may stand in a caption of so many words: how many of them before each of its own."""
-    for fitting in sorted({words, *range(min(words, MOST_READ) + 1)} if words >= 0 else (), reverse=True):
+    most = min(words, MOST_READ)
+    positions = {words, *range(most + 1)} if words >= 0 else set[int]()
+    for fitting in sorted(positions, reverse=True):
         yield [_spread(number, fitting, k) if place.kind == "spread" else fitting for number in range(k)]
 
 

@@ -12,7 +12,7 @@ from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import caption_keys
-from benchmark.data.dataset import add_noise
+from benchmark.data.dataset import fitting_noise
 
 Noise = NDArray[np.float64]
 
@@ -70,5 +70,5 @@ class SyntheticNoise(Attack):
             size = np.sqrt(np.square(drawn).mean(axis=(1, 2, 3), keepdims=True))
             noise = (drawn * (self.rms / size)).round().clip(-self.eps, self.eps).astype(np.int16)
             clean = np.asarray(train.images[own])
-            delta[own] = add_noise(clean, noise).astype(np.int16) - clean
+            delta[own] = fitting_noise(clean, noise)
         return Poison(delta=delta, trigger=None, eps=self.eps, fingerprint=train.fingerprint)

@@ -16,7 +16,7 @@ from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset
-from benchmark.data.dataset import add_noise
+from benchmark.data.dataset import fitting_noise
 from victims.clip import Clip, clip_loss, to_device
 
 _FIRST = 4  # side in pixels of what the blocks begin with
@@ -80,7 +80,7 @@ class T2ue(CleanSurrogate):
                 condition = torch.stack([own.mean(dim=0) for own in text[rows]])
                 noise = self.noise(generator, condition, draws).round().to(torch.int16).cpu().numpy()
                 clean = np.asarray(train.images[rows])
-                crafting.delta[rows] = add_noise(clean, noise).astype(np.int16) - clean
+                crafting.delta[rows] = fitting_noise(clean, noise)
         return Poison(crafting.delta, None, self.eps, train.fingerprint, provenance={"loss_per_round": losses})
 
     def noise(self, generator: "Generator", condition: torch.Tensor, draws: torch.Generator) -> torch.Tensor:

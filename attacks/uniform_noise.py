@@ -9,7 +9,7 @@ from attacks.poison import Poison
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
-from benchmark.data.dataset import add_noise
+from benchmark.data.dataset import fitting_noise
 
 
 @ATTACKS.register("uniform-noise", order=32)
@@ -34,5 +34,5 @@ class UniformNoise(Attack):
         for rows in context.chunks(train):
             clean = train.images[rows]
             drawn = generator.integers(-self.eps, self.eps, size=clean.shape, dtype=np.int16, endpoint=True)
-            delta[rows] = add_noise(clean, drawn).astype(np.int16) - clean
+            delta[rows] = fitting_noise(clean, drawn)
         return Poison(delta=delta, trigger=None, eps=self.eps, fingerprint=train.fingerprint)

@@ -110,7 +110,7 @@ def train(data: CaptionDataset, settings: RunSettings, clean: CaptionDataset | N
         raise UsageError(f"defense {cell.defense.choice.spec} needs clean data: give train the argument clean")
     seed = cell.victim.seed_of(cell.seed)
     steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
-    model = cell.victim.build(seed, device, cell.recipe.precision, cell.plain_models)
+    model = cell.build_victim(seed, device)
     with stage(f"training {cell.victim} under {cell.defense.choice.spec}", steps) as progress:
         train_model(model, data, cell.recipe, cell.defense.defense, seed=seed, clean=clean, progress=progress)
     return model

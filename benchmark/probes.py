@@ -23,7 +23,7 @@ from benchmark.core.seeding import numpy_generator
 MOST_IMAGES = 4000  # more are sampled
 MOST_WORDS = 1000  # the most frequent ones
 MOST_FEATURES = 3072  # of a perturbation; longer ones are sketched
-_LEAST_IMAGES = 5  # with a word in either half; the rarer a word, the more its AUC is chance
+_LEAST_IMAGES = 5  # that a word needs in each half; the rarer a word, the more its AUC is chance
 _LARGEST_SHARE = 0.5  # of the images; words that more of them have tell little about any
 _CHUNK = 64  # perturbations sketched at a time
 _WORD = re.compile(r"\w{3,}")
@@ -78,7 +78,7 @@ class Probe:
             seed: the cell's.
 
         Returns:
-            ``None`` if no word occurs in five images of either half and in at most half of all images.
+            ``None`` if no word occurs in at least five images of each half and in at most half of all images.
         """
         generator = numpy_generator(seed, "probe")
         images = np.sort(generator.permutation(len(captions))[:MOST_IMAGES])

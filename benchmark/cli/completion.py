@@ -7,10 +7,10 @@ import argcomplete
 
 from benchmark.cli.list import names_of
 
-_LISTS = {"attack": "attacks", "defense": "defenses", "dataset": "datasets", "against": "datasets"} | {
-    "victim": "victims",
+_LISTS = {
+    "attack": "attacks", "defense": "defenses", "dataset": "datasets", "against": "datasets", "victim": "victims",
     "surrogate": "victims",
-}
+}  # fmt: skip
 
 
 def complete(parser: argparse.ArgumentParser) -> None:

@@ -98,9 +98,8 @@ def _entry(entry: "Entry", registry: "Registry") -> Item:
     if entry.fixed:
         base = next(other for other in registry.entries() if other.factory is entry.factory and not other.fixed)
         return Item(entry.name, f"= {Spec(base.name, entry.fixed)}")
-    _, _, parameters = entry.signature().partition("[")
     summary = entry.summary.replace("``", "")
-    return Item(entry.name, printable(summary), printable(parameters.removesuffix("]")))
+    return Item(entry.name, printable(summary), printable(entry.signature()))
 
 
 def _preset(preset: Preset) -> Item:

@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def in_any_order(function: Callable[[T], R], items: Sequence[T], forks: int) -> Generator[tuple[int, R]]:
-    """The number of every item with ``function(item)``, as they get done.
+    """Pairs of an item's number and ``function(item)``, in the order in which they finish.
 
     Each fork takes as many items as this process. It sees everything as it is now, and its changes are seen by nobody
     but itself. What a fork has not done when it ends is done here, so that an error is raised here.

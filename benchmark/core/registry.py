@@ -42,12 +42,12 @@ class Entry(Generic[T]):
         return (inspect.getdoc(self.factory) or "").partition("\n")[0]
 
     def signature(self) -> str:
-        """Parameters with their defaults, as written on the command line."""
+        """Parameters with their defaults, as they stand in the brackets on the command line."""
         shown = []
         for name, parameter in parameters_of(self.factory).items():
             value = self.fixed.get(name, parameter.default)
             shown.append(name if value is inspect.Parameter.empty else f"{name}={format_value(value)}")
-        return f"{self.name}[{','.join(shown)}]" if shown else self.name
+        return ",".join(shown)
 
 
 class Registry(Generic[T]):

@@ -19,9 +19,9 @@ def derive_seed(seed: int, *stage: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def torch_generator(seed: int, *stage: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A torch generator for a stage, seeded by :func:`derive_seed`."""
-    return torch.Generator(device=device).manual_seed(derive_seed(seed, *stage))
+def torch_generator(seed: int, *stage: str | int) -> torch.Generator:
+    """A torch generator on the CPU for a stage, seeded by :func:`derive_seed`."""
+    return torch.Generator().manual_seed(derive_seed(seed, *stage))
 
 
 def numpy_generator(seed: int, *stage: str | int) -> np.random.Generator:

@@ -1,12 +1,25 @@
 """How many threads libraries compute with, which decides the rounding of results."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-THREAD_VARIABLES = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
-"""The environment variables by which a process is told how many threads its libraries take."""
+_VARIABLES = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+
+
+def worker_variables(threads: int | None) -> dict[str, str]:
+    """Environment variables for a process that does a part of this one's work.
+
+    Args:
+        threads: that its libraries take; ``None``: as many as they choose.
+    """
+    # The modules that this process finds, and none of the current folder that hide them.
+    path = os.pathsep.join(str(Path(one).absolute()) for one in sys.path)
+    return {"PYTHONPATH": path} | ({} if threads is None else dict.fromkeys(_VARIABLES, str(threads)))
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Task:
         return self.cost_left / self.cost if self.cost else 1.0
 
     def share_after(self, steps: float) -> float:
-        """The share of the cost of this share of the steps, the first ones; the same number if costs are unknown."""
+        """What share of the cost a share of the steps takes, the first ones; the same number if costs are unknown."""
         if self.costs is None or not self.cost:
             return steps
         done_after = np.concatenate([[0.0], np.cumsum(self.costs)]) / self.cost
@@ -104,10 +104,6 @@ class TimeLeft:
         self._seconds = self._cost = self._elsewhere = 0.0
         self._seen = SecondsSeen()
         self._running: _Running | None = None
-
-    def task(self, name: str) -> Task | None:
-        """The task of that name, or ``None`` if it has begun or is unknown."""
-        return self._waiting.get(name)
 
     @property
     def waiting(self) -> Mapping[str, Task]:

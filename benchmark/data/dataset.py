@@ -73,6 +73,11 @@ def add_noise(images: Images, noise: NDArray[np.signedinteger]) -> Images:
     return total.clip(0, 255, out=total).astype(np.uint8)
 
 
+def fitting_noise(images: Images, noise: NDArray[np.signedinteger]) -> NDArray[np.int16]:
+    """What is left of the noise where image + noise is clamped to [0, 255]; shapes as for :func:`add_noise`."""
+    return add_noise(images, noise).astype(np.int16) - images
+
+
 @dataclass(frozen=True)
 class CaptionDataset:
     """Images and their captions. Treated as read-only: a protected set is a new ``CaptionDataset``.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmark.core.errors import UsageError
 
+_ELSE = "or name the one you mean with karpathy[json=…,images=…]"
 _DEPTH = 2  # folders below the root that are searched
 _PROBED = 100  # images looked for in each folder
 _SHOWN = 8  # names in a message
@@ -69,9 +70,6 @@ def find_images(root: Path, folders: Sequence[Path], paths: Sequence[Path], sour
         f"no image of {source}, such as {paths[0]}, in {root} or up to {_DEPTH} levels below; "
         f"searched: {_listing(places)}"
     )
-
-
-_ELSE = "or name the one you mean with karpathy[json=…,images=…]"
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

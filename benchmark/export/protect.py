@@ -88,7 +88,7 @@ class _Job:
         """What decides the content of the folder, as 20 hex digits."""
         stamp_of = Stamps()
         content = content_of(cache, {"photos": self.origins}, {"photos": [stamp_of(file) for file in self.origins]})
-        poison = store.path(self.cell, self.train).name
+        poison = store.path(self.cell, self.train.fingerprint).name
         quality = self.quality if self.kind == "jpeg" else 0
         return content_key(poison, content, self.sources, self.kind, quality)[:20]
 
@@ -229,7 +229,7 @@ def _tasks(
         UsageError: a photo cannot be read or written.
     """
     tasks: dict[str, Task] = {}
-    path = store.path(job.cell, job.train)
+    path = store.path(job.cell, job.train.fingerprint)
     if is_shown() and not path.is_file():
         tasks[str(path)] = Task(str(path), crafting_costs(job.cell, job.train, device, time.monotonic() + _SECONDS))
     if pending:

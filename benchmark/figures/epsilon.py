@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.figures.style import INK, WIDTH, heading, looks, named, styled
+from benchmark.figures.style import INK, WIDTH, about, heading, looks, named, styled
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.gates import by_eps
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -75,9 +75,7 @@ def _draw(block: Block) -> Figure:
         recall.set(ylabel="R@10, %, mean of both directions", ylim=(0, 100))
         similarity.set(ylabel="SSIM with the original images")
         figure.legend(*recall.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3)
-        several = len({record.seed for record in block.records}) > 1
-        parts = [block.dataset.label, f"victim {block.victim.spec}", *(["mean ± sd over seeds"] if several else [])]
-        heading(figure, ", ".join(parts))
+        heading(figure, about(block))
         return figure
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import BLUE, INK, ORANGE, WIDTH, heading, named, styled
+from benchmark.figures.style import BLUE, INK, ORANGE, WIDTH, about, heading, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.lengths import LENGTHS, by_length
 from benchmark.tables.published import published
@@ -85,7 +85,5 @@ def _draw(block: Block) -> Figure:
         labels = [label for label in ("ours", "ours, clean data", "paper", "paper, clean data") if label in handles]
         figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=4, handlelength=3)
         setting = published(1)["setting"].partition(";")[0]
-        several = len({record.seed for record in block.records}) > 1
-        parts = [block.dataset.label, f"victim {block.victim.spec}", *(["mean ± sd over seeds"] if several else [])]
-        heading(figure, f"ours: {', '.join(parts)}; paper: {setting}")
+        heading(figure, f"ours: {about(block)}; paper: {setting}")
         return figure

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, heading, looks, named, styled
+from benchmark.figures.style import INK, WIDTH, about, heading, looks, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
@@ -73,7 +73,5 @@ def _draw(block: Block) -> Figure:
             axes.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
         axes.set(xlabel="protected images, %", ylabel="R@10, %, mean of both directions", xlim=(-3, 103), ylim=(0, 100))
         figure.legend(loc="outside lower center", ncols=4, handlelength=3)
-        several = len({record.seed for record in block.records}) > 1
-        parts = [block.dataset.label, f"victim {block.victim.spec}", *(["mean ± sd over seeds"] if several else [])]
-        heading(figure, ", ".join(parts))
+        heading(figure, about(block))
         return figure

@@ -48,7 +48,7 @@ class ArtifactPaths:
         cell = _cell(record)
         # Looked for first: images may take minutes to prepare.
         store = PoisonStore(self.poisons)
-        path = store.address(source_cell(cell), fingerprint)
+        path = store.path(source_cell(cell), fingerprint)
         if not path.is_file():
             raise PoisonMissing(
                 f"the poison of {record.attack.label}, seed {record.seed}, is not in {self.poisons}: "

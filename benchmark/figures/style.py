@@ -126,6 +126,12 @@ def _file_name(spec: str) -> str:
     return plain if plain == spec else f"{plain.strip('-')}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
 
 
+def about(block: Block) -> str:
+    """Data set, victim, and what whiskers are where there are several seeds."""
+    several = ["mean ± sd over seeds"] if len({record.seed for record in block.records}) > 1 else []
+    return ", ".join([block.dataset.label, f"victim {block.victim.spec}", *several])
+
+
 def heading(figure: Figure, text: str) -> None:
     """What the figure is about, at its top."""
     figure.suptitle(text, fontsize=8.5, color=INK, x=0.01, ha="left")

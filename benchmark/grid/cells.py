@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from attacks import ATTACKS, Attack
 from attacks.through import Through
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
+from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS, DatasetSource
 from benchmark.grid.records import ResolvedSpec
 from defenses import DEFENSES, Defense
 from victims.architecture import Architecture
+from victims.clip import Clip
 from victims.recipe import Recipe
 
 # Part of every cell's address: raise it when training, defenses or metrics change what they compute.
@@ -83,6 +87,14 @@ class Cell:
     seed: int
     plain_models: bool = False
     command: str = ""
+
+    def build_victim(self, seed: int, device: torch.device) -> Clip:
+        """The victim before its training."""
+        return self.victim.build(seed, device, self.recipe.precision, self.plain_models)
+
+    def build_surrogate(self, seed: int, device: torch.device) -> Clip:
+        """A surrogate before its training; of one seed, victim and surrogate differ."""
+        return self.surrogate.build(derive_seed(seed, "surrogate"), device, self.recipe.precision, self.plain_models)
 
     def key(self, fingerprints: Sequence[str]) -> str:
         """The cell's address: a hash of everything that decides its result, data included.

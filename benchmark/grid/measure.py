@@ -74,7 +74,7 @@ def training_costs(cell: Cell, data: Splits, device: torch.device, deadline: flo
     if steps * recipe.epochs * _LARGEST_SHARE < _TRAINING_STEPS:
         return None
     seed = derive_seed(cell.seed, "measurement")
-    model = cell.victim.build(seed, device, recipe.precision, cell.plain_models)
+    model = cell.build_victim(seed, device)
     batch, timer = _rows(data.train, recipe.batch_size), _StepTimer(device, deadline)
     evaluation = 0.0
     try:
@@ -107,7 +107,7 @@ def _over_all_steps(timed: list[float], steps: int, epochs: int, evaluation: flo
 
 def steps_per_second(cell: Cell, data: Splits, device: torch.device, seconds: float) -> float:
     """How many steps of a cell's training this process does in a second, measured for so many seconds or a step."""
-    model = cell.victim.build(derive_seed(cell.seed, "measurement"), device, cell.recipe.precision, cell.plain_models)
+    model = cell.build_victim(derive_seed(cell.seed, "measurement"), device)
     timer = _StepTimer(device, time.monotonic() + seconds)
     with suppress(_OutOfTimeError):
         train(
@@ -147,9 +147,7 @@ def crafting_costs(cell: Cell, train_data: CaptionDataset, device: torch.device,
     try:
         with tempfile.TemporaryDirectory() as folder:
             context = CraftContext(
-                lambda seed: cell.surrogate.build(
-                    derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models
-                ),
+                lambda seed: cell.build_surrogate(seed, device),
                 seed=cell.seed,
                 workdir=Path(folder),
                 progress=timer,

@@ -18,7 +18,6 @@ from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, is_shown, stage
 from benchmark.core.registry import parameters_of
-from benchmark.core.seeding import derive_seed
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.core.version import __version__
 from benchmark.data import CaptionDataset
@@ -68,12 +67,8 @@ class PoisonStore:
         with temporary_folder(cache, "poisons") if processes.is_first else nullcontext() as folder:
             yield cls(Path(processes.broadcast_object(str(folder))), checkpoint_every)
 
-    def path(self, cell: Cell, train: CaptionDataset) -> Path:
-        """Where the poison of a cell lies, crafted or not."""
-        return self.address(cell, train.fingerprint)
-
-    def address(self, cell: Cell, fingerprint: str) -> Path:
-        """The same from the training set's fingerprint alone, before its images are at hand."""
+    def path(self, cell: Cell, fingerprint: str) -> Path:
+        """Where the poison of a cell lies, crafted or not; ``fingerprint`` is that of the clean training set."""
         key = content_key(fingerprint, cell.poison_identity())
         label = "".join(c for c in cell.attack.choice.label.lower() if c.isalnum())
         label = label.encode()[:_LONGEST].decode(errors="ignore")  # file systems count bytes
@@ -81,7 +76,7 @@ class PoisonStore:
 
     def file_of(self, cell: Cell, train: CaptionDataset) -> Path | None:
         """The file of the cell's poison, or of the one it is a part of, existing or not; ``None`` for clean data."""
-        return None if cell.attack.is_clean else self.path(source_cell(cell), train)
+        return None if cell.attack.is_clean else self.path(source_cell(cell), train.fingerprint)
 
     def get(self, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None = None) -> Poison:
         """The cell's poison: read if it is there and whole, else crafted and kept.
@@ -102,7 +97,7 @@ class PoisonStore:
             return self.derive(cell, self.get(source_cell(cell), train, device, time_left), train)
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint(), TimeLeft())
-        path, processes = self.path(cell, train), Processes.current()
+        path, processes = self.path(cell, train.fingerprint), Processes.current()
         if processes.broadcast_object(processes.is_first and _is_whole(path, train, logging.DEBUG)):
             if time_left is not None:
                 time_left.done_elsewhere(str(path))
@@ -147,9 +142,7 @@ class PoisonStore:
 
     def _context(self, cell: Cell, device: torch.device) -> CraftContext:
         return CraftContext(
-            lambda seed: cell.surrogate.build(
-                derive_seed(seed, "surrogate"), device, cell.recipe.precision, cell.plain_models
-            ),
+            lambda seed: cell.build_surrogate(seed, device),
             seed=cell.seed,
             workdir=self.folder,
             idle_cpus=self.idle_cpus,
@@ -164,7 +157,7 @@ class PoisonStore:
         time_left: TimeLeft,
     ) -> Poison:
         attack, start = cell.attack.attack, time.monotonic()
-        label, path = f"crafting {cell.attack.choice.label}, seed {cell.seed}", self.path(cell, train)
+        label, path = f"crafting {cell.attack.choice.label}, seed {cell.seed}", self.path(cell, train.fingerprint)
         with stage(label, attack.progress_steps(train), time_left, str(path)) as progress:
             context = self._context(cell, device)
             context = replace(context, progress=progress, checkpoint=checkpoint)

@@ -218,7 +218,7 @@ class Grid:
         memory = {"craft": peak_memory_mb()}
         seconds = {"craft": float(poison.provenance.get("seconds", 0.0)), "train": 0.0, "evaluate": 0.0}
         seed = cell.victim.seed_of(cell.seed)
-        model = cell.victim.build(seed, self.device, cell.recipe.precision, cell.plain_models)
+        model = cell.build_victim(seed, self.device)
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
         notes.update(epochs=[], evaluate=0.0, train=0.0)
@@ -277,7 +277,7 @@ class Grid:
 
         The last are kept, for cells that share them follow each other.
         """
-        path = self.poisons.path(cell, clean)
+        path = self.poisons.path(cell, clean.fingerprint)
         if self._protected is None or self._protected[0] != path:
             self._protected = None
             if path in self._uncraftable:

@@ -46,26 +46,6 @@ def trigger_words(record: Record) -> float | None:
     return None if count is None else count / record.dataset.params["train_images"]
 
 
-def psnr(record: Record) -> float | None:
-    """PSNR of the protected images, dB; ``None`` without noise."""
-    return record.poison.get("psnr")
-
-
-def pixels_changed(record: Record) -> float:
-    """Mean absolute change of a pixel value by the defense, in 1/255."""
-    return float(record.changes["pixel"])
-
-
-def words_changed(record: Record) -> float:
-    """Words of a caption that the defense changes, on average."""
-    return float(record.changes["words_per_caption"])
-
-
-def nearest(record: Record) -> float | None:
-    """How far the closest test images are from the training data, in 1/255; ``None`` where it was not measured."""
-    return record.data.get("nearest")
-
-
 def _arcsine(percent: float) -> float:
     return math.asin(math.sqrt(percent / 100))
 
@@ -103,14 +83,14 @@ class Quantity:
 
 OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
 _OF_DEFENSES = (
-    Quantity("change of a pixel, 1/255", pixels_changed, 2),
-    Quantity("words changed in a caption", words_changed, 2),
+    Quantity("change of a pixel, 1/255", lambda record: float(record.changes["pixel"]), 2),
+    Quantity("words changed in a caption", lambda record: float(record.changes["words_per_caption"]), 2),
 )
 _OF_CLEAN = (Quantity("R@1, %", recall_at_1, 1, _arcsine, _percent),)
-_OF_DATA = (Quantity("closest test images, 1/255", nearest, 1),)
+_OF_DATA = (Quantity("closest test images, 1/255", lambda record: record.data.get("nearest"), 1),)
 _OF_POISONS = (
     Quantity("crafting loss, nats", crafting_loss, 2),
-    Quantity("noise, PSNR in dB", psnr, 2),
+    Quantity("noise, PSNR in dB", lambda record: record.poison.get("psnr"), 2),
     Quantity("words of a trigger", trigger_words, 2),
 )
 

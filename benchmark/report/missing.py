@@ -37,12 +37,13 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
     attacked = {record.attack.spec: record.attack.title for record in records if record.attack.spec != CLEAN}
     tried = {record.defense.spec for record in records if record.attack.spec != CLEAN}
     if tried - {UNDEFENDED}:
+        undefended = []
         for spec, label in attacked.items():
             met = {record.defense.spec for record in records if record.attack.spec == spec}
-            untried = in_order({*paper_defenses(), *tried} - met)
-            if untried and met != {UNDEFENDED}:
+            if met == {UNDEFENDED}:
+                undefended.append(label)
+            elif untried := in_order({*paper_defenses(), *tried} - met):
                 lines.append(f"{label} did not meet {', '.join(untried)}.")
-        undefended = [label for spec, label in attacked.items() if not _defended(records, spec)]
         if undefended:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
     lines += [f"Fewer seeds: {attack} under {', '.join(own)}." for attack, own in _short_of_seeds(records).items()]
@@ -51,10 +52,6 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         for record in records
         if record.status == "failed"
     ]
-
-
-def _defended(records: Sequence[Record], attack: str) -> bool:
-    return any(record.attack.spec == attack and record.defense.spec != UNDEFENDED for record in records)
 
 
 def _short_of_seeds(records: Sequence[Record]) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """Cost: seconds, speed and memory of every attack under every defense."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes
@@ -31,30 +31,18 @@ def poison_mib(record: Record) -> float | None:
     return float(count * 3 * facts["resolution"] ** 2 / _MIB) if record.poison.get("psnr") is not None else 0.0
 
 
-def _craft(record: Record) -> float | None:
-    return None if record.attack.spec == CLEAN else record.seconds.get("craft")
-
-
-def _seconds(stage: str) -> Callable[[Record], float | None]:
-    return lambda record: record.seconds.get(stage)
-
-
-def _memory(stage: str) -> Callable[[Record], float | None]:
-    return lambda record: record.peak_memory_mb.get(stage)
-
-
-def _craft_memory(record: Record) -> float | None:
-    return None if record.attack.spec == CLEAN else record.peak_memory_mb.get("craft")
+def _of_crafting(record: Record, by_stage: Mapping[str, float]) -> float | None:
+    return None if record.attack.spec == CLEAN else by_stage.get("craft")
 
 
 MEASURES = (
-    Measure("craft s", "s", _craft),
-    Measure("train s", "s", _seconds("train")),
-    Measure("evaluate s", "s", _seconds("evaluate")),
+    Measure("craft s", "s", lambda record: _of_crafting(record, record.seconds)),
+    Measure("train s", "s", lambda record: record.seconds.get("train")),
+    Measure("evaluate s", "s", lambda record: record.seconds.get("evaluate")),
     Measure("rows/s", "rows/s", rows_per_second),
     Measure("δ MiB", "MiB", poison_mib),
-    Measure("peak MiB, craft", "MiB", _craft_memory),
-    Measure("peak MiB, train", "MiB", _memory("train")),
+    Measure("peak MiB, craft", "MiB", lambda record: _of_crafting(record, record.peak_memory_mb)),
+    Measure("peak MiB, train", "MiB", lambda record: record.peak_memory_mb.get("train")),
 )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.core.errors import UsageError
 from benchmark.tables.entries import Entry, Kind, Stage
-from benchmark.tables.iqm import DRAWS, LEVEL, Average, Interval, Runs, average_of, interval, iqm, mean, places
-from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, ties
+from benchmark.tables.iqm import DRAWS, LEVEL, Runs, average_of, iqm, mean
+from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, percent, rank_cell, ranks_of, ties
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import Table, distinct_names
 
@@ -43,9 +43,7 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
     worst = {name: worst_case(kind, runs) for name, runs in ranked.items()}
     cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
     sign = 1 if kind == "attack" else -1
-    ranks = places(cases, mean)
-    if kind == "defense":  # the best keeps most
-        ranks = {name: (len(ranks) + 1 - last, len(ranks) + 1 - first) for name, (first, last) in ranks.items()}
+    ranks = ranks_of(cases, best_keeps_most=kind == "defense", average=mean)
     # Ranks are over the seeds that all have in common; means over all seeds of each could order them otherwise.
     in_order = sorted(entries, key=lambda entry: (*ranks[entry.about.name],
                       sign * average_of(cases[entry.about.name], mean), entry.about.name))  # fmt: skip
@@ -53,13 +51,10 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
     cells: list[dict[str, Any]] = []
     for row, entry in zip(names, in_order, strict=True):
         name, runs = entry.about.name, ranked[entry.about.name]
-        first, last = ranks[name]
         of: dict[str, Any] = {"row": row, kind: entry.about.spec, "n": sum(map(len, runs.values()))}
-        cells.append(of | {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last}
-                     | {"text": str(first) if first == last else f"{first}–{last}"})  # fmt: skip
-        cells.append(of | {"column": WORST} | _percent(cases[name], name, mean))
+        cells += [of | rank_cell(*ranks[name]), of | {"column": WORST} | percent(cases[name], name, mean)]
         cells.append(of | _text("under" if kind == "attack" else "against", worst[name]))
-        cells.append(of | {"column": IQM} | _percent(runs, name, iqm))
+        cells.append(of | {"column": IQM} | percent(runs, name, iqm))
         cells += [of | cell for cell in _others(kind, entry)]
     frame = cells_frame(cells)
     return Table(
@@ -84,11 +79,6 @@ def worst_case(kind: Kind, runs: Runs) -> str:
     least. The first by name of equals."""
     means = {other: fmean(run.kept for run in own.values()) for other, own in sorted(runs.items())}
     return (max if kind == "attack" else min)(means, key=lambda other: means[other])
-
-
-def _percent(runs: Runs, name: str, average: Average) -> dict[str, Any]:
-    found = interval(runs, name, average=average) or Interval(average_of(runs, average), nan, nan)
-    return {"unit": "%", "mean": found.value, "low": found.low, "high": found.high}
 
 
 def _text(column: str, text: str) -> dict[str, Any]:

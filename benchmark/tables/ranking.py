@@ -9,7 +9,19 @@ from typing import Any
 import pandas as pd
 
 from benchmark.tables.gates import MOST_LOSS, loss_left
-from benchmark.tables.iqm import DRAWS, LEVEL, Interval, Runs, average_of, interval, over_seeds, places, varies
+from benchmark.tables.iqm import (
+    DRAWS,
+    LEVEL,
+    Average,
+    Interval,
+    Runs,
+    average_of,
+    interval,
+    iqm,
+    over_seeds,
+    places,
+    varies,
+)
 from benchmark.tables.matrix_cells import MatrixCells
 from benchmark.tables.selection import UNDEFENDED
 from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table
@@ -52,19 +64,12 @@ def _table(side: _Side) -> Table:
     names, others = (found.attacks, found.defenses) if side.of_attacks else (found.defenses, found.attacks)
     runs = {spec: side.runs(spec) for spec in side.ranked}
     best_first = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
-    ranks = places(runs)
-    if not side.of_attacks:  # the best keeps most
-        ranks = {spec: (len(runs) + 1 - last, len(runs) + 1 - first) for spec, (first, last) in ranks.items()}
+    ranks = ranks_of(runs, best_keeps_most=not side.of_attacks)
     cells: list[dict[str, Any]] = []
     for spec in best_first:
-        found_iqm = interval(runs[spec], spec) or Interval(average_of(runs[spec]), nan, nan)
-        first, last = ranks[spec]
         of: dict[str, Any] = {"row": names[spec], "n": sum(map(len, runs[spec].values()))}
         of |= {"attack": spec if side.of_attacks else "", "defense": "" if side.of_attacks else spec}
-        cells.append(of | {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last}
-                     | {"text": str(first) if first == last else f"{first}–{last}"})  # fmt: skip
-        cells.append(of | {"column": IQM, "unit": "%", "mean": found_iqm.value, "low": found_iqm.low,
-                           "high": found_iqm.high})  # fmt: skip
+        cells += [of | rank_cell(*ranks[spec]), of | {"column": IQM} | percent(runs[spec], spec, iqm)]
         for head, at in _OTHER_EPOCHS.items():
             if elsewhere := side.runs(spec, at):
                 cells.append(of | {"column": head, "unit": "%", "mean": average_of(elsewhere)})
@@ -83,6 +88,26 @@ def _table(side: _Side) -> Table:
         seeds={},
         notes=tuple(_explained(side, runs, names, others)),
     )
+
+
+def ranks_of(runs: Mapping[str, Runs], *, best_keeps_most: bool, average: Average = iqm) -> dict[str, tuple[int, int]]:
+    """By name the best and the worst rank that the data allow, 1 being the best; see :func:`places`."""
+    ranks = places(runs, average)
+    if not best_keeps_most:
+        return ranks
+    return {name: (len(runs) + 1 - last, len(runs) + 1 - first) for name, (first, last) in ranks.items()}
+
+
+def rank_cell(first: int, last: int) -> dict[str, Any]:
+    """A cell of the column of ranks."""
+    text = str(first) if first == last else f"{first}–{last}"
+    return {"column": RANK, "unit": "rank", "mean": (first + last) / 2, "low": first, "high": last, "text": text}
+
+
+def percent(runs: Runs, name: str, average: Average) -> dict[str, Any]:
+    """What a cell says of the average of some runs, with its interval where there is one."""
+    found = interval(runs, name, average=average) or Interval(average_of(runs, average), nan, nan)
+    return {"unit": "%", "mean": found.value, "low": found.low, "high": found.high}
 
 
 _COLUMNS = ("row", "column", "measure", "unit", "attack", "defense", "mean", "std", "n", "failed", "best")

@@ -131,7 +131,7 @@ def test_order_groups_and_signatures() -> None:
     assert [entry.name for entry in registry.entries()] == ["other", "big", "thing"]
     assert registry.group("some") == ["thing"]
     assert registry.group("all") == ["other", "thing"]  # a name for fixed parameters is no entry of its own
-    assert registry.entry("big").signature() == "big[size=9,fast=no]"
+    assert registry.entry("big").signature() == "size=9,fast=no"
     assert registry.entry("thing").summary == "A thing."
 
 

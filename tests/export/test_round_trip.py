@@ -182,7 +182,7 @@ def test_the_command_exports_the_poison_that_a_run_would_train_on(
     *_, cell = make_cells(chosen, attacks, defenses, surrogates, recipe, [2], command="", cross_clean=False)
     train = chosen.source.load(64, tmp_path / "cache").train
     poison = make_poison(train)
-    poison.save(PoisonStore(tmp_path / "poisons").path(cell, train))
+    poison.save(PoisonStore(tmp_path / "poisons").path(cell, train.fingerprint))
     command = ["export", "--attack", ATTACK, "--dataset", dataset, "--seed", "2", "--out", str(tmp_path / "out")]
     command += ["--format", "folder", "--device", "cpu", "--precision", "fp32"]
     command += ["--poisons", str(tmp_path / "poisons"), "--cache", str(tmp_path / "cache")]

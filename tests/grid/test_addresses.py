@@ -98,7 +98,7 @@ def test_a_poison_that_is_crafted_through_a_defense_knows_its_code(monkeypatch: 
 def test_a_label_of_any_length_makes_a_file_name(tmp_path: Path) -> None:
     named = cell()
     longer = replace(named.attack, choice=replace(named.attack.choice, label="ä" * 500))
-    file = PoisonStore(tmp_path, 0).address(replace(named, attack=longer), "data")
+    file = PoisonStore(tmp_path, 0).path(replace(named, attack=longer), "data")
     assert 40 < len(file.name.encode()) < 150
 
 

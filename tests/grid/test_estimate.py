@@ -205,7 +205,7 @@ def test_the_grids_line_counts_crafting_and_other_runs(
     def fake(grid: Grid, one: PlannedCell) -> Record:
         """Half as fast as expected; the first cell takes so long that another run does the last."""
         for name in (str(grid.poisons.file_of(one.cell, grid.data_of(one.cell).train)), one.key):
-            if (task := grid.time_left.task(name)) is not None:
+            if (task := grid.time_left.waiting.get(name)) is not None:
                 with grid.time_left.working(name, 1):
                     now[0] += 2 * task.cost_left
                     grid.time_left.advance()

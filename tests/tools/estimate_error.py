@@ -34,7 +34,7 @@ class _Watched(TimeLeft):
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
-        task, start = self.task(name), time.monotonic()
+        task, start = self.waiting.get(name), time.monotonic()
         with super().working(name, steps):
             yield
         self.tasks.append((Path(name).name[:30], task.cost_left if task else 0.0, time.monotonic() - start))

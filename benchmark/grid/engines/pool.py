@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from benchmark.core.errors import UsageError
-from benchmark.core.threads import THREAD_VARIABLES
+from benchmark.core.threads import worker_variables
 from benchmark.core.time_left import Task
 from benchmark.grid.board import Board
 from benchmark.grid.engines.agenda import Agenda
@@ -55,11 +54,7 @@ class Worker:
         self.number, self.ready, self.idle, self._threads = number, False, 0, threads
         self.unit: Unit | None = None
         self.link, theirs = Pipe()
-        variables = dict(os.environ)
-        # The modules that this process finds, and none of the current folder that hide them.
-        variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-        if threads is not None:
-            variables |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+        variables = os.environ | worker_variables(threads)
         if device is not None:
             variables["CUDA_VISIBLE_DEVICES"] = device
         with theirs:

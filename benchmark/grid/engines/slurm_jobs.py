@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.core.errors import UsageError
-from benchmark.core.threads import THREAD_VARIABLES
+from benchmark.core.threads import worker_variables
 from benchmark.grid.engines.slurm_node import Job
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure
@@ -45,9 +45,7 @@ class Jobs:
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any], threads: int) -> None:
         self.folder, self._name, self._submitit = folder, name, import_submitit()
-        # The modules that this process finds, and none of the current folder that hide them.
-        variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
-        variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+        variables = worker_variables(threads)
         self._executor = self._submitit.SlurmExecutor(
             folder, max_num_timeout=_TIMEOUTS, python=f"{shlex.quote(sys.executable)} -P"
         )
