@@ -3,8 +3,8 @@
 Every process holds all weights and makes the same random draws, but runs only its own shard of a batch through the
 model. Features are gathered, so each process computes the loss of the whole batch, and gradients are summed over the
 shards. Up to rounding, the result is that of a single process with the same batch, unless an attack is crafted through
-a defense that draws at random: each process then draws for its own shard. Batches of noise, which are
-independent of each other, go to one process each. In a single process every method here does nothing.
+a defense that draws at random: each process then draws for its own shard. Batches of noise, which are independent of
+each other, go to one process each. In a single process every method here does nothing.
 """
 
 import os

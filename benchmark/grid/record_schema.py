@@ -14,7 +14,7 @@ Count = Annotated[int, Meta(ge=0, le=MOST)]
 Seed = Annotated[int, Meta(ge=0, lt=2**31)]
 # On one line, without control characters, which a terminal would obey. A data set's spec holds paths.
 _LINE = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z"
-Spec = Annotated[str, Meta(pattern=_LINE, max_length=20_000)]
+SpecText = Annotated[str, Meta(pattern=_LINE, max_length=20_000)]
 Label = Annotated[str, Meta(pattern=_LINE, max_length=1_000)]
 
 _Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]

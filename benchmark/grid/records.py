@@ -23,7 +23,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.reading import read_gzip_text
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json, read_json, require_known, require_unicode
 from benchmark.grid.record_layout import from_file, rounded, to_file
-from benchmark.grid.record_schema import Label, Seed, Spec, require_facts
+from benchmark.grid.record_schema import Label, Seed, SpecText, require_facts
 from benchmark.metrics import Retrieval
 
 FORMAT: Literal[3] = 3  # format 1 had no hash, format 2 a list of epochs
@@ -46,7 +46,7 @@ class ResolvedSpec:
         strength: the parameters in words, for the lines under a table.
     """
 
-    spec: Spec
+    spec: SpecText
     label: Label
     params: Mapping[str, Any] = field(default_factory=dict)
     strength: str = ""
@@ -111,7 +111,7 @@ class Record:
         error: of a failed cell: ``type``, ``message``, ``traceback``.
     """
 
-    key: Spec
+    key: SpecText
     seed: Seed
     dataset: ResolvedSpec
     attack: ResolvedSpec

@@ -30,7 +30,7 @@ from benchmark.grid.runner import Grid
 from benchmark.reference_check.quantities import OF_VICTIMS, recall
 from benchmark.submission.cells import RequiredCell, in_words
 from benchmark.submission.poisons import Poisons
-from benchmark.tables.entries import Rerun
+from benchmark.tables.entries import RerunCell
 from benchmark.tables.selection import CLEAN
 
 _SURE = 0.99
@@ -77,7 +77,7 @@ def run_again(cell: RequiredCell, poisons: Poisons, grid: Grid) -> Record:
 
 def compare(
     cell: RequiredCell, recorded: Record, fresh: Record, found: Mapping[RequiredCell, Record], seed: int, drawn: str
-) -> tuple[Finding, Rerun | None]:
+) -> tuple[Finding, RerunCell | None]:
     """Whether a re-run agrees with its record.
 
     Args:
@@ -92,7 +92,7 @@ def compare(
         return Finding(False, f"re-run of {cell}: failed: {fresh.error['message']}"), None
     then, now = recall(recorded), recall(fresh)
     device = str(fresh.provenance["device"])
-    result = Rerun(in_words(recorded), then, now, then, then, seed, drawn, device)
+    result = RerunCell(in_words(recorded), then, now, then, then, seed, drawn, device)
     said = f"re-run of {cell}: R@10 {now:.2f}, recorded {then:.2f}"
     if machine(recorded) == machine(fresh):
         equal = (recorded.epochs, recorded.loss) == (fresh.epochs, fresh.loss)

@@ -8,12 +8,12 @@ from typing import Any
 from benchmark.grid.records import Record
 from benchmark.submission.rerun import scores_digest
 from benchmark.submission.strength import left_out
-from benchmark.tables.entries import About, Entry, Fact, Rerun, Stage
+from benchmark.tables.entries import About, Entry, Fact, RerunCell, Stage
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
 from benchmark.tables.shares import recall_by_seed
 
 
-def entry_of(about: About, block: Block, spec: str, rerun: Rerun | None, day: date, **rest: Any) -> Entry:
+def entry_of(about: About, block: Block, spec: str, rerun: RerunCell | None, day: date, **rest: Any) -> Entry:
     """The entry of a submission.
 
     Args:

@@ -36,7 +36,7 @@ from benchmark.submission.rerun import compare, draw, draw_seed, run_again
 from benchmark.submission.result import entry_of
 from benchmark.submission.rules import Rules
 from benchmark.submission.strength import strength_problems
-from benchmark.tables.entries import Entry, Kind, Rerun, load_entries
+from benchmark.tables.entries import Entry, Kind, RerunCell, load_entries
 from benchmark.tables.gates import RANDOM, is_random
 from benchmark.tables.origins import mixed_origins
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -193,7 +193,7 @@ def _check(
     if not cell_problems:
         block, problems = _block(done, about.kind, spec)
         findings += _findings(problems, f"the {about.kind} counts: no gate fails")
-    rerun: Rerun | None = None
+    rerun: RerunCell | None = None
     if not options.rerun:
         findings.append(Finding(None, "no cell was run again: --no-rerun"))
     elif any(finding.holds is False for finding in findings):
@@ -255,7 +255,7 @@ def _block(records: Sequence[Record], kind: Kind, spec: str) -> tuple[Block | No
 
 def _rerun(
     found: Mapping[RequiredCell, Record], poisons: Poisons, grid: Grid, options: Options, day: date
-) -> tuple[Finding, Rerun | None]:
+) -> tuple[Finding, RerunCell | None]:
     seed, drawn = options.seed, "given"
     if seed is None:
         seed, drawn = draw_seed(found.values(), day), f"from the scores and {day}"

@@ -11,7 +11,7 @@ from msgspec import Meta
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_known
-from benchmark.grid.record_schema import Label, Seed, Spec
+from benchmark.grid.record_schema import Label, Seed, SpecText
 from benchmark.tables.iqm import Run, Runs
 
 _MOST_BYTES = 1 << 20  # of a file; an entry of thirteen defenses and three seeds has some 4,000
@@ -56,7 +56,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Rerun:
+class RerunCell:
     """The cell that was run again.
 
     Attributes:
@@ -115,17 +115,17 @@ class Entry:
     accepted: Annotated[str, Meta(pattern=r"\A\d{4}-\d\d-\d\d\Z")]
     plugin: Literal["none", "run", "not run"]
     strength: Label
-    recall: Mapping[Spec, Mapping[SeedText, Percent]]
+    recall: Mapping[SpecText, Mapping[SeedText, Percent]]
     clean: Mapping[SeedText, Annotated[float, Meta(gt=0, le=100)]]
     test_images: Annotated[int, Meta(ge=1)]
     per_seed: bool
-    left_out: list[Spec] = field(default_factory=list)
+    left_out: list[SpecText] = field(default_factory=list)
     poison: Mapping[Fact, Number] = field(default_factory=dict)
     seconds: Mapping[Stage, Amount] = field(default_factory=dict)
     device: Label = ""
     commit: Label = ""
     scores: Label = ""
-    rerun: Rerun | None = None
+    rerun: RerunCell | None = None
     format: Literal[1] = 1
 
     def runs(self) -> Runs:

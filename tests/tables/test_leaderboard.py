@@ -14,7 +14,7 @@ from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from benchmark.submission.page import PAGE, leaderboard_page, publish
-from benchmark.tables.entries import Entry, Rerun, load_entries
+from benchmark.tables.entries import Entry, RerunCell, load_entries
 from benchmark.tables.leaderboard import leaderboard
 from benchmark.tables.render import render
 from tests.tables.factory import entry
@@ -78,7 +78,7 @@ def test_defenses_are_ranked_by_the_attack_that_leaves_least_and_clean_data_are_
 
 
 def test_how_a_cell_was_run_again_is_said() -> None:
-    again = Rerun("tough × none, seed 1", 25.0, 25.0, 25.0, 25.0, 7, "given", "cpu")
+    again = RerunCell("tough × none, seed 1", 25.0, 25.0, 25.0, 25.0, 7, "given", "cpu")
     elsewhere = replace(again, found=26.0, low=23.0, high=27.5)
     entries = [FRAGILE, replace(TOUGH, rerun=again), replace(LIKE_IT, rerun=elsewhere)]
     assert [cell(entries, row, "re-run").text for row in ("Fragile", "Tough", "Like-It")] == [
@@ -150,7 +150,7 @@ def test_text_of_others_stays_text_on_the_page(text: str) -> None:
 
 
 def test_entries_survive_a_file(tmp_path: Path) -> None:
-    again = Rerun("tough × none, seed 1", 25.0, 25.0, 25.0, 25.0, 7, "given", "cpu")
+    again = RerunCell("tough × none, seed 1", 25.0, 25.0, 25.0, 25.0, 7, "given", "cpu")
     whole = replace(TOUGH, rerun=again)
     assert Entry.load(whole.save(tmp_path)) == whole
 

@@ -3,9 +3,9 @@
 open_clip's own ``encode_text`` adds the full positional table, so it takes 77 tokens and no fewer, and starts from ids,
 so it has no gradient with respect to embeddings. Captions have some 14 tokens: the rest is work for nothing, for
 attention is causal and the features are read at the end token. For such short sequences, attention as two plain matrix
-products trains more than twice as fast on a CPU as the fused kernel, whose backward pass is slow there. On a
-GPU it takes the place of torch's plain kernel, which computes in fp32 even under bf16; the gradients of the fused ones
-differ from run to run.
+products trains more than twice as fast on a CPU as the fused kernel, whose backward pass is slow there. On a GPU it
+takes the place of torch's plain kernel, which computes in fp32 even under bf16; the gradients of the fused ones differ
+from run to run.
 """
 
 from typing import Any

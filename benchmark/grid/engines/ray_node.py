@@ -27,7 +27,7 @@ from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 
-Poison = NDArray[np.uint8]
+PoisonBytes = NDArray[np.uint8]
 """(B,) the bytes of a poison's file."""
 
 _SECONDS_BETWEEN_TAKES = 1.0
@@ -47,7 +47,7 @@ class RayWork(Work):
     store: str | None
 
 
-def craft(work: RayWork, owner: Any) -> tuple[Failure | None, Poison | None]:
+def craft(work: RayWork, owner: Any) -> tuple[Failure | None, PoisonBytes | None]:
     """Craft a poison; returns what went wrong, and its file's content unless it went to the store."""
     grid, one = _opened(work, owner)
     path, store = one.poison, Store.at(work.store)
@@ -65,7 +65,7 @@ def craft(work: RayWork, owner: Any) -> tuple[Failure | None, Poison | None]:
     return None, np.asarray(np.memmap(path, np.uint8, "r"))
 
 
-def train(work: RayWork, owner: Any, poison: Poison | None) -> Record:
+def train(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
     """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store."""
     grid, one = _opened(work, owner)
     store, path = Store.at(work.store), one.poison
@@ -140,7 +140,7 @@ class Owner:
         """The units that run or are done, with the place where they run, and the names of the poisons that are held."""
         return {name: self._where.get(name) for name in (*self._running, *self._finished)}, list(self._poisons)
 
-    async def hold(self, name: str, poison: Poison) -> None:
+    async def hold(self, name: str, poison: PoisonBytes) -> None:
         """Keep a poison that the driver has."""
         import ray
 
