@@ -1,6 +1,5 @@
 """UEraser: the worst of several strong augmentations of each batch."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +52,14 @@ class UEraser(Defense):
         """The augmented batch with the highest loss; see :meth:`defenses.base.Defense.adversarial`."""
         if self.draws == 1:
             return images
-        draws = self.draws if at.progress < self.until else 1
         with torch.no_grad():
-            worst, highest = _augmented(images, at.seed), -math.inf
-            for number in range(draws if draws > 1 else 0):
-                candidate = _augmented(images, derive_seed(at.seed, "draw", number)) if number else worst
-                reached = float(loss(candidate))
-                if reached > highest:
+            worst = _augmented(images, at.seed)
+            if at.progress >= self.until:
+                return worst
+            highest = float(loss(worst))
+            for number in range(1, self.draws):
+                candidate = _augmented(images, derive_seed(at.seed, "draw", number))
+                if (reached := float(loss(candidate))) > highest:
                     worst, highest = candidate, reached
         return worst
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cli.flags import add_settings
+from benchmark.cli.plot import artifact_paths
 from benchmark.cli.run import exit_code
 from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
@@ -75,8 +76,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: bad input.
     """
-    from benchmark.core.cache_dir import cache_folder
-    from benchmark.figures.sources import ArtifactPaths
     from benchmark.grid.run import run
     from benchmark.report.write_all import write_all
 
@@ -92,6 +91,5 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     records = run(*grids)
     if not records:
         return 0  # a dry run, or a process that has helped torchrun's first
-    cache = shared.cache or cache_folder()
-    write_all(records, out, ArtifactPaths(Path(shared.poisons or cache / "poisons"), cache))
+    write_all(records, out, artifact_paths(arguments))
     return exit_code(records)
