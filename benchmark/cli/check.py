@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--seeds",
         metavar="N",
-        help="number of fresh seeds (default: 1); with --update, of all seeds (default: as many as now)",
+        help="number of fresh seeds (default: 1); with --update, of reference seeds (default: as many as now)",
     )
     parser.add_argument(
         "--level", default="0.01", metavar="P", help="probability of a false alarm, between 0 and 1 (default: 0.01)"

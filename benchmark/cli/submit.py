@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--seed",
         metavar="N",
-        help="draws the cell that is run again (default: from the records' scores and the day, and printed)",
+        help="seed that picks the cell to run again, and is printed (default: from the records' scores and the day)",
     )
     parser.add_argument("--no-rerun", action="store_true", help="run no cell again; the row then says so")
     parser.add_argument(

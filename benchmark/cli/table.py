@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         "--records",
         type=Path,
         metavar="DIR",
-        help=f"folder to read: of records (default: {RECORDS}), for {LEADERBOARD} of entries (default: {ENTRIES})",
+        help=f"folder of records (default: {RECORDS}); for {LEADERBOARD}, folder of entries (default: {ENTRIES})",
     )
     parser.add_argument(
         "--format", choices=FORMATS, help="form of the table (default: fitted to a terminal, markdown elsewhere)"

@@ -55,8 +55,8 @@ class RunSettings:
     defense: Annotated[
         str,
         Words(
-            "defenses, separated by commas; + combines several into one; table2 names the paper's eight, standard "
-            "these and three more that any scraper can apply, all every one; see 'list defenses'",
+            "defenses, separated by commas; + combines several into one; table2 means the paper's eight; "
+            "standard, these and three more that any scraper can apply; all, every one; see 'list defenses'",
             "none,cutout+mixup",
             "DEFENSES",
         ),
@@ -73,8 +73,8 @@ class RunSettings:
     protected: Annotated[
         str | None,
         Words(
-            "shares of the training images that are protected, separated by commas, beside all of them; the others are "
-            "clean, as under the defense clean-fraction",
+            "shares of the training images to protect, separated by commas, besides protecting all; the other images "
+            "stay clean, as under the defense clean-fraction",
             "0.2,0.5,0.8",
             "SHARES",
             "all",

@@ -188,7 +188,7 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
     left_out = [names[spec] for spec in names if spec not in side.ranked]
     if left_out:
         lines.append(
-            "Not ranked, as cells that are compared here are missing, or a gate fails, or as it is the noise that "
-            f"attacks are compared with: {', '.join(left_out)}."
+            f"Not ranked: {', '.join(left_out)}. Cells are missing, a gate fails, or it is the noise that attacks are "
+            "compared with."
         )
     return lines

@@ -127,7 +127,7 @@ def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> 
     assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "Jpeg")}
     assert marked(table, "best") == {("MEM-3", "Jpeg"), ("MEM-7", "Jpeg")}
     assert attacks.rows == ("MEM-7", "MEM-3")
-    assert any(note.startswith("Not ranked") and note.endswith(": EM, Uniform noise.") for note in attacks.notes)
+    assert any(note.startswith("Not ranked: EM, Uniform noise. ") for note in attacks.notes)
     assert set(defenses.rows) == {"No defense", "Cutout", "Jpeg"}
 
 
