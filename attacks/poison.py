@@ -61,7 +61,7 @@ class Poison:
         if self.delta is not None:
             if self.delta.dtype != np.int8:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
-            if self.delta.ndim != 4:
+            if self.delta.ndim != 4 or 0 in self.delta.shape[1:]:
                 raise PoisonError(f"a perturbation is (N, 3, H, W), got {self.delta.shape}")
             # Counts first: noise that they rule out may be terabytes of nothing, which is not read.
             if self.trigger is not None and len(self.trigger) != len(self.delta):

@@ -1,7 +1,6 @@
 """The ``check`` command: are poisons still as strong as the reference? Fresh seeds against reference records."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,10 +48,11 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no reference, or one that cannot be compared with.
     """
+    from benchmark.core.distributed import started_processes
     from benchmark.reference_check import REFERENCE
     from benchmark.reference_check.runner import compare_fresh, replay, update
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_processes() > 1:
         raise UsageError("check runs in one process, without torchrun")
     folder: Path = arguments.reference or REFERENCE
     how = RunSettings.from_cli(arguments)

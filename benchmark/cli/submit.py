@@ -1,7 +1,6 @@
 """The ``submit`` command: check records and poisons that somebody else has made, and add them to the leaderboard."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,10 +45,11 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: the submission cannot be read, or has an entry already.
     """
     from benchmark.core.cache_dir import cache_folder
+    from benchmark.core.distributed import started_processes
     from benchmark.core.printing import show
     from benchmark.submission.submit import Options, submit
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_processes() > 1:
         raise UsageError("submit runs in one process, without torchrun")
     seed = None if arguments.seed is None else convert(arguments.seed, int, "--seed")
     if seed is not None and not 0 <= seed < _SEEDS:

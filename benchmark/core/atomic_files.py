@@ -67,6 +67,8 @@ def _synchronise_folder(folder: Path) -> None:
 
 def _unused(path: Path) -> Path:
     """A hidden name beside ``path`` that nobody else uses, for a file or folder with the permissions of the umask."""
+    if path.name in ("", ".."):
+        raise UsageError(f"cannot write {path}: it is a folder")
     short = path.name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
     return path.with_name(f".{short}.{secrets.token_hex(8)}{PARTIAL}")
 
@@ -189,11 +191,13 @@ def discard(path: Path) -> None:
 
 
 def require_unused(folder: Path) -> None:
-    """Require that a folder does not exist or is empty.
+    """Require that a folder does not exist or is empty, and has a name of its own, by which it can be replaced.
 
     Raises:
-        UsageError: it is not empty, or cannot be read.
+        UsageError: it is not empty, is a link, or cannot be read.
     """
+    if folder.name in ("", "..") or folder.is_symlink():
+        raise UsageError(f"cannot write to folder {folder}; name a new folder")
     try:
         used = folder.exists() and next(folder.iterdir(), None) is not None
     except OSError as error:

@@ -147,6 +147,18 @@ class _Gather(torch.autograd.Function):
         return gradients[0][ctx.rows], None
 
 
+def started_processes() -> int:
+    """How many processes ``torchrun`` has started; 1 without it.
+
+    Raises:
+        UsageError: the environment variable that says so holds no number.
+    """
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if not text.isdecimal():
+        raise UsageError(f"the environment variable WORLD_SIZE is '{text}', not a number of processes")
+    return int(text)
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the process group if ``torchrun`` started several processes; yields this process's device.
@@ -157,7 +169,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     Raises:
         UsageError: this machine has fewer CUDA devices than processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if started_processes() == 1:
         yield device
         return
     if device.type == "cuda":

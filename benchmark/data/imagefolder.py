@@ -15,7 +15,7 @@ from benchmark.data.image_files import CaptionedFile, captioned_file
 
 _FOLDERS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _SHOWN = 8  # names in a message
 
 
@@ -78,7 +78,7 @@ def read_folder(folder: Path) -> list[CaptionedFile]:
     return files
 
 
-def images_below(folder: Path, suffixes: Collection[str] = _IMAGES) -> list[Path]:
+def images_below(folder: Path, suffixes: Collection[str] = IMAGES) -> list[Path]:
     """All files below a folder with a suffix of images, or with one of others, by path, without hidden ones.
 
     Raises:
@@ -107,7 +107,7 @@ def from_metadata(source: Path, images: list[Path]) -> list[CaptionedFile]:
 
 def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row as a dictionary, with its name for messages (``row 3``, ``line 3``)."""
-    if source.suffix == ".csv":
+    if source.suffix in (".csv", ".tsv", ".txt"):
         for number, row in enumerate(read_rows(source, ["file_name"], source.parent).to_dict("records"), 1):
             yield f"row {number}", {str(key): value for key, value in row.items()}
     elif source.suffix == ".jsonl":

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import numpy_generator
@@ -51,15 +52,15 @@ class OpenClipart(SeededSource):
             UsageError: the folder or a file cannot be read, there are too few drawings, or the cache folder cannot be
                 written.
         """
-        self._require_folder()
-        usable, content = survey(self.folder, cache)
+        folder = self._existing_folder()
+        usable, content = survey(folder, cache)
         parts = self.split(usable)
 
         def draw(split: str, out: Images) -> None:
             paths = [drawing.path for drawing in parts[split]]
-            for index, picture in enumerate(drawn(self.folder, paths, resolution, f"rasterising drawings ({split})")):
+            for index, picture in enumerate(drawn(folder, paths, resolution, f"rasterising drawings ({split})")):
                 if isinstance(picture, BadDrawing):  # it could be drawn in the survey
-                    raise UsageError(f"openclipart: {self.folder / paths[index]} cannot be drawn: {picture}")
+                    raise UsageError(f"openclipart: {folder / paths[index]} cannot be drawn: {picture}")
                 out[index] = picture
 
         captions = {split: [list(drawing.captions) for drawing in part] for split, part in parts.items()}
@@ -97,9 +98,11 @@ class OpenClipart(SeededSource):
             parts[split], left = part, others
         return parts
 
-    def _require_folder(self) -> None:
-        if not self.folder.is_dir():
+    def _existing_folder(self) -> Path:
+        folder = user_path(str(self.folder))
+        if not folder.is_dir():
             raise UsageError(
-                f"openclipart: folder {self.folder} does not exist; install Debian's package (apt-get install "
+                f"openclipart: folder {folder} does not exist; install Debian's package (apt-get install "
                 "openclipart-svg), or unpack it anywhere and name its folder: openclipart[folder=DIR]"
             )
+        return folder

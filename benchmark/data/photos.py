@@ -14,9 +14,10 @@ from benchmark.data.csv_table import read_table
 from benchmark.data.file_source import FileSource
 from benchmark.data.image_files import CaptionedFile, captioned_file, load_files
 from benchmark.data.image_location import ImageLocation
-from benchmark.data.imagefolder import from_metadata, from_texts, images_below
+from benchmark.data.imagefolder import IMAGES, from_metadata, from_texts, images_below
 
 TABLES = tuple(f"{stem}.{suffix}" for stem in ("captions", "metadata") for suffix in ("csv", "tsv", "txt", "jsonl"))
+_OTHERS = frozenset({".jfif", ".jpe", ".pjpeg", ".mpo", ".ppm", ".pgm", ".pbm", ".apng"})
 _FOREIGN = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
 
 
@@ -77,6 +78,7 @@ def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
         if not isinstance(source, FileSource):
             raise UsageError(f"data set {text} has no photo files")
         files = _once([file for split in source.read().values() for file in split])
+        skip_bad = skip_bad or bool(getattr(source, "skip_bad", False))
     except OSError as error:
         raise UsageError(f"folder {error.filename} cannot be read: {error.strerror or error}") from error
     folders = [file.image.parent if isinstance(file.image, Path) else file.image.archive.parent for file in files]
@@ -87,7 +89,7 @@ def _of_folder(folder: Path, copies: Path) -> list[CaptionedFile]:
     tables = [folder / name for name in TABLES if (folder / name).is_file()]
     if len(tables) > 1:
         raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")
-    images = _originals(images_below(folder), copies)
+    images = _originals(images_below(folder, IMAGES | _OTHERS), copies)
     files = _of_table(tables[0], images) if tables else from_texts(folder, images)
     # A photo that is passed over in silence would be published without noise by whoever trusts the folder.
     files = [file for file in files if not (isinstance(file.image, Path) and file.image.suffix.lower() in _FOREIGN)]

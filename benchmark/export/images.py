@@ -18,6 +18,10 @@ def encode_png(image: Images) -> bytes:
     return buffer.getvalue()
 
 
+# What Pillow may raise on a damaged file, in a profile or text behind the pixels as well.
+_DAMAGED = (OSError, SyntaxError, EOFError, struct.error, zlib.error, LookupError, TypeError, AttributeError)
+
+
 def decode_png(content: bytes, side: int | None) -> Images:
     """Decode a PNG file in RGB to pixels (3, H, W) uint8.
 
@@ -35,5 +39,5 @@ def decode_png(content: bytes, side: int | None) -> Images:
             if side is not None and image.size != (side, side):
                 raise ValueError(f"the image is {image.width} × {image.height} px, not {side} × {side}")
             return np.asarray(image).transpose(2, 0, 1)
-    except (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+    except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise ValueError(f"not a readable PNG: {error}") from error

@@ -22,6 +22,7 @@ SUFFIXES = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
 _MOST_EXIF, _LONGEST_SIDE = 65_533, 65_500  # bytes and pixels of a JPEG
 # Tags that describe a photo and not how its pixels lie in the file: all that a TIFF's own list is left with.
 _CAMERA = 34665
+_MAKERS_NOTE = 37500
 _DESCRIBING = {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, _CAMERA, 34853, *range(40091, 40096)}
 
 
@@ -141,13 +142,17 @@ def srgb_profile() -> bytes:
 
 
 def _exif(image: Image.Image) -> bytes:
-    """EXIF data of an upright image; Pillow leaves out the preview, which would show the photo without noise."""
+    """EXIF data of an upright image, without previews, which would show the photo without noise.
+
+    Pillow leaves out the standard one. Some cameras keep another in their own notes, which are left out as well.
+    """
     # Broken EXIF data do not make a photo unreadable.
     with contextlib.suppress(Exception):
         exif = image.getexif()
         if image.format == "TIFF":
             for tag in exif.keys() - _DESCRIBING:
                 del exif[tag]
+        exif.get_ifd(_CAMERA).pop(_MAKERS_NOTE, None)
         # Pillow reads texts as Latin-1, and would write ? for whatever is not ASCII, such as © in UTF-8.
         for tags in (exif, exif.get_ifd(_CAMERA)):
             for tag, value in list(tags.items()):

@@ -139,6 +139,8 @@ def protect(
                     raise UsageError(
                         f"folder {out} holds other photos, or these protected otherwise; name a new folder"
                     )
+                if lost := [name for name, facts in done.files.items() if not _is_there(out / name, facts.bytes)]:
+                    raise UsageError(f"folder {out} was whole, but {lost[0]} is missing or changed; name a new folder")
                 _log.info("%s is already whole", out)
                 return done
             if len(splits.train) < FEWEST_MEASURED:
@@ -194,15 +196,17 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
     """
     sources = [found.relative(origin) for origin in train.origins or []]
     names = [name_as(source, kind) for source in sources]
-    taken: dict[str, str] = {}
+    taken: dict[str, int] = {}
     folders = {parent.as_posix().casefold() for name in names for parent in PurePosixPath(name).parents}
-    for source, name in zip(sources, names, strict=True):
+    for number, (source, name) in enumerate(zip(sources, names, strict=True)):
         require_text(name, "the name of a photo")
         if name.casefold() in folders or PurePosixPath(name).parts[0].casefold() in (TABLE, MANIFEST):
             raise UsageError(f"{source} would become {name}, but a folder or file of that name is needed; rename it")
         # Some file systems do not tell upper from lower case.
-        if (other := taken.setdefault(name.casefold(), source)) != source:
-            raise UsageError(f"{other} and {source} would both become {name}; rename one of them")
+        if (first := taken.setdefault(name.casefold(), number)) != number:
+            # Members of two archives may have one name.
+            told = sources if sources[first] != source else train.origins or []
+            raise UsageError(f"{told[first]} and {told[number]} would both become {name}; rename one of them")
     for origin in train.origins or []:
         require_fit(origin, kind)
     return _Job(cell, train, sources, names, kind, quality)
@@ -243,6 +247,10 @@ def _tasks(
         require_space(folder, int(written * sizes.sum() / sizes[middle]))
         tasks[_WRITING] = Task(_WRITING, sizes / sizes[middle] * seconds)
     return tasks
+
+
+def _is_there(file: Path, size: int) -> bool:
+    return file.is_file() and file.stat().st_size == size
 
 
 def _workers() -> int:

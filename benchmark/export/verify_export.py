@@ -22,7 +22,7 @@ from benchmark.export.inside import is_inside
 from benchmark.export.layouts import LAYOUTS, UNREADABLE, Sample, layout_of
 from benchmark.export.manifest import FileFacts, Manifest, hash_files, list_files
 
-_WINDOW = 128  # images decoded at a time
+_WINDOW, _WINDOW_BYTES = 128, 1 << 27  # images decoded at a time, and what they may take
 
 
 def verify_export(folder: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
@@ -212,8 +212,9 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
 def _next_samples(split: _Split, samples: Iterator[Sample]) -> list[Sample]:
     """Up to a window of samples; an error ends the split and is noted in it."""
     window = []
+    most = max(1, min(_WINDOW, _WINDOW_BYTES // (3 * split.manifest.resolution**2)))
     try:
-        for sample in itertools.islice(samples, _WINDOW):
+        for sample in itertools.islice(samples, most):
             window.append(sample)
     except UNREADABLE as error:
         split.broken = str(error) or type(error).__name__

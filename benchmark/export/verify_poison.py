@@ -7,6 +7,7 @@ from attacks.poison import Poison, has_hash
 from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import DatasetSource
 from benchmark.export.finding import Finding
+from benchmark.export.manifest import LARGEST_SIDE
 
 
 def verify_poison(path: Path, source: DatasetSource | None, cache: Path) -> list[Finding]:
@@ -42,6 +43,8 @@ def _verify_triggers(poison: Poison) -> Finding:
 def _verify_against(poison: Poison, source: DatasetSource, cache: Path) -> list[Finding]:
     if poison.delta is None:
         return [Finding(None, "not compared with the data set: a poison without noise does not record its resolution")]
+    if (side := max(poison.delta.shape[2:])) > LARGEST_SIDE:
+        return [Finding(False, f"noise of {side:,} px is larger than an export's may be, {LARGEST_SIDE:,} px")]
     if isinstance(seed := poison.provenance.get("seed"), int):
         source = source.for_seed(seed)
     train = source.load(poison.delta.shape[-1], cache).train

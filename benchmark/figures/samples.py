@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from textwrap import wrap
+from textwrap import TextWrapper
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,9 @@ def amplified(protected: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDAr
 def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -> Figure:
     base, protected = (clean.by_row() if poison.per_row else clean), poison.protect(clean)
     chosen = np.linspace(0, len(base) - 1, min(_PAIRS, len(base))).astype(int)
-    captions = [wrap(protected.captions[int(index)][0], _LETTERS, break_on_hyphens=False) for index in chosen]
+    # Words stay whole, as the trigger's are known by their numbers.
+    lines = TextWrapper(_LETTERS, break_on_hyphens=False, break_long_words=False)
+    captions = [lines.wrap(protected.captions[int(index)][0]) for index in chosen]
     down, row_height = -(-len(chosen) // 2), _HEAD + _IMAGE + _LINE * (0.8 + max(map(len, captions)))
     height = _TOP + down * row_height
     with styled():

@@ -15,7 +15,8 @@ from torch import multiprocessing
 
 from attacks.base import CraftContext
 from attacks.mem import Mem
-from benchmark.core.distributed import Processes
+from benchmark.core.distributed import Processes, started_processes
+from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import load_records
 from defenses import DEFENSES, Defense, HookContext
@@ -197,3 +198,11 @@ def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
     assert [index for part in parts for index in range(12)[part]] == list(range(12))
     with pytest.raises(Exception, match="is not divisible by"):
         Processes(0, 3).shard(128)
+
+
+def test_a_number_of_processes_that_is_none_takes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert started_processes() == 1
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UsageError, match="WORLD_SIZE is 'two', not a number of processes"):
+        started_processes()

@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,13 @@ from benchmark.export.photo import srgb_profile
 from tests.export.photo_files import ARTIST, CAMERA, COPYRIGHT, ORIENTATION, PROFILE, many_photos, picture, with_table
 from tests.memory import AnonymousPeak, linux_only
 
-QUICK = ["--preset", "micro", "--attack", "em-wordwise[restarts=2,steps=2]"]
+QUICK = ["--attack", "em-wordwise[restarts=2,steps=2]"]
 EPS = 8
 
 
 def protect(photos: object, out: Path, *flags: str) -> int:
-    return main(["protect", str(photos), "--out", str(out), *QUICK, "--poisons", str(out.parent / "poisons"), *flags])
+    words = ["protect", str(photos), "--out", str(out), "--preset", "micro", "--poisons", str(out.parent / "poisons")]
+    return main([*words, *([] if "--attack" in flags else QUICK), *flags])
 
 
 def rows_of(out: Path) -> list[list[str]]:
@@ -135,6 +138,20 @@ def test_a_preview_inside_the_exif_data_is_not_published(tmp_path: Path) -> None
     assert preview.getvalue()[-60:-20] not in content
 
 
+def test_the_cameras_own_notes_are_not_published(tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 2)
+    preview = io.BytesIO()
+    picture(16, 16).save(preview, "JPEG")
+    exif = Image.Exif()
+    exif.get_ifd(34665).update({37500: b"Maker\0" + preview.getvalue(), 33437: 2.8})
+    picture(80, 60).save(tmp_path / "photos/000.jpg", exif=exif)
+    assert preview.getvalue() in (tmp_path / "photos/000.jpg").read_bytes()
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert preview.getvalue()[-60:-20] not in (tmp_path / "out/000.jpg").read_bytes()
+    with Image.open(tmp_path / "out/000.jpg") as image:
+        assert dict(image.getexif().get_ifd(34665)) == {33437: 2.8}
+
+
 def test_forty_photos_need_no_other_batch_and_their_number_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +202,10 @@ def test_attacks_whose_noise_does_not_repeat_are_refused(tmp_path: Path, capsys:
         ),
         (lambda photos: (photos / "001.jpg").write_bytes(b"no picture"), "image {photos}/001.jpg cannot be read"),
         (lambda photos: shutil.copy(photos / "001.jpg", photos / "001.png"), "would both become 001.jpg"),
+        (
+            lambda photos: shutil.copy(photos / "001.jpg", photos / "forgotten.jfif"),
+            "image {photos}/forgotten.jfif has no caption",
+        ),
         (lambda photos: [file.unlink() for file in photos.iterdir()], "folder {photos} holds no photos"),
         (lambda photos: (photos / "captions.csv").write_text("a,b\nc,d\n"), "needs the columns"),
         (lambda photos: (photos / "captions.csv").write_text("image,caption\n/etc/x.jpg,a\n"), "is not inside"),
@@ -207,6 +228,46 @@ def test_what_cannot_be_protected_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_members_of_one_name_in_two_archives_are_not_written_over_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = io.BytesIO()
+    picture(40, 30).save(content, "JPEG")
+    for name in ("train", "test"):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for number in range(3):
+                for suffix, data in (("jpg", content.getvalue()), ("txt", b"a cat")):
+                    member = tarfile.TarInfo(f"{number:06}.{suffix}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+    spec = f"webdataset[train={tmp_path}/train.tar,test={tmp_path}/test.tar,val_fraction=0.4]"
+    assert protect(Path(spec), tmp_path / "out") == 2
+    assert re.search(r"test\.tar.* would both become 000000\.jpg; rename one", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("table", ["captions.tsv", "captions.txt"])
+def test_tables_with_file_names_may_have_any_of_the_suffixes(table: str, tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 2)
+    for text in (tmp_path / "photos").glob("*.txt"):
+        text.unlink()
+    (tmp_path / "photos" / table).write_text("file_name\ttext\n000.jpg\tone\n001.jpg\ttwo\n")
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert [caption for _, caption in rows_of(tmp_path / "out")] == ["one", "two"]
+
+
+@pytest.mark.parametrize("out", [".", "x/..", "link"])
+def test_a_folder_without_a_name_of_its_own_is_refused_before_any_work(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many_photos(tmp_path / "photos", 2)
+    for name in ("empty", "x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    monkeypatch.chdir(tmp_path / "empty" if out == "." else tmp_path)
+    assert protect(tmp_path / "photos", Path(out)) == 2
+    assert re.fullmatch(r"error: .*cannot write to folder .*; name a new folder\n", capsys.readouterr().err)
+
+
 def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     many_photos(photos, 4)
@@ -214,7 +275,12 @@ def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureF
     shutil.copy(photos / "000.jpg", photos / "out.unfinished-0123")
     for _ in range(2):
         assert protect(photos, photos / "out") == 0
+    whole = (photos / "out/001.jpg").read_bytes()
     assert "already whole" in capsys.readouterr().err
+    (photos / "out/001.jpg").write_bytes(b"")
+    assert protect(photos, photos / "out") == 2
+    assert "was whole, but 001.jpg is missing or changed; name a new folder" in capsys.readouterr().err
+    (photos / "out/001.jpg").write_bytes(whole)
     assert main(["verify", str(photos / "out"), "--against", str(photos)]) == 0
     assert len(rows_of(photos / "out")) == 4
 
@@ -312,7 +378,8 @@ sys.exit(main(sys.argv[3:]))
 @pytest.mark.parametrize(("stage", "step"), [("crafting", 3), ("writing photos", 4), ("reading back", 1)])
 def test_a_killed_command_goes_on(stage: str, step: int, tmp_path: Path) -> None:
     many_photos(tmp_path / "photos", 9)
-    arguments = ["protect", str(tmp_path / "photos"), *QUICK, "--poisons", str(tmp_path / "poisons")]
+    arguments = ["protect", str(tmp_path / "photos"), "--preset", "micro", *QUICK]
+    arguments += ["--poisons", str(tmp_path / "poisons")]
     arguments += ["--cache", str(tmp_path / "cache"), "--precision", "fp32"]
     killed = [sys.executable, "-c", _KILLED, stage, str(step), *arguments, "--out", str(tmp_path / "out")]
     assert subprocess.run(killed, check=False, capture_output=True).returncode == -signal.SIGKILL

@@ -29,6 +29,8 @@ UNREADABLE = (
     AttributeError,
     EOFError,
     RecursionError,
+    ArithmeticError,
+    MemoryError,
     csv.Error,
     tarfile.TarError,
 )
