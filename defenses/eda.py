@@ -18,7 +18,7 @@ from defenses.base import HookContext
 
 WHOLE_WORDS: dict[str, Any] = {"tokenizer": str.split, "reverse_tokenizer": " ".join}
 """Arguments that make an nlpaug augmenter leave untouched words as they are."""
-_PARTS = re.compile(r"([\W_]*)(.*?)((?:['’]s)?[\W_]*)", re.DOTALL)
+_MARKS = re.compile(r"[\W_]*")
 
 
 def words_to_change(words: Sequence[str], alpha: float) -> int:
@@ -33,9 +33,20 @@ def words_to_change(words: Sequence[str], alpha: float) -> int:
 
 def parts(word: str) -> tuple[str, str, str]:
     """Punctuation before a word, the word itself, and what follows it: ``"dog's."`` is "", "dog" and "'s."."""
-    match = _PARTS.fullmatch(word)
+    before = _marks_of(word)
+    rest = word[len(before) :]
+    after = _marks_of(rest[::-1])[::-1]
+    itself = rest.removesuffix(after)
+    if itself.endswith(("'s", "’s")):
+        itself, after = itself[:-2], itself[-2:] + after
+    return before, itself, after
+
+
+def _marks_of(word: str) -> str:
+    """The marks that a word begins with; one pass, however long it is."""
+    match = _MARKS.match(word)
     assert match  # it matches every string
-    return match[1], match[2], match[3]
+    return match[0]
 
 
 def augment(augmenter: Any, captions: list[str], at: HookContext) -> list[str]:

@@ -11,6 +11,7 @@ from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
 
 EXAMPLE = "check --seeds 3"
+_NOT_RUN = ("seeds", "out", "device", "on", "jobs", "store", "events")  # flags of cells that --records does not run
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
@@ -59,7 +60,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
-    idle = ("records", "out") if arguments.update else ("seeds", "out", "jobs") if arguments.records else ()
+    idle = ("records", "out") if arguments.update else _NOT_RUN if arguments.records else ()
     if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
         raise UsageError(f"{given[0]} has no meaning with --{'update' if arguments.update else 'records'}")
     if arguments.update:

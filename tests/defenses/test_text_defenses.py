@@ -1,5 +1,6 @@
 """The word operations change captions by the amount they claim, at every position alike."""
 
+import random
 import re
 from collections import Counter
 
@@ -78,6 +79,16 @@ def test_a_mark_that_stands_alone_is_no_word_that_eda_counts() -> None:
 )
 def test_a_word_is_parted_from_its_punctuation(word: str, found: tuple[str, str, str]) -> None:
     assert parts(word) == found
+
+
+def test_the_parts_of_a_word_are_those_of_a_plain_pattern() -> None:
+    plain = re.compile(r"([\W_]*)(.*?)((?:['’]s)?[\W_]*)", re.DOTALL)
+    draw = random.Random(0)
+    for _ in range(5000):
+        word = "".join(draw.choice("as'’!_é.") for _ in range(draw.randrange(9)))
+        match = plain.fullmatch(word)
+        assert match
+        assert parts(word) == match.groups(), word
 
 
 def test_synonyms_are_found_through_punctuation_which_stays() -> None:

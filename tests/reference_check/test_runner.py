@@ -87,6 +87,7 @@ def test_fresh_seeds_may_be_of_plain_models(
         (["--update", "--out", "DIR"], "--out has no meaning with --update"),
         (["--records", "DIR", "--seeds", "3"], "--seeds has no meaning with --records"),
         (["--records", "DIR", "--jobs", "2"], "--jobs has no meaning with --records"),
+        (["--records", "DIR", "--device", "cpu"], "--device has no meaning with --records"),
     ],
 )
 def test_flags_that_would_do_nothing_are_refused(
