@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.figures.style import FAINT, WIDTH, Look, heading, looks, named, styled
+from benchmark.figures.style import FAINT, WIDTH, Look, heading, in_lines, looks, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.attacks import CONTROLS
 from benchmark.tables.chance import of_dataset
@@ -65,7 +65,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         for spec in specs:
             own = block.of(spec)
             seeds = f"{len(own)} seed{'s' if len(own) > 1 else ''}"
-            label = f"{own[0].attack.title} ({seeds})"
+            label = in_lines(f"{own[0].attack.title} ({seeds})", _LETTERS, 2)
             losses = [record.loss for record in own]
             _line(loss, range(1, len(own[0].loss) + 1), losses, styles[spec], label, with_band=with_bands)
             epochs = [scores.epoch for scores in own[0].epochs]

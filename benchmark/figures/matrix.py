@@ -9,7 +9,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchmark.figures.style import BLUE, FAINT, INK, VERMILION, WIDTH, heading, named, styled
+from benchmark.figures.style import BLUE, FAINT, INK, VERMILION, WIDTH, heading, in_lines, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.matrix import CLEAN_ROW
@@ -25,6 +25,7 @@ _BESIDE: Colormap = LinearSegmentedColormap.from_list("beside", ["#ffffff", FAIN
 _NOT_RUN = "#f0f0f0"
 _GAP = 0.25  # between the cells that are compared and what stands beside them, in cells
 _MOST_UPRIGHT = 9  # columns whose names have room beside each other
+_ROW_LETTERS = 44  # of a row's name in a line
 _CELL = 0.38  # inches of a column, so that its numbers have room beside those of the next
 _BESIDE_CELLS = 3.0  # inches of the names of attacks and of what leans out at the right
 _LIGHT = 55  # percent from which text is white on blue
@@ -78,7 +79,7 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
             axes.set_xticks(middles, [name.replace(" ", "\n", 1) for name in names], fontsize=7)
         else:
             axes.set_xticks(middles, names, fontsize=7, rotation=40, ha="left", rotation_mode="anchor")
-        axes.set_yticks([top + 0.5 for top in tops.values()], list(tops))
+        axes.set_yticks([top + 0.5 for top in tops.values()], [in_lines(row, _ROW_LETTERS, 3) for row in tops])
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

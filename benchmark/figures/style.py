@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -130,6 +131,12 @@ def about(block: Block) -> str:
     """Data set, victim, and what whiskers are where there are several seeds."""
     several = ["mean ± sd over seeds"] if len({record.seed for record in block.records}) > 1 else []
     return ", ".join([block.dataset.label, f"victim {block.victim.spec}", *several])
+
+
+def in_lines(text: str, letters: int, most: int) -> str:
+    """A name in lines of so many letters; what is beyond the most lines is left out."""
+    lines = wrap(text, letters)
+    return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 
 
 def heading(figure: Figure, text: str) -> None:

@@ -1,5 +1,8 @@
 """Lengths, defenses and triggers: the numbers drawn are the records'."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -172,6 +175,23 @@ def test_numbers_of_neighbouring_cells_do_not_run_into_each_other(count: int) ->
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts if "±" in text.get_text()]
     assert len(boxes) == len(recalls) * len(names)
     assert not [1 for number, one in enumerate(boxes) for other in boxes[:number] if one.overlaps(other)]
+
+
+def test_a_long_name_of_an_attack_stays_within_the_matrix() -> None:
+    spec = f"mem[{','.join(f'parameter_{number}={number}' for number in range(12))}]"
+    records = [record(attack, defense) for attack in ("clean", "mem3") for defense in ("none", "jpeg")]
+    records = [
+        replace(one, attack=replace(one.attack, spec=spec)) if one.attack.spec == "mem3" else one for one in records
+    ]
+    figure = matrix(records)["matrix"]
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a layout that was given up
+        canvas.draw()
+    (axes,) = figure.axes
+    for label in axes.get_yticklabels():
+        assert label.get_window_extent().x0 >= 0
+        assert len(label.get_text().split("\n")) <= 3
 
 
 def test_the_matrix_is_pale_where_a_gate_fails() -> None:
