@@ -93,7 +93,7 @@ class Cell:
         return self.victim.build(seed, device, self.recipe.precision, self.plain_models)
 
     def build_surrogate(self, seed: int, device: torch.device) -> Clip:
-        """A surrogate before its training; of one seed, victim and surrogate differ."""
+        """A surrogate before its training; its start weights are not those of a victim of the same seed."""
         return self.surrogate.build(derive_seed(seed, "surrogate"), device, self.recipe.precision, self.plain_models)
 
     def key(self, fingerprints: Sequence[str]) -> str:

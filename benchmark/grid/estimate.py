@@ -171,7 +171,7 @@ def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
 
 
 def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
-    """Measured seconds of every step by kind of work; kinds are missing that fail or for which there was no time."""
+    """Measured seconds of every step by kind of work; without the kinds that fail or for which no time was left."""
     first = {work.kind: work for work in reversed(todo)}
     # The first victim stands for those that are not measured in time; then poisons, which take longest.
     order = sorted(first.values(), key=lambda work: (work.kind != todo[0].kind, not work.attack))
@@ -182,7 +182,7 @@ def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
                 break
             try:
                 measured = work.measure(deadline)
-            except Exception as error:  # the cell will fail of it, and no other
+            except Exception as error:  # the work itself will raise it, and fail alone
                 _log.warning("a step could not be timed: %s: %s", type(error).__name__, first_line(error))
                 measured = None
             if measured is not None:

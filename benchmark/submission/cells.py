@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from attacks import ATTACKS
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import format_value, parse_spec
 from benchmark.grid.presets import PRESETS
@@ -220,4 +221,11 @@ def _beyond(name: str, params: Mapping[str, Any], budget: Mapping[str, Any], rul
             with suppress(UsageError):
                 inner, preset = parse_spec(value), PRESETS[rules.preset]
                 usual = {**preset.attack_values(inner.name), **preset.attacks.get(name, {})}
-                yield from _beyond(inner.name, inner.params, usual, rules)
+                yield from _beyond(inner.name, {**_fixed_by(inner.name), **inner.params}, usual, rules)
+
+
+def _fixed_by(name: str) -> Mapping[str, Any]:
+    """What the name of an attack fixes, which is not written beside it; nothing for a plug-in's that is not loaded."""
+    with suppress(UsageError):
+        return ATTACKS.entry(name).fixed
+    return {}

@@ -76,7 +76,7 @@ def _table(found: MatrixCells) -> Table:
 
 
 def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.DataFrame:
-    """Cells with what counts, the defense that undoes most of each attack (``best``), the strongest attack of each."""
+    """Cells with what counts; ``best`` marks one of an attack's defenses, ``strongest`` one of a defense's attacks."""
     counts = [found.counts(*pair) for pair in zip(cells["attack"], cells["defense"], strict=True)]
     cells = cells.assign(counts=counts)
     judged = cells[cells["counts"] & cells["attack"].isin(found.competing) & cells["mean"].notna()]

@@ -164,6 +164,11 @@ def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None
     assert said("through", attack=inner) == ["em: rounds is 800; preset tiny gives every attack 80"]
     assert said("rem", attack=inner) == ["em: rounds is 800; preset tiny gives every attack 8"]
     assert said("through", attack="mem3", defense="adv-training[eps=4,step_size=1]") == []
+    official = said("through", attack="mem-official[eps=8]", defense="jpeg")
+    assert "mem-official: rounds is 20; preset tiny gives every attack 5" in official
+    assert said("through", attack="a-strangers[rounds=9]") == [
+        "a-strangers: rounds is 9; preset tiny gives every attack 5"
+    ]
 
 
 def test_attacks_as_the_preset_gives_them_keep_within_its_budgets() -> None:
