@@ -139,5 +139,7 @@ def _gates(found: MatrixCells) -> list[str]:
             named = ", ".join(names[spec] + measured.get(spec, "") for spec in failed)
             lines.append(Caution(f"In brackets, as a gate fails ({gate}): {named}."))
         if unknown:
-            lines.append(f"Gate not shown by these records ({gate}): {', '.join(names[spec] for spec in unknown)}.")
+            every = "all defenses" if gate == LEARN else "all attacks"
+            who = every if len(unknown) == len(names) > 1 else ", ".join(names[spec] for spec in unknown)
+            lines.append(f"Gate not shown by these records ({gate}): {who}.")
     return lines
