@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         metavar="N",
         help="number of fresh seeds (default: 1); with --update, of reference seeds (default: as many as now)",
     )
-    parser.add_argument(
-        "--level", default="0.01", metavar="P", help="probability of a false alarm, between 0 and 1 (default: 0.01)"
-    )
+    parser.add_argument("--level", metavar="P", help="probability of a false alarm, between 0 and 1 (default: 0.01)")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the fresh records (default: they are not kept)"
     )
@@ -60,12 +58,12 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
-    idle = ("records", "out") if arguments.update else _NOT_RUN if arguments.records else ()
+    idle = ("records", "out", "level") if arguments.update else _NOT_RUN if arguments.records else ()
     if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
         raise UsageError(f"{given[0]} has no meaning with --{'update' if arguments.update else 'records'}")
     if arguments.update:
         return update(folder, count, how)
-    level = convert(arguments.level, float, "--level")
+    level = 0.01 if arguments.level is None else convert(arguments.level, float, "--level")
     if not 0 < level < 1:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")
     if arguments.records:

@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--format", choices=("jpeg", "png"), default="jpeg", help="files to write, jpeg or png (default: jpeg)"
     )
-    parser.add_argument(
-        "--quality", type=int, default=95, metavar="N", help="quality of JPEG files, 1 to 100 (default: 95)"
-    )
+    parser.add_argument("--quality", type=int, metavar="N", help="quality of JPEG files, 1 to 100 (default: 95)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
     add_settings(
         parser,
@@ -56,13 +54,14 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """
     from benchmark.export.protect import protect
 
-    if not 1 <= arguments.quality <= 100:
-        raise UsageError(f"--quality takes 1 to 100, got {arguments.quality}")
+    if arguments.quality is not None and arguments.format != "jpeg":
+        raise UsageError(f"--quality has no meaning with --format {arguments.format}")
+    quality = 95 if arguments.quality is None else arguments.quality
+    if not 1 <= quality <= 100:
+        raise UsageError(f"--quality takes 1 to 100, got {quality}")
     arguments.attack = arguments.attack or "em-wordwise"
     arguments.victim = arguments.surrogate
     command = f"python -m benchmark {shlex.join(argv)}"
     settings = settings_of(arguments)
-    protect(
-        settings, arguments.photos, arguments.out, kind=arguments.format, quality=arguments.quality, command=command
-    )
+    protect(settings, arguments.photos, arguments.out, kind=arguments.format, quality=quality, command=command)
     return 0

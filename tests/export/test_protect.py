@@ -118,6 +118,8 @@ def test_jpegs_have_the_quality_asked_for_and_full_colour(folders: tuple[Path, P
     assert np.abs(change).mean() > 2
     # What is transparent becomes white, as viewers show it.
     assert pixels(tmp_path / "q95/seen through.jpg")[:3, :50].min() > 200
+    assert protect(photos, tmp_path / "lossless", "--format", "png", "--quality", "50") == 2
+    assert not (tmp_path / "lossless").exists()
 
 
 def test_a_preview_inside_the_exif_data_is_not_published(tmp_path: Path) -> None:

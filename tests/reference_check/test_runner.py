@@ -85,6 +85,7 @@ def test_fresh_seeds_may_be_of_plain_models(
     [
         (["--update", "--records", "DIR"], "--records has no meaning with --update"),
         (["--update", "--out", "DIR"], "--out has no meaning with --update"),
+        (["--update", "--level", "0.05"], "--level has no meaning with --update"),
         (["--records", "DIR", "--seeds", "3"], "--seeds has no meaning with --records"),
         (["--records", "DIR", "--jobs", "2"], "--jobs has no meaning with --records"),
         (["--records", "DIR", "--device", "cpu"], "--device has no meaning with --records"),
