@@ -56,6 +56,11 @@ class AdvTraining(Defense):
             points = signed_step(points.detach(), images, gradient * moving, step_size, eps)
         return points
 
+    @property
+    def passes(self) -> int:
+        """One for each PGD step, and that of plain training."""
+        return 1 + self.steps
+
     def describe(self) -> str:
         """The strength in words."""
         text = f"ε = {self.eps:g}/255, {self.steps} PGD steps of {self._step_size:.3g}/255"

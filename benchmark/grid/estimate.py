@@ -73,6 +73,7 @@ class _Work:
     measure: Callable[[float], Costs | None]
     checkpoint: Checkpoint
     attack: str = ""  # whose poison this is; empty for a victim
+    passes: int = 1  # of the model in each step of a victim, in those of plain training
 
 
 def estimate(
@@ -115,22 +116,25 @@ def estimate(
         if work.kind in recorded
     }
     victims = [work for work in todo if not work.attack]
-    # A victim of unknown time is given the steps of the fastest known one; if none is known, the unit is a step.
-    step = min((costs[work.kind].sum() / work.steps for work in victims if work.kind in costs), default=None)
-    if step is None:
+    # A victim of unknown time is given the passes of the fastest known one; if none is known, the unit is a pass.
+    known_victims = [work for work in victims if work.kind in costs]
+    one_pass = min((costs[work.kind].sum() / work.steps / work.passes for work in known_victims), default=None)
+    if one_pass is None:
         costs = {}
     for work in victims:
-        costs.setdefault(work.kind, np.full(work.steps, step or 1.0))
+        costs.setdefault(work.kind, np.full(work.steps, (one_pass or 1.0) * work.passes))
     tasks = {
-        work.name: Task(work.kind, costs.get(work.kind), worked[work.name] if step else 0.0, crafts=bool(work.attack))
+        work.name: Task(
+            work.kind, costs.get(work.kind), worked[work.name] if one_pass else 0.0, crafts=bool(work.attack)
+        )
         for work in todo
     }
     crafting = sum(tasks[work.name].cost_left for work in todo if work.attack)
     training = sum(tasks[work.name].cost_left for work in victims)
     return Estimate(
-        time_left=TimeLeft(tasks, trusted=_TRUST * (crafting + training) if step else 0.0),
+        time_left=TimeLeft(tasks, trusted=_TRUST * (crafting + training) if one_pass else 0.0),
         crafting=crafting,
-        training=training if step else None,
+        training=training if one_pass else None,
         not_timed=sorted({work.attack for work in todo if work.attack and work.kind not in costs}),
     )
 
@@ -157,6 +161,7 @@ def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
         steps=steps_per_epoch(data.train, cell.recipe) * cell.recipe.epochs,
         measure=lambda deadline: training_costs(cell, data, grid.device, deadline),
         checkpoint=Checkpoint.beside(one.path, grid.checkpoint_every),
+        passes=cell.defense.defense.passes,
     )
     if (path := one.poison) is not None:
         whole = source_cell(cell)

@@ -52,6 +52,14 @@ def units_of(planned: Sequence[PlannedCell], rerun: Rerun) -> list[Unit]:
 
 
 def longest_first(units: Sequence[Unit], tasks: Mapping[str, Task]) -> list[Unit]:
-    """Poisons before victims, and of each the longest first, as far as ``tasks`` by name tell what they cost."""
+    """Poisons before victims, and of each the longest first, as far as ``tasks`` by name tell what they cost.
+
+    Of equal cost, as all victims are where nothing is known, come first those whose defense passes each batch through
+    the model most often.
+    """
     costs = {unit.name: tasks.get(unit.name, Task(unit.name)).cost_left for unit in units}
-    return sorted(units, key=lambda unit: (not unit.crafts, -costs[unit.name]))
+
+    def rank(unit: Unit) -> tuple[bool, float, int]:
+        return not unit.crafts, -costs[unit.name], 0 if unit.crafts else -unit.planned.cell.defense.defense.passes
+
+    return sorted(units, key=rank)

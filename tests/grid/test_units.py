@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from benchmark.core.time_left import Task
 from benchmark.grid.engines.worker import Told
+from benchmark.grid.estimate import estimate
 from benchmark.grid.opening import open_grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import longest_first, units_of
@@ -46,6 +48,28 @@ def test_poisons_come_before_victims_and_the_longest_first(tmp_path: Path) -> No
         there = units_of(planned, "missing")
         assert [unit.name for unit in there if unit.crafts] == [noise]
         assert [unit.needs for unit in there if not unit.crafts] == [None, noise, noise, None, None, None, None]
+
+
+def test_where_no_time_is_known_the_defense_of_most_passes_begins(tmp_path: Path) -> None:
+    defenses = ["none", "cutout", "cleanclip", "adv-training[steps=2]", "cutout+adv-training[steps=3]", "opposite-step"]
+    settings = RunSettings(
+        attack="clean", defense=",".join(defenses), dataset=SCENES, out=tmp_path, epochs=1, batch_size=16, device="cpu"
+    )
+    with open_grid(settings) as grid:
+        planned = grid.plan()
+        expected = estimate(grid, planned, "missing", measure=False)
+        for tasks in ({}, expected.time_left.waiting):
+            order = longest_first(units_of(planned, "missing"), tasks)
+            assert [unit.planned.cell.defense.choice.spec for unit in order] == [
+                "cutout+adv-training[steps=3]", "adv-training[steps=2]", "cleanclip", "opposite-step", "none", "cutout",
+            ]  # fmt: skip
+        # A record tells the time of a plain victim; one of unknown time is as long as its passes.
+        plain = planned[0]
+        seconds = {"craft": 0.0, "train": 8.0, "evaluate": 2.0}
+        known = replace(plain.planned_record, status="done", seconds=seconds)
+        told = estimate(grid, planned, "missing", known=[known], measure=False).time_left.waiting
+        costs = [told[one.key].cost for one in planned]
+        assert costs == pytest.approx([10, 10, 20, 30, 40, 20])
 
 
 def test_one_process_tells_of_its_cells_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
