@@ -99,6 +99,18 @@ def test_an_attack_that_was_crafted_twice_for_a_seed_is_named() -> None:
     assert mixed_poisons([one for one in poisoned if one.defense.spec == "cutout"]) == []
 
 
+def test_a_number_that_was_rounded_twice_makes_no_second_poison() -> None:
+    # 30.097105446 in seven digits, and in eight digits first.
+    psnrs = {"none": 30.09711, "cutout": 30.0971}
+    poisoned = [
+        replace(one, poison={**one.poison, "psnr": psnrs.get(one.defense.spec, 30.09711)})
+        for one in grid()
+        if one.attack.spec == "mem3"
+    ]
+    assert {one.poison["psnr"] for one in poisoned} == {30.09711, 30.0971}
+    assert mixed_poisons(poisoned) == []
+
+
 def test_records_of_failed_runs_are_of_no_origin() -> None:
     failed = replace(made(record("mem3", "cutout", failed="boom"), TWO))
     assert not any("Mixed" in note for note in table2([*grid(1)[:2], failed])[0].notes)
