@@ -33,7 +33,7 @@ MEM = ["mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"]
 OTHERS = [SHORTER.get(name, name) for name in ATTACKS.group("all") if name not in ("mem", "through", "poison")]
 
 
-@pytest.mark.parametrize("spec", [*MEM, *OTHERS, "em-aug", "rem"])
+@pytest.mark.parametrize("spec", [*MEM, *OTHERS, "em-aug", "rem", "sem"])
 def test_every_attack_keeps_its_contract(spec: str) -> None:
     verdict = check("attack", spec)
     assert not verdict.broken

@@ -9,6 +9,7 @@ import torch
 
 from attacks import ATTACKS, CraftContext, Poison
 from attacks.ar import autoregress
+from attacks.lsp import Lsp
 from attacks.pil import Pil
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
@@ -52,6 +53,20 @@ def test_lsp_is_squares_of_one_colour_that_a_nearest_mean_tells_apart(train: Cap
     distance = np.square(judge[:, None] - means).sum(axis=(2, 3, 4))
     assert (distance.argmin(axis=1) == np.arange(30) % 3).all()
     assert not (found[0] == found[3]).all()  # one key, another image
+
+
+@pytest.mark.parametrize("separation", [2.0, 10.0])
+def test_lsp_draws_squares_around_a_corner_at_its_separation(separation: float) -> None:
+    """Each square's colour is normal, of deviation 1 around ± the separation, by itself; all images share the signs."""
+    lsp = Lsp(squares=2, separation=separation)
+    drawn = lsp.draw(4000, 6, np.random.default_rng(1), np.random.default_rng(2))
+    squares = drawn.reshape(4000, 3, 2, 3, 2, 3)
+    assert (squares == squares[:, :, :, :1, :, :1]).all()
+    points = squares[:, :, :, 0, :, 0].reshape(4000, 12)
+    means = points.mean(axis=0)
+    np.testing.assert_allclose(np.abs(means), separation, atol=0.1)
+    assert 0 < (means > 0).sum() < 12
+    np.testing.assert_allclose(np.cov(points.T), np.eye(12), atol=0.12)
 
 
 def slow_sum(noise: np.ndarray, weights: np.ndarray, row: int, column: int) -> float:

@@ -256,3 +256,30 @@ def test_what_a_linear_model_reads_is_taken_out() -> None:
     assert apart(seen) < 0.35 * apart(images)
     assert seen.std() > 0.85 * images.std()
     assert np.abs(seen.mean() - images.mean()) < 1
+
+
+def test_the_projection_is_what_least_squares_leaves_of_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    images = rng.integers(60, 196, size=(30, 3, 8, 8)).astype(np.uint8)
+    train = CaptionDataset("kinds", "train", images, [[KINDS[row % 3]] for row in range(30)])
+    weights = rng.standard_normal((3, 192)).astype(np.float32)
+    monkeypatch.setattr(OrthogonalProjection, "_weights", lambda *_: torch.from_numpy(weights))
+    mean = images.mean(axis=0)
+    flat = (images - mean).reshape(30, -1)
+    coefficients = np.linalg.lstsq(weights.T, flat.T, rcond=None)[0]
+    left = (flat - (weights.T @ coefficients).T).reshape(images.shape) + mean
+    seen = np.asarray(OrthogonalProjection(keys=3).on_dataset(train, train, AT).images[:]).astype(float)
+    assert np.abs(seen - left.clip(0, 255)).max() < 0.51  # rounded to 8 bits
+
+
+def test_the_linear_model_descends_the_cross_entropy_of_pixels_and_keys() -> None:
+    """One step from zero on all images, whose gradient is known: the pixels times softmax less the key."""
+    rng = np.random.default_rng(3)
+    images = rng.integers(60, 196, size=(30, 3, 8, 8)).astype(np.uint8)
+    train = CaptionDataset("kinds", "train", images, [[KINDS[row % 3]] for row in range(30)])
+    mean = images.mean(axis=0, dtype=np.float32)
+    keys = caption_keys(train.captions, 3, AT.training)
+    pixels = (images - mean).reshape(30, -1) / 255
+    expected = -0.5 * (1 / 3 - np.eye(3)[keys]).T @ pixels / 30
+    found = OrthogonalProjection(keys=3, epochs=1, lr=0.5)._weights(train, mean, AT)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
