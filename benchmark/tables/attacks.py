@@ -44,14 +44,15 @@ _VISIBILITY = (
     Measure("PSNR", "dB", lambda record: record.poison.get("psnr")),
     Measure("SSIM", "SSIM", lambda record: record.poison.get("ssim")),
 )
+_CRAFTING = Measure("loss", "nats", lambda record: (record.poison.get("loss_per_round") or [None])[-1])
 
 
 def attacks(records: Iterable[Record]) -> list[Table]:
     """Undefended victims of every attack: one table for every data set and victim.
 
     Columns: R@10 and Medr after the last epoch, R@1 where R@10 saturates, R@10 after the epochs that are best on clean
-    validation data and on protected data, the share of the clean victim's recall that is lost, how visible the noise
-    is, and what probes read from the poison, if any was probed.
+    validation data and on protected data, the share of the clean victim's recall that is lost, the loss with which
+    crafting ended, how visible the noise is, and what probes read from the poison, if any was probed.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -78,7 +79,8 @@ def _table(block: Block) -> Table:
     observations: list[Observation] = []
     # Records from before SSIM was measured say PSNR in a note.
     visible = _VISIBILITY if any(record.poison.get("ssim") is not None for record in block.of()) else ()
-    of_poisons = [*visible, *probe_measures(block.of())]
+    crafted = [_CRAFTING] if any(_CRAFTING.of(record) is not None for record in block.of()) else []
+    of_poisons = [*crafted, *visible, *probe_measures(block.of())]
     for spec, name in rows.items():
         for record in block.of(spec):
             observations += [observe(record, name, one.name, one) for one in (*LAST, *FINER, *BEST, *of_poisons)]
@@ -89,6 +91,12 @@ def _table(block: Block) -> Table:
         *(text for column, text in BEST_TERMS.items() if column in columns),
         "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
     ]
+    if crafted:
+        explained.append(
+            "loss: of the last surrogate at the end of crafting, or of the generator; TAP's is towards other images' "
+            "captions. Where it is near chance (the logarithm of the crafting batch, 4.85 nats for 128), the "
+            "surrogates have learned nothing from the poison."
+        )
     if rows.keys() & {"delta-only", "trigger-only", "trigger-uniform"}:
         explained.append(
             "Delta only, Trigger only: one half of the MEM-3 poison of that seed; the other half is dropped. Trigger + "

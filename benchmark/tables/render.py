@@ -245,7 +245,7 @@ def _difference(cell: Any) -> str:
 
 def _digits(cell: Any) -> int:
     """Digits after the point: as many as tell values of that unit apart; times and sizes have none above 10."""
-    if (digits := {"%": 1, "dB": 1, "AUC": 2, "ln B": 2, "SSIM": 3}.get(cell.unit)) is not None:
+    if (digits := {"%": 1, "dB": 1, "AUC": 2, "nats": 2, "ln B": 2, "SSIM": 3}.get(cell.unit)) is not None:
         return digits
     return 0 if cell.mean >= 10 else 1
 

@@ -13,7 +13,7 @@ from benchmark.grid.records import EpochScores, Record
 DIRECTIONS = {"I→T": "image_to_text", "T→I": "text_to_image"}
 Kind = Literal["R@10", "R@1", "Medr"]
 EpochChoice = Literal["last", "clean val", "protected"]
-Unit = Literal["%", "rank", "dB", "SSIM", "AUC", "s", "rows/s", "MiB"]
+Unit = Literal["%", "rank", "dB", "SSIM", "AUC", "nats", "s", "rows/s", "MiB"]
 _SCORES: dict[Kind, tuple[str, Unit]] = {
     "R@10": ("recall_at_10", "%"),
     "R@1": ("recall_at_1", "%"),
@@ -37,7 +37,7 @@ class Measure:
     Attributes:
         name: in CSV and JSON, and in the paper's numbers.
         unit: ``%``, of which more is better, ``rank``, of which less is, ``AUC`` (0.5 is chance), ``dB`` or ``SSIM`` of
-            noise, or one of time, speed or memory.
+            noise, ``nats`` of a loss, or one of time, speed or memory.
         of: reads it; ``None`` where the record does not say.
     """
 

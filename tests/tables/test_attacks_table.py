@@ -1,5 +1,7 @@
 """The table of attacks against hand-worked numbers."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -121,3 +123,16 @@ def test_what_probes_read_has_columns_and_a_note_where_it_was_measured() -> None
         "read best. MEM-3: trigger 0.65 (shuffled 0.51; blue 0.92, red 0.99, grey 0.96), δ 0.51 (shuffled 0.49); "
         "Trigger only: trigger 0.55 (shuffled 0.50)."
     )
+
+
+def test_the_loss_is_that_of_the_last_round_and_stands_only_where_surrogates_were_trained() -> None:
+    column = {*attacks_table(*several()).columns}
+    crafted = [
+        replace(one, poison={**one.poison, "loss_per_round": [4.8, 3.0, float(one.seed)]})
+        for one in (record("em", recalls=(57, 57), seed=seed) for seed in (1, 2))
+    ]
+    table = attacks_table(*several()[:2], *(record("clean", recalls=(60, 60), seed=2),), *crafted)
+    assert {*table.columns} - column == {"loss"}
+    assert value(table, "EM", "loss") == 1.5
+    assert not len(table.cells.query("row == 'MEM-3' and column == 'loss'").dropna(subset="mean"))
+    assert "| 1.50±0.71 |" in render([table], "markdown")
