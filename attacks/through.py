@@ -20,9 +20,9 @@ from victims.passage import Passage, image_defense
     "through",
     order=19,
     aliases={
-        "em-aug": {"attack": "em", "defense": "strong-augment[s=0.6]", "share": 1.0},
-        "sem": {"attack": "em", "defense": "crop-flip+random-noise[std=2.3]", "share": 1.0},
-        "rem": {"attack": "em", "defense": "crop-flip+adv-training[eps=4,steps=3]", "share": 1.0},
+        "em-aug": {"attack": "em", "defense": "strong-augment[s=0.6]"},
+        "sem": {"attack": "em", "defense": "crop-flip+random-noise[std=2.3]"},
+        "rem": {"attack": "em", "defense": "crop-flip+adv-training[eps=4,steps=3]"},
     },
 )
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Through(Attack):
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.
         defense: one with an image hook or an adversarial one, such as ``jpeg+crop-flip`` or ``adv-training[eps=4]``.
-        share: of the batches that pass it.
+        share: of the batches that pass it; in the papers of ``em-aug``, ``sem`` and ``rem`` all.
     """
 
     attack: str

@@ -183,23 +183,29 @@ def test_the_batch_norms_of_a_surrogate_do_not_see_the_climb() -> None:
 
 
 def test_rem_has_a_budget_of_its_own_in_small_presets() -> None:
-    for preset, rounds in (("tiny", 8), ("paper", 20)):
+    for preset, rounds, share in (("tiny", 8, "100"), ("paper", 20, "100")):
         _, chosen = choose_attacks("rem", PRESETS[preset])
         _, em = choose_attacks("em", PRESETS[preset])
         said = em.choice.strength.replace(f"{em.choice.params['rounds']} rounds of", f"{rounds} rounds of")
         through = "crop-flip+adv-training[eps=4,steps=3]"
-        assert chosen.choice.strength == f"{said}; 100% of the surrogates' batches through {through}"
+        assert chosen.choice.strength == f"{said}; {share}% of the surrogates' batches through {through}"
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),
-    [("em-aug", "EM through strong-augment[s=0.6]"), ("sem", "EM through crop-flip+random-noise[std=2.3]")],
+    ("preset", "name", "share", "label"),
+    [
+        ("tiny", "em-aug", 100, "EM through strong-augment[s=0.6]"),
+        ("tiny", "sem", 50, "EM through crop-flip+random-noise[std=2.3]"),
+        ("paper", "sem", 100, "EM through crop-flip+random-noise[std=2.3]"),
+    ],
 )
-def test_named_ways_have_the_budget_of_em_and_pass_every_batch(name: str, label: str) -> None:
-    _, chosen = choose_attacks(name, PRESETS["tiny"])
-    _, em = choose_attacks("em", PRESETS["tiny"])
+def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
+    preset: str, name: str, share: int, label: str
+) -> None:
+    _, chosen = choose_attacks(name, PRESETS[preset])
+    _, em = choose_attacks("em", PRESETS[preset])
     assert chosen.choice.label == label
-    assert chosen.choice.strength == f"{em.choice.strength}; 100% of the surrogates' batches through {label[11:]}"
+    assert chosen.choice.strength == f"{em.choice.strength}; {share}% of the surrogates' batches through {label[11:]}"
 
 
 @pytest.mark.parametrize(
