@@ -77,3 +77,22 @@ class Uncraftable(Attack):
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Fail."""
         raise ArithmeticError("no such poison")
+
+
+@ATTACKS.register("unkept")
+@dataclass(frozen=True)
+class Unkept(Attack):
+    """Breaks the way to a store of files for the next file that its process puts there; changes nothing."""
+
+    def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
+        """Break it."""
+        from fsspec.implementations.local import LocalFileSystem
+
+        put_file = LocalFileSystem.put_file
+
+        def fail(*arguments: Any, **more: Any) -> None:
+            setattr(LocalFileSystem, "put_file", put_file)  # noqa: B010
+            raise OSError("no route to the store")
+
+        setattr(LocalFileSystem, "put_file", fail)  # noqa: B010
+        return Poison(None, None, 0, train.fingerprint)

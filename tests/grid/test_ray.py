@@ -118,6 +118,14 @@ def test_a_task_that_ends_its_process_goes_on_from_the_store(cluster: Any, tmp_p
     assert records_of(results(tmp_path / "out")) == results(tmp_path / "one")
 
 
+def test_a_task_that_the_store_fails_runs_again(cluster: Any, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    flags = ["--on", f"ray[address={cluster.address}]", "--store", f"file://{store}"]
+    assert start(tmp_path / "out", *flags, attack="unkept", defense="none").wait() == 0
+    assert {record.status for record in load_records(tmp_path / "out")} == {"done"}
+    assert [path.suffix for path in store.iterdir()] == [".safetensors"]
+
+
 def test_without_a_cluster_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "out", "--on", "ray[address=127.0.0.1:1]", attack="clean", defense="none") == 2
     assert "no Ray cluster at '127.0.0.1:1'" in capsys.readouterr().err.splitlines()[-1]

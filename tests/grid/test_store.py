@@ -12,7 +12,7 @@ import pytest
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.grid.engines import store as engine
-from benchmark.grid.engines.store import Store, mirrored
+from benchmark.grid.engines.store import Store, StoreError, mirrored
 from tests.watchdog import in_no_time
 
 
@@ -50,7 +50,7 @@ def test_a_copy_that_breaks_off_leaves_the_one_before(
         raise OSError("the node has died")
 
     monkeypatch.setattr(store.files, "put_file", broken)
-    with pytest.raises(OSError, match="has died"):
+    with pytest.raises(StoreError, match="has died"):
         store.keep(tmp_path / "poison")
     store.fetch(tmp_path / "there" / "poison")
     assert (tmp_path / "there" / "poison").read_text() == "whole"

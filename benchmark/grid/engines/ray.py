@@ -31,7 +31,7 @@ from benchmark.grid.units import Unit
 _log = logging.getLogger(__name__)
 _NAMESPACE = "unlearnable-bench"
 _SECONDS_TO_ANSWER = 10.0
-_RETRIES = 3  # of a unit whose process or node died
+_RETRIES = 3  # of a unit whose process or node died, or that the store failed
 # Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
 _AHEAD = 16
 _SECONDS_TO_CLEAR = 60.0

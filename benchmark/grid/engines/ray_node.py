@@ -22,7 +22,7 @@ from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import first_line
 from benchmark.core.locks import claimed
 from benchmark.grid.engines.node import Work, opened
-from benchmark.grid.engines.store import Store, mirrored
+from benchmark.grid.engines.store import Store, StoreError, mirrored
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
@@ -57,11 +57,10 @@ def craft(work: RayWork, owner: Any) -> tuple[Failure | None, PoisonBytes | None
         if store:
             store.fetch(path)
         failure = grid.craft(one)
-    if failure is not None:
+        if store and failure is None:
+            store.keep(path)  # before the checkpoint goes: a node that dies meanwhile leaves one or the other
+    if failure is not None or store:
         return failure, None
-    if store:
-        store.keep(path)
-        return None, None
     return None, np.asarray(np.memmap(path, np.uint8, "r"))
 
 
@@ -117,13 +116,14 @@ class Owner:
     Args:
         cpus: of a task.
         gpus: of a task.
-        retries: how often a task whose process or node died runs again.
+        retries: how often a task runs again whose process or node died, or that the store failed.
     """
 
     def __init__(self, cpus: float, gpus: float, retries: int) -> None:
         import ray
 
-        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries}
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
+        options |= {"max_retries": retries, "retry_exceptions": [StoreError]}
         self._craft = ray.remote(num_returns=2, **options)(craft)
         self._train = ray.remote(**options)(train)
         self._me = ray.get_runtime_context().current_actor

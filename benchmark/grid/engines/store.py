@@ -15,6 +15,10 @@ _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
+class StoreError(UsageError):
+    """The store does not take, give or remove a file. That may pass, so a task that meets it is tried again."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Files by name below a URL.
@@ -48,15 +52,13 @@ class Store:
         """See that files can be kept, before any work.
 
         Raises:
-            UsageError: they cannot, as without the rights or credentials.
+            StoreError: they cannot, as without the rights or credentials.
         """
         probe = f"{self.folder.rstrip('/')}/probe"
-        try:
+        with self._errors_named():
             self.files.makedirs(self.folder, exist_ok=True)
             self.files.pipe_file(probe, b"")
             self.files.rm_file(probe)
-        except Exception as error:  # each kind of store has errors of its own
-            raise UsageError(f"--store {self.folder}: {' '.join(str(error).split())}") from error
 
     def fetch(self, path: Path, *, anew: bool = False) -> None:
         """Copy a file from the store to its place here, if the store has it and it is not here.
@@ -64,24 +66,47 @@ class Store:
         Args:
             path: where it belongs.
             anew: copy it even if a file is here: what an earlier run left may be older.
+
+        Raises:
+            StoreError: it cannot be copied.
+            UsageError: the folder here cannot be written to.
         """
-        there = self._name(path)
-        if (path.is_file() and not anew) or not self.files.exists(there):
+        if path.is_file() and not anew:
             return
+        with self._errors_named():
+            if not self.files.exists(self._name(path)):
+                return
         make_folder(path.parent)
-        with replacing(path) as temporary:
-            self.files.get_file(there, str(temporary))
+        with replacing(path) as temporary, self._errors_named():
+            self.files.get_file(self._name(path), str(temporary))
 
     def keep(self, path: Path) -> None:
-        """Copy a file to the store; a reader there finds the whole file or the one before."""
-        self.files.makedirs(self.folder, exist_ok=True)
-        self.files.put_file(str(path), self._name(path) + ".part")
-        self.files.mv(self._name(path) + ".part", self._name(path))
+        """Copy a file to the store; a reader there finds the whole file or the one before.
+
+        Raises:
+            StoreError: it cannot be copied.
+        """
+        with self._errors_named():
+            self.files.makedirs(self.folder, exist_ok=True)
+            self.files.put_file(str(path), self._name(path) + ".part")
+            self.files.mv(self._name(path) + ".part", self._name(path))
 
     def discard(self, path: Path) -> None:
-        """Remove a file from the store, if it is there."""
-        if self.files.exists(self._name(path)):
-            self.files.rm_file(self._name(path))
+        """Remove a file from the store, if it is there.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with self._errors_named():
+            if self.files.exists(self._name(path)):
+                self.files.rm_file(self._name(path))
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each kind of store has errors of its own
+            raise StoreError(f"--store {self.folder}: {' '.join(str(error).split())}") from error
 
     def _name(self, path: Path) -> str:
         return f"{self.folder.rstrip('/')}/{path.name.lstrip('.')}"
@@ -116,10 +141,9 @@ def _copy_changes(path: Path, before: tuple[int, int] | None, store: Store, over
             try:
                 store.keep(path)
                 before = now
-            except FileNotFoundError:
-                continue  # it has just been removed
-            except Exception as error:  # each kind of store has errors of its own
-                _log.warning("checkpoint %s cannot be kept in the store: %s", path.name, error)
+            except StoreError as error:
+                if path.is_file():  # else it has just been removed
+                    _log.warning("checkpoint %s is not in the store: %s", path.name, error)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
