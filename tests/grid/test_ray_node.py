@@ -1,7 +1,10 @@
 """What a node of a Ray cluster does with a unit, without Ray: each node is a cache of its own in this process."""
 
+import asyncio
+import itertools
 import logging
 import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,9 +16,9 @@ import pytest
 
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.log import PACKAGES
-from benchmark.grid.engines import node, ray_node
+from benchmark.grid.engines import node, ray_node, worker
 from benchmark.grid.engines import store as stores
-from benchmark.grid.engines.ray_node import RayWork
+from benchmark.grid.engines.ray_node import Owner, RayWork
 from benchmark.grid.engines.store import Store, StoreError
 from benchmark.grid.opening import open_grid
 from benchmark.grid.runner import PlannedCell
@@ -143,3 +146,89 @@ def test_a_poison_that_does_not_reach_the_store_keeps_its_checkpoint_there(
     assert [Path(name).name for name in store.files.ls(store.folder, detail=False)] == [planned.poison.name]
     if again == "elsewhere":
         assert heard.shares(resumed=True)
+
+
+def test_a_unit_on_a_cluster_tells_its_share_every_few_seconds(
+    settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count()  # each look at the clock takes one
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    heard = Heard()
+    failure, content = ray_node.craft(work(settings, planned, "here", None, crafts=True), heard)
+    assert failure is None
+    assert content is not None
+    *told, end = [one for one in heard.said if one[1] == "share"]
+    assert end[2] == 1
+    assert len(told) > 1
+    assert all(later[4] - earlier[4] >= 4 for earlier, later in itertools.pairwise(told))
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What an owner takes of Ray: tasks that are done at once. ``killed`` is whether an actor was."""
+
+    class Task:
+        def options(self, **_: Any) -> "Task":
+            return self
+
+        async def remote(self, *_: Any) -> str:
+            return "done"
+
+    made = SimpleNamespace(
+        remote=lambda **_: lambda function: Task(),
+        get_runtime_context=lambda: SimpleNamespace(current_actor="the owner"),
+        kill=lambda actor: setattr(made, "killed", True),
+        killed=False,
+    )
+    monkeypatch.setitem(sys.modules, "ray", made)
+    monkeypatch.setattr(ray_node, "_SECONDS_BETWEEN_TAKES", 0.01)
+    return made
+
+
+@pytest.mark.usefixtures("ray")
+def test_an_owner_keeps_the_last_share_of_each_unit_alone() -> None:
+    async def heard() -> list[tuple[Any, ...]]:
+        owner = Owner(1, 0, 3)
+        await owner.tell("one", "begins", "a node that dies")
+        await owner.tell("one", "share", 0.9, False, 9.0)
+        await owner.tell("one", "begins", "a node")
+        await owner.tell("one", "share", 0.5, True, 0.0)
+        for share in range(51, 100):
+            await owner.tell("one", "share", share / 100, False, 1.0)
+            await owner.tell("two", "share", share / 200, False, 1.0)
+        news, _ = await owner.take([])
+        assert await owner.take([]) == ([], {})
+        return news
+
+    assert asyncio.run(heard()) == [
+        ("one", "begins", "a node that dies"),
+        ("one", "begins", "a node"),
+        ("one", "share", 0.5, True, 0.0),  # what the time left is counted from
+        ("one", "share", 0.99, False, 1.0),
+        ("two", "share", 0.495, False, 1.0),
+    ]
+
+
+def test_what_is_done_waits_longer_than_a_weekend_for_a_driver_and_not_for_ever(
+    ray: SimpleNamespace, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, sleep = 0.0, asyncio.sleep
+
+    async def passes(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await sleep(0)
+
+    monkeypatch.setattr(ray_node, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(asyncio, "sleep", passes)
+
+    async def days_until_the_end() -> float:
+        owner = Owner(1, 0, 3)
+        await owner.train(work(settings, planned, "here", None, crafts=False), None)
+        while not ray.killed:
+            assert now < 30 * 86400
+            await sleep(0)
+        assert list(owner._finished.values()) == ["done"]
+        return now / 86400
+
+    assert asyncio.run(days_until_the_end()) > 3

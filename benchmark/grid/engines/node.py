@@ -21,6 +21,8 @@ from benchmark.grid.plugins import load_plugins
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 
+_SECONDS_BETWEEN_SHARES = 5.0  # hundreds of units tell one driver
+
 
 @dataclass(frozen=True)
 class Work:
@@ -85,5 +87,5 @@ def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], 
         raise UsageError(
             f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
         )
-    grid.time_left = Told({} if work.task is None else {name: work.task}, name, send)
+    grid.time_left = Told({} if work.task is None else {name: work.task}, name, send, _SECONDS_BETWEEN_SHARES)
     return grid, one

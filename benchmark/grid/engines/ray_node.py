@@ -31,7 +31,7 @@ PoisonBytes = NDArray[np.uint8]
 """(B,) the bytes of a poison's file."""
 
 _SECONDS_BETWEEN_TAKES = 1.0
-_FORSAKEN = 3600.0  # seconds after which the owner of a run that nobody asks for ends, once its tasks are done
+_FORSAKEN = 7 * 86400.0  # seconds after which the owner of a run that nobody asks for ends, once its tasks are done
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ class Owner:
         self._poisons: dict[str, Any] = {}
         self._where: dict[str, str] = {}
         self._news: list[tuple[Any, ...]] = []
+        self._shares: dict[tuple[str, bool], tuple[Any, ...]] = {}  # by unit and whether it was resumed
         self._asked = time.monotonic()
         self._something = asyncio.Event()
         self._forsaken: asyncio.Task[None] | None = None
@@ -165,9 +166,14 @@ class Owner:
         self._begin(work.name, task.remote(work, self._me, self._poisons.get(poison) if poison else None))
 
     async def tell(self, name: str, kind: str, *rest: Any) -> None:
-        """Hear from a task."""
+        """Hear from a task; of its shares the last one counts, because the driver may be away for days."""
+        if kind == "share":
+            self._shares[name, rest[1]] = name, kind, *rest
+            return
         if kind == "begins":
             self._where[name] = rest[0]
+            for resumed in (True, False):
+                self._shares.pop((name, resumed), None)
         self._news.append((name, kind, *rest))
 
     async def take(self, saved: list[str]) -> tuple[list[tuple[Any, ...]], dict[str, Record | Failure | None]]:
@@ -184,7 +190,7 @@ class Owner:
             self._something.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._something.wait(), _SECONDS_BETWEEN_TAKES)
-        news, self._news = self._news, []
+        news, self._news, self._shares = [*self._news, *self._shares.values()], [], {}
         return news, dict(self._finished)
 
     def _begin(self, name: str, outcome: Any) -> None:

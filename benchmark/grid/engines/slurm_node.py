@@ -1,7 +1,6 @@
 """What the Slurm engine runs in a job: one poison or one cell, in the folders that all nodes share."""
 
 import json
-import time
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,6 @@ from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure
 from benchmark.grid.sharing import attempt
-
-_SECONDS_BETWEEN_SHARES = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Job:
         import submitit
 
         environment = submitit.JobEnvironment()
-        news = News(environment.paths.folder / f"{environment.job_id}.news", _SECONDS_BETWEEN_SHARES)
+        news = News(environment.paths.folder / f"{environment.job_id}.news")
         try:
             grid, one = opened(self.work, self.work.settings, news.tell)
             if self.work.crafts:
@@ -53,21 +50,13 @@ class News:
 
     Args:
         path: the file.
-        pause: seconds between two shares of the work that are told.
     """
 
-    def __init__(self, path: Path, pause: float = 0.0) -> None:
-        self._path, self._pause = path, pause
-        self._told = 0.0
-        self._read = 0
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
 
     def tell(self, answer: tuple[Any, ...]) -> None:
         """Add a line."""
-        kind, *rest = answer
-        now = time.monotonic()
-        if kind == "share" and not rest[1] and now - self._told < self._pause:
-            return
-        self._told = now
         # Other machines see what is written when the file is closed.
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(answer) + "\n")

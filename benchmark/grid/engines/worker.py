@@ -88,13 +88,16 @@ def _craft(grid: Grid, one: PlannedCell, wait: bool) -> Answer:
 
 
 class Told(TimeLeft):
-    """Tells another process how far a unit is."""
+    """Tells another process how far a unit is, with so many seconds between two steps that it tells of."""
 
     is_shown_elsewhere = True
 
-    def __init__(self, tasks: Any, name: str, send: Callable[[Answer], None]) -> None:
+    def __init__(
+        self, tasks: Any, name: str, send: Callable[[Answer], None], pause: float = _SECONDS_BETWEEN_SHARES
+    ) -> None:
         super().__init__(tasks)
-        self._name, self._send, self._sent, self._own, self._start = name, send, 0.0, False, 0.0
+        self._name, self._send, self._pause = name, send, pause
+        self._sent, self._own, self._start = 0.0, False, 0.0
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
@@ -107,7 +110,7 @@ class Told(TimeLeft):
     def advance(self) -> None:
         """Count a finished step, and tell now and then."""
         super().advance()
-        if time.monotonic() - self._sent > _SECONDS_BETWEEN_SHARES:
+        if time.monotonic() - self._sent > self._pause:
             self._tell()
 
     def resume(self, steps: int) -> None:
