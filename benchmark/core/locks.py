@@ -44,9 +44,11 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
             held = _lock(handle, lock, fcntl.LOCK_EX)
         if held and not is_first:
             # Remove what a killed process left half-written: nobody but the holder of the claim writes here. To look
-            # for it at the first claim as well would read the whole folder once for every file in it.
+            # for it at the first claim as well would read the whole folder once for every file in it. Folders are left
+            # to ``temporary_folder``.
             for left in path.parent.glob(f".*{glob.escape(path.name)}*{PARTIAL}"):
-                left.unlink(missing_ok=True)
+                if not left.is_dir():
+                    left.unlink(missing_ok=True)
         yield held
     finally:
         os.close(handle)

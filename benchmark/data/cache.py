@@ -2,7 +2,8 @@
 
 An entry holds one ``.npy`` array of images per split, and ``entry.json`` with the captions, the fingerprints, the bad
 images that were left out, and a hash of every chunk of the arrays, so that chunks can be verified in parallel. Entries
-are written to a temporary folder and renamed, so that no reader sees a half-written one.
+are written to a temporary folder and renamed, so that no reader sees a half-written one. Who writes one holds a claim
+on it, so that processes that start together decode the images once.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import numpy as np
 
 from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
 from benchmark.core.errors import UsageError
+from benchmark.core.locks import claimed
 from benchmark.core.reading import read_text
 from benchmark.core.strict_json import as_kind
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
@@ -72,8 +74,8 @@ def cached_splits(
         Splits whose images are memory-mapped read-only.
 
     Raises:
-        UsageError: the folder cannot be written or read (the message names it), or all images of a split are left
-            out. Errors of ``draw`` pass through, and no files are left behind.
+        UsageError: the folder cannot be written, locked or read (the message names it), or all images of a split are
+            left out. Errors of ``draw`` pass through, and nothing but an empty lock file is left behind.
     """
     content = json.dumps({"format": _FORMAT, **key, "captions": captions, "resolution": resolution}, sort_keys=True)
     entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
@@ -82,7 +84,10 @@ def cached_splits(
     _log.debug("data set %s at %s px: %s in %s", name, resolution, "prepared" if splits is None else "read", entry)
     if splits is None:
         try:
-            _write(entry, name, captions, shapes, draw, origins)
+            cache.mkdir(parents=True, exist_ok=True)
+            with claimed(entry, wait=True):
+                if not entry.exists():  # else another process has made it meanwhile
+                    _write(entry, name, captions, shapes, draw, origins)
         except OSError as error:
             raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
         splits = _read_or_discard(entry, name, shapes, origins)
@@ -177,7 +182,6 @@ def _write(
     draw: Draw,
     origins: Mapping[str, list[ImageLocation]] | None,
 ) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
     require_space(entry.parent, sum(map(math.prod, shapes.values())))
     with temporary_folder(entry.parent, entry.name) as temporary:
         index: dict[str, Any] = {}
@@ -202,6 +206,7 @@ def _write(
         try:
             temporary.replace(entry)
         except OSError:
-            # Another process finished the same entry first. Its content is the same, so keep that one.
+            # Locks may hold within one machine only, and another one finished the same entry first. Its content is the
+            # same, so keep that one.
             if not entry.exists():
                 raise

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +100,28 @@ def test_a_folder_that_is_taken_for_a_leftover_is_made_again(tmp_path: Path, mon
         (folder / "file").touch()
     assert len(made) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """And that of a living one stays."""
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from benchmark.core.atomic_files import temporary_folder\n"
+        "with temporary_folder(Path(sys.argv[1]), 'work'):\n"
+        "    print('working', flush=True)\n"
+        "    sys.stdin.read()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, check=False, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, capture_output=True)
+    (left,) = tmp_path.iterdir()
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as living:
+        assert living.stdout is not None
+        assert living.stdout.readline() == b"working\n"
+        (folder,) = tmp_path.iterdir()
+        assert folder != left
+        with temporary_folder(tmp_path, "work") as ours:
+            assert set(tmp_path.iterdir()) == {folder, ours}

@@ -134,10 +134,12 @@ def write_until_killed(path: Path, names: list[str]) -> None:
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     names = [".cell.json.abc.partial", "..cell.json.checkpoint.abc.partial", ".other.json.abc.partial", "cell.json"]
     path = tmp_path / "cell.json"
+    folder = tmp_path / ".cell.json.def.partial"  # of a temporary folder, which has a lock of its own
+    folder.mkdir()
     process = SPAWN.Process(target=write_until_killed, args=(path, names))
     process.start()
     process.join()
-    assert {path.name for path in tmp_path.iterdir()} == {*names, ".cell.json.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {*names, folder.name, ".cell.json.lock"}
     with claimed(path, wait=True):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], ".cell.json.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], folder.name, ".cell.json.lock"}

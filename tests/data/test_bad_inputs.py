@@ -249,7 +249,7 @@ def test_row(name: str, tmp_path: Path, make_images: Callable[..., None], capsys
             with pytest.raises(UsageError, match=said) as error:
                 source.load(8, tmp_path / "cache")
             assert "\n" not in str(error.value)
-            assert not list(tmp_path.glob("cache/*px-*"))
+            assert not list(tmp_path.glob("cache/[!.]*px-*"))
     if leaves_out:
         head, reason = capsys.readouterr().err.splitlines()
         assert head == "warning: skip_bad: 1 of 7 images are left out"

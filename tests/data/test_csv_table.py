@@ -13,6 +13,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.csv_table import CsvTable, read_table
+from tests.data.test_data_cache import entries
 
 MakeImages = Callable[..., None]
 
@@ -203,7 +204,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(tmp_path: Path, make_i
     write(tmp_path / "1.png", "no image")
     with pytest.raises(UsageError, match=r"image .*1\.png cannot be read: not an image"):
         CsvTable(*table_of(tmp_path, 3)).load(8, tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["content"]
+    assert entries(tmp_path / "cache") == [tmp_path / "cache" / "content"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmark.core.errors import UsageError
-from benchmark.data import CaptionDataset, Splits
+from benchmark.data import CaptionDataset, Splits, cache
 from benchmark.data.cache import _CHUNK, Draw, cached_splits
 from benchmark.data.dataset import Images
 
@@ -35,7 +36,8 @@ def load(folder: Path, draw: Draw, version: int = 1) -> Splits:
 
 
 def entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir())
+    """What lies in a cache besides the empty files of locks."""
+    return sorted(path for path in folder.iterdir() if path.suffix != ".lock" or path.stat().st_size)
 
 
 def test_drawn_once_and_read_back_memory_mapped(tmp_path: Path) -> None:
@@ -195,7 +197,9 @@ def test_a_failed_drawing_leaves_nothing_behind(tmp_path: Path) -> None:
     assert entries(tmp_path) == []
 
 
-def test_a_winner_that_came_first_is_kept(tmp_path: Path) -> None:
+def test_a_winner_that_came_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As another machine, where locks hold within one only.
+    monkeypatch.setattr(cache, "claimed", lambda *_, **__: nullcontext())
     winner = Drawer()
 
     def slow(split: str, out: Images) -> None:
@@ -209,31 +213,43 @@ def test_a_winner_that_came_first_is_kept(tmp_path: Path) -> None:
     assert len(splits.train) == 2
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    script = tmp_path / "writer.py"
+@pytest.mark.parametrize("killed", [False, True])
+def test_processes_that_start_together_draw_once(killed: bool, tmp_path: Path) -> None:
+    """The second waits for the first, and draws if that was killed meanwhile."""
+    script, folder = tmp_path / "start.py", tmp_path / "cache"
     script.write_text(
-        "import os, sys\n"
+        "import logging, sys\n"
         "from pathlib import Path\n"
         "from benchmark.data.cache import cached_splits\n"
         "def draw(split, out):\n"
-        "    print('drawing', flush=True)\n"
-        "    sys.stdin.read() if sys.argv[1] == 'stay' else os.kill(os.getpid(), 9)\n"
-        f"cached_splits(Path(sys.argv[2]), 'name', 'kind', {{'version': 1}}, {CAPTIONS!r}, 8, draw)\n"
+        "    print(split, flush=True)\n"
+        "    sys.stdin.read()\n"
+        "    out[:] = len(split)\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='%(name)s')\n"
+        f"cached_splits(Path({str(folder)!r}), 'name', 'kind', {{'version': 1}}, {CAPTIONS!r}, 8, draw)\n"
     )
-    cache = tmp_path / "cache"
-    command = [sys.executable, str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([*command, "die", str(cache)], check=False, env=environment, capture_output=True)
-    assert [path.name.startswith(".kind") for path in entries(cache)] == [True]
-    with subprocess.Popen(
-        [*command, "stay", str(cache)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as living:
-        assert living.stdout is not None
-        assert living.stdout.readline() == "drawing\n"
-        (folder,) = entries(cache)  # the second writer has removed what the first left
-        load(cache, Drawer())
-        assert folder in entries(cache)  # and the third has not taken the living one for dead
-        living.kill()
+
+    def start(stdin: int) -> "subprocess.Popen[str]":
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        command = [sys.executable, str(script)]
+        return subprocess.Popen(command, env=environment, stdin=stdin, stdout=subprocess.PIPE, text=True)
+
+    with start(subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "train\n"
+        with start(subprocess.DEVNULL) as second:
+            assert second.stdout is not None
+            assert second.stdout.readline() == "benchmark.core.locks\n"
+            if killed:
+                first.kill()
+            drawn, _ = first.communicate()
+            assert drawn.split() == ([] if killed else ["val", "test"])
+            assert second.stdout.read().split() == (["train", "val", "test"] if killed else [])
+        assert second.returncode == 0
+    assert len(entries(folder)) == 1
+    draw = Drawer()
+    assert load(folder, draw).train.images[0].max() == len("train")
+    assert draw.calls == 0
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
