@@ -36,10 +36,16 @@ def well(name: str, number: int) -> Any:
 
 
 class Scripted:
-    """Jobs that a function of the unit's name and of its jobs so far decides: an outcome, or a state of Slurm's."""
+    """Jobs that a function of the unit's name and of its jobs so far decides: an outcome, or a state of Slurm's.
 
-    def __init__(self, folder: Path, script: Script = well, *, refusals: int = 0, begin: bool = True) -> None:
+    Slurm refuses the first submissions, and says nothing when asked for states the first times.
+    """
+
+    def __init__(
+        self, folder: Path, script: Script = well, *, refusals: int = 0, outages: int = 0, begin: bool = True
+    ) -> None:
         self.folder, self._script, self._refusals, self._begin = folder, script, refusals, begin
+        self._outages = outages
         self.arrays: list[list[str]] = []
         self.jobs: dict[str, tuple[str, Any]] = {}
         self.left: dict[str, str] = {}
@@ -69,6 +75,9 @@ class Scripted:
         return self.left[job]
 
     def states(self) -> dict[str, State]:
+        self._outages -= 1
+        if self._outages >= 0:
+            raise RefusedError("no answer")
         said = {job: outcome for job, (_, outcome) in self.jobs.items()}
         return {job: one if isinstance(one, State) else State("RUNNING", "None") for job, one in said.items()}
 
@@ -177,17 +186,35 @@ def test_what_slurm_does_not_take_is_tried_again_while_other_jobs_run(tmp_path: 
     assert jobs.arrays == [["one", "two"]]
 
 
-def test_the_jobs_of_a_driver_that_died_are_taken_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outages", [0, 3])
+def test_the_jobs_of_a_driver_that_died_are_taken_over(outages: int, tmp_path: Path) -> None:
     def script(name: str, number: int) -> Any:
         return State("FAILED", "None") if (name, number) == ("dead", 1) else well(name, number)
 
-    jobs = Scripted(tmp_path, script)
+    jobs = Scripted(tmp_path, script, outages=outages)
     for place, name in enumerate(["ended", "dead", "of another run", "ended"]):
         jobs.add(name, str(place))
     said = do(jobs, [unit("ended"), unit("dead"), unit("new")])
     assert said == {name: f"made {name}" for name in ("ended", "dead", "new")}
     assert jobs.arrays == [["dead", "new"]]
     assert not jobs.left
+
+
+@pytest.mark.parametrize("error", [UsageError, RuntimeError, KeyboardInterrupt])
+def test_jobs_that_run_end_with_ctrl_c_alone(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"))
+    jobs.add("one", "1")
+    cancelled: list[bool] = []
+    monkeypatch.setattr(jobs, "cancel", lambda *, running: cancelled.append(running), raising=False)
+    monkeypatch.setattr(slurm, "Jobs", lambda *_: jobs)
+    grid = cast(Grid, SimpleNamespace(out=tmp_path))
+    with pytest.raises(error), Slurm()._jobs_of(grid, [], RunSettings()):
+        raise error
+    assert cancelled  # at least those that wait
+    assert any(cancelled) == (error is KeyboardInterrupt)
+    assert bool(jobs.left) == (error is not KeyboardInterrupt)
 
 
 def test_news_are_read_once_and_whole(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class Slurm(Engine):
 
     @contextmanager
     def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
-        """The jobs of the run; what is left of them ends with the block."""
+        """The jobs of the run; see :meth:`_jobs_of` for what becomes of them."""
         preset = pick_preset(settings.preset, PRESETS)
         if self.gpus and grid.device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
             raise UsageError(
@@ -109,7 +109,7 @@ class Slurm(Engine):
 
     @contextmanager
     def _jobs_of(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Jobs]:
-        """The jobs of a run; what is left of them ends with the block."""
+        """The jobs of a run; those that wait end with the block, those that run after Ctrl-C alone."""
         # However a run that was cut short is queued when it goes on, it finds the jobs that it had.
         command = replace(settings, on="local", jobs=None, events=None).to_command()
         run = content_key(command, [one.key for one in planned])[:12]
@@ -121,12 +121,14 @@ class Slurm(Engine):
             jobs = Jobs(folder, f"unlearnable-{run}", self.parameters(), self.cpus)
             try:
                 yield jobs
-            except BaseException:
+            except KeyboardInterrupt:
                 jobs.cancel(running=True)
                 for job in jobs.submitted():
                     jobs.forget(job)
                 raise
-            jobs.cancel(running=False)
+            finally:
+                # After an error, jobs that run go on, and the same command finds them.
+                jobs.cancel(running=False)
 
 
 @dataclass
@@ -199,12 +201,13 @@ class Driver:
 
     def _find(self) -> None:
         """Take over the jobs of a driver that died."""
-        try:
-            states = self._jobs.states()
-        except RefusedError as error:
-            raise UsageError(f"--on slurm: {error}") from error
+        if not (found := self._jobs.submitted()):
+            return
+        while (states := self._states()) is None:
+            self._board.tick()
+            time.sleep(_SECONDS_BETWEEN_STATES)
         waiting = {unit.name: unit for unit in self._agenda.waiting}
-        for job in self._jobs.submitted():
+        for job in found:
             unit = waiting.get(self._jobs.unit_of(job))
             if unit is not None and (_is_alive(states.get(job)) or self._jobs.has_ended(job)):
                 self._follow(job, waiting.pop(unit.name))
@@ -275,13 +278,18 @@ class Driver:
         """The time left is reckoned as if as many jobs went on running."""
         self._board.workers = max(1, sum(one.begun for one in self._submitted.values()))
 
-    def _look(self) -> None:
-        """Ask Slurm for the jobs, and see what it has ended or queued again."""
+    def _states(self) -> dict[str, State] | None:
+        """What Slurm says of the jobs; nothing while it does not answer, as while it restarts."""
         self._jobs.refresh()
         try:
-            states = self._jobs.states()
+            return self._jobs.states()
         except RefusedError as error:
             _log.warning("Slurm does not answer at present: %s", error)
+            return None
+
+    def _look(self) -> None:
+        """Ask Slurm for the jobs, and see what it has ended or queued again."""
+        if (states := self._states()) is None:
             return
         for job, one in list(self._submitted.items()):
             state = states.get(job)
