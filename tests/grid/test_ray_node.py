@@ -174,7 +174,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         async def remote(self, *_: Any) -> str:
             return "done"
 
-    made = SimpleNamespace(
+    made: Any = SimpleNamespace(
         remote=lambda **_: lambda function: Task(),
         get_runtime_context=lambda: SimpleNamespace(current_actor="the owner"),
         kill=lambda actor: setattr(made, "killed", True),
