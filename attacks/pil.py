@@ -84,7 +84,7 @@ class Pil(Attack):
         generator = torch_generator(context.seed, "noise")
         for rows in context.chunks(train):
             clean = np.asarray(train.images[rows])
-            pixels = torch.from_numpy(clean).flatten(1).float() / 255
+            pixels = torch.tensor(clean).flatten(1).float() / 255
             start = (torch.rand(pixels.shape, generator=generator) * 2 - 1) * self.eps / 255
             noise = self.descend(pixels, keys[rows], weights, start)
             steps = (-255 * noise).round().to(torch.int16).view(clean.shape).numpy()

@@ -51,7 +51,7 @@ class ResidualPurifier(Defense):
             with torch.inference_mode():
                 parts = [
                     (pixels - _noise(network, pixels)).round().clamp(0, 255).byte()
-                    for pixels in torch.from_numpy(images).split(_BATCH)
+                    for pixels in torch.tensor(images).split(_BATCH)
                 ]
             return torch.cat(parts).numpy()
 

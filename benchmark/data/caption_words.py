@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -67,5 +68,7 @@ def caption_keys(captions: Sequence[Sequence[str]], count: int, seed: int) -> ND
         return np.zeros(len(captions), dtype=np.int64)
     start = numpy_generator(seed, "topics").standard_normal(min(weights.shape))
     left, size, _ = svds(weights.astype(np.float64), k=leading, v0=start)
-    _, keys = kmeans2(left * size, count, minit="++", seed=derive_seed(seed, "keys") % 2**32, missing="warn")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One of the clusters is empty")  # a key without images does no harm
+        _, keys = kmeans2(left * size, count, minit="++", seed=derive_seed(seed, "keys") % 2**32, missing="warn")
     return keys.astype(np.int64)

@@ -149,6 +149,16 @@ def test_a_linear_probe_reads_the_key_from_the_noise_of_pil(train: CaptionDatase
         assert lowest <= ((judge @ weights).argmax(axis=1) == np.arange(30) % 3).mean() <= highest
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["ar", "em-keyed", "lsp", "pil", "text-hint"])
+def test_nobody_is_warned_of_data_as_they_come_from_the_cache(name: str, train: CaptionDataset) -> None:
+    """Which are read-only; nor of keys that no image has, as there are three captions."""
+    images = np.asarray(train.images)
+    images.setflags(write=False)
+    small = {"em-keyed": "restarts=1,steps=1,batch_size=8", "pil": "pgd_steps=1,epochs=1"}
+    craft(f"{name}[{','.join(filter(None, ['keys=8', small.get(name)]))}]", replace(train, images=images))
+
+
 def test_pil_publishes_what_is_left_of_the_image() -> None:
     """x − δ: the published change points away from what the linear model takes for the key."""
     train = CaptionDataset("two", "train", np.full((8, 3, 8, 8), 128, dtype=np.uint8), [["a"], ["b"]] * 4)
