@@ -44,11 +44,13 @@ class PoisonStore:
         folder: made when first written to.
         checkpoint_every: crafting rounds between two checkpoints; 0 for none.
         idle_cpus: see :class:`attacks.base.CraftContext`.
+        anew: whether nothing is taken that other runs have kept outside the folder, as in a store of a cluster.
     """
 
     folder: Path
     checkpoint_every: int = 0
     idle_cpus: Callable[[], int] = int
+    anew: bool = False
 
     @classmethod
     @contextmanager
@@ -65,7 +67,7 @@ class PoisonStore:
         make_folder(cache)
         processes = Processes.current()
         with temporary_folder(cache, "poisons") if processes.is_first else nullcontext() as folder:
-            yield cls(Path(processes.broadcast_object(str(folder))), checkpoint_every)
+            yield cls(Path(processes.broadcast_object(str(folder))), checkpoint_every, anew=True)
 
     def path(self, cell: Cell, fingerprint: str) -> Path:
         """Where the poison of a cell lies, crafted or not; ``fingerprint`` is that of the clean training set."""

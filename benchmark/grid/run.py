@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from benchmark.core.atomic_files import make_folder, require_possible
 from benchmark.core.distributed import Processes
@@ -28,6 +29,7 @@ def run(
     commands: Sequence[str] = (),
     on_plan: OnPlan = lambda planned: None,
     known: Sequence[Record] = (),
+    poisons_anew: bool = False,
 ) -> list[Record]:
     """Run every cell of some settings that is missing, and return the records of all.
 
@@ -39,6 +41,7 @@ def run(
         commands: the command that the records of each name; by default the settings as a command.
         on_plan: called before any cell runs with the records of all cells as far as they are known; it may raise.
         known: records of other runs that tell how long work takes, beside those in the folder of these.
+        poisons_anew: whether a cluster's store gives no poisons of other runs; ``--poisons off`` implies it.
 
     Returns:
         The records of all cells, new and old, each once; none for a dry run, and none in processes that help the first.
@@ -57,6 +60,7 @@ def run(
         engine.prepared(settings, device),
         open_grid(*grids, commands=commands) as grid,
     ):
+        grid.poisons = replace(grid.poisons, anew=grid.poisons.anew or poisons_anew)
         require_possible(grid.poisons.folder)
         grid.validate()
         planned = grid.plan()

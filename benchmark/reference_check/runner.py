@@ -221,4 +221,5 @@ def _run(
         commands=[settings.to_command() for settings in public],
         on_plan=on_plan,
         known=known,
+        poisons_anew=True,
     )

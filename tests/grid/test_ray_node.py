@@ -164,7 +164,7 @@ def test_a_unit_on_a_cluster_tells_its_share_every_few_seconds(
 
 
 @pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What an owner takes of Ray: tasks that are done at once. ``killed`` is whether an actor was."""
 
     class Task:
@@ -210,7 +210,7 @@ def test_an_owner_keeps_the_last_share_of_each_unit_alone() -> None:
 
 
 def test_what_is_done_waits_longer_than_a_weekend_for_a_driver_and_not_for_ever(
-    ray: SimpleNamespace, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+    ray: Any, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, sleep = 0.0, asyncio.sleep
 

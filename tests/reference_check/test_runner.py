@@ -307,6 +307,19 @@ def test_a_failed_update_runs_its_failed_cells_again(
     assert capsys.readouterr().err.splitlines()[-1] == "the same command runs the failed cells again"
 
 
+def test_an_update_takes_no_poisons_of_other_runs_from_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anew: list[bool] = []
+
+    def run(*grids: RunSettings, poisons_anew: bool = False, **_: Any) -> list[Record]:
+        anew.append(poisons_anew)
+        return [replace(records([5.0])[0], status="failed")]
+
+    monkeypatch.setattr(check, "run", run)
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 1
+    assert anew == [True]
+
+
 def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "git_commit", lambda: "a1")
     for one in records([5.0] * 8):

@@ -29,7 +29,7 @@ class Work:
     """A poison to craft or a victim to train, as it travels to a node.
 
     Attributes:
-        name: the unit's: the key of a cell, or the path of a poison's file where the driver is.
+        name: the key of a cell; the name of a poison's file, or its path where the driver is.
         crafts: whether it is a poison.
         title: the unit's, by which it is shown.
         cell: pickled, because its classes may be a plugin's.

@@ -22,7 +22,7 @@ from benchmark.grid.cells import content_key
 from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.engines.base import ENGINES, Crew, Engine
 from benchmark.grid.engines.ray_node import Owner, RayWork, clear
-from benchmark.grid.engines.store import Store
+from benchmark.grid.engines.store import Store, StoreError
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
@@ -110,9 +110,15 @@ class _Driver:
         self._where: dict[str, str] = {}
         self._saved: list[str] = []
         self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
-        where = [socket.gethostname(), str(grid.out.absolute()), str(grid.poisons.folder.absolute())]
+        # A temporary folder of poisons would name each driver another run.
+        poisons = None if settings.poisons == "off" else str(grid.poisons.folder.absolute())
+        where = [socket.gethostname(), str(grid.out.absolute()), poisons]
         command = replace(settings, events=None).to_command()
         self._run = content_key(where, command, [one.key for one in planned])[:12]
+        self._store = engine.store
+        if grid.poisons.anew and engine.store is not None:
+            self._store = f"{engine.store.rstrip('/')}/run-{self._run}"
+        self._takes_leftovers = settings.poisons != "off"
         # The nodes' own caches, and what this process alone needs, are not theirs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
         total = ray.cluster_resources()
@@ -145,12 +151,17 @@ class _Driver:
         """Do all units; the records of cells that failed, by key."""
         known, held = self._ask("known")
         self._held = set(held)
-        # What a driver that died has begun.
-        self._in_flight = {unit.name: unit for unit in self._agenda.waiting if unit.name in known}
+        if not (known or held or self._takes_leftovers):
+            self.clear()
+        # What a driver that died has begun, and the poisons that it has seen done.
+        self._in_flight = {_name(unit): unit for unit in self._agenda.waiting if _name(unit) in known}
         self._agenda.remove(self._in_flight.values())
         for name in self._in_flight:
             if known[name] is not None:
                 self._hear(name, "begins", known[name])
+        for unit in [unit for unit in self._agenda.waiting if unit.crafts and _name(unit) in self._held]:
+            self._agenda.remove([unit])
+            self._end(unit, None)
         while self._agenda.waiting or self._in_flight:
             for unit in self._agenda.take(self._window - len(self._in_flight)):
                 self._begin(unit)
@@ -167,7 +178,7 @@ class _Driver:
         return self._agenda.failed
 
     def clear(self) -> None:
-        """Remove what the nodes' caches hold of the run."""
+        """Remove what the nodes' caches hold of the run, and what it alone has in the store."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         remote = self._ray.remote(num_cpus=0, max_retries=0)(clear)
@@ -184,6 +195,11 @@ class _Driver:
                 self._ray.get(task, timeout=0)
             except self._ray.exceptions.RayError as error:  # it says of itself what it is
                 _log.warning("what %s has of the run was not removed: %s", node, first_line(error))
+        if self._store != self._engine.store and (store := Store.at(self._store)) is not None:
+            try:
+                store.clear()
+            except StoreError as error:
+                _log.warning("what the store has of the run was not removed: %s", error)
 
     def close(self) -> None:
         """End the tasks and their owner."""
@@ -196,7 +212,7 @@ class _Driver:
     def _begin(self, unit: Unit) -> None:
         cell = unit.planned.cell
         work = RayWork(
-            name=unit.name,
+            name=_name(unit),
             crafts=unit.crafts,
             title=unit.title,
             cell=pickle.dumps(cell),
@@ -204,9 +220,9 @@ class _Driver:
             settings=self._settings,
             run=self._run,
             threads=self._engine.threads(self._grid.device),
-            store=self._engine.store,
+            store=self._store,
         )
-        self._in_flight[unit.name] = unit
+        self._in_flight[work.name] = unit
         if unit.crafts:
             self._ask("craft", work)
         else:
@@ -217,13 +233,13 @@ class _Driver:
         path = unit.planned.poison
         if path is None:
             return None
-        if str(path) not in self._held:
-            if (store := Store.at(self._engine.store)) is not None:
+        if path.name not in self._held:
+            if (store := Store.at(self._store)) is None:
+                self._ask("hold", path.name, np.asarray(np.memmap(path, np.uint8, "r")))
+            elif not store.has(path):
                 store.keep(path)
-            else:
-                self._ask("hold", str(path), np.asarray(np.memmap(path, np.uint8, "r")))
-            self._held.add(str(path))
-        return str(path)
+            self._held.add(path.name)
+        return path.name
 
     def _hear(self, name: str, kind: str, *rest: Any) -> None:
         if kind == "message":
@@ -244,9 +260,9 @@ class _Driver:
 
     def _end(self, unit: Unit, outcome: Record | Failure | None) -> None:
         if unit.crafts and outcome is None:
-            self._held.add(unit.name)
-            if self._engine.store is None:
-                (reference,) = self._ask("poison", unit.name)
+            self._held.add(_name(unit))
+            if self._store is None:
+                (reference,) = self._ask("poison", _name(unit))
                 with claimed(Path(unit.name), wait=False) as ours:
                     if ours:  # else another run makes the same file here
                         with replacing(Path(unit.name)) as temporary:
@@ -254,8 +270,13 @@ class _Driver:
         for cell in self._agenda.ends(unit, outcome):
             poison = cell.planned.poison
             self._needing[poison] -= 1
-            if str(poison) in self._held and not self._needing[poison]:
-                self._ask("drop", str(poison))
+            if poison is not None and poison.name in self._held and not self._needing[poison]:
+                self._ask("drop", poison.name)
+
+
+def _name(unit: Unit) -> str:
+    """A unit's name in the cluster, which is the same wherever the driver keeps poisons."""
+    return Path(unit.name).name
 
 
 @contextmanager

@@ -204,6 +204,8 @@ class Owner:
         except Exception as error:
             cause = getattr(error, "cause", None) or error  # of an error in a task; its own text is the traceback
             self._finished[name] = Failure(type(cause).__name__, first_line(cause), str(error))
+        if isinstance(self._finished[name], Failure):
+            self._poisons.pop(name, None)
         del self._running[name]
         self._something.set()
 

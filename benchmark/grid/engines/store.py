@@ -71,11 +71,8 @@ class Store:
             StoreError: it cannot be copied.
             UsageError: the folder here cannot be written to.
         """
-        if path.is_file() and not anew:
+        if (path.is_file() and not anew) or not self.has(path):
             return
-        with self._errors_named():
-            if not self.files.exists(self._name(path)):
-                return
         make_folder(path.parent)
         with replacing(path) as temporary, self._errors_named():
             self.files.get_file(self._name(path), str(temporary))
@@ -90,6 +87,25 @@ class Store:
             self.files.makedirs(self.folder, exist_ok=True)
             self.files.put_file(str(path), self._name(path) + ".part")
             self.files.mv(self._name(path) + ".part", self._name(path))
+
+    def has(self, path: Path) -> bool:
+        """Whether a file of that name is in the store.
+
+        Raises:
+            StoreError: it cannot be looked for.
+        """
+        with self._errors_named():
+            return bool(self.files.exists(self._name(path)))
+
+    def clear(self) -> None:
+        """Remove the store's folder with all that is in it.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with self._errors_named():
+            if self.files.exists(self.folder):
+                self.files.rm(self.folder, recursive=True)
 
     def discard(self, path: Path) -> None:
         """Remove a file from the store, if it is there.

@@ -1,0 +1,317 @@
+"""What the driver of Ray tasks does next, on a cluster that is made up; its tasks' owner is the real one."""
+
+import asyncio
+import concurrent.futures
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.core.schedule import Pace
+from benchmark.grid.board import Board
+from benchmark.grid.engines import agenda, ray_node
+from benchmark.grid.engines import ray as engine
+from benchmark.grid.engines.base import Engine
+from benchmark.grid.engines.ray import Ray
+from benchmark.grid.engines.ray_node import RayWork
+from benchmark.grid.engines.store import Store
+from benchmark.grid.events import Events
+from benchmark.grid.records import Record
+from benchmark.grid.run import run
+from benchmark.grid.runner import Grid
+from benchmark.grid.settings import RunSettings
+from benchmark.grid.units import Unit
+from tests.grid.grids import SCENES
+from tests.grid.test_pool import Poison, made
+
+
+class Died(BaseException):
+    """The driver is killed."""
+
+
+def trained() -> Record:
+    """The record of a cell that is done."""
+    recall = SimpleNamespace(recall_at_10=1.0)
+    test = SimpleNamespace(mean_recall_at_10=1.0, image_to_text=recall, text_to_image=recall)
+    seconds = {"train": 0.0, "evaluate": 0.0}
+    return cast(Record, SimpleNamespace(status="done", last=SimpleNamespace(test=test), seconds=seconds))
+
+
+@dataclass
+class Cluster:
+    """Stands for the module ``ray``: actors on a loop of their own, and tasks that a function of their work does.
+
+    Attributes:
+        loop: runs the actors.
+        does: what a task returns; ``None`` lets it run on for ever.
+        begun: the names of units, as their tasks begin.
+        running: what tasks that run on will return.
+        cleared: how often nodes were told to forget a run.
+        resources: of each node.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    does: Callable[[RayWork], Any] = lambda work: None if work.crafts else trained()
+    begun: list[str] = field(default_factory=list)
+    running: dict[str, "asyncio.Future[Any]"] = field(default_factory=dict)
+    cleared: int = 0
+    resources: list[dict[str, float]] = field(default_factory=lambda: [{"CPU": 2.0}])
+    actors: dict[str, Any] = field(default_factory=dict)
+    exceptions: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            RayError=type("RayError", (Exception,), {}), RayTaskError=type("RayTaskError", (Exception,), {})
+        )
+    )
+
+    def remote(self, **_: Any) -> Callable[[Any], "Remote"]:
+        return lambda what: Remote(self, what)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"NodeID": str(number), "NodeName": str(number), "Alive": True, "Resources": resources}
+            for number, resources in enumerate(self.resources)
+        ]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {name: sum(one.get(name, 0.0) for one in self.resources) for name in ("CPU", "GPU")}
+
+    def get(self, reference: Any, timeout: float | None = None) -> Any:
+        return reference.result(timeout) if isinstance(reference, concurrent.futures.Future) else reference
+
+    def wait(self, tasks: Any, **_: Any) -> None:
+        pass
+
+    def kill(self, actor: Any) -> None:
+        self.actors = {name: other for name, other in self.actors.items() if other is not actor}
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(current_actor="the owner")
+
+
+@dataclass
+class Remote:
+    """A class or function that Ray runs."""
+
+    cluster: Cluster
+    what: Any
+    name: str = ""
+
+    def options(self, name: str = "", **_: Any) -> "Remote":
+        return Remote(self.cluster, self.what, name)
+
+    def remote(self, *arguments: Any) -> Any:
+        if isinstance(self.what, type):
+            return self.cluster.actors.setdefault(self.name, Actor(self.cluster, self.what(*arguments)))
+        if self.what is ray_node.clear:
+            self.cluster.cleared += 1
+            return "cleared"
+        outcome = self._outcome(arguments[0])
+        return (outcome, np.zeros(3, np.uint8)) if self.what is ray_node.craft else outcome
+
+    def _outcome(self, work: RayWork) -> "asyncio.Future[Any]":
+        self.cluster.begun.append(Path(work.name).name)
+        outcome = asyncio.get_running_loop().create_future()
+        if (done := self.cluster.does(work)) is not None or work.crafts:
+            outcome.set_result(done)
+        else:
+            self.cluster.running[Path(work.name).name] = outcome
+        return outcome
+
+
+@dataclass
+class Actor:
+    """An actor, each of whose methods is called by ``remote``."""
+
+    cluster: Cluster
+    itself: Any
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.itself, name)
+        return SimpleNamespace(
+            remote=lambda *words: asyncio.run_coroutine_threadsafe(method(*words), self.cluster.loop)
+        )
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    cluster = Cluster(loop)
+    strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
+    for name, module in (
+        ("ray", cluster),
+        ("ray.exceptions", cluster.exceptions),
+        ("ray.util", SimpleNamespace()),
+        ("ray.util.scheduling_strategies", strategies),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(ray_node, "_SECONDS_BETWEEN_TAKES", 0.01)
+    monkeypatch.setattr(engine, "pickle", SimpleNamespace(dumps=lambda cell: b""))
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
+    yield cluster
+
+    async def end() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run_coroutine_threadsafe(end(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def grid_of(poisons: Path, *, anew: bool = False) -> Grid:
+    store = SimpleNamespace(folder=poisons, anew=anew)
+    poisons.mkdir(exist_ok=True)
+    return cast(Grid, SimpleNamespace(out=poisons.parent, poisons=store, device=torch.device("cpu")))
+
+
+def unit(name: str, poison: Path | None = None, *, crafts: bool = False) -> Unit:
+    planned = SimpleNamespace(cell=SimpleNamespace(title=lambda: name), key=name, record=None, poison=poison)
+    if crafts:
+        assert poison is not None
+        return Poison(str(poison), cast(Any, planned), crafts=True)
+    needs = None if poison is None or poison.is_file() else str(poison)
+    return Unit(name, cast(Any, planned), crafts=False, needs=needs)
+
+
+def do(
+    how: Ray, grid: Grid, units: list[Unit], settings: RunSettings, tick: Callable[[], None] = lambda: None
+) -> Board:
+    """Do units; ``tick`` is called with every look at what the tasks say."""
+    board = Board(units, Pace({}), Events())
+    with how.started(grid, [one.planned for one in units if not one.crafts], settings) as crew:
+        setattr(board, "tick", tick)  # noqa: B010
+        crew.do(units, board)
+    return board
+
+
+def units_with(poison: Path) -> list[Unit]:
+    return [unit("poison", poison, crafts=True), unit("cell", poison)]
+
+
+def test_without_a_kept_poison_the_same_command_still_finds_the_tasks_of_a_dead_driver(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = RunSettings(poisons="off")
+
+    def dies_once_the_cell_runs() -> None:
+        if "cell" in cluster.begun:
+            raise Died
+
+    with monkeypatch.context() as killed:
+        killed.setattr(cluster, "kill", lambda actor: None)  # a driver that is killed kills nothing
+        cluster.does = lambda work: None
+        first = grid_of(tmp_path / "temporary 1", anew=True)
+        with pytest.raises(Died):
+            do(Ray(), first, units_with(first.poisons.folder / "poison"), settings, dies_once_the_cell_runs)
+    assert cluster.begun == ["poison", "cell"]
+
+    def ends_the_cell() -> None:
+        if (outcome := cluster.running.pop("cell", None)) is not None:
+            cluster.loop.call_soon_threadsafe(outcome.set_result, trained())
+
+    second = grid_of(tmp_path / "temporary 2", anew=True)
+    do(Ray(), second, units_with(second.poisons.folder / "poison"), settings, ends_the_cell)
+    assert cluster.begun == ["poison", "cell"]
+    assert (second.poisons.folder / "poison").is_file()
+
+
+def crafting(found: list[bool], node: Path, cell: Callable[[], Record] = trained) -> Callable[[RayWork], Any]:
+    """Tasks that keep a new poison in the store, and note whether one was there for them."""
+
+    def does(work: RayWork) -> Any:
+        store, path = Store.at(work.store), node / Path(work.name).name
+        assert store is not None
+        if not work.crafts:
+            return cell()
+        store.fetch(path, anew=True)
+        found.append(path.is_file())
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("new")
+        store.keep(path)
+        path.unlink()
+        return None
+
+    return does
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_only_a_run_that_crafts_anew_leaves_the_poisons_of_the_store_aside(
+    anew: bool, cluster: Cluster, tmp_path: Path
+) -> None:
+    found: list[bool] = []
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "poison").write_text("old")
+    cluster.does = crafting(found, tmp_path / "node")
+    grid = grid_of(tmp_path / "poisons", anew=anew)
+    how = Ray(store=f"file://{tmp_path}/store")
+    do(how, grid, units_with(grid.poisons.folder / "poison"), RunSettings())
+    assert found == [not anew]
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["poison"]
+    assert (tmp_path / "store" / "poison").read_text() == ("old" if anew else "new")
+
+
+@pytest.mark.parametrize("poisons", ["off", "a folder"])
+def test_what_a_failed_run_left_is_for_the_same_command_unless_it_keeps_no_poisons(
+    poisons: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    found: list[bool] = []
+    cluster.does = crafting(found, tmp_path / "node", lambda: made("cell"))
+    for folder in ("once", "again") if poisons == "off" else ("the folder", "the folder"):
+        grid = grid_of(tmp_path / folder, anew=True)
+        how = Ray(store=f"file://{tmp_path}/store")
+        do(how, grid, units_with(grid.poisons.folder / "poison"), RunSettings(poisons=poisons))
+    assert found == [False, poisons != "off"]
+    assert cluster.cleared == (2 if poisons == "off" else 0)
+
+
+def test_a_poison_that_the_store_has_is_not_copied_there_again(cluster: Cluster, tmp_path: Path) -> None:
+    grid = grid_of(tmp_path / "poisons")
+    poisons = [grid.poisons.folder / name for name in ("there already", "not yet")]
+    for poison in poisons:
+        poison.write_text("a poison")
+    store = Store.at(f"file://{tmp_path}/store")
+    assert store is not None
+    store.keep(poisons[0])
+    before = (tmp_path / "store" / "there already").stat()
+    do(Ray(store=f"file://{tmp_path}/store"), grid, [unit(one.name, one) for one in poisons], RunSettings())
+    assert (tmp_path / "store" / "not yet").read_text() == "a poison"
+    after = (tmp_path / "store" / "there already").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("poisons", "asked", "anew"), [(None, False, False), ("off", False, True), (None, True, True), ("off", True, True)]
+)
+def test_an_engine_is_told_whether_poisons_are_crafted_anew(
+    poisons: str | None, asked: bool, anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    class Told(Engine):
+        def started(self, *_: Any) -> Any:
+            raise AssertionError
+
+        def run(self, grid: Grid, *_: Any) -> list[Record]:
+            told.append(grid.poisons.anew)
+            return []
+
+    monkeypatch.setattr("benchmark.grid.run.choose_engine", lambda settings: Told())
+    words: dict[str, Any] = {"attack": "clean", "defense": "none", "dataset": SCENES, "victim": "mini"}
+    words |= {"out": tmp_path / "out", "cache": tmp_path / "cache", "batch_size": 16, "device": "cpu"}
+    run(RunSettings(**words, poisons=poisons), poisons_anew=asked)
+    assert told == [anew]
