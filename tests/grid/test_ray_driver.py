@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.core.errors import UsageError
 from benchmark.core.schedule import Pace
 from benchmark.grid.board import Board
 from benchmark.grid.engines import agenda, ray_node
@@ -30,6 +31,7 @@ from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 from tests.grid.grids import SCENES
 from tests.grid.test_pool import Poison, made
+from tests.watchdog import in_no_time
 
 
 class Died(BaseException):
@@ -292,6 +294,59 @@ def test_a_poison_that_the_store_has_is_not_copied_there_again(cluster: Cluster,
     assert (tmp_path / "store" / "not yet").read_text() == "a poison"
     after = (tmp_path / "store" / "there already").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "how", "slots"),
+    [
+        ([{"CPU": 1.0}, {"CPU": 3.0}, {"CPU": 4.0}], {"cpus_per_cell": 2}, 3),
+        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}, {"CPU": 8.0}], {}, 3),
+        ([{"CPU": 8.0, "GPU": 1.0}], {"gpus_per_cell": 0.1, "cpus_per_cell": 1}, 8),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"gpus_per_cell": 0.1}, 10),
+        ([{"CPU": 2.0, "GPU": 4.0}], {"gpus_per_cell": 0}, 2),
+        ([{"CPU": 2.0}, {}], {}, 2),
+    ],
+)
+def test_so_many_cells_run_at_a_time_as_fit_on_single_nodes(
+    nodes: list[dict[str, float]], how: dict[str, Any], slots: int, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.resources = nodes
+    assert do(Ray(**how), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings()).workers == slots
+
+
+@pytest.mark.parametrize(
+    ("nodes", "how"),
+    [
+        ([{"CPU": 1.0}] * 4, {"cpus_per_cell": 2}),
+        ([{"CPU": 8.0}, {"GPU": 8.0}], {}),
+        ([{"CPU": 8.0, "GPU": 1.0}] * 2, {"gpus_per_cell": 2}),
+        ([], {}),
+    ],
+)
+def test_a_cell_that_fits_on_no_node_ends_the_run_before_it_begins(
+    nodes: list[dict[str, float]], how: dict[str, Any], cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.resources = nodes
+    with pytest.raises(UsageError, match="no node"):
+        do(Ray(**how), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings())
+    assert not cluster.begun
+
+
+def test_nodes_that_join_later_are_filled(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.does = lambda work: None  # all run on
+    cluster.resources = [{"CPU": 1.0}]
+    units = [unit(str(number)) for number in range(50)]
+
+    def joins_and_ends_all() -> None:
+        if len(cluster.begun) == 17:
+            cluster.resources = [{"CPU": 1.0}] * 9
+        if len(cluster.begun) >= 25:
+            for name in list(cluster.running):
+                cluster.loop.call_soon_threadsafe(cluster.running.pop(name).set_result, trained())
+
+    with in_no_time():
+        do(Ray(), grid_of(tmp_path / "poisons"), units, RunSettings(), joins_and_ends_all)
+    assert len(cluster.begun) == 50
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ _RETRIES = 3  # of a unit whose process or node died, or that the store failed
 # Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
 _AHEAD = 16
 _SECONDS_TO_CLEAR = 60.0
+_ROUNDING = 1e-6  # of shares of a GPU: ten cells of a tenth fill it
 
 
 @ENGINES.register("ray")
@@ -121,19 +122,16 @@ class _Driver:
         self._takes_leftovers = settings.poisons != "off"
         # The nodes' own caches, and what this process alone needs, are not theirs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
-        total = ray.cluster_resources()
         gpus = engine.gpus_per_cell
         if gpus is None:
-            gpus = 1.0 if total.get("GPU", 0) else 0.0
-        slots = total.get("CPU", 0) // engine.cpus_per_cell
-        slots = min(slots, total.get("GPU", 0) // gpus) if gpus else slots
-        if slots < 1:
+            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+        self._gpus = gpus
+        board.workers = self._slots()
+        if board.workers < 1:
             raise UsageError(
-                f"no node for a cell with {engine.cpus_per_cell} CPUs and {gpus:g} GPUs in a cluster of "
-                f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+                f"no node of the cluster has the {engine.cpus_per_cell} CPUs and {gpus:g} GPUs of a cell; "
+                f"nodes have {'; '.join(dict.fromkeys(map(_in_words, self._nodes()))) or 'nothing'}"
             )
-        board.workers = int(slots)
-        self._window = int(slots) + _AHEAD
         # Without its head node a cluster is gone, so the owner outlives every other node, the driver's too.
         self._owner = (
             ray.remote(num_cpus=0, max_concurrency=1000)(Owner)
@@ -163,10 +161,12 @@ class _Driver:
             self._agenda.remove([unit])
             self._end(unit, None)
         while self._agenda.waiting or self._in_flight:
-            for unit in self._agenda.take(self._window - len(self._in_flight)):
+            for unit in self._agenda.take(self._board.workers + _AHEAD - len(self._in_flight)):
                 self._begin(unit)
             news, finished = self._ask("take", self._saved)
             self._saved = []
+            if not finished:
+                self._board.workers = self._slots()  # nodes come and go
             for name, kind, *rest in news:
                 self._hear(name, kind, *rest)
             for name, outcome in finished.items():
@@ -205,6 +205,20 @@ class _Driver:
         """End the tasks and their owner."""
         with suppress(self._ray.exceptions.RayError):  # it is gone with its cluster
             self._ray.kill(self._owner)
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node that is alive has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _slots(self) -> int:
+        """How many cells the nodes hold at a time; none is on two nodes."""
+        slots = 0
+        for node in self._nodes():
+            on_node = node.get("CPU", 0) / self._engine.cpus_per_cell
+            if self._gpus:
+                on_node = min(on_node, node.get("GPU", 0) / self._gpus)
+            slots += int(on_node + _ROUNDING)
+        return slots
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         return self._ray.get(getattr(self._owner, method).remote(*arguments))
@@ -272,6 +286,10 @@ class _Driver:
             self._needing[poison] -= 1
             if poison is not None and poison.name in self._held and not self._needing[poison]:
                 self._ask("drop", poison.name)
+
+
+def _in_words(node: dict[str, float]) -> str:
+    return f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs"
 
 
 def _name(unit: Unit) -> str:
