@@ -38,13 +38,20 @@ def well(name: str, number: int) -> Any:
 class Scripted:
     """Jobs that a function of the unit's name and of its jobs so far decides: an outcome, or a state of Slurm's.
 
-    Slurm refuses the first submissions, and says nothing when asked for states the first times.
+    Slurm refuses the first submissions, and says nothing when asked for states the first times. Which jobs tell that
+    they begin is another function.
     """
 
     def __init__(
-        self, folder: Path, script: Script = well, *, refusals: int = 0, outages: int = 0, begin: bool = True
+        self,
+        folder: Path,
+        script: Script = well,
+        *,
+        refusals: int = 0,
+        outages: int = 0,
+        begins: Callable[[str, int], bool] = lambda *_: True,
     ) -> None:
-        self.folder, self._script, self._refusals, self._begin = folder, script, refusals, begin
+        self.folder, self._script, self._refusals, self._begins = folder, script, refusals, begins
         self._outages = outages
         self.arrays: list[list[str]] = []
         self.jobs: dict[str, tuple[str, Any]] = {}
@@ -61,9 +68,12 @@ class Scripted:
         earlier = sum(other == name for other, _ in self.jobs.values())
         self.jobs[job] = name, self._script(name, earlier + 1)
         self.left[job] = name
-        if self._begin:
-            News(self.folder / f"{job}.news").tell(("begins", "node"))
+        if self._begins(name, earlier + 1):
+            self.begin(job)
         return job
+
+    def begin(self, job: str) -> None:
+        News(self.folder / f"{job}.news").tell(("begins", "node"))
 
     def end(self, name: str, outcome: Any) -> None:
         self.jobs |= {job: (name, outcome) for job, (other, _) in self.jobs.items() if other == name}
@@ -165,14 +175,51 @@ def test_a_poison_that_cannot_be_crafted_fails_its_cells_alone(tmp_path: Path) -
 
 
 def test_jobs_that_end_before_they_begin_end_the_run(tmp_path: Path) -> None:
-    jobs = Scripted(tmp_path, lambda *_: State("FAILED", "None"), begin=False)
+    jobs = Scripted(tmp_path, lambda *_: State("FAILED", "None"), begins=lambda *_: False)
     with pytest.raises(UsageError, match="jobs end before they begin"):
         do(jobs, [unit(str(number)) for number in range(50)], most=5)
     assert len(jobs.arrays) == 1
 
 
+class OneBadNode(Scripted):
+    """All jobs end before they begin, but one that runs, and ends when all others are gone."""
+
+    def forget(self, job: str) -> None:
+        super().forget(job)
+        if list(self.left.values()) == ["runs"]:
+            (last,) = self.left
+            if not self._begins("runs", 1):
+                self.begin(last)
+            self.end("runs", made("runs"))
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_jobs_that_end_before_they_begin_do_not_end_one_that_runs(has_begun: bool, tmp_path: Path) -> None:
+    def script(name: str, number: int) -> Any:
+        return State("RUNNING" if name == "runs" else "FAILED", "None")
+
+    jobs, events = (
+        OneBadNode(tmp_path, script, begins=lambda name, _: has_begun and name == "runs"),
+        tmp_path / "events",
+    )
+    with pytest.raises(UsageError, match="jobs end before they begin"):
+        do(jobs, [unit(name) for name in ("runs", *"abcd")], events=events)
+    told = [(one["name"], one["state"]) for one in map(json.loads, events.read_text().splitlines()) if "name" in one]
+    assert told[-1] == ("runs", "failed")  # as records without scores are
+    assert [sorted(array) for array in jobs.arrays] == [[*"abcd", "runs"]] + [[*"abcd"]] * (not has_begun)
+
+
+def test_that_jobs_end_before_they_begin_is_not_the_fault_of_their_unit(tmp_path: Path) -> None:
+    def script(name: str, number: int) -> Any:
+        return State("NODE_FAIL", "None") if name == "unlucky" and number <= 3 else well(name, number)
+
+    jobs = Scripted(tmp_path, script, begins=lambda name, number: name != "unlucky" or number > 3)
+    names = ["unlucky", *"abcdef"]
+    assert do(jobs, [unit(name) for name in names], most=2) == {name: f"made {name}" for name in names}
+
+
 def test_jobs_that_would_never_start_end_the_run(tmp_path: Path) -> None:
-    jobs = Scripted(tmp_path, lambda *_: State("PENDING", "PartitionTimeLimit"), begin=False)
+    jobs = Scripted(tmp_path, lambda *_: State("PENDING", "PartitionTimeLimit"), begins=lambda *_: False)
     with pytest.raises(UsageError, match="would never start: PartitionTimeLimit"):
         do(jobs, [unit("cell")])
 

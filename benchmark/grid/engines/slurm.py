@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 
@@ -176,7 +176,7 @@ class Driver:
         )
         self._submitted: dict[str, _Submitted] = {}
         self._deaths: Counter[str] = Counter()
-        self._stillborn = 0
+        self._stillborn: list[str] = []  # jobs that died before they began, since one began last
         self._submit_from = self._ask_from = -math.inf
         self._reasons: set[str] = set()
 
@@ -189,7 +189,7 @@ class Driver:
         self._find()
         while self._agenda.waiting or self._submitted:
             now = time.monotonic()
-            if now >= self._submit_from:
+            if now >= self._submit_from and len(self._stillborn) < _MOST_DEATHS:
                 self._submit()
             self._hear()
             if now >= self._ask_from:
@@ -262,7 +262,7 @@ class Driver:
             _log.log(rest[0], "%s", rest[1])
         elif kind == "begins":
             self._stops(one, "its job began again")
-            self._stillborn, one.begun = 0, True
+            self._stillborn, one.begun = [], True
             self._board.begins(one.unit, f"job {job} on {rest[0]}")
             self._count()
         elif kind == "share" and one.begun:
@@ -300,9 +300,12 @@ class Driver:
                 one.missed = True
                 continue
             one.missed = False
-            if state is not None and state.name == "PENDING":
+            if _is_waiting(state):
                 self._stops(one, "its job was queued again")
                 self._waits(job, state.reason)
+        # Not while one runs: it may be the bad luck of a single node.
+        if len(self._stillborn) >= _MOST_DEATHS and all(_is_waiting(states.get(job)) for job in self._submitted):
+            raise UsageError(f"--on slurm: jobs end before they begin; {self._stillborn[-1]}; see {self._jobs.folder}")
 
     def _waits(self, job: str, reason: str) -> None:
         if reason in _NEVER:
@@ -316,10 +319,11 @@ class Driver:
         unit, begun = one.unit, one.begun
         del self._submitted[job]
         self._jobs.forget(job)
-        self._stillborn += not begun
-        if self._stillborn >= _MOST_DEATHS:
-            raise UsageError(f"--on slurm: jobs end before they begin; job {job} {how}; see {self._jobs.folder}")
-        self._deaths[unit.name] += 1
+        if not begun:  # the fault of a node, or of the environment of all, and not of the unit
+            self._stillborn.append(f"job {job} {how}")
+            if len(self._stillborn) == _MOST_DEATHS:
+                _log.warning("jobs end before they begin; no more are submitted until one begins")
+        self._deaths[unit.name] += begun
         if self._deaths[unit.name] >= _MOST_DEATHS:
             message = f"its job {job} {how}, like the {_MOST_DEATHS - 1} before it; see {self._jobs.folder}"
             self._agenda.ends(unit, Failure("JobDied", message, ""))
@@ -331,3 +335,7 @@ class Driver:
 
 def _is_alive(state: State | None) -> bool:
     return state is not None and state.name not in _ENDED
+
+
+def _is_waiting(state: State | None) -> TypeGuard[State]:
+    return state is not None and state.name == "PENDING"
