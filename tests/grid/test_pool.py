@@ -317,6 +317,32 @@ def test_workers_that_never_begin_end_the_run(monkeypatch: pytest.MonkeyPatch) -
             pool.run([unit("one")], Board([unit("one")], Pace({}), Events()))
 
 
+def test_workers_that_never_begin_do_not_end_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
+    all_born = threading.Event()
+    born: list[Stillborn] = []
+
+    def answer(_: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        assert all_born.wait(10)
+        return ("trained", made(key))
+
+    def start(number: int, *_: Any) -> Scripted:
+        if number == 1:
+            return Scripted(number, answer)
+        born.append(Stillborn(number, answer))
+        if len(born) == 3:
+            all_born.set()
+        return born[-1]
+
+    pool = scripted_pool(monkeypatch, 0, answer)
+    monkeypatch.setattr(pools, "Worker", start)
+    pool.resize(2)
+    units = [unit("one"), unit("two"), unit("three")]
+    board = Board(units, Pace({}), Events())
+    assert set(pool.run(units, board)) == {"one", "two", "three"}
+    assert len(pool) == board.workers == 1
+
+
 @pytest.mark.parametrize(
     ("speeds", "most", "expected"),
     [

@@ -159,17 +159,17 @@ class Pool:
         """Do all units; the records of cells that failed, by key.
 
         Raises:
-            UsageError: a worker met bad input, such as a full disk.
-            RuntimeError: workers end before they begin.
+            UsageError: a worker met bad input, such as a full disk, or all end before they begin.
+            RuntimeError: a worker answers what it was not asked.
         """
         self._board, self._agenda = board, Agenda(self._grid, units, board)
-        board.workers = len(self._workers)
         for worker in self._workers:
             if (unit := worker.unit) is not None:
                 self._agenda.remove([unit])
                 board.begins(unit, worker.where)
         looks = 0
         while self._agenda.waiting or any(worker.unit for worker in self._workers):
+            board.workers = len(self._workers)
             for worker in self._workers:
                 if worker.ready and worker.unit is None and (found := self._next()) is not None:
                     self._give(worker, found, wait=found.name in self._busy)
@@ -258,16 +258,22 @@ class Pool:
         self._agenda.ends(unit, outcome)
 
     def _died(self, worker: Worker) -> None:
-        """Start a worker in place of one that is gone; another goes on with its unit, from the checkpoint."""
+        """Start a worker in place of one that is gone; another goes on with its unit, from the checkpoint.
+
+        If workers end before they do anything, the others do without more.
+        """
         code = worker.process.wait()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         unit = worker.unit
         self._failed_starts += not worker.ready
-        if self._failed_starts >= _MOST_DEATHS:
-            raise UsageError(
-                f"a worker process {how} before it did anything, {_MOST_DEATHS} times in a row; if it said nothing "
-                "above, memory may be short, and fewer --jobs need less"
-            )
+        is_replaced = worker.ready or self._failed_starts < _MOST_DEATHS
+        if not is_replaced:
+            if len(self) == 1:
+                raise UsageError(
+                    f"a worker process {how} before it did anything, {self._failed_starts} times in a row; if it said "
+                    "nothing above, memory may be short, and fewer --jobs need less"
+                )
+            _log.warning("%s %s before it did anything; there is none in its place", worker.where, how)
         if unit is not None:
             self._deaths[unit.name] += worker.ready
             if self._deaths[unit.name] >= _MOST_DEATHS:
@@ -278,7 +284,8 @@ class Pool:
                 self._board.waits(unit, f"its worker {how}")
                 self._agenda.put_back([unit])
         worker.end()
-        self._workers[self._workers.index(worker)] = self._started(worker.number)
+        place = self._workers.index(worker)
+        self._workers[place : place + 1] = [self._started(worker.number)] if is_replaced else []
 
 
 def _begin(worker: Worker, unit: Unit, task: Task | None, *, wait: bool) -> None:
