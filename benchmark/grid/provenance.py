@@ -73,3 +73,9 @@ def git_commit() -> str | None:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def suite() -> str:
+    """The suite in words: its version, and its commit in a checkout."""
+    commit = git_commit()
+    return f"version {__version__}" + (f" (commit {commit})" if commit else "")

@@ -91,6 +91,7 @@ def work(settings: RunSettings, one: PlannedCell, where: str, store: Store | Non
         settings=replace(settings, cache=settings.cache.with_name(where)),
         run="run",
         threads=1,
+        suite="",
         store=None if store is None else f"file://{store.folder}",
     )
 

@@ -18,6 +18,7 @@ from benchmark.grid.cells import Cell
 from benchmark.grid.engines.worker import Messages, Told, hand_messages_to
 from benchmark.grid.opening import open_grid
 from benchmark.grid.plugins import load_plugins
+from benchmark.grid.provenance import suite
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 
@@ -36,6 +37,7 @@ class Work:
         task: its expected cost.
         settings: of the run.
         threads: to compute with; ``None``: as many as torch takes.
+        suite: that the run was started with; see :func:`benchmark.grid.provenance.suite`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Work:
     task: Task | None
     settings: RunSettings
     threads: int | None
+    suite: str
 
 
 _open: tuple[Any, ExitStack, Grid] | None = None
@@ -62,7 +65,7 @@ def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], 
             share, resumed, seconds at it)``.
 
     Raises:
-        UsageError: bad input, or other data than the driver's.
+        UsageError: bad input, or another suite or other data than the driver's.
     """
     global _open
     send(("begins", f"{socket.gethostname()} (process {os.getpid()})"))
@@ -83,9 +86,10 @@ def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], 
     grid.cells = [cell]
     (one,) = grid.plan()
     name = str(one.poison) if work.crafts else one.key
-    if Path(name).name != Path(work.name).name:  # each is made from the data's fingerprint
-        raise UsageError(
-            f"the data of {work.title} are others on {socket.gethostname()} than where the run was started"
-        )
+    if Path(name).name != Path(work.name).name:  # each is a hash of the data's too, and of what a version adds
+        host = socket.gethostname()
+        if work.suite != suite():
+            raise UsageError(f"{host} has the suite in {suite()}, the run was started with {work.suite}")
+        raise UsageError(f"the data of {work.title} are others on {host} than where the run was started")
     grid.time_left = Told({} if work.task is None else {name: work.task}, name, send, _SECONDS_BETWEEN_SHARES)
     return grid, one

@@ -23,6 +23,7 @@ from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.engines.base import ENGINES, Crew, Engine
 from benchmark.grid.engines.ray_node import Owner, RayWork, clear
 from benchmark.grid.engines.store import Store, StoreError
+from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
@@ -234,6 +235,7 @@ class _Driver:
             settings=self._settings,
             run=self._run,
             threads=self._engine.threads(self._grid.device),
+            suite=suite(),
             store=self._store,
         )
         self._in_flight[work.name] = unit

@@ -24,6 +24,7 @@ from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
 from benchmark.grid.engines.slurm_node import Job, News
 from benchmark.grid.presets import PRESETS
+from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Failure, Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
@@ -243,6 +244,7 @@ class Driver:
             task=self._board.task(unit),
             settings=self._settings,
             threads=self._engine.cpus,
+            suite=suite(),
         )
         return Job(work, unit.planned.record)
 
