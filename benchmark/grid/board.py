@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 60.0
 _SECONDS_BETWEEN_EVENTS = 5.0
+_SECONDS_BETWEEN_TABLES = 0.5
 _SECONDS_BETWEEN_ESTIMATES = 1.0
 _ESTIMATING = 0.02  # at most this share of the time, however many units there are
 _MOST_FAILURES = 10  # on the table of a terminal
@@ -48,7 +49,8 @@ class Board:
         self._failures: dict[str, str] = {}
         self._ended, self.cells = 0, sum(not unit.crafts for unit in units)
         self._left: float | None = None
-        self._next_estimate = -math.inf
+        self._next_estimate = self._table_drawn = -math.inf
+        self._draw_table: Callable[[], None] = lambda: None
         self._line = self._event = time.monotonic()
         events.tell("plan", units=len(units), cells=self.cells)
 
@@ -117,8 +119,11 @@ class Board:
         return self._left
 
     def tick(self) -> None:
-        """Called now and then: lines in a log and events tell what runs at present."""
+        """Called now and then: a table or lines in a log, and events, tell what runs at present."""
         now = time.monotonic()
+        if now - self._table_drawn >= _SECONDS_BETWEEN_TABLES:
+            self._table_drawn = now
+            self._draw_table()
         if now - self._event >= _SECONDS_BETWEEN_EVENTS:
             self._event = now
             running = [
@@ -143,13 +148,17 @@ class Board:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show a live table while the block runs, where standard error is a terminal."""
+        """Let :meth:`tick` draw a live table while the block runs, where standard error is a terminal."""
         if not (is_shown() and sys.stderr.isatty()):
             yield
             return
         from rich.live import Live
 
-        with Live(console=terminal(stderr=True), get_renderable=self._table, transient=True, refresh_per_second=2):
+        # A thread of rich's that draws would read what this one changes.
+        with Live(
+            console=terminal(stderr=True), get_renderable=self._table, transient=True, auto_refresh=False
+        ) as live:
+            self._draw_table = live.refresh
             yield
 
     def _table(self) -> "RenderableType":
@@ -160,7 +169,7 @@ class Board:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("where", "done", "running now"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
-        for name, where in list(self._where.items()):
+        for name, where in self._where.items():
             table.add_row(*map(Text, map(printable, (where, self._percent(name), self.units[name].title))))
         failures = [f"{self.units[name].title} failed: {reason}" for name, reason in self._failures.items()]
         counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())

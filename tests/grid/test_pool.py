@@ -138,6 +138,24 @@ def test_a_log_tells_what_runs_or_that_nothing_does(
     assert caplog.messages == ["nothing runs at present", "one: 0 % (here)"]
 
 
+def test_the_table_is_drawn_by_ticks_alone_and_not_by_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    board, threads = Board([unit("one")], Pace({}), Events()), set(threading.enumerate())
+    with board.shown():
+        board.begins(unit("one"), "here")
+        drawn = []
+        for now[0] in (101.0, 101.1, 102.0):
+            capsys.readouterr()
+            board.tick()
+            drawn.append("here" in capsys.readouterr().err)
+        assert drawn == [True, False, True]
+        assert set(threading.enumerate()) <= threads  # another would read what changes meanwhile
+
+
 def test_poisons_come_first_and_cells_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     crafted = threading.Event()
