@@ -1,7 +1,7 @@
 """The time left in a run: the expected times of its tasks, corrected by the times measured so far."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +10,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.core.schedule import Job, seconds_until_done, soonest_done
+
 # After this share of a task, its own speed counts as much as the speed of the whole run.
-OWN_SPEED_FROM = 0.1
+_OWN_SPEED_FROM = 0.1
+_AS_EXPECTED: Mapping[bool, float] = {True: 1.0, False: 1.0}
 
 
 @dataclass(frozen=True)
@@ -55,36 +58,165 @@ class Task:
         return float(np.interp(steps * len(self.costs), np.arange(len(done_after)), done_after))
 
 
-class SecondsSeen:
-    """The mean seconds that tasks of a kind have taken."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, kind: str, seconds: float) -> None:
-        """A task of that kind has taken so long."""
-        total, count = self._sums.get(kind, (0.0, 0))
-        self._sums[kind] = total + seconds, count + 1
-
-    def mean(self, kind: str) -> float | None:
-        """The mean; ``None`` if none has run."""
-        total, count = self._sums.get(kind, (0.0, 0))
-        return total / count if count else None
-
-
-class TimeLeft:
-    """The tasks of a run that are not done, and the speed of those that are.
+class Pace:
+    """The times of a run's tasks, on one worker or several: what was expected, corrected by what is measured.
 
     The time left is the cost left times the seconds that a unit of cost has taken in this run. A task of unknown cost
-    is not counted until another task of its kind has run.
+    is not counted until it runs or another task of its kind has run.
 
     Args:
-        tasks: by name, in any order.
+        tasks: by name, in any order; a task that is not among them has an unknown cost.
         trusted: if costs are in seconds, the length of an imaginary run that took exactly as long as expected. It
             keeps the first steps from deciding alone. 0 if costs are in another unit.
         clock: seconds from any start.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], trusted: float = 0.0, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._tasks, self._trusted, self._clock = dict(tasks), trusted, clock or time.monotonic
+        self._running: dict[str, _Begun] = {}
+        self._seen: dict[str, tuple[float, int]] = {}  # seconds of all finished tasks of a kind, and their number
+        self._seconds, self._cost = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}  # by whether a task crafts
+
+    def task(self, name: str) -> Task:
+        """The task of that name."""
+        return self._tasks.get(name) or Task(name)
+
+    def begins(self, name: str) -> None:
+        """A worker begins a task, perhaps again."""
+        self._running[name] = _Begun(self._clock())
+
+    def reaches(self, name: str, share: float, *, resumed: bool = False, seconds: float | None = None) -> None:
+        """A running task has reached a share of its cost.
+
+        Args:
+            name: the task.
+            share: from 0 to 1.
+            resumed: an earlier run has done it.
+            seconds: for which its worker has been at it, where that tells more than when it was told to begin.
+        """
+        begun = self._running[name]
+        if seconds is not None:
+            begun.start = self._clock() - seconds
+        if resumed or begun.first is None:
+            begun.first = share if resumed else 0.0
+        begun.share = share
+
+    def stops(self, name: str, *, done: bool) -> None:
+        """A running task is done; or it is not, and its time says nothing."""
+        begun, task = self._running.pop(name), self.task(name)
+        seconds, worked = self._clock() - begun.start, 1 - (begun.first or 0.0)
+        if not done or worked <= 0:
+            return
+        total, count = self._seen.get(task.kind, (0.0, 0))
+        self._seen[task.kind] = total + seconds / worked, count + 1
+        if task.cost:
+            self._seconds[task.crafts] += seconds
+            self._cost[task.crafts] += task.cost * worked
+
+    def left(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> float | None:
+        """Seconds until all is done; ``None`` before anything is known of the speed.
+
+        Args:
+            waiting: the names of the tasks that have not begun, in order, each with the task that it needs.
+            workers: how many run at a time.
+        """
+        speeds = self._speeds()
+        if speeds is None:
+            return None
+        running = {name: self._left_of(name, begun, speeds) for name, begun in self._running.items()}
+        return seconds_until_done(self._jobs(waiting, speeds), running, workers)
+
+    def one_by_one(self, waiting: Iterable[str] = ()) -> float:
+        """Seconds of what runs and of tasks that have not begun, one after the other.
+
+        Before anything is known of the speed, a unit of cost takes a second.
+        """
+        speeds = self._speeds() or _AS_EXPECTED
+        running = sum(self._left_of(name, begun, speeds) for name, begun in self._running.items())
+        return running + sum(self._expected(name, speeds) for name in waiting)
+
+    def best_order(self, waiting: Sequence[tuple[str, str | None]], workers: int) -> list[str]:
+        """The names of the tasks in the order in which all are done soonest; see :func:`soonest_done`.
+
+        Args:
+            waiting: as for :meth:`left`.
+            workers: how many run at a time.
+        """
+        return [job.name for job in soonest_done(self._jobs(waiting, self._speeds() or _AS_EXPECTED), workers)]
+
+    def cost_done(self) -> float:
+        """The cost that this run has spent on tasks that are done or run."""
+        return sum(self._spent()[1].values())
+
+    def _jobs(self, waiting: Sequence[tuple[str, str | None]], speeds: Mapping[bool, float]) -> list[Job]:
+        return [Job(name, self._expected(name, speeds), needs) for name, needs in waiting]
+
+    def _spent(self) -> tuple[Mapping[bool, float], Mapping[bool, float]]:
+        """Seconds, and the cost that was done in them, by whether a task crafts."""
+        seconds, cost = dict(self._seconds), dict(self._cost)
+        for name, begun in self._running.items():
+            task = self.task(name)
+            if task.cost and begun.done:
+                seconds[task.crafts] += self._clock() - begun.start
+                cost[task.crafts] += task.cost * begun.done
+        return seconds, cost
+
+    def _speeds(self) -> Mapping[bool, float] | None:
+        """Seconds that a unit of cost takes on a worker, in crafting and in training.
+
+        Where costs are in no unit of time, what has not run yet goes as the other has gone.
+        """
+        seconds, cost = self._spent()
+        if self._trusted:  # costs are in seconds
+            return {crafts: (seconds[crafts] + self._trusted) / (cost[crafts] + self._trusted) for crafts in cost}
+        if not (whole := sum(cost.values())):
+            return None
+        of_both = sum(seconds.values()) / whole
+        return {crafts: seconds[crafts] / cost[crafts] if cost[crafts] else of_both for crafts in cost}
+
+    def _expected(self, name: str, speeds: Mapping[bool, float]) -> float:
+        return self._whole(name, speeds) * self.task(name).share_left
+
+    def _left_of(self, name: str, begun: "_Begun", speeds: Mapping[bool, float]) -> float:
+        seconds, whole = self._clock() - begun.start, self._whole(name, speeds)
+        if begun.first is None:  # it has not said yet where it stands
+            return max(0.0, self._expected(name, speeds) - seconds)
+        trusted = _OWN_SPEED_FROM if whole else 0.0
+        own = (seconds + trusted * whole) / (begun.done + trusted) if begun.done + trusted else 0.0
+        return own * (1 - begun.share)
+
+    def _whole(self, name: str, speeds: Mapping[bool, float]) -> float:
+        """Seconds of a task from its first step on; 0 if nothing is known of it."""
+        task = self.task(name)
+        total, count = self._seen.get(task.kind, (0.0, 0))
+        return total / count if count else task.cost * speeds[task.crafts]
+
+
+@dataclass
+class _Begun:
+    """A running task: when it began, the share that an earlier run had done, the share that is done."""
+
+    start: float
+    first: float | None = None
+    share: float = 0.0
+
+    @property
+    def done(self) -> float:
+        return self.share - (self.first or 0.0)
+
+
+class TimeLeft:
+    """The tasks of a run that are not done: those that wait, and the one that this process is at, by its steps.
+
+    Args:
+        tasks: as for :class:`Pace`.
+        trusted: as for :class:`Pace`.
+        clock: as for :class:`Pace`.
 
     Attributes:
+        pace: the times of the tasks.
         is_shown_elsewhere: another process shows how far a stage is, so that this one draws nothing on the terminal
             that they share.
     """
@@ -98,22 +230,15 @@ class TimeLeft:
         trusted: float = 0.0,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._clock = clock or time.monotonic
         self._waiting = dict(tasks or {})
-        self._trusted = trusted
-        self._seconds = self._cost = self._elsewhere = 0.0
-        self._seen = SecondsSeen()
-        self._running: _Running | None = None
+        self.pace = Pace(self._waiting, trusted, clock)
+        self._elsewhere = 0.0
+        self._steps: _Steps | None = None
 
     @property
     def waiting(self) -> Mapping[str, Task]:
         """The tasks that have not begun."""
         return self._waiting
-
-    @property
-    def trusted(self) -> float:
-        """The length of the imaginary run; see above."""
-        return self._trusted
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
@@ -123,25 +248,23 @@ class TimeLeft:
             name: the task; a new name adds a task of unknown cost.
             steps: how often :meth:`advance` will be called.
         """
-        task = self._waiting.pop(name, Task(name))
-        running = self._running = _Running(task, steps, self._clock)
+        self._steps = _Steps(name, self._waiting.pop(name, Task(name)), steps)
+        self.pace.begins(name)
+        done = False
         try:
             yield
-            self._seen.add(task.kind, running.whole_seconds())
-            running.finish()
+            done = True
         finally:
-            if task.costs is not None:
-                self._seconds += running.seconds()
-                self._cost += running.cost_done
-            self._running = None
+            self.pace.stops(name, done=done)
+            self._steps = None
 
     def advance(self) -> None:
         """Count a finished step of the running task."""
-        self._current().advance()
+        self._reaches(self._current().done + 1)
 
     def resume(self, steps: int) -> None:
         """Count steps that an earlier run has done; called before the first :meth:`advance`."""
-        self._current().resume(steps)
+        self._reaches(steps, resumed=True)
 
     def drop(self, name: str) -> None:
         """Remove a task that will not run, e.g. because its poison could not be crafted."""
@@ -154,78 +277,42 @@ class TimeLeft:
 
     def share_done(self) -> float:
         """The share of the running task that is done, from 0 to 1."""
-        return self._current().share()
+        return self._current().share
 
     def left_in_task(self) -> float:
         """Seconds until the running task is done."""
-        return self._current().left(self._speed())
+        return self.pace.one_by_one()
 
     def left(self) -> float:
         """Seconds until all tasks are done, if other runs in the same folder keep taking their share of them."""
-        waiting = sum(self._expected(task) for task in self._waiting.values())
-        own = self._cost + (self._running.cost_done if self._running else 0.0)
-        if own:
+        here = self.left_in_task()
+        waiting = self.pace.one_by_one(self._waiting) - here
+        if own := self.pace.cost_done():
             waiting *= own / (own + self._elsewhere)
-        return waiting + (self.left_in_task() if self._running else 0.0)
+        return waiting + here
 
-    def _expected(self, task: Task) -> float:
-        seen = self._seen.mean(task.kind)
-        return task.cost_left * self._speed() if seen is None else seen * task.share_left
+    def _reaches(self, steps: int, *, resumed: bool = False) -> None:
+        running = self._current()
+        running.done = steps
+        self.pace.reaches(running.name, running.share, resumed=resumed)
 
-    def _speed(self) -> float:
-        """Seconds that a unit of cost takes; 1 before anything is done."""
-        seconds, cost = self._seconds + self._trusted, self._cost + self._trusted
-        if self._running is not None and self._running.task.costs is not None:
-            seconds, cost = seconds + self._running.seconds(), cost + self._running.cost_done
-        return seconds / cost if cost else 1.0
-
-    def _current(self) -> "_Running":
-        assert self._running is not None
-        return self._running
+    def _current(self) -> "_Steps":
+        assert self._steps is not None
+        return self._steps
 
 
-class _Running:
-    """The task that runs now."""
+@dataclass
+class _Steps:
+    """The task that this process is at, and how many of its steps are done."""
 
-    def __init__(self, task: Task, steps: int, clock: Callable[[], float]) -> None:
-        self.task, self._clock, self._start = task, clock, clock()
-        costs = np.ones(steps) if task.costs is None else task.costs
-        self._done_after = np.concatenate([[0.0], np.cumsum(costs)])
-        self._steps, self._resumed = 0, 0
-
-    def advance(self) -> None:
-        self._steps += 1
-
-    def resume(self, steps: int) -> None:
-        self._steps = self._resumed = steps
-
-    def finish(self) -> None:
-        self._steps = len(self._done_after) - 1
+    name: str
+    task: Task
+    count: int
+    done: int = 0
 
     @property
-    def cost_done(self) -> float:
-        """The cost of the steps that this run has done."""
-        return self._until(self._steps) - self._until(self._resumed)
-
-    def seconds(self) -> float:
-        return self._clock() - self._start
-
-    def whole_seconds(self) -> float:
-        """Seconds of the finished task; if it was resumed, what all of its steps would have taken."""
-        total = self._until(len(self._done_after))
-        here = total - self._until(self._resumed)
-        return self.seconds() * (total / here if here else 1.0)
-
     def share(self) -> float:
-        total = self._until(len(self._done_after))
-        return self._until(self._steps) / total if total else 0.0
-
-    def left(self, speed: float) -> float:
-        """Seconds left; ``speed`` is that of the whole run, in seconds per unit of cost."""
-        total, done = self._until(len(self._done_after)), self.cost_done
-        trusted = 0.0 if self.task.costs is None else OWN_SPEED_FROM * total
-        own = (self.seconds() + trusted * speed) / (done + trusted) if done + trusted else 0.0
-        return own * (total - self._until(self._steps))
-
-    def _until(self, steps: int) -> float:
-        return float(self._done_after[min(steps, len(self._done_after) - 1)])
+        """The share of the cost that the steps so far have taken."""
+        if self.task.costs is None or not self.task.cost:
+            return min(1.0, self.done / self.count) if self.count else 0.0
+        return float(self.task.costs[: self.done].sum()) / self.task.cost

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.core.printing import printable, terminal
 from benchmark.core.progress import clock, is_shown
-from benchmark.core.schedule import Pace
-from benchmark.core.time_left import Task
+from benchmark.core.time_left import Pace, Task
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.sharing import facts_of, outcome
@@ -60,8 +59,8 @@ class Board:
         self.units = {name: self.units[name] for name in names}
         return list(self.units.values())
 
-    def task(self, unit: Unit) -> Task | None:
-        """What a unit is expected to cost, if that is known."""
+    def task(self, unit: Unit) -> Task:
+        """What a unit is expected to cost."""
         return self._pace.task(unit.name)
 
     def begins(self, unit: Unit, where: str) -> None:
@@ -72,7 +71,7 @@ class Board:
         self._becomes(unit, "running", where=where)
 
     def reaches(self, unit: Unit, share: float, *, resumed: bool = False, seconds: float | None = None) -> None:
-        """A running unit has reached a share of its work; see :meth:`benchmark.core.schedule.Pace.reaches`."""
+        """A running unit has reached a share of its work; see :meth:`benchmark.core.time_left.Pace.reaches`."""
         self._share[unit.name] = share
         self._pace.reaches(unit.name, share, resumed=resumed, seconds=seconds)
 

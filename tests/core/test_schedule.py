@@ -3,11 +3,9 @@
 import itertools
 import random
 
-import numpy as np
 import pytest
 
-from benchmark.core.schedule import Job, Pace, seconds_until_done, soonest_done
-from benchmark.core.time_left import Task
+from benchmark.core.schedule import Job, seconds_until_done, soonest_done
 
 
 def test_one_worker_does_one_after_the_other() -> None:
@@ -75,71 +73,3 @@ def test_another_order_is_never_slower_and_close_to_the_best_of_all(seed: int) -
 def test_many_jobs_stay_in_their_order() -> None:
     jobs = [Job(str(number), 1 + number % 3) for number in range(1000)]
     assert soonest_done(jobs, 2) == jobs
-
-
-def test_the_time_left_follows_what_tasks_take() -> None:
-    now = [0.0]
-    tasks = {name: Task("victim", np.full(10, 1.0)) for name in "abcd"}
-    pace = Pace(tasks, 0.0, lambda: now[0])
-    waiting = [(name, None) for name in "abcd"]
-    assert pace.left(waiting, 2) is None  # costs are in no unit of time, and nothing has run
-    pace.begins("a")
-    pace.begins("b")
-    now[0] = 5.0
-    pace.reaches("a", 0.25)
-    pace.reaches("b", 0.25)
-    # 5 s for 2.5 units: 2 s a unit, 15 s left of each, then 20 s.
-    assert pace.left(waiting[2:], 2) == pytest.approx(35)
-    now[0] = 30.0
-    pace.stops("a", done=True)
-    pace.stops("b", done=False)  # its worker died
-    pace.begins("b")
-    pace.reaches("b", 0.5, resumed=True)
-    # Tasks of a kind take 30 s; half of b is left, then one of the others follows it.
-    assert pace.left(waiting[2:], 2) == pytest.approx(45)
-
-
-def test_a_worker_knows_better_how_long_it_has_been_at_a_task() -> None:
-    now = [100.0]
-    pace = Pace({"a": Task("craft", np.full(10, 1.0))}, 0.0, lambda: now[0])
-    pace.begins("a")
-    pace.reaches("a", 0.5, seconds=30.0)
-    assert pace.left([], 2) == pytest.approx(30)
-
-
-def test_how_fast_a_poison_is_crafted_says_nothing_of_victims() -> None:
-    now = [0.0]
-    tasks = {"poison": Task("craft", np.full(4, 25.0), crafts=True)}
-    tasks |= {name: Task(name, np.full(5, 10.0)) for name in "ab"}
-    pace = Pace(tasks, 1.0, lambda: now[0])
-    pace.begins("poison")
-    now[0] = 50.0  # idle CPUs have helped
-    pace.stops("poison", done=True)
-    assert pace.left([("a", None), ("b", None)], 1) == pytest.approx(100)
-    pace.begins("a")
-    now[0] = 80.0
-    pace.reaches("a", 0.5)
-    # 30 s for 25 units: little is trusted.
-    assert pace.left([("b", None)], 1) == pytest.approx(30 + 50 * 31 / 26, abs=0.5)
-    steps = Pace(tasks, 0.0, lambda: now[0])
-    steps.begins("poison")
-    now[0] = 130.0
-    steps.stops("poison", done=True)
-    assert steps.left([("a", None)], 1) == pytest.approx(25)  # half a second for each unit, as far as anybody knows
-
-
-def test_expected_seconds_count_before_anything_has_run() -> None:
-    tasks = {"poison": Task("craft", np.full(5, 20.0), done=40.0), "cell": Task("train", np.full(2, 15.0))}
-    assert Pace(tasks, 1.3).left([("poison", None), ("cell", "poison")], 8) == pytest.approx(60 + 30)
-
-
-def test_a_task_of_no_cost_takes_what_another_of_its_kind_took() -> None:
-    now = [0.0]
-    tasks = {name: Task("words", np.zeros(0), crafts=True) for name in "ab"}
-    pace = Pace(tasks | {"victim": Task("victim", np.full(2, 5.0))}, 1.0, lambda: now[0])
-    pace.begins("a")
-    now[0] = 3.0
-    pace.stops("a", done=True)
-    pace.begins("b")
-    now[0] = 4.0
-    assert pace.left([("victim", "b")], 2) == pytest.approx(2 + 10)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark.core.time_left import SecondsSeen, Task, TimeLeft
+from benchmark.core.time_left import Pace, Task, TimeLeft
 
 
 class Clock:
@@ -149,10 +149,11 @@ def test_a_task_that_fails_or_is_dropped_is_no_longer_waited_for() -> None:
 
 
 def test_tasks_of_a_kind_are_expected_to_take_their_mean() -> None:
-    seen = SecondsSeen()
-    for kind, seconds in (("poison", 10.0), ("victim", 3.0), ("poison", 20.0)):
-        seen.add(kind, seconds)
-    assert (seen.mean("poison"), seen.mean("victim"), seen.mean("other")) == (15.0, 3.0, None)
+    clock = Clock()
+    left = TimeLeft({name: Task("poison", steps(10)) for name in "abc"}, clock=clock)
+    work(left, clock, "a", 10)
+    work(left, clock, "b", 20)
+    assert left.left() == pytest.approx(15)
 
 
 def test_a_task_of_no_cost_takes_what_another_of_its_kind_took() -> None:
@@ -161,3 +162,82 @@ def test_a_task_of_no_cost_takes_what_another_of_its_kind_took() -> None:
     with left.working("a", 0):
         clock.now += 3
     assert left.left() == pytest.approx(3)
+
+
+def test_the_time_left_of_several_workers_follows_what_tasks_take() -> None:
+    now = [0.0]
+    tasks = {name: Task("victim", np.full(10, 1.0)) for name in "abcd"}
+    pace = Pace(tasks, 0.0, lambda: now[0])
+    waiting = [(name, None) for name in "abcd"]
+    assert pace.left(waiting, 2) is None  # costs are in no unit of time, and nothing has run
+    pace.begins("a")
+    pace.begins("b")
+    now[0] = 5.0
+    pace.reaches("a", 0.25)
+    pace.reaches("b", 0.25)
+    # 5 s for 2.5 units: 2 s a unit, 15 s left of each, then 20 s.
+    assert pace.left(waiting[2:], 2) == pytest.approx(35)
+    now[0] = 30.0
+    pace.stops("a", done=True)
+    pace.stops("b", done=False)  # its worker died
+    pace.begins("b")
+    pace.reaches("b", 0.5, resumed=True)
+    # Tasks of a kind take 30 s; half of b is left, then one of the others follows it.
+    assert pace.left(waiting[2:], 2) == pytest.approx(45)
+
+
+def test_a_worker_knows_better_how_long_it_has_been_at_a_task() -> None:
+    now = [100.0]
+    pace = Pace({"a": Task("craft", np.full(10, 1.0))}, 0.0, lambda: now[0])
+    pace.begins("a")
+    pace.reaches("a", 0.5, seconds=30.0)
+    assert pace.left([], 2) == pytest.approx(30)
+
+
+def test_how_fast_a_poison_is_crafted_says_nothing_of_victims() -> None:
+    now = [0.0]
+    tasks = {"poison": Task("craft", np.full(4, 25.0), crafts=True)}
+    tasks |= {name: Task(name, np.full(5, 10.0)) for name in "ab"}
+    pace = Pace(tasks, 1.0, lambda: now[0])
+    pace.begins("poison")
+    now[0] = 50.0  # idle CPUs have helped
+    pace.stops("poison", done=True)
+    assert pace.left([("a", None), ("b", None)], 1) == pytest.approx(100)
+    pace.begins("a")
+    now[0] = 80.0
+    pace.reaches("a", 0.5)
+    # 30 s for 25 units: little is trusted.
+    assert pace.left([("b", None)], 1) == pytest.approx(30 + 50 * 31 / 26, abs=0.5)
+    steps = Pace(tasks, 0.0, lambda: now[0])
+    steps.begins("poison")
+    now[0] = 130.0
+    steps.stops("poison", done=True)
+    assert steps.left([("a", None)], 1) == pytest.approx(25)  # half a second for each unit, as far as anybody knows
+
+
+def test_expected_seconds_count_before_anything_has_run() -> None:
+    tasks = {"poison": Task("craft", np.full(5, 20.0), done=40.0), "cell": Task("train", np.full(2, 15.0))}
+    assert Pace(tasks, 1.3).left([("poison", None), ("cell", "poison")], 8) == pytest.approx(60 + 30)
+
+
+def test_a_running_task_of_no_cost_takes_what_another_of_its_kind_took() -> None:
+    now = [0.0]
+    tasks = {name: Task("words", np.zeros(0), crafts=True) for name in "ab"}
+    tasks |= {"victim": Task("victim", np.full(2, 5.0)), "poison": Task("craft", np.full(2, 5.0), crafts=True)}
+    pace = Pace(tasks, 1.0, lambda: now[0])
+    pace.begins("a")
+    now[0] = 3.0
+    pace.stops("a", done=True)
+    pace.begins("b")
+    now[0] = 4.0
+    assert pace.left([("victim", "b")], 2) == pytest.approx(2 + 10)
+    assert pace.left([("poison", None)], 2) == pytest.approx(10)  # of whose speed that says nothing
+
+
+def test_a_running_task_of_unknown_cost_goes_on_as_it_went() -> None:
+    now = [0.0]
+    pace = Pace({"plug-in": Task("craft"), "victim": Task("train", np.ones(10))}, 1.0, lambda: now[0])
+    pace.begins("plug-in")
+    now[0] = 100.0
+    pace.reaches("plug-in", 0.05)
+    assert pace.left([], 2) == pytest.approx(1900)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from benchmark.core.errors import UsageError
-from benchmark.core.schedule import Job, Pace, seconds_until_done
-from benchmark.core.time_left import Task
+from benchmark.core.schedule import Job, seconds_until_done
+from benchmark.core.time_left import Pace, Task
 from benchmark.grid.board import Board
 from benchmark.grid.engines import agenda
 from benchmark.grid.engines import pool as pools

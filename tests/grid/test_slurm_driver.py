@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from benchmark.core.errors import UsageError
-from benchmark.core.schedule import Pace
 from benchmark.core.spec import parse_spec
+from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
 from benchmark.grid.engines import ENGINES, agenda, slurm, slurm_jobs
 from benchmark.grid.engines.slurm import Driver, Slurm

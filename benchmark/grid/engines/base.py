@@ -11,7 +11,6 @@ import torch
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import Registry
-from benchmark.core.schedule import Pace
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.grid.board import Board
 from benchmark.grid.engines.agenda import gathered
@@ -102,7 +101,7 @@ class Engine(ABC):
             with self.started(grid, planned, settings) as crew:
                 set_time_left(lambda: crew.begin(units))  # meanwhile workers come up
                 in_order = longest_first(units, grid.time_left.waiting)
-                board = Board(in_order, Pace(grid.time_left.waiting, grid.time_left.trusted), events)
+                board = Board(in_order, grid.time_left.pace, events)
                 with board.shown():
                     failed = crew.do(in_order, board)
         return gathered(planned, units, failed)
