@@ -106,7 +106,8 @@ def is_shown() -> bool:
 def stage(label: str, total: int, time_left: TimeLeft | None = None, task: str = "") -> Iterator[Progress]:
     """Show the progress of ``total`` units of work on standard error while the block runs.
 
-    With 0 units, or where messages of level INFO are not shown, nothing.
+    With 0 units, or where messages of level INFO are not shown, nothing. What another process shows is counted all the
+    same.
 
     Args:
         label: the first words of the line.
@@ -115,7 +116,7 @@ def stage(label: str, total: int, time_left: TimeLeft | None = None, task: str =
         task: the stage's name among them. Without expected costs, all steps count the same.
     """
     time_left = time_left or TimeLeft()
-    if total == 0 or not is_shown():
+    if total == 0 or not (is_shown() or time_left.is_shown_elsewhere):
         time_left.drop(task)
         yield Silent()
         return

@@ -67,9 +67,9 @@ def run(
         on_plan([cell.planned_record for cell in planned])
         _log.info(plan_table(grid, planned, settings.rerun))
 
-        def set_time_left(before_measuring: Callable[[], None] = lambda: None) -> None:
+        def set_time_left(before_measuring: Callable[[], None] = lambda: None, told: bool = False) -> None:
             """Say how long the run will take, and let the grid count down from there; see :func:`estimate`."""
-            wanted = is_shown() and any(cell.has_to_run(settings.rerun) for cell in planned)
+            wanted = (is_shown() or told) and any(cell.has_to_run(settings.rerun) for cell in planned)
             if Processes.current().broadcast_object(wanted):
                 expected = estimate(
                     grid,

@@ -1,6 +1,7 @@
 """Worker processes of one grid: the records of one process, whatever becomes of a worker."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from benchmark.cli.main import main
 from benchmark.core.threads import limited_threads
-from benchmark.grid import estimate
+from benchmark.grid import board, estimate
 from benchmark.grid.engines import local
 from benchmark.grid.engines.pool import Worker, start_worker
 from benchmark.grid.records import load_records
@@ -89,6 +90,18 @@ def test_a_poison_is_crafted_while_the_speed_is_measured(tmp_path: Path, monkeyp
     assert there
     poisons = [one["state"] for one in told(events) if one["event"] == "poison"]
     assert poisons == ["running", "done"]
+
+
+def test_events_tell_how_far_a_quiet_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in ("EVENTS", "ESTIMATES"):
+        monkeypatch.setattr(board, f"_SECONDS_BETWEEN_{seconds}", 0.0)
+    monkeypatch.setattr(board, "_ESTIMATING", math.inf)
+    events = tmp_path / "events"
+    flags = ["--plugin", str(PLUGIN), "--quiet", "--jobs", "1", "--events", str(events)]
+    assert run(tmp_path / "out", *flags, attack="clean", defense="none", epochs=1) == 0
+    states = [one for one in told(events) if one["event"] == "progress"]
+    assert max(running["share"] for one in states for running in one["now"]) > 0
+    assert any(one["seconds_left"] is not None for one in states)
 
 
 def test_bad_data_end_workers_that_were_started_meanwhile(

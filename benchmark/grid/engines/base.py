@@ -75,7 +75,7 @@ class Engine(ABC):
         planned: Sequence[PlannedCell],
         settings: RunSettings,
         events: Events,
-        set_time_left: Callable[[Callable[[], None]], None],
+        set_time_left: Callable[[Callable[[], None], bool], None],
     ) -> list[Record]:
         """Run what has to run; a failed cell is reported and does not stop the others.
 
@@ -84,7 +84,8 @@ class Engine(ABC):
             planned: all cells of the grid.
             settings: what the grid was made from.
             events: where every change of a cell's state is told.
-            set_time_left: estimates the grid's ``time_left``. If that takes seconds, it calls its argument before.
+            set_time_left: estimates the grid's ``time_left`` if progress is shown, or its second argument says that
+                events tell it. If that takes seconds, it calls its first argument before.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.
@@ -99,7 +100,7 @@ class Engine(ABC):
         failed: dict[str, Record] = {}
         if units:
             with self.started(grid, planned, settings) as crew:
-                set_time_left(lambda: crew.begin(units))  # meanwhile workers come up
+                set_time_left(lambda: crew.begin(units), settings.events is not None)  # meanwhile workers come up
                 in_order = longest_first(units, grid.time_left.waiting)
                 board = Board(in_order, grid.time_left.pace, events)
                 with board.shown():

@@ -65,12 +65,12 @@ class Local(Engine):
         planned: Sequence[PlannedCell],
         settings: RunSettings,
         events: Events,
-        set_time_left: Callable[[Callable[[], None]], None],
+        set_time_left: Callable[[Callable[[], None], bool], None],
     ) -> list[Record]:
         """Run the cells one after the other in this process, or by workers."""
         if self.jobs is not None:
             return super().run(grid, planned, settings, events, set_time_left)
-        set_time_left(lambda: None)
+        set_time_left(lambda: None, False)
         return run_grid(grid, planned, settings.rerun, events)
 
     @contextmanager

@@ -74,7 +74,6 @@ def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], 
     load_plugins(work.settings.plugin)
     cell: Cell = pickle.loads(work.cell)
     hand_messages_to(Messages(send), logging.WARNING)
-    logging.getLogger("benchmark.core.progress").setLevel(logging.INFO)  # what is shown is counted
     same = settings, cell.seed, cell.victim.resolution, str(cell.dataset.choice)
     if _open is None or _open[0] != same:
         if _open is not None:
