@@ -1,5 +1,6 @@
 """Other people's attacks and defenses: found, usable by name everywhere, and held to what all of them promise."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
-from benchmark.core.plugins import load_installed, source_of
+from benchmark.core.plugins import load_file, load_installed, source_of
+from benchmark.core.spec import Spec
 from benchmark.grid.records import load_records
 from defenses import DEFENSES
 from defenses.cutout import Cutout
@@ -155,6 +157,32 @@ def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.Capt
     assert "2 cells, 2 to run" in plans[0]
     assert "2 cells, 1 to run" in plans[1]
     assert source_of(Cutout) is None
+
+
+def test_a_plugin_that_changed_since_it_ran_is_refused(tmp_path: Path) -> None:
+    """A result of the old code must not get the address of the new."""
+    file = tmp_path / "dark.py"
+    file.write_text(DARK.format(name="dark", share=0.5))
+    assert load_file(file)
+    assert not load_file(file)
+    ran = source_of(DEFENSES.entry("dark").factory)
+    file.write_text(DARK.format(name="dark", share=0.6))
+    assert source_of(DEFENSES.entry("dark").factory) == ran
+    with pytest.raises(UsageError, match=r"dark\.py has changed"):
+        load_file(file)
+
+
+def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python takes bytecode for the file's if size and second of the last change agree."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "dark.py"
+    for share in (0.5, 0.6):
+        file.write_text(DARK.format(name="dark", share=share))
+        os.utime(file, (1e9, 1e9))
+        assert load_file(file)
+        assert DEFENSES.build(Spec("dark")).on_images(1.0, ()) == pytest.approx(1 - share)  # type: ignore[arg-type]
+        DEFENSES._entries.pop("dark")
+        del sys.modules[next(name for name in sys.modules if name.startswith("plugin_"))]
 
 
 @pytest.mark.parametrize(

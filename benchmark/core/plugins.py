@@ -12,6 +12,7 @@ from benchmark.core.errors import UsageError
 
 ENTRY_POINTS = "unlearnable_bench"
 _OURS = ("attacks", "benchmark", "defenses", "victims")
+_sources: dict[str, str] = {}  # SHA-256 of the file that each module was made from, by the module's name
 
 
 def load_file(path: Path) -> bool:
@@ -21,19 +22,28 @@ def load_file(path: Path) -> bool:
         Whether it ran now.
 
     Raises:
-        UsageError: the file is missing or fails; the message names the file and the error.
+        UsageError: the file is missing or fails, or has changed since it ran; the message names the file and the error.
     """
     if not path.is_file():
         raise UsageError(f"no plugin file {path}")
     name = f"plugin_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
-    if name in sys.modules:
-        return False
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise UsageError(f"plugin {path} is not a Python file")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read plugin {path}: {error.strerror or error}") from error
+    digest = hashlib.sha256(source).hexdigest()
+    if name in sys.modules:
+        if digest != _sources[name]:
+            raise UsageError(f"plugin {path} has changed since it was loaded; restart Python to use the new version")
+        return False
+    _sources[name] = digest
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        # Not by the spec's loader: it may run older bytecode, and would read a file that may have changed by then.
+        exec(compile(source, path.absolute(), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UsageError(f"plugin {path} fails: {type(error).__name__}: {error}") from error
@@ -56,9 +66,12 @@ def load_installed() -> None:
 def source_of(factory: type) -> str | None:
     """SHA-256 of the source file that defines a class, for cache keys; ``None`` for built-in classes.
 
-    Built-in code is identified by manually bumped versions. In a plug-in, every change of the file counts.
+    Built-in code is identified by manually bumped versions. In a plug-in, every change of the file counts. Of a file
+    that :func:`load_file` ran, the hash is that of what ran, even if the file has changed since.
     """
     if factory.__module__.partition(".")[0] in _OURS:
         return None
+    if factory.__module__ in _sources:
+        return _sources[factory.__module__]
     file = inspect.getsourcefile(factory)
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else factory.__qualname__
