@@ -15,6 +15,7 @@ from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_file, load_installed, source_of
 from benchmark.core.spec import Spec
+from benchmark.grid.plugins import load_plugins
 from benchmark.grid.records import load_records
 from defenses import DEFENSES
 from defenses.cutout import Cutout
@@ -170,6 +171,19 @@ def test_a_plugin_that_changed_since_it_ran_is_refused(tmp_path: Path) -> None:
     assert source_of(DEFENSES.entry("dark").factory) == ran
     with pytest.raises(UsageError, match=r"dark\.py has changed"):
         load_file(file)
+
+
+def test_a_plugin_that_failed_can_be_mended(tmp_path: Path) -> None:
+    """What it had registered before it failed is forgotten."""
+    file = tmp_path / "dark.py"
+    file.write_text(DARK.format(name="dark", share=0.5) + "\n1 / 0\n")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="division by zero"):
+            load_plugins([file])
+    assert "dark" not in DEFENSES.group("all")
+    file.write_text(DARK.format(name="dark", share=0.5))
+    load_plugins([file])
+    assert "dark" in DEFENSES.group("all")
 
 
 def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

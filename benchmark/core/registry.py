@@ -10,6 +10,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from benchmark.core.plugins import load_installed
 from benchmark.core.spec import Spec, format_value, is_name
 
 T = TypeVar("T")
+_registries: list["Registry[Any]"] = []
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Registry(Generic[T]):
         self._package = package
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
+        _registries.append(self)
 
     def register(
         self,
@@ -225,11 +228,26 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
-        load_installed()
+        self._loaded = True  # what is imported now may ask for names
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+            load_installed()
+        except BaseException:
+            self._loaded = False  # so that the next use reports the error again
+            forget_failed()
+            raise
+
+
+def forget_failed() -> None:
+    """Remove, from all registries, the classes of modules that failed after they had registered them.
+
+    Python runs such a module again when it is imported again, and its names would be registered twice.
+    """
+    for registry in _registries:
+        kept = {name: entry for name, entry in registry._entries.items() if entry.factory.__module__ in sys.modules}
+        registry._entries = kept
 
 
 def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attacks import ATTACKS
+from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_file
+from benchmark.core.registry import forget_failed
 from benchmark.data import DATASETS
 from defenses import DEFENSES
 
@@ -15,13 +17,20 @@ _log = logging.getLogger(__name__)
 def load_plugins(paths: Iterable[str | Path]) -> None:
     """Run Python files whose classes register themselves; one that registers nothing gets a warning.
 
+    Of a file that fails, nothing stays registered.
+
     Raises:
         UsageError: no such file, or it fails.
     """
     for path in map(Path, paths):
         # The built-in names come first, so that a plug-in that takes one of them is the one that is refused.
         before = _entries()
-        if load_file(path) and _entries() == before:
+        try:
+            ran = load_file(path)
+        except UsageError:
+            forget_failed()
+            raise
+        if ran and _entries() == before:
             _log.warning("plugin %s registers no attack, defense or data set", path)
 
 

@@ -1,5 +1,6 @@
 """Names and parameters on the command line, and the registry behind them."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -142,3 +143,23 @@ def test_order_groups_and_signatures() -> None:
 def test_unknown_names_say_what_was_meant(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         things().build(parse_spec(text))
+
+
+def test_a_module_that_fails_is_told_at_every_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a notebook would go on without it, and without all that comes behind it."""
+    (tmp_path / "own_things").mkdir()
+    (tmp_path / "own_things" / "__init__.py").write_text(
+        "from benchmark.core.registry import Registry\nTHINGS = Registry('thing', 'own_things')\n"
+    )
+    thing = "from own_things import THINGS\n@THINGS.register('{0}')\nclass Thing:\n    pass\n"
+    (tmp_path / "own_things" / "a_fine.py").write_text(thing.format("a"))
+    broken = tmp_path / "own_things" / "b_broken.py"
+    broken.write_text(thing.format("b") + "import own_things.c_fine\nimport no_such_library\n")
+    (tmp_path / "own_things" / "c_fine.py").write_text(thing.format("c"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    things = importlib.import_module("own_things").THINGS
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+            things.entries()
+    broken.write_text(thing.format("b") + "# mended: no library is needed\n")
+    assert [entry.name for entry in things.entries()] == ["a", "b", "c"]
