@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmark.core.errors import UsageError
-from benchmark.core.schedule import Pace
+from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
 from benchmark.grid.engines import agenda, ray_node
 from benchmark.grid.engines import ray as engine
