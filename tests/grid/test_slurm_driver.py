@@ -149,6 +149,27 @@ def test_no_more_jobs_wait_and_run_than_are_allowed(tmp_path: Path) -> None:
     assert jobs.arrays == [["slow", "a"], ["b"], ["c"], ["d"]]
 
 
+def test_files_of_many_jobs_are_looked_at_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, slept = 0, 0.0
+
+    class Counted(Scripted):
+        def has_ended(self, job: str) -> bool:
+            nonlocal looks
+            looks += 1
+            if looks == 3000:
+                self.jobs = {job: (name, made(name)) for job, (name, _) in self.jobs.items()}
+            return super().has_ended(job)
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+
+    monkeypatch.setattr(slurm, "time", SimpleNamespace(monotonic=lambda: slept, sleep=sleep))
+    jobs = Counted(tmp_path, lambda *_: State("RUNNING", "None"), begins=lambda *_: False)
+    assert len(do(jobs, [unit(str(number)) for number in range(500)], most=500)) == 500
+    assert looks <= 200 * slept + 500
+
+
 def test_a_unit_whose_job_ends_without_an_outcome_is_submitted_again(tmp_path: Path) -> None:
     def script(name: str, number: int) -> Any:
         if name == "deadly" or (name == "once" and number == 1):

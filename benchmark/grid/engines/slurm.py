@@ -32,6 +32,7 @@ from benchmark.grid.units import Unit
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0  # at files
+_MOST_LOOKS_A_SECOND = 200.0  # at the two files of a job, on a file system that serves a whole cluster
 _SECONDS_BETWEEN_STATES = 10.0  # asked of Slurm, which serves a whole cluster
 _SECONDS_AFTER_REFUSAL = 60.0
 _MOST_DEATHS = 3  # of a unit's jobs
@@ -197,7 +198,7 @@ class Driver:
                 self._ask_from = now + _SECONDS_BETWEEN_STATES
                 self._look()
             self._board.tick()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(max(_SECONDS_BETWEEN_LOOKS, len(self._submitted) / _MOST_LOOKS_A_SECOND))
         return self._agenda.failed
 
     def _find(self) -> None:
