@@ -24,6 +24,7 @@ from benchmark.grid.provenance import peak_device_memory_mb
 from benchmark.grid.records import Record, read_pack
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
+from benchmark.grid.units import units_of
 from victims.training import steps_per_epoch
 
 _log = logging.getLogger(__name__)
@@ -98,9 +99,10 @@ def estimate(
         measure: whether to time what no record tells.
         before_measuring: called if there is something to time, which takes seconds.
     """
-    works = {work.name: work for one in planned for work in _works(grid, one)}
     # The first process decides which files exist, since they may appear while the others look.
-    todo = [works[name] for name in Processes.current().broadcast_object(list(_needed(planned, rerun)))]
+    units = Processes.current().broadcast_object([(u.planned.key, u.crafts) for u in units_of(planned, rerun)])
+    by_key = {one.key: one for one in planned}
+    todo = [_work(grid, by_key[key], crafts=crafts) for key, crafts in units]
     recorded = Processes.current().broadcast_object(_recorded([*_records_in(grid.out), *known]))
     worked = {work.name: work.checkpoint.seconds_worked() for work in todo}
     unknown = [work for work in todo if work.kind not in recorded] if measure else []
@@ -139,47 +141,36 @@ def estimate(
     )
 
 
-def _needed(planned: Sequence[PlannedCell], rerun: Rerun) -> Iterator[str]:
-    """The names of the tasks that have to run, each once, a poison before the first victim that needs it."""
-    named = set()
-    for one in planned:
-        if not one.has_to_run(rerun):
-            continue
-        path = one.poison
-        if path is not None and str(path) not in named and not path.is_file():
-            named.add(str(path))
-            yield str(path)
-        yield one.key
-
-
-def _works(grid: Grid, one: PlannedCell) -> Iterator[_Work]:
-    """A cell's victim and its poison."""
+def _work(grid: Grid, one: PlannedCell, *, crafts: bool) -> _Work:
+    """A cell's victim, or its poison."""
     cell, record, data = one.cell, one.planned_record, grid.data_of(one.cell)
-    yield _Work(
-        name=one.key,
-        kind=_training_kind(record),
-        steps=steps_per_epoch(data.train, cell.recipe) * cell.recipe.epochs,
-        measure=lambda deadline: training_costs(cell, data, grid.device, deadline),
-        checkpoint=Checkpoint.beside(one.path, grid.checkpoint_every),
-        passes=cell.defense.defense.passes,
-    )
-    if (path := one.poison) is not None:
-        whole = source_cell(cell)
-        yield _Work(
-            name=str(path),
-            kind=_crafting_kind(record),
-            steps=whole.attack.attack.progress_steps(data.train),
-            measure=lambda deadline: crafting_costs(whole, data.train, grid.device, deadline),
-            checkpoint=Checkpoint.beside(path, grid.poisons.checkpoint_every),
-            attack=whole.attack.choice.title,
+    if not crafts:
+        return _Work(
+            name=one.key,
+            kind=_training_kind(record),
+            steps=steps_per_epoch(data.train, cell.recipe) * cell.recipe.epochs,
+            measure=lambda deadline: training_costs(cell, data, grid.device, deadline),
+            checkpoint=Checkpoint.beside(one.path, grid.checkpoint_every),
+            passes=cell.defense.defense.passes,
         )
+    assert one.poison is not None
+    whole = source_cell(cell)
+    return _Work(
+        name=str(one.poison),
+        kind=_crafting_kind(record),
+        steps=whole.attack.attack.progress_steps(data.train),
+        measure=lambda deadline: crafting_costs(whole, data.train, grid.device, deadline),
+        checkpoint=Checkpoint.beside(one.poison, grid.poisons.checkpoint_every),
+        attack=whole.attack.choice.title,
+    )
 
 
 def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
     """Measured seconds of every step by kind of work; without the kinds that fail or for which no time was left."""
     first = {work.kind: work for work in reversed(todo)}
     # The first victim stands for those that are not measured in time; then poisons, which take longest.
-    order = sorted(first.values(), key=lambda work: (work.kind != todo[0].kind, not work.attack))
+    victim = next((work.kind for work in todo if not work.attack), None)
+    order = sorted(first.values(), key=lambda work: (work.kind != victim, not work.attack))
     costs, deadline = {}, time.monotonic() + _MEASURING
     with stage("measuring the speed", len(order)) as progress:
         for work in order:

@@ -103,6 +103,19 @@ def test_a_victim_that_is_repeated_is_timed_once(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.usefixtures("costs")
+def test_a_victim_is_timed_before_poisons_though_the_clean_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[str] = []
+    for kind in ("training_costs", "crafting_costs"):
+        monkeypatch.setattr(benchmark.grid.estimate, kind, lambda *_, kind=kind: timed.append(kind))
+    with opened(tmp_path, EM, "none") as (_, planned):
+        finished(planned[0]).save(tmp_path)
+    estimated(tmp_path, EM, "none")
+    assert timed == ["training_costs", "crafting_costs"]  # without the first there is no estimate
+
+
+@pytest.mark.usefixtures("costs")
 def test_cells_and_poisons_that_are_there_take_no_time(tmp_path: Path) -> None:
     with opened(tmp_path, f"{EM},{ATTACK}", "adv-training") as (grid, planned):
         for one in planned:
