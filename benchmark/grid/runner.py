@@ -280,14 +280,17 @@ class Grid:
         path = self.poisons.path(cell, clean.fingerprint)
         if self._protected is None or self._protected[0] != path:
             self._protected = None
-            if path in self._uncraftable:
+            source = source_cell(cell)
+            crafted = self.poisons.path(source, clean.fingerprint)
+            if crafted in self._uncraftable:
                 # The same seed would fail the same way, after the same time.
-                raise self._uncraftable[path][0]
+                raise self._uncraftable[crafted][0]
             try:
-                poison = self.poisons.get(cell, clean, self.device, self.time_left)
+                whole = self.poisons.get(source, clean, self.device, self.time_left)
             except (Exception, SystemExit) as error:
-                self._uncraftable[path] = error, traceback.format_exc()
+                self._uncraftable[crafted] = error, traceback.format_exc()
                 raise
+            poison = self.poisons.derive(cell, whole, clean)
             protected = poison.protect(clean)
             self._protected = (path, poison, protected, describe_poison(poison, clean, protected, cell.seed))
         return self._protected[1:]

@@ -1,13 +1,17 @@
 """Stored poisons: read where they are whole and the right ones, else crafted anew."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from attacks.delta_only import DeltaOnly
+from attacks.mem import Mem
 from attacks.poison import Poison
+from benchmark.core.errors import VictimDiverged
 from benchmark.core.locks import claimed
 from benchmark.grid.records import load_records
-from tests.grid.grids import SCENES
+from tests.grid.grids import ATTACK, SCENES
 from tests.grid.test_run import by_cell, run
 from tests.watchdog import in_no_time
 
@@ -79,3 +83,32 @@ def test_a_stored_poison_is_an_attack_of_its_own(tmp_path: Path, capsys: pytest.
     assert run(tmp_path / "d", attack=f"poison[file={poison}]") == 2
     assert "does not match its SHA-256" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
+
+
+def parts_of(attack: str) -> str:
+    """The attack, and those whose poisons are parts of its poison."""
+    return ",".join(attack.replace("mem[", f"{name}[") for name in ("delta-only", "trigger-only", "mem"))
+
+
+def test_a_poison_that_cannot_be_crafted_is_tried_once_for_all_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def craft(*_: Any) -> Poison:
+        tried.append(1)
+        raise VictimDiverged("the surrogate's loss is nan")
+
+    monkeypatch.setattr(Mem, "craft", craft)
+    assert run(tmp_path, attack=parts_of(ATTACK), defense="none") == 1
+    assert len(tried) == 1
+    assert [r.error["type"] for r in load_records(tmp_path) if r.status == "failed"] == ["VictimDiverged"] * 3
+
+
+def test_a_part_that_cannot_be_made_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def derive_from(*_: Any) -> Poison:
+        raise ArithmeticError("no such part")
+
+    monkeypatch.setattr(DeltaOnly, "derive_from", derive_from)
+    assert run(tmp_path, attack=parts_of(ATTACK), defense="none") == 1
+    assert [r.attack.label for r in load_records(tmp_path) if r.status == "failed"] == ["Delta only"]
