@@ -100,26 +100,29 @@ class PoisonStore:
         if cell.attack.is_clean:
             return self._craft(cell, train, device, Checkpoint(), TimeLeft())
         path, processes = self.path(cell, train.fingerprint), Processes.current()
-        if processes.broadcast_object(processes.is_first and _is_whole(path, train, logging.DEBUG)):
+        poison = _stored(path, train, logging.DEBUG) if processes.is_first else None
+        if processes.broadcast_object(poison is not None):
             if time_left is not None:
                 time_left.done_elsewhere(str(path))
             if processes.is_first:  # of a run that was killed once it had saved the poison
                 Checkpoint.beside(path, self.checkpoint_every).discard()
         else:
-            self._make(path, cell, train, device, time_left)
+            poison = self._make(path, cell, train, device, time_left)
         _log.debug("poison of %s, seed %s: %s", cell.attack.choice.title, cell.seed, path)
-        # Read, crafted just now or not: the noise is then mapped from the file, and what it was crafted in is gone.
-        return Poison.load(path)
+        # Read even if it was crafted just now: the noise is then mapped from the file, and what it was crafted in is
+        # gone.
+        return poison or Poison.load(path)
 
     def _make(
         self, path: Path, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None
-    ) -> None:
-        """Craft the poison that belongs into a file, unless another run does so meanwhile."""
+    ) -> Poison | None:
+        """Craft the poison that belongs into a file; or the one that another run has saved there meanwhile."""
         processes = Processes.current()
         make_folder(self.folder)
         checkpoint = Checkpoint.beside(path, self.checkpoint_every)
         with claimed(path, wait=True) if processes.is_first else nullcontext():
-            if not processes.broadcast_object(processes.is_first and _is_whole(path, train)):
+            theirs = _stored(path, train) if processes.is_first else None
+            if not processes.broadcast_object(theirs is not None):
                 if time_left is None and processes.broadcast_object(is_shown()):
                     costs = crafting_costs(cell, train, device, time.monotonic() + _MEASURING)
                     time_left = TimeLeft({str(path): Task(str(path), costs)})
@@ -131,6 +134,7 @@ class PoisonStore:
             if processes.is_first:
                 checkpoint.discard()
             processes.broadcast_object(None)  # the file is there
+        return theirs
 
     def derive(self, cell: Cell, whole: Poison, train: CaptionDataset) -> Poison:
         """The cell's poison from the one that lies in its file; for most attacks they are the same.
@@ -205,22 +209,22 @@ def source_cell(cell: Cell) -> Cell:
     return replace(cell, attack=ChosenAttack(attack, choice))
 
 
-def _is_whole(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> bool:
-    """Whether a file holds a whole poison, one of these data, and the one that belongs there."""
+def _stored(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> Poison | None:
+    """The poison in a file; ``None`` if there is none, or a damaged one, or one that does not belong there."""
     if not path.is_file():
-        return False
+        return None
     try:
         poison = Poison.load(path)
     except PoisonError as error:
         _log.log(level, "%s; crafting it anew", error)
-        return False
+        return None
     if poison.fingerprint != train.fingerprint:
         _log.log(level, "%s holds a poison of other data; crafting it anew", path)
-        return False
+        return None
     if (file := poison.provenance.get("file", path.name)) != path.name:
         _log.log(level, "%s holds another poison, that of %s; crafting it anew", path, file)
-        return False
-    return True
+        return None
+    return poison
 
 
 def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset, seed: int) -> dict[str, Any]:

@@ -112,3 +112,13 @@ def test_a_part_that_cannot_be_made_fails_alone(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(DeltaOnly, "derive_from", derive_from)
     assert run(tmp_path, attack=parts_of(ATTACK), defense="none") == 1
     assert [r.attack.label for r in load_records(tmp_path) if r.status == "failed"] == ["Delta only"]
+
+
+def test_a_stored_poison_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its noise may have gigabytes, all of which are hashed."""
+    assert run(tmp_path, defense="none") == 0
+    read = []
+    load = Poison.load
+    monkeypatch.setattr(Poison, "load", lambda path: read.append(path) or load(path))
+    assert run(tmp_path, "--rerun", "all", defense="none") == 0
+    assert len(read) == 1
