@@ -24,7 +24,7 @@ from benchmark.core.progress import stage
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.data import CaptionDataset, Splits
 from benchmark.grid.cells import Cell
-from benchmark.grid.opening import cells_of
+from benchmark.grid.choices import cells_of
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import Record

@@ -36,8 +36,8 @@ from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
 from benchmark.export.read_back import read_back
 from benchmark.export.repeated_noise import Tile, add_repeated, tile_of
 from benchmark.grid.cells import Cell, ChosenDataset, content_key
+from benchmark.grid.choices import cells_of
 from benchmark.grid.measure import crafting_costs
-from benchmark.grid.opening import cells_of
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.provenance import versions
 from benchmark.grid.records import ResolvedSpec

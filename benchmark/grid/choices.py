@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import torch
+
 from attacks import ATTACKS
 from attacks.through import Through
 from benchmark.core.errors import UsageError
@@ -12,12 +14,13 @@ from benchmark.core.registry import label_of, parameters_of, unknown
 from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS
 from benchmark.grid.cells import Cell, ChosenAttack, ChosenDataset, ChosenDefense, content_key, defenses_within
-from benchmark.grid.presets import Preset
+from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.records import ResolvedSpec
+from benchmark.grid.settings import RunSettings
 from defenses import DEFENSES
 from defenses.base import Composed
 from victims.architecture import Architecture
-from victims.recipe import Recipe
+from victims.clip import resolve_precision
 
 _MOST_SEEDS = 1000
 
@@ -184,36 +187,37 @@ def choose_surrogates(
     return {victim: next(model for model in known if model.resolution == victim.resolution) for victim in victims}
 
 
-def make_cells(
-    dataset: ChosenDataset,
-    attacks: Sequence[ChosenAttack],
-    defenses: Sequence[ChosenDefense],
-    victims: Mapping[Architecture, Architecture],
-    recipe: Recipe,
-    seeds: Sequence[int],
-    *,
-    command: str,
-    cross_clean: bool,
-    plain_models: bool = False,
+def cells_of(
+    settings: RunSettings, device: torch.device, dataset: ChosenDataset | None = None, *, command: str | None = None
 ) -> list[Cell]:
-    """The grid, in the order it runs: by seed and victim, clean first. Cells of one seed share its data set.
+    """The cells of some settings, in the order they run: by seed and victim, clean first.
 
     Args:
-        dataset: the data.
-        attacks: clean and the attacks.
-        defenses: none and the defenses.
-        victims: victims with their surrogates.
-        recipe: the victims' training.
-        seeds: cell seeds.
-        command: that their records name.
-        cross_clean: whether clean data, too, meet every defense; else only ``none``.
-        plain_models: whether models run on open_clip's own modules instead of the fast paths.
+        settings: what to run.
+        device: where it computes, which decides what precision ``auto`` is.
+        dataset: data in place of those that the settings name.
+        command: the command that records name; by default the settings as a command.
+
+    Raises:
+        UsageError: an unknown name or parameter, or models and data that do not go together.
     """
-    datasets = {seed: dataset.for_seed(seed) for seed in seeds}
+    preset = pick_preset(settings.preset, PRESETS)
+    attacks = choose_attacks(settings.attack, preset, settings.through)
+    victims = choose_victims(settings.victim or preset.victim)
+    recipe = settings.recipe(preset.recipe)
+    recipe = replace(recipe, precision=resolve_precision(device, recipe.precision))
+    dataset = dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad)
+    defenses = choose_defenses(",".join([settings.defense, *partly_protected(settings.protected)]), preset)
+    surrogates = choose_surrogates(victims, settings.surrogate, preset)
+    # Cells of one seed share its data set.
+    datasets = {seed: dataset.for_seed(seed) for seed in read_seeds(str(settings.seeds))}
+    command = command or settings.to_command()
+    # Clean data meet every defense if they are asked for, else only none.
+    cross_clean = any(part.strip() == "clean" for part in settings.attack.split(","))
     return [
-        Cell(datasets[seed], attack, defense, victim, surrogate, recipe, seed, plain_models, command)
-        for seed in seeds
-        for victim, surrogate in victims.items()
+        Cell(data, attack, defense, victim, surrogate, recipe, seed, settings.plain_models, command)
+        for seed, data in datasets.items()
+        for victim, surrogate in surrogates.items()
         for attack in attacks
         for defense in defenses
         if cross_clean or not attack.is_clean or defense.choice.spec == "none"

@@ -14,26 +14,15 @@ from benchmark.core.distributed import Processes, process_group
 from benchmark.core.errors import UsageError
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.seeding import use_repeatable_kernels
-from benchmark.grid.cells import Cell, ChosenDataset
-from benchmark.grid.choices import (
-    choose_attacks,
-    choose_dataset,
-    choose_defenses,
-    choose_surrogates,
-    choose_victims,
-    make_cells,
-    partly_protected,
-    pick_preset,
-    read_seeds,
-)
+from benchmark.grid.cells import Cell
+from benchmark.grid.choices import cells_of
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.poison_store import PoisonStore
-from benchmark.grid.presets import PRESETS
 from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.splits import load_splits
 from benchmark.grid.tracking import Tracking
-from victims.clip import resolve_device, resolve_precision
+from victims.clip import resolve_device
 
 _log = logging.getLogger(__name__)
 # What settings that make one grid may differ in.
@@ -111,34 +100,3 @@ def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
     for architecture in dict.fromkeys(model for cell in cells for model in (cell.victim, cell.surrogate)):
         if architecture.pretrained or together:
             architecture.build(0, device)
-
-
-def cells_of(
-    settings: RunSettings, device: torch.device, dataset: ChosenDataset | None = None, *, command: str | None = None
-) -> list[Cell]:
-    """The cells of some settings, in the order they run.
-
-    Args:
-        settings: what to run.
-        device: where it computes, which decides what precision ``auto`` is.
-        dataset: data in place of those that the settings name.
-        command: the command that records name; by default the settings as a command.
-
-    Raises:
-        UsageError: an unknown name or parameter, or models and data that do not go together.
-    """
-    preset = pick_preset(settings.preset, PRESETS)
-    attacks = choose_attacks(settings.attack, preset, settings.through)
-    victims = choose_victims(settings.victim or preset.victim)
-    recipe = settings.recipe(preset.recipe)
-    return make_cells(
-        dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad),
-        attacks,
-        choose_defenses(",".join([settings.defense, *partly_protected(settings.protected)]), preset),
-        choose_surrogates(victims, settings.surrogate, preset),
-        dataclasses.replace(recipe, precision=resolve_precision(device, recipe.precision)),
-        read_seeds(str(settings.seeds)),
-        command=command or settings.to_command(),
-        cross_clean=any(part.strip() == "clean" for part in settings.attack.split(",")),
-        plain_models=settings.plain_models,
-    )

@@ -4,12 +4,12 @@ import io
 import json
 import shlex
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import benchmark.export.shards
@@ -20,11 +20,10 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
 from benchmark.export.writing import write_export
-from benchmark.grid.choices import choose_attacks, choose_dataset, choose_defenses, choose_surrogates, make_cells
+from benchmark.grid.choices import cells_of
 from benchmark.grid.poison_store import PoisonStore
-from benchmark.grid.presets import PRESETS
+from benchmark.grid.settings import RunSettings
 from tests.export.exports import ALL, export, make_poison, make_source, make_splits
-from victims.architecture import Architecture
 from victims.tokens import Tokenizer
 
 ATTACK = "mem3[batch_size=4]"
@@ -175,12 +174,9 @@ def test_the_command_exports_the_poison_that_a_run_would_train_on(
     write_export(table.parent, "csv", make_source(user_data, make_poison(user_data.train)), "")
     dataset = f"csv[train={table},val={table.with_name('val.csv')},test={table.with_name('test.csv')}]"
     # The cell as the run command makes it, and a poison where its store looks for it.
-    preset = PRESETS["tiny"]
-    recipe, chosen = replace(preset.recipe, precision="fp32"), choose_dataset(dataset)
-    surrogates = choose_surrogates([Architecture("tiny")], None, preset)
-    attacks, defenses = choose_attacks(ATTACK, preset), choose_defenses("none", preset)
-    *_, cell = make_cells(chosen, attacks, defenses, surrogates, recipe, [2], command="", cross_clean=False)
-    train = chosen.source.load(64, tmp_path / "cache").train
+    settings = RunSettings(attack=ATTACK, dataset=dataset, defense="none", seeds="2,", precision="fp32")
+    *_, cell = cells_of(settings, torch.device("cpu"))
+    train = cell.dataset.source.load(64, tmp_path / "cache").train
     poison = make_poison(train)
     poison.save(PoisonStore(tmp_path / "poisons").path(cell, train.fingerprint))
     command = ["export", "--attack", ATTACK, "--dataset", dataset, "--seed", "2", "--out", str(tmp_path / "out")]

@@ -31,7 +31,7 @@ from benchmark.core.schedule import Job, seconds_until_done
 from benchmark.core.time_left import Task
 from benchmark.data import CaptionDataset, Splits
 from benchmark.grid.cells import ChosenDataset
-from benchmark.grid.opening import cells_of
+from benchmark.grid.choices import cells_of
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import EpochScores, ResolvedSpec
 from benchmark.grid.runner import Grid, PlannedCell
