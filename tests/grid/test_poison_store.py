@@ -117,8 +117,13 @@ def test_a_part_that_cannot_be_made_fails_alone(tmp_path: Path, monkeypatch: pyt
 def test_a_stored_poison_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its noise may have gigabytes, all of which are hashed."""
     assert run(tmp_path, defense="none") == 0
-    read = []
+    read: list[Path] = []
     load = Poison.load
-    monkeypatch.setattr(Poison, "load", lambda path: read.append(path) or load(path))
+
+    def noticed(path: Path) -> Poison:
+        read.append(path)
+        return load(path)
+
+    monkeypatch.setattr(Poison, "load", noticed)
     assert run(tmp_path, "--rerun", "all", defense="none") == 0
     assert len(read) == 1
