@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ import torch
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.engines.base import ENGINES, Crew, Engine
-from benchmark.grid.engines.pool import Pool, Worker, pool_of, start_worker
+from benchmark.grid.engines.pool import Pool, Worker, start_worker
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
@@ -78,7 +78,7 @@ class Local(Engine):
         """Workers: as many as asked for, or as make the whole faster."""
         count = len(units_of(planned, settings.rerun))
         devices = _devices(settings.device, grid.device)
-        with pool_of(grid, settings, self.threads(grid.device), devices, self._early) as pool:
+        with closing(Pool(grid, settings, self.threads(grid.device), devices, self._early)) as pool:
             if isinstance(self.jobs, int):
                 pool.resize(min(self.jobs, count))
             else:

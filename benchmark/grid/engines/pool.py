@@ -6,8 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -292,15 +291,3 @@ def _begin(worker: Worker, unit: Unit, task: Task | None, *, wait: bool) -> None
     """Let a worker do a unit; all its steps count alike where no task tells what they cost."""
     worker.unit, one = unit, unit.planned
     worker.ask("craft" if unit.crafts else "train", one.key, one.record, task, wait)
-
-
-@contextmanager
-def pool_of(
-    grid: Grid, settings: RunSettings, threads: int | None, devices: Sequence[str] = (), early: Sequence[Worker] = ()
-) -> Iterator[Pool]:
-    """A pool without workers, whose workers end with the block."""
-    pool = Pool(grid, settings, threads, devices, early)
-    try:
-        yield pool
-    finally:
-        pool.close()
