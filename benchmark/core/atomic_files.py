@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 
 PARTIAL = ".partial"  # suffix of a file that is being written
 UNFINISHED = ".unfinished-"  # in the name of a folder that is being filled, before its key
@@ -37,22 +37,18 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     temporary = _unused(path)
-    try:
+    with as_usage_error(f"cannot write {path}"):
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        yield temporary
-        temporary.chmod(stat.S_IMODE(mode))  # a library may have put a file of its own in its place
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _synchronise_folder(path.parent)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            yield temporary
+            temporary.chmod(stat.S_IMODE(mode))  # a library may have put a file of its own in its place
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _synchronise_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _synchronise_folder(folder: Path) -> None:
@@ -87,12 +83,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """
     require_unused(folder)
     make_folder(folder.parent)
-    with temporary_folder(folder.parent, folder.name) as temporary:
-        try:
-            yield temporary
-            temporary.replace(folder)
-        except OSError as error:
-            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+    with temporary_folder(folder.parent, folder.name) as temporary, as_usage_error(f"cannot write {folder}"):
+        yield temporary
+        temporary.replace(folder)
 
 
 @contextmanager
@@ -178,16 +171,12 @@ def discard(path: Path) -> None:
     """
     # Rename first, so that nobody finds a half-removed folder under its name.
     aside = _unused(path)
-    try:
+    with as_usage_error(f"cannot remove the damaged {path}"), contextlib.suppress(FileNotFoundError):
         path.replace(aside)
         if aside.is_dir() and not aside.is_symlink():
             shutil.rmtree(aside)
         else:
             aside.unlink()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"cannot remove the damaged {path}: {error.strerror or error}") from error
 
 
 def require_unused(folder: Path) -> None:
@@ -198,10 +187,8 @@ def require_unused(folder: Path) -> None:
     """
     if folder.name in ("", "..") or folder.is_symlink():
         raise UsageError(f"cannot write to folder {folder}; name a new folder")
-    try:
+    with as_usage_error(f"cannot write to folder {folder}"):
         used = folder.exists() and next(folder.iterdir(), None) is not None
-    except OSError as error:
-        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
     if used:
         raise UsageError(f"folder {folder} is not empty; name a new folder")
 
@@ -232,12 +219,10 @@ def make_folder(folder: Path) -> None:
     Raises:
         UsageError: the folder cannot be created or written to.
     """
-    try:
+    with as_usage_error(f"cannot write to folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -268,13 +253,11 @@ def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
             checkpoint is kept while the next one is written.
     """
     size = math.prod(shape)
-    try:
+    with as_usage_error(f"cannot write to folder {folder}"):
         require_space(folder, 3 * size)
         with tempfile.TemporaryFile(dir=folder) as file:
             reserve(file.fileno(), size)
             return np.memmap(file, dtype=np.int8, mode="w+", shape=shape)
-    except OSError as error:
-        raise UsageError(f"cannot write to folder {folder}: {error.strerror or error}") from error
 
 
 def sha256_of(path: Path) -> str:

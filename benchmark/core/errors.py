@@ -1,5 +1,8 @@
 """Errors that a user can fix: one clear line, exit code 2."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind where it has none."""
@@ -8,6 +11,19 @@ def first_line(error: BaseException) -> str:
 
 class UsageError(Exception):
     """Bad input (a name, a parameter, a file, a data set): the message is shown as one line, without a traceback."""
+
+
+@contextmanager
+def as_usage_error(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into a UsageError: ``cannot write x: No space left on device``.
+
+    Args:
+        what: could not be done, as in ``cannot write x``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{what}: {error.strerror or error}") from error
 
 
 class PoisonError(UsageError):

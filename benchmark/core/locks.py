@@ -8,11 +8,11 @@ import glob
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmark.core.atomic_files import PARTIAL
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import as_usage_error
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +33,8 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
     """
     # The lock file stays. If it were removed, one process could hold the old file while another locks a new one.
     lock = path.with_name(f".{path.name}.lock")
-    try:
+    with as_usage_error(f"cannot write to folder {path.parent}"):
         handle, is_first = _open(lock)
-    except OSError as error:
-        raise UsageError(f"cannot write to folder {path.parent}: {error.strerror}") from error
     try:
         held = _lock(handle, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if wait and not held:
@@ -76,10 +74,7 @@ def _open(lock: Path) -> tuple[int, bool]:
 
 
 def _lock(handle: int, lock: Path, how: int) -> bool:
-    try:
+    with as_usage_error(f"cannot lock {lock}"), suppress(BlockingIOError):
         fcntl.flock(handle, how)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise UsageError(f"cannot lock {lock}: {error.strerror}") from error
-    return True
+        return True
+    return False

@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 
 ENTRY_POINTS = "unlearnable_bench"
 _OURS = ("attacks", "benchmark", "defenses", "victims")
@@ -30,10 +30,8 @@ def load_file(path: Path) -> bool:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise UsageError(f"plugin {path} is not a Python file")
-    try:
+    with as_usage_error(f"cannot read plugin {path}"):
         source = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read plugin {path}: {error.strerror or error}") from error
     digest = hashlib.sha256(source).hexdigest()
     if name in sys.modules:
         if digest != _sources[name]:

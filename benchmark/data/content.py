@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.progress import tracked
 from benchmark.core.reading import read_text
 from benchmark.data.caption_files import is_file_name
@@ -127,14 +127,11 @@ def _hash_of(image: ImageLocation) -> str:
     """SHA-256 of an image's bytes. If the archive is cut short, decoding reports it, not this function."""
     digest = hashlib.sha256()
     path, start, left = (image, 0, None) if isinstance(image, Path) else (image.archive, image.offset, image.size)
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while chunk := file.read(_CHUNK if left is None else min(left, _CHUNK)):
-                digest.update(chunk)
-                left = None if left is None else left - len(chunk)
-    except OSError as error:
-        raise UsageError(f"image {image} cannot be read: {error.strerror}") from error
+    with as_usage_error(f"image {image} cannot be read"), path.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(_CHUNK if left is None else min(left, _CHUNK)):
+            digest.update(chunk)
+            left = None if left is None else left - len(chunk)
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import as_usage_error
 from benchmark.core.printing import printable
 
 
@@ -17,10 +17,8 @@ class Events:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        try:
+        with as_usage_error(f"--events: cannot write {path}"):
             self._file = None if path is None else path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--events: cannot write {path}: {error.strerror}") from error
 
     def tell(self, event: str, **facts: Any) -> None:
         """Add a line: the event, the time in UTC, and what is known of it."""
