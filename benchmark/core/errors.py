@@ -9,6 +9,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error's whole message on one line, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class UsageError(Exception):
     """Bad input (a name, a parameter, a file, a data set): the message is shown as one line, without a traceback."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 from benchmark.core.reading import read_text
 
 _LARGEST = 2**16  # bytes
@@ -25,7 +25,7 @@ def read_flat_yaml(path: Path) -> dict[str, Any]:
         _require_names(text)
         data = yaml.safe_load(text) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"cannot read {path}: {in_one_line(error)}") from error
     if not isinstance(data, Mapping):
         raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
     return dict(data)

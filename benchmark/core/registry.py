@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 from benchmark.core.parameters import later_defaults
 from benchmark.core.plugins import load_installed
 from benchmark.core.spec import Spec, format_value, is_name
@@ -170,7 +170,7 @@ class Registry(Generic[T]):
         try:
             return factory(**self._values(spec, defaults))
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{self.kind} {spec}: {' '.join(str(error).split())}") from error
+            raise UsageError(f"{self.kind} {spec}: {in_one_line(error)}") from error
 
     def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every constructor parameter with the value it gets: spec over name over preset over signature.

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from benchmark.core import reading
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFram
     except pd.errors.EmptyDataError as error:
         raise UsageError(f"caption file {table} is empty") from error
     except (ValueError, pd.errors.ParserWarning) as error:
-        raise UsageError(f"caption file {table} cannot be read: {' '.join(str(error).split())}") from error
+        raise UsageError(f"caption file {table} cannot be read: {in_one_line(error)}") from error
     # Of columns with one name the first keeps it, as in pandas, from which blanks hide that names are the same.
     names = [str(name).strip() for name in rows.columns]
     rows.columns = [f"{name}.{place}" if name in names[:place] else name for place, name in enumerate(names)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 from benchmark.core.pictures import FORMATS, MOST_PIXELS, open_picture
 from benchmark.data.dataset import Images
 from benchmark.data.image_location import ImageLocation, open_image
@@ -118,7 +118,7 @@ def _reason(error: Exception) -> str:
         return f"not an image in one of the formats {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels"
-    return " ".join(str(error).split()) or type(error).__name__
+    return in_one_line(error)
 
 
 def turn_upright(image: "Image.Image") -> None:

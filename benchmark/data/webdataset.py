@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 from benchmark.data import DATASETS
 from benchmark.data.caption_files import captions_in, clean_caption, is_file_name, parse_json
 from benchmark.data.file_source import UserFiles
@@ -81,7 +81,7 @@ def read_shard(shard: Path, others: Counter[str]) -> list[CaptionedFile]:
             return [_captioned(file, shard, key, sample) for key, sample in samples.items()]
     except (tarfile.TarError, OSError, ValueError, OverflowError, MemoryError, RecursionError) as error:
         no_tar = "cut short, compressed or not a tar file: " if isinstance(error, tarfile.ReadError) else ""
-        raise UsageError(f"shard {shard} cannot be read: {no_tar}{' '.join(str(error).split())}") from error
+        raise UsageError(f"shard {shard} cannot be read: {no_tar}{in_one_line(error)}") from error
 
 
 def _members(file: BinaryIO, shard: Path, others: Counter[str]) -> dict[str, Sample]:
