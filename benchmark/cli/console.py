@@ -1,5 +1,6 @@
 """Results on standard output: Markdown and plain lines in a pipe; on a terminal, fitted to its width."""
 
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,10 @@ from benchmark.core.printing import show, terminal
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
+    from benchmark.grid.records import Record
     from benchmark.tables.table import Table
+
+_log = logging.getLogger(__name__)
 
 _GAP = 2  # spaces between columns
 
@@ -80,6 +84,14 @@ def print_tables(tables: Sequence["Table"], *, notes: bool) -> None:
             console.print(Padding(bullets, (0, 0, 1, 0)))
         if hidden := len(table.notes) - len(shown):
             console.print(Text(f"{hidden} notes explain columns and settings: --notes\n", style="dim"))
+
+
+def exit_code(records: "Sequence[Record]") -> int:
+    """0 if every cell is done; 1 if one failed, with a line that says how to run it again."""
+    if all(record.status == "done" for record in records):
+        return 0
+    _log.info("--rerun failed runs the failed cells again")
+    return 1
 
 
 def _texts(rows: Sequence[Sequence[str]]) -> list[list[Text]]:

@@ -4,15 +4,10 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from benchmark.cli.flags import add_settings
-from benchmark.core.errors import UsageError
+from benchmark.cli.flags import add_seed, add_settings, settings_of_one_poison
 from benchmark.export.layouts import LAYOUTS
 from benchmark.grid.presets import Preset
-
-if TYPE_CHECKING:
-    from benchmark.grid.settings import RunSettings
 
 EXAMPLE = "export --attack mem3 --format imagefolder --out protected"
 
@@ -45,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         metavar="SPDX",
         help="licence of images and captions, e.g. CC-BY-4.0 (default: that of the data set, if it is known)",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
+    add_seed(parser)
     names = ["attack", "dataset", "skip_bad", "victim", "surrogate", "precision", "preset", "device", "poisons"]
     add_settings(
         parser,
@@ -68,7 +63,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from benchmark.export.job import export
 
     export(
-        settings_of(arguments),
+        settings_of_one_poison(arguments),
         arguments.out,
         arguments.format,
         command=f"python -m benchmark {shlex.join(argv)}",
@@ -77,18 +72,3 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         licence=arguments.licence,
     )
     return 0
-
-
-def settings_of(arguments: argparse.Namespace) -> "RunSettings":
-    """The settings of a run with one attack and one seed, ``--seed``, and no defense.
-
-    Raises:
-        UsageError: a value of the wrong kind or out of range.
-    """
-    from benchmark.grid.settings import RunSettings
-
-    if not 0 <= arguments.seed < 2**31:
-        raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
-    return RunSettings.from_cli(
-        argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
-    )

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.core.errors import UsageError
 from benchmark.core.printing import show
@@ -15,6 +15,9 @@ from benchmark.core.spec import format_value
 from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.settings import RunSettings, flag, setting_names, words_of
 from victims.recipe import Recipe
+
+if TYPE_CHECKING:
+    from benchmark.figures.sources import ArtifactPaths
 
 RECORDS = Path("results/runs")
 ENTRIES = Path("results/leaderboard")
@@ -103,6 +106,33 @@ def add_artifacts(parser: argparse.ArgumentParser) -> None:
         ("poisons", "cache"),
         PRESETS["tiny"],
         meanings={"poisons": "folder of stored poisons, which figure samples shows"},
+    )
+
+
+def artifact_paths(arguments: argparse.Namespace) -> "ArtifactPaths":
+    """Where the flags of :func:`add_artifacts` say that poisons and images lie."""
+    from benchmark.core.cache_dir import cache_folder
+    from benchmark.figures.sources import ArtifactPaths
+
+    cache = Path(arguments.cache or cache_folder())
+    return ArtifactPaths(Path(arguments.poisons or cache / "poisons"), cache)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add ``--seed``, for commands that craft one poison."""
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
+
+
+def settings_of_one_poison(arguments: argparse.Namespace) -> RunSettings:
+    """The settings of a run with one attack and one seed, that of :func:`add_seed`, and no defense.
+
+    Raises:
+        UsageError: a value of the wrong kind or out of range.
+    """
+    if not 0 <= arguments.seed < 2**31:
+        raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
+    return RunSettings.from_cli(
+        argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
     )
 
 

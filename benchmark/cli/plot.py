@@ -4,15 +4,11 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from benchmark.cli.flags import add_artifacts, add_records
+from benchmark.cli.flags import add_artifacts, add_records, artifact_paths
 from benchmark.core.errors import UsageError
 from benchmark.figures import FIGURES
 from benchmark.grid.presets import Preset
-
-if TYPE_CHECKING:
-    from benchmark.figures.sources import ArtifactPaths
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +54,3 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     for problem in problems:
         _log.warning("not drawn: %s", problem)
     return 0
-
-
-def artifact_paths(arguments: argparse.Namespace) -> "ArtifactPaths":
-    """Where the flags say that poisons and images lie."""
-    from benchmark.core.cache_dir import cache_folder
-    from benchmark.figures.sources import ArtifactPaths
-
-    cache = Path(arguments.cache or cache_folder())
-    return ArtifactPaths(Path(arguments.poisons or cache / "poisons"), cache)

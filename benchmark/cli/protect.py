@@ -5,8 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.cli.export import settings_of
-from benchmark.cli.flags import add_settings
+from benchmark.cli.flags import add_seed, add_settings, settings_of_one_poison
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
 
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         "--format", choices=("jpeg", "png"), default="jpeg", help="files to write, jpeg or png (default: jpeg)"
     )
     parser.add_argument("--quality", type=int, metavar="N", help="quality of JPEG files, 1 to 100 (default: 95)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
+    add_seed(parser)
     add_settings(
         parser,
         ["attack", "skip_bad", "surrogate", "precision", "preset", "device", "poisons", "checkpoint_every", "cache"],
@@ -62,6 +61,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     arguments.attack = arguments.attack or "em-wordwise"
     arguments.victim = arguments.surrogate
     command = f"python -m benchmark {shlex.join(argv)}"
-    settings = settings_of(arguments)
+    settings = settings_of_one_poison(arguments)
     protect(settings, arguments.photos, arguments.out, kind=arguments.format, quality=quality, command=command)
     return 0

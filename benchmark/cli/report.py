@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.cli.flags import add_artifacts, add_records
+from benchmark.cli.flags import add_artifacts, add_records, artifact_paths
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "report --records results/tiny/records --out report.html"
@@ -25,7 +25,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no records, or the page cannot be written.
     """
-    from benchmark.cli.plot import artifact_paths
     from benchmark.core.printing import show
     from benchmark.grid.records import load_records
     from benchmark.report.page import write_report

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.cli.flags import add_settings
-from benchmark.cli.plot import artifact_paths
-from benchmark.cli.run import exit_code
+from benchmark.cli.flags import add_settings, artifact_paths
 from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
 
@@ -77,6 +75,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: bad input.
     """
+    from benchmark.cli.console import exit_code
     from benchmark.grid.run import run
     from benchmark.report.write_all import write_all
 

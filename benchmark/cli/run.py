@@ -1,18 +1,11 @@
 """The ``run`` command: craft poisons, train victims, print the table."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmark.cli.flags import add_notes, add_recipe, add_settings, all_settings_but
 from benchmark.grid.presets import Preset
-
-if TYPE_CHECKING:
-    from benchmark.grid.records import Record
-
-_log = logging.getLogger(__name__)
 
 EXAMPLE = "run --attack clean,mem3 --defense cutout,mixup --seeds 3"
 
@@ -39,7 +32,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: bad input, found before any work.
     """
-    from benchmark.cli.console import print_tables
+    from benchmark.cli.console import exit_code, print_tables
     from benchmark.grid.run import run
     from benchmark.grid.settings import RunSettings
     from benchmark.tables.defenses import table2
@@ -48,11 +41,3 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if any(record.status == "done" for record in records):
         print_tables(table2(records), notes=arguments.notes)
     return exit_code(records)
-
-
-def exit_code(records: "Sequence[Record]") -> int:
-    """0 if every cell is done; 1 if one failed, with a line that says how to run it again."""
-    if all(record.status == "done" for record in records):
-        return 0
-    _log.info("--rerun failed runs the failed cells again")
-    return 1
