@@ -63,7 +63,7 @@ def add_settings(
         names: fields, in the order of their flags.
         preset: the preset in use, whose values the help shows as defaults.
         defaults: by field, a default of this command that is not the field's own; the help shows it.
-        meanings: by field, what it means to this command where it means less than to ``run``.
+        meanings: by field, the help of this command where it differs from that of ``run``.
     """
     hints = typing.get_type_hints(RunSettings)
     by_name = {setting.name: setting for setting in fields(RunSettings)}

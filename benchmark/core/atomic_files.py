@@ -194,7 +194,7 @@ def require_unused(folder: Path) -> None:
 
 
 def require_possible(folder: Path) -> None:
-    """Require that a folder is there or could be made, without making it: a dry run tells what would stop a run.
+    """Require that a folder exists or could be created, without creating it: a dry run reports what would stop a run.
 
     Raises:
         UsageError: a file is in its way, its name is too long, or permissions forbid it.

@@ -12,7 +12,11 @@ _chosen: list[Path] = []
 
 @contextmanager
 def caching_in(folder: Path | None) -> Iterator[Path]:
-    """Inside the block :func:`cache_folder` is that folder, for what settings do not reach; yields the cache folder."""
+    """Make ``folder`` the cache folder inside the block, for code that does not see the settings.
+
+    Yields:
+        The cache folder; the usual one if ``folder`` is ``None``.
+    """
     if folder is None:
         yield cache_folder()
         return

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 class UnfitCheckpointError(Exception):
-    """A whole checkpoint whose state does not fit its stage, as one of another version of the code may not."""
+    """An intact checkpoint that its stage cannot load, such as one of another version of the code."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Checkpoint:
         every: units (epochs, crafting rounds) between two checkpoints.
         notes: JSON values that the stage's caller wants saved along with the state.
         earlier: seconds of work in the loaded checkpoint, by runs that were killed.
-        check_notes: raises an error if saved notes are not such as its caller writes.
+        check_notes: raises an error if loaded notes are not as the caller writes them.
     """
 
     path: Path | None = None

@@ -1,4 +1,4 @@
-"""Turns of a loop that do not depend on each other, done by forks of this process as well."""
+"""Independent iterations of a loop, done in this process and in forks of it."""
 
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -17,7 +17,7 @@ def in_any_order(function: Callable[[T], R], items: Sequence[T], forks: int) -> 
     """Pairs of an item's number and ``function(item)``, in the order in which they finish.
 
     Each fork takes as many items as this process. It sees everything as it is now, and its changes are seen by nobody
-    but itself. What a fork has not done when it ends is done here, so that an error is raised here.
+    but itself. Items that a fork leaves undone are done in this process, so that errors are raised here.
 
     Args:
         function: its results can be pickled, and do not depend on which items came before.

@@ -98,7 +98,7 @@ class _Handler(logging.Handler):
 class _Formatter(logging.Formatter):
     """The message alone, with the level before it unless it is INFO: ``error: no folder of records x``.
 
-    What is put into a message stays on its line; the message itself may have several.
+    Arguments are escaped to one line; line breaks of the message itself are kept.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -69,9 +69,9 @@ def ranged(
 
 
 def added_later(default: T) -> T:
-    """A dataclass field that its class got after results had been recorded, with the value that these came from.
+    """A dataclass field added after results were recorded; its default is the value that those results used.
 
-    At that value it is no part of a resolved spec, and so of no address: the records stay those of the same cells.
+    At that value it is left out of resolved specs, and so of addresses, so that old records stay valid.
     """
     return field(default=default, metadata={_LATER: True})
 

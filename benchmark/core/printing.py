@@ -16,13 +16,13 @@ from benchmark.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Control characters, marks that turn the direction of writing, line and paragraph separators, and halves of characters
-# (surrogates), which no encoding can write.
+# Control characters, marks that turn the direction of writing, line and paragraph separators, and surrogates, which no
+# encoding can write.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class OutputClosed(BrokenPipeError):
-    """Who reads standard output has closed it, as ``head`` does."""
+    """The reader of standard output has closed it, as ``head`` does."""
 
 
 def printable(text: object) -> str:
@@ -65,7 +65,7 @@ def terminal(**settings: Any) -> "Console":
 
 @contextmanager
 def whole_output() -> Iterator[None]:
-    """See at the end of the block that standard output took everything, however the block ends.
+    """Flush standard output when the block ends, even with an error, and report what could not be written.
 
     Letters that its encoding lacks are printed as escapes.
 

@@ -1,4 +1,4 @@
-"""Reading small files that anyone may have made: neither a pipe nor a device nor a huge file holds the suite up."""
+"""Reading small files that anyone may have made: pipes, devices and huge files are refused, and never waited for."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's name of the format: one member, with a header and a checksum
-_PART = 1 << 20  # characters read at a time: of a huge file of nothing, no more are read
+_PART = 1 << 20  # characters read at a time, so that a huge sparse file is refused after the first of its NULs
 
 
 def read_text(path: Path, largest: int, encoding: str = "utf-8") -> str:

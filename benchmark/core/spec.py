@@ -34,11 +34,11 @@ def require_text(text: str, what: str) -> None:
     """Require that a text can be written to a file, as to the record that a run ends with, and can be part of a path.
 
     Args:
-        text: as given; Python keeps bytes of the command line that are no UTF-8 as halves of characters.
+        text: as given; Python keeps bytes of the command line that are no UTF-8 as lone surrogates.
         what: what it is, for the message.
 
     Raises:
-        UsageError: it holds half a character or a NUL.
+        UsageError: it holds a lone surrogate or a NUL.
     """
     try:
         text.encode()

@@ -32,7 +32,7 @@ def read_json(path: Path, most_bytes: int) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value that a JSON text holds; without NaN, integers of more than 20 digits, a name twice, half a character.
+    """The value that a JSON text holds; without NaN, integers of more than 20 digits, a name twice, lone surrogates.
 
     A float too large is read as infinity, which no range of :func:`as_kind` holds.
 
@@ -67,7 +67,7 @@ def _integer(text: str) -> int:
 
 
 def require_unicode(value: Any) -> None:
-    """Refuse half of a surrogate pair in any text within a value of JSON's kinds, for no output can be encoded with it.
+    """Refuse a lone surrogate in any text within a value of JSON's kinds, for no output can be encoded with it.
 
     Raises:
         ValueError: there is one; the message shows what is around it.
@@ -76,7 +76,7 @@ def require_unicode(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         around = error.object[max(error.start - 20, 0) : error.end + 20]
-        raise ValueError(f"half a character in {around!a}") from None
+        raise ValueError(f"lone surrogate in {around!a}") from None
 
 
 def as_kind(content: Any, kind: Any, where: str = "") -> Any:

@@ -12,7 +12,7 @@ _VARIABLES = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def worker_variables(threads: int | None) -> dict[str, str]:
-    """Environment variables for a process that does a part of this one's work.
+    """Environment variables for a worker process.
 
     Args:
         threads: that its libraries take; ``None``: as many as they choose.

@@ -1,4 +1,4 @@
-"""What a run tells other programs while it goes on: a file of JSON lines."""
+"""The log of a run for other programs: one JSON object a line for each event."""
 
 import json
 from datetime import UTC, datetime

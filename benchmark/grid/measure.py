@@ -106,7 +106,7 @@ def _over_all_steps(timed: list[float], steps: int, epochs: int, evaluation: flo
 
 
 def steps_per_second(cell: Cell, data: Splits, device: torch.device, seconds: float) -> float:
-    """How many steps of a cell's training this process does in a second, measured for so many seconds or a step."""
+    """How many steps of a cell's training this process does in a second, timed for ``seconds``, at least one."""
     model = cell.build_victim(derive_seed(cell.seed, "measurement"), device)
     timer = _StepTimer(device, time.monotonic() + seconds)
     with suppress(_OutOfTimeError):

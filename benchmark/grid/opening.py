@@ -35,8 +35,8 @@ def open_grid(*grids: RunSettings, commands: Sequence[str] = (), cells: Sequence
 
     Args:
         grids: what the grid is made from. Several may differ in what decides the cells, and share all else.
-        commands: the command that the records of each name; by default the settings as a command.
-        cells: of the settings, those to open; by default all.
+        commands: for each of the settings, the command that its records name; by default the settings as a command.
+        cells: those to open; by default all cells of the settings.
 
     Raises:
         UsageError: bad input, or settings that do not go together.

@@ -87,8 +87,8 @@ class PoisonStore:
             cell: whose poison.
             train: the clean training set.
             device: where to craft.
-            time_left: the tasks of a run, in which the file's path names this one; by default crafting is a run of
-                its own.
+            time_left: the tasks of a run, this poison among them under its file's path; by default crafting is timed
+                as a run of its own.
 
         Raises:
             UsageError: the data do not suit the attack, or the folder cannot be written to.

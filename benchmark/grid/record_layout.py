@@ -1,4 +1,4 @@
-"""How a record lies in its file: scores as columns, measured numbers in seven digits, nothing that is empty.
+"""The layout of a record's file: scores as columns, measured numbers in seven digits, no empty fields.
 
 Columns write the name of a score once, before its values after all epochs. A file is a third smaller for it, and one
 metric's course can be read in a line.

@@ -172,7 +172,7 @@ class Record:
         return replace(self, status="failed", error=escaped)
 
     def as_kept(self) -> "Record":
-        """The record as its file is read: what was measured has seven digits.
+        """The record as it reads back from its file: what was measured has seven digits.
 
         Raises:
             UsageError: a value that no file of a record may hold, such as NaN.

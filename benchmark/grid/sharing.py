@@ -1,4 +1,4 @@
-"""Doing the cells of a plan, alone or beside other runs that share the folders of records and poisons."""
+"""Running the cells of a plan in this process, beside other runs that share its folders of records and poisons."""
 
 import logging
 import os
@@ -93,7 +93,11 @@ def attempt(grid: Grid, one: PlannedCell, *, wait: bool, begins: Callable[[], ob
 
 
 def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
-    """Keep the record of a cell that ran elsewhere, or failed without running; or what another run made of it."""
+    """Save the record of a cell that a worker ran, or that failed without running.
+
+    Returns:
+        The record that counts: this one, or that which another run has saved meanwhile.
+    """
     with claimed(one.path, wait=False) as ours:
         if ours and (theirs := _finished_meanwhile(one)) is not None:
             return theirs

@@ -39,7 +39,7 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, in
 def require_apart(splits: Splits) -> None:
     """See that no image file is in two splits: victims would be measured on what they have been trained on.
 
-    Whatever paths and links lead to it, a file is one. Different files with equal images are warned of.
+    A file counts as one under all its paths and links. Different files with equal images are warned of.
 
     Raises:
         UsageError: one is; the message names it.

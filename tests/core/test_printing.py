@@ -59,7 +59,7 @@ def test_tables_and_bars_on_a_terminal_keep_their_own_codes_alone() -> None:
 
 
 def test_tables_of_records_have_escapes_in_every_format() -> None:
-    nasty, text = record("mem3", "cutout"), NASTY.replace("\ud800", "")  # half a character is no text for pandas
+    nasty, text = record("mem3", "cutout"), NASTY.replace("\ud800", "")  # a lone surrogate is no text for pandas
     nasty = replace(nasty, defense=replace(nasty.defense, label=text, strength=text))
     tables = table2([record("clean"), record("mem3"), nasty])
     for style in ("markdown", "html", "latex"):
