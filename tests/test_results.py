@@ -36,6 +36,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
     ("place", "names"),
     [
         ("regime/crops", ["matrix"]),
+        ("regime/through", ["matrix"]),
         ("regime/fine-tuned", ["attacks"]),
         ("regime/five-seeds", ["attacks"]),
         ("openclipart", ["matrix", "attacks"]),
