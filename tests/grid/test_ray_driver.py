@@ -232,6 +232,26 @@ def test_without_a_kept_poison_the_same_command_still_finds_the_tasks_of_a_dead_
     assert (second.poisons.folder / "poison").is_file()
 
 
+def test_the_same_command_is_refused_while_it_runs(cluster: Cluster, tmp_path: Path) -> None:
+    """Two drivers would take each other's outcomes, and one of them wait for ever. Another command may run."""
+    cluster.does = lambda work: None
+    grid, refused = grid_of(tmp_path / "poisons"), list[str]()
+
+    def started_again() -> None:
+        if refused:
+            return
+        with in_no_time(), pytest.raises(UsageError) as error:
+            do(Ray(), grid, [unit("cell")], RunSettings())
+        refused.append(str(error.value))
+        cluster.does = lambda work: trained()
+        assert do(Ray(), grid, [unit("another")], RunSettings()).counts()["done"] == 1
+        cluster.loop.call_soon_threadsafe(cluster.running.pop("cell").set_result, trained())
+
+    board = do(Ray(), grid, [unit("cell")], RunSettings(), started_again)
+    assert board.counts()["done"] == 1
+    assert refused == ["--on ray: this command is running already, with records in the same folder"]
+
+
 def crafting(found: list[bool], node: Path, cell: Callable[[], Record] = trained) -> Callable[[RayWork], Any]:
     """Tasks that keep a new poison in the store, and note whether one was there for them."""
 

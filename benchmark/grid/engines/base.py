@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
+from benchmark.core.locks import claimed
 from benchmark.core.registry import Registry
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.grid.board import Board
@@ -106,6 +108,23 @@ class Engine(ABC):
                 with board.shown():
                     failed = crew.do(in_order, board)
         return gathered(planned, units, failed)
+
+
+@contextmanager
+def sole_run(path: Path, engine: str) -> Iterator[None]:
+    """Hold the claim on a run of a cluster, so that no second driver takes what the first is waiting for.
+
+    Args:
+        path: names the run, in a folder that exists.
+        engine: its name.
+
+    Raises:
+        UsageError: the same command is running already.
+    """
+    with claimed(path, wait=False) as ours:
+        if not ours:
+            raise UsageError(f"--on {engine}: this command is running already, with records in the same folder")
+        yield
 
 
 ENGINES: Registry[Engine] = Registry("engine", "benchmark.grid.engines", Engine)

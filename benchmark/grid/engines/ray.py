@@ -20,7 +20,7 @@ from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.engines.agenda import Agenda
-from benchmark.grid.engines.base import ENGINES, Crew, Engine
+from benchmark.grid.engines.base import ENGINES, Crew, Engine, sole_run
 from benchmark.grid.engines.ray_node import Owner, RayWork, clear
 from benchmark.grid.engines.store import Store, StoreError
 from benchmark.grid.provenance import suite
@@ -73,11 +73,12 @@ class Ray(Engine):
         """A connection to the cluster; what the run has there ends with the block."""
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
-        with _connected(self.address) as ray:
+        run = _run_name(grid, planned, settings)
+        with sole_run(grid.out / f"ray-{run}", "ray"), _connected(self.address) as ray:
 
             def do(units: Sequence[Unit], board: Board) -> dict[str, Record]:
                 """Do units as tasks of the cluster; see :class:`benchmark.grid.engines.base.Crew`."""
-                driver = _Driver(ray, self, grid, planned, settings, units, board)
+                driver = _Driver(ray, self, grid, run, settings, units, board)
                 try:
                     failed = driver.run()
                     if not failed:  # a cell that failed has a checkpoint there
@@ -101,7 +102,7 @@ class _Driver:
         ray: ModuleType,
         engine: Ray,
         grid: Grid,
-        planned: Sequence[PlannedCell],
+        run: str,
         settings: RunSettings,
         units: Sequence[Unit],
         board: Board,
@@ -112,14 +113,9 @@ class _Driver:
         self._where: dict[str, str] = {}
         self._saved: list[str] = []
         self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
-        # A temporary folder of poisons would name each driver another run.
-        poisons = None if settings.poisons == "off" else str(grid.poisons.folder.absolute())
-        where = [socket.gethostname(), str(grid.out.absolute()), poisons]
-        command = replace(settings, events=None).to_command()
-        self._run = content_key(where, command, [one.key for one in planned])[:12]
-        self._store = engine.store
+        self._run, self._store = run, engine.store
         if grid.poisons.anew and engine.store is not None:
-            self._store = f"{engine.store.rstrip('/')}/run-{self._run}"
+            self._store = f"{engine.store.rstrip('/')}/run-{run}"
         self._takes_leftovers = settings.poisons != "off"
         # The nodes' own caches, and what this process alone needs, are not theirs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
@@ -292,6 +288,14 @@ class _Driver:
 
 def _in_words(node: dict[str, float]) -> str:
     return f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs"
+
+
+def _run_name(grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> str:
+    """By which the same command on the same machine finds what an earlier driver has begun."""
+    # A temporary folder of poisons would name each driver another run.
+    poisons = None if settings.poisons == "off" else str(grid.poisons.folder.absolute())
+    where = [socket.gethostname(), str(grid.out.absolute()), poisons]
+    return content_key(where, replace(settings, events=None).to_command(), [one.key for one in planned])[:12]
 
 
 def _name(unit: Unit) -> str:

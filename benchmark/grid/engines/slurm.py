@@ -14,12 +14,11 @@ import torch
 
 from benchmark.core.atomic_files import make_folder
 from benchmark.core.errors import UsageError
-from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.choices import pick_preset
 from benchmark.grid.engines.agenda import Agenda
-from benchmark.grid.engines.base import ENGINES, Crew, Engine
+from benchmark.grid.engines.base import ENGINES, Crew, Engine, sole_run
 from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
 from benchmark.grid.engines.slurm_node import Job, News
@@ -117,9 +116,7 @@ class Slurm(Engine):
         run = content_key(command, [one.key for one in planned])[:12]
         folder = grid.out.absolute() / "slurm" / run
         make_folder(folder)
-        with claimed(folder, wait=False) as ours:
-            if not ours:
-                raise UsageError(f"--on slurm: this command is running already; its jobs lie in {folder}")
+        with sole_run(folder, "slurm"):
             jobs = Jobs(folder, f"unlearnable-{run}", self.parameters(), self.cpus)
             try:
                 yield jobs
