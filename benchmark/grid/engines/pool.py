@@ -240,8 +240,8 @@ class Pool:
             raise RuntimeError(f"{worker.where} answers '{kind}' without being asked")
         elif kind == "share":
             share, resumed, seconds = rest
-            if unit.name in self._begun and (task := self._board.task(unit)) is not None:
-                share = task.share_after(share)
+            if unit.name in self._begun:
+                share = self._board.task(unit).share_after(share)
             self._board.reaches(unit, share, resumed=resumed, seconds=seconds)
         else:
             worker.unit = None
