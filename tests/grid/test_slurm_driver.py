@@ -1,6 +1,8 @@
 """What the driver of Slurm jobs does next, with jobs that are made up; and what the engine asks for."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,7 +17,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
-from benchmark.grid.engines import ENGINES, agenda, slurm, slurm_jobs
+from benchmark.grid.engines import ENGINES, agenda, slurm, slurm_jobs, slurm_node
 from benchmark.grid.engines.slurm import Driver, Slurm
 from benchmark.grid.engines.slurm_jobs import RefusedError, State
 from benchmark.grid.engines.slurm_node import News
@@ -298,6 +300,34 @@ def test_news_are_read_once_and_whole(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('"]\n')
     assert driver.read() == [["message", 30, "ä"]]
+
+
+def test_a_job_that_is_queued_again_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SystemExit by which submitit ends it is no error of the poison or the cell."""
+
+    class EndedError(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        raise EndedError
+
+    def craft(one: Any) -> Failure:
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        except SystemExit:
+            return Failure("SystemExit", "", "")
+        raise AssertionError
+
+    environment = SimpleNamespace(paths=SimpleNamespace(folder=tmp_path), job_id="1", USR_SIG="USR2")
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(JobEnvironment=lambda: environment))
+    monkeypatch.setattr(slurm_node, "opened", lambda *_: (SimpleNamespace(craft=craft), None))
+    monkeypatch.setattr(os, "_exit", end)
+    before = signal.signal(signal.SIGUSR2, lambda *_: sys.exit(-1))
+    try:
+        with pytest.raises(EndedError):
+            slurm_node.Job(cast(Any, SimpleNamespace(crafts=True, settings=RunSettings())), None)()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_jobs_ask_for_what_the_engine_names() -> None:

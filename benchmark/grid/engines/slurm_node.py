@@ -1,9 +1,12 @@
 """What the Slurm engine runs in a job: one poison or one cell, in the folders that all nodes share."""
 
 import json
+import os
+import signal
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmark.grid.engines.node import Work, opened
@@ -29,6 +32,7 @@ class Job:
         import submitit
 
         environment = submitit.JobEnvironment()
+        _end_where_it_exits(getattr(signal, f"SIG{environment.USR_SIG}"))
         news = News(environment.paths.folder / f"{environment.job_id}.news")
         try:
             grid, one = opened(self.work, self.work.settings, news.tell)
@@ -43,6 +47,23 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _end_where_it_exits(number: int) -> None:
+    """Let this process end at once where the handler of a signal exits.
+
+    Submitit's handler queues the job again and then raises SystemExit, which would pass for an error of the cell.
+    """
+    handle = signal.getsignal(number)
+    assert callable(handle)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        try:
+            handle(number, frame)
+        except SystemExit:
+            os._exit(1)
+
+    signal.signal(number, end)
 
 
 class News:
