@@ -72,8 +72,8 @@ def _draw(block: Block) -> Figure:
         ticks = sorted({one.params["eps"] for family in families.values() for one in family})
         for axes in (recall, similarity):
             axes.set(xlabel="ε, 1/255", xlim=(0, max(ticks) * 1.05), xticks=ticks)
-        recall.set(ylabel="R@10, %, mean of both directions", ylim=(0, 100))
-        similarity.set(ylabel="SSIM with the original images")
+        recall.set(ylabel="mean R@10 of both\ndirections, %", ylim=(0, 100))
+        similarity.set(ylabel="SSIM with the\noriginal images")
         figure.legend(*recall.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3)
         heading(figure, about(block))
         return figure

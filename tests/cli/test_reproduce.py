@@ -123,5 +123,5 @@ def test_a_dry_run_prints_one_plan_and_writes_nothing(tmp_path: Path, capsys: py
     (plan,) = (line for line in capsys.readouterr().err.splitlines() if " to run; " in line)
     # Of 6, 36, 8, 6, 4, 37, 36, 3, 19, 26, 4 and 4 cells that the grids have. Undefended, clean data are in eleven of
     # them, MEM-3, EM, TAP and word-wise MEM in three, word-wise EM and EM through augmentation in two.
-    assert plan.startswith("173 cells, 173 to run")
+    assert plan.startswith("175 cells, 175 to run")
     assert not (tmp_path / "out").exists()
