@@ -44,7 +44,7 @@ _VISIBILITY = (
     Measure("PSNR", "dB", lambda record: record.poison.get("psnr")),
     Measure("SSIM", "SSIM", lambda record: record.poison.get("ssim")),
 )
-_CRAFTING = Measure("loss", "nats", lambda record: (record.poison.get("loss_per_round") or [None])[-1])
+_CRAFTING = Measure("crafting loss", "nats", lambda record: (record.poison.get("loss_per_round") or [None])[-1])
 
 
 def attacks(records: Iterable[Record]) -> list[Table]:
@@ -93,7 +93,7 @@ def _table(block: Block) -> Table:
     ]
     if crafted:
         explained.append(
-            "loss: of the last surrogate at the end of crafting, or of the generator; TAP's is towards other images' "
+            "crafting loss: of the last surrogate at the end, or of the generator; TAP's is towards other images' "
             "captions. Where it is near chance (the logarithm of the crafting batch, 4.85 nats for 128), the "
             "surrogates have learned nothing from the poison."
         )

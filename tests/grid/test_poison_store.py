@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -117,13 +118,7 @@ def test_a_part_that_cannot_be_made_fails_alone(tmp_path: Path, monkeypatch: pyt
 def test_a_stored_poison_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its noise may have gigabytes, all of which are hashed."""
     assert run(tmp_path, defense="none") == 0
-    read: list[Path] = []
-    load = Poison.load
-
-    def noticed(path: Path) -> Poison:
-        read.append(path)
-        return load(path)
-
-    monkeypatch.setattr(Poison, "load", noticed)
+    load = Mock(wraps=Poison.load)
+    monkeypatch.setattr(Poison, "load", load)
     assert run(tmp_path, "--rerun", "all", defense="none") == 0
-    assert len(read) == 1
+    load.assert_called_once()

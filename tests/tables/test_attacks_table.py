@@ -132,7 +132,7 @@ def test_the_loss_is_that_of_the_last_round_and_stands_only_where_surrogates_wer
         for one in (record("em", recalls=(57, 57), seed=seed) for seed in (1, 2))
     ]
     table = attacks_table(*several()[:2], *(record("clean", recalls=(60, 60), seed=2),), *crafted)
-    assert {*table.columns} - column == {"loss"}
-    assert value(table, "EM", "loss") == 1.5
-    assert not len(table.cells.query("row == 'MEM-3' and column == 'loss'").dropna(subset="mean"))
-    assert "| 1.50±0.71 |" in render([table], "markdown")
+    assert {*table.columns} - column == {"crafting loss"}
+    assert value(table, "EM", "crafting loss") == 1.5
+    assert not len(table.cells.query("row == 'MEM-3' and column == 'crafting loss'").dropna(subset="mean"))
+    assert " 1.50±0.71 |" in render([table], "markdown")
