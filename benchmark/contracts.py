@@ -27,7 +27,7 @@ from benchmark.core.registry import unknown
 from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import HOOKS, Composed, LossInputs
+from defenses.base import HOOKS, Composed, LossInputs, Reduction
 from victims.architecture import Architecture
 from victims.clip import clip_loss
 from victims.defense_effect import words_changed
@@ -303,6 +303,11 @@ def defense_inputs() -> dict[str, Any]:
 def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[str, Any]:
     """What the hooks return for :func:`defense_inputs` and a seed."""
     slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+    def loss(images: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        each = (slope * images).mean((1, 2, 3))
+        return each.mean() if reduction == "mean" else each
+
     at = HookContext(seed, 0.5, epoch=2, training=seed)
     train = _captioned(_ROWS).by_row()
     # As an owner with uniform noise would publish it.
@@ -319,7 +324,7 @@ def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[
         "images": defense.on_images(given["images"], at),
         "mixed images": images,
         "mixed targets": targets,
-        "adversarial": defense.adversarial(given["adversarial"], lambda x: (slope * x).mean(), at),
+        "adversarial": defense.adversarial(given["adversarial"], loss, at),
         "loss": float(defense.loss(_loss_inputs(), at)),
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from benchmark.core.parameters import check_ranges, describe_fields
 from benchmark.core.registry import Registry
 from benchmark.data import CaptionDataset
 
-Loss = Callable[[torch.Tensor], torch.Tensor]
+Reduction = Literal["mean", "none"]
 Rows = NDArray[np.int64]
 Score = Callable[[Rows], NDArray[np.float32]]
 
@@ -44,6 +44,13 @@ class HookContext:
     def numpy_generator(self) -> np.random.Generator:
         """A numpy generator for this moment."""
         return np.random.default_rng(self.seed)
+
+
+class Loss(Protocol):
+    """The CLIP loss of a batch's images and their captions, in nats; it leaves the model as it is."""
+
+    def __call__(self, images: torch.Tensor, /, reduction: Reduction = "mean") -> torch.Tensor:
+        """Of images (B, 3, H, W) in [0, 1]: a scalar, or with ``none`` (B,), the loss of each image and its caption."""
 
 
 class Contrast(Protocol):
@@ -168,8 +175,8 @@ class Defense:
 
         Args:
             images: (B, 3, H, W) float in [0, 1].
-            loss: closure from images to the batch's CLIP loss, nats; it leaves batch-norm statistics and weight
-                gradients untouched.
+            loss: of such images and the batch's captions; it leaves batch-norm statistics and weight gradients
+                untouched.
             at: the moment in training.
         """
         return images

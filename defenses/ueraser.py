@@ -1,6 +1,7 @@
-"""UEraser: the worst of several strong augmentations of each batch."""
+"""UEraser: the worst of several strong augmentations of each image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,9 +20,9 @@ class UEraser(Defense):
     image and channel, of intensity 0 to 1 in brightness; channels shuffled with probability 0.5; one operation of
     TrivialAugment for the batch, its magnitude for each image.
 
-    The paper takes the worst draw of each image. Here a hook sees one loss for the batch, so that the worst draw of the
-    whole batch is taken, which is milder. The paper does so for the first 60 of 200 epochs (``until=0.3``) or for all
-    of them ("UEraser-Max"), the default here.
+    The worst draw of an image is that in which it and its caption have the highest loss, beside the other images of the
+    same draw. The paper looks for it in the first 60 of 200 epochs (``until=0.3``) or in all of them ("UEraser-Max"),
+    the default here.
 
     ``ueraser-lite``, one draw, needs no loss. It is made before other defenses mix images, and an attack can be crafted
     through it.
@@ -30,6 +31,8 @@ class UEraser(Defense):
         draws: how many augmentations of a batch are compared.
         until: share of the training, from its start, in which they are; afterwards one is drawn.
     """
+
+    version: ClassVar[int] = 2
 
     draws: int = ranged(5, 1, 100)
     until: float = ranged(1.0, above=0, at_most=1)
@@ -49,18 +52,19 @@ class UEraser(Defense):
         return _augmented(images, at.seed) if self.draws == 1 else images
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
-        """The augmented batch with the highest loss; see :meth:`defenses.base.Defense.adversarial`."""
+        """Of each image the draw with the highest loss; see :meth:`defenses.base.Defense.adversarial`."""
         if self.draws == 1:
             return images
         with torch.no_grad():
             worst = _augmented(images, at.seed)
             if at.progress >= self.until:
                 return worst
-            highest = float(loss(worst))
+            highest = loss(worst, "none")
             for number in range(1, self.draws):
-                candidate = _augmented(images, derive_seed(at.seed, "draw", number))
-                if (reached := float(loss(candidate))) > highest:
-                    worst, highest = candidate, reached
+                candidates = _augmented(images, derive_seed(at.seed, "draw", number))
+                reached = loss(candidates, "none")
+                worst = torch.where((reached > highest).view(-1, 1, 1, 1), candidates, worst)
+                highest = torch.maximum(highest, reached)
         return worst
 
     def describe(self) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -13,6 +13,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from benchmark.core.errors import UsageError
+from defenses.base import Loss, Reduction
 from victims.fast.embedding import ActiveEmbedding
 from victims.fast.frozen_resnet import FrozenResNet
 from victims.fast.resnet import resnet_features
@@ -107,12 +108,12 @@ class Clip(nn.Module):
             pixels = self.passage(pixels, None if text is None else self._loss_against(text.detach()))
         return self._features(pixels)
 
-    def _loss_against(self, text: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """From images (B, 3, H, W) in [0, 1] to their CLIP loss with text features (B, D); the model stays as it is."""
+    def _loss_against(self, text: torch.Tensor) -> Loss:
+        """The loss of images and text features (B, D)."""
 
-        def loss(pixels: torch.Tensor) -> torch.Tensor:
+        def loss(images: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
             with frozen_batchnorm_statistics(self):
-                return clip_loss(self._features(pixels), text, self.scale.detach())
+                return clip_loss(self._features(images), text, self.scale.detach(), reduction=reduction)
 
         return loss
 
@@ -230,6 +231,7 @@ def clip_loss(
     text_features: torch.Tensor,
     scale: torch.Tensor,
     targets: torch.Tensor | None = None,
+    reduction: Reduction = "mean",
 ) -> torch.Tensor:
     """The symmetric InfoNCE loss: the mean of image→text and text→image cross-entropy.
 
@@ -238,16 +240,20 @@ def clip_loss(
         text_features: (B, D) unit norm.
         scale: scalar logit scale.
         targets: (B, B) soft targets, image rows × caption columns; the identity if ``None``.
+        reduction: ``mean`` of the batch, or ``none``.
 
     Returns:
-        Scalar, nats.
+        Nats: a scalar, or with ``none`` (B,), for each image that of its row and of its caption's column.
     """
     logits = scale * image_features @ text_features.T
     if targets is None:
-        diagonal = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
-    targets = targets.to(logits)
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets.T)) / 2
+        of_images = of_captions = torch.arange(len(logits), device=logits.device)
+    else:
+        of_images = targets.to(logits)
+        of_captions = of_images.T
+    to_captions = F.cross_entropy(logits, of_images, reduction=reduction)
+    to_images = F.cross_entropy(logits.T, of_captions, reduction=reduction)
+    return (to_captions + to_images) / 2
 
 
 def clamp_scale(model: Clip) -> None:

@@ -14,7 +14,7 @@ from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals
 from benchmark.data import CaptionDataset
-from defenses.base import Defense, HookContext, LossInputs
+from defenses.base import Defense, HookContext, LossInputs, Reduction
 from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, to_device
 from victims.defense_effect import Changes
 from victims.evaluate import pair_scores
@@ -198,9 +198,9 @@ def _step_loss(
     text = encode_tokens(tokens)
     fixed_text, fixed_scale = text.detach(), model.scale.detach()
 
-    def loss_of(candidates: torch.Tensor) -> torch.Tensor:
+    def loss_of(candidates: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         with frozen_batchnorm_statistics(model):
-            return clip_loss(encode_images(candidates), fixed_text, fixed_scale, targets)
+            return clip_loss(encode_images(candidates), fixed_text, fixed_scale, targets, reduction)
 
     def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
         return clip_loss(first, second, model.scale, targets)

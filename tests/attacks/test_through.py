@@ -17,6 +17,7 @@ from benchmark.core.threads import limited_threads
 from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
+from defenses.base import Reduction
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import clip_loss
 from victims.passage import Passage, image_defense
@@ -147,8 +148,8 @@ def test_noise_through_adversarial_training_is_fitted_to_the_worst_image() -> No
     defense = image_defense("adv-training[eps=4,steps=3]", "test", adversarial=True)
     attacked.passage = Passage(defense, 1.0, seed=3)
 
-    def loss(points: torch.Tensor) -> torch.Tensor:
-        return clip_loss(plain.encode_images(points), text, plain.scale)
+    def loss(points: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        return clip_loss(plain.encode_images(points), text, plain.scale, reduction=reduction)
 
     at = HookContext(derive_seed(3, "passage", 0), 0.0)
     worst = defense.adversarial(images, loss, at).detach().requires_grad_()
@@ -172,8 +173,8 @@ def test_the_batch_norms_of_a_surrogate_do_not_see_the_climb() -> None:
     first.passage = Passage(defense, 1.0, seed=3)
     first.encode_images(images, text)
 
-    def loss(points: torch.Tensor) -> torch.Tensor:
-        return clip_loss(third.encode_images(points), text, third.scale)
+    def loss(points: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        return clip_loss(third.encode_images(points), text, third.scale, reduction=reduction)
 
     worst = defense.adversarial(images, loss, HookContext(derive_seed(3, "passage", 0), 0.0))
     second.encode_images(worst)

@@ -5,7 +5,7 @@ import torch
 
 from defenses import HookContext
 from defenses.adv_training import AdvTraining, signed_step
-from defenses.base import Loss
+from defenses.base import Loss, Reduction
 from tests.small import make_clip
 from victims.clip import clip_loss, frozen_batchnorm_statistics
 
@@ -21,9 +21,9 @@ def clip_loss_of() -> Loss:
     text = clip.encode_tokens(clip.tokenizer([f"{word} day" for word in "red green dog cat sun moon car boat".split()]))
     text = text.detach()
 
-    def loss(points: torch.Tensor) -> torch.Tensor:
+    def loss(points: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         with frozen_batchnorm_statistics(clip):
-            return clip_loss(clip.encode_images(points), text, clip.scale.detach())
+            return clip_loss(clip.encode_images(points), text, clip.scale.detach(), reduction=reduction)
 
     return loss
 
@@ -41,7 +41,9 @@ def test_the_clip_loss_rises(eps: float) -> None:
 def test_equals_a_plain_loop() -> None:
     clean = images(2)
     weight = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    found = AdvTraining(eps=8, steps=3, step_size=2).adversarial(clean, lambda x: (weight * x.square()).sum(), AT)
+    found = AdvTraining(eps=8, steps=3, step_size=2).adversarial(
+        clean, lambda x, reduction="mean": (weight * x.square()).sum(), AT
+    )
     generator = torch.Generator().manual_seed(3)
     torch.randperm(2, generator=generator)
     start = (torch.rand(clean.shape, generator=generator) * 2 - 1) * 8 / 255

@@ -12,6 +12,7 @@ from torchvision.transforms.functional import resized_crop  # type: ignore[impor
 from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import Spec
 from defenses import DEFENSES, HookContext
+from defenses.base import Reduction
 from defenses.strong_augment import StrongAugment
 from defenses.ueraser import UEraser
 
@@ -110,29 +111,33 @@ def test_strong_augmentation_is_differentiable() -> None:
 
 
 class Spy:
-    """A loss that keeps what it is asked for, and answers with given values in turn."""
+    """A loss that keeps what it is asked for, and answers in turn with what each image is to have."""
 
-    def __init__(self, *answers: float) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: list[float]) -> None:
+        self.answers = [torch.tensor(answer) for answer in answers]
         self.seen: list[torch.Tensor] = []
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         self.seen.append(images.clone())
-        return torch.tensor(self.answers[len(self.seen) - 1])
+        each = self.answers[len(self.seen) - 1]
+        return each.mean() if reduction == "mean" else each
 
 
-@pytest.mark.parametrize("worst", range(5))
-def test_ueraser_trains_on_the_draw_with_the_highest_loss(worst: int) -> None:
+def test_ueraser_trains_on_the_draw_of_each_image_with_the_highest_loss() -> None:
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    spy = Spy(*(9.0 if number == worst else float(-number) for number in range(5)))
+    losses = [[9.0, 0, 1, 0], [8.0, 1, 2, 0], [7.0, 2, 3, 0], [6.0, 3, 4, 0], [5.0, 4, 0, 1]]
+    spy = Spy(*losses)
     chosen = UEraser().adversarial(images, spy, at(6))
     assert len(spy.seen) == 5
-    assert [torch.equal(chosen, candidate) for candidate in spy.seen] == [number == worst for number in range(5)]
+    for image, worst in enumerate((0, 4, 3, 4)):
+        assert [torch.equal(chosen[image], draw[image]) for draw in spy.seen] == [
+            number == worst for number in range(5)
+        ]
 
 
 def test_ueraser_lite_is_one_draw_without_a_loss() -> None:
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    lite, spy = DEFENSES.build(Spec("ueraser-lite")), Spy(0.0, -1.0)
+    lite, spy = DEFENSES.build(Spec("ueraser-lite")), Spy([0.0] * 4, [-1.0] * 4)
     assert lite.adversarial(images, Spy(), at(6)) is images
     first = lite.on_images(images, at(6))
     assert (first != images).float().mean() > 0.5
@@ -142,7 +147,7 @@ def test_ueraser_lite_is_one_draw_without_a_loss() -> None:
 
 def test_ueraser_compares_draws_only_until_it_is_told_to() -> None:
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    early, late = Spy(0.0, 1.0), Spy()
+    early, late = Spy([0.0] * 4, [1.0] * 4), Spy()
     defense = UEraser(draws=2, until=0.3)
     assert torch.equal(defense.adversarial(images, early, at(6, 0.29)), early.seen[1])
     assert torch.equal(defense.adversarial(images, late, at(6, 0.3)), early.seen[0])

@@ -14,14 +14,14 @@ def test_moves_by_hand() -> None:
     # The loss of three pixels p is 2p₁ − 3p₂ + p₃; 25.5/255 is a tenth. Black cannot become darker.
     pixels = torch.tensor([0.5, 0.5, 0.0]).view(1, 3, 1, 1)
     weight = torch.tensor([2.0, -3.0, 1.0]).view(1, 3, 1, 1)
-    found = OppositeStep(eps=25.5).adversarial(pixels, lambda x: (weight * x).sum(), AT)
+    found = OppositeStep(eps=25.5).adversarial(pixels, lambda x, reduction="mean": (weight * x).sum(), AT)
     torch.testing.assert_close(found.flatten(), torch.tensor([0.4, 0.6, 0.0]))
 
 
 def test_every_step_goes_from_where_the_last_one_led() -> None:
     # (p − 0.55)² falls up to 0.55: two steps of a tenth from 0.5 lead to 0.6 and back.
     pixels = torch.full((1, 3, 1, 1), 0.5)
-    found = OppositeStep(eps=51, steps=2).adversarial(pixels, lambda x: (x - 0.55).square().sum(), AT)
+    found = OppositeStep(eps=51, steps=2).adversarial(pixels, lambda x, reduction="mean": (x - 0.55).square().sum(), AT)
     torch.testing.assert_close(found, pixels)
 
 

@@ -153,6 +153,17 @@ def test_loss_by_hand() -> None:
     assert clip_loss(images, texts, torch.tensor(2.0), torch.eye(2)) == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_loss_of_each_image_and_its_caption_by_hand() -> None:
+    images = torch.eye(2)
+    texts = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    # logits, scale 2: [[2, 1.2], [0, 1.6]]
+    first = torch.tensor([2.0, 1.2]).logsumexp(0) + torch.tensor([2.0, 0.0]).logsumexp(0) - 2 * 2
+    second = torch.tensor([0.0, 1.6]).logsumexp(0) + torch.tensor([1.2, 1.6]).logsumexp(0) - 2 * 1.6
+    for targets in (None, torch.eye(2)):
+        found = clip_loss(images, texts, torch.tensor(2.0), targets, reduction="none")
+        torch.testing.assert_close(found, torch.stack([first, second]) / 2)
+
+
 def test_soft_targets_by_hand() -> None:
     logits = 3 * torch.eye(3) @ torch.eye(3)
     targets = 0.7 * torch.eye(3) + 0.3 * torch.eye(3)[[1, 2, 0]]
