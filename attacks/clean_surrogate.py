@@ -1,7 +1,7 @@
 """What attacks share that are crafted against one surrogate which has been trained on clean data."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from attacks.base import Attack, CraftContext, require_batch
 from attacks.crafting import Crafting
@@ -9,6 +9,7 @@ from attacks.mem_settings import MemSettings
 from benchmark.core.distributed import Processes
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
+from victims.training_state import load_state
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ class CleanSurrogate(Attack):
         """As many as there are kinds."""
         return len(self.step_kinds(train))
 
-    def trained(self, train: CaptionDataset, context: CraftContext) -> Crafting:
-        """The surrogate after its training, and noise of zero for all images."""
+    def trained(self, train: CaptionDataset, context: CraftContext) -> tuple[Crafting, dict[str, Any] | None]:
+        """The surrogate after its training, noise of zero for all images, and what the checkpoint holds.
+
+        If there is a checkpoint, the surrogate is the one in its entry ``surrogate``, of :meth:`Crafting.state`.
+        """
         settings = MemSettings(
             k=0,
             eps=self.eps,
@@ -57,5 +61,9 @@ class CleanSurrogate(Attack):
         )
         # With noise of zero and no trigger, MEM's surrogate step is a step on clean data.
         crafting = Crafting(settings, train, context)
-        crafting.train_surrogate(0)
-        return crafting
+        if (state := context.checkpoint.load()) is None:
+            crafting.train_surrogate(0)
+        else:
+            with context.checkpoint.restoring():
+                load_state(state["surrogate"], crafting.model, crafting.optimizer, crafting.table)
+        return crafting, state

@@ -1,8 +1,11 @@
 """T2UE: a generator that makes an image's noise from the text of its captions alone."""
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,12 +70,13 @@ class T2ue(CleanSurrogate):
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Train the surrogate, then the generator, then make all noise; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
-        crafting = self.trained(train, context)
+        crafting, state = self.trained(train, context)
         model = crafting.model.for_inference()
         text = encoded(model, train)
         with seeded_globals(derive_seed(context.seed, "generator")):
             generator = Generator(text[0].shape[1], self.z, self.channels, train.resolution).to(model.device)
-        losses = self._train(generator, model, text, train, context)
+        surrogate = crafting.state()["surrogate"]
+        losses = self._train(generator, model, text, train, context, surrogate, state)
         draws = torch_generator(context.seed, "published z")
         with torch.no_grad():
             for start in range(0, len(train), self.batch_size):
@@ -95,12 +99,23 @@ class T2ue(CleanSurrogate):
         text: list[torch.Tensor],
         train: CaptionDataset,
         context: CraftContext,
+        surrogate: dict[str, Any],
+        state: dict[str, Any] | None,
     ) -> list[float]:
-        """Returns the mean loss of every pass over the data, in nats."""
+        """Returns the mean loss of every pass over the data, in nats; goes on from a checkpoint's state."""
         adam = torch.optim.Adam(generator.parameters(), lr=self.generator_lr)
         draws, losses = torch_generator(context.seed, "z"), []
         passes: list[float] = []
-        for step, (index, caption) in enumerate(self._batches(text, context.seed)):
+        steps_a_pass = len(text) // self.batch_size
+        if state is not None:
+            with context.checkpoint.restoring():
+                generator.load_state_dict(state["generator"])
+                adam.load_state_dict(copy.deepcopy(state["adam"]))  # it may be mapped from the file
+                draws.set_state(state["z"].clone())
+                passes = [float(loss) for loss in state["losses"]]
+            context.progress.resume(self.surrogate_steps + len(passes) * steps_a_pass)
+        done = len(passes) * steps_a_pass
+        for step, (index, caption) in enumerate(islice(self._batches(text, context.seed), done, None), done):
             condition = torch.stack([text[row].mean(dim=0) for row in index])
             own = torch.stack([text[row][number] for row, number in zip(index, caption, strict=True)])
             images = to_device(train.batch(index), model.device).float()
@@ -113,9 +128,12 @@ class T2ue(CleanSurrogate):
             if not math.isfinite(losses[-1]):
                 raise VictimDiverged(f"the loss is {losses[-1]} in step {step + 1} of the generator")
             context.progress.advance(f"generator, loss {losses[-1]:.2f}")
-            if len(losses) == len(text) // self.batch_size or step + 1 == self.steps:
+            if len(losses) == steps_a_pass or step + 1 == self.steps:
                 passes.append(float(np.mean(losses)))
                 losses.clear()
+                if context.checkpoint.is_due(len(passes), math.ceil(self.steps / steps_a_pass)):
+                    trained = {"generator": generator.state_dict(), "adam": adam.state_dict(), "z": draws.get_state()}
+                    context.checkpoint.save({"surrogate": surrogate, **trained, "losses": passes})
         return passes
 
     def _batches(self, text: list[torch.Tensor], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -57,14 +57,21 @@ class Tap(CleanSurrogate):
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Train the surrogate, then perturb all images; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
-        crafting = self.trained(train, context)
+        crafting, state = self.trained(train, context)
+        losses: list[float] = []
+        if state is not None:
+            with context.checkpoint.restoring():
+                np.copyto(crafting.delta, state["delta"].numpy())
+                losses = [float(loss) for loss in state["losses"]]
+            context.progress.resume(self.surrogate_steps + len(losses))
         model = crafting.model.for_inference()
         generator = numpy_generator(context.seed, "targets")
         target = derangement(len(train), generator)
         captions = [train.captions[i][generator.integers(len(train.captions[i]))] for i in target]
         tokens = model.tokenizer(captions)
-        losses: list[float] = []
-        for index in np.array_split(generator.permutation(len(train)), math.ceil(len(train) / self.batch_size)):
+        batches = np.array_split(generator.permutation(len(train)), math.ceil(len(train) / self.batch_size))
+        tenth = math.ceil(len(batches) / 10)
+        for index in batches[len(losses) :]:
             images = to_device(train.batch(index), model.device)
             with torch.no_grad():
                 text = model.encode_many(to_device(tokens[index], model.device))
@@ -81,6 +88,9 @@ class Tap(CleanSurrogate):
                 raise VictimDiverged(f"the surrogate's loss is {reached} in batch {len(losses) + 1}")
             losses.append(reached)
             context.progress.advance(f"loss {reached:.2f}")
+            tenths, more = divmod(len(losses), tenth)
+            if not more and context.checkpoint.is_due(tenths, math.ceil(len(batches) / tenth)):
+                context.checkpoint.save({**crafting.state(), "losses": losses})
         provenance = {"loss_per_round": [float(np.mean(losses))]}
         return Poison(crafting.delta, None, self.eps, train.fingerprint, provenance=provenance)
 

@@ -29,7 +29,8 @@ def grey() -> CaptionDataset:
 def knowing() -> Clip:
     """A model that has been trained on the images that the captions belong to."""
     teacher = replace(SMALL, surrogate_steps=40, lr=2e-3)
-    return teacher.trained(make_dataset(24, 1), CraftContext(make_clip, 1, Path())).model.for_inference()
+    crafting, _ = teacher.trained(make_dataset(24, 1), CraftContext(make_clip, 1, Path()))
+    return crafting.model.for_inference()
 
 
 def craft(attack: T2ue, train: CaptionDataset, model: Clip) -> Poison:

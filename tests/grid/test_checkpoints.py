@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import attacks.crafting
+import attacks.em_wordwise
+import attacks.t2ue
+import attacks.tap
 import victims.training
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
@@ -100,14 +103,35 @@ def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "attack", [FRESH, ATTACK.replace("k=2", "k=0"), f"through[attack={FRESH},defense=crop-flip,share=0.5]"]
+    ("attack", "place", "name", "number", "left"),
+    [
+        (FRESH, attacks.crafting, "minimise_noise", 6, 6),
+        (ATTACK.replace("k=2", "k=0"), attacks.crafting, "minimise_noise", 6, 6),
+        (f"through[attack={FRESH},defense=crop-flip,share=0.5]", attacks.crafting, "minimise_noise", 6, 6),
+        ("tap[surrogate_steps=3,pgd_steps=2,batch_size=16]", attacks.tap, "minimise_noise", 3, 1),
+        # Passes of two steps each, and one of a single step.
+        ("t2ue[surrogate_steps=3,steps=7,batch_size=16,channels=4]", attacks.t2ue, "clip_loss", 6, 3),
+        ("em-wordwise[restarts=3,steps=2,batch_size=16]", attacks.em_wordwise, "clip_loss", 6, 2),
+    ],
 )
-def test_other_ways_of_crafting_go_on_as_well(attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ways_of_crafting_go_on_as_well(
+    attack: str, place: Any, name: str, number: int, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in a call of a function; ``left``: how many calls are left after the last checkpoint before it."""
     assert run(tmp_path / "whole", attack=attack, defense="none", epochs=1) == 0
     with monkeypatch.context() as patch:
-        stop_at(patch, attacks.crafting, "minimise_noise", 6)
+        stop_at(patch, place, name, number)
         assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 130
+    calls: list[int] = []
+    original = getattr(place, name)
+
+    def counted(*args: Any, **settings: Any) -> Any:
+        calls.append(1)
+        return original(*args, **settings)
+
+    monkeypatch.setattr(place, name, counted)
     assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 0
+    assert len(calls) == left
     assert results(tmp_path / "stopped") == results(tmp_path / "whole")
 
 
