@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import nan
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,7 @@ from benchmark.tables.iqm import (
     Interval,
     Runs,
     average_of,
+    improvement,
     interval,
     iqm,
     over_seeds,
@@ -26,7 +28,7 @@ from benchmark.tables.matrix_cells import MatrixCells
 from benchmark.tables.selection import UNDEFENDED
 from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table
 
-RANK, IQM, WORST = "rank", "IQM %", "worst case %"
+RANK, IQM, BEATS, WORST = "rank", "IQM %", "beats next %", "worst case %"
 _FEW = 5  # seeds; with fewer, intervals are rough
 _OTHER_EPOCHS: Mapping[str, EpochChoice] = {"best: clean val": "clean val", "best: protected": "protected"}
 
@@ -66,10 +68,13 @@ def _table(side: _Side) -> Table:
     best_first = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
     ranks = ranks_of(runs, best_keeps_most=not side.of_attacks)
     cells: list[dict[str, Any]] = []
-    for spec in best_first:
+    for spec, behind in zip_longest(best_first, best_first[1:]):
         of: dict[str, Any] = {"row": names[spec], "n": sum(map(len, runs[spec].values()))}
         of |= {"attack": spec if side.of_attacks else "", "defense": "" if side.of_attacks else spec}
         cells += [of | rank_cell(*ranks[spec]), of | {"column": IQM} | percent(runs[spec], spec, iqm)]
+        if behind is not None:
+            pair = (spec, behind) if side.of_attacks else (behind, spec)
+            cells.append(of | {"column": BEATS, "unit": "%", "mean": improvement(*(runs[each] for each in pair))})
         for head, at in _OTHER_EPOCHS.items():
             if elsewhere := side.runs(spec, at):
                 cells.append(of | {"column": head, "unit": "%", "mean": average_of(elsewhere)})
@@ -179,6 +184,11 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
             "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one "
             "query, with the largest variance that its score can have, as captions of one image are not independent."
         )
+    less = "less" if side.of_attacks else "more"
+    lines.append(
+        f"{BEATS}: probability that {less} is kept than in the next row, in a cell drawn at random and with a seed of "
+        "each drawn at random; 50 % where neither is ahead."
+    )
     lines += [f"{head}: IQM {BEST_EPOCHS[head]}." for head in _OTHER_EPOCHS]
     if not side.of_attacks:
         lines.append(

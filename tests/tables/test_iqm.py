@@ -4,7 +4,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel, tukey_hsd
+from scipy.stats import mannwhitneyu, ttest_rel, tukey_hsd
 
 from benchmark.tables.iqm import (
     Interval,
@@ -14,6 +14,7 @@ from benchmark.tables.iqm import (
     average_of,
     clearly,
     difference,
+    improvement,
     interval,
     iqm,
     over_seeds,
@@ -190,6 +191,19 @@ def test_differences_are_of_common_runs_alone() -> None:
     assert found is not None
     assert found.value == pytest.approx(-2)
     assert difference(more, runs({"mixup": [1.0, 2.0]}), ("more", "none")) is None
+
+
+def test_the_probability_of_improvement_by_hand_and_as_mann_and_whitney_count() -> None:
+    # none: of the six pairs 1 < 2, 1 < 4, 3 < 4 and 5 against none of both; jpeg: equal.
+    first = runs({"none": [1.0, 3.0, 5.0], "jpeg": [7.0], "cutout": [0.0]})
+    second = runs({"none": [2.0, 4.0], "jpeg": [7.0], "mixup": [0.0]})
+    assert improvement(first, second) == pytest.approx(100 * (3 / 6 + 1 / 2) / 2)
+    assert improvement(second, first) == pytest.approx(100 - improvement(first, second))
+    generator = np.random.default_rng(1)
+    ours, theirs = generator.integers(0, 9, 12).astype(float), generator.integers(1, 9, 7).astype(float)
+    expected = mannwhitneyu(theirs, ours).statistic / (12 * 7)
+    found = improvement(runs({"none": ours.tolist()}), runs({"none": theirs.tolist()}))
+    assert found == pytest.approx(100 * expected)
 
 
 def test_equal_runs_give_equal_intervals_and_leave_the_global_state() -> None:

@@ -49,10 +49,14 @@ def test_attacks_and_defenses_are_ranked_by_the_middle_half_of_their_runs() -> N
     assert set(attacks.cells["n"][attacks.cells["column"] == "worst case %"]) == {3}
     assert attacks.rows[-1] == "MEM-7"
     assert texts(attacks, "rank") == {"EM": "1–2", "MEM-3": "1–2", "MEM-7": "3"}
+    # EM and MEM-3 are equals, and both stronger than MEM-7 in every cell.
+    assert texts(attacks, "beats next %") == {"MEM-3": "50.0", "EM": "100.0"}
     assert texts(attacks, "under") == dict.fromkeys(attacks.rows, "Jpeg")
     assert texts(attacks, "worst case %")["MEM-7"] == f"{100 * 80 / 80:.1f}"
     assert defenses.rows == ("Jpeg", "Mixup", "Cutout", "No defense")
     assert texts(defenses, "rank")["Jpeg"] == "1"
+    assert texts(defenses, "beats next %")["Jpeg"] == "100.0"
+    assert "No defense" not in texts(defenses, "beats next %")
     assert texts(defenses, "rank")["No defense"].endswith("–4")
     assert set(texts(defenses, "against").values()) <= {"EM", "MEM-3"}
     assert "95 % bootstrap interval over seeds and queries" in render([attacks], "markdown").replace("\n  ", " ")
