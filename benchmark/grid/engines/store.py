@@ -1,6 +1,7 @@
 """A store of poisons and checkpoints that all nodes of a cluster reach by a URL, through fsspec."""
 
 import logging
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,8 @@ class Store:
         try:
             import fsspec
 
-            files, folder = fsspec.core.url_to_fs(url)
+            # Other nodes add files and remove them: what was listed before says nothing.
+            files, folder = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise UsageError(f"--store {url}: {' '.join(str(error).split())}") from error
         return cls(files, folder)
@@ -52,11 +54,11 @@ class Store:
         """See that files can be kept, before any work.
 
         Raises:
-            StoreError: they cannot, as without the rights or credentials.
+            StoreError: they cannot, as without the rights or credentials, or in a bucket that does not exist.
         """
-        probe = f"{self.folder.rstrip('/')}/probe"
+        probe = f"{self.folder.rstrip('/')}/probe-{secrets.token_hex(8)}"  # two runs may begin at once
         with self._errors_named():
-            self.files.makedirs(self.folder, exist_ok=True)
+            self._make_folder()
             self.files.pipe_file(probe, b"")
             self.files.rm_file(probe)
 
@@ -84,7 +86,7 @@ class Store:
             StoreError: it cannot be copied.
         """
         with self._errors_named():
-            self.files.makedirs(self.folder, exist_ok=True)
+            self._make_folder()
             self.files.put_file(str(path), self._name(path) + ".part")
             self.files.mv(self._name(path) + ".part", self._name(path))
 
@@ -116,6 +118,11 @@ class Store:
         with self._errors_named():
             if self.files.exists(self._name(path)):
                 self.files.rm_file(self._name(path))
+
+    def _make_folder(self) -> None:
+        # A bucket has no folders, and "making" one would make a bucket whose name is mistyped.
+        if "file" in self.files.protocol:
+            self.files.makedirs(self.folder, exist_ok=True)
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
