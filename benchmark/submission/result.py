@@ -7,7 +7,6 @@ from typing import Any
 
 from benchmark.grid.records import Record
 from benchmark.submission.rerun import scores_digest
-from benchmark.submission.strength import left_out
 from benchmark.tables.entries import About, Entry, Fact, RerunCell, Stage
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
 from benchmark.tables.shares import recall_by_seed
@@ -24,8 +23,7 @@ def entry_of(about: About, block: Block, spec: str, rerun: RerunCell | None, day
         day: of the check, UTC.
         rest: other fields of the entry.
     """
-    silent = left_out(block)
-    own = [record for record in block.of(**{about.kind: spec}) if record.defense.spec not in silent]
+    own = block.of(**{about.kind: spec})
     other = "defense" if about.kind == "attack" else "attack"
     others = dict.fromkeys(getattr(record, other).spec for record in own)
     chosen = getattr(own[0], about.kind)
@@ -37,7 +35,6 @@ def entry_of(about: About, block: Block, spec: str, rerun: RerunCell | None, day
         clean=_by_seed(block.of(CLEAN, UNDEFENDED)),
         test_images=block.dataset.params["test_images"],
         per_seed=bool(block.dataset.params.get("per_seed")),
-        left_out=silent if about.kind == "attack" else [],
         poison=_poison(own) if about.kind == "attack" else {},
         seconds=_seconds(own, "craft" if about.kind == "attack" else "train"),
         device=str(own[0].provenance.get("device", "")),

@@ -23,7 +23,7 @@ class Rules:
         attacks: what a defense meets: noise, noise through augmentations, a trigger, one targeted, one tied to words.
     """
 
-    version: int = 3
+    version: int = 4
     preset: str = "tiny"
     least_seeds: int = 3
     most_seeds: int = 12

@@ -17,11 +17,11 @@ def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
     problems = []
     if sentence := near_chance(block.of(CLEAN, UNDEFENDED)):
         problems.append(sentence)
-    if learned(block, UNDEFENDED) != "holds":
-        problems.append(f"clean undefended victims do not learn; asked for is {LEARN}")
+    for defense in sorted({record.defense.spec for record in block.records}):
+        if learned(block, defense) != "holds":
+            victims = "undefended clean victims" if defense == UNDEFENDED else f"clean victims under {defense}"
+            problems.append(f"{victims} do not learn; asked for is {LEARN}")
     if kind == "defense":
-        if learned(block, spec) != "holds":
-            problems.append(f"clean victims under {spec} do not learn; asked for is {LEARN}")
         return problems
     for attack in block.attacks:
         if attack.spec != spec:
@@ -33,12 +33,3 @@ def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
         if verdict == "not shown":
             problems.append(f"nothing shows that {spec} is stronger than {RANDOM} of the same ε = {eps}/255")
     return problems
-
-
-def left_out(block: Block) -> list[str]:
-    """Defenses under which clean victims do not learn: cells under them do not count."""
-    return [
-        defense
-        for defense in sorted({record.defense.spec for record in block.records})
-        if defense != UNDEFENDED and learned(block, defense) == "fails"
-    ]

@@ -237,7 +237,10 @@ def _submitted(cells: Sequence[RequiredCell], kind: Kind) -> str:
 def _origin_problems(records: Sequence[Record]) -> list[str]:
     commits = sorted({str(record.provenance.get("commit")) for record in records})
     changed = [commit for commit in commits if commit.endswith("-dirty")]
+    facts = ("device", "versions")  # an installed wheel knows no commit
+    unsaid = [fact for fact in facts if not all(record.provenance.get(fact) for record in records)]
     return [
+        *(f"not all records say their {fact}" for fact in unsaid),
         *mixed_origins(records),
         *(f"made by code that no commit names: {commit}" for commit in changed),
     ]

@@ -96,11 +96,10 @@ class Entry:
         plugin: whether its own code was run to recompute addresses: ``none`` if it has none.
         strength: of attack or defense, in words.
         recall: R@10 after the last epoch, mean of both directions, percent: of an attack by defense, of a defense by
-            attack (``clean`` among them), then by seed. Cells that do not count are left out.
+            attack (``clean`` among them), then by seed.
         clean: of the clean undefended victims, by seed.
         test_images: their number.
         per_seed: whether each seed has test images of its own.
-        left_out: defenses under which clean victims do not learn, so that their cells do not count.
         poison: ``eps`` and, with noise, ``psnr`` in dB, mean over seeds; empty for a defense.
         seconds: of crafting a poison, ``craft``, or of training a victim, ``train``; mean.
         device: where the records were made.
@@ -119,7 +118,6 @@ class Entry:
     clean: Mapping[SeedText, Annotated[float, Meta(gt=0, le=100)]]
     test_images: Annotated[int, Meta(ge=1)]
     per_seed: bool
-    left_out: list[SpecText] = field(default_factory=list)
     poison: Mapping[Fact, Number] = field(default_factory=dict)
     seconds: Mapping[Stage, Amount] = field(default_factory=dict)
     device: Label = ""

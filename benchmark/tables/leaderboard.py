@@ -17,7 +17,7 @@ RERUN = "re-run"
 
 
 def leaderboard(entries: Sequence[Entry]) -> list[Table]:
-    """Attacks, the strongest first, then defenses, the best first.
+    """Attacks, the strongest first, then defenses, the best first; each version of the rules by itself.
 
     An attack's worst case is the defense, or none, under which victims keep most of the clean recall; a defense's is
     the attack under which they keep least. Ranks are of the worst cases, by paired differences over seeds and queries
@@ -32,13 +32,13 @@ def leaderboard(entries: Sequence[Entry]) -> list[Table]:
     """
     if not entries:
         raise UsageError("the leaderboard has no entries yet; docs/submitting.md says how to add one")
-    by_kind: dict[Kind, list[Entry]] = {"attack": [], "defense": []}
-    for entry in entries:
-        by_kind[entry.about.kind].append(entry)
-    return [_table(kind, own) for kind, own in by_kind.items() if own]
+    comparable: dict[tuple[Kind, int], list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.about.kind, -entry.rules)):
+        comparable.setdefault((entry.about.kind, entry.rules), []).append(entry)
+    return [_table(kind, rules, own) for (kind, rules), own in comparable.items()]
 
 
-def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
+def _table(kind: Kind, rules: int, entries: Sequence[Entry]) -> Table:
     ranked = {entry.about.name: _ranked(entry) for entry in entries}
     worst = {name: worst_case(kind, runs) for name, runs in ranked.items()}
     cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
@@ -58,8 +58,8 @@ def _table(kind: Kind, entries: Sequence[Entry]) -> Table:
         cells += [of | cell for cell in _others(kind, entry)]
     frame = cells_frame(cells)
     return Table(
-        title=f"Leaderboard of {kind}s: recall kept of clean, in %",
-        keys={"ranked": f"{kind}s"},
+        title=f"Leaderboard of {kind}s: recall kept of clean, in %; rules {rules}",
+        keys={"ranked": f"{kind}s", "rules": str(rules)},
         corner=kind.capitalize(),
         rows=tuple(names),
         columns={column: column for column in dict.fromkeys(frame["column"])},
@@ -130,6 +130,4 @@ def _of_entry(entry: Entry) -> str:
         parts.append(f"re-run of {again.cell}: {again.found:.1f} for {again.recorded:.1f}{allowed}, {drawn}")
     if entry.plugin == "not run":
         parts.append("its own code was not run, so that its addresses were not recomputed")
-    if entry.left_out:
-        parts.append(f"without {', '.join(entry.left_out)}, under which clean victims do not learn")
     return f"{about.title} ({about.name}): {'; '.join([*parts, *([about.notes] if about.notes else [])])}."

@@ -29,5 +29,4 @@ def make(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
     submissions.use_small_rules(monkeypatch)
     monkeypatch.setattr("benchmark.submission.submit.strength_problems", lambda *_: [])
-    monkeypatch.setattr("benchmark.submission.result.left_out", lambda _: [])
     return lambda kind: submissions.copy(everything, tmp_path / "submitted", kind)

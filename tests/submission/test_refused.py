@@ -217,6 +217,8 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
         in_provenance(device="cpu (another, 8 threads)"),
         "Mixed origins: LSP (lsp[keys=4]) × Prefix drop, seed 2: cpu (another, 8 threads)",
     ),
+    "no word of a machine": (in_provenance(device=""), "not all records say their device"),
+    "no word of versions": (in_provenance(versions={}), "not all records say their versions"),
     "code of no commit": (in_provenance(commit="0" * 40 + "-dirty"), "made by code that no commit names"),
     "another PSNR": (in_poison_facts(psnr=60.0), "psnr of the poison is 60, measured in lsp-seed2-"),
     "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),

@@ -16,8 +16,8 @@ from benchmark.submission.cells import RequiredCell, budget_problems
 from benchmark.submission.rerun import allowed, compare, machine
 from benchmark.submission.result import entry_of
 from benchmark.submission.rules import RULES
-from benchmark.submission.strength import left_out, strength_problems
-from benchmark.tables.entries import About
+from benchmark.submission.strength import strength_problems
+from benchmark.tables.entries import About, Kind
 from benchmark.tables.selection import blocks
 from tests.tables.factory import record
 
@@ -65,28 +65,27 @@ def test_clean_victims_that_learn_nothing() -> None:
     )
     stuck = problems(made("clean", "none", 80, STUCK), NOISE, made("mem3", "none", 5))
     assert stuck == [
-        "clean undefended victims do not learn; asked for is a clean victim's last loss at most 0.75 ln B, and at "
+        "undefended clean victims do not learn; asked for is a clean victim's last loss at most 0.75 ln B, and at "
         "least 20 % of the recall kept"
     ]
 
 
-def test_a_defense_under_which_clean_victims_do_not_learn() -> None:
-    cells = [CLEAN, made("mem3", "none", 5), made("mem3", "mixup", 60)]
-    assert problems(*cells, made("clean", "mixup", 70), kind="defense", spec="mixup") == []
-    (line,) = problems(*cells, made("clean", "mixup", 70, STUCK), kind="defense", spec="mixup")
+@pytest.mark.parametrize(("kind", "spec"), [("defense", "mixup"), ("attack", "mem3")])
+def test_a_defense_under_which_clean_victims_do_not_learn(kind: Kind, spec: str) -> None:
+    """An attack's row would look stronger without the defense, so that it may not be left out of it."""
+    cells = [CLEAN, NOISE, made("mem3", "none", 5), made("mem3", "mixup", 60)]
+    assert problems(*cells, made("clean", "mixup", 70), kind=kind, spec=spec) == []
+    (line,) = problems(*cells, made("clean", "mixup", 70, STUCK), kind=kind, spec=spec)
     assert line == (
         "clean victims under mixup do not learn; asked for is a clean victim's last loss at most 0.75 ln B, and at "
         "least 20 % of the recall kept"
     )
 
 
-def test_cells_that_do_not_count_are_not_in_the_entry() -> None:
-    records = [*CLEAN, *made("clean", "mixup", 20, STUCK), *made("clean", "cutout", 70)]
-    records += [*made("mem3", "none", 5), *made("mem3", "mixup", 3), *made("mem3", "cutout", 9)]
+def test_what_an_entry_says() -> None:
+    records = [*CLEAN, *made("clean", "cutout", 70), *made("mem3", "none", 5), *made("mem3", "cutout", 9)]
     (block,) = blocks(records)
-    assert left_out(block) == ["mixup"]
     entry = entry_of(ABOUT, block, "mem3", None, date(2026, 11, 27), rules=1, plugin="none")
-    assert entry.left_out == ["mixup"]
     assert entry.recall == {"none": {"1": 6, "2": 7, "3": 8}, "cutout": {"1": 10, "2": 11, "3": 12}}
     assert entry.clean == {"1": 81, "2": 82, "3": 83}
     assert entry.seconds == {"craft": 300}

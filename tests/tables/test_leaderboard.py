@@ -90,10 +90,17 @@ def test_how_a_cell_was_run_again_is_said() -> None:
     assert "re-run of tough × none, seed 1: 26.0 for 25.0 (accepted 23.0 to 27.5), drawn by 7 (given)" in notes
 
 
-def test_what_was_not_run_and_does_not_count_is_said() -> None:
-    (table,) = leaderboard([replace(TOUGH, plugin="not run", left_out=["adv-training"])])
+def test_what_was_not_run_is_said() -> None:
+    (table,) = leaderboard([replace(TOUGH, plugin="not run")])
     assert "its own code was not run" in table.notes[-1]
-    assert "without adv-training, under which clean victims do not learn" in table.notes[-1]
+
+
+def test_entries_of_other_rules_are_not_compared() -> None:
+    newer = replace(TOUGH, rules=TOUGH.rules + 1)
+    new, old = leaderboard([TOUGH, newer])
+    assert [table.cells[table.cells["column"] == "rank"]["text"].tolist() for table in (new, old)] == [["1"], ["1"]]
+    assert new.title.endswith(f"rules {TOUGH.rules + 1}")
+    assert old.title.endswith(f"rules {TOUGH.rules}")
 
 
 def test_without_entries_there_is_no_table_but_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
