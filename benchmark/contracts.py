@@ -312,14 +312,19 @@ def defense_answers(defense: Defense, given: dict[str, Any], seed: int) -> dict[
     train = _captioned(_ROWS).by_row()
     # As an owner with uniform noise would publish it.
     published = replace(train, images=np.asarray(train.images[:] ^ 1, dtype=np.uint8))
-    clean = train if defense.needs_clean else published
+    clean, before = train if defense.needs_clean else published, published.fingerprint
     data = defense.on_dataset(published, clean, replace(at, progress=0.0, epoch=1))
-    unchanged = data.fingerprint == published.fingerprint
+    # A fingerprint is worked out once; that of a copy tells what has become of the images and captions.
+    _require(replace(published).fingerprint == before, "on_dataset changes its argument")
+    unchanged = data.fingerprint == before
     ranks = np.linspace(-1, 1, len(train.pairs), dtype=np.float32)
+    rows = train.pairs.copy()
+    kept = defense.on_rows(rows, lambda some: ranks[: len(some)], at).tolist()
+    _require(bool((rows == train.pairs).all()), "on_rows changes its argument")
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
     return {
         "data": train.fingerprint if unchanged else data.fingerprint,
-        "rows": defense.on_rows(train.pairs, lambda rows: ranks[: len(rows)], at).tolist(),
+        "rows": kept,
         "captions": defense.on_captions(given["captions"], at),
         "images": defense.on_images(given["images"], at),
         "mixed images": images,

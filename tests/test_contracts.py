@@ -16,7 +16,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_file
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Loss
+from defenses.base import Loss, Rows, Score
 from tests.test_plugins import DARK
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
@@ -46,6 +46,16 @@ class Nuisance(Defense):
 
     fault: str
     calls: int = 0
+
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        if self.fault == "changes its data set":
+            train.captions[0][0] = "moon"
+        return train
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        if self.fault == "changes its rows":
+            rows[0] = rows[1]
+        return rows
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         if self.fault == "drops a caption":
@@ -91,6 +101,8 @@ class Nuisance(Defense):
         ("none", None),
         ("drops a caption", "as many captions"),
         ("changes its argument", "arguments are left unchanged"),
+        ("changes its data set", "on_dataset changes its argument"),
+        ("changes its rows", "on_rows changes its argument"),
         ("leaves the range", "within 0 and 1"),
         ("widens", "shape and dtype"),
         ("draws from global state", "global random state"),
