@@ -65,6 +65,7 @@ class Tap(CleanSurrogate):
                 losses = [float(loss) for loss in state["losses"]]
             context.progress.resume(self.surrogate_steps + len(losses))
         model = crafting.model.for_inference()
+        model.passage = crafting.model.passage  # one count of batches, which checkpoints hold
         generator = numpy_generator(context.seed, "targets")
         target = derangement(len(train), generator)
         captions = [train.captions[i][generator.integers(len(train.captions[i]))] for i in target]

@@ -20,9 +20,9 @@ class Passage(nn.Module):
     Some defenses do nothing at first, or get stronger as a victim trains. So each batch is shown as at a moment of the
     victim's training that is drawn at random.
 
-    How many batches have come is part of the model's state, so that a run that goes on from a checkpoint draws what an
-    undisturbed one draws. Processes that share a batch draw apart, so that with them the result is another than that of
-    a single one.
+    The seed and how many batches have come are part of the model's state, so that a run that goes on from a
+    checkpoint draws what an undisturbed one draws. Processes that share a batch draw apart, so that with them the
+    result is another than that of a single one.
 
     Args:
         defense: whose hooks.
@@ -32,9 +32,12 @@ class Passage(nn.Module):
 
     def __init__(self, defense: Defense, share: float, seed: int) -> None:
         super().__init__()
-        self._defense, self._share, self._seed = defense, share, seed
+        self._defense, self._share = defense, share
         self._told = not defense.is_adversarial
+        # A surrogate that takes the last one's place has a passage with a seed of its own.
+        self.register_buffer("seed", torch.tensor(seed))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.seed: torch.Tensor
         self.batches: torch.Tensor
 
     def forward(self, images: torch.Tensor, loss: Loss | None = None) -> torch.Tensor:
@@ -50,13 +53,13 @@ class Passage(nn.Module):
         self._told = self._told or loss is not None
         if not self._told:
             raise UsageError("a surrogate sees images without captions here, so that there is no loss to climb")
-        number = int(self.batches)
+        number, seed = int(self.batches), int(self.seed)
         self.batches += 1
-        passes, progress = np.random.default_rng(derive_seed(self._seed, "passes", number)).random(2)
+        passes, progress = np.random.default_rng(derive_seed(seed, "passes", number)).random(2)
         if passes >= self._share:
             return images
         rank = Processes.current().rank
-        at = HookContext(derive_seed(self._seed, "passage", number, *([rank] if rank else [])), float(progress))
+        at = HookContext(derive_seed(seed, "passage", number, *([rank] if rank else [])), float(progress))
         seen = self._defense.on_images(images, at)
         if loss is None or not self._defense.is_adversarial:
             return seen

@@ -20,6 +20,10 @@ from benchmark.core.errors import UsageError
 from tests.grid.grids import ATTACK, left_over, results, run
 
 FRESH = ATTACK.replace("restart_every=none", "restart_every=1")
+# Of the fourth round's surrogate the third is the first round.
+LONGER = ATTACK.replace("restart_every=none", "restart_every=2").replace("rounds=3", "rounds=4", 1)
+TAP = "tap[surrogate_steps=3,pgd_steps=2,batch_size=16]"
+T2UE = "t2ue[surrogate_steps=3,steps=7,batch_size=16,channels=4]"
 
 
 class Stopped(KeyboardInterrupt):
@@ -108,9 +112,12 @@ def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypa
         (FRESH, attacks.crafting, "minimise_noise", 6, 6),
         (ATTACK.replace("k=2", "k=0"), attacks.crafting, "minimise_noise", 6, 6),
         (f"through[attack={FRESH},defense=crop-flip,share=0.5]", attacks.crafting, "minimise_noise", 6, 6),
-        ("tap[surrogate_steps=3,pgd_steps=2,batch_size=16]", attacks.tap, "minimise_noise", 3, 1),
+        (f"through[attack={LONGER},defense=crop-flip,share=1]", attacks.crafting, "minimise_noise", 11, 3),
+        (f"through[attack={TAP},defense=crop-flip,share=1]", attacks.tap, "minimise_noise", 3, 1),
+        (f"through[attack={T2UE},defense=crop-flip,share=1]", attacks.t2ue, "clip_loss", 6, 3),
+        (TAP, attacks.tap, "minimise_noise", 3, 1),
         # Passes of two steps each, and one of a single step.
-        ("t2ue[surrogate_steps=3,steps=7,batch_size=16,channels=4]", attacks.t2ue, "clip_loss", 6, 3),
+        (T2UE, attacks.t2ue, "clip_loss", 6, 3),
         ("em-wordwise[restarts=3,steps=2,batch_size=16]", attacks.em_wordwise, "clip_loss", 6, 2),
     ],
 )
