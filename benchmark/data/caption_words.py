@@ -66,8 +66,13 @@ def caption_keys(captions: Sequence[Sequence[str]], count: int, seed: int) -> ND
     leading = min(_TOPICS, min(weights.shape) - 1)
     if leading < 1:
         return np.zeros(len(captions), dtype=np.int64)
-    start = numpy_generator(seed, "topics").standard_normal(min(weights.shape))
-    left, size, _ = svds(weights.astype(np.float64), k=leading, v0=start)
+    if min(weights.shape) <= 4 * _TOPICS:
+        # ARPACK goes on from numbers without a seed where few vectors span all captions.
+        left, size, _ = np.linalg.svd(weights.toarray().astype(np.float64), full_matrices=False)
+        left, size = left[:, :leading], size[:leading]
+    else:
+        start = numpy_generator(seed, "topics").standard_normal(min(weights.shape))
+        left, size, _ = svds(weights.astype(np.float64), k=leading, v0=start)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One of the clusters is empty")  # a key without images does no harm
         _, keys = kmeans2(left * size, count, minit="++", seed=derive_seed(seed, "keys") % 2**32, missing="warn")

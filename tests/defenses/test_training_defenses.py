@@ -240,6 +240,15 @@ def test_images_with_the_same_words_share_a_key() -> None:
     assert (caption_keys(captions, 3, seed=1) == keys).all()
 
 
+def test_keys_of_a_few_photos_are_decided_by_the_seed() -> None:
+    """Captions that share few words span few dimensions."""
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        captions = [[" ".join(f"w{word}" for word in rng.choice(400, 5, replace=False))] for _ in range(40)]
+        first, again = (caption_keys(captions, 16, seed=1) for _ in range(2))
+        assert (first == again).all()
+
+
 def test_what_a_linear_model_reads_is_taken_out() -> None:
     """Images of one kind share a pattern; afterwards the kinds' means are the same, and the rest is there."""
     rng = np.random.default_rng(2)
