@@ -7,6 +7,7 @@ from pathlib import Path
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from benchmark.core.atomic_files import sha256_of
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import PoisonError
 from benchmark.data import CaptionDataset
 
@@ -57,7 +58,7 @@ class Stored(Attack):
 
     @property
     def _path(self) -> Path:
-        return Path(self.file)
+        return user_path(self.file)
 
     @property
     def _poison(self) -> Poison:

@@ -11,12 +11,13 @@ from attacks.crafting import Crafting
 from attacks.em_wordwise import WordwiseEm
 from attacks.mem_settings import MemSettings
 from attacks.poison import Poison
-from attacks.vocabulary import described
+from attacks.vocabulary import described, trigger_words
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
+from victims.tokens import Tokenizer
 
 
 @ATTACKS.register("mem-wordwise", order=16)
@@ -70,7 +71,9 @@ class WordwiseMem(WordwiseEm):
         """Craft the noise, then the trigger on the protected images; see :meth:`attacks.base.Attack.craft`."""
         # Checkpoints hold the patterns; the trigger takes a small part of the time and starts again.
         settings, of_trigger = self._trigger_settings(), replace(context, checkpoint=Checkpoint())
-        Crafting(settings, train, of_trigger)  # refuses captions without enough words before the noise takes its time
+        trigger_words(
+            Tokenizer(), train, self.vocabulary, context.seed
+        )  # refuses too few words before the noise is made
         noise = super().craft(train, context)
         crafting = Crafting(settings, noise.protect(train), of_trigger)
         losses = []

@@ -114,7 +114,7 @@ class Through(Attack):
             built += 1
             model = context.surrogate(seed)
             defense = image_defense(self.defense, "attack through", adversarial=True)
-            model.passage = Passage(defense, self.share, derive_seed(seed, "through")).to(model.device)
+            model.passage = Passage(defense, self.share, derive_seed(seed, "through"))
             return model
 
         poison = self.inner.craft(train, replace(context, surrogate=surrogate))

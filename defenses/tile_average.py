@@ -30,7 +30,9 @@ class TileAverage(Defense):
         padded = F.pad(images, (0, -width % self.tile, 0, -height % self.tile), value=float("nan"))
         tiles = padded.unflatten(3, (-1, self.tile)).unflatten(2, (-1, self.tile))
         mean = tiles.nanmean(dim=(2, 4), keepdim=True)
-        repeated = (mean - mean.mean(dim=(3, 5), keepdim=True)).expand_as(tiles).flatten(4).flatten(2, 3)
+        # A tile larger than the image has places that no pixel fills.
+        colour = mean.nanmean(dim=(3, 5), keepdim=True)
+        repeated = (mean - colour).expand_as(tiles).flatten(4).flatten(2, 3)
         return (images - repeated[:, :, :height, :width]).clamp(0, 1)
 
     def describe(self) -> str:

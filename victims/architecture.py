@@ -15,6 +15,7 @@ import torch
 from open_clip.factory import get_model_config
 
 from benchmark.core.atomic_files import sha256_of
+from benchmark.core.cache_dir import user_path
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, ranged
@@ -80,7 +81,9 @@ class Architecture:
         pretrained = spec.params.get("pretrained")
         if pretrained == "none":
             pretrained = None
-        if pretrained and not Path(pretrained).is_file():
+        if pretrained and (file := user_path(pretrained)).is_file():
+            pretrained = str(file)
+        elif pretrained:
             tags = open_clip.list_pretrained_tags_by_model(spec.name)
             if pretrained not in tags:
                 raise UsageError(
@@ -153,8 +156,9 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """open_clip warns on the root logger that a model from scratch has no pretrained weights; that is the point."""
-    logging.disable(logging.WARNING)
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

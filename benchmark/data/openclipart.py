@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmark.core.cache_dir import user_path
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, Splits
@@ -58,10 +58,11 @@ class OpenClipart(SeededSource):
 
         def draw(split: str, out: Images) -> None:
             paths = [drawing.path for drawing in parts[split]]
-            for index, picture in enumerate(drawn(folder, paths, resolution, f"rasterising drawings ({split})")):
-                if isinstance(picture, BadDrawing):  # it could be drawn in the survey
-                    raise UsageError(f"openclipart: {folder / paths[index]} cannot be drawn: {picture}")
-                out[index] = picture
+            with as_usage_error("openclipart: a drawing cannot be read"):
+                for index, picture in enumerate(drawn(folder, paths, resolution, f"rasterising drawings ({split})")):
+                    if isinstance(picture, BadDrawing):  # it could be drawn in the survey
+                        raise UsageError(f"openclipart: {folder / paths[index]} cannot be drawn: {picture}")
+                    out[index] = picture
 
         captions = {split: [list(drawing.captions) for drawing in part] for split, part in parts.items()}
         order = {split: [drawing.path for drawing in part] for split, part in parts.items()}

@@ -129,6 +129,7 @@ def _once(files: list[CaptionedFile]) -> list[CaptionedFile]:
     by_place: dict[str, CaptionedFile] = {}
     for file in files:
         place = os.path.normpath(str(file.image))
-        known = by_place.get(place)
-        by_place[place] = replace(known, captions=known.captions + file.captions) if known else file
+        if known := by_place.get(place):
+            file = replace(known, captions=known.captions + file.captions, fault=known.fault and file.fault)
+        by_place[place] = file
     return list(by_place.values())

@@ -27,7 +27,9 @@ def one_line(caption: str) -> str:
         return caption
     encode = Tokenizer().encode
     # The tokenizer drops some such characters, reads others as spaces, and repairs the rest by guessing.
-    for text in (_plain(caption, " "), _plain(caption, ""), whitespace_clean(basic_clean(caption))):
+    # The last takes long where a caption is; it is only asked if the others fail.
+    ways = (lambda it: _plain(it, " "), lambda it: _plain(it, ""), lambda it: whitespace_clean(basic_clean(it)))
+    for text in (way(caption) for way in ways):
         if text == _plain(text, "") != "" and encode(text) == encode(caption):
             return text
     raise UsageError(f"the caption {caption!r} cannot be written on one line with the same tokens")

@@ -10,8 +10,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from attacks import ATTACKS
 from attacks.poison import Poison
 from benchmark.core.errors import DamagedPoison, PoisonError
+from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset, LazyImages
 from tests.memory import backing_file, linux_only
 from tests.small import make_dataset, noise_of
@@ -118,6 +120,15 @@ def test_saving_and_loading_lose_nothing_and_cost_one_byte_a_value(dataset: Capt
     assert replace(loaded, delta=None) == replace(poison, delta=None)
     assert path.stat().st_size < noise_of(poison).nbytes + 2000 + 20 * len(dataset)
     assert [file.name for file in path.parent.iterdir()] == ["p.safetensors"]
+
+
+def test_a_poison_in_a_home_folder_is_found(
+    dataset: CaptionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell leaves ~ alone within brackets."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made(dataset).save(tmp_path / "p.safetensors")
+    ATTACKS.build(parse_spec("poison[file=~/p.safetensors]")).check(dataset)
 
 
 def test_any_safetensors_reader_sees_the_noise(dataset: CaptionDataset, tmp_path: Path) -> None:

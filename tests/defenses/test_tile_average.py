@@ -39,3 +39,9 @@ def test_tiles_may_be_cut_at_the_edge() -> None:
     seen = TileAverage(8).on_images(images, AT)
     assert seen.shape == images.shape
     assert float(seen.std(dim=(2, 3)).max()) < 1e-6
+
+
+def test_a_tile_larger_than_the_image_leaves_its_mean_colour() -> None:
+    images = torch.rand(2, 3, 8, 10, generator=torch.Generator().manual_seed(4))
+    seen = TileAverage(32).on_images(images, AT)
+    torch.testing.assert_close(seen, images.mean(dim=(2, 3), keepdim=True).expand_as(images))

@@ -18,7 +18,9 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmark.cli.main import main
+from benchmark.data.image_files import captioned_file
 from benchmark.data.images import read_upright
+from benchmark.data.photos import _once
 from benchmark.export.photo import srgb_profile
 from tests.export.photo_files import ARTIST, CAMERA, COPYRIGHT, ORIENTATION, PROFILE, many_photos, picture, with_table
 from tests.memory import AnonymousPeak, linux_only
@@ -446,3 +448,15 @@ def test_the_profile_of_what_was_cmyk_is_srgb_and_the_same_at_any_time() -> None
     assert "sRGB" in (ImageCms.getProfileDescription(profile) + ImageCms.getProfileName(profile))
     assert profile.profile.creation_date is not None
     assert profile.profile.creation_date.year == 2000
+
+
+def test_a_photo_whose_caption_stands_in_another_table_has_no_fault(tmp_path: Path) -> None:
+    """The first table has an empty cell, the second a caption; in either order."""
+    first = captioned_file(tmp_path / "a.png", [" "], tmp_path / "train.csv")
+    second = captioned_file(tmp_path / "b" / ".." / "a.png", ["a dog"], tmp_path / "test.csv")
+    assert first.fault
+    for files in ([first, second], [second, first]):
+        (photo,) = _once(files)
+        assert (photo.captions, photo.fault) == (["a dog"], None)
+    (photo,) = _once([first, first])
+    assert photo.fault == first.fault

@@ -1,5 +1,6 @@
 """The CLIP wrapper: the same function as open_clip's own, only faster."""
 
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -200,13 +201,26 @@ def test_weights_come_from_the_seed() -> None:
     assert not torch.equal(one["model.visual.conv1.weight"], other["model.visual.conv1.weight"])
 
 
-def test_a_local_checkpoint_is_read(tmp_path: object) -> None:
+def test_a_local_checkpoint_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves ~ alone within brackets."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     source = Architecture("tiny").build(1, torch.device("cpu"))
-    path = f"{tmp_path}/tiny.pt"
-    torch.save(source.model.state_dict(), path)
-    loaded = Architecture.from_spec(parse_spec(f"tiny[pretrained={path}]")).build(2, torch.device("cpu"))
-    one, other = (clip.model.get_parameter("visual.conv1.weight") for clip in (loaded, source))
-    assert torch.equal(one, other)
+    torch.save(source.model.state_dict(), tmp_path / "tiny.pt")
+    for path in (f"{tmp_path}/tiny.pt", "~/tiny.pt"):
+        loaded = Architecture.from_spec(parse_spec(f"tiny[pretrained={path}]")).build(2, torch.device("cpu"))
+        one, other = (clip.model.get_parameter("visual.conv1.weight") for clip in (loaded, source))
+        assert torch.equal(one, other)
+
+
+def test_building_a_model_leaves_the_callers_logging_as_it_is() -> None:
+    before = logging.root.manager.disable
+    try:
+        for level in (logging.CRITICAL, logging.DEBUG):
+            logging.disable(level)
+            Architecture("tiny").build(1, torch.device("cpu"))
+            assert logging.root.manager.disable == level
+    finally:
+        logging.disable(before)
 
 
 def test_on_another_machine_a_checkpoint_is_told_by_what_lies_there(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class FrozenResNet(nn.Module):
     """The function of an open_clip ``ModifiedResNet`` in eval mode, differentiable with respect to pixels alone.
 
     Args:
-        network: the network; it is read once and left as it is.
+        network: a copy to be given away: its attention pool is taken over and converted.
         dtype: of weights and activations.
     """
 
