@@ -12,7 +12,7 @@ from benchmark.figures.style import BLUE, INK, SKY, VERMILION, WIDTH, heading, n
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.defenses import table2
-from benchmark.tables.published import paper_recovered, published
+from benchmark.tables.published import paper_recovered, published, without_parameters
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import RECOVERED
 from benchmark.tables.table import DIRECTIONS, Table, measure
@@ -91,7 +91,7 @@ def _draw_shares(axes: Axes, table: Table, shares: pd.DataFrame, attack: str) ->
     axes.errorbar(shares["mean"], places, xerr=shares["std"], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     paper = paper_recovered(attack)
     specs = table.cells.drop_duplicates("row").set_index("row")["defense"]
-    values = [paper.get(str(specs.get(row)).partition("[")[0], float("nan")) for row in shares.index]
+    values = [paper.get(without_parameters(str(specs.get(row))), float("nan")) for row in shares.index]
     if not all(map(isnan, values)):
         axes.plot(values, places, "D", color=VERMILION, mfc="white", ms=4.5, label=_PAPER)
     axes.axvline(0, color=INK, linestyle=(0, (4, 2)))

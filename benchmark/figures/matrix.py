@@ -23,6 +23,7 @@ from benchmark.tables.table import Table
 _KEPT: Colormap = LinearSegmentedColormap.from_list("kept", ["#ffffff", BLUE])
 _BESIDE: Colormap = LinearSegmentedColormap.from_list("beside", ["#ffffff", FAINT])
 _NOT_RUN = "#f0f0f0"
+_NOT_COUNTED = "#ffffff"  # and hatched, or it would look like an attack that leaves nothing
 _GAP = 0.25  # between the cells that are compared and what stands beside them, in cells
 _MOST_UPRIGHT = 9  # columns whose names have room beside each other
 _ROW_LETTERS = 44  # of a row's name in a line
@@ -34,10 +35,10 @@ _LIGHT = 55  # percent from which text is white on blue
 def matrix(records: Iterable[Record]) -> dict[str, Figure]:
     """A figure for each data set and victim: the recall kept of clean, by attack and defense.
 
-    Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The defense that undoes most
-    of an attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and is in
-    italics. What does not count, as a gate fails, is in brackets and pale. At the edges the ranks of both. An empty
-    cell was not run.
+    Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The defense that undoes
+    most of an attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and
+    is in italics. What does not count, as a gate fails, is in brackets, pale and hatched. At the edges the ranks of
+    both. An empty cell was not run.
 
     Args:
         records: of any runs.
@@ -108,8 +109,10 @@ def _cell(axes: Axes, cell: Any, left: float, top: float) -> None:
     beside = cell.row == CLEAN_ROW
     axes.add_patch(
         Rectangle(
-            (left, top), 1, 1, facecolor=(_BESIDE if beside else _KEPT)(share / 100 if cell.counts else 0.0),
-            edgecolor=INK if cell.best else "#bbbbbb", linewidth=1.8 if cell.best else 0.5,
+            (left, top), 1, 1, facecolor=(_BESIDE if beside else _KEPT)(share / 100) if cell.counts else _NOT_COUNTED,
+            edgecolor=INK if cell.best else "#bbbbbb" if cell.counts else "#dddddd",
+            linewidth=1.8 if cell.best else 0.5,
+            hatch="" if cell.counts else "////",
         )
     )  # fmt: skip
     if cell.strongest:
@@ -121,7 +124,7 @@ def _cell(axes: Axes, cell: Any, left: float, top: float) -> None:
     axes.text(
         left + 0.5, top + 0.5, shown(cell).replace("±", "\n±"), ha="center", va="center", fontsize=6.3,
         fontweight="bold" if cell.best else "normal", style="italic" if cell.strongest else "normal",
-        linespacing=0.95, color="white" if share > _LIGHT and not beside and cell.counts else INK,
+        linespacing=0.95, color=FAINT if not cell.counts else "white" if share > _LIGHT and not beside else INK,
     )  # fmt: skip
 
 
@@ -131,5 +134,6 @@ def _heading(block: Block, table: Table) -> str:
     parts += ["± sd over paired seeds"] if table.cells["std"].notna().any() else []
     marks = ["thick frame: the defense that undoes most of the attack"] if table.cells["best"].any() else []
     marks += ["dashed: strongest attack under the defense"] if table.cells["strongest"].any() else []
-    marks += ["(…): a gate fails"] if not table.cells["counts"].all() else []
+    marks += ["hatched, (…): a gate fails"] if not table.cells["counts"].all() else []
+    marks += ["light grey: not run"] if len(table.cells) < len(table.rows) * len(table.columns) else []
     return "; ".join(parts) + ("\n" + "; ".join(marks) if marks else "")

@@ -101,7 +101,8 @@ def looks(specs: Iterable[str]) -> dict[str, Look]:
     """A look for each attack: known names have their own in every figure, others get what is left."""
     specs = list(specs)
     taken = {spec: _LOOKS[spec] for spec in specs if spec in _LOOKS}
-    free = [look for look in (*_LOOKS.values(), *_SPARE) if look not in taken.values()]
+    # Clean data's look and EM's come last, so that few figures give them to another attack.
+    free = [look for look in (*_SPARE, *reversed(_LOOKS.values())) if look not in taken.values()]
     others = [spec for spec in specs if spec not in taken]
     return taken | {spec: free[number % len(free)] for number, spec in enumerate(others)}
 

@@ -67,7 +67,7 @@ def _draw(block: Block) -> Figure:
             axes.barh(range(len(top)), list(top.values()), color=BLUE, height=0.7)
             axes.set_yticks(range(len(top)), list(top))
             axes.tick_params(axis="y", length=0)
-            axes.invert_yaxis()
+            axes.set_ylim(_WORDS - 0.5, -0.5)  # bars of one height, however many there are
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
             names = ", ".join(one.attack.title.replace(",", ", ") for one in (record, *others))

@@ -23,6 +23,7 @@ from benchmark.figures.sources import ArtifactPaths, PoisonMissing
 from benchmark.grid.records import Record
 from benchmark.report.inline import inline, inline_png
 from benchmark.report.missing import gaps
+from benchmark.tables import TABLES
 from benchmark.tables.attacks import in_row_order
 from benchmark.tables.chance import near_chance
 from benchmark.tables.make import make_tables
@@ -33,7 +34,6 @@ from benchmark.tables.table import Table
 _log = logging.getLogger(__name__)
 
 _FIRST = ("matrix", "defenses")  # figures that the page opens with
-_TABLES = ("matrix", "2", "attacks", "1", "transfer", "cost")
 _FOLDER = Path(__file__).parent
 
 
@@ -140,7 +140,7 @@ def _tables(
 ) -> Iterator[tuple[str, list[Table]]]:
     """Tables by name, in the order of the page; ``shown`` are those of one surrogate."""
     defended = {record.attack.spec for record in records if record.defense.spec != UNDEFENDED}
-    for name in _TABLES:
+    for name in TABLES:
         try:
             tables = make_tables(name, records if name == "transfer" else shown)
         except UsageError as error:

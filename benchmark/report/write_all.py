@@ -15,21 +15,12 @@ from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import write
 from benchmark.grid.records import Record
 from benchmark.report.page import write_report
+from benchmark.tables import IN_THE_PAPER, TABLES
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.selection import CLEAN
 
 _log = logging.getLogger(__name__)
-
-_TABLES = (
-    ("1", False),
-    ("1", True),
-    ("2", False),
-    ("2", True),
-    ("matrix", False),
-    ("attacks", False),
-    ("cost", False),
-)  # each with whether it stands beside the paper's
 
 
 def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> None:
@@ -63,7 +54,8 @@ def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
     poisoned = [record for record in records if record.attack.spec != CLEAN]
     several = any(len({getattr(one, half).spec for one in poisoned}) > 1 for half in ("surrogate", "victim"))
     written = []
-    for name, beside_paper in (*_TABLES, ("transfer", False)):
+    tables = [(name, False) for name in TABLES] + [(name, True) for name in IN_THE_PAPER]
+    for name, beside_paper in tables:
         path = out / f"table-{name}{'-beside-paper' if beside_paper else ''}.md"
         if name == "transfer" and not several:
             path.unlink(missing_ok=True)

@@ -6,14 +6,16 @@ Nothing here is imported beyond the names, so that the command line can list the
 from collections.abc import Mapping
 
 TABLES: Mapping[str, str] = {
-    "1": "trigger length: what k words in front of every caption do (Table 1 of the paper)",
-    "2": "one attack against every defense, with what the defense costs on clean data (Table 2 of the paper)",
     "matrix": "each attack that met a defense, under each defense: recall kept, worst cases marked, rankings",
+    "2": "one attack against every defense, with what the defense costs on clean data (Table 2 of the paper)",
     "attacks": "every attack without a defense: recall lost, beside random noise and random words",
+    "1": "trigger length: what k words in front of every caption do (Table 1 of the paper)",
     "transfer": "poisons of one surrogate against victims of other architectures",
     "cost": "seconds, speed and memory of each attack and defense",
 }
-"""Names on the command line, each with one line of what the table shows."""
+"""Names on the command line, in the report's order, each with one line of what the table shows."""
+
+IN_THE_PAPER = ("1", "2")
 
 LEADERBOARD = "leaderboard"
 OF_ENTRIES: Mapping[str, str] = {

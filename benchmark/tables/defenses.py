@@ -35,7 +35,7 @@ RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
 _TERMS = {
     **BEST_TERMS,
     f"clean {RECALLS[0].name}": "clean: R@10 of a victim that trains on clean data under the same defense.",
-    KEPT: "kept: share of the clean victim's R@10 (mean of both directions) that is left under the defense.",
+    KEPT: "clean %: share of the clean victim's R@10 (mean of both directions) that is left under the defense.",
     RECOVERED: "recov.: share of the lost R@10 (mean of both directions) that the defense recovers, summed over seeds.",
 }
 
@@ -127,7 +127,8 @@ def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str]
         return [*scores, RECOVERED], []
     if len(rows) < 3 or rows[-1].attack == CLEAN or not lost(rows[1].records, rows[0].records):
         return scores, []
-    return scores, [f"recov. is left out, as {rows[1].name} takes less than {MEANINGFUL} % of the clean recall."]
+    little = f"{rows[1].name} takes less than {MEANINGFUL} % of the clean recall"
+    return [], [f"recov. is left out and nothing is bold, as {little}."]
 
 
 def _rows(block: Block, attack: ResolvedSpec, defended: Sequence[_Row]) -> list[_Row]:
@@ -145,7 +146,7 @@ def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
     attacked = rows[-1].attack != CLEAN
     columns = score_columns(record for row in rows for record in row.records)
     if attacked and any(record.defense.spec != UNDEFENDED for record in block.of(CLEAN)):
-        columns |= {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS} | {KEPT: KEPT}
+        columns |= {f"clean {one.name}": one.name.replace("R@10", "clean") for one in RECALLS} | {KEPT: "clean %"}
     if attacked and is_ranked(rows[1].records, rows[0].records):
         columns |= {RECOVERED: "recov. %"}
     return columns
@@ -154,7 +155,7 @@ def _columns(block: Block, rows: Sequence[_Row]) -> dict[str, str]:
 def _observations(block: Block, row: _Row, rows: Sequence[_Row], columns: Mapping[str, str]) -> Iterator[Observation]:
     """What a row says in every column that there is."""
     yield from (observe(record, row.name, one.name, one) for one in (*LAST, *FINER, *BEST) for record in row.records)
-    if KEPT in columns:
+    if KEPT in columns and row.defense != UNDEFENDED:
         under_defense = block.of(CLEAN, row.defense)
         for one in RECALLS:
             yield from (observe(record, row.name, f"clean {one.name}", one) for record in under_defense)
@@ -195,6 +196,6 @@ def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
         if seeds and seeds != done_seeds(row.records):
             found.setdefault(ranges(seeds), []).append(row.name)
     return [
-        f"clean, kept: of {'seed' if seeds.isdigit() else 'seeds'} {seeds} under {', '.join(names)}."
+        f"clean, clean %: of {'seed' if seeds.isdigit() else 'seeds'} {seeds} under {', '.join(names)}."
         for seeds, names in found.items()
     ]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import ResolvedSpec
-from benchmark.tables.iqm import clearly, difference, over_seeds
+from benchmark.tables.iqm import clearly, difference, mean, over_seeds
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
 from benchmark.tables.shares import MEANINGFUL, kept, paired_runs
 
@@ -92,6 +92,11 @@ def learning(block: Block, defense: str) -> str:
     return " and ".join([*parts, *([f"{fmean(left):.2f} %"] if left else [])])
 
 
+def kept_undefended(block: Block, attack: str) -> str:
+    """The recall that an attack leaves without a defense, in percent of clean, mean over seeds, in words."""
+    return f"{fmean(kept(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED)).values()):.1f} %"
+
+
 def is_random(attack: ResolvedSpec) -> bool:
     """Whether it is the noise that others are compared with, which competes with none."""
     return parse_spec(attack.spec).name == RANDOM
@@ -112,5 +117,5 @@ def _order(block: Block, first: ResolvedSpec, second: ResolvedSpec) -> int | Non
     clean = block.of(CLEAN, UNDEFENDED)
     ours, theirs = ({UNDEFENDED: paired_runs(block.of(one.spec, UNDEFENDED), clean)} for one in (first, second))
     names = (first.spec, second.spec)
-    found = difference(ours, theirs, names)
+    found = difference(ours, theirs, names, average=mean)
     return None if found is None else clearly(found, over_seeds(dict(zip(names, (ours, theirs), strict=True))), names)

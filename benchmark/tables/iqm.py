@@ -7,7 +7,7 @@ move it, so that one cell or one lucky seed does not decide a rank.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 from math import comb, sqrt
 from statistics import fmean
@@ -85,21 +85,15 @@ def varies(runs: Runs) -> list[str]:
     return ["seeds"] * seeds + ["queries"] * queries
 
 
-def interval(
-    runs: Runs, name: str, *, average: Average = iqm, level: float = LEVEL, draws: int = DRAWS
-) -> Interval | None:
+def interval(runs: Runs, name: str, *, average: Average = iqm) -> Interval | None:
     """The average of the recall kept, and its percentile interval; ``None`` where nothing varies.
 
     Args:
         runs: of one attack or one defense.
         name: its name, which seeds the draws of queries.
         average: over its runs.
-        level: chance to miss, of both ends together.
-        draws: number of bootstrap samples.
     """
-    if not varies(runs):
-        return None
-    return _around(average_of(runs, average), average(_resampled(runs, name, draws)), level)
+    return _around(average_of(runs, average), _drawn(runs, name, average), LEVEL) if varies(runs) else None
 
 
 def difference(
@@ -109,7 +103,6 @@ def difference(
     *,
     average: Average = iqm,
     level: float = LEVEL,
-    draws: int = DRAWS,
 ) -> Interval | None:
     """How much more the first keeps than the second in the runs (cell and seed) that both have, in points.
 
@@ -122,16 +115,15 @@ def difference(
         names: of both; they seed the draws of queries.
         average: over the runs of each.
         level: chance to miss, of both ends together.
-        draws: number of bootstrap samples.
     """
     ours, theirs = _common(first, second), _common(second, first)
     if not varies(ours):
         return None
-    drawn = [average(_resampled(runs, name, draws)) for runs, name in zip((ours, theirs), names, strict=True)]
+    drawn = [_drawn(runs, name, average) for runs, name in zip((ours, theirs), names, strict=True)]
     return _around(average_of(ours, average) - average_of(theirs, average), drawn[0] - drawn[1], level)
 
 
-def improvement(first: Runs, second: Runs) -> float:
+def probability_of_less(first: Runs, second: Runs) -> float:
     """Probability that the first keeps less than the second in a cell that both have, percent.
 
     The cell is drawn at random, and in it a seed of each; equals count half (Agarwal et al. 2021, section 4.3,
@@ -244,8 +236,20 @@ def _common(runs: Runs, other: Runs) -> Runs:
     return {cell: shared[cell] for cell in sorted(shared) if shared[cell]}
 
 
-def _resampled(runs: Runs, name: str, draws: int) -> NDArray[np.float64]:
-    """Recall kept of as many runs as there are, drawn again: (draws, runs).
+def _drawn(runs: Runs, name: str, average: Average) -> NDArray[np.float64]:
+    """The average of each bootstrap sample: (DRAWS,). Kept, as every pair that a name belongs to asks for it."""
+    return _kept_draws(tuple((cell, tuple(sorted(own.items()))) for cell, own in runs.items()), name, average)
+
+
+@lru_cache(maxsize=256)
+def _kept_draws(
+    cells: tuple[tuple[str, tuple[tuple[int, Run], ...]], ...], name: str, average: Average
+) -> NDArray[np.float64]:
+    return average(_resampled({cell: dict(own) for cell, own in cells}, name))
+
+
+def _resampled(runs: Runs, name: str) -> NDArray[np.float64]:
+    """Recall kept of as many runs as there are, drawn again: (DRAWS, runs).
 
     Seeds are drawn with replacement, and the same ones in all cells that have the same seeds: the victims of a seed
     share their poison, their clean victim and their start, so that cells are not independent. What is drawn from n
@@ -256,15 +260,15 @@ def _resampled(runs: Runs, name: str, draws: int) -> NDArray[np.float64]:
     for cell in runs.values():
         seeds = sorted(cell)
         kept = np.array([cell[seed].kept for seed in seeds])
-        noise = np.stack([_other_queries(cell[seed], name, draws) for seed in seeds], axis=1) - kept
-        drawn = numpy_generator(_SEED, "seeds", *seeds).integers(len(seeds), size=(draws, len(seeds)))
+        noise = np.stack([_other_queries(cell[seed], name) for seed in seeds], axis=1) - kept
+        drawn = numpy_generator(_SEED, "seeds", *seeds).integers(len(seeds), size=(DRAWS, len(seeds)))
         stretch = sqrt(len(seeds) / max(1, len(seeds) - 1))
         columns.append((kept.mean() + stretch * (kept - kept.mean()))[drawn] + np.take_along_axis(noise, drawn, axis=1))
     return np.concatenate(columns, axis=1)
 
 
-def _other_queries(run: Run, name: str, draws: int) -> NDArray[np.float64]:
-    """Recall kept on as many other test images: (draws,).
+def _other_queries(run: Run, name: str) -> NDArray[np.float64]:
+    """Recall kept on as many other test images: (DRAWS,).
 
     A record has recalls, but no ranks of single queries. So an image with its captions counts as one query. Its score,
     the mean of both directions, lies between 0 and 1 and averages p; however its captions and the two directions
@@ -273,13 +277,13 @@ def _other_queries(run: Run, name: str, draws: int) -> NDArray[np.float64]:
     hard; different attacks, and the clean victim, find different ones hard.
     """
     if not run.images:
-        return np.full(draws, run.kept)
-    recall = _redrawn(run.recall, run.images, numpy_generator(_SEED, "queries", name, run.test_set), draws)
-    clean = _redrawn(run.clean, run.images, numpy_generator(_SEED, "queries of clean victims", run.test_set), draws)
+        return np.full(DRAWS, run.kept)
+    recall = _redrawn(run.recall, run.images, numpy_generator(_SEED, "queries", name, run.test_set))
+    clean = _redrawn(run.clean, run.images, numpy_generator(_SEED, "queries of clean victims", run.test_set))
     return 100 * recall / np.maximum(clean, 1 / run.images)
 
 
-def _redrawn(recall: float, images: int, generator: np.random.Generator, draws: int) -> NDArray[np.float64]:
+def _redrawn(recall: float, images: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """A share with a binomial's variance; normal, as one draw serves victims of any recall."""
     share = recall / 100
-    return np.clip(share + generator.standard_normal(draws) * sqrt(share * (1 - share) / images), 0, 1)
+    return np.clip(share + generator.standard_normal(DRAWS) * sqrt(share * (1 - share) / images), 0, 1)

@@ -7,13 +7,13 @@ import pandas as pd
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
-from benchmark.tables.gates import LEARN, Verdict, learning
+from benchmark.tables.gates import LEARN, Verdict, kept_undefended, learning
 from benchmark.tables.matrix_cells import NO_DEFENSE, MatrixCells
 from benchmark.tables.notes import notes
 from benchmark.tables.ranking import rankings
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, lost, observe_shares
-from benchmark.tables.table import Caution, Observation, Table, ranges, summarise
+from benchmark.tables.table import Caution, Observation, Table, done_seeds, ranges, summarise
 
 CLEAN_ROW = "Clean data"
 
@@ -111,9 +111,7 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     seeds = {
-        (record.attack.spec, record.defense.spec): ranges(
-            sorted(r.seed for r in block.of(record.attack.spec, record.defense.spec) if r.status == "done")
-        )
+        (record.attack.spec, record.defense.spec): ranges(done_seeds(block.of(record.attack.spec, record.defense.spec)))
         for record in block.records
         if record.attack.spec in (CLEAN, *found.attacks)
     }
@@ -126,7 +124,7 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
 def _gates(found: MatrixCells) -> list[str]:
     """For each gate what fails, which puts cells in brackets, and what the records do not show."""
     gates = (
-        ("stronger than uniform noise of the same ε, without a defense", found.attacks, found.noise_gate),
+        ("clearly stronger than uniform noise of the same ε, without a defense", found.attacks, found.noise_gate),
         ("no weaker with larger ε, without a defense", found.attacks, found.eps_gate),
         (LEARN, found.defenses, found.loss_gate),
     )
@@ -135,8 +133,8 @@ def _gates(found: MatrixCells) -> list[str]:
         wanted: tuple[Verdict, ...] = ("fails", "not shown")
         failed, unknown = ([spec for spec in names if verdicts[spec] == one] for one in wanted)
         if failed:
-            measured = {spec: f" ({learning(found.block, spec)})" for spec in failed if gate == LEARN}
-            named = ", ".join(names[spec] + measured.get(spec, "") for spec in failed)
+            measured = learning if gate == LEARN else kept_undefended
+            named = "; ".join(f"{names[spec]}: {measured(found.block, spec)}" for spec in failed)
             lines.append(Caution(f"In brackets, as a gate fails ({gate}): {named}."))
         if unknown:
             every = "all defenses" if gate == LEARN else "all attacks"

@@ -51,8 +51,8 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:
-    """Without a trigger nothing is permuted, whatever the option says."""
-    return option != "permute_surrogate" or bool(attack.params.get("k"))
+    """Only attacks in rounds follow Algorithm 1. Without a trigger nothing is permuted, whatever the option says."""
+    return "rounds" in attack.params and (option != "permute_surrogate" or bool(attack.params.get("k")))
 
 
 def _words(params: Mapping[str, Any]) -> str:
@@ -64,7 +64,8 @@ def _data(dataset: ResolvedSpec) -> str:
     sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS if f"{split}_images" in params)
     facts = [f"{sizes} images"] if sizes else []
     facts += [f"{params['resolution']} px"] if "resolution" in params else []
-    hidden = {*_FACTS, "per_seed", *varies_with_seed(params)}
+    twice = {split for split in _SPLITS if split in params and params[split] == params.get(f"{split}_images")}
+    hidden = {*_FACTS, *twice, "per_seed", *varies_with_seed(params)}
     facts += [_words({key: value for key, value in params.items() if key not in hidden})]
     facts += ["a data set of its own for each seed"] if params.get("per_seed") else []
     return f"Data: {dataset.label}; {'; '.join(fact for fact in facts if fact)}."

@@ -89,7 +89,13 @@ def _origin(record: Record) -> Mapping[str, str]:
     if provenance.get("commit"):
         commit, _, dirty = str(provenance["commit"]).partition("-")
         origin["commit"] = f"commit {commit[:9]}{dirty and '-dirty'}"
-    return origin | {name: f"{name} {version}" for name, version in provenance.get("versions", {}).items()}
+    versions = provenance.get("versions", {})
+    # A commit says more than the suite's version, which an editable installation does not keep up to date.
+    return origin | {
+        name: f"{name} {version}"
+        for name, version in versions.items()
+        if name != "unlearnable-bench" or "commit" not in origin
+    }
 
 
 def _rows(records: Sequence[Record]) -> Callable[[Record], str]:
@@ -120,7 +126,7 @@ def _by_row(members: Sequence[Record], records: Sequence[Record], row_of: Callab
     for row in dict.fromkeys(map(row_of, members)):
         seeds = sorted(record.seed for record in members if row_of(record) == row)
         complete = len(seeds) == sum(row_of(record) == row for record in records)
-        names.append(row if complete else f"{row}, {_seeds(seeds)}")
+        names.append(row if complete else f"{row} ({_seeds(seeds)})")
     return _listed(names)
 
 
@@ -129,4 +135,4 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return " and ".join(names) if len(names) <= _MOST else f"{len(names)} rows"
+    return ", ".join(names) if len(names) <= _MOST else f"{len(names)} rows"

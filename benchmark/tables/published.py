@@ -70,12 +70,12 @@ def beside(cells: pd.DataFrame, number: int, labels: Mapping[str, str]) -> pd.Da
         if name not in ("attack", "defense")
     }
     ours = zip(cells["attack"], cells["defense"], cells["measure"], strict=True)
-    found = [paper.get((labels[attack], _name(defense), what)) for attack, defense, what in ours]
+    found = [paper.get((labels[attack], without_parameters(defense), what)) for attack, defense, what in ours]
     column = pd.Series(found, index=cells.index, dtype=float)
     return cells.assign(paper=column, difference=cells["mean"] - column)
 
 
-def _name(defense: str) -> str:
+def without_parameters(defense: str) -> str:
     """A defense's name without parameters, as the paper gives none; a composition, which it has not, stays whole."""
     return defense if "+" in defense else parse_spec(defense).name
 

@@ -17,15 +17,14 @@ from benchmark.tables.iqm import (
     Interval,
     Runs,
     average_of,
-    improvement,
     interval,
     iqm,
     over_seeds,
     places,
+    probability_of_less,
     varies,
 )
 from benchmark.tables.matrix_cells import MatrixCells
-from benchmark.tables.selection import UNDEFENDED
 from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table
 
 RANK, IQM, BEATS, WORST = "rank", "IQM %", "beats next %", "worst case %"
@@ -74,9 +73,11 @@ def _table(side: _Side) -> Table:
         cells += [of | rank_cell(*ranks[spec]), of | {"column": IQM} | percent(runs[spec], spec, iqm)]
         if behind is not None:
             pair = (spec, behind) if side.of_attacks else (behind, spec)
-            cells.append(of | {"column": BEATS, "unit": "%", "mean": improvement(*(runs[each] for each in pair))})
+            ahead = probability_of_less(*(runs[each] for each in pair))
+            cells.append(of | {"column": BEATS, "unit": "%", "mean": ahead, "text": f"{ahead:.0f}"})
         for head, at in _OTHER_EPOCHS.items():
-            if elsewhere := side.runs(spec, at):
+            elsewhere = side.runs(spec, at)
+            if all(elsewhere.get(other, {}).keys() == own.keys() for other, own in runs[spec].items()):
                 cells.append(of | {"column": head, "unit": "%", "mean": average_of(elsewhere)})
         cells += [of | cell for cell in _worst_case(side, spec, others)]
         cells += [of | cell for cell in _gates(side, spec)]
@@ -126,10 +127,8 @@ def cells_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _worst_case(side: _Side, spec: str, others: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Of an attack the defense under which most is kept, of a defense the attack under which least is."""
+    """Of an attack the defense, or none, under which most is kept, of a defense the attack under which least is."""
     means = {other: fmean(run.kept for run in own.values()) for other, own in side.runs(spec).items()}
-    if side.of_attacks:
-        means = {other: mean for other, mean in means.items() if other != UNDEFENDED}
     worst = (max if side.of_attacks else min)(means, key=lambda other: means[other])
     return [
         {"column": WORST, "unit": "%", "mean": means[worst], "n": len(side.runs(spec)[worst])},
@@ -162,7 +161,7 @@ def ties(runs: Mapping[str, Runs]) -> str:
 
 
 def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
-    sources = varies(next(iter(runs.values())))
+    found, sources = side.found, varies(next(iter(runs.values())))
     seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
     direction = "least is kept" if side.of_attacks else "most is kept"
@@ -184,10 +183,10 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
             "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one "
             "query, with the largest variance that its score can have, as captions of one image are not independent."
         )
-    less = "less" if side.of_attacks else "more"
+    one, less, other = ("attack", "less", "defense") if side.of_attacks else ("defense", "more", "attack")
     lines.append(
-        f"{BEATS}: probability that {less} is kept than in the next row, in a cell drawn at random and with a seed of "
-        "each drawn at random; 50 % where neither is ahead."
+        f"{BEATS}: probability of improvement (Agarwal et al. 2021). With a random {other}, how often does a random "
+        f"seed of this {one} leave {less} recall than a random seed of the next one? 50: neither is ahead."
     )
     lines += [f"{head}: IQM {BEST_EPOCHS[head]}." for head in _OTHER_EPOCHS]
     if not side.of_attacks:
@@ -195,10 +194,13 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
             f"clean loss / ln B: of a clean victim's last epoch; the gate asks for at most {MOST_LOSS:g}. It is the "
             "loss that the victim descends, which some defenses change."
         )
-    left_out = [names[spec] for spec in names if spec not in side.ranked]
-    if left_out:
-        lines.append(
-            f"Not ranked: {', '.join(left_out)}. Cells are missing, a gate fails, or it is the noise that attacks are "
-            "compared with."
-        )
+    apart = [spec for spec in names if spec not in side.ranked]
+    fails = [attack for attack in found.attacks if attack not in found.competing]
+    fails += [defense for defense, verdict in found.loss_gate.items() if verdict == "fails"]
+    failing, missing = ([spec for spec in apart if (spec in fails) is out] for out in (True, False))
+    if failing:
+        named = ", ".join(names[spec] for spec in failing)
+        lines.append(f"Not ranked, as a gate fails or as it is the noise that attacks are compared with: {named}.")
+    if missing:
+        lines.append(f"Not ranked, as some of these cells are missing: {', '.join(names[spec] for spec in missing)}.")
     return lines

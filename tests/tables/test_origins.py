@@ -47,7 +47,7 @@ def test_seeds_of_another_machine_are_named() -> None:
     (note,) = mixed_origins(on(grid(), {"seed": 3}, device=TWO))
     assert note == (
         "Mixed origins: seed 3: cpu (EPYC, 2 threads); seeds 1–2: cpu (EPYC, 1 thread). "
-        "Averaged over several: Clean and MEM-3 and MEM-3 × Cutout."
+        "Averaged over several: Clean, MEM-3, MEM-3 × Cutout."
     )
 
 
@@ -60,7 +60,7 @@ def test_runs_of_other_versions_are_named_one_by_one() -> None:
     plain = [replace(one, provenance={**one.provenance, "versions": {"torch": "2.1", "numpy": "2"}}) for one in grid()]
     versions = {"torch": "2.2", "numpy": "2"}
     (note,) = mixed_origins(on(plain, {"seed": 2, "attack": "mem3", "defense": "none"}, versions=versions))
-    assert note == ("Mixed origins: MEM-3, seed 2: torch 2.2; the others: torch 2.1. Averaged over several: MEM-3.")
+    assert note == ("Mixed origins: MEM-3 (seed 2): torch 2.2; the others: torch 2.1. Averaged over several: MEM-3.")
 
 
 @pytest.mark.parametrize(

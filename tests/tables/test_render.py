@@ -39,7 +39,7 @@ def lines_of(text: str) -> dict[str, list[str]]:
 
 def test_markdown_rounds_marks_and_fills() -> None:
     lines = lines_of(render(table2(several()), "markdown"))
-    heads = "R@10 I→T,Medr I→T,R@10 T→I,Medr T→I,best: clean val,best: protected,clean I→T,clean T→I,kept %,recov. %"
+    heads = "R@10 I→T,Medr I→T,R@10 T→I,Medr T→I,best: clean val,best: protected,clean I→T,clean T→I,clean %,recov. %"
     assert lines["Defense"] == [*heads.split(","), "seeds"]
     assert lines["Clean"][-1] == "1"
     assert lines["MEM-3"][-1] == "1–2"
