@@ -29,7 +29,12 @@ from victims.training_state import load_state, training_state
 
 
 class Captions(NamedTuple):
-    """Tokens (B, L) of captions, and where a trigger stands in them; see :func:`victims.tokens.insert_trigger`."""
+    """Tokens (B, L) of captions, and where a trigger of k words stands in them.
+
+    Attributes:
+        tokens: (B, L) int64.
+        before: (B, k) int64; see :func:`victims.tokens.insert_trigger`.
+    """
 
     tokens: torch.Tensor
     before: torch.Tensor
@@ -51,7 +56,8 @@ class Batch:
         index: the rows.
         captions: a caption of each.
         orders: (steps, B) int64, the permutation of captions at each PGD step.
-        bases: (1 + steps, B) int64, the image that each noise is put on for HotFlip and the loss, and at each PGD step.
+        bases: (1 + steps, B) int64 places in the batch: the image that each noise is put on, first for HotFlip and the
+            loss, then at each PGD step.
     """
 
     index: np.ndarray
@@ -61,7 +67,23 @@ class Batch:
 
 
 class Crafting:
-    """Surrogate θ, noise δ and trigger t of one run, and the two halves of a round."""
+    """Surrogate θ, noise δ and trigger t of one run, and the two halves of a round.
+
+    Args:
+        settings: MEM's, or those of an attack that is crafted like it.
+        rows: the clean training set.
+        context: what the attack crafts with.
+
+    Attributes:
+        model: the surrogate of this moment.
+        delta: (N, 3, H, W) int8 in 1/255, on disk.
+        trigger: (N, k) int64 ids.
+        vocabulary: (V,) int64 ids that triggers are made of.
+        place: where triggers stand.
+
+    Raises:
+        UsageError: the surrogate reads too few tokens, or the captions have too few words.
+    """
 
     def __init__(self, settings: MemSettings, rows: CaptionDataset, context: CraftContext) -> None:
         self.settings, self.rows, self.context = settings, rows, context
@@ -76,8 +98,8 @@ class Crafting:
         self.place = Place(settings.place, 0 if settings.place == "front" else self.seed)
         if settings.place != "front" and model.context_length < MOST_READ + 2:
             raise UsageError(
-                f"place={settings.place}: the surrogate takes {model.context_length} tokens, and a trigger that is not "
-                f"in front may stand behind {MOST_READ} of a caption"
+                f"place={settings.place} needs a surrogate that reads {MOST_READ + 2} tokens; this one reads "
+                f"{model.context_length}"
             )
         captions = [rows.captions[i][j] for i, j in rows.pairs]
         # Words of a trigger are one token each, whatever they are.
@@ -85,7 +107,7 @@ class Crafting:
         self.captions = Captions(model.tokenizer(captions), torch.tensor(before, dtype=torch.long))
         counts = [len(captions) for captions in rows.captions]
         self.first_pair = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self.captions_of = np.array(counts)
+        self.captions_per_image = np.array(counts)
         self.delta = zeros_on_disk(context.workdir, rows.images.shape)
         words = np.zeros(1, dtype=int)
         if settings.k:
@@ -269,7 +291,7 @@ class Crafting:
     def _captions(self, index: np.ndarray, generator: torch.Generator) -> Captions:
         """One caption of each row, drawn at random, trimmed to the longest drawn."""
         draw = torch.rand(len(index), generator=generator).numpy()
-        choice = (draw * self.captions_of[index]).astype(np.int64)
+        choice = (draw * self.captions_per_image[index]).astype(np.int64)
         drawn = self.captions.rows(torch.from_numpy(self.first_pair[index] + choice))
         return drawn._replace(tokens=trim(drawn.tokens))
 

@@ -118,7 +118,7 @@ class Poison:
             "per_row": self.per_row,
             "trigger": self.trigger,
             "provenance": self.provenance,
-            # A poison with its triggers in front is the file that it always was.
+            # Left out for triggers in front, so that such files keep the bytes that earlier versions wrote.
             **({} if self.place == FRONT else {"place": asdict(self.place)}),
         }
         header = json.dumps(content)

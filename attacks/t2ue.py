@@ -175,7 +175,7 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        """Of (B, text + z)."""
+        """(B, 3, side, side), of any values, for (B, text + z)."""
         maps = self.first(given).view(-1, self._channels, _FIRST, _FIRST)
         for block in self.blocks:
             maps = block(F.interpolate(maps, scale_factor=2.0), given)

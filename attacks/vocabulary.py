@@ -36,7 +36,7 @@ def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None
         seed: of the draw.
 
     Raises:
-        UsageError: the captions hold no usable words.
+        UsageError: with ``count``, the captions hold fewer than two usable words.
     """
     if count is None:
         return np.array(sorted(whole_words(tokenizer)))

@@ -20,7 +20,7 @@ class CleanPairs(Defense):
     more than other defenses: data that the owner has not published.
 
     Args:
-        share: of the images that are clean; of a photo that is published in several copies, all are or none is.
+        share: probability that an image is clean; of a photo that is published in several copies, all are or none is.
         first: share of the training that sees them alone, rounded up to whole epochs.
     """
 

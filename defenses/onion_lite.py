@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.word_pairs import Ids, OthersCounts, Words
+from defenses.word_pairs import Ids, LeaveOneOutCounts, Words
 
 
 @DEFENSES.register("onion-lite", groups=("text",), order=140)
@@ -58,8 +58,8 @@ def suspicion(words: Words, smoothing: float) -> NDArray[np.float64]:
         smoothing: the k of add-k smoothing, over all different words and the end of a caption.
     """
     before, after, row = words.ids[:-1], words.ids[1:], words.row[:-1]
-    span = words.different
-    pairs, firsts = OthersCounts(before * span + after, row), OthersCounts(before, row)
+    span = words.vocabulary_size
+    pairs, firsts = LeaveOneOutCounts(before * span + after, row), LeaveOneOutCounts(before, row)
 
     def log_probability(first: Ids, second: Ids, row: Ids) -> NDArray[np.float64]:
         seen = pairs(first * span + second, row) + smoothing

@@ -76,8 +76,8 @@ class _Openings:
         shares = np.bincount(words.ids) / self._lengths.sum()
         self._share = shares[self._first]
         self._before = words.ids[np.maximum(at - 1, 0)]
-        pairs, inverse = np.unique(words.ids[:-1] * words.different + words.ids[1:], return_inverse=True)
-        self._pair_first, self._pair_of_word = pairs // words.different, np.append(0, inverse)
+        pairs, inverse = np.unique(words.ids[:-1] * words.vocabulary_size + words.ids[1:], return_inverse=True)
+        self._pair_first, self._pair_of_word = pairs // words.vocabulary_size, np.append(0, inverse)
         self._pair = self._pair_of_word[at]
         self._position = np.arange(len(words.ids)) - starts[words.row] - 1  # −1 at edges
 
@@ -102,8 +102,8 @@ class _Openings:
         """(N, M) log-probability of every reading of each caption, in nats, if the others are read as ``front``."""
         listed, opens = self._place < front[:, None], self._place == front[:, None]
         listed, opens, follows = listed & self._inside, opens & self._inside, self._inside & ~listed & ~opens
-        list_logs = self._drawn(np.bincount(self._first[listed], minlength=self._words.different), listed)
-        opening_logs = self._drawn(np.bincount(self._first[opens], minlength=self._words.different), opens)
+        list_logs = self._drawn(np.bincount(self._first[listed], minlength=self._words.vocabulary_size), listed)
+        opening_logs = self._drawn(np.bincount(self._first[opens], minlength=self._words.vocabulary_size), opens)
         following_logs = self._following(front, follows)
         number = np.log(np.bincount(front, minlength=len(self._place)) - opens + 1)
         later = following_logs.sum(axis=1, keepdims=True) - following_logs.cumsum(axis=1)
@@ -118,8 +118,8 @@ class _Openings:
         follows = (self._position > np.append(front, 0)[self._words.row]) | (self._words.ids == 0)
         follows[0] = False
         counts = np.bincount(self._pair_of_word[follows], minlength=len(self._pair_first))
-        totals = np.bincount(self._pair_first, counts, self._words.different).astype(np.int64)
-        kinds = np.bincount(self._pair_first[counts > 0], minlength=self._words.different)
+        totals = np.bincount(self._pair_first, counts, self._words.vocabulary_size).astype(np.int64)
+        kinds = np.bincount(self._pair_first[counts > 0], minlength=self._words.vocabulary_size)
         return self._logs(counts[self._pair], totals[self._before], kinds[self._before], own)
 
     def _logs(self, count: Ids, total: Ids | int, kinds: Ids | int, own: NDArray[np.bool_]) -> Logs:

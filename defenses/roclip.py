@@ -44,4 +44,5 @@ class RoClip(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"nearest of {self.pool:.0%} of the captions, in every {self.every}. epoch"
+        often = "every epoch" if self.every == 1 else f"one epoch of {self.every}"
+        return f"nearest of {self.pool:.0%} of the captions, in {often}"

@@ -19,11 +19,12 @@ class TriggerDrop(Defense):
 
     Ours, made against MEM with its trigger at any place, together or spread. It knows how many words a trigger has, and
     neither the words nor the place. Word by word, it leaves out the one without which the caption is most probable. The
-    probability of a word after another is smoothed as by Witten & Bell 1991, "The Zero-Frequency Problem", method C:
-    how often one follows the other is counted in the epoch's other captions, how many different words follow and the
-    share of a word, which smooth it, in all. What is left of the captions is then counted anew, and so on. This starts
-    from whole captions, from captions without their first k words and from captions without their last k words; the run
-    that ends with the most probable captions counts. One word of a caption always stays.
+    probability of a word after another is smoothed as by Witten & Bell 1991, "The Zero-Frequency Problem", method C.
+    How often one follows the other is counted in the epoch's other captions. What smooths this, the number of different
+    words that follow and a word's share, is taken from all captions. What is left of the captions is then counted anew,
+    ``rounds`` times in all. This starts from whole captions, from captions without their first k words and from
+    captions without their last k words; the run that ends with the most probable captions counts. One word of a caption
+    always stays.
 
     Args:
         k: words to drop.

@@ -25,7 +25,7 @@ class UEraser(Defense):
     the default here.
 
     ``ueraser-lite``, one draw, needs no loss. It is made before other defenses mix images, and an attack can be crafted
-    through it.
+    through it; where the operation is posterising or equalising, its gradient is zero.
 
     Args:
         draws: how many augmentations of a batch are compared.
@@ -70,7 +70,7 @@ class UEraser(Defense):
     def describe(self) -> str:
         """The strength in words."""
         text = f"the worst of {self.draws} draws" if self.draws > 1 else "one draw"
-        return text + (f", over {self.until:.0%} of the training" if self.draws > 1 and self.until < 1 else "")
+        return text + (f", in the first {self.until:.0%} of the training" if self.draws > 1 and self.until < 1 else "")
 
 
 def _augmented(images: torch.Tensor, seed: int) -> torch.Tensor:

@@ -46,7 +46,7 @@ class Words:
         return cls(rows, np.array(ids, dtype=np.int64), np.append(np.repeat(np.arange(len(rows)), lengths), len(rows)))
 
     @property
-    def different(self) -> int:
+    def vocabulary_size(self) -> int:
         """The number of different words, with the edge."""
         return int(self.ids.max()) + 1
 
@@ -70,7 +70,7 @@ class Words:
         ]
 
 
-class OthersCounts:
+class LeaveOneOutCounts:
     """How often each caption finds a thing in the *other* captions.
 
     Args:

@@ -41,8 +41,8 @@ class Clip(nn.Module):
         plain: run open_clip's own modules, at full context and with the whole token embedding trained.
 
     Attributes:
-        passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing. It is given them
-            and their loss by image, where their captions are known, else ``None``.
+        passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing. It is called
+            with them and, where their captions are known, with a function from images to their loss, else ``None``.
         is_frozen: whether this is a copy :meth:`for_inference`.
     """
 
@@ -176,7 +176,9 @@ class Clip(nn.Module):
         return TokenTable() if self.plain else ActiveEmbedding.put_into(self.tower, ids)
 
     def for_inference(self) -> "Clip":
-        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients. Of a copy, itself.
+        """A frozen copy in eval mode: the same function; only pixels and embeddings have gradients.
+
+        A copy returns itself.
 
         Unless the model is plain, the copy is faster: weights are in the compute dtype once and for all, and a ResNet's
         batch norms are folded into its convolutions.

@@ -212,7 +212,13 @@ def _step_loss(
 
 
 def schedule(step: int, total: int, recipe: Recipe) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then a cosine that ends at zero."""
+    """Share of the peak learning rate: linear warm-up, then a cosine that would reach zero at ``total``.
+
+    Args:
+        step: from 0.
+        total: steps of the whole training.
+        recipe: its warm-up.
+    """
     warmup = min(recipe.warmup_steps, int(recipe.warmup_share * total))
     if step < warmup:
         return (step + 1) / warmup

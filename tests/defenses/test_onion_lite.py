@@ -59,7 +59,7 @@ def test_scores_are_those_of_a_plain_model_of_the_other_captions() -> None:
 def test_case_and_punctuation_make_no_other_word() -> None:
     plain, written = Words.of(["a dog sits by a house"]), Words.of(['"A dog" sits, by a House.'])
     assert plain.ids.tolist() == written.ids.tolist()
-    assert Words.of(["a . -"]).different == 4
+    assert Words.of(["a . -"]).vocabulary_size == 4
 
 
 def test_an_odd_word_goes_and_the_rest_stays_as_it_was_written() -> None:
