@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmark.core.errors import UsageError
-from benchmark.tables.entries import Entry, Kind, Stage
+from benchmark.tables.entries import Entry, Kind, RerunCell, Stage
 from benchmark.tables.iqm import DRAWS, LEVEL, Runs, average_of, iqm, mean
 from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, percent, rank_cell, ranks_of, ties
 from benchmark.tables.selection import CLEAN, UNDEFENDED
@@ -93,8 +93,13 @@ def _others(kind: Kind, entry: Entry) -> list[dict[str, Any]]:
         cells += [{"column": "PSNR", "unit": "dB", "mean": entry.poison["psnr"]}] if "psnr" in entry.poison else []
     stage: Stage = "craft" if kind == "attack" else "train"
     cells += [{"column": f"{stage} s", "unit": "s", "mean": entry.seconds[stage]}] if stage in entry.seconds else []
-    again = "no" if entry.rerun is None else "equal" if entry.rerun.is_equal else "within spread"
-    return [*cells, _text(RERUN, again)]
+    return [*cells, _text(RERUN, _again(entry.rerun))]
+
+
+def _again(rerun: RerunCell | None) -> str:
+    if rerun is None:
+        return "no"
+    return "equal" if rerun.is_equal else f"within {rerun.low:.0f}–{rerun.high:.0f} %"
 
 
 def _explained(kind: Kind, cases: Mapping[str, Runs]) -> list[str]:
@@ -117,7 +122,7 @@ def _explained(kind: Kind, cases: Mapping[str, Runs]) -> list[str]:
         f"{RANK}: of the worst cases. {ties(cases)}",
         time[kind],
         f"{RERUN}: one cell drawn by chance was trained again with the stored poison; equal: to the last digit; within "
-        "spread: on another kind of machine, no further off than seeds differ; no: it was not.",
+        "…: on another kind of machine, in the range that was accepted, as seeds differ so much; no: it was not.",
     ]
 
 

@@ -84,7 +84,7 @@ def test_how_a_cell_was_run_again_is_said() -> None:
     assert [cell(entries, row, "re-run").text for row in ("Fragile", "Tough", "Like-It")] == [
         "no",
         "equal",
-        "within spread",
+        "within 23–28 %",
     ]
     notes = " ".join(leaderboard(entries)[0].notes)
     assert "re-run of tough × none, seed 1: 26.0 for 25.0 (accepted 23.0 to 27.5), drawn by 7 (given)" in notes
