@@ -45,8 +45,7 @@ class AdvTraining(Defense):
         moving[rows] = 1
         moving = moving.to(images.device)
         if images.device.type == "cuda":
-            # Drawn where the images are: at 224 px a CPU takes longer for a batch than a GPU for a step.
-            generator = torch.Generator(images.device).manual_seed(at.seed)
+            generator = at.torch_generator(images.device)
         start = torch.rand(images.shape, generator=generator, device=generator.device) * 2 - 1
         start = start.to(images.device) * eps
         points = (images + start * moving).clamp(0, 1)

@@ -37,9 +37,10 @@ class HookContext:
     training: int = 0
     photo: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
-    def torch_generator(self) -> torch.Generator:
-        """A CPU generator for this moment."""
-        return torch.Generator().manual_seed(self.seed)
+    def torch_generator(self, device: torch.device | None = None) -> torch.Generator:
+        """For this moment; on a GPU if that is the device, as at 224 px a CPU draws slower than a GPU trains."""
+        on_gpu = device is not None and device.type == "cuda"
+        return torch.Generator(device if on_gpu else "cpu").manual_seed(self.seed)
 
     def numpy_generator(self) -> np.random.Generator:
         """A numpy generator for this moment."""

@@ -28,10 +28,7 @@ class Coin(Defense):
         """(B, 3, H, W) float in [0, 1], its pixels shifted; differentiable."""
         height, width = images.shape[2:]
         reach = torch.tensor([width, height], device=images.device) * (self.reach / 32)
-        generator = at.torch_generator()
-        if images.device.type == "cuda":
-            # Drawn where the images are: at 224 px a CPU takes longer for a batch than a GPU for a step.
-            generator = torch.Generator(images.device).manual_seed(at.seed)
+        generator = at.torch_generator(images.device)
         shape = (len(images), height, width, 2)
         shifts = torch.rand(shape, generator=generator, device=generator.device).to(images) * 2 - 1
         margin = math.ceil(self.reach / 32 * max(height, width))

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""The mean colour of CLIP's training images, in [0, 1]: zero after CLIP's normalisation."""
 
 
 @DEFENSES.register("cutout", groups=("standard", "table2"), order=40)
@@ -35,7 +33,7 @@ class Cutout(Defense):
         rows = _stretch(len(images), height, side, generator, images.device)
         columns = _stretch(len(images), width, side, generator, images.device)
         square = rows[:, None, :, None] & columns[:, None, None, :]
-        return torch.where(square, images.new_tensor(CLIP_MEAN)[:, None, None], images)
+        return torch.where(square, images.new_tensor(OPENAI_DATASET_MEAN)[:, None, None], images)
 
     def describe(self) -> str:
         """The strength in words."""

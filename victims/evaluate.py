@@ -25,8 +25,9 @@ def pair_scores(model: Clip, dataset: CaptionDataset, pairs: NDArray[np.int64]) 
     frozen = model.for_inference()
     with torch.no_grad():
         text = frozen.encode_many(model.tokenizer([dataset.captions[i][j] for i, j in pairs]).to(model.device))
-        starts = range(0, len(pairs), _BATCH)
-        images = torch.cat([frozen.encode_images(dataset.batch(pairs[start : start + _BATCH, 0])) for start in starts])
+        # Each image once, however many of its captions are there.
+        rows, place = np.unique(pairs[:, 0], return_inverse=True)
+        images = _image_features(frozen, dataset, rows)[torch.from_numpy(place).to(text.device)]
     scores: NDArray[np.float32] = (images * text).sum(dim=1).cpu().numpy()
     return scores
 
@@ -45,12 +46,13 @@ def evaluate(model: Clip, dataset: CaptionDataset, seed: int = 0) -> Retrieval:
     frozen = model.for_inference()
     pairs = dataset.pairs
     with torch.no_grad():
-        images = torch.cat(
-            [
-                frozen.encode_images(torch.from_numpy(dataset.images[start : start + _BATCH].copy()))
-                for start in range(0, len(dataset), _BATCH)
-            ]
-        )
+        images = _image_features(frozen, dataset, np.arange(len(dataset)))
         features = frozen.encode_many(model.tokenizer([dataset.captions[i][j] for i, j in pairs]).to(model.device))
     owner = torch.from_numpy(pairs[:, 0]).to(images.device)
     return retrieval(images, features, owner, seed)
+
+
+def _image_features(frozen: Clip, dataset: CaptionDataset, rows: NDArray[np.int64]) -> torch.Tensor:
+    """(R, D) of the images at ``rows`` (R,)."""
+    starts = range(0, len(rows), _BATCH)
+    return torch.cat([frozen.encode_images(dataset.batch(rows[start : start + _BATCH])) for start in starts])

@@ -6,7 +6,7 @@ from torchvision.io import decode_jpeg, encode_jpeg  # type: ignore[import-untyp
 
 from defenses import HookContext
 from defenses.crop_flip import CropFlip
-from defenses.cutout import CLIP_MEAN, Cutout
+from defenses.cutout import Cutout
 from defenses.jpeg import Jpeg
 from defenses.mixup import Mixup
 from defenses.random_noise import RandomNoise
@@ -95,7 +95,9 @@ def test_cutout_fills_one_exact_square_and_nothing_else(height: int, width: int,
         top, bottom, left, right = (int(edge) for edge in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
         # Contiguous, filled with the mean colour, and every other pixel bit-equal.
         assert removed.sum() == (bottom - top) * (right - left)
-        assert torch.equal(after[:, removed], torch.tensor(CLIP_MEAN)[:, None].expand(-1, int(removed.sum())))
+        assert torch.equal(
+            after[:, removed], torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None].expand(-1, int(removed.sum()))
+        )
         for first, last, length in ((top, bottom, height), (left, right, width)):
             assert last - first == side or (last - first < side and (first == 0 or last == length))
         interior += int(removed.sum()) == side * side

@@ -1,0 +1,34 @@
+"""Scores of pairs against features made one by one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.small import make_clip, make_dataset
+from victims.clip import Clip
+from victims.evaluate import pair_scores
+
+
+def test_scores_of_pairs_are_cosines_and_an_image_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order that was asked for, with all captions of an image or some of them."""
+    data, clip = make_dataset(9, 3), make_clip()
+    pairs = data.pairs[np.random.default_rng(1).permutation(len(data.pairs))][:20]
+    with torch.no_grad():
+        eval_mode = clip.for_inference()
+        images = eval_mode.encode_images(torch.from_numpy(data.images[:]))
+        texts = torch.cat([eval_mode.encode_tokens(clip.tokenizer([data.captions[i][j]])) for i, j in pairs])
+    seen: list[int] = []
+    encode = Clip.encode_images
+
+    def counted(self: Clip, pixels: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(len(pixels))
+        return encode(self, pixels, *rest)
+
+    monkeypatch.setattr(Clip, "encode_images", counted)
+    found = pair_scores(clip, data, pairs)
+    np.testing.assert_allclose(
+        found, [float(images[i] @ text) for (i, _), text in zip(pairs, texts, strict=True)], atol=1e-5
+    )
+    assert sum(seen) == len(np.unique(pairs[:, 0]))
