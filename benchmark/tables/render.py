@@ -72,7 +72,7 @@ def render(tables: Sequence[Table], style: str) -> str:
     # Anyone may have written the names in a record.
     tables = [replace(one, title=printable(one.title), notes=tuple(map(printable, one.notes))) for one in tables]
     if style == "markdown":
-        return "\n\n".join(_markdown(table) for table in tables)
+        return _markdown(tables)
     if style == "latex":
         return "\n\n".join(_latex(table) for table in tables)
     if style == "html":
@@ -86,19 +86,30 @@ def _to_compute_with(tables: Sequence[Table], style: str) -> str:
     return json.dumps([_data(table) for table in tables], indent=1, ensure_ascii=False)
 
 
-def _markdown(table: Table) -> str:
+def _markdown(tables: Sequence[Table]) -> str:
+    """The tables, each with its own notes; notes of all of several tables stand once, at the end."""
+    shared = [note for note in tables[0].notes if all(note in table.notes for table in tables[1:])]
+    if len(tables) == 1 or not shared:
+        return "\n\n".join(map(_markdown_table, tables))
+    own = [replace(table, notes=tuple(note for note in table.notes if note not in shared)) for table in tables]
+    return "\n\n".join([*map(_markdown_table, own), "**Of all tables above**", "\n".join(map(_markdown_note, shared))])
+
+
+def _markdown_table(table: Table) -> str:
     heads, rows = text_grid(table, _MARKDOWN, escaped=markdown_text)
     # Heads given as such are padded by two, which makes the table too wide for a terminal; so they are its first row.
     rule, head, *lines = tabulate(
         [heads, *rows], tablefmt="pipe", disable_numparse=True, colalign=_alignment(heads)
     ).split("\n")
-    notes = [
-        _BLOCK.sub(
-            r"\n  \\", fill(f"- {note}", 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        )
-        for note in map(markdown_text, table.notes)
-    ]
+    notes = [_markdown_note(note) for note in table.notes]
     return "\n".join([f"**{markdown_text(table.title)}**", "", head, rule, *lines, "", *notes])
+
+
+def _markdown_note(note: str) -> str:
+    lines = fill(
+        f"- {markdown_text(note)}", 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return _BLOCK.sub(r"\n  \\", lines)
 
 
 def markdown_text(text: str) -> str:

@@ -54,6 +54,18 @@ def test_markdown_fits_a_wide_terminal() -> None:
     assert max(map(len, text.split("\n"))) <= 150
 
 
+def test_notes_of_all_tables_stand_once_below_the_last() -> None:
+    (table,) = table2(several())
+    first, second = (replace(table, title=title, notes=("common *to* both", f"{title}'s own")) for title in ("A", "B"))
+    text = render([first, second], "markdown")
+    assert text.endswith("\n- B's own\n\n**Of all tables above**\n\n- common \\*to\\* both")
+    assert text.count("common") == 1
+    assert text.count("- A's own\n\n**B**") == 1
+    assert render([first], "markdown").endswith("\n\n- common \\*to\\* both\n- A's own")
+    alone = replace(second, notes=("another",))
+    assert "Of all" not in render([first, alone], "markdown")
+
+
 def test_latex_is_booktabs_with_everything_escaped() -> None:
     (table,) = table2(several())
     text = render([table], "latex")
