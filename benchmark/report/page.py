@@ -24,11 +24,10 @@ from benchmark.grid.records import Record
 from benchmark.report.inline import inline, inline_png
 from benchmark.report.missing import gaps
 from benchmark.tables import TABLES
-from benchmark.tables.attacks import in_row_order
 from benchmark.tables.chance import near_chance
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
-from benchmark.tables.selection import CLEAN, UNDEFENDED
+from benchmark.tables.selection import CLEAN, UNDEFENDED, place
 from benchmark.tables.table import Table
 
 _log = logging.getLogger(__name__)
@@ -174,8 +173,9 @@ def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, miss
 def _of_one_attack(records: Sequence[Record]) -> list[Record]:
     """The records of the first attack that met a defense, or of the first attack at all."""
     defended = {record.attack.spec for record in records if record.defense.spec != UNDEFENDED} - {CLEAN}
-    attacks = in_row_order(defended or {record.attack.spec for record in records} - {CLEAN})
-    return [record for record in records if record.attack.spec in attacks[:1]]
+    attacks = defended or {record.attack.spec for record in records} - {CLEAN}
+    first = min(attacks, key=lambda spec: (place(spec), spec), default=None)
+    return [record for record in records if record.attack.spec == first]
 
 
 def _drawn_earlier(records: Sequence[Record], sources: ArtifactPaths, problems: list[Problem]) -> Iterator[Drawing]:

@@ -7,7 +7,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes
 from benchmark.tables.probed import probe_measures
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
     BEST,
@@ -24,20 +24,6 @@ from benchmark.tables.table import (
     summarise,
 )
 
-# Rows in this order; other attacks follow. A note names those that did not run.
-ROWS = {
-    CLEAN: "Clean",
-    "mem3": "MEM-3",
-    "em": "EM",
-    "delta-only": "Delta only",
-    "trigger-only": "Trigger only",
-    "trigger-uniform": "Trigger + uniform",
-    "uniform-noise": "Uniform noise",
-    "random-trigger": "Random trigger",
-    "same-words": "Same words",
-    "em-official": "EM (em-official)",
-    "mem-official": "MEM-3 (mem-official)",
-}
 CONTROLS = ("delta-only", "trigger-only", "trigger-uniform", "uniform-noise", "random-trigger", "same-words")
 _ONLY_IF_RUN = ("em-official", "mem-official")  # hours on a CPU
 _VISIBILITY = (
@@ -71,9 +57,8 @@ def _table(block: Block) -> Table:
     # A variant, its parameters written out, takes the place of the plain attack that did not run.
     variants = {parse_spec(attack.spec).name for attack in block.attacks}
     optional = {*variants, *_ONLY_IF_RUN}
-    titles = {CLEAN: ROWS[CLEAN]} if block.of(CLEAN) else {}
-    titles |= {attack.spec: ROWS.get(attack.spec, attack.title) for attack in block.attacks}
-    rows = {spec: titles[spec] for spec in in_row_order(titles)}
+    rows = {CLEAN: ROWS[CLEAN]} if block.of(CLEAN) else {}
+    rows |= {attack.spec: ROWS.get(attack.spec, attack.title) for attack in block.attacks}
     names = distinct_names([(name, spec) for spec, name in rows.items()])
     rows = dict(zip(rows, names, strict=True))
     observations: list[Observation] = []
@@ -116,14 +101,3 @@ def _table(block: Block) -> Table:
         seeds=seeds_by_row({name: block.of(spec) for spec, name in rows.items()}),
         notes=tuple(notes(block.attacks, block.of(), explained)),
     )
-
-
-def in_row_order(specs: Iterable[str]) -> list[str]:
-    """Attacks in the order of :data:`ROWS`, a variant in the place of its plain attack; others after, as they come."""
-    names = list(ROWS)
-
-    def place(spec: str) -> int:
-        name = parse_spec(spec).name
-        return names.index(name) if name in names else len(names)
-
-    return sorted(specs, key=place)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from benchmark.tables.attacks import in_row_order
 from benchmark.tables.chance import near_chance
 from benchmark.tables.gates import Verdict, is_random, learned, stronger_than_noise, stronger_with_eps
 from benchmark.tables.iqm import Run
@@ -35,10 +34,9 @@ class MatrixCells:
 
     @cached_property
     def _names(self) -> Mapping[str, str]:
-        found = {attack.spec: attack for attack in self.block.attacks}
-        specs = in_row_order(found)
-        names = distinct_names([(found[spec].title, spec) for spec in specs])
-        return dict(zip(specs, names, strict=True))
+        found = self.block.attacks
+        names = distinct_names([(attack.title, attack.spec) for attack in found])
+        return {attack.spec: name for attack, name in zip(found, names, strict=True)}
 
     @cached_property
     def defenses(self) -> Mapping[str, str]:

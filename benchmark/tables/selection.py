@@ -1,6 +1,7 @@
 """Which records belong in one table, by content alone; records of differing settings are refused, not averaged."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,25 @@ from itertools import groupby
 from typing import Any
 
 from benchmark.core.errors import UsageError
-from benchmark.core.spec import format_value
+from benchmark.core.spec import format_value, parse_spec
 from benchmark.grid.records import Record, ResolvedSpec, describe_origin
 
 CLEAN, UNDEFENDED = "clean", "none"
+ROWS = {
+    CLEAN: "Clean",
+    "mem3": "MEM-3",
+    "em": "EM",
+    "delta-only": "Delta only",
+    "trigger-only": "Trigger only",
+    "trigger-uniform": "Trigger + uniform",
+    "uniform-noise": "Uniform noise",
+    "random-trigger": "Random trigger",
+    "same-words": "Same words",
+    "em-official": "EM (em-official)",
+    "mem-official": "MEM-3 (mem-official)",
+}
+"""The paper's attacks and the controls, with their names in tables, in the order in which they stand there."""
+_MEM = re.compile(r"mem\d*")
 # Random splits put images with more or with fewer captions into a split.
 _OF_ONE_SEED = frozenset(
     ("seed", "fingerprint", "val fingerprint", "test fingerprint", "train_captions", "test_captions")
@@ -28,9 +44,9 @@ class Block:
 
     @property
     def attacks(self) -> list[ResolvedSpec]:
-        """The attacks, each once, by label; clean data are none."""
+        """The attacks, each once, in the order of tables, then by label; clean data are none."""
         found = {r.attack.spec: r.attack for r in self.records if r.attack.spec != CLEAN}
-        return sorted(found.values(), key=lambda attack: (len(attack.label), attack.label, attack.spec))
+        return sorted(found.values(), key=lambda one: (place(one.spec), len(one.label), one.label, one.spec))
 
     def of(self, attack: str | None = None, defense: str | None = None) -> list[Record]:
         """The records of an attack, of a defense or of both, given by their specs; by seed."""
@@ -42,6 +58,15 @@ class Block:
         return sorted(found, key=lambda record: record.seed)
 
 
+def place(attack: str) -> int:
+    """Where an attack stands in tables: as in :data:`ROWS`, other parameters and lengths of a trigger with their plain
+    attack; those that are not there after all others."""
+    name = parse_spec(attack).name
+    if _MEM.fullmatch(name):
+        name = "mem3"
+    return list(ROWS).index(name) if name in ROWS else len(ROWS)
+
+
 def blocks(records: Iterable[Record]) -> list[Block]:
     """Records by data set and victim.
 
@@ -49,11 +74,11 @@ def blocks(records: Iterable[Record]) -> list[Block]:
         UsageError: no records; records of one attack, defense or victim with differing settings; a cell twice.
     """
 
-    def place(record: Record) -> tuple[str, str]:
+    def about(record: Record) -> tuple[str, str]:
         return record.dataset.spec, record.victim.spec
 
     found = []
-    for _, group in groupby(sorted(records, key=place), key=place):
+    for _, group in groupby(sorted(records, key=about), key=about):
         members = tuple(group)
         _require_one_setting(members)
         found.append(Block(members[0].dataset, members[0].victim, members))

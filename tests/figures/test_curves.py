@@ -38,7 +38,7 @@ def only(figures: dict[str, Figure], name: str = "curves") -> list[Axes]:
 
 def test_one_line_for_each_attack_with_every_epochs_number() -> None:
     loss, text, image = only(curves([victim("clean"), victim("em", shift=1), victim("mem3", shift=2)]))
-    assert list(lines(loss)) == ["Clean (1 seed)", "EM (1 seed)", "MEM-3 (1 seed)"]
+    assert list(lines(loss)) == ["Clean (1 seed)", "MEM-3 (1 seed)", "EM (1 seed)"]
     assert lines(loss)["MEM-3 (1 seed)"] == (list(range(1, 15)), [value + 2 for value in LOSS])
     assert lines(text)["EM (1 seed)"] == ([3, 14], [91, 101])
     assert lines(image)["EM (1 seed)"] == ([3, 14], [96, 201])

@@ -127,7 +127,7 @@ def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> 
     unknown = "Gate not shown by these records (no weaker with larger ε, without a defense): "
     assert f"{unknown}all attacks." in table.notes
     two_eps = [record("mem3[eps=4]", recalls=(60, 60), recipe={"batch_size": 128}, params={"eps": 4}), *gated()]
-    assert f"{unknown}EM, Uniform noise, MEM-7." in make_tables("matrix", two_eps)[0].notes
+    assert f"{unknown}MEM-7, EM, Uniform noise." in make_tables("matrix", two_eps)[0].notes
     assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "Jpeg")}
     assert marked(table, "best") == {("MEM-3", "Jpeg"), ("MEM-7", "Jpeg")}
     assert attacks.rows == ("MEM-7", "MEM-3")
