@@ -37,7 +37,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
     [
         ("regime/crops", ["matrix"]),
         ("regime/through", ["matrix"]),
-        ("regime/fine-tuned", ["attacks"]),
+        ("regime/fine-tuned", ["transfer", "attacks"]),
         ("regime/five-seeds", ["attacks"]),
         ("openclipart", ["matrix", "attacks"]),
         ("openmoji", ["attacks"]),
@@ -65,7 +65,7 @@ def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:
         if (one.victim.spec, one.defense.spec) == ("tiny", "none"):
             recalls.setdefault(one.attack.spec, {})[one.seed] = one.last.test.mean_recall_at_10
     clean = recalls["clean"]
-    attacks = {"mem3": "MEM-3", "em-wordwise": "EM word-wise", "mem-wordwise": "MEM-3 word-wise"}
+    attacks = {"mem3": "MEM-3", "em": "EM", "em-wordwise": "EM word-wise", "mem-wordwise": "MEM-3 word-wise"}
     rows = {"Clean, R@10": clean}
     rows |= {
         f"{label}, lost": {seed: 100 * (1 - recalls[spec][seed] / clean[seed]) for seed in clean}
