@@ -164,7 +164,7 @@ def test_weights_that_are_none(
         ),
         (["check", "--reference", "nowhere"], "no reference in nowhere; run check in a checkout"),
         (["check", "--reference", "nowhere", "--seeds", "x"], "--seeds"),
-        (["table", "3"], "unknown table '3'; available: 1, 2, "),
+        (["table", "3"], "unknown table '3'; available: matrix, 2, "),
         (["list", "attack"], "unknown kind 'attack'; did you mean 'attacks'? available: attacks, defenses, "),
         (["ran"], "unknown command 'ran'; did you mean 'run'? available: run, export, "),
         (["table", "2", "--format", "markdwn"], "unknown --format 'markdwn'; did you mean 'markdown'?"),
