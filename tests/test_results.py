@@ -39,6 +39,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
         ("regime/through", ["matrix"]),
         ("regime/fine-tuned", ["transfer", "attacks"]),
         ("regime/five-seeds", ["attacks"]),
+        ("regime/twelve-seeds", ["attacks"]),
         ("openclipart", ["matrix", "attacks"]),
         ("openmoji", ["attacks"]),
         ("protected-share", ["matrix"]),
