@@ -71,9 +71,8 @@ class WordwiseMem(WordwiseEm):
         """Craft the noise, then the trigger on the protected images; see :meth:`attacks.base.Attack.craft`."""
         # Checkpoints hold the patterns; the trigger takes a small part of the time and starts again.
         settings, of_trigger = self._trigger_settings(), replace(context, checkpoint=Checkpoint())
-        trigger_words(
-            Tokenizer(), train, self.vocabulary, context.seed
-        )  # refuses too few words before the noise is made
+        # Refuses captions without enough words before the noise takes its time.
+        trigger_words(Tokenizer(), train, self.vocabulary, context.seed)
         noise = super().craft(train, context)
         crafting = Crafting(settings, noise.protect(train), of_trigger)
         losses = []

@@ -67,7 +67,7 @@ def caption_keys(captions: Sequence[Sequence[str]], count: int, seed: int) -> ND
     if leading < 1:
         return np.zeros(len(captions), dtype=np.int64)
     if min(weights.shape) <= 4 * _TOPICS:
-        # ARPACK goes on from numbers without a seed where few vectors span all captions.
+        # Where few vectors span all captions, ARPACK goes on from random numbers that no seed decides.
         left, size, _ = np.linalg.svd(weights.toarray().astype(np.float64), full_matrices=False)
         left, size = left[:, :leading], size[:leading]
     else:

@@ -27,7 +27,7 @@ def one_line(caption: str) -> str:
         return caption
     encode = Tokenizer().encode
     # The tokenizer drops some such characters, reads others as spaces, and repairs the rest by guessing.
-    # The last takes long where a caption is; it is only asked if the others fail.
+    # The last is slow on long captions, so it is tried only if the others fail.
     ways = (lambda it: _plain(it, " "), lambda it: _plain(it, ""), lambda it: whitespace_clean(basic_clean(it)))
     for text in (way(caption) for way in ways):
         if text == _plain(text, "") != "" and encode(text) == encode(caption):

@@ -16,6 +16,7 @@ TABLES: Mapping[str, str] = {
 """Names on the command line, in the report's order, each with one line of what the table shows."""
 
 IN_THE_PAPER = ("1", "2")
+"""Those that can stand beside the paper's."""
 
 LEADERBOARD = "leaderboard"
 OF_ENTRIES: Mapping[str, str] = {

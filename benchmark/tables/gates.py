@@ -93,8 +93,12 @@ def learning(block: Block, defense: str) -> str:
 
 
 def kept_undefended(block: Block, attack: str) -> str:
-    """The recall that an attack leaves without a defense, in percent of clean, mean over seeds, in words."""
-    return f"{fmean(kept(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED)).values()):.1f} %"
+    """The recall that an attack leaves without a defense, in percent of clean, mean over seeds, in words.
+
+    An attack may fail by its other ε alone, and have no undefended victim at its own.
+    """
+    left = kept(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED)).values()
+    return f"{fmean(left):.1f} %" if left else "not run without a defense"
 
 
 def is_random(attack: ResolvedSpec) -> bool:

@@ -122,7 +122,7 @@ def _explained(kind: Kind, cases: Mapping[str, Runs]) -> list[str]:
         f"{RANK}: of the worst cases. {ties(cases)}",
         time[kind],
         f"{RERUN}: one cell drawn by chance was trained again with the stored poison; equal: to the last digit; within "
-        "…: on another kind of machine, in the range that was accepted, as seeds differ so much; no: it was not.",
+        "…: on another kind of machine, and in the range shown, which is as wide as seeds differ; no: it was not.",
     ]
 
 

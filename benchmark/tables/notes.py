@@ -51,7 +51,7 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:
-    """Only attacks in rounds follow Algorithm 1. Without a trigger nothing is permuted, whatever the option says."""
+    """Only attacks in rounds follow Algorithm 1. Without a trigger no captions are permuted, whatever it says."""
     return "rounds" in attack.params and (option != "permute_surrogate" or bool(attack.params.get("k")))
 
 

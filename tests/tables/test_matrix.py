@@ -136,6 +136,18 @@ def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> 
     assert set(defenses.rows) == {"No defense", "Cutout", "Jpeg"}
 
 
+def test_an_attack_that_fails_by_its_other_eps_may_lack_an_undefended_victim() -> None:
+    records = [record("clean", seed=seed, recalls=(90, 90)) for seed in (1, 2, 3)]
+    records += [
+        record(f"em[eps={eps}]", seed=seed, recalls=(recall + seed, recall + seed), params={"eps": eps})
+        for eps, recall in ((2, 10), (4, 70))
+        for seed in (1, 2, 3)
+    ]
+    records += [record("em[eps=8]", "cutout", seed=seed, params={"eps": 8}) for seed in (1, 2, 3)]
+    (note,) = (note for note in make_tables("matrix", records)[0].notes if note.startswith("In brackets"))
+    assert note.endswith(": EM (em[eps=8]): not run without a defense.")
+
+
 def test_a_matrix_needs_a_defended_victim_and_a_clean_one() -> None:
     for records in ([record("clean"), record("mem3")], [record("mem3"), record("mem3", "cutout")]):
         with pytest.raises(UsageError, match="no defended victim beside a clean one"):
