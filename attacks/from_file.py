@@ -6,8 +6,8 @@ from pathlib import Path
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
-from benchmark.core.atomic_files import sha256_of
 from benchmark.core.cache_dir import user_path
+from benchmark.core.digests import file_sha256
 from benchmark.core.errors import PoisonError
 from benchmark.data import CaptionDataset
 
@@ -66,4 +66,4 @@ class Stored(Attack):
 
     @cached_property
     def _content(self) -> tuple[Poison, str]:
-        return Poison.load(self._path), sha256_of(self._path)
+        return Poison.load(self._path), file_sha256(self._path)

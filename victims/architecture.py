@@ -14,8 +14,8 @@ import open_clip
 import torch
 from open_clip.factory import get_model_config
 
-from benchmark.core.atomic_files import sha256_of
 from benchmark.core.cache_dir import user_path
+from benchmark.core.digests import file_sha256
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, ranged
@@ -110,7 +110,7 @@ class Architecture:
         # All cells share the object, and a checkpoint is large.
         model_names()
         file = Path(self.pretrained or "")
-        start = sha256_of(file) if self.pretrained and file.is_file() else self.pretrained
+        start = file_sha256(file) if self.pretrained and file.is_file() else self.pretrained
         return [self.name, get_model_config(self.name), start, *self._repeat]
 
     def seed_of(self, seed: int) -> int:

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import glob
-import hashlib
 import math
 import os
 import secrets
@@ -258,12 +257,3 @@ def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
         with tempfile.TemporaryFile(dir=folder) as file:
             reserve(file.fileno(), size)
             return np.memmap(file, dtype=np.int8, mode="w+", shape=shape)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
+from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from benchmark.core.reading import read_text
@@ -77,8 +78,8 @@ def cached_splits(
         UsageError: the folder cannot be written, locked or read (the message names it), or all images of a split are
             left out. Errors of ``draw`` pass through, and nothing but an empty lock file is left behind.
     """
-    content = json.dumps({"format": _FORMAT, **key, "captions": captions, "resolution": resolution}, sort_keys=True)
-    entry = cache / f"{kind}-{resolution}px-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
+    digest = json_sha256({"format": _FORMAT, **key, "captions": captions, "resolution": resolution})
+    entry = cache / f"{kind}-{resolution}px-{digest[:24]}"
     shapes = {split: (len(captions[split]), 3, resolution, resolution) for split in SPLITS}
     splits = _read_or_discard(entry, name, shapes, origins)
     _log.debug("data set %s at %s px: %s in %s", name, resolution, "prepared" if splits is None else "read", entry)
@@ -103,7 +104,7 @@ def _read_or_discard(
         if not entry.exists():
             return None
         index = json.loads(read_text(entry / _INDEX, _LARGEST_INDEX))
-        if index.pop("sha256") != _hash_of(index):
+        if index.pop("sha256") != json_sha256(index):
             raise ValueError(f"{_INDEX} does not match its hash")
         files = origins or {}
         stored = {split: as_kind(index[split], _Stored, split) for split in SPLITS}
@@ -170,10 +171,6 @@ def _hashes(images: Images) -> list[str]:
         return list(pool.map(hash_of, range(0, len(images), _CHUNK)))
 
 
-def _hash_of(index: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
-
-
 def _write(
     entry: Path,
     name: str,
@@ -201,7 +198,7 @@ def _write(
                 "left_out": left_out,
                 "hashes": _hashes(images),
             }
-        index["sha256"] = _hash_of(index)
+        index["sha256"] = json_sha256(index)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         try:
             temporary.replace(entry)

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.core.atomic_files import replacing, sha256_of
+from benchmark.core.atomic_files import replacing
+from benchmark.core.digests import file_sha256
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
 from benchmark.data.clipart_words import captions_of, name_of, title_of
@@ -121,7 +122,7 @@ def _content_of(folder: Path, paths: Sequence[str]) -> str:
     versions = [importlib.metadata.version(package) for package in ("resvg-py", "pillow", "matplotlib")]
     digest = hashlib.sha256(f"{_VERSION} {versions}".encode())
     for path in paths:
-        digest.update(os.fsencode(path) + f"\0{sha256_of(folder / path)}\n".encode())
+        digest.update(os.fsencode(path) + f"\0{file_sha256(folder / path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -6,7 +6,6 @@ stamps; it is read once more and gets the same content hash.
 """
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmark.core.atomic_files import replacing
+from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.progress import tracked
 from benchmark.core.reading import read_text
@@ -86,14 +86,14 @@ def content_of(
     Raises:
         UsageError: an image cannot be read or changed in the meantime, or the cache cannot be written.
     """
-    kept = cache / "content" / f"{_sha256(stamps)[:24]}.txt"
+    kept = cache / "content" / f"{json_sha256(stamps)[:24]}.txt"
     try:
         content = read_text(kept, 64)
     except (OSError, ValueError):
         content = ""
     # A damaged hash that still looks like one only leads to a missing cache entry, so the images are decoded again.
     if not re.fullmatch("[0-9a-f]{64}", content):
-        content = _sha256({split: _hashes(files, f"reading images ({split})") for split, files in images.items()})
+        content = json_sha256({split: _hashes(files, f"reading images ({split})") for split, files in images.items()})
         require_unchanged(images, stamps)
         with replacing(kept) as temporary:
             temporary.write_text(content, "utf-8")
@@ -133,7 +133,3 @@ def _hash_of(image: ImageLocation) -> str:
             digest.update(chunk)
             left = None if left is None else left - len(chunk)
     return digest.hexdigest()
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

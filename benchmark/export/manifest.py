@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from attacks.placement import FRONT, Place
-from benchmark.core.atomic_files import sha256_of
+from benchmark.core.digests import file_sha256
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Number, as_kind, parse_json
 from benchmark.export.inside import read_inside
@@ -162,7 +162,7 @@ def hash_files(folder: Path, names: list[str], expected: Mapping[str, FileFacts]
         if not S_ISREG(status.st_mode):
             return FileFacts(-1, "")
         ruled_out = expected is not None and status.st_size != expected[name].bytes
-        return FileFacts(status.st_size, "" if ruled_out else sha256_of(folder / name))
+        return FileFacts(status.st_size, "" if ruled_out else file_sha256(folder / name))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(names, pool.map(facts, names), strict=True))

@@ -1,7 +1,5 @@
 """Cells: data set × attack × defense × victim × seed, and the addresses of their results and poisons."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,6 +8,7 @@ import torch
 
 from attacks import ATTACKS, Attack
 from attacks.through import Through
+from benchmark.core.digests import json_sha256
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
 from benchmark.core.seeding import derive_seed
@@ -177,4 +176,4 @@ def defenses_within(attack: Attack) -> list[Spec]:
 
 def content_key(*parts: Any) -> str:
     """40 hex digits that name a piece of content by what it is made from."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+    return json_sha256(parts)[:40]

@@ -6,7 +6,6 @@ their text in common, so that a pack takes a seventh of their room.
 
 import dataclasses
 import gzip
-import hashlib
 import io
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
+from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError
 from benchmark.core.reading import read_gzip_text
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json, read_json, require_known, require_unicode
@@ -208,7 +208,7 @@ class Record:
     def _fields(self) -> list[str]:
         """Every field as JSON, a hash of them last."""
         content = self.content()
-        content[_HASH] = _digest(content)
+        content[_HASH] = json_sha256(content)
         return [
             f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
             for key, value in content.items()
@@ -254,7 +254,7 @@ def _checked(content: Any) -> Record:
     if content["format"] not in (1, 2, FORMAT):
         raise ValueError(f"record format {content['format']!a}; this version reads 1 to {FORMAT}")
     # Records of format 1 have none, but a damaged format may be called 1.
-    if (kept := content.pop(_HASH, None)) != _digest(content) and (kept is not None or content["format"] != 1):
+    if (kept := content.pop(_HASH, None)) != json_sha256(content) and (kept is not None or content["format"] != 1):
         raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
     return _from_content(content)
 
@@ -279,11 +279,6 @@ def _from_content(content: dict[str, Any]) -> Record:
         raise ValueError("epochs are not in order")
     # Older files have more digits; rounded, the same scores are equal in all files.
     return record if record.format == FORMAT else as_kind(rounded(content), Record)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a record's file holds, whatever its spaces and the order of names."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_pack(folder: Path) -> dict[str, Record]:

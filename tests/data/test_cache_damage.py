@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.cache import _hash_of
+from benchmark.core.digests import json_sha256
 from tests.data.test_data_cache import CAPTIONS, Drawer, entries, load
 
 FILES = ("train.npy", "val.npy", "test.npy", "entry.json")
@@ -96,7 +96,7 @@ def captions_of_another_kind(entry: Path) -> None:
     index = json.loads((entry / "entry.json").read_text())
     del index["sha256"]
     index["train"]["captions"][0] = [None]
-    (entry / "entry.json").write_text(json.dumps({**index, "sha256": _hash_of(index)}))
+    (entry / "entry.json").write_text(json.dumps({**index, "sha256": json_sha256(index)}))
 
 
 def pipe_in_place_of_the_index(entry: Path) -> None:

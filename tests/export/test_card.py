@@ -13,7 +13,7 @@ import yaml
 import benchmark.export.writing
 from attacks.poison import Poison
 from benchmark.cli.main import main
-from benchmark.core.atomic_files import sha256_of
+from benchmark.core.digests import file_sha256
 from benchmark.core.errors import UsageError
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.manifest import Manifest
@@ -57,7 +57,7 @@ def test_croissant_names_every_file_with_its_hash(layout: str, tmp_path: Path) -
     covered = set()
     for entry in content["distribution"]:
         if entry["@type"] == "cr:FileObject":
-            assert entry["sha256"] == sha256_of(folder / entry["contentUrl"])
+            assert entry["sha256"] == file_sha256(folder / entry["contentUrl"])
             covered.add(entry["contentUrl"])
         elif "containedIn" not in entry:
             covered |= {path.relative_to(folder).as_posix() for path in folder.glob(entry["includes"])}

@@ -301,7 +301,7 @@ def test_nothing_large_is_read_whole(tmp_path: Path) -> None:
         file.truncate(LARGEST_FILE + 1)
     facts = manifest_of(tmp_path / "out")["files"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.export.manifest.sha256_of", lambda path: facts[path.name]["sha256"])
+        patch.setattr("benchmark.export.manifest.file_sha256", lambda path: facts[path.name]["sha256"])
         patch.setattr("benchmark.export.verify_export.hash_files", lambda *_: {})
         assert any("00000000.txt is larger than 512 MiB" in line for line in failures(tmp_path / "out"))
 
@@ -318,7 +318,7 @@ def test_a_file_of_another_size_than_the_manifest_says_is_not_hashed(
         hashed.append(path)
         return ""
 
-    monkeypatch.setattr("benchmark.export.manifest.sha256_of", hash_of)
+    monkeypatch.setattr("benchmark.export.manifest.file_sha256", hash_of)
     with (tmp_path / "out" / name).open("r+b") as file:
         file.truncate(3 * 10**12)  # of nothing: no byte of it is on the disk
     assert any("changed files" in line for line in failures(tmp_path / "out"))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmark.cli.main import main
-from benchmark.core.atomic_files import sha256_of
+from benchmark.core.digests import file_sha256
 from tests.export.photo_files import PROFILE, many_photos, with_table
 from tests.export.test_protect import protect
 
@@ -35,7 +35,7 @@ def forge(folder: Path, name: str) -> None:
     """Make the manifest say what a changed file is."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
+    manifest["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
     path.write_text(json.dumps(manifest))
 
 

@@ -96,7 +96,7 @@ def _changed(change: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_other_columns_are_refused(epochs: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.grid.records._digest", lambda _: "0")
+    monkeypatch.setattr("benchmark.grid.records.json_sha256", lambda _: "0")
     file = tmp_path / "x.json"
     file.write_text(json.dumps({**record("mem3").content(), "epochs": epochs, "sha256": "0"}), "utf-8")
     with in_no_time(), pytest.raises(UsageError, match=rf"x\.json is not a readable record: .*{re.escape(said)}"):
