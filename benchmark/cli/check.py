@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cli.flags import add_settings
@@ -11,6 +12,7 @@ from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
 
 EXAMPLE = "check --seeds 3"
+_JOBS = "auto"  # the models of preset micro are so small that two of them together train faster than two in turn
 _NOT_RUN = ("seeds", "out", "device", "on", "jobs", "store", "events")  # flags of cells that --records does not run
 
 
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         help="run nothing; compare the fresh records in this folder, seed by seed",
     )
     parser.add_argument("--update", action="store_true", help="make a new reference in place of the old")
-    add_settings(parser, ("device", "on", "jobs", "store", "events", "plain_models"), preset)
+    add_settings(parser, ("device", "on", "jobs", "store", "events", "plain_models"), preset, defaults={"jobs": _JOBS})
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -55,6 +57,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError("check runs in one process, without torchrun")
     folder: Path = arguments.reference or REFERENCE
     how = RunSettings.from_cli(arguments)
+    if how.jobs is None and how.on == RunSettings.on:
+        how = replace(how, jobs=_JOBS)
     count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")

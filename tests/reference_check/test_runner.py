@@ -80,6 +80,19 @@ def test_fresh_seeds_may_be_of_plain_models(
     assert "neither with --update" in capsys.readouterr().err
 
 
+def test_workers_share_the_cells_unless_an_engine_or_their_number_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[object]] = []
+
+    def run(*grids: RunSettings, **_: Any) -> list[Record]:
+        asked.append({settings.jobs for settings in grids})
+        return [replace(records([5.0])[0], status="failed")]
+
+    monkeypatch.setattr(check, "run", run)
+    for flags in ([], ["--jobs", "3"], ["--on", "local[jobs=2]"]):
+        assert main(["check", *flags]) == 1
+    assert asked == [{"auto"}, {3}, {None}]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
