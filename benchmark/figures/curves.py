@@ -20,6 +20,7 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS
 
 _LETTERS = 105  # of the legend, a line
+_HANDLE = 8  # letters that a line's sample takes
 _MOST_BANDS = 9  # more would hide each other
 
 
@@ -62,10 +63,12 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         loss, *ranks = figure.subplots(1, 3)
         ranks[1].sharey(ranks[0])
         styles, with_bands = looks(specs), len(specs) <= _MOST_BANDS
+        counts = {len(block.of(spec)) for spec in specs}
+        letters = _LETTERS if with_bands else _LETTERS // 2 - _HANDLE  # many lines: a legend of two columns
         for spec in specs:
             own = block.of(spec)
-            seeds = f"{len(own)} seed{'s' if len(own) > 1 else ''}"
-            label = in_lines(f"{own[0].attack.title} ({seeds})", _LETTERS, 2)
+            seeds = "" if len(counts) == 1 else f" ({len(own)} seed{'s' if len(own) > 1 else ''})"
+            label = in_lines(own[0].attack.title + seeds, letters, 2)
             losses = [record.loss for record in own]
             _line(loss, range(1, len(own[0].loss) + 1), losses, styles[spec], label, with_band=with_bands)
             epochs = [scores.epoch for scores in own[0].epochs]
@@ -89,12 +92,13 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             if len(block.records[0].epochs) == 1:
                 axes.set_xlim(0, 1.05 * block.records[0].last.epoch)  # a single point would be the whole axis
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        columns = max(1, min(4, _LETTERS // max(len(label) + 8 for label in labels)))
+        lines = [line for label in labels for line in label.split("\n")]
+        columns = max(1, min(4, _LETTERS // (max(map(len, lines)) + _HANDLE)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
-        figure.set_figheight(2.75 + 0.17 * -(-len(labels) // columns))
-        several = len({record.seed for record in block.records}) > 1
-        spread = "; line: mean over seeds" if several else ""
-        spread += ", band: lowest to highest seed" if several and with_bands else ""
+        figure.set_figheight(2.75 + 0.17 * -(-len(lines) // columns))
+        number = f"{min(counts)} " if len(counts) == 1 else ""
+        spread = "; one seed" if counts == {1} else f"; line: mean over {number}seeds"
+        spread += ", band: lowest to highest seed" if counts != {1} and with_bands else ""
         heading(figure, f"{block.dataset.label}, victim {block.victim.spec}, undefended{spread}")
         return figure
 

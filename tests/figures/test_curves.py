@@ -38,25 +38,32 @@ def only(figures: dict[str, Figure], name: str = "curves") -> list[Axes]:
 
 def test_one_line_for_each_attack_with_every_epochs_number() -> None:
     loss, text, image = only(curves([victim("clean"), victim("em", shift=1), victim("mem3", shift=2)]))
-    assert list(lines(loss)) == ["Clean (1 seed)", "MEM-3 (1 seed)", "EM (1 seed)"]
-    assert lines(loss)["MEM-3 (1 seed)"] == (list(range(1, 15)), [value + 2 for value in LOSS])
-    assert lines(text)["EM (1 seed)"] == ([3, 14], [91, 101])
-    assert lines(image)["EM (1 seed)"] == ([3, 14], [96, 201])
+    assert list(lines(loss)) == ["Clean", "MEM-3", "EM"]
+    assert lines(loss)["MEM-3"] == (list(range(1, 15)), [value + 2 for value in LOSS])
+    assert lines(text)["EM"] == ([3, 14], [91, 101])
+    assert lines(image)["EM"] == ([3, 14], [96, 201])
 
 
 def test_lines_are_means_and_bands_go_from_the_lowest_to_the_highest_seed() -> None:
     figure = curves([victim("mem3", seed, shift) for seed, shift in ((1, 0), (2, 3), (3, 12))])["curves"]
     _, text, _ = figure.axes
-    assert lines(text)["MEM-3 (3 seeds)"][1] == [95, 105]
+    assert lines(text)["MEM-3"][1] == [95, 105]
     (band,) = text.collections
     corners = {(x, y) for x, y in np.asarray(band.get_paths()[0].vertices).tolist()}
     assert corners == {(3, 90), (3, 102), (14, 100), (14, 112)}
-    assert "band: lowest to highest seed" in figure.get_suptitle()
+    assert figure.get_suptitle().endswith("; line: mean over 3 seeds, band: lowest to highest seed")
+
+
+def test_lines_of_different_numbers_of_seeds_say_theirs() -> None:
+    figure = curves([victim("clean"), victim("mem3", 1), victim("mem3", 2)])["curves"]
+    assert list(lines(figure.axes[0])) == ["Clean (1 seed)", "MEM-3 (2 seeds)"]
+    assert "; line: mean over seeds, band" in figure.get_suptitle()
+    assert curves([victim("clean")])["curves"].get_suptitle().endswith("; one seed")
 
 
 def test_defended_and_failed_victims_are_left_out() -> None:
     records = [victim("mem3"), record("mem3", "cutout", loss=LOSS), record("em", failed="boom")]
-    assert list(lines(only(curves(records))[0])) == ["MEM-3 (1 seed)"]
+    assert list(lines(only(curves(records))[0])) == ["MEM-3"]
     with pytest.raises(UsageError, match="no undefended victim that is done"):
         curves(records[1:])
 
@@ -74,7 +81,7 @@ def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
     odd = dataclasses.replace(victim("mem3"), attack=ResolvedSpec("poison[file=$a$_{.st]", "Poison $a$_{"))
     (figure,) = curves([odd]).values()
     svg = write(figure, tmp_path, "curves")[0]
-    assert "Poison $a$_{ (poison[file=$a$_{.st]) (1 seed)" in svg.read_text("utf-8")
+    assert "Poison $a$_{ (poison[file=$a$_{.st])" in svg.read_text("utf-8")
 
 
 def test_names_cannot_spoil_an_svg_file(tmp_path: Path) -> None:
