@@ -15,7 +15,7 @@ from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.submission.rules import Rules
 from benchmark.tables.entries import Kind
-from benchmark.tables.gates import is_random
+from benchmark.tables.gates import is_uniform_noise
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 from benchmark.tables.table import ranges
 
@@ -68,7 +68,7 @@ def required_cells(grid: Grid, kind: Kind, untrusted: str | None) -> list[Requir
     cells = []
     for planned in grid.plan():
         record = planned.planned_record
-        if is_random(record.attack) and record.defense.spec != UNDEFENDED:
+        if is_uniform_noise(record.attack) and record.defense.spec != UNDEFENDED:
             continue  # it is what attacks are compared with, without a defense
         cells.append(RequiredCell(record, planned))
         if untrusted is not None and (record.attack.spec == CLEAN if kind == "attack" else True):

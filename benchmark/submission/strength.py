@@ -2,7 +2,7 @@
 
 from benchmark.tables.chance import near_chance
 from benchmark.tables.entries import Kind
-from benchmark.tables.gates import LEARN, RANDOM, learned, stronger_than_noise
+from benchmark.tables.gates import LEARN, UNIFORM_NOISE, learned, stronger_than_noise
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
 
 
@@ -29,7 +29,9 @@ def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
         verdict = stronger_than_noise(block, attack)
         eps = max((record.poison.get("eps", 0) for record in block.of(spec)), default=0)
         if verdict == "fails":
-            problems.append(f"{spec} is not clearly stronger than {RANDOM} of the same ε = {eps}/255, undefended")
+            problems.append(
+                f"{spec} is not clearly stronger than {UNIFORM_NOISE} of the same ε = {eps}/255, undefended"
+            )
         if verdict == "not shown":
-            problems.append(f"nothing shows that {spec} is stronger than {RANDOM} of the same ε = {eps}/255")
+            problems.append(f"nothing shows that {spec} is stronger than {UNIFORM_NOISE} of the same ε = {eps}/255")
     return problems

@@ -37,13 +37,13 @@ from benchmark.submission.result import entry_of
 from benchmark.submission.rules import Rules
 from benchmark.submission.strength import strength_problems
 from benchmark.tables.entries import Entry, Kind, RerunCell, load_entries
-from benchmark.tables.gates import RANDOM, is_random
+from benchmark.tables.gates import UNIFORM_NOISE, is_uniform_noise
 from benchmark.tables.origins import mixed_origins
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from defenses import DEFENSES
 
 _REGISTRIES: Mapping[Kind, Registry[Any]] = {"attack": ATTACKS, "defense": DEFENSES}
-_NOT_SUBMITTED = (CLEAN, UNDEFENDED, RANDOM, "poison")
+_NOT_SUBMITTED = (CLEAN, UNDEFENDED, UNIFORM_NOISE, "poison")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _settings(submission: Submission, untrusted: bool, rules: Rules, options: Op
     if untrusted:
         attack, defense = (CLEAN, defense) if about.kind == "attack" else (attack, UNDEFENDED)
     if about.kind == "attack" and (eps := _eps_of_noise(records)):
-        attack = f"{attack},{RANDOM}[eps={min(eps, rules.eps)}]"
+        attack = f"{attack},{UNIFORM_NOISE}[eps={min(eps, rules.eps)}]"
     seeds = sorted({record.seed for record in records})[: rules.most_seeds]
     precisions = Counter(precision for record in records if (precision := record.recipe.get("precision")))
     known = [name for name, _ in precisions.most_common() if name in ("fp32", "bf16")]
@@ -160,7 +160,7 @@ def _settings(submission: Submission, untrusted: bool, rules: Rules, options: Op
 
 def _eps_of_noise(records: Sequence[Record]) -> int:
     """The ε of the submitted attack's noise, by its records; 0 without noise."""
-    noises = [record.poison for record in records if record.poison.get("psnr") and not is_random(record.attack)]
+    noises = [record.poison for record in records if record.poison.get("psnr") and not is_uniform_noise(record.attack)]
     return max((poison.get("eps", 0) for poison in noises), default=0)
 
 
@@ -231,7 +231,7 @@ def _addresses(cells: Sequence[RequiredCell], kind: Kind, *, agree: bool) -> lis
 def _submitted(cells: Sequence[RequiredCell], kind: Kind) -> str:
     """The spec of what was submitted, as the suite spells it."""
     specs = [getattr(cell.planned, kind) for cell in cells]
-    return next(one.spec for one in specs if one.spec not in (CLEAN, UNDEFENDED) and not is_random(one))
+    return next(one.spec for one in specs if one.spec not in (CLEAN, UNDEFENDED) and not is_uniform_noise(one))
 
 
 def _origin_problems(records: Sequence[Record]) -> list[str]:

@@ -15,7 +15,7 @@ from benchmark.tables.shares import MEANINGFUL, kept, paired_runs
 Verdict = Literal["holds", "fails", "not shown", "–"]
 """``not shown``: the records that would show it are missing; ``–``: the gate does not concern this attack."""
 
-RANDOM = "uniform-noise"
+UNIFORM_NOISE = "uniform-noise"
 MOST_LOSS = 0.75  # of ln B, in the last epoch of a clean victim
 LEARN = f"a clean victim's last loss at most {MOST_LOSS:g} ln B, and at least {MEANINGFUL} % of the recall kept"
 
@@ -29,9 +29,9 @@ def stronger_than_noise(block: Block, attack: ResolvedSpec) -> Verdict:
     seed queries alone decide.
     """
     eps = _eps_of_noise(block, attack)
-    if is_random(attack) or eps is None:
+    if is_uniform_noise(attack) or eps is None:
         return "–"
-    rivals = [other for other in block.attacks if is_random(other) and _eps_of_noise(block, other) == eps]
+    rivals = [other for other in block.attacks if is_uniform_noise(other) and _eps_of_noise(block, other) == eps]
     order = _order(block, attack, rivals[0]) if rivals else None
     if order is None:
         return "not shown"
@@ -101,9 +101,9 @@ def kept_undefended(block: Block, attack: str) -> str:
     return f"{fmean(left):.1f} %" if left else "not run without a defense"
 
 
-def is_random(attack: ResolvedSpec) -> bool:
+def is_uniform_noise(attack: ResolvedSpec) -> bool:
     """Whether it is the noise that others are compared with, which competes with none."""
-    return parse_spec(attack.spec).name == RANDOM
+    return parse_spec(attack.spec).name == UNIFORM_NOISE
 
 
 def _eps_of_noise(block: Block, attack: ResolvedSpec) -> Any:

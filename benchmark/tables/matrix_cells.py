@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmark.tables.chance import near_chance
-from benchmark.tables.gates import Verdict, is_random, learned, stronger_than_noise, stronger_with_eps
+from benchmark.tables.gates import Verdict, is_uniform_noise, learned, stronger_than_noise, stronger_with_eps
 from benchmark.tables.iqm import Run
 from benchmark.tables.published import in_order
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
@@ -76,7 +76,7 @@ class MatrixCells:
         """The attacks that count without a defense; none where even clean victims are near chance."""
         if near_chance(self.block.of(CLEAN, UNDEFENDED)):
             return []
-        noise = {attack.spec for attack in self.block.attacks if is_random(attack)}
+        noise = {attack.spec for attack in self.block.attacks if is_uniform_noise(attack)}
         return [spec for spec in self.attacks if spec not in noise and self.counts(spec, UNDEFENDED)]
 
     @cached_property
