@@ -86,9 +86,13 @@ class Store:
             StoreError: it cannot be copied.
         """
         with self._errors_named():
+            name = self._name(path)
+            if not self._is_folder:  # a bucket shows a file once it is whole
+                self.files.put_file(str(path), name)
+                return
             self._make_folder()
-            self.files.put_file(str(path), self._name(path) + ".part")
-            self.files.mv(self._name(path) + ".part", self._name(path))
+            self.files.put_file(str(path), name + ".part")
+            self.files.mv(name + ".part", name)
 
     def has(self, path: Path) -> bool:
         """Whether a file of that name is in the store.
@@ -119,9 +123,13 @@ class Store:
             if self.files.exists(self._name(path)):
                 self.files.rm_file(self._name(path))
 
+    @property
+    def _is_folder(self) -> bool:
+        return "file" in self.files.protocol
+
     def _make_folder(self) -> None:
         # A bucket has no folders, and "making" one would make a bucket whose name is mistyped.
-        if "file" in self.files.protocol:
+        if self._is_folder:
             self.files.makedirs(self.folder, exist_ok=True)
 
     @contextmanager
@@ -129,7 +137,8 @@ class Store:
         try:
             yield
         except Exception as error:  # each kind of store has errors of its own
-            raise StoreError(f"--store {self.folder}: {' '.join(str(error).split())}") from error
+            what = "not found: " if isinstance(error, FileNotFoundError) else ""
+            raise StoreError(f"--store {self.folder}: {what}{' '.join(str(error).split())}") from error
 
     def _name(self, path: Path) -> str:
         return f"{self.folder.rstrip('/')}/{path.name.lstrip('.')}"
