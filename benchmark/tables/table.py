@@ -103,11 +103,13 @@ def has_protected(records: Iterable[Record]) -> bool:
 def score_columns(records: Iterable[Record]) -> dict[str, str]:
     """Names and heads of the columns that Table 2 and the table of attacks share.
 
-    The paper's four; recall@1 where some victim's R@10 (mean of both directions) is above 90 %; the best epochs' R@10.
+    The paper's four; recall@1 where some victim's R@10 (mean of both directions) is above 90 %; the best epochs' R@10,
+    unless all victims were evaluated after a single epoch, so that there is nothing to choose.
     """
     done = [record for record in records if record.status == "done"]
     finer = FINER if any(record.last.test.mean_recall_at_10 > _SATURATED for record in done) else ()
-    best = BEST if has_protected(done) else (ON_CLEAN_VAL,)
+    chosen_from = max((len(record.epochs) for record in done), default=0)
+    best = () if chosen_from == 1 else BEST if has_protected(done) else (ON_CLEAN_VAL,)
     return {score.name: score.name for score in (*LAST, *finer, *best)}
 
 
