@@ -52,9 +52,15 @@ def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names:
     assert (folder / "README.md").read_text("utf-8").endswith(f"\n\n{tables}\n")
 
 
-def test_the_tables_of_the_arsenal_are_what_their_commands_print() -> None:
-    folder = RESULTS / "arsenal"
-    parts = {"records": "matrix", "placement": "matrix"}
+@pytest.mark.parametrize(
+    ("place", "parts"),
+    [
+        ("arsenal", {"records": "matrix", "placement": "matrix"}),
+        ("regime/budgets", {"em": "attacks", "mem3": "attacks"}),
+    ],
+)
+def test_the_tables_of_several_folders_are_what_their_commands_print(place: str, parts: dict[str, str]) -> None:
+    folder = RESULTS / place
     tables = [render(make_tables(name, load_records(folder / part)), "markdown") for part, name in parts.items()]
     assert (folder / "README.md").read_text("utf-8").endswith("\n\n" + "\n\n".join(tables) + "\n")
 
