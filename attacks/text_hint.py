@@ -1,13 +1,17 @@
-"""Text hint: a word in front of the captions that is the same for all images described alike; no noise."""
+"""Text hint: a word in the captions that is the same for all images described alike; no noise."""
 
+import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.placement import Kind, Place, where
 from attacks.poison import Poison
-from attacks.vocabulary import described, trigger_words
+from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import caption_keys
+from defenses.wordnet import STOP_WORDS
 from victims.tokens import Tokenizer
 
 
@@ -17,17 +21,26 @@ class TextHint(Attack):
     """A constant word for each caption key: the text's side of a class-wise shortcut, and a rival of MEM's trigger.
 
     The captions say what the word says anyway, so that the word helps a victim to group captions; the pictures are as
-    they were.
+    they were. It is drawn from the captions' own words: those that CLIP reads as one token, without function words.
 
     Args:
-        keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`.
+        keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`. Where there are fewer words, some
+            share one.
+        place: where the word stands; see :class:`attacks.placement.Place`.
     """
 
+    version: ClassVar[int] = 2
+
     keys: int = ranged(128, 2, 10_000)
+    place: Kind = "front"
+
+    def label(self) -> str:
+        """The name in tables."""
+        return "Text hint" if self.place == "front" else f"Text hint {self.place}"
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"one word for each of {self.keys} caption keys, from {described(None)}"
+        return f"for each of {self.keys} caption keys one of the captions' words, {where(self.place)} each caption"
 
     def progress_steps(self, train: CaptionDataset) -> int:
         """All words are drawn at once."""
@@ -35,9 +48,21 @@ class TextHint(Attack):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""
-        tokenizer = Tokenizer()
-        words = trigger_words(tokenizer, train, None, context.seed)
         keys = caption_keys(train.captions, self.keys, context.seed)
-        drawn = context.numpy_generator("words of keys").permutation(words)
-        triggers = [tokenizer.decode([id_]) for id_ in drawn[keys].tolist()]
-        return Poison(delta=None, trigger=triggers, eps=0, fingerprint=train.fingerprint)
+        words = context.numpy_generator("words of keys").permutation(hints(train))
+        place = Place(self.place, 0 if self.place == "front" else context.seed)
+        return Poison(None, words[keys % len(words)].tolist(), eps=0, fingerprint=train.fingerprint, place=place)
+
+
+def hints(train: CaptionDataset) -> list[str]:
+    """The words that may be hints, sorted, in lower case; of two letters from a to z or more.
+
+    Raises:
+        UsageError: there is none.
+    """
+    encode = Tokenizer().encode
+    texts = (text.lower() for captions in train.captions for text in captions)
+    words = {word for text in texts for word in re.findall(r"\b[a-z]{2,}\b", text)}
+    if not (usable := sorted(word for word in words - STOP_WORDS if len(encode(word)) == 1)):
+        raise UsageError(f"attack text-hint: no word of {train.name}'s captions can be a hint")
+    return usable

@@ -11,11 +11,14 @@ from attacks import ATTACKS, CraftContext, Poison
 from attacks.ar import autoregress
 from attacks.lsp import Lsp
 from attacks.pil import Pil
+from attacks.placement import Place
+from attacks.text_hint import hints
+from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
 from tests.small import make_clip
 
-KINDS = ["a cat on a mat", "the dog in the fog", "one car afar"]
+KINDS = ["a cat on a mat", "the dog in the fog", "one car afar by two trees and a house"]
 SIDE = 32
 
 
@@ -114,6 +117,25 @@ def test_a_hint_is_one_word_for_each_key(train: CaptionDataset) -> None:
     assert [len({*trigger[kind::3]}) for kind in range(3)] == [1, 1, 1]
     assert len({*trigger}) == 3
     assert {*(craft("text-hint[keys=3]", train, seed=2).trigger or [])} != {*trigger}
+
+
+def test_hints_are_words_of_the_captions_that_clip_reads_whole(train: CaptionDataset) -> None:
+    captions = [["A Dog's antidisestablishmentarianism"], ["the cat on 2 mats"]] * 4
+    some = replace(train, images=train.images[:8], captions=captions)
+    assert hints(some) == ["cat", "dog", "mats"]
+    assert {*(craft("text-hint[keys=2]", some).trigger or [])} < {"cat", "dog", "mats"}
+    with pytest.raises(UsageError, match="no word of kinds's captions can be a hint"):
+        hints(replace(some, captions=[["42"], ["the"]] * 4))
+
+
+def test_a_hint_stands_where_it_is_told_to(train: CaptionDataset) -> None:
+    found = {kind: craft(f"text-hint[keys=3,place={kind}]", train) for kind in ("front", "end", "random")}
+    assert len({tuple(poison.trigger or []) for poison in found.values()}) == 1
+    texts = {kind: poison.protect(train).captions[0][0] for kind, poison in found.items()}
+    hint = (found["front"].trigger or [""])[0]
+    assert texts["front"] == f"{hint} {KINDS[0]}"
+    assert texts["end"] == f"{KINDS[0]} {hint}"
+    assert found["random"].place == Place("random", 1)
 
 
 def test_pil_descends_the_loss_of_its_paper() -> None:
