@@ -108,8 +108,8 @@ def score_columns(records: Iterable[Record]) -> dict[str, str]:
     """
     done = [record for record in records if record.status == "done"]
     finer = FINER if any(record.last.test.mean_recall_at_10 > _SATURATED for record in done) else ()
-    chosen_from = max((len(record.epochs) for record in done), default=0)
-    best = () if chosen_from == 1 else BEST if has_protected(done) else (ON_CLEAN_VAL,)
+    evaluated = max((len(record.epochs) for record in done), default=0)
+    best = () if evaluated == 1 else BEST if has_protected(done) else (ON_CLEAN_VAL,)
     return {score.name: score.name for score in (*LAST, *finer, *best)}
 
 
