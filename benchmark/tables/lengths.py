@@ -17,7 +17,7 @@ from benchmark.tables.table import (
     Kind,
     Observation,
     Table,
-    has_protected,
+    best_epochs,
     measure,
     observe,
     seeds_by_row,
@@ -41,9 +41,8 @@ _ROWS: dict[str, tuple[Kind, EpochChoice]] = {
 def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
     """Trigger lengths against undefended victims: one table for every data set and victim.
 
-    Rows: R@10 and Medr after the last epoch, after the epoch that is best on clean validation data, and after the one
-    that is best on protected data. Columns: clean data and each trigger length in both directions; EM is length 0. The
-    paper's lengths stand there even where none ran.
+    Rows: R@10 and Medr after the last epoch and after :func:`benchmark.tables.table.best_epochs`. Columns: clean data
+    and each trigger length in both directions; EM is length 0. The paper's lengths stand there even where none ran.
 
     Args:
         records: of any runs; defended ones are left out.
@@ -107,7 +106,7 @@ def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool
     unrun_specs = {name: spec for name, spec in _specs(shown).items() if beside_paper and not shown[name]}
     observations: list[Observation] = []
     members = [record for records in shown.values() for record in records]
-    rows = {row: what for row, what in _ROWS.items() if what[1] != "protected" or has_protected(members)}
+    rows = {row: what for row, what in _ROWS.items() if what[1] in ("last", *best_epochs(members))}
     for row, (kind, at) in rows.items():
         for column, (name, direction) in columns.items():
             what = measure(kind, direction, at=at)

@@ -1,6 +1,6 @@
 """Rankings of attacks and of defenses, by the interquartile mean of the recall kept in the matrix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import nan
@@ -25,11 +25,10 @@ from benchmark.tables.iqm import (
     varies,
 )
 from benchmark.tables.matrix_cells import MatrixCells
-from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table
+from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table, best_epochs
 
 RANK, IQM, BEATS, WORST = "rank", "IQM %", "beats next %", "worst case %"
 _FEW = 5  # seeds; with fewer, intervals are rough
-_OTHER_EPOCHS: Mapping[str, EpochChoice] = {"best: clean val": "clean val", "best: protected": "protected"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def rankings(found: MatrixCells) -> list[Table]:
     Both are over the largest part of the matrix in which every cell has run and counts
     (:attr:`benchmark.tables.matrix_cells.MatrixCells.complete_part`). Columns: the ranks that the data allow; the
     interquartile mean (:mod:`benchmark.tables.iqm`) of the recall kept after the last epoch with its 95 % interval, and
-    after the epochs that are best on clean validation data and on protected data; the worst case; and the gates.
+    after :func:`benchmark.tables.table.best_epochs`; the worst case; and the gates.
     """
     attacks, defenses = found.complete_part
     sides = (_Side(found, attacks, defenses, True), _Side(found, defenses, attacks, False))
@@ -75,10 +74,10 @@ def _table(side: _Side) -> Table:
             pair = (spec, behind) if side.of_attacks else (behind, spec)
             ahead = probability_of_less(*(runs[each] for each in pair))
             cells.append(of | {"column": BEATS, "unit": "%", "mean": ahead, "text": f"{ahead:.0f}"})
-        for head, at in _OTHER_EPOCHS.items():
+        for at in best_epochs(block.of()):
             elsewhere = side.runs(spec, at)
             if all(elsewhere.get(other, {}).keys() == own.keys() for other, own in runs[spec].items()):
-                cells.append(of | {"column": head, "unit": "%", "mean": average_of(elsewhere)})
+                cells.append(of | {"column": f"best: {at}", "unit": "%", "mean": average_of(elsewhere)})
         cells += [of | cell for cell in _worst_case(side, spec, others)]
         cells += [of | cell for cell in _gates(side, spec)]
     frame = cells_frame(cells)
@@ -92,7 +91,7 @@ def _table(side: _Side) -> Table:
         columns={column: column for column in dict.fromkeys(frame["column"])},
         cells=frame,
         seeds={},
-        notes=tuple(_explained(side, runs, names, others)),
+        notes=tuple(_explained(side, runs, names, others, set(frame["column"]))),
     )
 
 
@@ -160,7 +159,9 @@ def ties(runs: Mapping[str, Runs]) -> str:
     )
 
 
-def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+def _explained(
+    side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str], columns: Set[str]
+) -> list[str]:
     found, sources = side.found, varies(next(iter(runs.values())))
     seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
@@ -188,7 +189,7 @@ def _explained(side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], 
         f"{BEATS}: probability of improvement (Agarwal et al. 2021). With a random {other}, how often does a random "
         f"seed of this {one} leave {less} recall than a random seed of the next one? 50: neither is ahead."
     )
-    lines += [f"{head}: IQM {BEST_EPOCHS[head]}." for head in _OTHER_EPOCHS]
+    lines += [f"{head}: IQM {meaning}." for head, meaning in BEST_EPOCHS.items() if head in columns]
     if not side.of_attacks:
         lines.append(
             f"clean loss / ln B: of a clean victim's last epoch; the gate asks for at most {MOST_LOSS:g}. It is the "

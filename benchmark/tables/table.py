@@ -95,22 +95,28 @@ BEST_TERMS = {name: f"{name}: mean of both directions' R@10 {epoch}." for name, 
 """What the columns of :data:`BEST` mean, by name; the R@10 that chooses is the mean of both directions as well."""
 
 
-def has_protected(records: Iterable[Record]) -> bool:
-    """Whether some record knows the epoch that is best on protected data; older ones do not."""
-    return any(ON_PROTECTED.of(record) is not None for record in records if record.status == "done")
+def best_epochs(records: Iterable[Record]) -> tuple[EpochChoice, ...]:
+    """The choices of an epoch to show beside the last one.
+
+    None if all victims were evaluated after a single epoch, so that there is nothing to choose. The epoch that is best
+    on protected data only if some record knows it; older ones do not.
+    """
+    done = [record for record in records if record.status == "done"]
+    if done and all(len(record.epochs) == 1 for record in done):
+        return ()
+    return ("clean val", "protected") if any(record.best_on_protected for record in done) else ("clean val",)
 
 
 def score_columns(records: Iterable[Record]) -> dict[str, str]:
     """Names and heads of the columns that Table 2 and the table of attacks share.
 
-    The paper's four; recall@1 where some victim's R@10 (mean of both directions) is above 90 %; the best epochs' R@10,
-    unless all victims were evaluated after a single epoch, so that there is nothing to choose.
+    The paper's four; recall@1 where some victim's R@10 (mean of both directions) is above 90 %; R@10 after
+    :func:`best_epochs`.
     """
     done = [record for record in records if record.status == "done"]
     finer = FINER if any(record.last.test.mean_recall_at_10 > _SATURATED for record in done) else ()
-    evaluated = max((len(record.epochs) for record in done), default=0)
-    best = () if evaluated == 1 else BEST if has_protected(done) else (ON_CLEAN_VAL,)
-    return {score.name: score.name for score in (*LAST, *finer, *best)}
+    names = [*(score.name for score in (*LAST, *finer)), *(f"best: {at}" for at in best_epochs(done))]
+    return {name: name for name in names}
 
 
 @dataclass(frozen=True)

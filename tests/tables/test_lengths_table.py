@@ -61,6 +61,10 @@ def test_protected_data_choose_their_own_epoch_in_rows_of_their_own() -> None:
     assert table.rows[-2:] == ("R@10, best on protected", "Medr, best on protected")
     assert [mean(table, row, "k=0 T→I") for row in table.rows] == [4, 8, 40, 95, 4, 8]
     assert sum("not held out" in note for note in table.notes) == 1
+    # Where one epoch alone was evaluated, there is no choice to make.
+    (table,) = table1([record("em", recalls=(3, 4), ranks=(7, 8))])
+    assert table.rows == ("R@10", "Medr")
+    assert not any(note.startswith("best on") for note in table.notes)
 
 
 def test_the_paper_stands_below_ours() -> None:

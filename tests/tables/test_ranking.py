@@ -98,6 +98,9 @@ def test_the_three_selections_of_an_epoch_stand_side_by_side() -> None:
     _, attacks, _ = make_tables("matrix", late)
     own = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == "best: protected")]
     assert own["mean"].item() == pytest.approx(100 * 15 / 80)
+    # Where one epoch alone was evaluated, there is no choice to make.
+    _, attacks, _ = make_tables("matrix", [record(a, d, recalls=(r, r)) for a, d, r in LEVELS])
+    assert not [text for text in (*attacks.columns, *attacks.notes) if text.startswith("best: ")]
 
 
 def test_one_attack_alone_is_not_ranked_but_its_defenses_are() -> None:
