@@ -54,6 +54,27 @@ def test_a_copy_that_breaks_off_leaves_the_one_before(
         store.keep(tmp_path / "poison")
     store.fetch(tmp_path / "there" / "poison")
     assert (tmp_path / "there" / "poison").read_text() == "whole"
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["poison"]
+
+
+def test_two_nodes_that_keep_one_file_at_once_do_not_meet(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = tmp_path / "here" / "poison", tmp_path / "there" / "poison"
+    for path in (mine, theirs):
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+    put = store.files.put_file
+
+    def meeting(path: str, there: str) -> None:
+        put(path, there)
+        if path == str(mine):
+            store.keep(theirs)
+            assert Path(there).read_text() == "here"
+
+    monkeypatch.setattr(store.files, "put_file", meeting)
+    store.keep(mine)
+    assert (tmp_path / "store" / "poison").read_text() == "here"
 
 
 def until(there: Path, text: str) -> None:
@@ -108,6 +129,14 @@ def test_what_is_written_before_the_copier_looks_is_copied(
         (tmp_path / "cell").write_text("epoch 1")
         written.set()
         until(tmp_path / "store" / "cell", "epoch 1")
+
+
+def test_what_is_written_in_the_last_second_is_in_the_store(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / ".one.checkpoint"
+    with pytest.raises(RuntimeError, match="out of memory"), mirrored(path, store):
+        path.write_text("state")
+        raise RuntimeError("out of memory")
+    assert (tmp_path / "store" / "one.checkpoint").read_text() == "state"
 
 
 def test_a_store_that_takes_nothing_is_told_before_any_work(store: Store, tmp_path: Path) -> None:

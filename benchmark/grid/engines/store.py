@@ -4,7 +4,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,14 @@ class Store:
                 self.files.put_file(str(path), name)
                 return
             self._make_folder()
-            self.files.put_file(str(path), name + ".part")
-            self.files.mv(name + ".part", name)
+            part = f"{name}.{secrets.token_hex(8)}.part"  # two nodes may write the same file at once
+            try:
+                self.files.put_file(str(path), part)
+                self.files.mv(part, name)
+            except BaseException:
+                with suppress(OSError):
+                    self.files.rm_file(part)
+                raise
 
     def has(self, path: Path) -> bool:
         """Whether a file of that name is in the store.
@@ -168,7 +174,9 @@ def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
 
 
 def _copy_changes(path: Path, before: tuple[int, int] | None, store: Store, over: threading.Event) -> None:
-    while not over.wait(_SECONDS_BETWEEN_LOOKS):
+    ends = False
+    while not ends:
+        ends = over.wait(_SECONDS_BETWEEN_LOOKS)  # and one more look at the end, as the last second counts too
         if (now := _stamp(path)) is not None and now != before:
             try:
                 store.keep(path)
