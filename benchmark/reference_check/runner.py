@@ -132,6 +132,9 @@ def update(folder: Path, count: int | None, how: RunSettings) -> int:
     Raises:
         UsageError: too few seeds, records that are no reference, or code that no commit names.
     """
+    commit = git_commit() or "no-commit"
+    work = folder / f".update-{commit}"
+    _undo_half_a_swap(folder, work)
     old = load_records(folder / "records") if (folder / "records").is_dir() else []
     if strangers := [record for record in old if record.provenance.get("preset") != PRESET]:
         raise UsageError(f"{folder} holds records that are no reference, such as {strangers[0].file_name()}")
@@ -139,10 +142,8 @@ def update(folder: Path, count: int | None, how: RunSettings) -> int:
     count = max(LEAST_SEEDS, old_count) if count is None else count
     if count < LEAST_SEEDS:
         raise UsageError(f"--seeds must be at least {LEAST_SEEDS} for a reference, got {count}")
-    commit = git_commit() or "no-commit"
     if commit.endswith("-dirty"):
         raise UsageError("a reference names the commit that made it: commit the changes of this checkout first")
-    work = folder / f".update-{commit}"
     records = _run(str(count), work / "records", work / "poisons", how)
     if any(record.status == "failed" for record in records):
         _log.info("the same command runs the failed cells again")
@@ -152,6 +153,7 @@ def update(folder: Path, count: int | None, how: RunSettings) -> int:
         if work.is_dir():
             for record in records:
                 record.save(work / "reference")
+            shutil.rmtree(work / "replaced", ignore_errors=True)  # of an update that was killed after its swap
             if old:
                 (folder / "records").replace(work / "replaced")
             (work / "reference").replace(folder / "records")
@@ -160,6 +162,14 @@ def update(folder: Path, count: int | None, how: RunSettings) -> int:
             shutil.rmtree(work)
     show(f"{folder}: a reference of {count} seeds replaces one of {old_count}")
     return 0
+
+
+def _undo_half_a_swap(folder: Path, work: Path) -> None:
+    """Put the old records back, if an update was killed between moving them away and putting the new ones there."""
+    if work.is_dir():
+        with claimed(folder / "records", wait=True):
+            if (work / "replaced").is_dir() and not (folder / "records").is_dir():
+                (work / "replaced").replace(folder / "records")
 
 
 def _reference(folder: Path) -> list[Record]:

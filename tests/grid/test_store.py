@@ -133,9 +133,9 @@ def test_what_is_written_before_the_copier_looks_is_copied(
 
 def test_what_is_written_in_the_last_second_is_in_the_store(store: Store, tmp_path: Path) -> None:
     path = tmp_path / ".one.checkpoint"
-    with pytest.raises(RuntimeError, match="out of memory"), mirrored(path, store):
+    with suppress(MemoryError), mirrored(path, store):
         path.write_text("state")
-        raise RuntimeError("out of memory")
+        raise MemoryError
     assert (tmp_path / "store" / "one.checkpoint").read_text() == "state"
 
 

@@ -352,6 +352,42 @@ def test_a_killed_update_leaves_the_old_reference_and_goes_on(tmp_path: Path, mo
     assert {one.last.test.mean_recall_at_10 for one in load_records(tmp_path / "records")} == {6.0}
 
 
+@pytest.mark.parametrize("killed_at", ["between the renames", "after them"])
+def test_an_update_that_is_killed_in_its_swap_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    monkeypatch.setattr(check, "git_commit", lambda: "a1")
+    for one in records([5.0] * 9):
+        replace(one, provenance={"preset": "micro"}).save(tmp_path / "records")
+    asked: list[str] = []
+
+    def run(seeds: str, out: Path, poisons: Path, device: str) -> list[Record]:
+        asked.append(seeds)
+        fresh = [replace(one, provenance={"preset": "micro", "finished": ""}) for one in records([6.0] * 9)]
+        for one in fresh:
+            one.save(out)
+        return fresh
+
+    def killed(*arguments: object) -> str:
+        raise KeyboardInterrupt
+
+    def rename(source: Path, target: Path) -> Path:
+        return killed() if source.name == "reference" else move(source, target)  # type: ignore[return-value]
+
+    move = Path.replace
+    monkeypatch.setattr(check, "_run", run)
+    with monkeypatch.context() as once:
+        if killed_at == "after them":
+            once.setattr(check, "reference_page", killed)
+        else:
+            once.setattr(Path, "replace", rename)
+        assert main(["check", "--update", "--reference", str(tmp_path)]) == 130
+    assert main(["check", "--update", "--reference", str(tmp_path)]) == 0
+    assert asked == ["9", "9"]
+    assert {one.last.test.mean_recall_at_10 for one in load_records(tmp_path / "records")} == {6.0}
+    assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
+
+
 def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
