@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from attacks.placement import FRONT, Place, placed
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import DamagedPoison, PoisonError
+from benchmark.core.errors import DamagedPoison, PoisonError, UsageError, in_one_line
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json
 from benchmark.data import CaptionDataset, LazyImages
 from victims.tokens import has_special_token
@@ -110,7 +110,11 @@ class Poison:
         return replace(base, images=images, captions=captions)
 
     def save(self, path: Path) -> None:
-        """Write the poison as safetensors, atomically: one byte per pixel value, the rest and a hash in the header."""
+        """Write the poison as safetensors, atomically: one byte per pixel value, the rest and a hash in the header.
+
+        Raises:
+            UsageError: the folder cannot be written to, or the disk is full.
+        """
         content = {
             "format": "unlearnable-bench poison 1",
             "eps": self.eps,
@@ -124,7 +128,10 @@ class Poison:
         header = json.dumps(content)
         tensors = {} if self.delta is None else {"delta": np.ascontiguousarray(self.delta)}
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"poison": header, "sha256": _digest(header, self.delta)})
+            try:
+                save_file(tensors, temporary, metadata={"poison": header, "sha256": _digest(header, self.delta)})
+            except SafetensorError as error:  # an OSError reaches Python as this
+                raise UsageError(f"cannot write {path}: {in_one_line(error)}") from error
 
     @classmethod
     def load(cls, path: Path) -> "Poison":

@@ -61,8 +61,14 @@ class Checkpoint:
         """
         assert self.path is not None
         seconds = self.earlier + time.monotonic() - self._start
-        with replacing(self.path) as temporary:
-            torch.save({"state": state, "notes": json.dumps(self.notes), "seconds": seconds}, temporary)
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save({"state": state, "notes": json.dumps(self.notes), "seconds": seconds}, file)
+            except RuntimeError as error:
+                # torch tells of a full disk by an error of its own, raised while it handles the system's.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved; ``None`` if there is none or it is damaged. Its notes go into :attr:`notes`.

@@ -12,9 +12,10 @@ from safetensors.numpy import load_file, save_file
 
 from attacks import ATTACKS
 from attacks.poison import Poison
-from benchmark.core.errors import DamagedPoison, PoisonError
+from benchmark.core.errors import DamagedPoison, PoisonError, UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset, LazyImages
+from tests.full_disk import file_of_at_most
 from tests.memory import backing_file, linux_only
 from tests.small import make_dataset, noise_of
 
@@ -272,3 +273,9 @@ def test_a_header_that_is_none_is_refused(dataset: CaptionDataset, tmp_path: Pat
     save_file({"delta": noise_of(made(dataset))}, path, metadata={"poison": text})
     with pytest.raises(PoisonError, match="not a readable poison"):
         Poison.load(path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, dataset: CaptionDataset) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*File too large"), file_of_at_most(100):
+        made(dataset).save(tmp_path / "poison.safetensors")
+    assert not list(tmp_path.iterdir())
