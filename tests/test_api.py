@@ -11,6 +11,7 @@ import pytest
 
 import benchmark as ub
 from benchmark import api
+from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import load_records
 from tests.grid.grids import ATTACK, SCENES
 
@@ -114,6 +115,15 @@ def test_settings_are_checked_where_they_are_made() -> None:
 def test_a_setting_of_the_wrong_kind_is_refused_where_it_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ub.UsageError, match="--"):
         ub.RunSettings(**wrong)
+
+
+def test_home_folders_are_found_where_no_shell_expands_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run.yaml").write_text("out: ~/runs\nplugin: ~/mine.py\npoisons: ~/kept\n")
+    settings = ub.RunSettings.from_yaml(tmp_path / "run.yaml")
+    assert (settings.out, settings.plugin) == (tmp_path / "runs", (tmp_path / "mine.py",))
+    with PoisonStore.open(settings.poisons, tmp_path / "cache") as store:
+        assert store.folder == tmp_path / "kept"
 
 
 def test_a_command_gives_its_settings_back() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from attacks import ATTACKS, CraftContext, Poison
 from benchmark.core.atomic_files import make_folder, temporary_folder
+from benchmark.core.cache_dir import user_path
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import PoisonError, UsageError
@@ -61,7 +62,7 @@ class PoisonStore:
             UsageError: the cache cannot be written to.
         """
         if where != "off":
-            yield cls(Path(where or cache / "poisons"), checkpoint_every)
+            yield cls(user_path(where) if where else cache / "poisons", checkpoint_every)
             return
         # Beside the data, not where the system keeps temporary files: that may be memory.
         make_folder(cache)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import convert, unknown
@@ -192,10 +193,12 @@ class RunSettings:
                 object.__setattr__(self, name, str(value))
             elif name == "plugin":
                 files = (value,) if isinstance(value, str | Path) else value
-                object.__setattr__(self, name, tuple(Path(path) for path in files))
+                object.__setattr__(self, name, tuple(user_path(str(path)) for path in files))
             elif isinstance(value, str | bool | Path):
                 text = str(value) if isinstance(value, Path) else value
-                object.__setattr__(self, name, convert(text, _written(hints[name]), flag(name)))
+                read = convert(text, _written(hints[name]), flag(name))
+                # No shell has expanded the ~ of a YAML file.
+                object.__setattr__(self, name, user_path(str(read)) if isinstance(read, Path) else read)
             else:
                 try:
                     object.__setattr__(self, name, as_kind(value, hints[name]))
