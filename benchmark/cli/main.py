@@ -99,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.error("%s%s", f"{error.filename}: " if error.filename else "", error.strerror or error)
         return BAD_INPUT
     except KeyboardInterrupt:
-        # A check that was interrupted draws new seeds.
-        goes_on = argv[:1] != ["check"] or "--update" in argv
+        # A check that was interrupted draws new seeds, unless it makes the reference anew.
+        goes_on = argv[:1] in (["run"], ["reproduce"], ["export"], ["protect"]) or "--update" in argv
         _log.info("interrupted%s", "; the same command goes on where it stopped" if goes_on else "")
         return INTERRUPTED
 
@@ -108,8 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _execute(argv: Sequence[str]) -> int:
     for word in argv:
         require_text(word, "an argument")
-        if not word or (word.startswith("--") and word.endswith("=")):
-            raise UsageError(f"{word.rstrip('=') or 'an argument'} is empty; is a variable of the shell not set?")
+        name, *rest = word.split("=", 1) if word.startswith("--") else [word]
+        if not word or rest == [""]:
+            raise UsageError(f"{name or 'an argument'} is empty; is a variable of the shell not set?")
     for flag in _LISTS:
         if sum(word.partition("=")[0] == flag for word in argv) > 1:
             raise UsageError(f"{flag} is given twice; the first would be lost")

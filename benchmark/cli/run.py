@@ -1,6 +1,7 @@
 """The ``run`` command: craft poisons, train victims, print the table."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,11 +34,15 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: bad input, found before any work.
     """
     from benchmark.cli.console import exit_code, print_tables
+    from benchmark.core.log import show_messages
     from benchmark.grid.run import run
     from benchmark.grid.settings import RunSettings
     from benchmark.tables.defenses import table2
 
-    records = run(RunSettings.from_cli(arguments))
+    settings = RunSettings.from_cli(arguments)
+    if settings.dry_run and arguments.quiet and not arguments.dry_run:
+        show_messages(logging.INFO)  # --config asks for the plan, which is all that a dry run has to say
+    records = run(settings)
     if any(record.status == "done" for record in records):
         print_tables(table2(records), notes=arguments.notes)
     return exit_code(records)

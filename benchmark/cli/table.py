@@ -51,6 +51,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.name in OF_ENTRIES:
         if beside:
             raise UsageError(f"the paper has no {arguments.name} to set beside ours")
+        if arguments.records and not arguments.records.is_dir():
+            raise UsageError(f"no folder of entries at {arguments.records}")
         tables = leaderboard(load_entries(arguments.records or ENTRIES))
     else:
         tables = make_tables(arguments.name, load_records(arguments.records or RECORDS), beside_paper=beside)

@@ -11,7 +11,7 @@ from attacks import ATTACKS
 from attacks.through import Through
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import label_of, parameters_of, unknown
-from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
+from benchmark.core.spec import Spec, format_value, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS
 from benchmark.grid.cells import Cell, ChosenAttack, ChosenDataset, ChosenDefense, content_key, defenses_within
 from benchmark.grid.presets import PRESETS, Preset
@@ -102,7 +102,7 @@ def partly_protected(text: str | None) -> list[str]:
     """Read ``--protected``: the defenses under which those shares of the training images are protected.
 
     Raises:
-        UsageError: something else than numbers above 0 and at most 1.
+        UsageError: something else than numbers from a millionth to 1.
     """
     specs = []
     for part in text.split(",") if text is not None else []:
@@ -110,10 +110,10 @@ def partly_protected(text: str | None) -> list[str]:
             share = float(part)
         except ValueError:
             share = math.nan
-        if not 0 < share <= 1:
-            raise UsageError(f"--protected takes shares above 0 and at most 1, separated by commas, got '{text}'")
+        if not 1e-6 <= share <= 1:
+            raise UsageError(f"--protected takes shares from 0.000001 to 1, separated by commas, got '{text}'")
         if share < 1:
-            specs.append(f"clean-fraction[share={1 - share:g}]")
+            specs.append(f"clean-fraction[share={format_value(round(1 - share, 6))}]")
     return specs
 
 

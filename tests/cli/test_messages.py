@@ -52,6 +52,9 @@ def test_quiet_leaves_the_table_and_errors(tmp_path: Path, capsys: pytest.Captur
     assert first.out.startswith("**Table 2")
     assert run(tmp_path, "--quiet", "--dry-run", **grid) == 0
     assert capsys.readouterr().err.startswith("1 cells, 0 to run")
+    (tmp_path / "plan.yaml").write_text("dry-run: true\n")
+    assert run(tmp_path, "--quiet", "--config", str(tmp_path / "plan.yaml"), **grid) == 0
+    assert capsys.readouterr().err.startswith("1 cells, 0 to run")
     assert run(tmp_path, "--quiet", **{**grid, "attack": "mem33"}) == 2
     assert capsys.readouterr().err.startswith("error: unknown attack 'mem33'")
     assert run(tmp_path, **grid) == 0
@@ -78,6 +81,25 @@ def test_an_empty_value_is_not_the_default(words: list[str], capsys: pytest.Capt
     """As of a variable of the shell that is not set."""
     assert main(["run", *words, "--dry-run"]) == 2
     assert "is empty; is a variable of the shell not set?" in capsys.readouterr().err
+
+
+def test_a_value_may_end_in_an_equals_sign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "2", f"--records={tmp_path}/x="]) == 2
+    assert f"no folder of records {tmp_path}/x=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "goes_on"), [("run", True), ("table", False)])
+def test_only_a_command_that_goes_on_says_so(
+    command: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"benchmark.cli.{command}.execute", interrupted)
+    assert main([command, *(["matrix"] if command == "table" else [])]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("interrupted")
+    assert ("goes on where it stopped" in said) is goes_on
 
 
 @pytest.mark.parametrize("words", [["table", "1", "--records", "a", "--records=b"], ["run", *["--seeds", "1"] * 2]])

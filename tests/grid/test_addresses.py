@@ -124,9 +124,10 @@ def test_the_reference_records_are_still_found_by_their_addresses() -> None:
 def test_shares_of_protected_images_are_defenses_with_the_rest_clean() -> None:
     assert partly_protected(None) == []
     assert partly_protected("0.2, 0.5,1") == ["clean-fraction[share=0.8]", "clean-fraction[share=0.5]"]
+    assert partly_protected("0.7,0.000001") == ["clean-fraction[share=0.3]", "clean-fraction[share=0.999999]"]
 
 
-@pytest.mark.parametrize("text", ["0", "1.1", "-0.5", "half", "nan", "0.5,", ""])
+@pytest.mark.parametrize("text", ["0", "1e-9", "1.1", "-0.5", "half", "nan", "0.5,", ""])
 def test_other_shares_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--protected takes shares above 0 and at most 1"):
+    with pytest.raises(UsageError, match=r"--protected takes shares from 0\.000001 to 1"):
         partly_protected(text)

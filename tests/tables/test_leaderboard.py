@@ -106,6 +106,8 @@ def test_entries_of_other_rules_are_not_compared() -> None:
 def test_without_entries_there_is_no_table_but_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "leaderboard", "--records", str(tmp_path)]) == 2
     assert "docs/submitting.md" in capsys.readouterr().err
+    assert main(["table", "leaderboard", "--records", str(tmp_path / "typo")]) == 2
+    assert f"no folder of entries at {tmp_path}/typo" in capsys.readouterr().err
     assert "There are no entries yet." in leaderboard_page([])
 
 
