@@ -16,9 +16,10 @@ class UEraser(Defense):
     """Plasma brightness, plasma contrast, shuffled channels and one operation of TrivialAugment; the worst of 5 draws.
 
     Qin et al. 2023, "Learning the Unlearnable: Adversarial Augmentations Suppress Unlearnable Example Attacks". The
-    operations and their strengths are those of the published code, kornia's: plasma of roughness 0.1 to 0.7 for each
-    image and channel, of intensity 0 to 1 in brightness; channels shuffled with probability 0.5; one operation of
-    TrivialAugment for the batch, its magnitude for each image.
+    operations and their strengths are those of the published code, kornia's: plasma of roughness 0.3 to 0.7 for each
+    image and channel, of intensity 0.5 to 1 in brightness; each of the two, and shuffled channels, with probability
+    0.5; one operation of TrivialAugment for the batch, its magnitude for each image. Other published scripts of its
+    authors use plasma on every image.
 
     The worst draw of an image is that in which it and its caption have the highest loss, beside the other images of the
     same draw. The paper looks for it in the first 60 of 200 epochs (``until=0.3``) or in all of them ("UEraser-Max"),
@@ -30,12 +31,14 @@ class UEraser(Defense):
     Args:
         draws: how many augmentations of a batch are compared.
         until: share of the training, from its start, in which they are; afterwards one is drawn.
+        plasma: probability of plasma brightness, and of plasma contrast, for each image.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     draws: int = ranged(5, 1, 100)
     until: float = ranged(1.0, above=0, at_most=1)
+    plasma: float = ranged(0.5, 0, 1)
 
     @property
     def changes_images(self) -> bool:
@@ -49,19 +52,19 @@ class UEraser(Defense):
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         """(B, 3, H, W) float in [0, 1], augmented if there is one draw only; differentiable."""
-        return _augmented(images, at.seed) if self.draws == 1 else images
+        return self._augmented(images, at.seed) if self.draws == 1 else images
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """Of each image the draw with the highest loss; see :meth:`defenses.base.Defense.adversarial`."""
         if self.draws == 1:
             return images
         with torch.no_grad():
-            worst = _augmented(images, at.seed)
+            worst = self._augmented(images, at.seed)
             if at.progress >= self.until:
                 return worst
             highest = loss(worst, "none")
             for number in range(1, self.draws):
-                candidates = _augmented(images, derive_seed(at.seed, "draw", number))
+                candidates = self._augmented(images, derive_seed(at.seed, "draw", number))
                 reached = loss(candidates, "none")
                 worst = torch.where((reached > highest).view(-1, 1, 1, 1), candidates, worst)
                 highest = torch.maximum(highest, reached)
@@ -72,17 +75,16 @@ class UEraser(Defense):
         text = f"the worst of {self.draws} draws" if self.draws > 1 else "one draw"
         return text + (f", in the first {self.until:.0%} of the training" if self.draws > 1 and self.until < 1 else "")
 
+    def _augmented(self, images: torch.Tensor, seed: int) -> torch.Tensor:
+        """(B, 3, H, W) float in [0, 1]: one draw for the batch."""
+        from kornia.augmentation import RandomChannelShuffle, RandomPlasmaBrightness, RandomPlasmaContrast
+        from kornia.augmentation.auto import TrivialAugment
 
-def _augmented(images: torch.Tensor, seed: int) -> torch.Tensor:
-    """(B, 3, H, W) float in [0, 1]: one draw for the batch."""
-    from kornia.augmentation import RandomChannelShuffle, RandomPlasmaBrightness, RandomPlasmaContrast
-    from kornia.augmentation.auto import TrivialAugment
-
-    brightness = RandomPlasmaBrightness(roughness=(0.1, 0.7), intensity=(0.0, 1.0), p=1.0)
-    contrast = RandomPlasmaContrast(roughness=(0.1, 0.7), p=1.0)
-    for plasma in (brightness, contrast):
-        # Drawn where the images are, as it has as many values as they have.
-        plasma.set_rng_device_and_dtype(images.device, images.dtype)
-    with seeded_globals(seed):
-        images = RandomChannelShuffle(p=0.5)(contrast(brightness(images)))
-        return TrivialAugment()(images).clamp(0, 1)
+        brightness = RandomPlasmaBrightness(roughness=(0.3, 0.7), intensity=(0.5, 1.0), p=self.plasma)
+        contrast = RandomPlasmaContrast(roughness=(0.3, 0.7), p=self.plasma)
+        for plasma in (brightness, contrast):
+            # Drawn where the images are, as it has as many values as they have.
+            plasma.set_rng_device_and_dtype(images.device, images.dtype)
+        with seeded_globals(seed):
+            images = RandomChannelShuffle(p=0.5)(contrast(brightness(images)))
+            return TrivialAugment()(images).clamp(0, 1)

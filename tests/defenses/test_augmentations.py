@@ -166,7 +166,7 @@ def test_ueraser_shuffles_the_channels_of_half_the_images() -> None:
 def test_ueraser_changes_light_smoothly_and_in_each_image_and_channel_differently() -> None:
     alike, smooth = [], []
     for seed in range(12):
-        light = UEraser(draws=1).on_images(torch.full((16, 3, 16, 16), 0.5), at(seed)).flatten(0, 1)
+        light = UEraser(draws=1, plasma=1).on_images(torch.full((16, 3, 16, 16), 0.5), at(seed)).flatten(0, 1)
         light = light - light.mean((1, 2), keepdim=True)
         power = (light**2).mean().clamp(min=1e-9)
         smooth.append(float((light[:, 1:] * light[:, :-1]).mean() / power))
@@ -175,8 +175,19 @@ def test_ueraser_changes_light_smoothly_and_in_each_image_and_channel_differentl
     assert abs(np.median(alike)) < 0.2
 
 
+@pytest.mark.parametrize(("grey", "expected"), [(0.5, 0.5), (0.3, 0.75)])
+def test_ueraser_lays_each_plasma_over_half_of_the_images(grey: float, expected: float) -> None:
+    """Contrast does nothing to a middle grey, so that brightness alone is seen there."""
+    shares = []
+    for seed in range(40):
+        seen = UEraser(draws=1).on_images(torch.full((32, 3, 16, 16), grey), at(seed))[:, :, 6:10, 6:10]
+        shares.append(float((seen.std((1, 2, 3)) > 1e-4).float().mean()))
+    # Some operations make every image flat.
+    assert np.median([share for share in shares if share]) == pytest.approx(expected, abs=0.1)
+
+
 def test_ueraser_draws_one_operation_of_trivial_augment_for_each_batch() -> None:
-    white, lite = torch.ones(8, 3, 16, 16), UEraser(draws=1)
+    white, lite = torch.ones(8, 3, 16, 16), UEraser(draws=1, plasma=0)
     moved = {"x": 0, "y": 0}
     for seed in range(60):
         seen = lite.on_images(white, at(seed))
