@@ -58,11 +58,12 @@ def caption_keys(captions: Sequence[Sequence[str]], count: int, seed: int) -> ND
 
     Args:
         captions: of each of N images.
-        count: keys; with fewer images, as many as there are.
+        count: keys; if fewer images differ in their captions' words, as many as do.
         seed: of the clusters' first centres.
     """
     weights = word_weights([list(texts) for texts in captions])
-    count = min(count, len(captions))
+    # With more keys than that, k-means would split images of the same words by what rounding makes of them.
+    count = min(count, len({tuple(sorted(_WORD.findall(" ".join(texts).lower()))) for texts in captions}))
     leading = min(_TOPICS, min(weights.shape) - 1)
     if leading < 1:
         return np.zeros(len(captions), dtype=np.int64)

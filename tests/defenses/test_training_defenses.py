@@ -240,6 +240,18 @@ def test_images_with_the_same_words_share_a_key() -> None:
     assert (caption_keys(captions, 3, seed=1) == keys).all()
 
 
+@pytest.mark.parametrize("count", range(2, 30, 3))
+def test_more_keys_than_descriptions_split_no_images_of_the_same_words(count: int) -> None:
+    """As in a data set of folders, whose images have the folder's name as their caption."""
+    rng = np.random.default_rng(count)
+    kinds = [" ".join(f"w{word}" for word in rng.choice(60, rng.integers(1, 7), replace=False)) for _ in range(count)]
+    # The same words in another order, too.
+    captions = [[" ".join(rng.permutation(kinds[kind].split()))] for kind in rng.integers(count, size=200)]
+    keys = caption_keys(captions, 128, seed=1)
+    by_words = {(tuple(sorted(texts[0].split())), key) for texts, key in zip(captions, keys.tolist(), strict=True)}
+    assert len(by_words) == len({words for words, _ in by_words}) == len({key for _, key in by_words})
+
+
 def test_keys_of_a_few_photos_are_decided_by_the_seed() -> None:
     """Captions that share few words span few dimensions."""
     rng = np.random.default_rng(0)
