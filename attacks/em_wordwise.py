@@ -67,7 +67,7 @@ class WordwiseEm(Attack):
     crafted_through: ClassVar[str | None] = "through"
 
     eps: int = ranged(8, 1, 127, unit="1/255")
-    tile: int = ranged(8, 1)
+    tile: int = ranged(8, 1, 512)
     grain: int = ranged(1, 1)
     restarts: int = ranged(8, 1, 1000)
     steps: int = ranged(93, 1, 10_000)

@@ -25,6 +25,9 @@ from victims.tokens import Tokenizer
 class WordwiseMem(WordwiseEm):
     """Word-wise EM's noise with a k-word trigger: HotFlip as in MEM, with no PGD.
 
+    The trigger's surrogates train on captions of other images, as MEM's do in the small presets
+    (``permute_surrogate``).
+
     Args:
         k: words of the trigger.
         hotflip_rounds: fresh surrogates, each of which changes the trigger once.

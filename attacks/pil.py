@@ -27,7 +27,9 @@ class Pil(Attack):
 
     A linear model W without bias learns to tell the classes of clean images. PGD from a uniform start then descends
     w · CE(Wδ, y) + (1 − w) · KL(U ‖ softmax W(x − δ)) for each image, with U uniform over the classes, and x − δ is
-    published. Caption keys stand in for classes. The unit of the learning rate is ours; it suits every resolution.
+    published. Caption keys stand in for classes. The published model is two linear layers without biases, trained by
+    SGD with momentum and a cosine schedule on batches of 512. Here it is one matrix that starts from zero, trained by
+    plain SGD on batches of 128, at a learning rate whose unit is ours and suits every resolution.
 
     Args:
         keys: groups of images that are described alike; see :func:`benchmark.data.caption_words.caption_keys`.

@@ -35,7 +35,8 @@ class Through(Attack):
     and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, as in Liu et al. 2024, "Stable
     Unlearnable Example", with normal noise of the variance that the paper's uniform noise within 4/255 has. ``rem`` is
     EM through crops and adversarial training, as in Fu et al. 2022, "Robust Unlearnable Examples", section 4.2: the
-    noise lowers the loss of the worst image within 4/255 of a crop (three PGD steps; ten in the paper).
+    noise lowers the loss of the worst image within 4/255 of a crop (three PGD steps; ten in the paper). The published
+    runs of the last two average each gradient of the noise over five draws; here a step sees one.
 
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.

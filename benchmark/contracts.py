@@ -24,6 +24,7 @@ from attacks.placement import keeps_tokens
 from attacks.through import Through
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import unknown
+from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import Spec, parse_spec, split_outside_brackets
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
@@ -204,11 +205,11 @@ def _defense(text: str) -> Verdict:
     verdict.note("the arguments are left unchanged", _equal(given, defense_inputs()))
     for answers in results:
         with verdict.promise("all randomness comes from the context's seed"):
-            random.seed(1), np.random.seed(1), torch.manual_seed(1)
             # One object defends many victims, so what it keeps from one must not show in the next.
             repeated = {"by the same object": defense, "by a new object": _joined(_parts(text))}
             for who, again in repeated.items():
-                same = _equal(answers, defense_answers(again, given, seed=7))
+                with seeded_globals(1):
+                    same = _equal(answers, defense_answers(again, given, seed=7))
                 _require(same, f"a second call with the same seed, {who}, returns something else")
         _answers(verdict, text, given, answers)
     _description(verdict, defense)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import ranged, require
 from defenses.base import DEFENSES, Defense, HookContext, Loss
 
 
@@ -32,6 +32,17 @@ class AdvTraining(Defense):
     share: float = ranged(1.0, above=0, at_most=1)
     start: float = ranged(0.0, 0, below=1)
     ramp: float = ranged(0.0, 0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Else the radius that tables name would never be reached.
+        require(
+            self.start + self.ramp <= 1,
+            "defense adv-training",
+            "ramp",
+            f"at most 1 - start = {1 - self.start:g}",
+            self.ramp,
+        )
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         """The batch with its adversarial share replaced; see :meth:`defenses.base.Defense.adversarial`."""

@@ -148,7 +148,9 @@ class Defense:
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
         """Once per epoch: the pairs to train on, at least one.
 
-        Where fewer come back than there were, they are repeated until the epoch is as long as it was.
+        Where fewer come back than there were, they are repeated, in the same order, until the epoch is as long as it
+        was. This hook comes before :meth:`on_captions` and :meth:`on_images`, so what scores a pair sees it as
+        published: in ``prefix-drop+clip-score-filter`` with the trigger, which that victim never reads.
 
         Args:
             rows: (R, 2) int64 image and caption indices, in the epoch's order.

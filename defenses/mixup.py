@@ -20,7 +20,7 @@ class Mixup(Defense):
         alpha: both parameters of the Beta distribution that λ is drawn from, one λ per batch.
     """
 
-    alpha: float = ranged(1.0, above=0)
+    alpha: float = ranged(1.0, above=0, at_most=1000)
 
     def on_batch(
         self, images: torch.Tensor, targets: torch.Tensor, at: HookContext

@@ -18,7 +18,7 @@ class PrefixDrop(Defense):
         n: words to drop.
     """
 
-    n: int = ranged(3, 1)
+    n: int = ranged(3, 1, 1000)
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without their first n words, as many as were given; an empty one stays empty."""

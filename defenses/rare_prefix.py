@@ -20,7 +20,7 @@ class RarePrefix(Defense):
 
     Ours. Each caption is read as k words from a list, then a first word, then words that follow from the one before
     (bigrams). The probabilities of k, of the list, of first words and of pairs are those of the epoch's captions as
-    they are read, without the caption's own reading. They are smoothed: those of k by counting one more caption for
+    they are read, without the word that is being judged. They are smoothed: those of k by counting one more caption for
     each k, the others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all
     captions. Each caption then takes its most probable k, until no reading changes (hard expectation-maximisation).
     This runs from "k words are in front of every caption" for each k up to ``longest``; the run that finds the captions

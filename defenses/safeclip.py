@@ -85,7 +85,7 @@ def in_higher_component(values: torch.Tensor) -> torch.Tensor:
     Returns:
         (N,) in [0, 1]; one half for values that are all equal.
     """
-    x = values.double()
+    x = values.cpu().double()  # Apple's GPUs have no such numbers
     median = x.median()
     # (N, 2): how much of each value belongs to the lower and to the higher component.
     belongs = torch.stack([(x < median) + 0.5 * (x == median), (x > median) + 0.5 * (x == median)], dim=1)
@@ -95,4 +95,4 @@ def in_higher_component(values: torch.Tensor) -> torch.Tensor:
         spread = ((belongs * (x[:, None] - mean) ** 2).sum(dim=0) / weight).clamp(min=_NARROWEST**2)
         log_density = weight.log() - 0.5 * spread.log() - 0.5 * (x[:, None] - mean) ** 2 / spread
         belongs = log_density.softmax(dim=1)
-    return belongs[:, mean.argmax()].to(values.dtype)
+    return belongs[:, mean.argmax()].to(values)

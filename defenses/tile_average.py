@@ -16,7 +16,8 @@ class TileAverage(Defense):
 
     The mean tile, less its mean colour, is subtracted from every tile. Of noise of that period this leaves the mean
     colour alone, except where it was clipped at black or white. A picture does not repeat, so it loses little. Ours; a
-    scraper has to know the period, which the autocorrelation of a few images would show.
+    scraper has to know the period, which the autocorrelation of a few images would show. An image no larger than a
+    tile becomes a single colour.
 
     Args:
         tile: the period in pixels.

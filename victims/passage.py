@@ -21,8 +21,9 @@ class Passage(nn.Module):
     victim's training that is drawn at random.
 
     The seed and how many batches have come are part of the model's state, so that a run that goes on from a
-    checkpoint draws what an undisturbed one draws. Processes that share a batch draw apart, so that with them the
-    result is another than that of a single one.
+    checkpoint draws what an undisturbed one draws. Noise is adapted to a copy of the surrogate, which counts for
+    itself: its draws are those that the surrogate's next steps see. Processes that share a batch draw apart, so that
+    with them the result is another than that of a single one.
 
     Args:
         defense: whose hooks.

@@ -119,13 +119,13 @@ def test_describes_its_strength(spec: str, strength: str) -> None:
     "spec",
     [
         *(f"random-noise[std={value}]" for value in ("0", "-1", "256")),
-        *(f"mixup[alpha={value}]" for value in ("0", "-1")),
+        *(f"mixup[alpha={value}]" for value in ("0", "-1", "1001")),
         *(f"cutout[size={value}]" for value in ("0", "3")),
         *(f"random-insertion[alpha={value}]" for value in ("0", "1.1")),
         *(f"random-deletion[p={value}]" for value in ("0", "1.1")),
         *(f"random-swap[alpha={value}]" for value in ("0", "1.1")),
         *(f"synonym-replacement[alpha={value}]" for value in ("0", "1.1")),
-        *(f"prefix-drop[n={value}]" for value in ("0", "-3")),
+        *(f"prefix-drop[n={value}]" for value in ("0", "-3", str(10**23))),
         *(f"bit-depth[bits={value}]" for value in ("0", "8")),
         *(f"blur[sigma={value}]" for value in ("0", "17")),
         *(f"strong-augment[s={value}]" for value in ("0", "1.1")),
@@ -150,6 +150,11 @@ def test_a_parameter_out_of_range_is_named(spec: str) -> None:
     ((parameter, value),) = wanted.params.items()
     with pytest.raises(UsageError, match=f"^defense {wanted.name}: {parameter} must be .*, got {value}$"):
         DEFENSES.build(wanted)
+
+
+def test_a_radius_that_is_never_reached_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^defense adv-training: ramp must be at most 1 - start = 0\.1, got 0\.2$"):
+        DEFENSES.build(parse_spec("adv-training[start=0.9,ramp=0.2]"))
 
 
 @pytest.mark.parametrize("spec", ["random-noise[std=nan]", "mixup[alpha=inf]", "adv-training[step_size=inf]"])
