@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.figures.style import FAINT, WIDTH, Look, heading, in_lines, looks, named, styled
+from benchmark.figures.style import (
+    FAINT,
+    LEGEND_LETTERS,
+    LEGEND_SAMPLE,
+    WIDTH,
+    Look,
+    heading,
+    in_lines,
+    legend_below,
+    looks,
+    named,
+    styled,
+)
 from benchmark.grid.records import Record
 from benchmark.tables.attacks import CONTROLS
 from benchmark.tables.chance import of_dataset
@@ -19,8 +31,6 @@ from benchmark.tables.lengths import is_mem
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.table import DIRECTIONS
 
-_LETTERS = 105  # of the legend, a line
-_HANDLE = 8  # letters that a line's sample takes
 _MOST_BANDS = 9  # more would hide each other
 
 
@@ -64,7 +74,8 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
         ranks[1].sharey(ranks[0])
         styles, with_bands = looks(specs), len(specs) <= _MOST_BANDS
         counts = {len(block.of(spec)) for spec in specs}
-        letters = _LETTERS if with_bands else _LETTERS // 2 - _HANDLE  # many lines: a legend of two columns
+        # Many lines: a legend of two columns.
+        letters = LEGEND_LETTERS if with_bands else LEGEND_LETTERS // 2 - LEGEND_SAMPLE
         for spec in specs:
             own = block.of(spec)
             seeds = "" if len(counts) == 1 else f" ({len(own)} seed{'s' if len(own) > 1 else ''})"
@@ -92,10 +103,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             if len(block.records[0].epochs) == 1:
                 axes.set_xlim(0, 1.05 * block.records[0].last.epoch)  # a single point would be the whole axis
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        lines = [line for label in labels for line in label.split("\n")]
-        columns = max(1, min(4, _LETTERS // (max(map(len, lines)) + _HANDLE)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
-        figure.set_figheight(2.75 + 0.17 * -(-len(lines) // columns))
+        figure.set_figheight(2.75 + 0.17 * legend_below(figure, handles, labels))
         number = f"{min(counts)} " if len(counts) == 1 else ""
         spread = "; one seed" if counts == {1} else f"; line: mean over {number}seeds"
         spread += ", band: lowest to highest seed" if counts != {1} and with_bands else ""

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.figures.style import INK, WIDTH, about, heading, looks, named, styled
+from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.gates import by_eps
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -74,7 +74,7 @@ def _draw(block: Block) -> Figure:
             axes.set(xlabel="ε, 1/255", xlim=(0, max(ticks) * 1.05), xticks=ticks)
         recall.set(ylabel="mean R@10 of both\ndirections, %", ylim=(0, 100))
         similarity.set(ylabel="SSIM with the\noriginal images")
-        figure.legend(*recall.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3)
+        figure.set_figheight(2.73 + 0.17 * legend_below(figure, *recall.get_legend_handles_labels()))
         heading(figure, about(block))
         return figure
 

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, about, heading, looks, named, styled
+from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
@@ -72,6 +72,6 @@ def _draw(block: Block) -> Figure:
         if clean:
             axes.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
         axes.set(xlabel="protected images, %", ylabel="R@10, %, mean of both directions", xlim=(-3, 103), ylim=(0, 100))
-        figure.legend(loc="outside lower center", ncols=4, handlelength=3)
+        figure.set_figheight(2.73 + 0.17 * legend_below(figure, *axes.get_legend_handles_labels()))
         heading(figure, about(block))
         return figure

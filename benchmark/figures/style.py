@@ -24,6 +24,8 @@ _COLOURS = 256  # of a palette
 _UNSEEN = 1.0  # mean squared error of 8-bit values that a palette may cost
 _LONGEST = 60  # letters of a spec in a file's name
 WIDTH = 7.2  # inches, a page's text width
+LEGEND_LETTERS = 105  # that a line of a legend holds in a figure of that width
+LEGEND_SAMPLE = 8  # letters that the sample before a label takes
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's palette, without yellow, which is too light for lines on white.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -52,6 +54,19 @@ _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "unlearnable-bench",  # the same figure, the same file
 }
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> int:
+    """Draw a legend below all axes, in as many columns, at most four, as fit beside each other.
+
+    Returns:
+        How many lines of text high it is.
+    """
+    lines = [line for label in labels for line in label.split("\n")]
+    letters = LEGEND_LETTERS * figure.get_figwidth() / WIDTH
+    columns = max(1, min(4, int(letters / (max(map(len, lines)) + LEGEND_SAMPLE))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+    return -(-len(lines) // columns)
 
 
 class Look(NamedTuple):

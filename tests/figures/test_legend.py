@@ -1,0 +1,24 @@
+"""A legend below the axes stays within its figure, whatever the names in it."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from benchmark.figures.style import WIDTH, legend_below, styled
+
+NAMES = ["clean data", "MEM-3", "EM word-wise", "EM of 128 keys (em-keyed)", "MEM-3 (mem3[surrogate_steps=31])"]
+
+
+@pytest.mark.parametrize("width", [WIDTH, 0.65 * WIDTH])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_no_name_is_cut_off(width: float, count: int) -> None:
+    with styled():
+        figure = Figure(figsize=(width, 3), layout="constrained")
+        axes = figure.subplots()
+        handles = [axes.plot([0, 1], label=name)[0] for name in NAMES[:count]]
+        lines = legend_below(figure, handles, NAMES[:count])
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
+        high = legend.height / figure.dpi
+        assert 0.13 * lines < high < 0.2 * lines + 0.1  # inches
+        assert axes.get_window_extent().y0 > legend.y1
