@@ -50,6 +50,8 @@ AT_SCALE = {
             defense="none,crop-flip,jpeg,prefix-drop,cleanclip",
         ),
         RunSettings(attack="clean,mem-wordwise", defense="rare-prefix+tile-average"),
+        RunSettings(attack="em-keyed,pil,lsp,ar", defense="orthogonal-projection"),
+        RunSettings(attack="clean,em-keyed,pil", defense="orthogonal-projection[keys=128]"),
         RunSettings(attack="clean,tap", defense="opposite-step"),
     ),
 }
