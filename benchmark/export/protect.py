@@ -174,7 +174,7 @@ def _cell(settings: RunSettings, found: Photos, device: torch.device, photos: in
     if cell.attack.attack.period() is None:
         raise UsageError(
             f"{choice.spec} makes noise that does not repeat, so it cannot be made for full-size photos; take "
-            "em-wordwise or mem-wordwise, or enlarge the noise with export --keep-resolution"
+            "em-wordwise, mem-wordwise or em-keyed, or enlarge the noise with export --keep-resolution"
         )
     if photos is None:
         return cell
