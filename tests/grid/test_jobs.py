@@ -152,3 +152,14 @@ def test_bad_input(flags: list[str], said: str, tmp_path: Path, capsys: pytest.C
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-1]
     assert not list(tmp_path.glob("out/*.json"))
+
+
+@pytest.mark.parametrize("flags", [["--jobs", "2"], ["--jobs", "2", "--dry-run"], ["--on", "ray"]], ids=" ".join)
+def test_torchrun_is_refused_before_any_worker_starts(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(local, "start_worker", None)
+    assert run(tmp_path, *flags) == 2
+    assert capsys.readouterr().err.endswith("start processes of their own: leave out torchrun\n")
+    assert not list(tmp_path.iterdir())

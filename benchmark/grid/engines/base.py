@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from benchmark.core.distributed import Processes
+from benchmark.core.distributed import started_processes
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from benchmark.core.registry import Registry
@@ -46,6 +46,11 @@ class Engine(ABC):
     """
 
     measures: ClassVar[bool] = True
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether cells run in other processes than this one, which :meth:`started` starts."""
+        return True
 
     def threads(self, device: torch.device) -> int | None:
         """With how many threads a cell computes on a device; ``None``: as many as torch takes."""
@@ -91,12 +96,7 @@ class Engine(ABC):
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.
-
-        Raises:
-            UsageError: bad input.
         """
-        if Processes.current().size > 1:
-            raise UsageError("--jobs, and --on with a cluster, start processes of their own: leave out torchrun")
         tidy(grid, planned, settings.rerun)
         units = units_of(planned, settings.rerun)
         failed: dict[str, Record] = {}
@@ -134,7 +134,7 @@ def choose_engine(settings: RunSettings) -> Engine:
     """The engine that settings name by ``on``; ``jobs`` and ``store`` are parameters of it.
 
     Raises:
-        UsageError: unknown engine or parameter.
+        UsageError: unknown engine or parameter, or ``torchrun`` beside an engine that starts processes of its own.
     """
     spec = parse_spec(settings.on)
     for name in ("jobs", "store"):
@@ -142,4 +142,7 @@ def choose_engine(settings: RunSettings) -> Engine:
             if name in spec.params:
                 raise UsageError(f"--{name} {value} and --on '{spec}' both name {name}")
             spec = Spec(spec.name, {**spec.params, name: value})
-    return ENGINES.build(spec)
+    engine = ENGINES.build(spec)
+    if engine.starts_processes and started_processes() > 1:
+        raise UsageError("--jobs, and --on with a cluster, start processes of their own: leave out torchrun")
+    return engine

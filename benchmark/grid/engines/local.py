@@ -43,6 +43,11 @@ class Local(Engine):
         if isinstance(self.jobs, int) and self.jobs < 1:
             raise UsageError(f"--jobs must be at least 1, or auto, got {self.jobs}")
 
+    @property
+    def starts_processes(self) -> bool:
+        """With workers."""
+        return self.jobs is not None
+
     def threads(self, device: torch.device) -> int | None:
         """One in each worker."""
         return 1 if self.jobs is not None and device.type == "cpu" else None
