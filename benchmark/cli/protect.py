@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         preset,
         defaults={"attack": "em-wordwise"},
         meanings={
-            "attack": "attack whose noise repeats: em-wordwise, em-keyed or mem-wordwise; the last adds words to captions",
+            "attack": "attack whose noise repeats: em-wordwise, em-keyed, or mem-wordwise, which adds words as well",
             "skip_bad": "leave out photos that cannot be read or have no caption, and list them",
             "checkpoint_every": "rounds of crafting between two checkpoints; 0 saves none",
         },
