@@ -1,5 +1,7 @@
 """Independent iterations of a loop, done in this process and in forks of it."""
 
+import ctypes
+import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
@@ -11,6 +13,7 @@ import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
+_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux, the only system on which anything forks here
 
 
 def in_any_order(function: Callable[[T], R], items: Sequence[T], forks: int) -> Generator[tuple[int, R]]:
@@ -68,6 +71,8 @@ def _forked(
 def _do(
     function: Callable[[T], R], items: Sequence[T], part: list[int], link: Connection, inherited: list[Connection]
 ) -> None:
+    # A fork has its parent's locks and sockets, and would hold them until its item is done if the parent were killed.
+    ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
     for other in inherited:  # else a fork would not notice that the process that reads is gone
         other.close()
     with suppress(Exception):  # the process that reads does the rest, and meets the error itself

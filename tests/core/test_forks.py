@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 import torch
 
 from benchmark.core.forks import in_any_order
+from benchmark.core.locks import is_claimed
 from benchmark.core.threads import limited_threads
+from tests.watchdog import in_no_time
 
 pytestmark = pytest.mark.skipif("not hasattr(os, 'fork')", reason="no forks here")
 
@@ -104,6 +108,26 @@ def test_forks_of_a_loop_that_is_left_end() -> None:
     fork = next(process for _, process in results if process != os.getpid())
     results.close()
     assert not exists(fork)
+
+
+def test_forks_of_a_killed_process_hold_no_claim_of_its_own(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; import torch\n"
+        "from benchmark.core.forks import in_any_order; from benchmark.core.locks import claimed\n"
+        "torch.set_num_threads(1)\n"
+        "with claimed(Path(sys.argv[1]), wait=True):\n"
+        "    for _ in in_any_order(lambda number: number and time.sleep(60), range(2), 1):\n"
+        "        print('claimed', flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "poison"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "claimed\n"
+    assert is_claimed(tmp_path / "poison")
+    process.kill()
+    process.wait()
+    with in_no_time():
+        while is_claimed(tmp_path / "poison"):
+            time.sleep(0.05)
 
 
 def test_where_torch_has_threads_nothing_is_forked() -> None:
