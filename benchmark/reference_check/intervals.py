@@ -43,7 +43,7 @@ class Comparison:
         quantity: what is compared, and how it is shown.
         reference: mean over the reference seeds.
         spread: their standard deviation.
-        now: mean over the fresh seeds.
+        now: mean over the fresh seeds, on the scale on which they are compared (for recall the arcsine of its root).
         low: lower end of the interval in which ``now`` has to lie, given the fresh clean victims.
         high: upper end.
     """

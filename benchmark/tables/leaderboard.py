@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.core.errors import UsageError
 from benchmark.tables.entries import Entry, Kind, RerunCell, Stage
 from benchmark.tables.iqm import DRAWS, LEVEL, Runs, average_of, iqm, mean
-from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, percent, rank_cell, ranks_of, ties
+from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, percent, rank_cell, ranks_of, ties, worst_case
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import Table, distinct_names
 
@@ -40,7 +40,7 @@ def leaderboard(entries: Sequence[Entry]) -> list[Table]:
 
 def _table(kind: Kind, rules: int, entries: Sequence[Entry]) -> Table:
     ranked = {entry.about.name: _ranked(entry) for entry in entries}
-    worst = {name: worst_case(kind, runs) for name, runs in ranked.items()}
+    worst = {name: worst_case(runs, of_attack=kind == "attack") for name, runs in ranked.items()}
     cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
     sign = 1 if kind == "attack" else -1
     ranks = ranks_of(cases, best_keeps_most=kind == "defense", average=mean)
@@ -72,13 +72,6 @@ def _table(kind: Kind, rules: int, entries: Sequence[Entry]) -> Table:
 def _ranked(entry: Entry) -> Runs:
     """The runs that rank an entry: clean data under a defense are its cost, not an attack."""
     return {other: own for other, own in entry.runs().items() if other != CLEAN}
-
-
-def worst_case(kind: Kind, runs: Runs) -> str:
-    """Of an attack the defense, or none, that leaves most of the clean recall; of a defense the attack that leaves
-    least. The first by name of equals."""
-    means = {other: fmean(run.kept for run in own.values()) for other, own in sorted(runs.items())}
-    return (max if kind == "attack" else min)(means, key=lambda other: means[other])
 
 
 def _text(column: str, text: str) -> dict[str, Any]:

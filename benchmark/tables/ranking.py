@@ -19,6 +19,7 @@ from benchmark.tables.iqm import (
     average_of,
     interval,
     iqm,
+    mean,
     over_seeds,
     places,
     probability_of_less,
@@ -125,12 +126,18 @@ def cells_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.fillna({"failed": False, "best": False, "attack": "", "defense": ""}).infer_objects()
 
 
+def worst_case(runs: Runs, *, of_attack: bool) -> str:
+    """Of an attack the defense, or none, under which most is kept; of a defense the attack under which least is. The
+    first by name of equals."""
+    means = {other: fmean(run.kept for run in own.values()) for other, own in sorted(runs.items())}
+    return (max if of_attack else min)(means, key=lambda other: means[other])
+
+
 def _worst_case(side: _Side, spec: str, others: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Of an attack the defense, or none, under which most is kept, of a defense the attack under which least is."""
-    means = {other: fmean(run.kept for run in own.values()) for other, own in side.runs(spec).items()}
-    worst = (max if side.of_attacks else min)(means, key=lambda other: means[other])
+    runs = side.runs(spec)
+    worst = worst_case(runs, of_attack=side.of_attacks)
     return [
-        {"column": WORST, "unit": "%", "mean": means[worst], "n": len(side.runs(spec)[worst])},
+        {"column": WORST, "unit": "%", "mean": average_of({worst: runs[worst]}, mean), "n": len(runs[worst])},
         {"column": "under" if side.of_attacks else "against", "unit": "", "mean": nan, "text": others[worst]},
     ]
 
