@@ -82,24 +82,29 @@ def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
     except OSError as error:
         raise UsageError(f"folder {error.filename} cannot be read: {error.strerror or error}") from error
     folders = [file.image.parent if isinstance(file.image, Path) else file.image.archive.parent for file in files]
-    return Photos(text, files, Path(os.path.commonpath([folder.absolute() for folder in folders])), skip_bad)
+    return Photos(text, files, Path(os.path.commonpath([_place(folder) for folder in folders])), skip_bad)
 
 
 def _of_folder(folder: Path, copies: Path) -> list[CaptionedFile]:
     tables = [folder / name for name in TABLES if (folder / name).is_file()]
     if len(tables) > 1:
         raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")
-    images = _originals(images_below(folder, IMAGES | _OTHERS), copies)
+    images = _originals(images_below(folder, IMAGES | _OTHERS | _FOREIGN), copies)
     files = _of_table(tables[0], images) if tables else from_texts(folder, images)
-    # A photo that is passed over in silence would be published without noise by whoever trusts the folder.
-    files = [file for file in files if not (isinstance(file.image, Path) and file.image.suffix.lower() in _FOREIGN)]
-    files += [
-        CaptionedFile(path, [], f"image {path} is in a format that cannot be read here; save it as JPEG or PNG")
-        for path in _originals(images_below(folder, _FOREIGN), copies)
-    ]
     if not files:
         raise UsageError(f"folder {folder} holds no photos")
-    return files
+    return [_or_fault(file) for file in files]
+
+
+def _or_fault(file: CaptionedFile) -> CaptionedFile:
+    """A photo, with a fault if its format cannot be read here.
+
+    If it were passed over in silence, whoever trusts the folder would publish it without noise.
+    """
+    if not (isinstance(file.image, Path) and file.image.suffix.lower() in _FOREIGN):
+        return file
+    said = f"image {file.image} is in a format that cannot be read here; save it as JPEG or PNG"
+    return CaptionedFile(file.image, [], said)
 
 
 def _originals(images: list[Path], copies: Path) -> list[Path]:
@@ -120,16 +125,21 @@ def _of_table(table: Path, images: list[Path]) -> list[CaptionedFile]:
     if table.suffix == ".jsonl" or "file_name" in read_text(table).partition("\n")[0]:
         return from_metadata(table, images)
     files = _once(read_table(table))
-    named = {os.path.normpath(str(file.image)) for file in files}
-    return files + [captioned_file(path, [], table) for path in images if os.path.normpath(path) not in named]
+    named = {_place(file.image) for file in files}
+    return files + [captioned_file(path, [], table) for path in images if _place(path) not in named]
 
 
 def _once(files: list[CaptionedFile]) -> list[CaptionedFile]:
     """Each photo once, with the captions of all its mentions."""
     by_place: dict[str, CaptionedFile] = {}
     for file in files:
-        place = os.path.normpath(str(file.image))
+        place = _place(file.image)
         if known := by_place.get(place):
             file = replace(known, captions=known.captions + file.captions, fault=known.fault and file.fault)
         by_place[place] = file
     return list(by_place.values())
+
+
+def _place(image: ImageLocation) -> str:
+    """What tells a photo from others, however its path is written."""
+    return os.path.normpath(Path(str(image)).absolute())

@@ -218,7 +218,8 @@ def _left_out(job: _Job, found: Photos, reasons: Sequence[str]) -> list[str]:
     lines = []
     for file in found.files:
         if (name := found.relative(file.image)) not in protected:
-            reason = next((text for text in reasons if str(file.image) in text), "it cannot be used")
+            own = (text for text in reasons if f"image {file.image} " in text)
+            reason = file.fault or next(own, "it cannot be used")
             lines.append(f"{name}: {reason}")
     return lines
 
@@ -284,7 +285,7 @@ def _finish(
 ) -> Protection:
     """Write captions and manifest beside the photos."""
     captions = one_line_each(poison.protect(job.train))
-    with (folder / TABLE).open("w", encoding="utf-8", newline="") as file:
+    with replacing(folder / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("filepath", "title"))
         for name, texts in zip(job.names, captions, strict=True):

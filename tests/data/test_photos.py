@@ -1,0 +1,61 @@
+"""Which photos a folder, a table or a data set holds, each once, and what is said of those that cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.data.photos import find_photos
+from benchmark.export.protect import _left_out
+from tests.export.photo_files import many_photos
+
+
+def faults(folder: Path | str) -> dict[str, str]:
+    """By name, what is wrong with each photo; an empty text where nothing is."""
+    found = find_photos(str(folder), Path("copies"))
+    return {found.relative(file.image): file.fault or "" for file in found.files}
+
+
+def test_a_table_may_name_photos_above_it(tmp_path: Path) -> None:
+    for folder in ("photos", "tables"):
+        many_photos(tmp_path / folder, 1)
+    (tmp_path / "tables" / "t.csv").write_text("image,caption\n000.jpg,a dog\n../photos/000.jpg,a cat\n")
+    assert faults(f"csv[train={tmp_path}/tables/t.csv]") == {"tables/000.jpg": "", "photos/000.jpg": ""}
+
+
+def test_photos_may_be_named_by_whole_paths_in_a_folder_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many_photos(tmp_path / "photos", 2)
+    rows = "".join(f"{tmp_path}/photos/{number:03}.jpg,a photo\n" for number in range(2))
+    (tmp_path / "photos" / "captions.csv").write_text(f"image,caption\n{rows}")
+    monkeypatch.chdir(tmp_path)
+    assert faults("photos") == faults(tmp_path / "photos") == {"000.jpg": "", "001.jpg": ""}
+
+
+def test_a_format_that_cannot_be_read_is_named_beside_its_text(tmp_path: Path) -> None:
+    many_photos(tmp_path, 2)
+    (tmp_path / "IMG.HEIC").touch()
+    (tmp_path / "IMG.txt").write_text("a phone's photo")
+    found = faults(tmp_path)
+    assert list(found) == ["000.jpg", "001.jpg", "IMG.HEIC"]
+    assert found["IMG.HEIC"].endswith("IMG.HEIC is in a format that cannot be read here; save it as JPEG or PNG")
+
+
+def test_a_format_that_cannot_be_read_is_named_where_only_a_table_has_it(tmp_path: Path) -> None:
+    many_photos(tmp_path, 1)
+    (tmp_path / "captions.csv").write_text("image,caption\n000.jpg,a dog\nraw/a.CR2,a cat\n")
+    assert "cannot be read here" in faults(tmp_path)["raw/a.CR2"]
+
+
+def test_a_photo_that_is_left_out_has_its_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many_photos(tmp_path, 1)
+    (tmp_path / "captions.csv").write_text("image,caption\n000.jpg,a dog\naa.jpg,a cat\na.jpg,\n")
+    monkeypatch.chdir(tmp_path)
+
+    class Job:
+        sources = ("000.jpg",)
+
+    lines = _left_out(Job(), find_photos(".", Path("copies")), ["image aa.jpg does not exist"])  # type: ignore[arg-type]
+    assert [line.partition(": ")[0] for line in lines] == ["aa.jpg", "a.jpg"]
+    assert lines[0] == "aa.jpg: image aa.jpg does not exist"
+    assert "a.jpg has no caption" in lines[1]
