@@ -89,7 +89,7 @@ def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -
     chosen = np.linspace(0, len(base) - 1, min(_PAIRS, len(base))).astype(int)
     # Words stay whole, as the trigger's are known by their numbers.
     lines = TextWrapper(_LETTERS, break_on_hyphens=False, break_long_words=False)
-    captions = [lines.wrap(protected.captions[int(index)][0]) for index in chosen]
+    captions = [lines.wrap(" ".join(protected.captions[int(index)][0].split())) for index in chosen]
     down, row_height = -(-len(chosen) // 2), _HEAD + _IMAGE + _LINE * (0.8 + max(map(len, captions)))
     height = _TOP + down * row_height
     with styled():

@@ -24,6 +24,7 @@ _COLOURS = 256  # of a palette
 _UNSEEN = 1.0  # mean squared error of 8-bit values that a palette may cost
 _LONGEST = 60  # letters of a spec in a file's name
 WIDTH = 7.2  # inches, a page's text width
+_HEADING_LETTERS = 110  # that a line of a heading holds in a figure of that width
 LEGEND_LETTERS = 105  # that a line of a legend holds in a figure of that width
 LEGEND_SAMPLE = 8  # letters that the sample before a label takes
 INK, FAINT = "#222222", "#8a8a8a"
@@ -156,8 +157,10 @@ def in_lines(text: str, letters: int, most: int) -> str:
 
 
 def heading(figure: Figure, text: str) -> None:
-    """What the figure is about, at its top."""
-    figure.suptitle(text, fontsize=8.5, color=INK, x=0.01, ha="left")
+    """What the figure is about, at its top, in lines that fit."""
+    letters = int(_HEADING_LETTERS * figure.get_figwidth() / WIDTH)
+    lines = [part for line in text.split("\n") for part in wrap(line, letters)]
+    figure.suptitle("\n".join(lines), fontsize=8.5, color=INK, x=0.01, ha="left")
 
 
 def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> list[Path]:

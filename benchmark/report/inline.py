@@ -17,7 +17,7 @@ _USED = re.compile(r'(?:href="#|url\(#)([^")]+)')
 _LONG_NUMBERS = re.compile(r"(\d\.\d\d)\d+")
 # Verdana is as wide as DejaVu Sans, all others are narrower: nothing overlaps where the font is not there.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
-_PIXELS = 110  # of the page, an inch
+PIXELS = 110  # of the page, an inch
 _LARGEST = 400_000  # bytes; a larger bitmap is compressed with some loss
 
 
@@ -29,7 +29,7 @@ def inline(figure: Figure, name: str, description: str) -> str:
         name: unique on the page; every id and every class in the figure begins with it.
         description: for those who do not see it.
     """
-    width = round(figure.get_figwidth() * _PIXELS)
+    width = round(figure.get_figwidth() * PIXELS)
     return min(_svg(figure, name, description, width), inline_png(png(figure), description, width), key=len)
 
 

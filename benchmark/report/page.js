@@ -1,4 +1,5 @@
-// Tables sort by a click on a head: ascending, descending, as they came. Cells without a number stay last.
+// Tables sort by a click on a head: ascending, descending, as they came. By numbers, in brackets or not; cells without
+// one come last, in the order of their text.
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const asTheyCame = [...body.rows];
@@ -10,7 +11,7 @@ for (const table of document.querySelectorAll("table")) {
     head.append(button);
     const key = (row) => {
       const text = row.cells[column].textContent;
-      return column === 0 ? text : Number.parseFloat(text);
+      return [column === 0 ? Number.NaN : Number.parseFloat(text.replace(/^\(/, "")), text];
     };
     button.addEventListener("click", () => {
       const next = { ascending: "descending", descending: "none" }[head.ariaSort] ?? "ascending";
@@ -20,9 +21,9 @@ for (const table of document.querySelectorAll("table")) {
       if (next !== "none") {
         head.ariaSort = next;
         rows.sort((one, other) => {
-          const [a, b] = [key(one), key(other)];
-          if (column === 0) return sign * a.localeCompare(b);
-          return Number.isNaN(a) - Number.isNaN(b) || sign * (a - b) || 0;
+          const [[a, text], [b, otherText]] = [key(one), key(other)];
+          if (Number.isNaN(a) && Number.isNaN(b)) return sign * text.localeCompare(otherText);
+          return Number.isNaN(a) - Number.isNaN(b) || sign * (a - b);
         });
       }
       body.append(...rows);

@@ -6,22 +6,21 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
-from benchmark.core.pictures import open_picture
 from benchmark.core.printing import printable
 from benchmark.core.version import __version__
 from benchmark.figures import FIGURES
 from benchmark.figures.draw import Problem, draw_all
 from benchmark.figures.samples import candidates_by_name
 from benchmark.figures.sources import ArtifactPaths, PoisonMissing
+from benchmark.figures.style import WIDTH
 from benchmark.grid.records import Record
-from benchmark.report.inline import inline, inline_png
+from benchmark.report.inline import PIXELS, inline, inline_png
 from benchmark.report.missing import gaps
 from benchmark.tables import TABLES
 from benchmark.tables.chance import near_chance
@@ -187,9 +186,7 @@ def _drawn_earlier(records: Sequence[Record], sources: ArtifactPaths, problems: 
         if path.is_file():
             problems.clear()
             file = path.read_bytes()
-            with open_picture(BytesIO(file), ["PNG"]) as image:
-                width = round(image.width * 0.55)  # 200 dots an inch there, 110 on the page
-            yield Drawing("samples", inline_png(file, FIGURES["samples"], width), FIGURES["samples"])
+            yield Drawing("samples", inline_png(file, FIGURES["samples"], round(WIDTH * PIXELS)), FIGURES["samples"])
             return
 
 

@@ -1,9 +1,9 @@
-"""A legend below the axes stays within its figure, whatever the names in it."""
+"""A legend below the axes and the heading above them stay within their figure, whatever they say."""
 
 import pytest
 from matplotlib.figure import Figure
 
-from benchmark.figures.style import WIDTH, legend_below, styled
+from benchmark.figures.style import WIDTH, heading, legend_below, styled
 
 NAMES = ["clean data", "MEM-3", "EM word-wise", "EM of 128 keys (em-keyed)", "MEM-3 (mem3[surrogate_steps=31])"]
 
@@ -22,3 +22,16 @@ def test_no_name_is_cut_off(width: float, count: int) -> None:
         high = legend.height / figure.dpi
         assert 0.13 * lines < high < 0.2 * lines + 0.1  # inches
         assert axes.get_window_extent().y0 > legend.y1
+
+
+@pytest.mark.parametrize("width", [WIDTH, 0.65 * WIDTH])
+def test_a_long_heading_goes_on_in_another_line(width: float) -> None:
+    with styled():
+        figure = Figure(figsize=(width, 3), layout="constrained")
+        axes = figure.subplots()
+        heading(figure, "scenes, victim tiny\n" + "thick frame: what undoes most; dashed: the strongest attack; " * 3)
+        figure.draw_without_rendering()
+        (text,) = figure.texts
+        placed = text.get_window_extent()
+        assert placed.x1 <= figure.bbox.x1
+        assert placed.y0 > axes.get_window_extent().y1
