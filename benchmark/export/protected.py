@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Number, as_kind, parse_json
 from benchmark.export.inside import read_inside
@@ -82,7 +83,8 @@ class Protection:
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``."""
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
-        (folder / NAME).write_bytes(text.encode())
+        with replacing(folder / NAME) as temporary:
+            temporary.write_bytes(text.encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Protection | None":

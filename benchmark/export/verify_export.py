@@ -192,7 +192,7 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
             return None, 0, f"image {number}: {error}"
         return image if exact else None, difference, ""  # original sizes may be large, and are not needed
 
-    count = max(split.manifest.splits[split.name].images, 0)
+    count = split.manifest.splits[split.name].images
     with ThreadPoolExecutor(os.cpu_count()) as pool, stage(f"verifying {split.name} images", count) as progress:
         while window := _next_samples(split, samples):
             first = len(split.captions)
