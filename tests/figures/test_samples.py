@@ -11,16 +11,20 @@ from matplotlib.offsetbox import TextArea
 from matplotlib.text import Text
 from PIL import Image
 
+from attacks.placement import Place
+from attacks.poison import Poison
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.figures import FIGURES
 from benchmark.figures.curves import curves
 from benchmark.figures.draw import draw_all
-from benchmark.figures.samples import amplified, samples
+from benchmark.figures.samples import _draw, amplified, samples
 from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import png, write
 from benchmark.grid.records import Record, load_records
-from tests.small import noise_of
+from benchmark.tables.selection import blocks
+from tests.small import make_dataset, noise_of
+from tests.tables.factory import record
 
 NOISE = "uniform-noise[eps=6]"
 WORDS = (
@@ -54,6 +58,10 @@ def captions(figure: Figure) -> list[Text]:
     return [part for area in figure.findobj(TextArea) for part in area.get_children() if isinstance(part, Text)]
 
 
+def bold(figure: Figure) -> list[str]:
+    return [part.get_text() for part in captions(figure) if part.get_fontweight() == "bold"]
+
+
 def pictures(figure: Figure) -> list[np.ndarray]:
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
 
@@ -81,9 +89,15 @@ def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
     _, poison = sources(run).find(of(run, WORDS))
     noises = pictures(figure)[2::3]
     assert all((noise == 128).all() for noise in noises)  # of the poison only the trigger is kept
-    marked = [part.get_text() for part in captions(figure) if part.get_fontweight() == "bold"]
     assert poison.trigger is not None
-    assert marked == [poison.trigger[index] for index in (0, 13, 26, 39)]
+    assert bold(figure) == [poison.trigger[index] for index in (0, 13, 26, 39)]
+
+
+def test_words_are_told_apart_by_blanks_however_many() -> None:
+    clean = dataclasses.replace(make_dataset(1, 1), captions=[["a  dog  runs"]])
+    poison = Poison(None, ["zig zag"], 0, clean.fingerprint, place=Place("end", 0))
+    (block,) = blocks([one := record("mem3")])
+    assert bold(_draw(block, one, clean, poison)) == ["zig zag"]
 
 
 def test_amplified_noise_stands_around_mid_grey() -> None:
