@@ -154,7 +154,9 @@ def test_bad_input(flags: list[str], said: str, tmp_path: Path, capsys: pytest.C
     assert not list(tmp_path.glob("out/*.json"))
 
 
-@pytest.mark.parametrize("flags", [["--jobs", "2"], ["--jobs", "2", "--dry-run"], ["--on", "local[jobs=2]"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags", [["--jobs", "2"], ["--jobs", "2", "--dry-run"], ["--on", "local[jobs=2]"]], ids=" ".join
+)
 def test_torchrun_is_refused_before_any_worker_starts(
     flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
