@@ -93,10 +93,10 @@ def _of_folder(folder: Path, copies: Path) -> list[CaptionedFile]:
     files = _of_table(tables[0], images) if tables else from_texts(folder, images)
     if not files:
         raise UsageError(f"folder {folder} holds no photos")
-    return [_or_fault(file) for file in files]
+    return [_with_fault_if_foreign(file) for file in files]
 
 
-def _or_fault(file: CaptionedFile) -> CaptionedFile:
+def _with_fault_if_foreign(file: CaptionedFile) -> CaptionedFile:
     """A photo, with a fault if its format cannot be read here.
 
     If it were passed over in silence, whoever trusts the folder would publish it without noise.

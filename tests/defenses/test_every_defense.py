@@ -100,6 +100,7 @@ def test_another_seed_draws_anew(name: str) -> None:
         ("strong-augment[s=0.5]", "55%"),
         ("ueraser[draws=3]", "3 draws"),
         ("ueraser[until=0.3]", "30% of the training"),
+        ("ueraser[plasma=0.9]", "plasma on 90%"),
         ("ueraser-lite", "one draw"),
         ("coin[reach=3]", "3 px"),
         ("sharpen-lowpass[keep=0.4]", "40%"),
