@@ -141,7 +141,9 @@ def _captioned(file: BinaryIO, shard: Path, key: str, sample: Sample) -> Caption
     where = f"shard {shard}: sample {key}"
     if len(images) != 1:
         what = "several images" if images else f"no image ({', '.join(_IMAGES)})"
-        return CaptionedFile(shard, [], f"{where} has {what}; its members: {members}")
+        # Named after the sample, so that two such samples of one shard are told apart.
+        place = Member(shard, key, offset=0, size=0)
+        return CaptionedFile(place, [], f"{where} has {what}; its members: {members}")
     written = [sample[ending] for ending in _CAPTIONS if ending in sample]
     if not written:
         return CaptionedFile(images[0], [], f"{where} has no caption (txt or json); its members: {members}")

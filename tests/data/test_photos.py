@@ -1,5 +1,6 @@
 """Which photos a folder, a table or a data set holds, each once, and what is said of those that cannot be used."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_a_format_that_cannot_be_read_is_named_where_only_a_table_has_it(tmp_pat
     many_photos(tmp_path, 1)
     (tmp_path / "captions.csv").write_text("image,caption\n000.jpg,a dog\nraw/a.CR2,a cat\n")
     assert "cannot be read here" in faults(tmp_path)["raw/a.CR2"]
+
+
+def test_bad_samples_of_one_shard_are_told_apart(tmp_path: Path, make_tar: Callable[..., Path]) -> None:
+    shard = make_tar("a.tar", {"0.png": 0, "0.txt": "a dog", "1.txt": "a cat", "2.png": 0, "2.jpg": 0})
+    found = faults(f"webdataset[train={shard},test={shard}]")
+    assert {name: "sample" in fault for name, fault in found.items()} == {"0.png": False, "1": True, "2": True}
 
 
 def test_a_photo_that_is_left_out_has_its_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
