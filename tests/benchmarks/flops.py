@@ -46,12 +46,13 @@ class Flops:
         model, pixels = self._model().requires_grad_(False), self._pixels().requires_grad_()
         return _count(lambda: model.encode_image(pixels).sum().backward())
 
-    def training(self, length: int) -> float:
-        """Forward and backward pass of both towers with the gradients of all weights: a victim or surrogate step."""
-        model = self._model(length)
-        return _count(
-            lambda: (model.encode_image(self._pixels()).sum() + model.encode_text(_tokens(length)).sum()).backward()
-        )
+    def training(self, length: int, pixels: bool = False) -> float:
+        """Forward and backward pass of both towers with the gradients of all weights: a victim or surrogate step.
+
+        With ``pixels``, also the gradient with respect to the image: a step that trains the noise as well.
+        """
+        model, images = self._model(length), self._pixels().requires_grad_(pixels)
+        return _count(lambda: (model.encode_image(images).sum() + model.encode_text(_tokens(length)).sum()).backward())
 
     def hotflip_pass(self, length: int, positions: int, candidates: int) -> float:
         """For every position: the gradient with respect to the embeddings, then a forward pass for every candidate."""

@@ -1,17 +1,19 @@
 """Operations that the README's default command needs, stage by stage: ``python -m tests.tools.default_command``.
 
-Divided by the peak that the speed suite measures, they are the least time in which a machine can multiply so much.
-Counted as in :mod:`tests.benchmarks.flops`: convolutions and matrix products alone.
+Beside them stand those of crafting word-wise EM, which is to cost no more than MEM-3. Counted as in
+:mod:`tests.benchmarks.flops`: convolutions and matrix products alone. Divided by the peak that the speed suite
+measures, they are the least time in which a machine can multiply so much.
 """
 
 import numpy as np
 from tabulate import tabulate
 
 from attacks.base import ATTACKS
+from attacks.em_wordwise import WordwiseEm
 from attacks.mem import Mem
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.spec import parse_spec
-from benchmark.data import DATASETS, CaptionDataset
+from benchmark.data import DATASETS, CaptionDataset, Splits
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES
 from defenses.adv_training import AdvTraining
@@ -20,30 +22,33 @@ from victims.architecture import Architecture
 from victims.tokens import Tokenizer
 
 _BATCHES = 200  # to find the mean length of a batch's longest caption
+_PRESET = PRESETS["tiny"]
 
 
-def operations() -> dict[str, float]:
+def training(splits: Splits, flops: Flops) -> dict[str, float]:
     """Floating-point operations by stage, for the clean, the undefended and all defended victims of preset ``tiny``."""
-    preset = PRESETS["tiny"]
-    recipe, flops = preset.recipe, Flops(preset.victim)
-    attack = ATTACKS.build(parse_spec("mem3"), preset.attack_values("mem3"))
-    adversarial = DEFENSES.build(parse_spec("adv-training"), preset.defense["adv-training"])
-    assert isinstance(attack, Mem)
+    adversarial = DEFENSES.build(parse_spec("adv-training"), _PRESET.defense["adv-training"])
     assert isinstance(adversarial, AdvTraining)
-    source = DATASETS.build(parse_spec(preset.dataset)).for_seed(1)
-    splits = source.load(Architecture(preset.victim).resolution, cache_folder())
-    images = len(splits.train)
 
     def evaluation(split: CaptionDataset) -> float:
         return len(split) * flops.image + flops.texts(lengths(split))
 
-    length = longest_of_batch(splits.train, recipe.batch_size) + attack.k
-    rows = images // recipe.batch_size * recipe.batch_size * recipe.epochs
+    recipe = _PRESET.recipe
+    length = longest_of_batch(splits.train, recipe.batch_size) + _mem3().k
+    rows = len(splits.train) // recipe.batch_size * recipe.batch_size * recipe.epochs
     victims = 2 + len(DEFENSES.group("standard"))  # the clean and the undefended one
     return {
         f"{victims} victims' own steps": victims * rows * flops.training(length),
         "adversarial steps": (1 - adversarial.start) * rows * adversarial.steps * flops.pgd_step,
         "evaluation after every epoch": victims * recipe.epochs * (evaluation(splits.val) + evaluation(splits.test)),
+    }
+
+
+def crafting_mem3(train: CaptionDataset, flops: Flops) -> dict[str, float]:
+    """Those of MEM-3's poison."""
+    attack, images = _mem3(), len(train)
+    length = longest_of_batch(train, attack.batch_size) + attack.k
+    return {
         "surrogates' steps": attack.rounds * attack.surrogate_steps * attack.batch_size * flops.training(length),
         "HotFlip": attack.hotflip_rounds
         * images
@@ -52,6 +57,20 @@ def operations() -> dict[str, float]:
         * images
         * (attack.pgd_steps * (flops.pgd_step + flops.text(length)) + flops.image + flops.text(length)),
     }
+
+
+def crafting_wordwise(train: CaptionDataset, flops: Flops) -> float:
+    """Those of word-wise EM's, whose every step trains a surrogate and the patterns."""
+    attack = ATTACKS.build(parse_spec("em-wordwise"), _PRESET.attack_values("em-wordwise"))
+    assert isinstance(attack, WordwiseEm)
+    length = longest_of_batch(train, attack.batch_size)
+    return attack.restarts * attack.steps * attack.batch_size * flops.training(length, pixels=True)
+
+
+def _mem3() -> Mem:
+    attack = ATTACKS.build(parse_spec("mem3"), _PRESET.attack_values("mem3"))
+    assert isinstance(attack, Mem)
+    return attack
 
 
 def lengths(split: CaptionDataset) -> list[int]:
@@ -66,16 +85,21 @@ def longest_of_batch(train: CaptionDataset, batch: int) -> int:
     return round(float(drawn.max(axis=1).mean()))
 
 
-if __name__ == "__main__":
-    found = operations()
+def main() -> None:
+    """Print both."""
+    source = DATASETS.build(parse_spec(_PRESET.dataset)).for_seed(1)
+    splits = source.load(Architecture(_PRESET.victim).resolution, cache_folder())
+    flops = Flops(_PRESET.victim)
+    crafting = crafting_mem3(splits.train, flops)
+    found = training(splits, flops) | crafting
     found["all"] = sum(found.values())
     rows = [(stage, f"{count / 1e12:.1f}", f"{count / found['all']:.0%}") for stage, count in found.items()]
-    print(
-        tabulate(
-            rows,
-            headers=("stage", "TFLOP", "share"),
-            tablefmt="pipe",
-            disable_numparse=True,
-            colalign=("left", "right", "right"),
-        )
-    )
+    alignment = ("left", "right", "right")
+    headers = ("stage", "TFLOP", "share")
+    print(tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=alignment))
+    mem3, wordwise = sum(crafting.values()), crafting_wordwise(splits.train, flops)
+    print(f"\nCrafting: MEM-3 {mem3 / 1e12:.1f} TFLOP, word-wise EM {wordwise / 1e12:.1f}, {wordwise / mem3:.2f} times")
+
+
+if __name__ == "__main__":
+    main()
