@@ -24,6 +24,7 @@ from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.core.spec import Spec, parse_spec, require_text
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.data import CaptionDataset
+from benchmark.data.cache import SPLITS
 from benchmark.data.content import Stamps, content_of
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import size_of
@@ -87,7 +88,10 @@ class _Job:
     def identity(self, store: PoisonStore, cache: Path) -> str:
         """What decides the content of the folder, as 20 hex digits."""
         stamp_of = Stamps()
-        content = content_of(cache, {"photos": self.origins}, {"photos": [stamp_of(file) for file in self.origins]})
+        # The splits that were loaded, so that their content hash is found and the photos are not read again.
+        files: dict[str, list[ImageLocation]] = {split: [] for split in SPLITS} | {"train": self.origins}
+        stamps = {split: [stamp_of(file) for file in own] for split, own in files.items()}
+        content = content_of(cache, files, stamps)
         poison = store.path(self.cell, self.train.fingerprint).name
         quality = self.quality if self.kind == "jpeg" else 0
         return content_key(poison, content, self.sources, self.kind, quality)[:20]

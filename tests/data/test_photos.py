@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.photos import find_photos
+from benchmark.data.image_files import captioned_file
+from benchmark.data.photos import _once, find_photos
 from benchmark.export.protect import _left_out
 from tests.export.photo_files import many_photos
 
@@ -66,3 +67,15 @@ def test_a_photo_that_is_left_out_has_its_own_reason(tmp_path: Path, monkeypatch
     assert [line.partition(": ")[0] for line in lines] == ["aa.jpg", "a.jpg"]
     assert lines[0] == "aa.jpg: image aa.jpg does not exist"
     assert "a.jpg has no caption" in lines[1]
+
+
+def test_a_photo_whose_caption_stands_in_another_table_has_no_fault(tmp_path: Path) -> None:
+    """The first table has an empty cell, the second a caption; in either order."""
+    first = captioned_file(tmp_path / "a.png", [" "], tmp_path / "train.csv")
+    second = captioned_file(tmp_path / "b" / ".." / "a.png", ["a dog"], tmp_path / "test.csv")
+    assert first.fault
+    for files in ([first, second], [second, first]):
+        (photo,) = _once(files)
+        assert (photo.captions, photo.fault) == (["a dog"], None)
+    (photo,) = _once([first, first])
+    assert photo.fault == first.fault

@@ -3,14 +3,12 @@
 import csv
 import io
 import json
-import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,24 +16,14 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmark.cli.main import main
-from benchmark.data.image_files import captioned_file
+from benchmark.data import content
 from benchmark.data.images import read_upright
-from benchmark.data.photos import _once
 from benchmark.export.photo import srgb_profile
 from tests.export.photo_files import ARTIST, CAMERA, COPYRIGHT, ORIENTATION, PROFILE, many_photos, picture, with_table
+from tests.export.protecting import QUICK, protect, rows_of
 from tests.memory import AnonymousPeak, linux_only
 
-QUICK = ["--attack", "em-wordwise[restarts=2,steps=2]"]
 EPS = 8
-
-
-def protect(photos: object, out: Path, *flags: str) -> int:
-    words = ["protect", str(photos), "--out", str(out), "--preset", "micro", "--poisons", str(out.parent / "poisons")]
-    return main([*words, *([] if "--attack" in flags else QUICK), *flags])
-
-
-def rows_of(out: Path) -> list[list[str]]:
-    return list(csv.reader(io.StringIO((out / "captions.csv").read_text(encoding="utf-8"))))[1:]
 
 
 def pixels(file: Path) -> np.ndarray:
@@ -189,66 +177,6 @@ def test_a_trigger_is_written_into_the_captions(tmp_path: Path) -> None:
         assert words[3:] == f"photo {number % 5} of {number}".split()
 
 
-def test_attacks_whose_noise_does_not_repeat_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    many_photos(tmp_path / "photos", 2)
-    assert protect(tmp_path / "photos", tmp_path / "out", "--attack", "mem3") == 2
-    assert "mem3 makes noise that does not repeat" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda photos: (photos / "001.txt").unlink(), "image {photos}/001.jpg has no caption"),
-        (
-            lambda photos: (photos / "IMG.HEIC").touch(),
-            "image {photos}/IMG.HEIC is in a format that cannot be read here",
-        ),
-        (lambda photos: (photos / "001.jpg").write_bytes(b"no picture"), "image {photos}/001.jpg cannot be read"),
-        (lambda photos: shutil.copy(photos / "001.jpg", photos / "001.png"), "would both become 001.jpg"),
-        (
-            lambda photos: shutil.copy(photos / "001.jpg", photos / "forgotten.jfif"),
-            "image {photos}/forgotten.jfif has no caption",
-        ),
-        (lambda photos: [file.unlink() for file in photos.iterdir()], "folder {photos} holds no photos"),
-        (lambda photos: (photos / "captions.csv").write_text("a,b\nc,d\n"), "needs the columns"),
-        (lambda photos: (photos / "captions.csv").write_text("image,caption\n/etc/x.jpg,a\n"), "is not inside"),
-    ],
-)
-def test_what_cannot_be_protected_is_one_line(
-    spoil: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photos = tmp_path / "photos"
-    many_photos(photos, 4)
-    assert callable(spoil)
-    spoil(photos)
-    if "inside" in message:
-        (tmp_path / "x.jpg").write_bytes((photos / "001.jpg").read_bytes())
-        table = "".join(f"{number:03}.jpg,a photo\n" for number in range(4))
-        (photos / "captions.csv").write_text(f"image,caption\n{table}{tmp_path}/x.jpg,a\n")
-    assert protect(photos, tmp_path / "out") == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert message.format(photos=photos) in error[-1]
-    assert not (tmp_path / "out").exists()
-
-
-def test_members_of_one_name_in_two_archives_are_not_written_over_each_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    content = io.BytesIO()
-    picture(40, 30).save(content, "JPEG")
-    for name in ("train", "test"):
-        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
-            for number in range(3):
-                for suffix, data in (("jpg", content.getvalue()), ("txt", b"a cat")):
-                    member = tarfile.TarInfo(f"{number:06}.{suffix}")
-                    member.size = len(data)
-                    archive.addfile(member, io.BytesIO(data))
-    spec = f"webdataset[train={tmp_path}/train.tar,test={tmp_path}/test.tar,val_fraction=0.4]"
-    assert protect(Path(spec), tmp_path / "out") == 2
-    assert re.search(r"test\.tar.* would both become 000000\.jpg; rename one", capsys.readouterr().err)
-
-
 @pytest.mark.parametrize("table", ["captions.tsv", "captions.txt"])
 def test_tables_with_file_names_may_have_any_of_the_suffixes(table: str, tmp_path: Path) -> None:
     many_photos(tmp_path / "photos", 2)
@@ -257,19 +185,6 @@ def test_tables_with_file_names_may_have_any_of_the_suffixes(table: str, tmp_pat
     (tmp_path / "photos" / table).write_text("file_name\ttext\n000.jpg\tone\n001.jpg\ttwo\n")
     assert protect(tmp_path / "photos", tmp_path / "out") == 0
     assert [caption for _, caption in rows_of(tmp_path / "out")] == ["one", "two"]
-
-
-@pytest.mark.parametrize("out", [".", "x/..", "link"])
-def test_a_folder_without_a_name_of_its_own_is_refused_before_any_work(
-    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    many_photos(tmp_path / "photos", 2)
-    for name in ("empty", "x"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "empty")
-    monkeypatch.chdir(tmp_path / "empty" if out == "." else tmp_path)
-    assert protect(tmp_path / "photos", Path(out)) == 2
-    assert re.fullmatch(r"error: .*cannot write to folder .*; name a new folder\n", capsys.readouterr().err)
 
 
 def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,49 +202,6 @@ def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureF
     (photos / "out/001.jpg").write_bytes(whole)
     assert main(["verify", str(photos / "out"), "--against", str(photos)]) == 0
     assert len(rows_of(photos / "out")) == 4
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("captions.csv/x.jpg", "captions.csv/x.jpg would become captions.csv/x.jpg, but a folder or file"),
-        (os.fsdecode(b"caf\xe9.jpg"), "the name of a photo is no text in UTF-8"),
-    ],
-)
-def test_names_that_cannot_be_written_are_refused_before_the_work(
-    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photos = tmp_path / "photos"
-    many_photos(photos, 4)
-    photo = photos / name
-    photo.parent.mkdir(exist_ok=True)
-    picture(80, 60).save(photo)
-    photo.with_suffix(".txt").write_text("a photo\n")
-    assert protect(photos, tmp_path / "out") == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.glob("poisons/*"))
-
-
-def test_a_photo_is_not_at_once_a_folder_of_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    many_photos(tmp_path / "photos", 3)
-    many_photos(tmp_path / "photos/a.jpg", 1)
-    picture(80, 60).save(tmp_path / "photos/a.webp")
-    (tmp_path / "photos/a.txt").write_text("a photo\n")
-    assert protect(tmp_path / "photos", tmp_path / "out") == 2
-    assert "a.webp would become a.jpg, but a folder or file of that name is needed" in capsys.readouterr().err
-
-
-def test_what_no_jpeg_can_hold_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos = tmp_path / "photos"
-    many_photos(photos, 4)
-    exif = picture(1, 1).getexif()
-    exif[ARTIST] = "A" * 70_000
-    picture(80, 60).save(photos / "long.png", exif=exif)
-    (photos / "long.txt").write_text("a photo\n")
-    assert protect(photos, tmp_path / "out") == 2
-    assert "long.png does not fit into a JPEG, which has 65,533 bytes for EXIF data" in capsys.readouterr().err
-    assert not list(tmp_path.glob("poisons/*"))
-    assert protect(photos, tmp_path / "out", "--format", "png") == 0
 
 
 def test_names_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
@@ -425,6 +297,14 @@ def test_the_same_command_again_changes_nothing_and_another_is_refused(
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["file"]
 
 
+def test_photos_are_read_once_to_be_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many_photos(tmp_path / "photos", 3)
+    hash_of = Mock(wraps=content._hash_of)
+    monkeypatch.setattr(content, "_hash_of", hash_of)
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert hash_of.call_count == 3
+
+
 @linux_only
 def test_memory_is_flat_in_the_number_of_photos(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
@@ -448,15 +328,3 @@ def test_the_profile_of_what_was_cmyk_is_srgb_and_the_same_at_any_time() -> None
     assert "sRGB" in (ImageCms.getProfileDescription(profile) + ImageCms.getProfileName(profile))
     assert profile.profile.creation_date is not None
     assert profile.profile.creation_date.year == 2000
-
-
-def test_a_photo_whose_caption_stands_in_another_table_has_no_fault(tmp_path: Path) -> None:
-    """The first table has an empty cell, the second a caption; in either order."""
-    first = captioned_file(tmp_path / "a.png", [" "], tmp_path / "train.csv")
-    second = captioned_file(tmp_path / "b" / ".." / "a.png", ["a dog"], tmp_path / "test.csv")
-    assert first.fault
-    for files in ([first, second], [second, first]):
-        (photo,) = _once(files)
-        assert (photo.captions, photo.fault) == (["a dog"], None)
-    (photo,) = _once([first, first])
-    assert photo.fault == first.fault

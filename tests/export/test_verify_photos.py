@@ -13,7 +13,7 @@ from PIL import Image
 from benchmark.cli.main import main
 from benchmark.core.digests import file_sha256
 from tests.export.photo_files import PROFILE, many_photos, with_table
-from tests.export.test_protect import protect
+from tests.export.protecting import protect
 
 
 @pytest.fixture(scope="module")
