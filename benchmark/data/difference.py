@@ -9,7 +9,7 @@ from kornia.metrics import ssim
 from benchmark.data.dataset import Images, LazyImages, spread_rows
 
 SSIM_WINDOW = 11  # pixels, Gaussian, σ = 1.5: as in the SSIM paper
-_CHUNK = 16  # images compared at a time; SSIM takes about forty bytes per pixel value
+SSIM_IMAGES = 16  # compared at a time; SSIM takes about forty bytes per pixel value
 
 
 @dataclass
@@ -57,5 +57,5 @@ def summed_ssim(original: Images, changed: Images) -> float:
 def mean_ssim(original: Images | LazyImages, changed: Images | LazyImages, most: int) -> float:
     """The mean structural similarity of at most ``most`` images with their changed versions, spread evenly over all."""
     rows = spread_rows(len(original), most)
-    parts = np.array_split(rows, max(1, len(rows) // _CHUNK))
+    parts = np.array_split(rows, max(1, len(rows) // SSIM_IMAGES))
     return sum(summed_ssim(original[part], changed[part]) for part in parts) / len(rows)

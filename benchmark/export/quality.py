@@ -6,9 +6,7 @@ import numpy as np
 
 from benchmark.core.progress import Progress
 from benchmark.data.dataset import Images, LazyImages
-from benchmark.data.difference import SSIM_WINDOW, Difference, summed_ssim
-
-_CHUNK = 16  # images compared at a time; SSIM takes about forty bytes per pixel value
+from benchmark.data.difference import SSIM_IMAGES, SSIM_WINDOW, Difference, summed_ssim
 
 
 def compare(clean: Images | LazyImages, protected: Images | LazyImages, progress: Progress) -> dict[str, Any]:
@@ -25,8 +23,8 @@ def compare(clean: Images | LazyImages, protected: Images | LazyImages, progress
     """
     difference = Difference()
     similarity = 0.0
-    for start in range(0, len(clean), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    for start in range(0, len(clean), SSIM_IMAGES):
+        rows = slice(start, start + SSIM_IMAGES)
         before, after = np.asarray(clean[rows]), np.asarray(protected[rows])
         difference.add(before, after)
         similarity += summed_ssim(before, after)
