@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.core.cache_dir import caching_in
+from benchmark.core.cache_dir import cache_folder
 from benchmark.core.distributed import Processes, process_group
 from benchmark.core.errors import UsageError
 from benchmark.core.malloc import keep_freed_memory
@@ -54,7 +54,7 @@ def open_grid(*grids: RunSettings, commands: Sequence[str] = (), cells: Sequence
         if cells is None:
             named = zip(grids, commands or [one.to_command() for one in grids], strict=True)
             cells = [cell for one, command in named for cell in cells_of(one, device, command=command)]
-        cache = stack.enter_context(caching_in(settings.cache))
+        cache = settings.cache or cache_folder()
         tracking = Tracking(settings.track if processes.is_first else None, settings.out)
         _log.debug(
             "device %s, torch %s, %s threads, cache %s", device, torch.__version__, torch.get_num_threads(), cache

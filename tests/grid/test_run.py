@@ -14,10 +14,8 @@ import benchmark.grid.runner
 from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.cli.main import main
-from benchmark.core.cache_dir import cache_folder
 from benchmark.data import LazyImages
 from benchmark.grid.events import Events
-from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
@@ -236,14 +234,6 @@ def test_an_attack_that_ends_the_program_fails_its_cell(tmp_path: Path) -> None:
         del attacks.ATTACKS._entries["leaves"]
     (failed,) = (one for one in load_records(tmp_path / "out") if one.attack.spec == "leaves")
     assert failed.status == "failed"
-
-
-def test_what_settings_do_not_reach_caches_in_the_folder_of_a_run_too(tmp_path: Path) -> None:
-    """Such as WordNet, which a defense unpacks."""
-    usual = cache_folder()
-    with open_grid(RunSettings(attack="clean", defense="none", dataset=SCENES, preset="micro", cache=tmp_path)):
-        assert cache_folder() == tmp_path
-    assert cache_folder() == usual != tmp_path
 
 
 def test_events_take_what_is_no_text(tmp_path: Path) -> None:
