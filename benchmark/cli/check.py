@@ -49,12 +49,9 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no reference, or one that cannot be compared with.
     """
-    from benchmark.core.distributed import started_processes
     from benchmark.reference_check import REFERENCE
     from benchmark.reference_check.runner import compare_fresh, replay, update
 
-    if started_processes() > 1:
-        raise UsageError("check runs in one process, without torchrun")
     folder: Path = arguments.reference or REFERENCE
     how = RunSettings.from_cli(arguments)
     if how.jobs is None and how.on == RunSettings.on:

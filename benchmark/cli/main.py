@@ -38,6 +38,7 @@ COMMANDS = {
 SUCCESS, BAD_INPUT, INTERRUPTED = 0, 2, 130
 _SCRIPT = "unlearnable-bench"
 _LISTS = ("--attack", "--defense", "--victim", "--seeds", "--protected", "--records")  # whoever gives two wants both
+_IN_ONE_PROCESS = ("check", "export", "protect", "submit")  # only run and reproduce share work under torchrun
 _log = logging.getLogger(__name__)
 
 
@@ -119,6 +120,11 @@ def _execute(argv: Sequence[str]) -> int:
     if unknown:
         raise UsageError(_unknown_flag(parser, unknown, arguments.command))
     show_messages(_level(arguments))
+    if arguments.command in _IN_ONE_PROCESS:
+        from benchmark.core.distributed import started_processes
+
+        if started_processes() > 1:
+            raise UsageError(f"{arguments.command} runs in one process, without torchrun")
     if arguments.plugin:
         from benchmark.grid.plugins import load_plugins
 

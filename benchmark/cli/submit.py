@@ -45,12 +45,9 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         UsageError: the submission cannot be read, or has an entry already.
     """
     from benchmark.core.cache_dir import cache_folder
-    from benchmark.core.distributed import started_processes
     from benchmark.core.printing import show
     from benchmark.submission.submit import Options, submit
 
-    if started_processes() > 1:
-        raise UsageError("submit runs in one process, without torchrun")
     seed = None if arguments.seed is None else convert(arguments.seed, int, "--seed")
     if seed is not None and not 0 <= seed < _SEEDS:
         raise UsageError(f"--seed must be between 0 and {_SEEDS - 1}, got {seed}")

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from attacks import Poison
 from benchmark.core.atomic_files import replacing, require_space, require_unused, unfinished_folder
 from benchmark.core.cache_dir import cache_folder
-from benchmark.core.distributed import process_group
 from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import is_shown, stage
@@ -129,37 +128,35 @@ def protect(
     if done is None:
         require_unused(out)
     found, cache = find_photos(photos, out, settings.skip_bad), settings.cache or cache_folder()
-    with process_group(resolve_device(settings.device)) as device:
-        use_repeatable_kernels(device)
-        keep_freed_memory()
-        cell = _cell(settings, found, device)
-        splits = found.load(cell.surrogate.resolution, cache)
-        cell = _cell(settings, found, device, len(splits.train))
-        job = _job(cell, found, splits.train, kind, quality)
-        with PoisonStore.open(settings.poisons, cache, settings.checkpoint_every) as store:
-            identity = job.identity(store, cache)
-            if done is not None:
-                if done.identity != identity:
-                    raise UsageError(
-                        f"folder {out} holds other photos, or these protected otherwise; name a new folder"
-                    )
-                if lost := [name for name, facts in done.files.items() if not _is_there(out / name, facts.bytes)]:
-                    raise UsageError(f"folder {out} was whole, but {lost[0]} is missing or changed; name a new folder")
-                _log.info("%s is already whole", out)
-                return done
-            if len(splits.train) < FEWEST_MEASURED:
-                text = "%s photos: how strong noise is that was crafted on fewer than %s has not been measured"
-                _log.warning(text, f"{len(splits.train):,}", f"{FEWEST_MEASURED:,}")
-            with unfinished_folder(out, identity[:8]) as folder:
-                pending = [number for number, name in enumerate(job.names) if not (folder / name).is_file()]
-                left = TimeLeft(_tasks(job, pending, folder, store, device), trusted=1.0)
-                try:
-                    poison = store.get(cell, splits.train, device, left)
-                except VictimDiverged as error:
-                    raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
-                tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
-                _write_photos(job, tiles, pending, folder, left)
-                manifest = _finish(job, poison, folder, identity, _left_out(job, found, splits.left_out), command)
+    device = resolve_device(settings.device)
+    use_repeatable_kernels(device)
+    keep_freed_memory()
+    cell = _cell(settings, found, device)
+    splits = found.load(cell.surrogate.resolution, cache)
+    cell = _cell(settings, found, device, len(splits.train))
+    job = _job(cell, found, splits.train, kind, quality)
+    with PoisonStore.open(settings.poisons, cache, settings.checkpoint_every) as store:
+        identity = job.identity(store, cache)
+        if done is not None:
+            if done.identity != identity:
+                raise UsageError(f"folder {out} holds other photos, or these protected otherwise; name a new folder")
+            if lost := [name for name, facts in done.files.items() if not _is_there(out / name, facts.bytes)]:
+                raise UsageError(f"folder {out} was whole, but {lost[0]} is missing or changed; name a new folder")
+            _log.info("%s is already whole", out)
+            return done
+        if len(splits.train) < FEWEST_MEASURED:
+            text = "%s photos: how strong noise is that was crafted on fewer than %s has not been measured"
+            _log.warning(text, f"{len(splits.train):,}", f"{FEWEST_MEASURED:,}")
+        with unfinished_folder(out, identity[:8]) as folder:
+            pending = [number for number, name in enumerate(job.names) if not (folder / name).is_file()]
+            left = TimeLeft(_tasks(job, pending, folder, store, device), trusted=1.0)
+            try:
+                poison = store.get(cell, splits.train, device, left)
+            except VictimDiverged as error:
+                raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
+            tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
+            _write_photos(job, tiles, pending, folder, left)
+            manifest = _finish(job, poison, folder, identity, _left_out(job, found, splits.left_out), command)
     _log.info("%s", _summary(out, manifest))
     return manifest
 

@@ -15,6 +15,7 @@ from torch import multiprocessing
 
 from attacks.base import CraftContext
 from attacks.mem import Mem
+from benchmark.cli.main import main
 from benchmark.core.distributed import Processes, started_processes
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
@@ -206,3 +207,14 @@ def test_a_number_of_processes_that_is_none_takes_one_line(monkeypatch: pytest.M
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(UsageError, match="WORLD_SIZE is 'two', not a number of processes"):
         started_processes()
+
+
+@pytest.mark.parametrize(
+    "words", ["check", "submit FOLDER", "export --format webdataset --out OUT", "protect PHOTOS --out OUT"]
+)
+def test_commands_that_run_in_one_process_refuse_several(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == f"error: {words.split()[0]} runs in one process, without torchrun\n"
