@@ -143,7 +143,7 @@ def _to_rgb(image: "Image.Image") -> "Image.Image":
 
     image = to_8_bits(image)
     if image.has_transparency_data:
-        return _on_white(image)
+        return on_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -164,7 +164,7 @@ def to_8_bits(image: "Image.Image") -> "Image.Image":
     return image
 
 
-def _on_white(image: "Image.Image") -> "Image.Image":
+def on_white(image: "Image.Image") -> "Image.Image":
     """A transparent image on white. In bands, for whole it would take twenty bytes a pixel."""
     from PIL import Image
 

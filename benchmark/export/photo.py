@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from benchmark.core.errors import UsageError
 from benchmark.core.pictures import FORMATS
 from benchmark.data.image_location import ImageLocation
-from benchmark.data.images import opened, to_8_bits, turn_upright
+from benchmark.data.images import on_white, opened, to_8_bits, turn_upright
 
 Kind = Literal["jpeg", "png"]
 SUFFIXES = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
@@ -56,8 +56,7 @@ class Photo:
             exif, profile = _exif(image), image.info.get("icc_profile")
             picture, profile = _in_colours(to_8_bits(image), profile)
             if picture.mode in ("LA", "RGBA") and kind == "jpeg":
-                on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-                picture = on_white.convert("L" if picture.mode == "LA" else "RGB")
+                picture = on_white(picture).convert("L" if picture.mode == "LA" else "RGB")
             alpha = np.array(picture.getchannel("A")) if picture.mode in ("LA", "RGBA") else None
             colours = picture.convert("L" if picture.mode in ("L", "LA") else "RGB")
             return cls(np.array(colours), alpha, profile, exif)
