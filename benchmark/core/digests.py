@@ -8,11 +8,8 @@ from typing import Any
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content, 64 hex digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as content:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def json_sha256(value: Any) -> str:

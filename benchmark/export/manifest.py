@@ -69,7 +69,7 @@ class Manifest:
         dataset: the data set's spec.
         splits: the content of each split.
         triggers: the trigger of each training image; ``None`` for no triggers.
-        noise: as :func:`benchmark.export.quality.compare` returns it, for 8-bit images at the victim's resolution.
+        noise: as :func:`benchmark.data.difference.compare` returns it, for 8-bit images at the victim's resolution.
         full_size: ``None``, or how much noise is left after enlarging it onto the original images: ``mean_delta``
             before, ``mean_delta_read_back`` after, both in 1/255, and their ratio ``share``.
         rewritten_captions: number of captions from which line breaks, repeated spaces or control characters were

@@ -17,6 +17,7 @@ from benchmark.core.atomic_files import replacing_folder, require_space
 from benchmark.core.progress import Progress, stage
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
+from benchmark.data.difference import compare
 from benchmark.data.images import size_of, square
 from benchmark.export.captions import one_line, one_line_each
 from benchmark.export.card import NAME as CARD
@@ -27,7 +28,6 @@ from benchmark.export.full_size import enlarge, original, origins
 from benchmark.export.images import decode_png, encode_png
 from benchmark.export.layouts import Sample, layout_of
 from benchmark.export.manifest import FULL_SIZE_NOTE, NOTE, Manifest, SplitFacts, hash_files, list_files
-from benchmark.export.quality import compare
 from benchmark.grid.cells import Cell
 from benchmark.grid.provenance import versions
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -245,10 +246,7 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
     for start in range(0, len(base), _CHUNK):
         rows = slice(start, start + _CHUNK)
         difference.add(base.images[rows], protected.images[rows])
-    words: dict[str, int] = {}
-    for trigger in poison.trigger or []:
-        for word in trigger.split():
-            words[word] = words.get(word, 0) + 1
+    words = Counter(word for trigger in poison.trigger or [] for word in trigger.split())
     return {
         "eps": poison.eps,
         "per": "row" if poison.per_row else "image",
@@ -257,7 +255,7 @@ def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDat
         "ssim": mean_ssim(base.images, protected.images, _MOST_COMPARED) if difference.psnr else None,
         "trigger_words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_TOP_WORDS]),
         "distinct_trigger_words": len(words),
-        "trigger_word_count": sum(words.values()),
+        "trigger_word_count": words.total(),
         "loss_per_round": poison.provenance.get("loss_per_round", []),
         **_probed(poison, base, seed),
     }

@@ -5,7 +5,6 @@ their text in common, so that a pack takes a seventh of their room.
 """
 
 import dataclasses
-import gzip
 import io
 import json
 import logging
@@ -30,7 +29,7 @@ FORMAT: Literal[3] = 3  # format 1 had no hash, format 2 a list of epochs
 PACK = "records.jsonl.gz"  # the name of a folder's pack
 _HASH = "sha256"
 _MOST_BYTES = 1 << 24  # of a file; the largest records so far have 6,000
-_MOST_PACKED = 1 << 26  # bytes
+MOST_PACKED = 1 << 26  # bytes
 _LONGEST = 40  # bytes of a part of a file's name
 _log = logging.getLogger(__name__)
 
@@ -202,10 +201,10 @@ class Record:
         path = folder / self.file_name()
         # A line for each field: a third smaller than with all indented, and still to be read.
         with replacing(path) as temporary:
-            temporary.write_text("{\n" + ",\n".join(self._fields()) + "\n}\n", "utf-8")
+            temporary.write_text("{\n" + ",\n".join(self.json_fields()) + "\n}\n", "utf-8")
         return path
 
-    def _fields(self) -> list[str]:
+    def json_fields(self) -> list[str]:
         """Every field as JSON, a hash of them last."""
         content = self.content()
         content[_HASH] = json_sha256(content)
@@ -291,7 +290,7 @@ def read_pack(folder: Path) -> dict[str, Record]:
     if not os.path.lexists(path):
         return found
     try:
-        text = read_gzip_text(path, _MOST_PACKED)
+        text = read_gzip_text(path, MOST_PACKED)
     except OSError as error:
         raise UsageError(f"{path} is not a readable pack of records: {error.strerror or error}") from error
     except ValueError as error:
@@ -306,32 +305,6 @@ def read_pack(folder: Path) -> dict[str, Record]:
         except ValueError as error:
             raise UsageError(f"{path}, line {number} is not a readable record: {error}") from error
     return found
-
-
-def pack_records(folder: Path) -> int:
-    """Move all finished records of a folder into its pack, sorted by file name; returns how many it holds then.
-
-    No run may write into the folder meanwhile.
-
-    Raises:
-        UsageError: see :func:`load_records`; or the folder cannot be written to, or holds more than a pack may.
-    """
-    done = {record.file_name(): record for record in load_records(folder) if record.status == "done"}
-    if not done:
-        return 0
-    content = "".join("{" + ",".join(record._fields()) + "}\n" for record in done.values()).encode()
-    if len(content) > _MOST_PACKED:
-        raise UsageError(f"{folder} holds more records than a pack may, which is {_MOST_PACKED >> 20} MiB of text")
-    # No name and no time in it: the same records make the same file.
-    with (
-        replacing(folder / PACK) as temporary,
-        temporary.open("wb") as file,
-        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as pack,
-    ):
-        pack.write(content)
-    for name in done:
-        (folder / name).unlink(missing_ok=True)
-    return len(done)
 
 
 def load_records(folder: Path) -> list[Record]:

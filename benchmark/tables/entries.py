@@ -12,6 +12,7 @@ from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_known
 from benchmark.grid.record_schema import Label, Seed, SpecText
+from benchmark.metrics import Percent
 from benchmark.tables.iqm import Run, Runs
 
 _MOST_BYTES = 1 << 20  # of a file; an entry of thirteen defenses and three seeds has some 4,000
@@ -23,7 +24,6 @@ Line = Annotated[str, Meta(pattern=rf"\A{_NO_CONTROLS}*\Z", max_length=300)]
 Short = Annotated[str, Meta(pattern=rf"\A(?=.*\S){_NO_CONTROLS}*\Z", max_length=200)]
 # What ends a URL in Markdown or HTML is not in it.
 Link = Annotated[str, Meta(pattern=r"\Ahttps://[A-Za-z0-9._~:/?#@!$&+,;=%-]+\Z", max_length=200)]
-Percent = Annotated[float, Meta(ge=0, le=100)]
 SeedText = Annotated[str, Meta(pattern=r"\A[0-9]{1,10}\Z")]
 Kind = Literal["attack", "defense"]
 Stage = Literal["craft", "train"]

@@ -19,9 +19,9 @@ from benchmark.core.atomic_files import replacing_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import Silent
 from benchmark.data import Splits
+from benchmark.data.difference import compare
 from benchmark.export import job
 from benchmark.export.layouts.folder import Folder
-from benchmark.export.quality import compare
 from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
 from benchmark.grid.settings import RunSettings

@@ -24,13 +24,14 @@ from benchmark.data.images import read_image, size_of
 from benchmark.export.layouts import LAYOUTS
 from benchmark.export.writing import write_export
 from benchmark.grid.provenance import git_commit
-from benchmark.grid.records import PACK, pack_records
+from benchmark.grid.records import PACK
 from benchmark.grid.settings import setting_names
 from benchmark.submission.folder import read_submission
 from tests.export.exports import make_poison, make_source, make_splits
 from tests.fuzz import grammars, mending
 from tests.fuzz.trees import Tree
 from tests.tables.factory import entry, old_content, record
+from tests.tools.pack_records import pack_records
 
 SIDE = 8  # pixels of small images
 _UNPACKED = "unpacked.jsonl"

@@ -10,9 +10,10 @@ import pytest
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.grid.estimate import _records_in
-from benchmark.grid.records import PACK, load_records, pack_records
+from benchmark.grid.records import PACK, load_records
 from tests.grid.grids import run
 from tests.tables.factory import record
+from tests.tools.pack_records import pack_records
 
 
 def fill(folder: Path) -> None:
@@ -160,7 +161,7 @@ def test_what_no_pack_may_hold_stays_in_files(tmp_path: Path, monkeypatch: pytes
     assert pack_records(tmp_path) == 0
     fill(tmp_path)
     before = names(tmp_path)
-    monkeypatch.setattr("benchmark.grid.records._MOST_PACKED", 1000)
+    monkeypatch.setattr("tests.tools.pack_records.MOST_PACKED", 1000)
     with pytest.raises(UsageError, match="holds more records than a pack may"):
         pack_records(tmp_path)
     assert names(tmp_path) == before
