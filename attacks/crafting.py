@@ -80,6 +80,12 @@ class Crafting:
         trigger: (N, k) int64 ids.
         vocabulary: (V,) int64 ids that triggers are made of.
         place: where triggers stand.
+        captions: tokens of all pairs, image by image.
+        first_pair: (N,) int64, the first pair of each image.
+        captions_per_image: (N,) int64.
+        table: the surrogate's rows of the token embedding that are trained; see :mod:`victims.token_table`.
+        queue: rows that the surrogate's pass over the data has not reached yet.
+        passes: how many passes it has begun.
 
     Raises:
         UsageError: the surrogate reads too few tokens, or the captions have too few words.

@@ -41,6 +41,13 @@ class Clip(nn.Module):
         plain: run open_clip's own modules, at full context and with the whole token embedding trained.
 
     Attributes:
+        model: the open_clip model, on the device.
+        device: where it computes.
+        plain: whether it runs open_clip's own modules.
+        autocast_dtype: bf16 under mixed precision; ``None`` for fp32.
+        resolution: height and width of the images that it reads, in pixels.
+        context_length: tokens that it reads of a caption, start and end included.
+        tokenizer: of its captions.
         passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing. It is called
             with them and, where their captions are known, with a function from images to their loss, else ``None``.
         is_frozen: whether this is a copy :meth:`for_inference`.

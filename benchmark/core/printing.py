@@ -1,6 +1,6 @@
 """All that is printed passes through here: text from files and plug-ins cannot steer the terminal.
 
-Results go to standard output by :func:`show`, or by :class:`Terminal` where it is a terminal; messages are those of
+Results go to standard output by :func:`show`, and live tables by :func:`terminal`; messages are those of
 :mod:`benchmark.core.log`.
 """
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmark.core.parameters import check_ranges
-from benchmark.core.registry import Registry
+from benchmark.core.registry import Registry, parameters_of
+from benchmark.core.spec import Spec
 from benchmark.data.dataset import CaptionDataset, LazyImages, Splits
 
 __all__ = ["DATASETS", "CaptionDataset", "DatasetSource", "LazyImages", "Splits"]
@@ -31,6 +32,12 @@ class DatasetSource(ABC):
         Where it is another object, records name ``seed`` among its parameters.
         """
         return self
+
+    def written_name(self) -> str:
+        """The registered name and the parameters that differ from their defaults, e.g. ``scenes[train=64]``."""
+        known = parameters_of(type(self)).items()
+        values = {key: getattr(self, key) for key, parameter in known if getattr(self, key) != parameter.default}
+        return str(Spec(DATASETS.name_of(type(self)), values))
 
     @abstractmethod
     def load(self, resolution: int, cache: Path) -> Splits:

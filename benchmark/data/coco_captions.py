@@ -20,8 +20,6 @@ class CocoCaptions(FilePerSplit):
     has them: those of ``annotations/captions_NAME.json`` in ``NAME`` beside ``annotations``, of other files beside it.
     """
 
-    name = "coco-captions"
-
     def read_file(self, source: Path, images: Path | None) -> list[CaptionedFile]:
         """The images of a JSON in its order; see :func:`read_coco`."""
         return read_coco(source, _place(source) if images is None else images)

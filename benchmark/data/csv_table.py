@@ -29,8 +29,6 @@ class CsvTable(FilePerSplit):
         caption_column: name of the column of captions; ``None`` for a known one.
     """
 
-    name = "csv"
-
     image_column: str | None = None
     caption_column: str | None = None
 

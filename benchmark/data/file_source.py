@@ -3,27 +3,28 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import ranged
 from benchmark.core.seeding import numpy_generator
-from benchmark.data import DatasetSource, Splits
+from benchmark.data import DATASETS, DatasetSource, Splits
 from benchmark.data.image_files import CaptionedFile, load_files
-from benchmark.data.naming import written_name
 
 
 class FileSource(DatasetSource):
     """A data set of image files. A subclass says in :meth:`read` which files belong to which split.
 
     Attributes:
-        name: the registered name, which also begins the names of its cache entries.
         skip_bad: leave out images that are missing, cannot be read or have no caption, and list them.
     """
 
-    name: ClassVar[str]
     skip_bad: bool
+
+    @property
+    def name(self) -> str:
+        """The registered name, which also begins the names of its cache entries."""
+        return DATASETS.name_of(type(self))
 
     @abstractmethod
     def read(self) -> dict[str, list[CaptionedFile]]:
@@ -45,7 +46,7 @@ class FileSource(DatasetSource):
             files = self.read()
         except OSError as error:
             raise UsageError(f"folder {error.filename} cannot be read: {error.strerror or error}") from error
-        return load_files(cache, written_name(self.name, self), self.name, self.split(files), resolution, self.skip_bad)
+        return load_files(cache, self.written_name(), self.name, self.split(files), resolution, self.skip_bad)
 
     def split(self, files: dict[str, list[CaptionedFile]]) -> dict[str, list[CaptionedFile]]:
         """The files of all three splits."""
@@ -82,7 +83,7 @@ class UserFiles(FileSource):
         train, name = files["train"], " and ".join(missing)
         least = len(missing) + 1
         if len(train) < least:
-            written = written_name(self.name, self)
+            written = self.written_name()
             verb = "is" if len(missing) == 1 else "are"
             raise UsageError(
                 f"{written}: {name} {verb} cut from train, which needs at least {least} images and has {len(train)}"

@@ -10,7 +10,14 @@ LARGEST_IMAGE = 2**29  # bytes; a larger file would be read for hours before it 
 
 @dataclass(frozen=True)
 class Member:
-    """An image in an uncompressed archive: a range of its bytes."""
+    """An image in an uncompressed archive: a range of its bytes.
+
+    Attributes:
+        archive: the tar file.
+        name: of the member.
+        offset: of its first byte, from the archive's start.
+        size: in bytes.
+    """
 
     archive: Path
     name: str

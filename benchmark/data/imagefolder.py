@@ -31,8 +31,6 @@ class ImageFolder(UserFiles):
         root: folder of the splits' folders.
     """
 
-    name = "imagefolder"
-
     root: str
 
     def read(self) -> dict[str, list[CaptionedFile]]:

@@ -29,8 +29,6 @@ class Karpathy(UserFiles):
         images: folder of the images; an image's ``filepath`` (COCO) is a folder within it.
     """
 
-    name = "karpathy"
-
     json: str
     images: str
 

@@ -64,7 +64,6 @@ class KnownSet(FileSource):
 class Flickr8k(KnownSet):
     """Flickr8K as downloaded, found below a folder: 6,000 images to train on, five captions each."""
 
-    name = "flickr8k"
     sizes: ClassVar = {"train": 6000, "val": 1000, "test": 1000}
 
 
@@ -72,7 +71,6 @@ class Flickr8k(KnownSet):
 class Flickr30k(KnownSet):
     """Flickr30K as downloaded, found below a folder: 29,000 images to train on, five captions each."""
 
-    name = "flickr30k"
     sizes: ClassVar = {"train": 29000, "val": 1014, "test": 1000}
 
 
@@ -80,7 +78,6 @@ class Flickr30k(KnownSet):
 class Coco(KnownSet):
     """COCO 2014 as downloaded, found below a folder: 113,287 images (with ``restval``) to train on, five captions."""
 
-    name = "coco"
     sizes: ClassVar = {"train": 113287, "val": 5000, "test": 5000}
 
 

@@ -12,7 +12,6 @@ from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import cached_splits
 from benchmark.data.clipart_survey import Clipart, drawn, survey
 from benchmark.data.dataset import Images
-from benchmark.data.naming import written_name
 from benchmark.data.seeded_source import SeededSource
 from benchmark.data.svg_file import BadDrawing
 
@@ -67,7 +66,7 @@ class OpenClipart(SeededSource):
         captions = {split: [list(drawing.captions) for drawing in part] for split, part in parts.items()}
         order = {split: [drawing.path for drawing in part] for split, part in parts.items()}
         key = {"version": self.version, "content": content, "drawings": order}
-        return cached_splits(cache, written_name("openclipart", self), "openclipart", key, captions, resolution, draw)
+        return cached_splits(cache, self.written_name(), "openclipart", key, captions, resolution, draw)
 
     def split(self, usable: list[Clipart]) -> dict[str, list[Clipart]]:
         """Draw test, val and train, in this order, group by group; a group that no longer fits goes to the next split.

@@ -14,7 +14,6 @@ from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, all_drawings, package_versions, rasterise
-from benchmark.data.naming import written_name
 from benchmark.data.seeded_source import SeededSource
 
 
@@ -61,7 +60,7 @@ class OpenMoji(SeededSource):
 
         order = {split: [drawing.emoji for drawing in chosen] for split, chosen in drawings.items()}
         key = {"version": self.version, "drawings": order, **package_versions()}
-        return cached_splits(cache, written_name("openmoji", self), "openmoji", key, captions, resolution, draw)
+        return cached_splits(cache, self.written_name(), "openmoji", key, captions, resolution, draw)
 
     def drawings(self) -> dict[str, list[Drawing]]:
         """The drawings of each split.

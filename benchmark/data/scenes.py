@@ -11,7 +11,6 @@ from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import SPLITS, cached_splits
 from benchmark.data.dataset import Images
 from benchmark.data.drawings import Drawing, package_versions
-from benchmark.data.naming import written_name
 from benchmark.data.scene_layout import GROUNDS, PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
@@ -80,7 +79,7 @@ class Scenes(SeededSource):
             "seed": self.seed,
             **package_versions(),
         }
-        return cached_splits(cache, written_name("scenes", self), "scenes", key, captions, resolution, draw)
+        return cached_splits(cache, self.written_name(), "scenes", key, captions, resolution, draw)
 
     def drawings(self) -> list[Drawing]:
         """The drawings that occur, chosen by the seed."""

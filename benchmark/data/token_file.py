@@ -19,8 +19,6 @@ class TokenFile(FilePerSplit):
     the file's own folder.
     """
 
-    name = "token"
-
     def read_file(self, source: Path, images: Path | None) -> list[CaptionedFile]:
         """The images of a file in order of first mention, each with its captions in theirs."""
         captions: dict[str, list[str]] = {}

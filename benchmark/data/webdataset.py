@@ -41,8 +41,6 @@ class WebDataset(UserFiles):
         val: shards of the validation images; ``None`` cuts them from the training images.
     """
 
-    name = "webdataset"
-
     train: str
     test: str
     val: str | None = None

@@ -15,8 +15,7 @@ SOURCES = {entry.name: entry.factory for entry in DATASETS.entries() if issubcla
 OF_USERS = [name for name, factory in SOURCES.items() if issubclass(factory, UserFiles)]
 
 
-def test_cache_entries_and_messages_use_the_registered_name() -> None:
-    assert {name: factory.name for name, factory in SOURCES.items()} == {name: name for name in SOURCES}
+def test_these_sources_hold_files_of_users() -> None:
     assert sorted(OF_USERS) == ["coco-captions", "csv", "imagefolder", "karpathy", "token", "webdataset"]
 
 
@@ -32,7 +31,6 @@ def test_parameters_out_of_range_are_refused(name: str, value: str) -> None:
 
 def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     class Broken(FileSource):
-        name = "broken"
         skip_bad = False
 
         def read(self) -> dict[str, list[CaptionedFile]]:
