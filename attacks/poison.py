@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,6 @@ from benchmark.core.strict_json import Amount, Number, as_kind, parse_json
 from benchmark.data import CaptionDataset, LazyImages
 from victims.tokens import has_special_token
 
-_log = logging.getLogger(__name__)
 _CHUNK = 128  # images of noise hashed at a time
 
 
@@ -122,7 +120,7 @@ class Poison:
             "per_row": self.per_row,
             "trigger": self.trigger,
             "provenance": self.provenance,
-            # Left out for triggers in front, so that such files keep the bytes that earlier versions wrote.
+            # Left out for triggers in front, so that such files keep their bytes.
             **({} if self.place == FRONT else {"place": asdict(self.place)}),
         }
         header = json.dumps(content)
@@ -136,8 +134,6 @@ class Poison:
     @classmethod
     def load(cls, path: Path) -> "Poison":
         """Read a poison, check its bound and its hash; the noise is memory-mapped. Nothing in the file is executed.
-
-        A file without a hash, as earlier versions wrote it, is read with a warning.
 
         Raises:
             DamagedPoison: beyond its own ε, or not the content that was saved.
@@ -155,17 +151,9 @@ class Poison:
             poison = cls(delta=delta, **vars(as_kind(parse_json(metadata["poison"]), _Header)))
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise PoisonError(f"{path} is not a readable poison file: {error}") from error
-        if "sha256" not in metadata:
-            _log.warning("%s has no hash, as earlier versions wrote it: damage within its bound goes unseen", path)
-        elif metadata["sha256"] != _digest(metadata["poison"], delta):
+        if metadata.get("sha256") != _digest(metadata["poison"], delta):
             raise DamagedPoison(f"{path} is damaged: its content does not match its SHA-256")
         return poison
-
-
-def has_hash(path: Path) -> bool:
-    """Whether a readable poison file holds a hash of its content; those of earlier versions do not."""
-    with safe_open(path, framework="pt") as file:
-        return "sha256" in (file.metadata() or {})
 
 
 class _Provenance(TypedDict, total=False):

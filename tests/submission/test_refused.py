@@ -228,7 +228,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a noise for each caption": (of_rows, "by the rules a photo is published once"),
     "swapped poisons": (swapped, "the poison belongs to other data"),
     "a damaged poison": (flipped_byte, "its content does not match its SHA-256"),
-    "a poison without a hash": (without_hash, "has no hash, as in earlier versions: craft it again"),
+    "a poison without a hash": (without_hash, "its content does not match its SHA-256"),
     "a huge poison": (huge, "is larger than a poison of these data can be"),
     "a poison is missing": (without("poisons/lsp-seed2-*"), f"{LSP}, seed 2: no poison with these parameters"),
     "a poison is there twice": (poison_twice, f"{LSP}, seed 2: 2 poisons with these parameters"),
