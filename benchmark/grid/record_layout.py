@@ -16,7 +16,8 @@ _MAY_BE_EMPTY_OF_CHOSEN = ("params", "strength")
 
 def to_file(content: Mapping[str, Any]) -> dict[str, Any]:
     """A record's fields, in JSON's kinds, as its file holds them."""
-    laid_out = rounded({**content, "epochs": as_columns(content["epochs"])})
+    laid_out = {**content, "epochs": as_columns(content["epochs"])}
+    laid_out |= {name: _rounded(laid_out[name]) for name in _MEASURED}
     laid_out |= {name: _without_empty(laid_out[name], _MAY_BE_EMPTY_OF_CHOSEN) for name in _CHOSEN}
     return _without_empty(laid_out, _MAY_BE_EMPTY)
 
@@ -32,11 +33,6 @@ def from_file(content: Mapping[str, Any], scores: type) -> dict[str, Any]:
         ValueError: see :func:`as_rows`.
     """
     return {**content, "epochs": as_rows(content.get("epochs", {}), scores)}
-
-
-def rounded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's fields with what was measured in seven significant digits, as many as a float32 has."""
-    return {name: _rounded(value) if name in _MEASURED else value for name, value in content.items()}
 
 
 def as_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -86,6 +82,7 @@ def _rows(columns: Any, kind: Any, count: int, place: str) -> list[Any]:
 
 
 def _rounded(value: Any) -> Any:
+    """What was measured, in seven significant digits, as many as a float32 has."""
     if isinstance(value, float):
         short = float(f"{value:.7g}")
         return int(short) if short.is_integer() else short

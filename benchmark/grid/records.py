@@ -21,11 +21,11 @@ from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError
 from benchmark.core.reading import read_gzip_text
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json, read_json, require_known, require_unicode
-from benchmark.grid.record_layout import from_file, rounded, to_file
+from benchmark.grid.record_layout import from_file, to_file
 from benchmark.grid.record_schema import Label, Seed, SpecText, require_facts
 from benchmark.metrics import Retrieval
 
-FORMAT: Literal[3] = 3  # format 1 had no hash, format 2 a list of epochs
+FORMAT: Literal[3] = 3
 PACK = "records.jsonl.gz"  # the name of a folder's pack
 _HASH = "sha256"
 _MOST_BYTES = 1 << 24  # of a file; the largest records so far have 6,000
@@ -128,7 +128,7 @@ class Record:
     peak_memory_mb: Mapping[str, Amount] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] = field(default_factory=dict)
-    format: Literal[1, 2, 3] = FORMAT
+    format: Literal[3] = FORMAT
 
     @property
     def last(self) -> EpochScores:
@@ -250,10 +250,9 @@ def _checked(content: Any) -> Record:
     """
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError("it has no field 'format'")
-    if content["format"] not in (1, 2, FORMAT):
-        raise ValueError(f"record format {content['format']!a}; this version reads 1 to {FORMAT}")
-    # Records of format 1 have none, but a damaged format may be called 1.
-    if (kept := content.pop(_HASH, None)) != json_sha256(content) and (kept is not None or content["format"] != 1):
+    if content["format"] != FORMAT:
+        raise ValueError(f"record format {content['format']!a}; this version reads format {FORMAT}")
+    if content.pop(_HASH, None) != json_sha256(content):
         raise ValueError("its content does not match its SHA-256, so it was changed or damaged")
     return _from_content(content)
 
@@ -264,8 +263,7 @@ def _from_content(content: dict[str, Any]) -> Record:
     Raises:
         ValueError: a field is unknown, missing, of another kind or out of range.
     """
-    if content["format"] == FORMAT:
-        content = from_file(content, EpochScores)
+    content = from_file(content, EpochScores)
     record: Record = as_kind(content, Record)
     require_known(content, record)
     require_facts(content)
@@ -276,8 +274,7 @@ def _from_content(content: dict[str, Any]) -> Record:
     numbers = [scores.epoch for scores in record.epochs]
     if numbers != sorted(set(numbers)):
         raise ValueError("epochs are not in order")
-    # Older files have more digits; rounded, the same scores are equal in all files.
-    return record if record.format == FORMAT else as_kind(rounded(content), Record)
+    return record
 
 
 def read_pack(folder: Path) -> dict[str, Record]:

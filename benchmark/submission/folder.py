@@ -14,7 +14,6 @@ from benchmark.core.errors import UsageError
 from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import unknown
 from benchmark.core.strict_json import as_kind
-from benchmark.export.finding import first_few
 from benchmark.grid.records import Record
 from benchmark.tables.entries import About
 
@@ -89,22 +88,12 @@ def read_submission(folder: Path) -> Submission:
     problems: list[str] = []
     if plugin is not None and (problem := _not_ordinary(plugin, _LARGEST_PLUGIN)) is not None:
         raise UsageError(problem)
-    records, without_hash = [], []
+    records = []
     for path in _files(folder / RECORDS, ".json", _MOST_RECORDS, problems):
         try:
-            record = Record.load(path)
+            records.append(Record.load(path))
         except UsageError as error:
             problems.append(str(error))
-            continue
-        if record.format == 1:
-            without_hash.append(path.name)
-            continue
-        records.append(record)
-    if without_hash:
-        problems.append(
-            f"{folder / RECORDS}: records without a hash, as versions before November 2026 wrote them, so their cells "
-            f"have to run again: {first_few(without_hash)}"
-        )
     poisons = list(_files(folder / POISONS, ".safetensors", _MOST_POISONS, problems))
     return Submission(about, records, poisons, plugin, problems)
 

@@ -30,7 +30,7 @@ from benchmark.submission.folder import read_submission
 from tests.export.exports import make_poison, make_source, make_splits
 from tests.fuzz import grammars, mending
 from tests.fuzz.trees import Tree
-from tests.tables.factory import entry, old_content, record
+from tests.tables.factory import entry, record
 from tests.tools.pack_records import pack_records
 
 SIDE = 8  # pixels of small images
@@ -115,7 +115,6 @@ def _read_data(folder: Path, beside: Path, spec: str) -> list[str]:
 def _write_records(folder: Path, _: Path) -> None:
     record("mem3", "mixup").save(folder)
     pack_records(folder)
-    (folder / "old.json").write_text(json.dumps(old_content(record("mem3", "cutout", seed=2))), "utf-8")
     record("mem3", best=(12.0, 11.0), protected=(20.0, 30.0)).save(folder).rename(folder / "new.json")
     record("clean").save(folder).rename(folder / "clean.json")
     record("em", failed="out of memory").save(folder).rename(folder / "failed.json")
@@ -207,8 +206,7 @@ def _write_submission(folder: Path, beside: Path) -> None:
     for name in ("records", "poisons"):
         (folder / name).mkdir()
     _write_records(folder / "records", beside)
-    for refused in ("old.json", PACK):
-        (folder / "records" / refused).unlink()
+    (folder / "records" / PACK).unlink()  # a submission has none
     _write_poison(folder / "poisons", beside, "delta trigger")
 
 

@@ -1,6 +1,5 @@
 """One forgery for each rule: each is told by a line of its own, and nothing is written."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.submission import rules as rules_file
 from tests.submission.submissions import PRESET, RULES, forge, record_of, write_about
-from tests.tables.factory import old_content
+from tests.tables.factory import signed
 
 Make = Callable[[str], Path]
 LSP = "lsp[keys=4]"
@@ -188,9 +187,11 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder that is a link": (linked_folder, "poisons is not an ordinary folder"),
     "a pipe": (lambda folder: os.mkfifo(folder / "records" / "x.json"), "x.json is not a regular file"),
     "something else": (lambda folder: (folder / "poisons" / "x.pt").touch(), "only .safetensors files do"),
-    "a record of format 1": (
-        lambda folder: (folder / "records" / "x.json").write_text(json.dumps(old_content(record_of(folder, *PLACE)))),
-        "records without a hash, as versions before November 2026 wrote them",
+    "a record of an earlier format": (
+        lambda folder: (folder / "records" / "x.json").write_text(
+            signed({**record_of(folder, *PLACE).content(), "format": 2})
+        ),
+        "record format 2; this version reads format 3",
     ),
     "a seed is missing": (without("records/*seed3*"), "the seeds are 1–2; they have to be 1 to n"),
     "a defense is missing": (without("records/*lsp*prefix-drop*"), f"missing: {LSP} × prefix-drop, seeds 1–3"),

@@ -1,9 +1,10 @@
 """Records made by hand, for tables with known numbers."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
+from benchmark.core.digests import json_sha256
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.metrics import Retrieval, RetrievalScores
 from benchmark.tables.entries import About, Entry, Kind
@@ -35,9 +36,9 @@ def scores(
     return EpochScores(epoch, retrieval((val, val), (50, 50)), retrieval(recalls, ranks), sample)
 
 
-def old_content(record: Record) -> dict[str, Any]:
-    """A record as a file of format 1 held it: a list of epochs, and no hash."""
-    return {**asdict(record), "format": 1}
+def signed(content: Mapping[str, Any]) -> str:
+    """The file of a record with that content, whatever was done to it, and a hash that fits."""
+    return json.dumps({**content, "sha256": json_sha256(content)}, separators=(",", ":"))
 
 
 def record(

@@ -1,6 +1,5 @@
 """Tables are functions of records: what is installed, and in which order records come, changes none of them."""
 
-import json
 import random
 import shlex
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from benchmark.tables.published import paper_defenses
 from benchmark.tables.render import render
 from benchmark.tables.table import _SCORES, measure
 from defenses import DEFENSES, Defense
-from tests.tables.factory import old_content, record
+from tests.tables.factory import record, signed
 
 RECORDS = Path("results/tiny/records")
 
@@ -94,8 +93,8 @@ def test_the_order_of_records_changes_no_table(before: dict[str, str], records: 
 def test_records_from_before_a_score_was_added_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its column is empty for them; a value that is no number is refused as elsewhere."""
     added = make_dataclass("Added", [("recall_at_20", float | None, None)], bases=(RetrievalScores,), frozen=True)
-    file, data = tmp_path / "old.json", json.loads(json.dumps(old_content(record())))
-    file.write_text(json.dumps(data), "utf-8")
+    file, data = tmp_path / "old.json", record().content()
+    file.write_text(signed(data), "utf-8")
     monkeypatch.setitem(Retrieval.__annotations__, "image_to_text", added)
     for kind in (Retrieval, EpochScores, Record):  # the reader keeps what it knows of a class there
         monkeypatch.delattr(kind, "__msgspec_cache__", raising=False)
@@ -103,8 +102,8 @@ def test_records_from_before_a_score_was_added_are_read(tmp_path: Path, monkeypa
     column = measure("R@20", "I→T")  # type: ignore[arg-type]
     assert [column.of(old) for old in load_records(tmp_path)] == [None]
     for value in (34.5, "34.5"):
-        data["epochs"][-1]["test"]["image_to_text"]["recall_at_20"] = value
-        file.write_text(json.dumps(data), "utf-8")
+        data["epochs"]["test"]["image_to_text"]["recall_at_20"] = [value] * len(data["epochs"]["epoch"])
+        file.write_text(signed(data), "utf-8")
         if isinstance(value, float):
             assert [column.of(new) for new in load_records(tmp_path)] == [34.5]
         else:
