@@ -46,7 +46,7 @@ AT_SCALE = {
             attack="em-keyed,pil,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"
         ),
         RunSettings(
-            attack="em-keyed[keys=16],em-keyed[keys=1024],lsp,ar,t2ue,text-hint",
+            attack="em-keyed[keys=16],em-keyed[keys=1024],lsp,ar,t2ue,text-hint,sem",
             defense="none,crop-flip,jpeg,prefix-drop,cleanclip",
         ),
         RunSettings(attack="clean,mem-wordwise", defense="rare-prefix+tile-average"),
