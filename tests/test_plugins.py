@@ -141,8 +141,10 @@ def test_seeds_of_changed_plugin_code_are_not_averaged(tmp_path: Path, capsys: p
         flags = ("--plugin", str(file), "--seeds", f"{seed},")
         assert run(tmp_path / "out", *flags, attack="clean", defense="dark", epochs=1) == 0
     capsys.readouterr()
-    assert main(["table", "2", "--records", str(tmp_path / "out")]) == 2
-    assert "records mix settings of defense dark: code or files=" in capsys.readouterr().err
+    for command in (["table", "2"], ["report", "--out", str(tmp_path / "report.html")]):
+        assert main([*command, "--records", str(tmp_path / "out")]) == 2
+        assert "records mix settings of defense dark: code or files=" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_changed_plugin_code_is_another_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

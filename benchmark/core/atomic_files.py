@@ -182,7 +182,7 @@ def require_unused(folder: Path) -> None:
     """Require that a folder does not exist or is empty, and has a name of its own, by which it can be replaced.
 
     Raises:
-        UsageError: it is not empty, is a link, or cannot be read.
+        UsageError: it is not empty, is a link, or cannot be read; or no folder can be made beside it.
     """
     if folder.name in ("", "..") or folder.is_symlink():
         raise UsageError(f"cannot write to folder {folder}; name a new folder")
@@ -190,6 +190,7 @@ def require_unused(folder: Path) -> None:
         used = folder.exists() and next(folder.iterdir(), None) is not None
     if used:
         raise UsageError(f"folder {folder} is not empty; name a new folder")
+    require_possible(folder.absolute().parent)
 
 
 def require_possible(folder: Path) -> None:

@@ -183,6 +183,7 @@ class Grid:
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
+            _log.debug("the cell failed here", exc_info=error)
             _let_go(error)
         record = self.keep(planned, record)
         if record.status == "done" and Processes.current().is_first:

@@ -26,7 +26,7 @@ from benchmark.tables import TABLES
 from benchmark.tables.chance import near_chance
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
-from benchmark.tables.selection import CLEAN, UNDEFENDED, place
+from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks, place
 from benchmark.tables.table import Table
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def write_report(records: Sequence[Record], sources: ArtifactPaths, out: Path) -
         out: the file.
 
     Raises:
-        UsageError: no records, or the file cannot be written.
+        UsageError: no records, records that mix settings, or the file cannot be written.
     """
     page = report(records, sources)
     with replacing(out) as temporary:
@@ -64,11 +64,12 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
     """The report as HTML; tables and figures that these records do not make are named under what is missing.
 
     Raises:
-        UsageError: no records.
+        UsageError: no records, or records that mix settings.
     """
     if not records:
         raise UsageError("there are no records to report on; make some with 'python -m benchmark run'")
     shown, missing = one_surrogate(records)
+    blocks(shown)
     tables = dict(_tables(records, shown, missing))
     drawings = [drawing for name in FIGURES for drawing in _drawings(name, shown, sources, missing)]
     script = (_FOLDER / "page.js").read_text("utf-8")

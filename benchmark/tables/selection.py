@@ -80,7 +80,9 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     found = []
     for _, group in groupby(sorted(records, key=about), key=about):
         members = tuple(group)
-        _require_one_setting(members)
+        # A failed cell counts nowhere, so one of other settings does no harm.
+        if done := [record for record in members if record.status == "done"]:
+            _require_one_setting(done)
         found.append(Block(members[0].dataset, members[0].victim, members))
     if not found:
         raise UsageError("there are no records to make a table of; make some with 'python -m benchmark run'")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmark.core import atomic_files
-from benchmark.core.atomic_files import replacing, replacing_folder, temporary_folder
+from benchmark.core.atomic_files import replacing, replacing_folder, require_unused, temporary_folder
 from benchmark.core.errors import UsageError
 from tests.attacks.test_poison import made
 from tests.small import make_dataset
@@ -125,3 +125,13 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         assert folder != left
         with temporary_folder(tmp_path, "work") as ours:
             assert set(tmp_path.iterdir()) == {folder, ours}
+
+
+def test_a_folder_beside_which_nothing_can_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before hours of work for it. Root may write anywhere, so the system's answer is a stand-in's."""
+    require_unused(tmp_path / "new")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UsageError, match=rf"cannot write to folder {tmp_path}: no permission"):
+        require_unused(tmp_path / "new")

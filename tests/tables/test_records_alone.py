@@ -20,6 +20,7 @@ from benchmark.tables import TABLES
 from benchmark.tables.make import _MAKERS, make_tables
 from benchmark.tables.published import paper_defenses
 from benchmark.tables.render import render
+from benchmark.tables.selection import blocks
 from benchmark.tables.table import _SCORES, measure
 from defenses import DEFENSES, Defense
 from tests.tables.factory import record, signed
@@ -118,3 +119,11 @@ def test_a_committed_table_is_what_its_command_prints(page: Path, capsys: pytest
     assert heading.startswith("# Table ")
     assert main(shlex.split(command.removeprefix("python -m benchmark "))) == 0
     assert capsys.readouterr().out == table
+
+
+def test_a_failed_cell_may_have_other_settings() -> None:
+    """As one whose attack was mended since."""
+    done, eps = record("em", params={"eps": 8}), {"eps": 4}
+    assert len(blocks([done, record("em", seed=2, params=eps, failed="no memory")])) == 1
+    with pytest.raises(UsageError, match="records mix settings of attack em: eps=8 and eps=4"):
+        blocks([done, record("em", seed=2, params=eps)])
