@@ -1,13 +1,14 @@
 """Attacks without a defense: crafted poisons, the halves of a poison, and noise and words drawn at random."""
 
 from collections.abc import Iterable
+from math import log
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes
 from benchmark.tables.probed import probe_measures
-from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks
+from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks, flatten
 from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
     BEST,
@@ -79,7 +80,7 @@ def _table(block: Block) -> Table:
     if crafted:
         explained.append(
             "crafting loss: of the last surrogate at the end, or of the generator; TAP's is towards other images' "
-            "captions. Where it is near chance (the logarithm of the crafting batch, 4.85 nats for 128), the "
+            f"captions. Where it is near chance (the logarithm of the crafting batch{_chances(block.of())}), the "
             "surrogates have learned nothing from the poison."
         )
     if rows.keys() & {"delta-only", "trigger-only", "trigger-uniform"}:
@@ -101,3 +102,10 @@ def _table(block: Block) -> Table:
         seeds=seeds_by_row({name: block.of(spec) for spec, name in rows.items()}),
         notes=tuple(notes(block.attacks, block.of(), explained)),
     )
+
+
+def _chances(records: Iterable[Record]) -> str:
+    """What chance is on the batches that poisons were crafted on, as far as the records say."""
+    params = [flatten(record.attack.params) for record in records if _CRAFTING.of(record) is not None]
+    sizes = {one[name] for one in params for name in one if name.rpartition(".")[2] == "batch_size"}
+    return "".join(f", {log(size):.2f} nats for {size}" for size in sorted(sizes))

@@ -129,10 +129,11 @@ def test_the_loss_is_that_of_the_last_round_and_stands_only_where_surrogates_wer
     column = {*attacks_table(*several()).columns}
     crafted = [
         replace(one, poison={**one.poison, "loss_per_round": [4.8, 3.0, float(one.seed)]})
-        for one in (record("em", recalls=(57, 57), seed=seed) for seed in (1, 2))
+        for one in (record("em", recalls=(57, 57), seed=seed, params={"batch_size": 64}) for seed in (1, 2))
     ]
     table = attacks_table(*several()[:2], *(record("clean", recalls=(60, 60), seed=2),), *crafted)
     assert {*table.columns} - column == {"crafting loss"}
     assert value(table, "EM", "crafting loss") == 1.5
     assert not len(table.cells.query("row == 'MEM-3' and column == 'crafting loss'").dropna(subset="mean"))
     assert " 1.50±0.71 |" in render([table], "markdown")
+    assert "(the logarithm of the crafting batch, 4.16 nats for 64)" in " ".join(table.notes)

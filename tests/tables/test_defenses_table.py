@@ -178,6 +178,7 @@ def test_clean_victims_under_defenses_are_shown_before_an_attack_has_met_one() -
     tables = table2([record("clean"), record("clean", "cutout", strength="a square"), record("mem3")])
     assert [table.rows for table in tables] == [("Clean", "Cutout"), ("Clean", "MEM-3")]
     assert "Cutout: a square; changed no pixel and no word on average." in tables[0].notes
+    assert tables[0].notes[0] == "After the last epoch."
     tables = table2([record("clean"), record("clean", "cutout"), record("mem3"), record("mem3", "mixup")])
     assert [table.rows for table in tables] == [("Clean", "MEM-3", "Mixup")]
 
