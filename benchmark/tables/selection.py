@@ -79,14 +79,22 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
     found = []
     for _, group in groupby(sorted(records, key=about), key=about):
-        members = tuple(group)
-        # A failed cell counts nowhere, so one of other settings does no harm.
-        if done := [record for record in members if record.status == "done"]:
-            _require_one_setting(done)
+        members = _without_mended(list(group))
+        _require_one_setting(members)
         found.append(Block(members[0].dataset, members[0].victim, members))
     if not found:
         raise UsageError("there are no records to make a table of; make some with 'python -m benchmark run'")
     return found
+
+
+def _without_mended(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records without the failed ones of cells that are done, as after a plug-in was mended and run again."""
+
+    def cell(record: Record) -> tuple[str, str, str, int]:
+        return record.attack.spec, record.defense.spec, record.surrogate.spec, record.seed
+
+    done = {cell(record) for record in records if record.status == "done"}
+    return tuple(record for record in records if record.status == "done" or cell(record) not in done)
 
 
 def once_a_poison(records: Iterable[Record]) -> list[Record]:

@@ -225,15 +225,16 @@ def test_a_full_disk_ends_the_run_with_one_line(
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_an_attack_that_ends_the_program_fails_its_cell(tmp_path: Path) -> None:
+def test_an_attack_that_ends_the_program_fails_its_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "leaves.py"
     plugin.write_text(LEAVES)
     try:
-        assert run(tmp_path / "out", "--plugin", str(plugin), attack="leaves", defense="none") == 1
+        assert run(tmp_path / "out", "--plugin", str(plugin), "-v", attack="leaves", defense="none") == 1
     finally:
         del attacks.ATTACKS._entries["leaves"]
     (failed,) = (one for one in load_records(tmp_path / "out") if one.attack.spec == "leaves")
     assert failed.status == "failed"
+    assert f'File "{plugin}", line ' in capsys.readouterr().err
 
 
 def test_events_take_what_is_no_text(tmp_path: Path) -> None:
