@@ -1,7 +1,10 @@
 """Errors that a user can fix: one clear line, exit code 2."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 
 def first_line(error: BaseException) -> str:
@@ -41,3 +44,29 @@ class DamagedPoison(PoisonError):
 
 class VictimDiverged(RuntimeError):
     """A model whose loss or embeddings are no longer finite. The cell fails; the grid continues."""
+
+
+_EXPECTED = {kind.__name__ for kind in (UsageError, PoisonError, DamagedPoison, VictimDiverged)}
+
+
+class Failure(NamedTuple):
+    """What is kept of an error that ended a cell or the crafting of a poison: its type, message and traceback."""
+
+    kind: str
+    message: str
+    where: str
+
+    @property
+    def in_words(self) -> str:
+        """The message on one line; for an error that no code foresaw, with its type and the line that raised it.
+
+        Of the traceback's lines it is the last one outside installed packages: that of a plug-in, not of torch.
+        """
+        message = " ".join(self.message.split()) or self.kind
+        places = re.findall(r'^ *File "(.+)", line (\d+)', self.where, re.MULTILINE)
+        if self.kind in _EXPECTED or not places:
+            return message
+        own = [place for place in places if "site-packages" not in Path(place[0]).parts] or places
+        file, line = own[-1]
+        kind = f"{self.kind}: " if message != self.kind else ""
+        return f"{kind}{message} ({Path(file).name}, line {line})"

@@ -89,7 +89,7 @@ class Board:
             failure: why a poison could not be crafted.
         """
         if record is not None and record.status == "failed":
-            failure = record.error["message"]
+            failure = record.failure
         where = self._where.pop(unit.name, None)
         self._share.pop(unit.name, None)
         if where is not None:

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.digests import json_sha256
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.reading import read_gzip_text
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json, read_json, require_known, require_unicode
 from benchmark.grid.record_layout import from_file, to_file
@@ -162,6 +162,12 @@ class Record:
         # In bytes, because file systems count them: at most 255, of which the names of locks and checkpoints need some.
         readable = "_".join(part.encode()[:_LONGEST].decode(errors="ignore") for part in plain)
         return f"{readable}_{self.key[:12]}.json"
+
+    @property
+    def failure(self) -> str:
+        """Why a failed cell failed; see :attr:`benchmark.core.errors.Failure.in_words`."""
+        kind, message, where = (self.error.get(name, "") for name in ("type", "message", "traceback"))
+        return Failure(kind or "no reason given", message, where).in_words
 
     def failed(self, kind: str, message: str, where: str) -> "Record":
         """The record of the same cell after an error of that type and message, raised where a traceback says."""

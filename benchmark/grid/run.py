@@ -90,7 +90,7 @@ def run(
         records = engine.run(grid, planned, settings, events, set_time_left)
     for record in records:
         if record.status == "failed":
-            _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.error["message"])
+            _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.failure)
     return records
 
 

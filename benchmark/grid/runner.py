@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import VictimDiverged
+from benchmark.core.errors import Failure, VictimDiverged
 from benchmark.core.locks import is_claimed
 from benchmark.core.progress import stage
 from benchmark.core.strict_json import as_kind
@@ -63,14 +63,6 @@ class PlannedCell:
         if self.record is None:
             return True
         return rerun == "all" or (rerun == "failed" and self.record.status == "failed")
-
-
-class Failure(NamedTuple):
-    """What went wrong: the error's type and message, and its traceback."""
-
-    kind: str
-    message: str
-    where: str
 
 
 @dataclass

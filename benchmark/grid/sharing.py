@@ -118,14 +118,14 @@ def tidy(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> None:
 def facts_of(record: Record) -> dict[str, Any]:
     """What events tell of a record: the mean recall at 10 on test data, in percent, or why its cell failed."""
     if record.status == "failed":
-        return {"reason": record.error["message"]}
+        return {"reason": record.failure}
     return {"recall_at_10": record.last.test.mean_recall_at_10}
 
 
 def outcome(record: Record) -> str:
     """What a cell came to, in words."""
     if record.status == "failed":
-        return f"failed: {record.error['message']}"
+        return f"failed: {record.failure}"
     test = record.last.test
     scores = f"R@10 {test.image_to_text.recall_at_10:.1f} / {test.text_to_image.recall_at_10:.1f}"
     return f"{scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"

@@ -178,7 +178,7 @@ def require_comparable(reference: Sequence[Record], fresh: Sequence[Record]) -> 
     for cell, old in then.items():
         new = now[cell]
         if failed := [record for record in (*old, *new) if record.status != "done"]:
-            raise UsageError(f"{cell}: seed {failed[0].seed} failed: {failed[0].error.get('message')}")
+            raise UsageError(f"{cell}: seed {failed[0].seed} failed: {failed[0].failure}")
         if (count := len({record.seed for record in old})) < LEAST_SEEDS:
             raise UsageError(f"{cell}: {count} reference seeds are fewer than {LEAST_SEEDS}")
         if shared := {record.seed for record in old} & {record.seed for record in new}:

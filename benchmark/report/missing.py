@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmark.grid.records import Record
 from benchmark.tables.published import in_order, paper_defenses
-from benchmark.tables.selection import CLEAN, UNDEFENDED
+from benchmark.tables.selection import CLEAN, UNDEFENDED, without_mended
 from benchmark.tables.table import Table
 
 
@@ -48,8 +48,8 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
     lines += [f"Fewer seeds: {attack} under {', '.join(own)}." for attack, own in _short_of_seeds(records).items()]
     return lines + [
-        f"Failed: {record.attack.title} × {record.defense.title}, seed {record.seed}."
-        for record in records
+        f"Failed: {record.attack.title} × {record.defense.title}, seed {record.seed}: {record.failure}."
+        for record in without_mended(records)
         if record.status == "failed"
     ]
 

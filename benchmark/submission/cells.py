@@ -125,7 +125,7 @@ def _as_named(record: Record, cell: RequiredCell) -> Record:
 def _problems(cell: RequiredCell, record: Record) -> Iterator[str]:
     """What in a record is not as this version would make it; the address only where nothing else differs."""
     if record.status == "failed":
-        yield f"the cell failed: {record.error['message']}"
+        yield f"the cell failed: {record.failure}"
         return
     different = False
     ours, theirs = _settings(cell, cell.planned), _settings(cell, record)

@@ -89,7 +89,7 @@ def compare(
         drawn: where this seed comes from.
     """
     if fresh.status == "failed":
-        return Finding(False, f"re-run of {cell}: failed: {fresh.error['message']}"), None
+        return Finding(False, f"re-run of {cell}: failed: {fresh.failure}"), None
     then, now = recall(recorded), recall(fresh)
     device = str(fresh.provenance["device"])
     result = RerunCell(in_words(recorded), then, now, then, then, seed, drawn, device)

@@ -199,8 +199,7 @@ def _failures(records: Sequence[Record]) -> list[str]:
     several = len({record.victim.spec for record in records}) > 1
     return [
         f"Failed: {record.attack.title} × {record.defense.title}{f' × {record.victim.spec}' if several else ''}, "
-        f"seed {record.seed}: "
-        f"{' '.join(record.error.get('message', '').split()) or record.error.get('type', 'no reason given')}."
+        f"seed {record.seed}: {record.failure}."
         for record in records
         if record.status == "failed"
     ]

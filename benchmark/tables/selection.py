@@ -79,7 +79,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
     found = []
     for _, group in groupby(sorted(records, key=about), key=about):
-        members = _without_mended(list(group))
+        members = without_mended(list(group))
         _require_one_setting(members)
         found.append(Block(members[0].dataset, members[0].victim, members))
     if not found:
@@ -87,7 +87,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     return found
 
 
-def _without_mended(records: Sequence[Record]) -> tuple[Record, ...]:
+def without_mended(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records without the failed ones of cells that are done, as after a plug-in was mended and run again."""
 
     def cell(record: Record) -> tuple[str, str, str, int]:

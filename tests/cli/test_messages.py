@@ -66,7 +66,8 @@ def test_quiet_names_the_cell_that_failed(
 ) -> None:
     monkeypatch.setattr("benchmark.grid.runner.train", lambda *_, **__: 1 / 0)
     assert run(tmp_path, "--quiet", attack="clean", defense="none") == 1
-    assert capsys.readouterr().err == "error: Clean × none failed: division by zero\n"
+    said = capsys.readouterr().err
+    assert said.startswith("error: Clean × none failed: ZeroDivisionError: division by zero (test_messages.py, line ")
 
 
 def test_verbose_shows_every_epoch_and_where_data_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.schedule import Job, seconds_until_done
 from benchmark.core.time_left import Pace, Task
 from benchmark.grid.board import Board
@@ -23,7 +23,7 @@ from benchmark.grid.engines.local import _fit
 from benchmark.grid.engines.pool import Pool
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid
+from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 
@@ -93,7 +93,7 @@ def poison(name: str) -> Unit:
 def made(name: str, failure: Failure | None = None) -> Record:
     """A failed record, which needs no scores."""
     error = {"message": failure.message if failure else f"made {name}"}
-    return cast(Record, SimpleNamespace(status="failed", error=error))
+    return cast(Record, SimpleNamespace(status="failed", error=error, failure=error["message"]))
 
 
 def scripted_pool(monkeypatch: pytest.MonkeyPatch, workers: int, answer: Answer) -> Pool:

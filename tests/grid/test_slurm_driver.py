@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
@@ -22,7 +22,7 @@ from benchmark.grid.engines.slurm import Driver, Slurm
 from benchmark.grid.engines.slurm_jobs import RefusedError, State
 from benchmark.grid.engines.slurm_node import News
 from benchmark.grid.events import Events
-from benchmark.grid.runner import Failure, Grid
+from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 from tests.grid.grids import run

@@ -187,7 +187,12 @@ def test_places_are_told_apart() -> None:
         record("clean", dataset="csv[train=a]", recalls=(33, 34)),
     ]
     text = Page(report(records, NOWHERE))
-    assert "scenes, victim tiny: Failed: MEM-3 × None, seed 1." in text.sections["missing"]
+    assert "scenes, victim tiny: Failed: MEM-3 × None, seed 1: boom." in text.sections["missing"]
+
+
+def test_a_failed_cell_that_was_mended_is_not_missing() -> None:
+    records = [*several(), record("clean", failed="no such tile")]
+    assert "no such tile" not in Page(report(records, NOWHERE)).sections["missing"]
 
 
 def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:

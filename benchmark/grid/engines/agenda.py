@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
+from benchmark.core.errors import Failure
 from benchmark.grid.board import Board
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.sharing import settle
 from benchmark.grid.units import Unit
 
@@ -59,7 +60,7 @@ class Agenda:
         if unit.crafts:
             failure = outcome if isinstance(outcome, Failure) else None
             self._poisons.discard(unit.name)
-            self._board.ends(unit, failure=None if failure is None else failure.message)
+            self._board.ends(unit, failure=None if failure is None else failure.in_words)
             # The same seed would fail the same way, after the same time.
             cells = [one for one in self.waiting if one.needs == unit.name] if failure else []
             self.remove(cells)

@@ -12,13 +12,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.threads import worker_variables
 from benchmark.core.time_left import Task
 from benchmark.grid.board import Board
 from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid
+from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import UsageError, first_line
+from benchmark.core.errors import Failure, UsageError, first_line
 from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
@@ -25,7 +25,7 @@ from benchmark.grid.engines.ray_node import Owner, RayWork, clear
 from benchmark.grid.engines.store import Store, StoreError
 from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 

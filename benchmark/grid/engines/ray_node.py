@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from benchmark.core.atomic_files import make_folder, replacing
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.checkpoints import Checkpoint
-from benchmark.core.errors import first_line
+from benchmark.core.errors import Failure, first_line
 from benchmark.core.locks import claimed
 from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.engines.store import Store, StoreError, mirrored
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 
 PoisonBytes = NDArray[np.uint8]

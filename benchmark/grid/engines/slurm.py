@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeGuard
 import torch
 
 from benchmark.core.atomic_files import make_folder
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import Failure, UsageError
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
 from benchmark.grid.choices import pick_preset
@@ -25,7 +25,7 @@ from benchmark.grid.engines.slurm_node import Job, News
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure, Grid, PlannedCell
+from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 

@@ -12,11 +12,10 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.threads import worker_variables
 from benchmark.grid.engines.slurm_node import Job
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 _TIMEOUTS = 1000  # time limits that a job may reach; at each it goes on from its last checkpoint

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchmark.core.errors import Failure
 from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.records import Record
-from benchmark.grid.runner import Failure
 from benchmark.grid.sharing import attempt
 
 
