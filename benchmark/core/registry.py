@@ -132,7 +132,9 @@ class Registry(Generic[T]):
         self._load()
         if name not in self._entries:
             available = [entry.name for entry in self.entries()]
-            raise UsageError(unknown(self.kind, name, available, self._spelled_out(name)))
+            message = unknown(self.kind, name, available, self._spelled_out(name))
+            own = "" if "did you mean" in message else "; a file of your own is loaded with --plugin"
+            raise UsageError(message + own)
         return self._entries[name]
 
     def name_of(self, factory: type) -> str:

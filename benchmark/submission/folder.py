@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 
@@ -23,7 +23,13 @@ _MOST_POISONS = 200
 _LARGEST_PLUGIN = 1 << 20
 _PATHS = re.compile(r"[/\\~]|\.\.")
 
-_PluginName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_-]{0,60}\.py\Z")]
+_PluginName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_-]{0,60}\.py\Z",
+        description="the name of a .py file in the folder: letters, digits, _ and -",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,24 @@ def read_about(folder: Path) -> tuple[About, Path | None]:
     try:
         said: _File = as_kind({key: value for key, value in content.items() if value is not None}, _File)
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {_explained(error)}") from error
     if _PATHS.search(said.spec):
         raise UsageError(f"{path}: spec names a file; a submission runs from its folder alone")
     about = About(**{key: value for key, value in asdict(said).items() if key != "plugin"})
     return about, None if said.plugin is None else folder / said.plugin
+
+
+def _explained(error: ValueError) -> str:
+    """An error of :func:`as_kind`, with what a key's value has to be in words where msgspec would not say it."""
+    key, _, said = str(error).partition(": ")
+    hint = get_type_hints(_File, include_extras=True).get(key)
+    if get_origin(hint) is Literal:
+        return f"{key} has to be {' or '.join(get_args(hint))}"
+    if "matching regex" not in said:
+        return str(error)
+    # ``plugin`` may be missing, so its hint has two options.
+    (meta,) = next(option for option in (hint, *get_args(hint)) if get_origin(option) is Annotated).__metadata__
+    return f"{key} has to be {meta.description}"
 
 
 def read_submission(folder: Path) -> Submission:

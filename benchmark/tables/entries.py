@@ -18,12 +18,26 @@ from benchmark.tables.iqm import Run, Runs
 _MOST_BYTES = 1 << 20  # of a file; an entry of thirteen defenses and three seeds has some 4,000
 
 # The name of the entry's file: no separators, no leading dot, the same on every file system.
-Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,39}\Z")]
+Name = Annotated[
+    str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,39}\Z", description="1 to 40 small letters, digits and -, the first no -")
+]
 _NO_CONTROLS = r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-Line = Annotated[str, Meta(pattern=rf"\A{_NO_CONTROLS}*\Z", max_length=300)]
-Short = Annotated[str, Meta(pattern=rf"\A(?=.*\S){_NO_CONTROLS}*\Z", max_length=200)]
+Line = Annotated[
+    str, Meta(pattern=rf"\A{_NO_CONTROLS}*\Z", max_length=300, description="one line, at most 300 characters")
+]
+Short = Annotated[
+    str,
+    Meta(pattern=rf"\A(?=.*\S){_NO_CONTROLS}*\Z", max_length=200, description="one line, 1 to 200 characters"),
+]
 # What ends a URL in Markdown or HTML is not in it.
-Link = Annotated[str, Meta(pattern=r"\Ahttps://[A-Za-z0-9._~:/?#@!$&+,;=%-]+\Z", max_length=200)]
+Link = Annotated[
+    str,
+    Meta(
+        pattern=r"\Ahttps://[A-Za-z0-9._~:/?#@!$&+,;=%-]+\Z",
+        max_length=200,
+        description="an https:// address, at most 200 characters",
+    ),
+]
 SeedText = Annotated[str, Meta(pattern=r"\A[0-9]{1,10}\Z")]
 Kind = Literal["attack", "defense"]
 Stage = Literal["craft", "train"]

@@ -271,21 +271,22 @@ def test_a_budget_over_the_presets(
 
 
 ABOUTS: dict[str, tuple[dict[str, Any], str]] = {
-    "a name with separators": ({"name": "../../mine"}, "name"),
-    "a name of no letters": ({"name": ".."}, "name"),
+    "a name with separators": ({"name": "../../mine"}, "name has to be 1 to 40 small letters"),
+    "a name of no letters": ({"name": ".."}, "name has to be 1 to 40 small letters"),
     "a key that is missing": ({"licence": None}, "licence"),
     "an unknown key": ({"licens": "MIT"}, "did you mean 'licence'?"),
-    "a kind that is none": ({"kind": "both"}, "kind"),
-    "a line break": ({"title": "a\nb"}, "title"),
-    "a title of nothing": ({"title": "  "}, "title"),
-    "a link of another kind": ({"link": "javascript:alert(1)"}, "link"),
+    "a kind that is none": ({"kind": "both"}, "kind has to be attack or defense"),
+    "a line break": ({"title": "a\nb"}, "title has to be one line"),
+    "a title of nothing": ({"title": "  "}, "title has to be one line"),
+    "a link of another kind": ({"link": "javascript:alert(1)"}, "link has to be an https:// address"),
     "a link that ends": ({"link": "https://a.org/)<script>"}, "link"),
     "a spec that reads a file": ({"spec": "poison[file=/etc/passwd]"}, "spec names a file"),
     "somebody's poison": ({"spec": "poison[file=x]"}, "attack poison cannot be submitted"),
     "several attacks": ({"spec": "lsp,ar"}, "is not a name"),
     "an unknown attack": ({"spec": "lspp"}, "did you mean 'lsp'?"),
+    "one that is not loaded": ({"spec": "xyz"}, "a file of your own is loaded with --plugin"),
     "a group of defenses": ({"kind": "defense", "spec": "standard"}, "unknown defense 'standard'"),
-    "a plug-in elsewhere": ({"plugin": "../speck.py"}, "plugin"),
+    "a plug-in elsewhere": ({"plugin": "../speck.py"}, "plugin has to be the name of a .py file"),
     "a plug-in that is missing": ({"plugin": "speck.py"}, "speck.py: No such file"),
 }
 
