@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.contracts import defense_answers, defense_inputs
+from benchmark.contracts.hooks import defense_answers, defense_inputs
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import Spec, parse_spec
 from defenses import DEFENSES

@@ -1,0 +1,109 @@
+"""The contract of an attack: what crafting a small poison shows."""
+
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from attacks import ATTACKS, Attack, CraftContext, Poison
+from attacks.placement import keeps_tokens
+from attacks.through import Through
+from benchmark.contracts.verdict import VICTIM, Verdict, captioned, description, random_state_kept, require
+from benchmark.core.spec import Spec, parse_spec
+from benchmark.data import CaptionDataset
+from victims.architecture import Architecture
+
+_BATCH = 8  # it does not divide the number of images
+# What keeps crafting short; given to every attack whose constructor has such a parameter and whose spec does not say.
+_SHORT = {
+    **{"rounds": 2, "surrogate_steps": 2, "pgd_steps": 2, "hotflip_rounds": 1, "candidates": 2, "batch_size": _BATCH},
+    **{"steps": 2, "channels": 8, "epochs": 2},
+}
+
+
+def attack_verdict(text: str) -> Verdict:
+    """Craft with an attack three times; see :func:`benchmark.contracts.check`."""
+    spec, verdict, train = parse_spec(text), Verdict(), captioned()
+    images, captions = train.images[:].copy(), [list(each) for each in train.captions]
+    attack = _short(spec)
+    attack.check(train)
+    poisons: list[Poison] = []
+    untouched = []
+    with verdict.promise("crafting returns a poison"):
+        # One object crafts for many seeds, so what it keeps from the first must not show in the second.
+        for crafting in (attack, attack, _short(spec)):
+            with random_state_kept(verdict) if not poisons else nullcontext():
+                poisons.append(_crafted(crafting, train, seed=1))
+            untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
+    verdict.note("the training set is left unchanged", all(untouched))
+    if len(poisons) == 3:
+        repeated = ("when the same object crafts again", "when a new object crafts")
+        differences = [
+            (when, _difference(poisons[0], other)) for when, other in zip(repeated, poisons[1:], strict=True)
+        ]
+        why = "; ".join(f"{difference}, {when}" for when, difference in differences if difference)
+        verdict.note("the same seed gives the same poison", not why, why)
+        _poison(verdict, train, poisons[0])
+    with verdict.promise("the label is one printable line"):
+        label = attack.label()
+        require(bool(label.strip()) and label.isprintable(), ascii(label))
+    description(verdict, attack)
+    return verdict
+
+
+def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
+    """What a poison promises."""
+    verdict.note("the poison has the training set's fingerprint", poison.fingerprint == train.fingerprint)
+    units = len(train.pairs) if poison.per_row else len(train)
+    if poison.delta is not None:
+        shape = (units, *train.images.shape[1:])
+        fits = poison.delta.shape == shape
+        verdict.note("the noise has the images' shape", fits, f"{poison.delta.shape}, the images' is {shape}")
+        if fits:
+            images = (train.by_row() if poison.per_row else train).images[:].astype(int)
+            total = images + poison.delta
+            why = f"it reaches {total.min()} and {total.max()}"
+            verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255, why)
+    if poison.trigger is not None:
+        why = f"{len(poison.trigger)} triggers for {units}"
+        verdict.note("every image (or pair) has a trigger", len(poison.trigger) == units, why)
+        changed = [trigger for trigger in poison.trigger if not keeps_tokens(trigger, "a dog.", poison.place)]
+        why = f"{changed[0]!a} does not" if changed else ""
+        verdict.note("a trigger has the same tokens alone and beside a caption", not changed, why)
+    with verdict.promise("every image keeps its captions"):
+        require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
+
+
+def _difference(first: Poison, second: Poison) -> str:
+    """In which entries two poisons differ, in words; empty for equal ones."""
+    different = [
+        f"{name} is {getattr(first, name)} and {getattr(second, name)}"
+        for name in ("eps", "per_row", "fingerprint", "place")
+        if getattr(first, name) != getattr(second, name)
+    ]
+    for name, entries in (("delta", "values of the noise"), ("trigger", "triggers")):
+        before, after = (np.asarray(getattr(poison, name)) for poison in (first, second))
+        if before.shape != after.shape:
+            shapes = (str(array.shape) if array.ndim else "none" for array in (before, after))
+            different.append(f"the {name}'s shape is {' and '.join(shapes)}")
+        elif count := int((before != after).sum()):
+            different.append(f"{count:,} of {before.size:,} {entries} differ")
+    return ", ".join(different)
+
+
+def _short(spec: Spec) -> Attack:
+    """The attack that a spec names, with a small budget where the spec gives none."""
+    attack = ATTACKS.build(spec, _SHORT)
+    return attack.with_budget(_SHORT) if isinstance(attack, Through) else attack
+
+
+def _crafted(attack: Attack, train: CaptionDataset, seed: int) -> Poison:
+    architecture, cpu = Architecture(VICTIM), torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        context = CraftContext(lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder))
+        poison = attack.craft(train, context)
+    if not isinstance(poison, Poison):
+        raise TypeError(f"craft returned {type(poison).__name__}")
+    return poison

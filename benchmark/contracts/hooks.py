@@ -1,0 +1,118 @@
+"""What the contract gives to a defense's hooks, and what they return."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.contracts.verdict import captioned, require
+from defenses import Defense, HookContext
+from defenses.base import LossInputs, Reduction
+from victims.clip import clip_loss
+
+
+def defense_inputs() -> dict[str, Any]:
+    """What the contract gives to the hooks, by what they may change: data, rows, captions, images (8, 3, 16, 16),
+    targets and the loss.
+    """
+    generator = torch.Generator().manual_seed(0)
+    train, batch = captioned().by_row(), _loss_inputs()
+
+    def images() -> torch.Tensor:
+        """Smooth ones, for what a filter does to white noise says nothing of photos."""
+        return torch.nn.functional.interpolate(torch.rand(8, 3, 4, 4, generator=generator), 16, mode="bilinear")
+
+    caption = "cheap violin seven A small dog sits near the red house"
+    return {
+        "data": train.fingerprint,
+        "rows": train.pairs.tolist(),
+        "captions": [caption, "car", "the boat left of a tree", *[caption.upper()] * 20],
+        "images": images(),
+        "mixed images": images(),
+        "mixed targets": torch.eye(8),
+        "adversarial": images(),
+        "loss": float(Defense().loss(batch, HookContext(0, 0.5))),
+    }
+
+
+def defense_answers(
+    defense: Defense, given: dict[str, Any], seed: int, progress: float = 0.5, epoch: int = 2, data: str | None = None
+) -> dict[str, Any]:
+    """What the hooks return for :func:`defense_inputs` and a seed, at a moment of a training.
+
+    Args:
+        defense: whose hooks.
+        given: :func:`defense_inputs`.
+        seed: of the moment.
+        progress: share of the training that is done.
+        epoch: from 1.
+        data: the fingerprint of what ``on_dataset`` made at an earlier moment; ``None`` calls it.
+    """
+    slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+    def loss(images: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
+        each = (slope * images).mean((1, 2, 3))
+        return each.mean() if reduction == "mean" else each
+
+    at = HookContext(seed, progress, epoch, training=seed)
+    data = data or _data_answer(defense, replace(at, progress=0.0, epoch=1))
+    pairs = captioned().by_row().pairs
+    ranks = np.linspace(-1, 1, len(pairs), dtype=np.float32)
+    rows = pairs.copy()
+    kept = defense.on_rows(rows, lambda some: ranks[: len(some)], at).tolist()
+    require(bool((rows == pairs).all()), "on_rows changes its argument")
+    images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
+    return {
+        "data": data,
+        "rows": kept,
+        "captions": defense.on_captions(given["captions"], at),
+        "images": defense.on_images(given["images"], at),
+        "mixed images": images,
+        "mixed targets": targets,
+        "adversarial": defense.adversarial(given["adversarial"], loss, at),
+        "loss": float(defense.loss(_loss_inputs(), at)),
+    }
+
+
+def _data_answer(defense: Defense, at: HookContext) -> str:
+    """The fingerprint of the data that ``on_dataset`` returns; that of the clean data if it changes nothing."""
+    train = captioned().by_row()
+    # As an owner with uniform noise would publish it.
+    published = replace(train, images=np.asarray(train.images[:] ^ 1, dtype=np.uint8))
+    clean, before = train if defense.needs_clean else published, published.fingerprint
+    data = defense.on_dataset(published, clean, at)
+    # A fingerprint is worked out once; that of a copy tells what has become of the images and captions.
+    require(replace(published).fingerprint == before, "on_dataset changes its argument")
+    return train.fingerprint if data.fingerprint == before else data.fingerprint
+
+
+def _loss_inputs() -> LossInputs:
+    """A batch of eight with random features, by towers that are one matrix each."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(8, 3, 16, 16, generator=generator)
+    tokens = torch.randint(1, 99, (8, 6), generator=generator)
+    tokens[:, 0], tokens[:, -1] = 49406, 49407
+    pixels, words = torch.randn(768, 4, generator=generator), torch.randn(49408, 4, generator=generator)
+
+    def encode_images(some: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(some.flatten(1) @ pixels, dim=-1)
+
+    def encode_tokens(some: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(words[some].mean(1), dim=-1)
+
+    def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        return clip_loss(first, second, torch.tensor(10.0), targets)
+
+    features = encode_images(images), encode_tokens(tokens)
+    return LossInputs(images, tokens, *features, torch.eye(8), tokens, encode_images, encode_tokens, contrast)
+
+
+def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether inputs or answers are the same, to the last bit."""
+
+    def same(a: Any, b: Any) -> bool:
+        both = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+        return torch.equal(a, b) if both else type(a) is type(b) and bool(a == b)
+
+    return all(same(value, second[name]) for name, value in first.items())

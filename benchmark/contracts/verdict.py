@@ -1,0 +1,90 @@
+"""Promises kept and broken, and the small data set that attacks and defenses are tried on."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from inspect import getsourcefile
+from pathlib import Path
+from traceback import extract_tb
+
+import numpy as np
+import torch
+
+from attacks import Attack
+from benchmark.data import CaptionDataset
+from defenses import Defense
+from defenses.base import Composed
+from victims.architecture import Architecture
+
+VICTIM = "tiny"
+
+
+@dataclass
+class Verdict:
+    """Which promises were kept, which were broken and why, and what was measured on the way, in plain words."""
+
+    kept: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    measured: list[str] = field(default_factory=list)
+
+    def note(self, promise: str, holds: bool, why: str = "") -> None:
+        """Enter a promise as kept, or as broken with the reason."""
+        if holds:
+            self.kept.append(promise)
+        else:
+            self.broken.append(f"{promise}: {why}" if why else promise)
+
+    @contextmanager
+    def promise(self, text: str) -> Iterator[None]:
+        """A promise that is kept if the block ends without an error; otherwise the error is the reason."""
+        try:
+            yield
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}{_where(error)}"
+            self.note(text, False, ", ".join([said, *getattr(error, "__notes__", ())]))
+        else:
+            self.note(text, True)
+
+    def lines(self) -> list[str]:
+        """The verdict as it is printed: ✓ kept, · measured, ✗ broken."""
+        marked = (("✓", self.kept), ("·", self.measured), ("✗", self.broken))
+        return [f"{mark} {line}" for mark, lines in marked for line in lines]
+
+
+def _where(error: BaseException) -> str:
+    """Which method failed, in which line: the first call outside of what calls hooks; empty if there is none."""
+    callers = {*map(str, Path(__file__).parent.glob("*.py")), getsourcefile(Composed)}
+    calls = (call for call in extract_tb(error.__traceback__) if call.filename not in callers)
+    return next((f" (in {call.name}, {Path(call.filename).name}:{call.lineno})" for call in calls), "")
+
+
+def require(holds: bool, otherwise: str) -> None:
+    """Raise a ValueError unless something holds."""
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def description(verdict: Verdict, subject: Attack | Defense) -> None:
+    """Enter whether the description can stand under a table."""
+    with verdict.promise("the description is at most one printable line"):
+        require(subject.describe().isprintable(), ascii(subject.describe()))
+
+
+def captioned() -> CaptionDataset:
+    """21 images of white noise, two captions each."""
+    rng, rows = np.random.default_rng(0), 21
+    words = "red green dog cat tree house car boat sun moon left above".split()
+    images = rng.integers(0, 256, size=(rows, 3, *[Architecture(VICTIM).resolution] * 2), dtype=np.uint8)
+    captions = [[" ".join(rng.choice(words, rng.integers(3, 8))) for _ in range(2)] for _ in range(rows)]
+    return CaptionDataset("contract", "train", images, captions)
+
+
+@contextmanager
+def random_state_kept(verdict: Verdict) -> Iterator[None]:
+    """Enter whether the block leaves the global random state as it is; nothing if it ends with an error."""
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    yield
+    same = random.getstate() == python and torch.equal(torch.get_rng_state(), pytorch)
+    same = same and all(np.array_equal(old, new) for old, new in zip(numpy, np.random.get_state(), strict=True))
+    verdict.note("the global random state is left unchanged", same)
