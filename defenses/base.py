@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, describe_fields
-from benchmark.core.registry import Registry
+from benchmark.core.registry import Registry, label_of
 from benchmark.data import CaptionDataset
 
 Reduction = Literal["mean", "none"]
@@ -187,6 +187,10 @@ class Defense:
     def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
         """Every step: the loss to descend, a scalar in nats; by default CLIP's."""
         return batch.contrast(batch.image_features, batch.text_features, batch.targets)
+
+    def label(self) -> str:
+        """The name in tables, one printable line; by default the registered name: ``my-filter`` is ``My filter``."""
+        return label_of(DEFENSES.name_of(type(self)))
 
     def describe(self) -> str:
         """The strength in words, for the lines under a table; by default the parameters with their values."""

@@ -47,6 +47,10 @@ class CleanPairs(Defense):
             return rows
         return rows[self._known(rows[:, 0] if at.photo is None else at.photo[rows[:, 0]], at)]
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "Clean start" if self.first else "Clean fraction"
+
     def describe(self) -> str:
         """The strength in words."""
         start = f", and alone in the first {self.first:.0%} of the training" if self.first else ""

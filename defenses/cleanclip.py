@@ -39,6 +39,10 @@ class CleanClip(Defense):
         captions = batch.contrast(batch.text_features, batch.encode_tokens(shorter))
         return super().loss(batch, at) + self.weight * (images + captions)
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "CleanCLIP"
+
     def describe(self) -> str:
         """The strength in words."""
         return (

@@ -33,6 +33,10 @@ class ClipScoreFilter(Defense):
         kept = max(1, round((1 - self.drop) * len(rows)))
         return rows[np.sort(np.argsort(-score(rows), kind="stable")[:kept])]
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "CLIP score filter"
+
     def describe(self) -> str:
         """The strength in words."""
         return f"the {self.drop:.0%} of pairs with the lowest score, after {self.start:.0%} of the training"

@@ -40,6 +40,10 @@ class Coin(Defense):
         wrapped = F.pad(images, (margin,) * 4, mode="circular")
         return F.grid_sample(wrapped, (2 * places + 1) / sides - 1, align_corners=False).clamp(0, 1)
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "COIN"
+
     def describe(self) -> str:
         """The strength in words."""
         return f"every pixel from up to ±{self.reach:g} px away at 32 px"

@@ -33,6 +33,10 @@ class Jpeg(Defense):
         compressed = compressed.permute(0, 3, 1, 2).to(images) / 255
         return images + (compressed - images).detach()
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "JPEG"
+
     def describe(self) -> str:
         """The strength in words."""
         return f"quality {self.quality}"

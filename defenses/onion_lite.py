@@ -45,6 +45,10 @@ class OnionLite(Defense):
         keep = scores <= np.maximum(bound, lowest)[words.row]
         return words.kept(captions, keep)
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "ONION-lite"
+
     def describe(self) -> str:
         """The strength in words."""
         return f"at most {100 * self.false_alarms:g} % of all words dropped"

@@ -42,6 +42,10 @@ class RoClip(Defense):
             nearest = (batch.image_features @ batch.encode_tokens(pool).T).argmax(dim=1)
         return batch.contrast(batch.image_features, batch.encode_tokens(pool[nearest.to(pool.device)]), batch.targets)
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "RoCLIP"
+
     def describe(self) -> str:
         """The strength in words."""
         often = "every epoch" if self.every == 1 else f"one epoch of {self.every}"

@@ -66,6 +66,10 @@ class SafeClip(Defense):
             total = total + (~safe).float().mean() * own
         return total
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "SafeCLIP"
+
     def describe(self) -> str:
         """The strength in words."""
         return (

@@ -38,6 +38,10 @@ class SynonymReplacement(Defense):
         rng = at.numpy_generator()
         return [self._replace(caption, rng) for caption in captions]
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "Paraphrase" if self.alpha == 1 else super().label()
+
     def describe(self) -> str:
         """The strength in words."""
         return f"WordNet, α = {self.alpha:g}"

@@ -70,6 +70,10 @@ class UEraser(Defense):
                 highest = torch.maximum(highest, reached)
         return worst
 
+    def label(self) -> str:
+        """The name in tables."""
+        return "UEraser-lite" if self.draws == 1 else "UEraser"
+
     def describe(self) -> str:
         """The strength in words."""
         text = f"the worst of {self.draws} draws" if self.draws > 1 else "one draw"

@@ -94,6 +94,9 @@ class Nuisance(Defense):
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         return images
 
+    def label(self) -> str:
+        return "two\nnames" if self.fault == "has two names" else "one name"
+
     def describe(self) -> str:
         return "two\nlines" if self.fault == "talks too much" else "one line"
 
@@ -116,6 +119,7 @@ class Nuisance(Defense):
         ("draws from global state", "global random state"),
         ("keeps a gradient", "carry no gradient: what on_images returns"),
         ("halves the targets", "sum to one: that of the first is 0.5"),
+        ("has two names", "the label is one printable line: ValueError: 'two\\nnames'"),
         ("talks too much", "one printable line: ValueError: 'two\\nlines'"),
         ("raises", "every hook returns: RuntimeError: no luck (in on_captions, test_contracts.py:"),
         ("counts its calls", "a second call with the same seed, by the same object, returns something else"),

@@ -10,7 +10,7 @@ import torch
 from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.placement import keeps_tokens
 from attacks.through import Through
-from benchmark.contracts.verdict import VICTIM, Verdict, captioned, description, random_state_kept, require
+from benchmark.contracts.verdict import VICTIM, Verdict, captioned, note_words, random_state_kept, require
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.data import CaptionDataset
 from victims.architecture import Architecture
@@ -46,10 +46,7 @@ def attack_verdict(text: str) -> Verdict:
         why = "; ".join(f"{difference}, {when}" for when, difference in differences if difference)
         verdict.note("the same seed gives the same poison", not why, why)
         _poison(verdict, train, poisons[0])
-    with verdict.promise("the label is one printable line"):
-        label = attack.label()
-        require(bool(label.strip()) and label.isprintable(), ascii(label))
-    description(verdict, attack)
+    note_words(verdict, attack)
     return verdict
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmark.contracts.hooks import defense_answers, defense_inputs, equal
-from benchmark.contracts.verdict import Verdict, description, random_state_kept, require
+from benchmark.contracts.verdict import Verdict, note_words, random_state_kept, require
 from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense
@@ -41,7 +41,7 @@ def defense_verdict(text: str) -> Verdict:
                 same = all(equal(answers, repeat[when]) for when, answers in results.items())
                 require(same, f"a second call with the same seed, {who}, returns something else")
         _answers(verdict, text, given, results)
-    description(verdict, defense)
+    note_words(verdict, defense)
     return verdict
 
 

@@ -65,8 +65,11 @@ def require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def description(verdict: Verdict, subject: Attack | Defense) -> None:
-    """Enter whether the description can stand under a table."""
+def note_words(verdict: Verdict, subject: Attack | Defense) -> None:
+    """Enter whether label and description can stand in a table and under it."""
+    with verdict.promise("the label is one printable line"):
+        label = subject.label()
+        require(bool(label.strip()) and label.isprintable(), ascii(label))
     with verdict.promise("the description is at most one printable line"):
         require(subject.describe().isprintable(), ascii(subject.describe()))
 

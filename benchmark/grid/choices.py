@@ -10,7 +10,7 @@ import torch
 from attacks import ATTACKS
 from attacks.through import Through
 from benchmark.core.errors import UsageError
-from benchmark.core.registry import label_of, parameters_of, unknown
+from benchmark.core.registry import parameters_of, unknown
 from benchmark.core.spec import Spec, format_value, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS
 from benchmark.grid.cells import Cell, ChosenAttack, ChosenDataset, ChosenDefense, content_key, defenses_within
@@ -124,7 +124,7 @@ def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
     parts = [DEFENSES.build(spec, preset.defense.get(spec.name)) for spec in specs]
     resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
     name = "+".join(str(spec) for spec in specs)
-    label = " + ".join(label_of(spec.name) for spec in specs)
+    label = " + ".join(part.label() for part in parts)
     defense = parts[0] if len(parts) == 1 else Composed(parts)
     params = {spec.name: params for spec, params in zip(specs, resolved, strict=True)}
     if len(params) < len(specs):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmark.grid.records import Record
 from benchmark.tables.published import in_order, paper_defenses
-from benchmark.tables.selection import CLEAN, UNDEFENDED, without_mended
+from benchmark.tables.selection import CLEAN, UNDEFENDED, as_shown
 from benchmark.tables.table import Table
 
 
@@ -22,7 +22,7 @@ def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
     for (dataset, victim), own in places.items():
         where = f"{dataset}, victim {victim}: " if len(places) > 1 else ""
         about = [table for table in tables if (table.keys["dataset"], table.keys.get("victim")) == (dataset, victim)]
-        lines += [where + line for line in _gaps(own, about)]
+        lines += [where + line for line in _gaps(as_shown(own), about)]
     return list(dict.fromkeys(lines))
 
 
@@ -49,7 +49,7 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
     lines += [f"Fewer seeds: {attack} under {', '.join(own)}." for attack, own in _short_of_seeds(records).items()]
     return lines + [
         f"Failed: {record.attack.title} × {record.defense.title}, seed {record.seed}: {record.failure}."
-        for record in without_mended(records)
+        for record in records
         if record.status == "failed"
     ]
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -28,6 +28,18 @@ ROWS = {
 }
 """The paper's attacks and the controls, with their names in tables, in the order in which they stand there."""
 _MEM = re.compile(r"mem\d*")
+_RENAMED = {
+    "Jpeg": "JPEG",
+    "Cleanclip": "CleanCLIP",
+    "Safeclip": "SafeCLIP",
+    "Roclip": "RoCLIP",
+    "Coin": "COIN",
+    "Ueraser": "UEraser",
+    "Ueraser lite": "UEraser-lite",
+    "Onion lite": "ONION-lite",
+    "Clip score filter": "CLIP score filter",
+}
+"""Labels of defenses in records from before a defense named itself, and its name."""
 # Random splits put images with more or with fewer captions into a split.
 _OF_ONE_SEED = frozenset(
     ("seed", "fingerprint", "val fingerprint", "test fingerprint", "train_captions", "test_captions")
@@ -79,7 +91,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
     found = []
     for _, group in groupby(sorted(records, key=about), key=about):
-        members = without_mended(list(group))
+        members = as_shown(list(group))
         _require_one_setting(members)
         found.append(Block(members[0].dataset, members[0].victim, members))
     if not found:
@@ -87,14 +99,27 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     return found
 
 
-def without_mended(records: Sequence[Record]) -> tuple[Record, ...]:
-    """The records without the failed ones of cells that are done, as after a plug-in was mended and run again."""
+def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records as tables show them: defenses of earlier records by the names of new ones.
+
+    Failed ones of cells that are done are left out, as after a plug-in was mended and run again.
+    """
 
     def cell(record: Record) -> tuple[str, str, str, int]:
         return record.attack.spec, record.defense.spec, record.surrogate.spec, record.seed
 
     done = {cell(record) for record in records if record.status == "done"}
-    return tuple(record for record in records if record.status == "done" or cell(record) not in done)
+    return tuple(
+        replace(record, defense=_named_now(record.defense))
+        for record in records
+        if record.status == "done" or cell(record) not in done
+    )
+
+
+def _named_now(defense: ResolvedSpec) -> ResolvedSpec:
+    """A defense by the name that it has in new records."""
+    parts = (_RENAMED.get(part, part) for part in defense.label.split(" + "))
+    return replace(defense, label=" + ".join(parts))
 
 
 def once_a_poison(records: Iterable[Record]) -> list[Record]:

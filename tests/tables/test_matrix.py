@@ -128,12 +128,12 @@ def test_a_cell_whose_gate_fails_is_in_brackets_and_out_of_marks_and_ranks() -> 
     assert f"{unknown}all attacks." in table.notes
     two_eps = [record("mem3[eps=4]", recalls=(60, 60), recipe={"batch_size": 128}, params={"eps": 4}), *gated()]
     assert f"{unknown}MEM-7, EM, Uniform noise." in make_tables("matrix", two_eps)[0].notes
-    assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "Jpeg")}
-    assert marked(table, "best") == {("MEM-3", "Jpeg"), ("MEM-7", "Jpeg")}
+    assert marked(table, "strongest") == {("MEM-3", "No defense"), ("MEM-3", "Cutout"), ("MEM-7", "JPEG")}
+    assert marked(table, "best") == {("MEM-3", "JPEG"), ("MEM-7", "JPEG")}
     assert attacks.rows == ("MEM-7", "MEM-3")
     unranked = "Not ranked, as a gate fails or as it is the noise that attacks are compared with: EM, Uniform noise."
     assert unranked in attacks.notes
-    assert set(defenses.rows) == {"No defense", "Cutout", "Jpeg"}
+    assert set(defenses.rows) == {"No defense", "Cutout", "JPEG"}
 
 
 def test_an_attack_that_fails_by_its_other_eps_may_lack_an_undefended_victim() -> None:

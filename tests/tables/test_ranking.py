@@ -51,11 +51,11 @@ def test_attacks_and_defenses_are_ranked_by_the_middle_half_of_their_runs() -> N
     assert texts(attacks, "rank") == {"EM": "1–2", "MEM-3": "1–2", "MEM-7": "3"}
     # EM and MEM-3 are equals, and both stronger than MEM-7 in every cell.
     assert texts(attacks, "beats next %") == {"MEM-3": "50", "EM": "100"}
-    assert texts(attacks, "under") == dict.fromkeys(attacks.rows, "Jpeg")
+    assert texts(attacks, "under") == dict.fromkeys(attacks.rows, "JPEG")
     assert texts(attacks, "worst case %")["MEM-7"] == f"{100 * 80 / 80:.1f}"
-    assert defenses.rows == ("Jpeg", "Mixup", "Cutout", "No defense")
-    assert texts(defenses, "rank")["Jpeg"] == "1"
-    assert texts(defenses, "beats next %")["Jpeg"] == "100"
+    assert defenses.rows == ("JPEG", "Mixup", "Cutout", "No defense")
+    assert texts(defenses, "rank")["JPEG"] == "1"
+    assert texts(defenses, "beats next %")["JPEG"] == "100"
     assert "No defense" not in texts(defenses, "beats next %")
     assert texts(defenses, "rank")["No defense"].endswith("–4")
     assert set(texts(defenses, "against").values()) <= {"EM", "MEM-3"}
@@ -79,7 +79,7 @@ def test_rankings_are_over_the_largest_part_that_all_have_run() -> None:
     records += [record("mem5", "prefix-drop", recalls=(79, 79))]
     table, attacks, defenses = make_tables("matrix", records)
     assert set(attacks.rows) == {"EM", "MEM-3", "MEM-7"}
-    assert set(defenses.rows) == {"No defense", "Cutout", "Mixup", "Jpeg"}
+    assert set(defenses.rows) == {"No defense", "Cutout", "Mixup", "JPEG"}
     assert "Not ranked, as some of these cells are missing: MEM-5." in attacks.notes
     assert "Not ranked, as some of these cells are missing: Prefix drop." in defenses.notes
     assert "MEM-5" in table.rows
