@@ -43,6 +43,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
         ("openclipart", ["matrix", "attacks"]),
         ("openmoji", ["attacks"]),
         ("protected-share", ["matrix"]),
+        ("benchmarks/default-command", ["2"]),
     ],
 )
 def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names: list[str]) -> None:
