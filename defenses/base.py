@@ -1,5 +1,6 @@
 """The defense contract: hooks in a victim's training; unless overridden, each leaves the training as it is."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
@@ -102,6 +103,9 @@ class Defense:
     Images are floats in [0, 1] before the model's normalisation. A hook returns new tensors and leaves its arguments
     as they are.
 
+    Raises:
+        TypeError: where the class is made: a method that looks like a misspelled hook.
+
     Attributes:
         version: of the defense's code. It is part of the cell's address, so raise it with every change of what the
             defense does. A plugin may leave it as it is: its file is part of the address.
@@ -113,8 +117,22 @@ class Defense:
     changes_nothing: ClassVar[bool] = False
     needs_clean: ClassVar[bool] = False
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in vars(cls):
+            meant = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
+            if not hasattr(Defense, name) and (meant or name.startswith("on_")):
+                guess = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(HOOKS)}"
+                raise TypeError(f"{cls.__name__}.{name} is no hook of a defense; {guess}")
+
     def __post_init__(self) -> None:
         check_ranges(f"defense {DEFENSES.name_of(type(self))}", self)
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether it overrides a hook, or says that it changes nothing."""
+        overridden = any(getattr(type(self), hook) is not getattr(Defense, hook) for hook in HOOKS)
+        return overridden or self.changes_nothing
 
     @property
     def changes_images(self) -> bool:

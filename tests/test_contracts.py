@@ -1,5 +1,6 @@
 """What every attack and every defense promises: the built-in ones keep it, and each broken promise is found."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from benchmark.contracts.hooks import defense_inputs
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_file
 from benchmark.data import CaptionDataset
+from benchmark.grid.choices import choose_defenses
+from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Loss, Rows, Score
+from defenses.base import Loss, LossInputs, Rows, Score
 from tests.test_plugins import DARK
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
@@ -56,6 +59,8 @@ class Nuisance(Defense):
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
         if self.fault == "changes its rows":
             rows[0] = rows[1]
+        if self.fault == "returns a mask of rows":
+            return score(rows) > 0  # type: ignore[return-value]
         return rows
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
@@ -94,6 +99,14 @@ class Nuisance(Defense):
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         return images
 
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        loss = super().loss(batch, at)
+        faults: dict[str, Callable[[], Any]] = {"loses its gradient": loss.detach, "is a number": loss.item}
+        if self.fault == "learns its scale alone":
+            scale = torch.ones((), requires_grad=True)
+            return loss.detach() * scale
+        return faults.get(self.fault, lambda: loss)()
+
     def label(self) -> str:
         return "two\nnames" if self.fault == "has two names" else "one name"
 
@@ -109,6 +122,10 @@ class Nuisance(Defense):
         ("changes its argument", "arguments are left unchanged"),
         ("changes its data set", "on_dataset changes its argument"),
         ("changes its rows", "on_rows changes its argument"),
+        ("returns a mask of rows", "every hook returns: ValueError: on_rows returns no array (R, 2) of integers"),
+        ("loses its gradient", "every hook returns: ValueError: the loss has no gradient"),
+        ("is a number", "every hook returns: ValueError: loss returns no scalar tensor"),
+        ("learns its scale alone", "tower learns from the loss"),
         ("leaves the range", "within 0 and 1: what on_images returns reaches 1"),
         ("fades to nothing", "within 0 and 1: what on_images returns has values that are not finite, at the last step"),
         (
@@ -226,24 +243,28 @@ def test_a_composition_has_a_contract_as_well() -> None:
     assert len(verdict.kept) >= 9
 
 
-def test_a_defense_that_overrides_no_hook_fails_and_the_likely_misspelling_is_named() -> None:
-    @DEFENSES.register("typo")
-    class Typo(Defense):
-        """Images lose light, or so it seems."""
+@pytest.mark.parametrize(
+    ("name", "guess"), [("on_image", "did you mean on_images?"), ("on_start", "there are on_data")]
+)
+def test_a_misspelled_hook_is_refused_where_its_class_is_made(name: str, guess: str) -> None:
+    with pytest.raises(TypeError, match=rf"Typo\.{name} is no hook of a defense; {re.escape(guess)}"):
+        type("Typo", (Defense,), {"on_batch": Defense.on_batch, name: lambda self, images, at: images / 2})
 
-        def on_image(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
-            return images / 2
 
+def test_a_defense_without_a_hook_fails_and_does_not_run() -> None:
     @DEFENSES.register("empty")
     class Empty(Defense):
         """Nothing at all."""
 
-    (line,) = check("defense", "typo").broken
-    assert line.startswith("at least one hook is overridden: Typo has none of on_dataset, on_rows, on_captions,")
-    assert line.endswith("; did you mean on_images by on_image?")
+        def images(self) -> None:
+            """A method of its own, which is called as its author likes."""
+
     (line,) = check("defense", "cutout+empty").broken
-    assert line.startswith("at least one hook is overridden: Empty has none of")
-    assert "did you mean" not in line
+    assert line.startswith("at least one hook is overridden: Empty has none of on_dataset, on_rows, on_captions,")
+    with pytest.raises(
+        UsageError, match=r"defense empty overrides no hook \(on_dataset, .*, so it would change nothing"
+    ):
+        choose_defenses("empty", PRESETS["tiny"])
 
 
 def test_a_defense_that_says_it_changes_nothing_must_change_nothing() -> None:

@@ -34,7 +34,8 @@ AT_SCALE = {
     "tiny": (
         RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
         RunSettings(
-            attack="mem3[eps=4],em-wordwise[eps=2],em-wordwise[eps=4],em-keyed[eps=4],pil[eps=4],mem-wordwise[eps=4]",
+            attack="em[eps=4],mem3[eps=4],em-wordwise[eps=2],em-wordwise[eps=4],em-keyed[eps=4],"
+            "em-keyed[eps=4,keys=1024],pil[eps=4],mem-wordwise[eps=4]",
             defense="none",
         ),
         RunSettings(attack="em,em-aug,tap", defense="standard"),

@@ -1,6 +1,5 @@
 """The contract of a defense: what its hooks return at three moments of a training."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -60,16 +59,10 @@ def _training(defense: Defense, given: dict[str, Any]) -> dict[str, dict[str, An
 
 
 def _hooks(verdict: Verdict, defense: Defense) -> None:
-    """Whether a defense overrides a hook; if not, which of its methods is probably a misspelled one."""
-    kind = type(defense)
-    if defense.changes_nothing:
-        return
-    overridden = any(getattr(kind, hook) is not getattr(Defense, hook) for hook in HOOKS)
-    methods = [name for name in dir(kind) if callable(getattr(kind, name)) and not hasattr(Defense, name)]
-    guesses = {name: difflib.get_close_matches(name, HOOKS, n=1) for name in methods}
-    why = f"{kind.__name__} has none of {', '.join(HOOKS)}"
-    why += "".join(f"; did you mean {hooks[0]} by {name}?" for name, hooks in guesses.items() if hooks)
-    verdict.note("at least one hook is overridden", overridden, why)
+    """Whether a defense overrides a hook."""
+    if not defense.changes_nothing:
+        why = f"{type(defense).__name__} has none of {', '.join(HOOKS)}"
+        verdict.note("at least one hook is overridden", defense.has_hooks, why)
 
 
 def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:

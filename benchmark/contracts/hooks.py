@@ -17,7 +17,7 @@ def defense_inputs() -> dict[str, Any]:
     targets and the loss.
     """
     generator = torch.Generator().manual_seed(0)
-    train, batch = captioned().by_row(), _loss_inputs()
+    train = captioned().by_row()
 
     def images() -> torch.Tensor:
         """Smooth ones, for what a filter does to white noise says nothing of photos."""
@@ -32,7 +32,7 @@ def defense_inputs() -> dict[str, Any]:
         "mixed images": images(),
         "mixed targets": torch.eye(8),
         "adversarial": images(),
-        "loss": float(Defense().loss(batch, HookContext(0, 0.5))),
+        "loss": _loss_answer(Defense(), HookContext(0, 0.5)),
     }
 
 
@@ -60,18 +60,20 @@ def defense_answers(
     pairs = captioned().by_row().pairs
     ranks = np.linspace(-1, 1, len(pairs), dtype=np.float32)
     rows = pairs.copy()
-    kept = defense.on_rows(rows, lambda some: ranks[: len(some)], at).tolist()
+    kept = defense.on_rows(rows, lambda some: ranks[: len(some)], at)
+    pairs_again = isinstance(kept, np.ndarray) and kept.dtype.kind == "i" and kept.shape[1:] == (2,)
+    require(pairs_again, "on_rows returns no array (R, 2) of integers")
     require(bool((rows == pairs).all()), "on_rows changes its argument")
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
     return {
         "data": data,
-        "rows": kept,
+        "rows": kept.tolist(),
         "captions": defense.on_captions(given["captions"], at),
         "images": defense.on_images(given["images"], at),
         "mixed images": images,
         "mixed targets": targets,
         "adversarial": defense.adversarial(given["adversarial"], loss, at),
-        "loss": float(defense.loss(_loss_inputs(), at)),
+        "loss": _loss_answer(defense, at),
     }
 
 
@@ -87,13 +89,24 @@ def _data_answer(defense: Defense, at: HookContext) -> str:
     return train.fingerprint if data.fingerprint == before else data.fingerprint
 
 
-def _loss_inputs() -> LossInputs:
-    """A batch of eight with random features, by towers that are one matrix each."""
+def _loss_answer(defense: Defense, at: HookContext) -> float:
+    """The loss, from which both towers or one of them has to learn."""
+    batch, weights = _loss_inputs()
+    loss = defense.loss(batch, at)
+    require(isinstance(loss, torch.Tensor) and loss.ndim == 0, "loss returns no scalar tensor")
+    require(loss.requires_grad, "the loss has no gradient")
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    require(any(each is not None and bool(each.any()) for each in gradients), "no tower learns from the loss")
+    return float(loss.detach())
+
+
+def _loss_inputs() -> tuple[LossInputs, list[torch.Tensor]]:
+    """A batch of eight with random features, by towers that are one matrix each, and these matrices."""
     generator = torch.Generator().manual_seed(2)
     images = torch.rand(8, 3, 16, 16, generator=generator)
     tokens = torch.randint(1, 99, (8, 6), generator=generator)
     tokens[:, 0], tokens[:, -1] = 49406, 49407
-    pixels, words = torch.randn(768, 4, generator=generator), torch.randn(49408, 4, generator=generator)
+    pixels, words = (torch.randn(size, 4, generator=generator).requires_grad_() for size in (768, 49408))
 
     def encode_images(some: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(some.flatten(1) @ pixels, dim=-1)
@@ -105,7 +118,8 @@ def _loss_inputs() -> LossInputs:
         return clip_loss(first, second, torch.tensor(10.0), targets)
 
     features = encode_images(images), encode_tokens(tokens)
-    return LossInputs(images, tokens, *features, torch.eye(8), tokens, encode_images, encode_tokens, contrast)
+    batch = LossInputs(images, tokens, *features, torch.eye(8), tokens, encode_images, encode_tokens, contrast)
+    return batch, [pixels, words]
 
 
 def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -66,7 +66,7 @@ class Failure(NamedTuple):
         places = re.findall(r'^ *File "(.+)", line (\d+)', self.where, re.MULTILINE)
         if self.kind in _EXPECTED or not places:
             return message
-        own = [place for place in places if "site-packages" not in Path(place[0]).parts] or places
-        file, line = own[-1]
+        own = [each for each in places if not ("site-packages" in Path(each[0]).parts or each[0].startswith("<"))]
+        file, line = (own or places)[-1]
         kind = f"{self.kind}: " if message != self.kind else ""
         return f"{kind}{message} ({Path(file).name}, line {line})"

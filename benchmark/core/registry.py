@@ -133,8 +133,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             available = [entry.name for entry in self.entries()]
             message = unknown(self.kind, name, available, self._spelled_out(name))
-            own = "" if "did you mean" in message else "; a file of your own is loaded with --plugin"
-            raise UsageError(message + own)
+            raise UsageError(f"{message}; a file of your own is loaded with --plugin")
         return self._entries[name]
 
     def name_of(self, factory: type) -> str:

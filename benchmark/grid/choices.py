@@ -18,7 +18,7 @@ from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.records import ResolvedSpec
 from benchmark.grid.settings import RunSettings
 from defenses import DEFENSES
-from defenses.base import Composed
+from defenses.base import HOOKS, Composed
 from victims.architecture import Architecture
 from victims.clip import resolve_precision
 
@@ -122,6 +122,9 @@ def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
         if spec.name in DEFENSES.groups():
             raise UsageError(f"'{spec.name}' is a group of defenses and cannot be part of a composition")
     parts = [DEFENSES.build(spec, preset.defense.get(spec.name)) for spec in specs]
+    for spec, part in zip(specs, parts, strict=True):
+        if not part.has_hooks:
+            raise UsageError(f"defense {spec.name} overrides no hook ({', '.join(HOOKS)}), so it would change nothing")
     resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
     name = "+".join(str(spec) for spec in specs)
     label = " + ".join(part.label() for part in parts)

@@ -39,6 +39,12 @@ def test_the_line_is_not_one_of_an_installed_package(tmp_path: Path) -> None:
     assert told.in_words.endswith("(my_noise.py, line 3)")
 
 
+def test_the_line_is_not_one_of_generated_code(tmp_path: Path) -> None:
+    told = failure(plugin(tmp_path, "exec('1 / 0')"))
+    assert 'File "<string>", line 1' in told.where
+    assert told.in_words == "ZeroDivisionError: division by zero (my_noise.py, line 3)"
+
+
 def test_an_error_that_a_check_raised_says_all_by_itself(tmp_path: Path) -> None:
     def refuse() -> None:
         raise UsageError("no folder x\nhere")
