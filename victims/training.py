@@ -80,7 +80,8 @@ def train(
         checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
 
     Raises:
-        UsageError: fewer rows than a batch, a defense leaves none, or ``clean`` has other images than ``dataset``.
+        UsageError: fewer rows than a batch, ``clean`` has other images than ``dataset``, or a defense leaves no row or
+            returns captions, images or targets that are not as many or of another shape or dtype than it was given.
         VictimDiverged: the loss is not finite.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -112,6 +113,8 @@ def train(
         at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting, dataset.photo)
         rows = _kept(defense, rows, model, dataset, at_epoch)
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
+        if len(defended) != len(rows):
+            raise UsageError(f"on_captions returns {len(defended)} captions for {len(rows)}")
         if epoch == 1:
             log.changes.see_captions([published.captions[i][j] for i, j in rows], defended)
         tokens = model.tokenizer(defended)
@@ -172,6 +175,16 @@ def _kept(
     return np.resize(kept, rows.shape)
 
 
+def _alike(hook: str, given: torch.Tensor, returned: torch.Tensor) -> torch.Tensor:
+    """What a hook returned, if its shape and dtype are those of what it was given; others would train by accident."""
+    if not isinstance(returned, torch.Tensor):
+        raise UsageError(f"{hook} returns no tensor, but {type(returned).__name__}")
+    if (returned.shape, returned.dtype) != (given.shape, given.dtype):
+        was, now = (f"{tuple(each.shape)} {str(each.dtype).removeprefix('torch.')}" for each in (given, returned))
+        raise UsageError(f"{hook} returns {now} for {was}")
+    return returned
+
+
 def _step_loss(
     model: Clip,
     images: torch.Tensor,
@@ -185,9 +198,10 @@ def _step_loss(
     Defenses see whole batches, so that their draws do not depend on how a batch is parted among processes.
     """
     processes = Processes.current()
-    images = defense.on_images(images, at)
-    targets = torch.eye(len(images), device=model.device)
-    images, targets = defense.on_batch(images, targets, at)
+    images = _alike("on_images", images, defense.on_images(images, at))
+    eye = torch.eye(len(images), device=model.device)
+    mixed, targets = defense.on_batch(images, eye, at)
+    images, targets = _alike("on_batch", images, mixed), _alike("on_batch", eye, targets)
 
     def encode_images(some: torch.Tensor) -> torch.Tensor:
         return processes.gather(model.encode_images(some[processes.shard(len(some))]))
@@ -205,7 +219,7 @@ def _step_loss(
     def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
         return clip_loss(first, second, model.scale, targets)
 
-    images = defense.adversarial(images, loss_of, at)
+    images = _alike("adversarial", images, defense.adversarial(images, loss_of, at))
     features = encode_images(images)
     batch = LossInputs(images, tokens, features, text, targets, epoch_tokens, encode_images, encode_tokens, contrast)
     return defense.loss(batch, at), images

@@ -1,6 +1,8 @@
 """The training loop: what the victim sees, and what it does with it."""
 
+import re
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -149,6 +151,44 @@ class Greedy(Defense):
 def test_a_defense_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="leaves none of 24 pairs to train on"):
         train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(), seed=0)
+
+
+class Careless(Defense):
+    """Returns something of another kind than it was given."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+        return captions[1:] if self.fault == "a caption short" else captions
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        grey, none = images[:, :1], cast(torch.Tensor, None)
+        return {"grey": grey, "nothing": none, "double": images.double()}.get(self.fault, images)
+
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, targets[0] if self.fault == "one target" else targets
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
+        return images[1:] if self.fault == "an image short" else images
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("a caption short", "on_captions returns 23 captions for 24"),
+        ("grey", "on_images returns (8, 1, 32, 32) float32 for (8, 3, 32, 32) float32"),
+        ("nothing", "on_images returns no tensor, but NoneType"),
+        ("double", "on_images returns (8, 3, 32, 32) float64 for (8, 3, 32, 32) float32"),
+        ("one target", "on_batch returns (8,) float32 for (8, 8) float32"),
+        ("an image short", "adversarial returns (7, 3, 32, 32) float32 for (8, 3, 32, 32) float32"),
+    ],
+)
+def test_a_hook_that_returns_something_else_than_it_was_given_is_refused(fault: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        train(make_clip(), make_dataset(24, 1), RECIPE, Careless(fault), seed=0)
 
 
 class Told(Defense):
