@@ -119,7 +119,7 @@ class Nuisance(Defense):
     [
         ("none", None),
         ("drops a caption", "none of them empty: on_captions returns 22 for 23, at the first step"),
-        ("changes its argument", "arguments are left unchanged"),
+        ("changes its argument", "arguments are left unchanged: the captions are not"),
         ("changes its data set", "on_dataset changes its argument"),
         ("changes its rows", "on_rows changes its argument"),
         ("returns a mask of rows", "every hook returns: ValueError: on_rows returns no array (R, 2) of integers"),
@@ -139,7 +139,10 @@ class Nuisance(Defense):
         ("has two names", "the label is one printable line: ValueError: 'two\\nnames'"),
         ("talks too much", "one printable line: ValueError: 'two\\nlines'"),
         ("raises", "every hook returns: RuntimeError: no luck (in on_captions, test_contracts.py:"),
-        ("counts its calls", "a second call with the same seed, by the same object, returns something else"),
+        (
+            "counts its calls",
+            "a second call with the same seed, by the same object, returns other captions, at the first",
+        ),
         ("loses the captions", "on_captions returns None, no list"),
         ("loses the images", "shape and dtype: what on_images returns is None"),
         ("returns images alone", "every hook returns: "),

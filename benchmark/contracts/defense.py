@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.contracts.hooks import defense_answers, defense_inputs, equal
+from benchmark.contracts.hooks import defense_answers, defense_inputs, difference
 from benchmark.contracts.verdict import Verdict, note_words, random_state_kept, require
 from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import parse_spec, split_outside_brackets
@@ -29,7 +29,9 @@ def defense_verdict(text: str) -> Verdict:
     results: dict[str, dict[str, Any]] = {}
     with verdict.promise("every hook returns"), random_state_kept(verdict):
         results = _training(defense, given)
-    verdict.note("the arguments are left unchanged", equal(given, defense_inputs()))
+    changed = difference(given, defense_inputs())
+    verdict.note("the arguments are left unchanged", not changed, f"the {changed} are not")
+    given = defense_inputs()
     if results:
         with verdict.promise("all randomness comes from the context's seed"):
             # One object defends many victims, so what it keeps from one must not show in the next.
@@ -37,8 +39,9 @@ def defense_verdict(text: str) -> Verdict:
             for who, again in repeated.items():
                 with seeded_globals(1):
                     repeat = _training(again, given)
-                same = all(equal(answers, repeat[when]) for when, answers in results.items())
-                require(same, f"a second call with the same seed, {who}, returns something else")
+                found = [(difference(answers, repeat[when]), when) for when, answers in results.items()]
+                what = next((f"other {name}, {when}" for name, when in found if name), "")
+                require(not what, f"a second call with the same seed, {who}, returns {what}")
         _answers(verdict, text, given, results)
     note_words(verdict, defense)
     return verdict
@@ -76,7 +79,9 @@ def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[s
     if intact:
         verdict.measured.append(_effect(given, results[_MIDDLE]))
         if all(part.changes_nothing for part in _parts(text)):
-            verdict.note("it changes nothing, as it says", all(equal(given, answers) for answers in results.values()))
+            verdict.note(
+                "it changes nothing, as it says", not any(difference(given, answers) for answers in results.values())
+            )
     with verdict.promise("a 63-bit seed is accepted"):
         defense_answers(_joined(_parts(text)), given, seed=2**63 - 1)
 

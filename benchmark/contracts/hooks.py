@@ -122,11 +122,13 @@ def _loss_inputs() -> tuple[LossInputs, list[torch.Tensor]]:
     return batch, [pixels, words]
 
 
-def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Whether inputs or answers are the same, to the last bit."""
+def difference(first: dict[str, Any], second: dict[str, Any]) -> str:
+    """The first name by which inputs or answers are not the same, to the last bit; empty if there is none."""
 
     def same(a: Any, b: Any) -> bool:
         both = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-        return torch.equal(a, b) if both else type(a) is type(b) and bool(a == b)
+        if both:  # NaN equals NaN: that values are not finite is another promise
+            return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+        return type(a) is type(b) and bool(a == b)
 
-    return all(same(value, second[name]) for name, value in first.items())
+    return next((name for name, value in first.items() if not same(value, second[name])), "")

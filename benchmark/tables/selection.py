@@ -28,6 +28,7 @@ ROWS = {
 }
 """The paper's attacks and the controls, with their names in tables, in the order in which they stand there."""
 _MEM = re.compile(r"mem\d*")
+_CODE = "code or files"
 _RENAMED = {
     "Jpeg": "JPEG",
     "Cleanclip": "CleanCLIP",
@@ -186,7 +187,7 @@ def _models(record: Record) -> Mapping[str, Any]:
 
 def _code(record: Record, of: str) -> Mapping[str, Any]:
     """Which code a record's attack or defense is of, as far as the record says."""
-    return {"code or files": code[of]} if of in (code := record.provenance.get("code", {})) else {}
+    return {_CODE: code[of]} if of in (code := record.provenance.get("code", {})) else {}
 
 
 def _compare(what: str, settings: Sequence[tuple[Record, Mapping[str, Any]]]) -> None:
@@ -200,9 +201,10 @@ def _compare(what: str, settings: Sequence[tuple[Record, Mapping[str, Any]]]) ->
             two = list(values.items())[:2]
             shown = " and ".join(f"{key}={format_value(json.loads(value))}" for value, _ in two)
             files = " and ".join(record.file_name() for _, record in two)
-            raise UsageError(
-                f"records mix settings of {what}: {shown} (in {files}); give --records a folder of one setting"
-            )
+            mend = "give --records a folder of one setting"
+            if key == _CODE:
+                mend = f"its file, or one that it reads, changed between the runs; delete the older records, or {mend}"
+            raise UsageError(f"records mix settings of {what}: {shown} (in {files}); {mend}")
 
 
 def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
