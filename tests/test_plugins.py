@@ -143,7 +143,9 @@ def test_seeds_of_changed_plugin_code_are_not_averaged(tmp_path: Path, capsys: p
     capsys.readouterr()
     for command in (["table", "2"], ["report", "--out", str(tmp_path / "report.html")]):
         assert main([*command, "--records", str(tmp_path / "out")]) == 2
-        assert "records mix settings of defense dark: code or files=" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "records mix settings of defense dark: code or files=" in said
+        assert "its file, or one that it reads, changed between the runs" in said
     assert not (tmp_path / "report.html").exists()
 
 
