@@ -79,9 +79,9 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
     for attack in attacks:
         if attack.spec == CLEAN:
             continue  # nothing was done to them
-        own = [record for record in records if record.attack.spec == attack.spec]
+        own = sorted((one for one in records if one.attack.spec == attack.spec), key=Record.file_name)
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
-        surrogates = " or ".join(dict.fromkeys(record.surrogate.spec for record in own))
+        surrogates = " or ".join(sorted({record.surrogate.spec for record in own}))
         settings.setdefault(f"surrogate {surrogates}; {words}", []).append(attack.title)
         # A poison counts once, however many victims shared it.
         poisons[attack.title] = list({_poison(record): record.poison for record in own if record.poison}.values())

@@ -45,10 +45,11 @@ def _table(attack: ResolvedSpec, clean: list[Record], attacked: list[Record]) ->
         blocks([*clean, *members])  # refuses settings that differ in anything but the surrogate
     victims = sorted({record.victim.spec for record in attacked})
     shown = {row: [record for record in own if record.victim.spec in victims] for row, own in rows.items()}
+    shown = {row: sorted(own, key=lambda record: (record.victim.spec, record.seed)) for row, own in shown.items()}
     observations: list[Observation] = [
         observe(record, row, f"{record.victim.spec} {one.name}", one)
         for row, own in shown.items()
-        for record in sorted(own, key=lambda record: record.seed)
+        for record in own
         for one in (*_SHOWN, *_KEPT)
     ]
     columns = [f"{victim} {one.name}" for victim in victims for one in _SHOWN]
