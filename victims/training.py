@@ -81,7 +81,7 @@ def train(
 
     Raises:
         UsageError: fewer rows than a batch, ``clean`` has other images than ``dataset``, or a defense leaves no row or
-            returns captions, images or targets that are not as many or of another shape or dtype than it was given.
+            returns captions, images or targets that are not as many or of another shape than it was given.
         VictimDiverged: the loss is not finite.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -176,12 +176,15 @@ def _kept(
 
 
 def _alike(hook: str, given: torch.Tensor, returned: torch.Tensor) -> torch.Tensor:
-    """What a hook returned, if its shape and dtype are those of what it was given; others would train by accident."""
-    if not isinstance(returned, torch.Tensor):
-        raise UsageError(f"{hook} returns no tensor, but {type(returned).__name__}")
-    if (returned.shape, returned.dtype) != (given.shape, given.dtype):
-        was, now = (f"{tuple(each.shape)} {str(each.dtype).removeprefix('torch.')}" for each in (given, returned))
-        raise UsageError(f"{hook} returns {now} for {was}")
+    """What a hook returned, if it is of the shape that it was given; another would train by accident.
+
+    Of the dtype only the kind is compared: a model in fp64 wants images in fp64.
+    """
+    if not isinstance(returned, torch.Tensor) or not returned.is_floating_point():
+        kind = str(returned.dtype) if isinstance(returned, torch.Tensor) else type(returned).__name__
+        raise UsageError(f"{hook} returns no tensor of floats, but {kind}")
+    if returned.shape != given.shape:
+        raise UsageError(f"{hook} returns {tuple(returned.shape)} for {tuple(given.shape)}")
     return returned
 
 

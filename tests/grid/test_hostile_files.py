@@ -81,6 +81,8 @@ def test_a_plug_in_with_text_that_no_file_can_hold_is_refused_before_any_work(
         "class Odd(Defense):\n"
         "    'Odd.'\n"
         "    word: str = 'caf\\udce9'\n"
+        "    def on_captions(self, captions, at):\n"
+        "        return [self.word for _ in captions]\n"
     )
     out = tmp_path / "runs"
     assert run(out, "--plugin", str(plugin), attack="clean", defense="odd", epochs=1) == 2

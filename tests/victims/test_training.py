@@ -164,7 +164,7 @@ class Careless(Defense):
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         grey, none = images[:, :1], cast(torch.Tensor, None)
-        return {"grey": grey, "nothing": none, "double": images.double()}.get(self.fault, images)
+        return {"grey": grey, "nothing": none, "bytes": images.byte()}.get(self.fault, images)
 
     def on_batch(
         self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
@@ -179,11 +179,11 @@ class Careless(Defense):
     ("fault", "said"),
     [
         ("a caption short", "on_captions returns 23 captions for 24"),
-        ("grey", "on_images returns (8, 1, 32, 32) float32 for (8, 3, 32, 32) float32"),
-        ("nothing", "on_images returns no tensor, but NoneType"),
-        ("double", "on_images returns (8, 3, 32, 32) float64 for (8, 3, 32, 32) float32"),
-        ("one target", "on_batch returns (8,) float32 for (8, 8) float32"),
-        ("an image short", "adversarial returns (7, 3, 32, 32) float32 for (8, 3, 32, 32) float32"),
+        ("grey", "on_images returns (8, 1, 32, 32) for (8, 3, 32, 32)"),
+        ("nothing", "on_images returns no tensor of floats, but NoneType"),
+        ("bytes", "on_images returns no tensor of floats, but torch.uint8"),
+        ("one target", "on_batch returns (8,) for (8, 8)"),
+        ("an image short", "adversarial returns (7, 3, 32, 32) for (8, 3, 32, 32)"),
     ],
 )
 def test_a_hook_that_returns_something_else_than_it_was_given_is_refused(fault: str, said: str) -> None:
