@@ -297,15 +297,16 @@ def test_a_plugin_that_takes_one_of_our_names_is_told_in_a_fresh_process(tmp_pat
 ROOT = Path(__file__).parents[1]
 
 
-def tutorials(file: Path, page: str, number: int) -> Path:
-    """Write a documented example, the page's Python block of that number from 1, into a file."""
-    text = (ROOT / "docs" / page).read_text("utf-8")
-    file.write_text(text.split("```python\n")[number].split("```")[0], "utf-8")
+def tutorials(file: Path, page: str) -> Path:
+    """Write a documented example, the page's Python block that makes the class of the file's name, into a file."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)
+    (example,) = (block for block in blocks if f"class {file.stem.capitalize()}" in block)
+    file.write_text(example, "utf-8")
     return file
 
 
 def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tutorials(tmp_path / "checker.py", "own-attack.md", 1)
+    tutorials(tmp_path / "checker.py", "own-attack.md")
     plugin = ("--plugin", str(tmp_path / "checker.py"))
     assert main(["contract", "attack", "checker", *plugin]) == 0
     assert run(tmp_path / "out", *plugin, attack="checker[eps=5]", defense="none", epochs=1) == 0
@@ -317,7 +318,7 @@ def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_tutorials_defense_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plugin = ("--plugin", str(tutorials(tmp_path / "fade.py", "own-defense.md", 1)))
+    plugin = ("--plugin", str(tutorials(tmp_path / "fade.py", "own-defense.md")))
     assert main(["contract", "defense", "fade", *plugin]) == 0
     assert run(tmp_path / "out", *plugin, attack="clean", defense="fade[amount=0.7]", epochs=1) == 0
     (record,) = (r for r in load_records(tmp_path / "out") if r.defense.spec == "fade[amount=0.7]")
@@ -329,15 +330,15 @@ def test_the_tutorials_defense_is_one_that_works(tmp_path: Path, capsys: pytest.
 def test_a_small_attack_takes_40_lines_and_a_small_defense_25(tmp_path: Path) -> None:
     sizes = {
         ROOT / "attacks" / "uniform_noise.py": 40,
-        tutorials(tmp_path / "checker.py", "own-attack.md", 1): 40,
-        tutorials(tmp_path / "fade.py", "own-defense.md", 1): 25,
+        tutorials(tmp_path / "checker.py", "own-attack.md"): 40,
+        tutorials(tmp_path / "fade.py", "own-defense.md"): 25,
     }
     for file, most in sizes.items():
         assert len(file.read_text("utf-8").splitlines()) <= most, file
 
 
 def test_the_tutorials_data_set_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plugin = ("--plugin", str(tutorials(tmp_path / "arrays.py", "own-attack.md", 2)))
+    plugin = ("--plugin", str(tutorials(tmp_path / "arrays.py", "own-attack.md")))
     sizes = {"train": 24, "val": 4, "test": 4}
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {}
