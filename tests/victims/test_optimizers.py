@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from tests.small import make_clip
-from victims.clip import Clip
+from victims.clip import Clip, Precision
 from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 
 RECIPE = Recipe(optimizer="muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.2)
+
+
+def give_gradients(clip: Clip, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in clip.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
 
 
 def names_of(clip: Clip, group: dict[str, list[torch.Tensor]]) -> set[str]:
@@ -44,9 +50,7 @@ def test_muon_takes_filters_and_matrices_but_neither_embeddings_nor_the_pool() -
 def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_elsewhere() -> None:
     clip = make_clip()
     weight = clip.model.transformer.resblocks[0].mlp.c_fc.weight
-    generator = torch.Generator().manual_seed(1)
-    for parameter in clip.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    give_gradients(clip, 1)
     plain = copy.deepcopy(clip)
     for parameter, other in zip(clip.parameters(), plain.parameters(), strict=True):
         assert parameter.grad is not None
@@ -66,6 +70,33 @@ def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_el
         assert torch.allclose(clip.model.get_parameter(name), plain.model.get_parameter(name), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype", "closest", "farthest"),
+    [
+        ("fp32", torch.float64, 0.0, 1e-10),
+        ("fp32", torch.float32, 0.0, 1e-4),
+        ("bf16", torch.float32, 1e-3, 0.1),
+    ],
+    ids=["fp64", "fp32", "bf16"],
+)
+def test_muon_multiplies_in_the_models_precision(
+    precision: Precision, dtype: torch.dtype, closest: float, farthest: float
+) -> None:
+    clip = make_clip(precision=precision, dtype=dtype)
+    give_gradients(clip, 1)
+    weight = clip.model.transformer.resblocks[0].mlp.c_fc.weight
+    before = weight.detach().clone()
+    make_optimizer(clip, RECIPE).step()
+    step = (before - weight.detach()).double() / 0.02 / (weight.shape[0] / weight.shape[1]) ** 0.5
+
+    # The published iteration in its plainest form and in fp64.
+    plain = weight.grad.double() / weight.grad.double().norm()
+    for _ in range(5):
+        gram = plain @ plain.T
+        plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
+    assert closest <= float((step - plain).abs().max()) < farthest
+
+
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
 def test_every_group_follows_the_schedule_from_its_own_peak(recipe: Recipe) -> None:
     optimizer = make_optimizer(make_clip(), recipe)
@@ -73,12 +104,6 @@ def test_every_group_follows_the_schedule_from_its_own_peak(recipe: Recipe) -> N
     set_lr(optimizer, 0.5)
     set_lr(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([peak / 4 for peak in peaks])
-
-
-def give_gradients(clip: Clip, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in clip.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
