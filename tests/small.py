@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from attacks import Poison
 from benchmark.data import CaptionDataset
-from victims.clip import Clip, Precision
+from victims.clip import Clip, Precision, cpu_computes_bf16
 
+_BF16 = pytest.mark.skipif(not cpu_computes_bf16(), reason="this CPU has no instructions for bf16")
+PRECISIONS = ["fp32", pytest.param("bf16", marks=_BF16)]
 WORDS = ("red", "green", "dog", "cat", "tree", "house", "car", "boat", "sun", "moon", "left", "above")
 
 

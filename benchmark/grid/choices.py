@@ -208,7 +208,8 @@ def cells_of(
     attacks = choose_attacks(settings.attack, preset, settings.through)
     victims = choose_victims(settings.victim or preset.victim)
     recipe = settings.recipe(preset.recipe)
-    recipe = replace(recipe, precision=resolve_precision(device, recipe.precision))
+    if recipe.precision == "auto" or parse_spec(settings.on).name == "local":  # else, whether nodes compute in it
+        recipe = replace(recipe, precision=resolve_precision(device, recipe.precision))
     dataset = dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad)
     defenses = choose_defenses(",".join([settings.defense, *partly_protected(settings.protected)]), preset)
     surrogates = choose_surrogates(victims, settings.surrogate, preset)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.equality import plain
+from tests.small import PRECISIONS
 from victims.clip import Clip, Precision
 from victims.fast.resnet import _convolve, attention_pool
 
@@ -59,7 +60,7 @@ def test_training_features_gradients_and_statistics_in_fp64(resolution: int, lay
         torch.testing.assert_close(fast.model.get_buffer(f"visual.{name}"), buffer, msg=name)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_frozen_network_ends_where_the_training_one_does(precision: Precision) -> None:
     # As far from fp64 as plain open_clip under autocast is, or closer.
     exact = plain.image_features(plain.small_clip(64, (2, 1, 2, 1)).eval(), pixels(64)).detach()

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from tests.small import make_clip
+from tests.small import PRECISIONS, make_clip
 from victims.architecture import Architecture, model_names
 from victims.clip import (
     Clip,
@@ -60,7 +61,7 @@ def test_embeddings_in_place_of_ids(plain: bool) -> None:
     torch.testing.assert_close(clip.encode_tokens(tokens), expected, rtol=0, atol=0)  # no trace is left
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_plain_copy_for_inference_is_the_same_network(precision: Precision) -> None:
     clip = make_clip(precision=precision)
     clip.plain = True
@@ -276,3 +277,21 @@ def test_auto_precision_on_a_cpu_is_bf16_only_where_it_is_fast(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision(torch.device("cpu"), "auto") == expected
     assert resolve_precision(torch.device("cpu"), "bf16") == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "computes"),
+    [
+        ({"avx2"}, False),
+        ({"avx2", "avx512_bw", "avx512_vl"}, False),
+        ({"avx2", "avx512_bw", "avx512_vl", "avx512_dq"}, True),
+        ({"avx2", "avx_ne_convert"}, True),
+    ],
+)
+def test_a_cpu_without_instructions_for_bf16_does_not_take_it(
+    instructions: set[str], computes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"architecture": "x86_64", **dict.fromkeys(instructions, True)}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    with nullcontext() if computes else pytest.raises(UsageError, match="no instructions for bf16: take --precision"):
+        make_clip(precision="bf16")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.small import make_clip
-from victims.clip import Clip, Precision
+from victims.clip import Clip
 from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 
@@ -71,18 +71,19 @@ def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_el
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype", "closest", "farthest"),
+    ("dtype", "autocast", "closest", "farthest"),
     [
-        ("fp32", torch.float64, 0.0, 1e-10),
-        ("fp32", torch.float32, 0.0, 1e-4),
-        ("bf16", torch.float32, 1e-3, 0.1),
+        (torch.float64, None, 0.0, 1e-10),
+        (torch.float32, None, 0.0, 1e-4),
+        (torch.float32, torch.bfloat16, 1e-3, 0.1),
     ],
     ids=["fp64", "fp32", "bf16"],
 )
 def test_muon_multiplies_in_the_models_precision(
-    precision: Precision, dtype: torch.dtype, closest: float, farthest: float
+    dtype: torch.dtype, autocast: torch.dtype | None, closest: float, farthest: float
 ) -> None:
-    clip = make_clip(precision=precision, dtype=dtype)
+    clip = make_clip(dtype=dtype)
+    clip.autocast_dtype = autocast
     give_gradients(clip, 1)
     weight = clip.model.transformer.resblocks[0].mlp.c_fc.weight
     before = weight.detach().clone()
