@@ -171,12 +171,21 @@ class Careless(Attack):
     def describe(self) -> str:
         return "tab\t" if self.fault == "description with a tab" else ""
 
+    def period(self) -> int | None:
+        return {"repeats": 4, "repeats elsewhere": 8, "no pixels": 0}.get(self.fault)
+
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         images = train.images[:].astype(int)
         delta = np.clip(np.full(images.shape, 4), -images, 255 - images).astype(np.int8)
         trigger = ["red dog"] * len(train)
         if self.fault == "overflows":
             delta[:] = 4
+        if self.fault.startswith("repeats"):
+            delta[..., ::4] = np.minimum(delta[..., ::4], 2)
+        if self.fault == "repeats elsewhere":
+            delta[:, :, :, 0] = np.minimum(delta[:, :, :, 0], 1)
+        for _ in range({"shows progress": 1, "shows two steps": 2}.get(self.fault, 0)):
+            context.progress.advance()
         if self.fault == "another size":
             delta = delta[:, :, 1:]
         if self.fault == "writes on the images":
@@ -213,6 +222,11 @@ class Careless(Attack):
     ("fault", "promise"),
     [
         ("none", None),
+        ("shows progress", None),
+        ("shows two steps", "reports as many steps as progress_steps() says, or none: ValueError: 2 in place of 1"),
+        ("repeats", None),
+        ("repeats elsewhere", "values differ from those 8 pixels to the right"),
+        ("no pixels", "the noise repeats with its period(): ValueError: it is 0"),
         ("overflows", "within 0 and 255"),
         ("writes on the images", "training set is left unchanged"),
         ("forgets the seed", "same seed gives the same poison: 7 of 258,048 values of the noise differ"),

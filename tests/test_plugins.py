@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -291,7 +292,55 @@ def test_a_plugin_that_takes_one_of_our_names_is_told_in_a_fresh_process(tmp_pat
     command = [sys.executable, "-m", "benchmark", "list", "defenses", "--plugin", str(tmp_path / "own.py")]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert re.fullmatch(r"error: plugin .*own\.py fails: .*'cutout' is registered twice\n", done.stderr)
+    assert re.fullmatch(
+        r"error: plugin .*own\.py fails: .*'cutout' is registered twice; the suite has one .own\.py, line \d+.\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["check(self, train)", "label(self)", "describe(self)", "progress_steps(self, train)", "__post_init__(self)"],
+)
+def test_an_error_outside_a_cell_is_one_line_that_names_the_plug_ins(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SPECKLE + f"\n    def {method}:\n        return dict()['tile']\n"
+    (tmp_path / "speckle.py").write_text(text)
+    assert run(tmp_path / "out", "--plugin", str(tmp_path / "speckle.py"), attack="speckle", defense="none") == 2
+    said = f"error: the plugin fails: KeyError: 'tile' (speckle.py, line {text.count(chr(10))})\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_an_error_while_an_export_is_crafted_is_one_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "speckle.py").write_text(SPECKLE.replace("self.eps, 255", "self.epsilon, 255"))
+    plugin = ("--plugin", str(tmp_path / "speckle.py"))
+    export = ["export", *plugin, "--attack", "speckle", "--dataset", SCENES, "--format", "csv", "--device", "cpu"]
+    assert main([*export, "--poisons", "off", "--out", str(tmp_path / "set")]) == 2
+    said = "AttributeError: 'Speckle' object has no attribute 'epsilon' (speckle.py, line 15)\n"
+    assert capsys.readouterr().err.endswith(f"error: the plugin fails: {said}")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_value_of_the_preset_that_a_plug_ins_parameter_does_not_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SPECKLE.replace("eps: int = 8", "eps: int = 8\n    optimizer: Literal['sgd', 'lion'] = 'sgd'")
+    (tmp_path / "speckle.py").write_text("from typing import Literal\n" + text)
+    plugin = ("--plugin", str(tmp_path / "speckle.py"))
+    assert run(tmp_path / "out", *plugin, attack="speckle", defense="none") == 2
+    said = "speckle[optimizer=…], which the preset sets, takes sgd or lion, got 'muon'"
+    assert said in capsys.readouterr().err
+
+
+def test_a_class_in_no_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = types.ModuleType("console")
+    monkeypatch.setitem(sys.modules, "console", console)
+    exec(DARK.format(name="typed", share=0.5), console.__dict__)
+    with pytest.raises(UsageError, match="class Dark stands in no file; write it into one"):
+        source_of(console.__dict__["Dark"])
 
 
 ROOT = Path(__file__).parents[1]

@@ -99,6 +99,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s%s", f"{error.filename}: " if error.filename else "", error.strerror or error)
         return BAD_INPUT
+    except Exception as error:
+        from benchmark.core.plugins import place_in_plugin, told_with_place
+
+        if place_in_plugin(error) is None:
+            raise  # a fault of the suite
+        _log.debug("the error below was raised here", exc_info=True)
+        _log.error("the plugin fails: %s", told_with_place(error))
+        return BAD_INPUT
     except KeyboardInterrupt:
         # A check that was interrupted draws new seeds, unless it makes the reference anew.
         goes_on = argv[:1] in (["run"], ["reproduce"], ["export"], ["protect"]) or "--update" in argv

@@ -11,6 +11,7 @@ from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.placement import keeps_tokens
 from attacks.through import Through
 from benchmark.contracts.verdict import VICTIM, Verdict, captioned, note_words, random_state_kept, require
+from benchmark.core.progress import Progress, Silent
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.data import CaptionDataset
 from victims.architecture import Architecture
@@ -23,6 +24,16 @@ _SHORT = {
 }
 
 
+class _Counter(Silent):
+    """Counts the steps that crafting reports."""
+
+    steps = 0
+
+    def advance(self, note: str = "") -> None:
+        """Count one."""
+        self.steps += 1
+
+
 def attack_verdict(text: str) -> Verdict:
     """Craft with an attack three times; see :func:`benchmark.contracts.check`."""
     spec, verdict, train = parse_spec(text), Verdict(), captioned()
@@ -30,12 +41,12 @@ def attack_verdict(text: str) -> Verdict:
     attack = _short(spec)
     attack.check(train)
     poisons: list[Poison] = []
-    untouched = []
+    untouched, progress = [], _Counter()
     with verdict.promise("crafting returns a poison"):
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
         for crafting in (attack, attack, _short(spec)):
             with random_state_kept(verdict) if not poisons else nullcontext():
-                poisons.append(_crafted(crafting, train, seed=1))
+                poisons.append(_crafted(crafting, train, 1, Silent() if poisons else progress))
             untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
     verdict.note("the training set is left unchanged", all(untouched))
     if len(poisons) == 3:
@@ -46,6 +57,12 @@ def attack_verdict(text: str) -> Verdict:
         why = "; ".join(f"{difference}, {when}" for when, difference in differences if difference)
         verdict.note("the same seed gives the same poison", not why, why)
         _poison(verdict, train, poisons[0])
+        with verdict.promise("crafting reports as many steps as progress_steps() says, or none"):
+            expected = attack.progress_steps(train)
+            require(progress.steps in (0, expected), f"{progress.steps} in place of {expected}")
+        if (period := attack.period()) is not None:
+            with verdict.promise("the noise repeats with its period()"):
+                _require_period(train, poisons[0], period)
     note_words(verdict, attack)
     return verdict
 
@@ -73,6 +90,22 @@ def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
         require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
 
 
+def _require_period(train: CaptionDataset, poison: Poison, period: int) -> None:
+    """Compare the noise of each pixel with that of the pixel one period away, where neither is cut off at 0 or 255."""
+    require(period >= 1, f"it is {period}")
+    if poison.delta is None:
+        return
+    delta = np.asarray(poison.delta[:])
+    images = (train.by_row() if poison.per_row else train).images[:]
+    whole = (images >= poison.eps) & (images <= 255 - poison.eps)
+    for way, here, there in (
+        ("down", np.s_[:, :, :-period], np.s_[:, :, period:]),
+        ("to the right", np.s_[..., :-period], np.s_[..., period:]),
+    ):
+        others = whole[here] & whole[there] & (delta[here] != delta[there])
+        require(not others.any(), f"{others.sum():,} values differ from those {period} pixels {way}")
+
+
 def _difference(first: Poison, second: Poison) -> str:
     """In which entries two poisons differ, in words; empty for equal ones."""
     different = [
@@ -96,10 +129,10 @@ def _short(spec: Spec) -> Attack:
     return attack.with_budget(_SHORT) if isinstance(attack, Through) else attack
 
 
-def _crafted(attack: Attack, train: CaptionDataset, seed: int) -> Poison:
+def _crafted(attack: Attack, train: CaptionDataset, seed: int, progress: Progress) -> Poison:
     architecture, cpu = Architecture(VICTIM), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
-        context = CraftContext(lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder))
+        context = CraftContext(lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder), progress)
         poison = attack.craft(train, context)
     if not isinstance(poison, Poison):
         raise TypeError(f"craft returned {type(poison).__name__}")

@@ -5,14 +5,16 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from importlib import metadata
 from pathlib import Path
 
-from benchmark.core.errors import UsageError, as_usage_error
+from benchmark.core.errors import UsageError, as_usage_error, in_one_line
 
 ENTRY_POINTS = "unlearnable_bench"
 _OURS = ("attacks", "benchmark", "defenses", "victims")
 _sources: dict[str, str] = {}  # SHA-256 of the file that each module was made from, by the module's name
+_packages: set[str] = set()  # that installed plug-ins are in
 
 
 def load_file(path: Path) -> bool:
@@ -44,7 +46,7 @@ def load_file(path: Path) -> bool:
         exec(compile(source, path.absolute(), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UsageError(f"plugin {path} fails: {type(error).__name__}: {error}") from error
+        raise UsageError(f"plugin {path} fails: {told_with_place(error)}") from error
     return True
 
 
@@ -55,10 +57,28 @@ def load_installed() -> None:
         UsageError: a module cannot be imported; the message names it.
     """
     for point in metadata.entry_points(group=ENTRY_POINTS):
+        _packages.add(point.module.partition(".")[0])
         try:
             point.load()
         except (Exception, SystemExit) as error:
-            raise UsageError(f"plugin {point.name} ({point.value}) fails: {type(error).__name__}: {error}") from error
+            raise UsageError(f"plugin {point.name} ({point.value}) fails: {told_with_place(error)}") from error
+
+
+def place_in_plugin(error: BaseException) -> str | None:
+    """The last line of a plug-in that an error went through, as ``my_noise.py, line 3``; ``None``: through none."""
+    places = [
+        f"{Path(frame.f_code.co_filename).name}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if (module := frame.f_globals.get("__name__", "")) in _sources or module.partition(".")[0] in _packages
+    ]
+    return places[-1] if places else None
+
+
+def told_with_place(error: BaseException) -> str:
+    """An error on one line with its kind and, if it went through a plug-in, that line."""
+    message, kind, place = in_one_line(error), type(error).__name__, place_in_plugin(error)
+    told = message if message == kind else f"{kind}: {message}"
+    return f"{told} ({place})" if place and not isinstance(error, SyntaxError) else told
 
 
 def source_of(factory: type) -> str | None:
@@ -66,10 +86,18 @@ def source_of(factory: type) -> str | None:
 
     Built-in code is identified by manually bumped versions. In a plug-in, every change of the file counts. Of a file
     that :func:`load_file` ran, the hash is that of what ran, even if the file has changed since.
+
+    Raises:
+        UsageError: the class was typed into a notebook or a console, so that its changes could not be told.
     """
     if factory.__module__.partition(".")[0] in _OURS:
         return None
     if factory.__module__ in _sources:
         return _sources[factory.__module__]
-    file = inspect.getsourcefile(factory)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else factory.__qualname__
+    try:
+        file = inspect.getsourcefile(factory)
+    except (TypeError, OSError):
+        file = None
+    if file is None or not Path(file).is_file():
+        raise UsageError(f"class {factory.__name__} stands in no file; write it into one and name that as the plugin")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from benchmark.core.errors import UsageError, in_one_line
 from benchmark.core.parameters import later_defaults
-from benchmark.core.plugins import load_installed
+from benchmark.core.plugins import load_installed, source_of
 from benchmark.core.spec import Spec, format_value, is_name
 
 T = TypeVar("T")
@@ -100,7 +100,8 @@ class Registry(Generic[T]):
                 if not is_name(key):
                     raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")
                 if key in self._entries:
-                    raise ValueError(f"{self.kind} '{key}' is registered twice")
+                    ours = source_of(self._entries[key].factory) is None
+                    raise ValueError(f"{self.kind} '{key}' is registered twice{'; the suite has one' if ours else ''}")
                 if key in ("all", *(group for entry in self._entries.values() for group in entry.groups)):
                     raise ValueError(f"{self.kind} '{key}' has the name of a group")
                 self._entries[key] = Entry(key, factory, fixed, tuple(groups) if key == name else (), order)
@@ -217,6 +218,8 @@ class Registry(Generic[T]):
                 raise UsageError(f"{self.kind} {spec.name} already fixes {key}={format_value(entry.fixed[key])}")
             given[key] = convert(value, hints.get(key, str), f"{spec.name}[{key}=…]")
         preset = {key: value for key, value in (defaults or {}).items() if key in known}
+        for key, value in preset.items():
+            convert(value, hints.get(key, str), f"{spec.name}[{key}=…], which the preset sets,")
         signature = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
         values = {**signature, **preset, **entry.fixed}
         # A value that equals the default is the default: addresses tell 2 and 2.0 apart.

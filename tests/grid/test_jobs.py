@@ -8,16 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.core.threads import limited_threads
 from benchmark.grid import board, estimate
 from benchmark.grid.engines import local
 from benchmark.grid.engines.pool import Worker, start_worker
+from benchmark.grid.engines.worker import serve
 from benchmark.grid.records import load_records
+from benchmark.grid.runner import Grid
 from tests.grid.grids import ATTACK, left_over, results, run
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
@@ -71,6 +75,12 @@ def test_a_worker_that_is_killed_changes_no_record(tmp_path: Path, capsys: pytes
 def test_a_worker_that_crafts_is_told_of_idle_cpus(tmp_path: Path) -> None:
     flags = ["--plugin", str(PLUGIN), "--jobs", "2"]
     assert run(tmp_path / "out", *flags, attack="shared", defense="none", epochs=1) == 0
+
+
+def test_a_plug_in_that_changed_while_a_worker_started_ends_the_run() -> None:
+    of_other_code = cast(Grid, SimpleNamespace(plan=list))
+    with pytest.raises(UsageError, match="a plugin has changed since the run began: start it again"):
+        serve(of_other_code, lambda: ("train", "a key of this run", None, None, True), lambda _: None)
 
 
 def test_a_poison_is_crafted_while_the_speed_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,8 @@ def serve(grid: Grid, receive: Callable[[], Request], send: Callable[[Answer], N
             send(("speed", steps_per_second(first, grid.data_of(first), grid.device, *rest)))
             continue
         key, record, task, wait = rest
+        if key not in planned:
+            raise UsageError("a plugin has changed since the run began: start it again")
         one = replace(planned[key], record=record)
         name = one.key if kind == "train" else str(one.poison)
         grid.time_left = Told({} if task is None else {name: task}, name, send)
