@@ -152,7 +152,7 @@ def _settings(cell: RequiredCell, record: Record) -> dict[str, Any]:
         "models": record.provenance.get("models", "fast"),
         "code": {part: value for part, value in code.items() if part != cell.untrusted},
     }
-    if record.attack.spec != CLEAN:  # clean data come out the same from every surrogate
+    if cell.planned.attack.spec != CLEAN:  # clean data come out the same from every surrogate
         facets["surrogate"] = record.surrogate.spec
     for half in ("attack", "defense"):
         chosen: ResolvedSpec = getattr(record, half)
@@ -170,7 +170,9 @@ def _first_difference(expected: Any, said: Any) -> str:
     if not isinstance(expected, Mapping):
         return f"{format_value(said)}, by the rules {format_value(expected)}"
     ours, theirs = flatten(expected), flatten(said)
-    name = next(key for key in {**ours, **theirs} if _json(ours.get(key)) != _json(theirs.get(key)))
+    names = (key for key in {**ours, **theirs} if _json(ours.get(key)) != _json(theirs.get(key)))
+    if (name := next(names, None)) is None:
+        return "empty parts are written otherwise"
     # Cut, because a stranger's text may be of any length.
     return f"{name[:60]} is {format_value(theirs.get(name))[:60]}, by the rules {format_value(ours.get(name))[:60]}"
 
@@ -193,19 +195,17 @@ def clean_data_problems(cells: Sequence[RequiredCell]) -> list[str]:
     return [f"{spec} gets clean data, which the leaderboard's defenses have not" for spec in sorted(named)]
 
 
-def budget_problems(records: Sequence[Record], spec: str, rules: Rules) -> list[str]:
-    """Whether an attack keeps to the budget that the preset gives to all: whatever it sets stays as it is.
+def budget_problems(records: Sequence[Record], rules: Rules) -> list[str]:
+    """Whether attacks keep to the budget that the preset gives to all: whatever it sets stays as it is.
 
     Args:
         records: of the submission; what their attacks' parameters are is for the addresses to show.
-        spec: of the submitted attack.
         rules: with the preset.
     """
-    own = [record for record in records if parse_spec(record.attack.spec).name == parse_spec(spec).name]
-    name, preset = parse_spec(spec).name, PRESETS[rules.preset]
-    problems = [
-        text for record in own for text in _beyond(name, record.attack.params, preset.attack_values(name), rules)
-    ]
+    problems: list[str] = []
+    for record in records:
+        name = parse_spec(record.attack.spec).name
+        problems += _beyond(name, record.attack.params, PRESETS[rules.preset].attack_values(name), rules)
     return list(dict.fromkeys(problems))
 
 

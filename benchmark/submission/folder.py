@@ -13,13 +13,15 @@ from msgspec import Meta
 from benchmark.core.errors import UsageError
 from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import unknown
+from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.core.strict_json import as_kind
 from benchmark.grid.records import Record
 from benchmark.tables.entries import About
 
 ABOUT, RECORDS, POISONS = "submission.yaml", "records", "poisons"
-_MOST_RECORDS = 2_000
-_MOST_POISONS = 200
+_MOST_RECORDS = 500  # twelve seeds of an attack are 348
+_MOST_POISONS = 100
+_LARGEST_RECORD = 1 << 20
 _LARGEST_PLUGIN = 1 << 20
 _PATHS = re.compile(r"[/\\~]|\.\.")
 
@@ -108,16 +110,20 @@ def read_submission(folder: Path) -> Submission:
     if plugin is not None and (problem := _not_ordinary(plugin, _LARGEST_PLUGIN)) is not None:
         raise UsageError(problem)
     records = []
-    for path in _files(folder / RECORDS, ".json", _MOST_RECORDS, problems):
+    for path in _files(folder / RECORDS, ".json", _MOST_RECORDS, problems, _LARGEST_RECORD):
         try:
-            records.append(Record.load(path))
+            record = Record.load(path)
+            for spec in (record.attack.spec, *split_outside_brackets(record.defense.spec, "+")):
+                parse_spec(spec)
         except UsageError as error:
-            problems.append(str(error))
+            problems.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+            continue
+        records.append(record)
     poisons = list(_files(folder / POISONS, ".safetensors", _MOST_POISONS, problems))
     return Submission(about, records, poisons, plugin, problems)
 
 
-def _files(folder: Path, suffix: str, most: int, problems: list[str]) -> Iterator[Path]:
+def _files(folder: Path, suffix: str, most: int, problems: list[str], largest: int | None = None) -> Iterator[Path]:
     """The files of a kind in a folder, by name; what is hidden is left aside, such as the locks of runs."""
     if not folder.exists() and not folder.is_symlink():
         return
@@ -131,7 +137,7 @@ def _files(folder: Path, suffix: str, most: int, problems: list[str]) -> Iterato
     for path in found:
         if path.suffix != suffix:
             problems.append(f"{path} does not belong there: only {suffix} files do")
-        elif (problem := _not_ordinary(path)) is not None:
+        elif (problem := _not_ordinary(path, largest)) is not None:
             problems.append(problem)
         else:
             yield path

@@ -24,6 +24,7 @@ from victims.tokens import Tokenizer
 
 _HEADER = 1 << 26  # bytes that triggers and the log of crafting may take
 _EXACT = ("eps", "per", "largest", "trigger_words", "distinct_trigger_words", "trigger_word_count", "loss_per_round")
+_ROUNDING = 1e-6  # of the losses: records hold seven digits, poisons all of them
 # Sums of millions of numbers differ between machines in their last digits.
 _NEARLY = {"psnr": 1e-3, "ssim": 1e-4}
 
@@ -108,7 +109,10 @@ def _identity(attack: str, params: Any, seed: Any) -> str:
 def _problems(
     stored: _Stored, records: Sequence[Record], train: CaptionDataset, rules: Rules, cache: Path
 ) -> Iterator[str]:
-    path, poison = stored.path, stored.poison
+    path, poison, asked = stored.path, stored.poison, records[0].attack.params.get("eps")
+    if asked is not None and (poison.delta is None or poison.eps != asked):
+        has = "no noise" if poison.delta is None else f"noise of ε = {poison.eps}/255"
+        yield f"{path}: it has {has}, by the attack's parameters ε is {asked}/255"
     if poison.per_row:
         yield f"{path}: it has a noise for each caption; by the rules a photo is published once"
     tokenizer = Tokenizer()
@@ -145,6 +149,8 @@ def _problems(
 def _agree(name: str, said: Any, measured: Any) -> bool:
     if name in _NEARLY and said is not None and measured is not None:
         return math.isclose(said, measured, rel_tol=0, abs_tol=_NEARLY[name])
+    if name == "loss_per_round" and said and len(said) == len(measured):
+        return all(math.isclose(*losses, rel_tol=_ROUNDING) for losses in zip(said, measured, strict=True))
     return json.dumps(said, sort_keys=True) == json.dumps(measured, sort_keys=True)
 
 

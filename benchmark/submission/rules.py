@@ -1,6 +1,7 @@
 """The rules of the leaderboard, in one place; docs/submitting.md says them in words."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from benchmark.tables.entries import Kind
 from benchmark.tables.selection import CLEAN, UNDEFENDED
@@ -21,22 +22,27 @@ class Rules:
         defenses: what an attack meets. Beside the group, two that know an attack: rare-prefix drops a trigger in front
             of captions, whatever its length, tile-average noise that repeats.
         attacks: what a defense meets: noise, noise through augmentations, a trigger, one targeted, one tied to words.
+            With each goes the least percentage of the recall that it has to take undefended, so that nobody submits a
+            defense against weak poisons: about half to four fifths of what it takes in results/tiny, and nothing for
+            two that take next to nothing there.
     """
 
-    version: int = 4
+    version: int = 5
     preset: str = "tiny"
     least_seeds: int = 3
     most_seeds: int = 12
     eps: int = 8
     trigger_tokens: int = 8
     defenses: str = "standard,rare-prefix,tile-average"
-    attacks: str = "em,em-aug,mem3,tap,em-wordwise"
+    attacks: Mapping[str, float] = field(
+        default_factory=lambda: {"em": 30, "em-aug": 0, "mem3": 80, "tap": 0, "em-wordwise": 60}
+    )
 
     def settings(self, kind: Kind, spec: str) -> tuple[str, str]:
         """``--attack`` and ``--defense`` of the run that a submission holds; clean data meet every defense."""
         if kind == "attack":
             return f"{CLEAN},{spec}", self.defenses
-        return f"{CLEAN},{self.attacks}", f"{UNDEFENDED},{spec}"
+        return ",".join([CLEAN, *self.attacks]), f"{UNDEFENDED},{spec}"
 
 
 RULES = Rules()

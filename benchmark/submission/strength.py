@@ -1,18 +1,24 @@
 """Whether what was submitted counts: the gates of the matrix, and clean victims that have learned something."""
 
+from collections.abc import Iterator
+from statistics import fmean
+
+from benchmark.submission.rules import Rules
 from benchmark.tables.chance import near_chance
 from benchmark.tables.entries import Kind
 from benchmark.tables.gates import LEARN, UNIFORM_NOISE, learned, stronger_than_noise
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
+from benchmark.tables.shares import kept
 
 
-def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
+def strength_problems(block: Block, kind: Kind, spec: str, rules: Rules) -> list[str]:
     """What keeps a submission from being ranked, a line each.
 
     Args:
         block: its records.
         kind: what is submitted.
         spec: its name and parameters, as in its records.
+        rules: what the attacks that a defense meets have to take.
     """
     problems = []
     if sentence := near_chance(block.of(CLEAN, UNDEFENDED)):
@@ -22,7 +28,7 @@ def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
             victims = "undefended clean victims" if defense == UNDEFENDED else f"clean victims under {defense}"
             problems.append(f"{victims} do not learn; asked for is {LEARN}")
     if kind == "defense":
-        return problems
+        return [*problems, *_weak_attacks(block, rules)]
     for attack in block.attacks:
         if attack.spec != spec:
             continue
@@ -35,3 +41,11 @@ def strength_problems(block: Block, kind: Kind, spec: str) -> list[str]:
         if verdict == "not shown":
             problems.append(f"nothing shows that {spec} is stronger than {UNIFORM_NOISE} of the same ε = {eps}/255")
     return problems
+
+
+def _weak_attacks(block: Block, rules: Rules) -> Iterator[str]:
+    """The attacks that take less recall than their poisons would."""
+    for attack, least in rules.attacks.items():
+        left = kept(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED)).values()
+        if left and 100 - fmean(left) < least:
+            yield f"{attack} takes {100 - fmean(left):.0f} % of the recall undefended; asked for are {least:g} %"

@@ -1,5 +1,6 @@
 """From a submission's folder to findings and, if all rules are kept, an entry of the leaderboard."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
 from benchmark.core.spec import parse_spec, split_outside_brackets
+from benchmark.core.threads import limited_threads
 from benchmark.export.finding import Finding
 from benchmark.grid.opening import open_grid
 from benchmark.grid.plugins import load_plugins
@@ -91,7 +93,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
     make_folder(options.cache)
     with temporary_folder(options.cache, "submission") as temporary:
         settings = _settings(submission, untrusted, rules, options, temporary)
-        with open_grid(settings) as grid:
+        with limited_threads(_threads(submission.records)), open_grid(settings) as grid:
             findings, entry = _check(submission, untrusted, rules, options, grid)
     if entry is None:
         return findings, None
@@ -158,6 +160,14 @@ def _settings(submission: Submission, untrusted: bool, rules: Rules, options: Op
     )
 
 
+def _threads(records: Sequence[Record]) -> int | None:
+    """The threads that the records' victims trained with, so that a re-run rounds alike; as many as are usual if that
+    many CPUs are not here.
+    """
+    said = {record.provenance.get("threads") for record in records}
+    return next((one for one in said if isinstance(one, int) and 1 <= one <= (os.cpu_count() or 1)), None)
+
+
 def _eps_of_noise(records: Sequence[Record]) -> int:
     """The ε of the submitted attack's noise, by its records; 0 without noise."""
     noises = [record.poison for record in records if record.poison.get("psnr") and not is_uniform_noise(record.attack)]
@@ -178,7 +188,7 @@ def _check(
         *_findings(cell_problems, f"all {len(cells)} cells are there, in the settings of preset {rules.preset}"),
         *_addresses(cells, about.kind, agree=not cell_problems),
         *(
-            _findings(budget_problems(done, about.spec, rules), "what the preset gives every attack is as it gives it")
+            _findings(budget_problems(done, rules), "what the preset gives every attack is as it gives it")
             if about.kind == "attack"
             else _findings(clean_data_problems(cells), "the defense has no clean data")
         ),
@@ -191,7 +201,7 @@ def _check(
     block: Block | None = None
     spec = _submitted(cells, about.kind)
     if not cell_problems:
-        block, problems = _block(done, about.kind, spec)
+        block, problems = _block(done, about.kind, spec, rules)
         findings += _findings(problems, f"the {about.kind} counts: no gate fails")
     rerun: RerunCell | None = None
     if not options.rerun:
@@ -231,13 +241,14 @@ def _addresses(cells: Sequence[RequiredCell], kind: Kind, *, agree: bool) -> lis
 def _submitted(cells: Sequence[RequiredCell], kind: Kind) -> str:
     """The spec of what was submitted, as the suite spells it."""
     specs = [getattr(cell.planned, kind) for cell in cells]
-    return next(one.spec for one in specs if one.spec not in (CLEAN, UNDEFENDED) and not is_uniform_noise(one))
+    specs = [one for one in specs if kind == "defense" or not is_uniform_noise(one)]
+    return next(one.spec for one in specs if one.spec not in (CLEAN, UNDEFENDED))
 
 
 def _origin_problems(records: Sequence[Record]) -> list[str]:
     commits = sorted({str(record.provenance.get("commit")) for record in records})
     changed = [commit for commit in commits if commit.endswith("-dirty")]
-    facts = ("device", "versions")  # an installed wheel knows no commit
+    facts = ("device", "threads", "processes", "versions")  # an installed wheel knows no commit
     unsaid = [fact for fact in facts if not all(record.provenance.get(fact) for record in records)]
     return [
         *(f"not all records say their {fact}" for fact in unsaid),
@@ -246,14 +257,14 @@ def _origin_problems(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _block(records: Sequence[Record], kind: Kind, spec: str) -> tuple[Block | None, list[str]]:
+def _block(records: Sequence[Record], kind: Kind, spec: str, rules: Rules) -> tuple[Block | None, list[str]]:
     try:
         found = blocks(records)
     except UsageError as error:
         return None, [str(error)]
     if len(found) > 1:
         return None, ["the records are of several data sets or victims"]
-    return found[0], strength_problems(found[0], kind, spec)
+    return found[0], strength_problems(found[0], kind, spec, rules)
 
 
 def _rerun(

@@ -17,7 +17,7 @@ from benchmark.submission.rules import Rules
 from tests.grid.grids import SCENES
 from victims.recipe import Recipe
 
-RULES = Rules(preset="mini", defenses="prefix-drop", attacks="lsp[keys=4]")
+RULES = Rules(preset="mini", defenses="prefix-drop", attacks={"lsp[keys=4]": 0})
 PRESET = Preset(
     name="mini",
     summary="of tests",
@@ -47,7 +47,8 @@ class Speck(Attack):
         drawn = context.numpy_generator("noise").integers(-self.eps, self.eps + 1, train.images.shape)
         images = train.images[:].astype(int)
         delta = np.clip(drawn, -images, 255 - images).astype(np.int8)
-        return Poison(delta, ["dog"] * len(train), self.eps, train.fingerprint)
+        losses = {"loss_per_round": [2 / 3, 1 / 3]}
+        return Poison(delta, ["dog"] * len(train), self.eps, train.fingerprint, provenance=losses)
 '''
 ABOUT = {
     "name": "latent-specks",
@@ -58,10 +59,11 @@ ABOUT = {
     "link": "https://example.org/paper",
     "licence": "MIT",
 }
+COMPOSED = "prefix-drop+random-swap"
 KINDS: dict[str, dict[str, str]] = {
     "attack": {},
     "plugin": {"spec": "speck", "plugin": "speck.py"},
-    "defense": {"kind": "defense", "spec": "prefix-drop", "name": "dropped"},
+    "defense": {"kind": "defense", "spec": COMPOSED, "name": "dropped"},
 }
 _ATTACKS = {
     "attack": ("clean", "lsp[keys=4]", "uniform-noise[eps=8]"),
@@ -83,7 +85,7 @@ def run_everything(folder: Path) -> None:
     plugin.write_text(PLUGIN)
     where = ["--out", str(folder / "records"), "--poisons", str(folder / "poisons"), "--device", "cpu"]
     settings = ["run", "--preset", "mini", "--seeds", "3", "--quiet", "--plugin", str(plugin), *where]
-    assert main([*settings, "--attack", "clean,lsp[keys=4],speck", "--defense", "prefix-drop"]) == 0
+    assert main([*settings, "--attack", "clean,lsp[keys=4],speck", "--defense", f"prefix-drop,{COMPOSED}"]) == 0
     assert main([*settings, "--attack", "uniform-noise[eps=8],uniform-noise[eps=4]", "--defense", "none"]) == 0
     (folder / "executed").unlink()
 
@@ -100,7 +102,8 @@ def copy(everything: Path, folder: Path, kind: str) -> Path:
     (folder / "poisons").mkdir()
     write_about(folder, **KINDS[kind])
     for record in load_records(everything / "records"):
-        if record.attack.spec in _ATTACKS[kind]:
+        defended = COMPOSED if kind == "defense" else "prefix-drop"
+        if record.attack.spec in _ATTACKS[kind] and record.defense.spec in ("none", defended):
             record.save(folder / "records")
     stems = {"clean": None, "lsp[keys=4]": "lsp", "speck": "speck"}
     for attack in _ATTACKS[kind]:

@@ -1,18 +1,21 @@
 """Submissions that keep the rules get an entry and a row; what a re-run finds decides."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+import torch
 
 from benchmark.cli.main import main
 from benchmark.core.seeding import numpy_generator
+from benchmark.core.threads import limited_threads
 from benchmark.submission.page import leaderboard_page
 from benchmark.submission.rerun import draw_seed
 from benchmark.tables.entries import Entry, load_entries
-from tests.submission.submissions import forge, record_of, with_recall, write_about
+from tests.submission.submissions import COMPOSED, forge, record_of, with_recall, write_about
 
 Make = Callable[[str], Path]
 
@@ -72,11 +75,26 @@ def test_an_attack(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| no |" in (board / "README.md").read_text("utf-8").replace("  ", "")
 
 
+def test_a_record_is_of_the_cell_whose_address_and_parameters_it_has(make: Make) -> None:
+    """Whatever else it calls its attack."""
+    folder = make("attack")
+    forge(folder, LSP[-4], lambda record: replace(record, attack=replace(record.attack, spec="clean")))
+    assert submit(folder, "--no-rerun") == 0
+
+
+def test_a_re_run_takes_the_threads_of_the_records(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, threads = make("attack"), torch.get_num_threads()
+    with limited_threads(threads + 1):
+        assert submit(folder, "--seed", "1") == 0
+        assert torch.get_num_threads() == threads + 1
+    assert "equal to the last digit" in capsys.readouterr().out
+
+
 def test_a_defense(make: Make) -> None:
     folder = make("defense")
     assert submit(folder) == 0
     entry = Entry.load(folder.parent / "board" / "dropped.json")
-    assert set(entry.recall) == {"clean", "lsp[keys=4]"}
+    assert (entry.about.spec, set(entry.recall)) == (COMPOSED, {"clean", "lsp[keys=4]"})
     assert entry.rerun is not None
     assert entry.rerun.drawn.startswith("from the scores and 20")
 

@@ -29,7 +29,7 @@ def test_the_commands_run_what_the_rules_ask_for() -> None:
 def test_the_rules_name_what_exists() -> None:
     preset = PRESETS[RULES.preset]
     assert preset.dataset in [entry.name for entry in DATASETS.entries()]
-    assert len(choose_attacks(RULES.attacks, preset)) == 1 + len(RULES.attacks.split(","))
+    assert len(choose_attacks(",".join(RULES.attacks), preset)) == 1 + len(RULES.attacks)
     defenses = [one.choice.spec for one in choose_defenses(RULES.defenses, preset)]
     assert {"none", "prefix-drop", "jpeg", "crop-flip", "rare-prefix", "tile-average"} <= set(defenses)
 

@@ -16,7 +16,7 @@ from benchmark.cli.main import main
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.submission import rules as rules_file
-from tests.submission.submissions import PRESET, RULES, forge, record_of, write_about
+from tests.submission.submissions import COMPOSED, PRESET, RULES, forge, record_of, write_about
 from tests.tables.factory import signed
 
 Make = Callable[[str], Path]
@@ -95,6 +95,14 @@ def of_params(record: Record) -> Record:
     return replace(record, attack=replace(record.attack, params={**record.attack.params, "rms": 9.0}))
 
 
+def called_nothing(record: Record) -> Record:
+    return replace(record, attack=replace(record.attack, spec="lsp["))
+
+
+def with_empty_params(record: Record) -> Record:
+    return replace(record, defense=replace(record.defense, params={**record.defense.params, "more": {}}))
+
+
 def of_data(record: Record) -> Record:
     return replace(record, dataset=replace(record.dataset, params={**record.dataset.params, "fingerprint": "0" * 40}))
 
@@ -104,6 +112,20 @@ def other_noise(folder: Path) -> None:
     poison = Poison.load(path)
     assert poison.delta is not None
     replace(poison, delta=-poison.delta // 2).save(path)
+
+
+def without_noise(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    poison = Poison.load(path)
+    assert poison.delta is not None
+    replace(poison, delta=None, trigger=["cat"] * len(poison.delta)).save(path)
+
+
+def weak_noise(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    poison = Poison.load(path)
+    assert poison.delta is not None
+    replace(poison, eps=4, delta=poison.delta // 2).save(path)
 
 
 def wrong_eps(folder: Path) -> None:
@@ -182,7 +204,7 @@ def failed(record: Record) -> Record:
 FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a record edited by hand": (edited_by_hand, "does not match its SHA-256"),
     "a number that is not finite": (not_finite, "NaN where a number belongs"),
-    "a huge record": (huge_record, "huge.json is not a readable record: larger than 16 MiB"),
+    "a huge record": (huge_record, "huge.json is larger than 1024 KiB"),
     "a record that is a link": (linked_record, "is a link; a submission holds the files themselves"),
     "a folder that is a link": (linked_folder, "poisons is not an ordinary folder"),
     "a pipe": (lambda folder: os.mkfifo(folder / "records" / "x.json"), "x.json is not a regular file"),
@@ -205,6 +227,11 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a longer training": (in_recipe(epochs=2), "recipe: epochs is 2, by the rules 1"),
     "a budget of its own": (lambda folder: forge(folder, PLACE, of_params), "attack: rms is 9, by the rules 6"),
     "another label": (lambda folder: forge(folder, PLACE, label), "label is A famous attack, by the rules"),
+    "an attack of no name": (lambda folder: forge(folder, PLACE, called_nothing), ".json: 'lsp[': a '[' without a ']'"),
+    "empty parameters": (
+        lambda folder: forge(folder, PLACE, with_empty_params),
+        "defense: empty parts are written otherwise",
+    ),
     "other data": (lambda folder: forge(folder, PLACE, of_data), "data: fingerprint is 0000"),
     "another seed": (changed(seed=3), "seed: 3, by the rules 2"),
     "other code": (
@@ -219,11 +246,14 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
         "Mixed origins: LSP (lsp[keys=4]) × Prefix drop (seed 2): cpu (another, 8 threads)",
     ),
     "no word of a machine": (in_provenance(device=""), "not all records say their device"),
+    "no word of threads": (in_provenance(threads=None), "not all records say their threads"),
     "no word of versions": (in_provenance(versions={}), "not all records say their versions"),
     "code of no commit": (in_provenance(commit="0" * 40 + "-dirty"), "made by code that no commit names"),
     "another PSNR": (in_poison_facts(psnr=60.0), "psnr of the poison is 60, measured in lsp-seed2-"),
     "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
     "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
+    "no noise": (without_noise, "it has no noise, by the attack's parameters ε is 8/255"),
+    "noise of half ε": (weak_noise, "it has noise of ε = 4/255, by the attack's parameters ε is 8/255"),
     "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
     "a long trigger": (long_trigger, "tokens, the rules allow 8"),
     "a noise for each caption": (of_rows, "by the rules a photo is published once"),
@@ -250,7 +280,7 @@ def test_a_defense_with_clean_data_is_refused(
 ) -> None:
     folder = make("defense")
     monkeypatch.setattr("defenses.prefix_drop.PrefixDrop.needs_clean", True)
-    assert "prefix-drop gets clean data, which the leaderboard's defenses have not" in broken(folder, capsys)
+    assert f"{COMPOSED} gets clean data, which the leaderboard's defenses have not" in broken(folder, capsys)
 
 
 def test_all_are_told_together(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

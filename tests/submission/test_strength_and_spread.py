@@ -36,7 +36,7 @@ def made(attack: str, defense: str, recall: float, loss: list[float] = LEARNED, 
 
 def problems(*records: list[Record], kind: Any = "attack", spec: str = "mem3") -> list[str]:
     (block,) = blocks([one for several in records for one in several])
-    return strength_problems(block, kind, spec)
+    return strength_problems(block, kind, spec, RULES)
 
 
 CLEAN = made("clean", "none", 80)
@@ -80,6 +80,14 @@ def test_a_defense_under_which_clean_victims_do_not_learn(kind: Kind, spec: str)
         "clean victims under mixup do not learn; asked for is a clean victim's last loss at most 0.75 ln B, and at "
         "least 20 % of the recall kept"
     )
+
+
+def test_a_defense_against_poisons_that_take_less_than_the_attacks_do() -> None:
+    cells = [CLEAN, made("clean", "mixup", 70), made("mem3", "mixup", 60), made("em", "none", 50)]
+    assert problems(*cells, made("mem3", "none", 10), kind="defense", spec="mixup") == []
+    assert problems(*cells, made("mem3", "none", 16), kind="defense", spec="mixup") == [
+        "mem3 takes 78 % of the recall undefended; asked for are 80 %"
+    ]
 
 
 def test_what_an_entry_says() -> None:
@@ -152,7 +160,7 @@ def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None
     def said(spec: str, /, **params: Any) -> list[str]:
         one = record("mem3")
         chosen = replace(one.attack, spec=spec, params=params)
-        return budget_problems([replace(one, attack=chosen)], spec, RULES)
+        return budget_problems([replace(one, attack=chosen)], RULES)
 
     assert said("mem3", rounds=5, eps=8) == []
     assert said("mem3[rounds=50]", rounds=50) == ["mem3: rounds is 50; preset tiny gives every attack 5"]
@@ -175,4 +183,4 @@ def test_attacks_as_the_preset_gives_them_keep_within_its_budgets() -> None:
     for name in {entry.name for entry in ATTACKS.entries()} - {"em-official", "mem-official", "through", "poison"}:
         (chosen,) = (one for one in choose_attacks(name, preset) if one.is_clean == (name == "clean"))
         one = replace(record("mem3"), attack=chosen.choice)
-        assert budget_problems([one], name, RULES) == [], name
+        assert budget_problems([one], RULES) == [], name
