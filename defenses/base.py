@@ -111,11 +111,15 @@ class Defense:
             defense does. A plugin may leave it as it is: its file is part of the address.
         changes_nothing: whether it leaves everything as it is on purpose, and so overrides no hook.
         needs_clean: whether its scraper has clean data of its own; only then does :meth:`on_dataset` get them.
+        moves_pixels: whether :meth:`adversarial` adds a small perturbation, as PGD does. Then an attack can be crafted
+            through it: the gradient at what it returns stands for that at the images. It cannot if the hook moves or
+            mixes pixels in another way.
     """
 
     version: ClassVar[int] = 1
     changes_nothing: ClassVar[bool] = False
     needs_clean: ClassVar[bool] = False
+    moves_pixels: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -35,6 +35,7 @@ class UEraser(Defense):
     """
 
     version: ClassVar[int] = 3
+    moves_pixels: ClassVar[bool] = False
 
     draws: int = ranged(5, 1, 100)
     until: float = ranged(1.0, above=0, at_most=1)

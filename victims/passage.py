@@ -78,11 +78,12 @@ def image_defense(text: str, owner: str, *, adversarial: bool = False) -> Defens
         adversarial: whether a part may have an adversarial hook in place of one on images.
 
     Raises:
-        UsageError: an unknown defense or parameter, or one that has no such hook.
+        UsageError: an unknown defense or parameter, or one that has no such hook or none that passes a gradient.
     """
     parts = [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
-    idle = [part for part in parts if not part.changes_images and not (adversarial and part.is_adversarial)]
+    climbing = [part for part in parts if adversarial and part.is_adversarial and part.moves_pixels]
+    idle = [part for part in parts if not part.changes_images and part not in climbing]
     if idle:
         names = " and ".join(DEFENSES.name_of(type(part)) for part in idle)
-        raise UsageError(f"{owner}: nothing can be crafted through {names}, without an image hook")
+        raise UsageError(f"{owner}: nothing can be crafted through {names}, which passes no gradient to the images")
     return Composed(parts)

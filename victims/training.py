@@ -111,7 +111,7 @@ def train(
     for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
         at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting, dataset.photo)
-        rows = _kept(defense, rows, model, dataset, at_epoch)
+        rows = _kept(defense, rows, model, dataset, recipe.batch_size, at_epoch)
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
         if len(defended) != len(rows):
             raise UsageError(f"on_captions returns {len(defended)} captions for {len(rows)}")
@@ -166,12 +166,15 @@ def _images(dataset: CaptionDataset, index: NDArray[np.int64], model: Clip) -> t
 
 
 def _kept(
-    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, at: HookContext
+    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, batch_size: int, at: HookContext
 ) -> NDArray[np.int64]:
-    """An epoch's rows after the defense, repeated to as many as before."""
+    """An epoch's rows after the defense, repeated to as many as before.
+
+    At least a batch of them: else a pair would stand in a batch twice, and be a negative of itself.
+    """
     kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
-    if not len(kept):
-        raise UsageError(f"the defense leaves none of {len(rows)} pairs to train on")
+    if len(kept) < min(batch_size, len(rows)):
+        raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {batch_size}")
     return np.resize(kept, rows.shape)
 
 

@@ -49,8 +49,9 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
         params = ATTACKS.resolve(spec, preset.attack_values(spec.name))
         attack = ATTACKS.build(spec, preset.attack_values(spec.name))
         if isinstance(attack, Through):
-            inner = preset.attack_values(parse_spec(attack.attack).name)
-            attack = attack.with_budget({**inner, **preset.attacks.get(spec.name, {})})
+            inner = _renamed(parse_spec(attack.attack))
+            budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
+            attack = replace(attack, attack=str(inner)).with_budget(budget)
             params["attack"] = attack.attack
         if parts := defenses_within(attack):
             # As strong as the defense of that name in the same run.

@@ -142,15 +142,20 @@ def test_scores_are_the_victims_cosines_at_that_moment() -> None:
 
 
 class Greedy(Defense):
-    """Keeps nothing."""
+    """Keeps so many pairs."""
+
+    def __init__(self, pairs: int) -> None:
+        self.pairs = pairs
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
-        return rows[:0]
+        return rows[: self.pairs]
 
 
-def test_a_defense_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="leaves none of 24 pairs to train on"):
-        train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(), seed=0)
+@pytest.mark.parametrize(("pairs", "said"), [(0, "none"), (7, "7")])
+def test_a_defense_that_leaves_less_than_a_batch_is_refused(pairs: int, said: str) -> None:
+    """Else a pair would stand in a batch twice, as a negative of itself."""
+    with pytest.raises(UsageError, match=f"leaves {said} of 24 pairs, and a batch has 8"):
+        train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(pairs), seed=0)
 
 
 class Careless(Defense):
