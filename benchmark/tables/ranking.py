@@ -169,7 +169,8 @@ def ties(runs: Mapping[str, Runs]) -> str:
 def _explained(
     side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str], columns: Set[str]
 ) -> list[str]:
-    found, sources = side.found, varies(next(iter(runs.values())))
+    found, kinds = side.found, [varies(own) for own in runs.values()]
+    sources = [kind for kind in ("seeds", "queries") if any(kind in own for own in kinds)]
     seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
     direction = "least is kept" if side.of_attacks else "most is kept"

@@ -106,8 +106,9 @@ def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
     Failed ones of cells that are done are left out, as after a plug-in was mended and run again.
     """
 
-    def cell(record: Record) -> tuple[str, str, str, int]:
-        return record.attack.spec, record.defense.spec, record.surrogate.spec, record.seed
+    def cell(record: Record) -> tuple[str, str, str, str, str, int]:
+        models = record.surrogate.spec, record.victim.spec
+        return record.dataset.spec, record.attack.spec, record.defense.spec, *models, record.seed
 
     done = {cell(record) for record in records if record.status == "done"}
     return tuple(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
-from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks
+from benchmark.tables.selection import CLEAN, UNDEFENDED, as_shown, blocks
 from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
 
 _SHOWN = tuple(measure("R@10", direction) for direction in DIRECTIONS)
@@ -24,7 +24,7 @@ def transfer(records: Iterable[Record]) -> list[Table]:
     Raises:
         UsageError: no attack with two surrogates or two victims, or records that mix settings other than the surrogate.
     """
-    undefended = [record for record in records if record.defense.spec == UNDEFENDED]
+    undefended = as_shown([record for record in records if record.defense.spec == UNDEFENDED])
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in undefended:
         groups.setdefault((record.dataset.spec, record.attack.spec), []).append(record)

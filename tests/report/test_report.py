@@ -170,6 +170,14 @@ def test_at_chance_nothing_is_ranked_and_the_page_says_so() -> None:
     assert 'class="warning"' not in report(several(), NOWHERE)
 
 
+def test_a_defense_of_the_paper_is_met_with_any_parameters() -> None:
+    text = report([*several(), record("mem3", "adv-training[eps=4]", recalls=(20, 20))], NOWHERE)
+    (line,) = re.findall(r"MEM-3 did not meet [^.]*", text)
+    assert "adv-training" not in line
+    assert "cutout" not in line
+    assert "random-noise" in line
+
+
 def test_what_is_missing_is_said(page: Page) -> None:
     text = page.sections["missing"]
     for said in (

@@ -73,6 +73,14 @@ def test_one_seed_has_an_interval_of_queries_alone_and_says_so() -> None:
     assert not any(note.startswith("In brackets") for note in attacks.notes)
 
 
+def test_an_interval_is_over_seeds_where_any_row_has_several() -> None:
+    records = [one for one in grid(THREE) if one.attack.spec != "em" or one.seed == 1]
+    _, attacks, _ = make_tables("matrix", records)
+    (note,) = (note for note in attacks.notes if note.startswith("In brackets"))
+    assert "interval over seeds and queries" in note
+    assert "Of 1 to 3 seeds a cell" in note
+
+
 def test_rankings_are_over_the_largest_part_that_all_have_run() -> None:
     """An attack met one defense alone, which one other met: the others are compared over what they share."""
     records = [*grid({**THREE, "mem5": (5.0,)}), record("em", "prefix-drop", recalls=(79, 79))]

@@ -55,6 +55,9 @@ def test_victims_of_other_seeds_and_failed_ones_are_told() -> None:
     assert any(note.startswith("Failed: MEM-3 × None × RN50, seed 2: boom") for note in table.notes)
     (table,) = make_tables("transfer", records[:1] + records[2:3])
     assert not any(note.startswith("Seeds done") for note in table.notes)
+    # After a plug-in was mended, its cell has another address.
+    (table,) = make_tables("transfer", [*records, record("mem3", seed=2, victim="RN50", key="mended")])
+    assert not any(note.startswith("Failed") for note in table.notes)
 
 
 def test_one_surrogate_and_one_victim_transfer_nothing() -> None:
