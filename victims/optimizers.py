@@ -1,5 +1,6 @@
 """The optimizers of victims and surrogates: AdamW, as in the paper, or Muon, which needs fewer steps."""
 
+import inspect
 from functools import partial
 from typing import Any, Literal, Protocol
 from unittest.mock import patch
@@ -90,9 +91,10 @@ class _MuonInDtype(Muon):
 
     def step(self, closure: Any = None) -> Any:
         """One step; see :class:`timm.optim.Muon`."""
-        # timm hands no dtype through to this function, which has a parameter for it.
-        with patch("timm.optim.muon.zeropower_via_newtonschulz", self._orthogonalised):
-            return super().step(closure)
+        # timm hands no dtype through to this function, which has a parameter for it. super().step() would call a
+        # step's hooks again once a plug-in has made a Muon of timm's own: torch then wraps that method, too.
+        with torch.no_grad(), patch("timm.optim.muon.zeropower_via_newtonschulz", self._orthogonalised):
+            return inspect.unwrap(Muon.step)(self, closure)
 
 
 def _groups(model: Clip, weight_decay: float, matrix_lr: float | None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 
 import pytest
+import timm.optim
 import torch
 
 from tests.small import make_clip
@@ -96,6 +97,16 @@ def test_muon_multiplies_in_the_models_precision(
         gram = plain @ plain.T
         plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
     assert closest <= float((step - plain).abs().max()) < farthest
+
+
+def test_a_step_calls_its_hooks_once_whatever_else_uses_timms_muon() -> None:
+    timm.optim.Muon([torch.nn.Parameter(torch.ones(4, 4))])
+    clip, calls = make_clip(), []
+    optimizer = make_optimizer(clip, RECIPE)
+    optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    give_gradients(clip, 1)
+    optimizer.step()
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
