@@ -31,7 +31,7 @@ from benchmark.grid.records import Record
 from benchmark.grid.records import load_records as read_records
 from benchmark.grid.run import run
 from benchmark.grid.settings import RunSettings
-from benchmark.grid.splits import load_splits
+from benchmark.grid.splits import load_splits, require_apart
 from benchmark.metrics import Retrieval
 from benchmark.tables.frame import records_frame
 from defenses import Defense, HookContext
@@ -71,10 +71,13 @@ def load_dataset(settings: RunSettings) -> Splits:
     """The training, validation and test split at the victim's resolution, images (N, 3, H, W) uint8.
 
     Raises:
-        UsageError: an unknown data set, data that cannot be read, or several seeds of which each has data of its own.
+        UsageError: an unknown data set, data that cannot be read, an image in two splits, or several seeds of which
+            each has data of its own.
     """
     cell, _ = _cell(settings, "victim", "seed of the data")
-    return load_splits([cell], settings.cache or cache_folder())[cell.seed, cell.victim.resolution]
+    splits = load_splits([cell], settings.cache or cache_folder())[cell.seed, cell.victim.resolution]
+    require_apart(splits)
+    return splits
 
 
 def craft(train: CaptionDataset, settings: RunSettings) -> Poison:

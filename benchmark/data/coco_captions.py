@@ -31,7 +31,7 @@ def _place(source: Path) -> Path:
 
 
 def read_coco(source: Path, images: Path) -> list[CaptionedFile]:
-    """The images of a COCO caption file, in its order, each with its captions in theirs.
+    """The images of a COCO caption file, in its order, each with its captions in theirs; rows of one file are merged.
 
     Raises:
         UsageError: the file is missing, cannot be read, is not in COCO's format, names an image outside the folder, has
@@ -65,4 +65,7 @@ def read_coco(source: Path, images: Path) -> list[CaptionedFile]:
                 ) from error
     if not paths:
         raise UsageError(f"caption file {source} has no images")
-    return [captioned_file(path, captions[id_], source) for id_, path in paths.items()]
+    of_files: dict[Path, list[str]] = {}
+    for id_, path in paths.items():
+        of_files.setdefault(path, []).extend(captions[id_])
+    return [captioned_file(path, texts, source) for path, texts in of_files.items()]

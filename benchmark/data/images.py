@@ -151,14 +151,22 @@ def to_8_bits(image: "Image.Image") -> "Image.Image":
     """An image as it is, or a grey one of 16 bits reduced to 8.
 
     Raises:
-        ValueError: more than 16 bits.
+        ValueError: more than 16 bits, or a grey TIFF of 9 to 15 bits or with white as zero.
     """
     from PIL import Image
 
     # Pillow reports these formats as 32-bit, but they hold at most 16 bits.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # TIFF's tags 258 and 262 are the bits of a sample and what zero means; Pillow rescales and inverts neither.
+        tags = getattr(image, "tag_v2", {})
+        if tags.get(258, (16,)) != (16,) or tags.get(262) == 0:
+            raise ValueError("grey with 9 to 15 bits or with white as zero; save it as PNG")
         # Pillow would clip to 255 instead of rescaling.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = np.asarray(image)
+        grey = Image.fromarray((values >> 8).astype(np.uint8))
+        if (transparent := image.info.get("transparency")) is not None:
+            grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        return grey
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels, whose range is unknown; save it with 8 or 16 bits")
     return image

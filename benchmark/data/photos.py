@@ -17,8 +17,10 @@ from benchmark.data.image_location import ImageLocation
 from benchmark.data.imagefolder import IMAGES, from_metadata, from_texts, images_below
 
 TABLES = tuple(f"{stem}.{suffix}" for stem in ("captions", "metadata") for suffix in ("csv", "tsv", "txt", "jsonl"))
-_OTHERS = frozenset({".jfif", ".jpe", ".pjpeg", ".mpo", ".ppm", ".pgm", ".pbm", ".apng"})
-_FOREIGN = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
+_OTHERS = frozenset({".jfif", ".jpe", ".pjpeg", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".apng"})
+_FOREIGN = frozenset(
+    ".heic .heif .hif .avif .jxl .jp2 .psd .dng .cr2 .cr3 .nef .nrw .arw .sr2 .orf .rw2 .raf .pef .srw".split()
+)
 
 
 @dataclass(frozen=True)

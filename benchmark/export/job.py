@@ -14,6 +14,7 @@ from benchmark.export.manifest import Manifest
 from benchmark.export.writing import ExportJob, write_export
 from benchmark.grid.opening import open_grid
 from benchmark.grid.settings import RunSettings
+from benchmark.grid.splits import require_apart
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def export(
         if len(clean_cells) > 1 or len(grid.splits) > 1:
             raise UsageError("an export takes one attack, one seed, and one victim for the resolution")
         data = grid.data_of(cell)
+        require_apart(data)
         cell.attack.attack.check(data.train)
         if keep_resolution:
             origins(data.train)

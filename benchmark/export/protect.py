@@ -30,7 +30,7 @@ from benchmark.data.images import size_of
 from benchmark.data.photos import Photos, find_photos
 from benchmark.export.captions import one_line_each
 from benchmark.export.manifest import NAME as MANIFEST
-from benchmark.export.manifest import hash_files, list_files
+from benchmark.export.manifest import hash_files
 from benchmark.export.photo import Kind, Photo, name_as, require_fit
 from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
 from benchmark.export.read_back import read_back
@@ -293,7 +293,7 @@ def _finish(
             table.writerows((name, text) for text in texts)
     triggers = poison.trigger or [""] * len(captions)
     rows = zip(job.names, job.sources, captions, triggers, strict=True)
-    cell, files = job.cell, list_files(folder)
+    cell = job.cell
     manifest = Protection(
         identity=identity,
         kind=job.kind,
@@ -313,7 +313,7 @@ def _finish(
         read_back=read_back(job.origins, [folder / name for name in job.names], _noise(poison), job.kind),
         versions=versions(),
         command=command,
-        files=hash_files(folder, files),
+        files=hash_files(folder, [*job.names, TABLE]),  # and not what another program has put there meanwhile
     )
     manifest.save(folder)
     return manifest

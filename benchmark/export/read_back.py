@@ -12,7 +12,7 @@ from benchmark.core.progress import tracked
 from benchmark.data.dataset import spread_rows
 from benchmark.data.difference import Difference
 from benchmark.data.image_location import ImageLocation
-from benchmark.data.images import square
+from benchmark.data.images import on_white, square
 from benchmark.export.photo import Kind, Photo
 
 _MOST = 20  # photos
@@ -37,8 +37,8 @@ def read_back(
     rows, full, resolution = spread_rows(len(originals), _MOST), Difference(), noise.shape[-1]
     left = np.zeros(3)  # sums of seen · crafted, crafted², seen²
     for row in tracked(rows.tolist(), "reading back", len(rows)):
-        before, after = Photo.read(originals[row], kind).pixels, Photo.read(protected[row], kind).pixels
-        add_difference(full, before, after)
+        before, after = Photo.read(originals[row], kind), Photo.read(protected[row], kind)
+        add_difference(full, before.pixels, after.pixels)
         seen = _square(after, resolution) - _square(before, resolution)
         crafted = noise[row].astype(np.float64)
         left += [(seen * crafted).sum(), (crafted**2).sum(), (seen**2).sum()]
@@ -58,5 +58,9 @@ def add_difference(full: Difference, before: NDArray[np.uint8], after: NDArray[n
         full.add(before[start : start + _ROWS], after[start : start + _ROWS])
 
 
-def _square(pixels: NDArray[np.uint8], resolution: int) -> NDArray[np.float64]:
-    return square(Image.fromarray(pixels).convert("RGB"), resolution).astype(np.float64)
+def _square(photo: Photo, resolution: int) -> NDArray[np.float64]:
+    """As a model sees it: transparent parts on white."""
+    image = Image.fromarray(photo.pixels)
+    if photo.alpha is not None:
+        image.putalpha(Image.fromarray(photo.alpha))
+    return square(on_white(image) if photo.alpha is not None else image.convert("RGB"), resolution).astype(np.float64)

@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from attacks.placement import keeps_tokens
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
@@ -41,6 +44,8 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
             others, "the manifest lists every file as a photo", "files that the manifest does not list as photos"
         )
     )
+    unknown = sorted(captions.keys() - {photo.file for photo in manifest.photos})
+    findings.append(Finding.from_problems(unknown, f"{TABLE} names photos alone", f"rows of {TABLE} for other files"))
     wrong = [photo.file for photo in manifest.photos if not _has_captions(photo, captions.get(photo.file, []))]
     counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"
     findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
@@ -63,11 +68,13 @@ class _Check:
         bad: why it cannot be read; empty if it can.
         difference: from its original; ``None`` if that is not known or has another size.
         same_profile: whether both have the same ICC profile.
+        same_alpha: whether the same pixels are transparent; a JPEG has none.
     """
 
     bad: str = ""
     difference: Difference | None = None
     same_profile: bool = True
+    same_alpha: bool = True
 
 
 def _compare(folder: Path, manifest: Protection, photo: ProtectedPhoto, original: CaptionedFile | None) -> _Check:
@@ -82,7 +89,12 @@ def _compare(folder: Path, manifest: Protection, photo: ProtectedPhoto, original
         return _Check()
     difference = Difference()
     add_difference(difference, before.pixels, after.pixels)
-    return _Check("", difference, before.profile == after.profile)
+    same_alpha = np.array_equal(_opacity(before), _opacity(after))
+    return _Check("", difference, before.profile == after.profile, same_alpha)
+
+
+def _opacity(photo: Photo) -> NDArray[np.uint8]:
+    return np.full(photo.pixels.shape[:2], 255, np.uint8) if photo.alpha is None else photo.alpha
 
 
 def _against(
@@ -108,6 +120,9 @@ def _against(
     )
     profiles = [photo.file for photo, check in pairs if not check.same_profile]
     yield Finding.from_problems(profiles, "every photo has its original's colour profile", "other colour profiles")
+    if manifest.kind == "png":
+        alphas = [photo.file for photo, check in pairs if not check.same_alpha]
+        yield Finding.from_problems(alphas, "every photo is transparent where its original is", "other transparency")
     known_differences = [(photo.file, check.difference) for photo, check in pairs if check.difference is not None]
     largest = max((difference.largest for _, difference in known_differences), default=0)
     if manifest.kind == "png":

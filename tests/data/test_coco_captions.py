@@ -36,6 +36,16 @@ def test_captions_stay_with_their_images(tmp_path: Path) -> None:
     assert "c.png has no caption" in (files[2].fault or "")
 
 
+def test_rows_of_one_file_are_one_image(tmp_path: Path) -> None:
+    images = [{"id": 9, "file_name": "b.png"}, {"id": 4, "file_name": "a.png"}, {"id": 5, "file_name": "b.png"}]
+    words = [{"image_id": 5, "caption": "five"}, *GOOD["annotations"]]
+    files = read_coco(write(tmp_path / "x.json", {"images": images, "annotations": words}), tmp_path)
+    assert [(file.image.name, file.captions) for file in files] == [
+        ("b.png", ["nine", "five"]),
+        ("a.png", ["four", "vier"]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("source", "images", "given"),
     [

@@ -1,5 +1,6 @@
 """Decoding image files: every kind ends as upright RGB of the right size, against torchvision as the oracle."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_grey_and_16_bit_grey(tmp_path: Path) -> None:
     Image.fromarray(np.full((16, 16), 77 * 257, np.uint16)).save(tmp_path / "deep.png")
     for name in ("grey.png", "deep.png"):
         assert (read_image(tmp_path / name, 16) == 77).all()
+
+
+def test_16_bit_grey_that_is_transparent_or_unusual(tmp_path: Path) -> None:
+    values = np.full((16, 16), 77 * 257, np.uint16)
+    values[:8] = 5
+    image = Image.fromarray(values)
+    image.save(tmp_path / "clear.png", transparency=5)
+    result = read_image(tmp_path / "clear.png", 16)
+    assert (result[:, :8] == 255).all()
+    assert (result[:, 8:] == 77).all()
+    image.save(tmp_path / "deep.tif")
+    assert (read_image(tmp_path / "deep.tif", 16)[:, 8:] == 77).all()
+    # White as zero is not written by Pillow, so its tag (262, kind 3, one value of 1) is changed in the file.
+    content = (tmp_path / "deep.tif").read_bytes()
+    tag = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    assert content.count(tag) == 1
+    (tmp_path / "negative.tif").write_bytes(content.replace(tag, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+    with pytest.raises(UsageError, match="with white as zero; save it as PNG"):
+        read_image(tmp_path / "negative.tif", 16)
 
 
 def test_cmyk_and_animation(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_a_format_that_cannot_be_read_is_named_beside_its_text(tmp_path: Path) -
     assert found["IMG.HEIC"].endswith("IMG.HEIC is in a format that cannot be read here; save it as JPEG or PNG")
 
 
+@pytest.mark.parametrize("name", ["c.hif", "c.PEF", "c.psd"])
+def test_a_format_that_cannot_be_read_is_named_where_a_table_lacks_it(name: str, tmp_path: Path) -> None:
+    many_photos(tmp_path, 1)
+    (tmp_path / "captions.csv").write_text("image,caption\n000.jpg,a dog\n")
+    (tmp_path / name).touch()
+    assert "cannot be read here" in faults(tmp_path)[name]
+
+
 def test_a_format_that_cannot_be_read_is_named_where_only_a_table_has_it(tmp_path: Path) -> None:
     many_photos(tmp_path, 1)
     (tmp_path / "captions.csv").write_text("image,caption\n000.jpg,a dog\nraw/a.CR2,a cat\n")

@@ -65,7 +65,9 @@ def dataset(tmp_path: Path) -> str:
     """Photos of several sizes: smooth, upright or lying, one turned by its camera."""
     rng = np.random.default_rng(1)
     rows = []
-    for number, (height, width) in enumerate([(128, 150), (200, 96), (64, 64), (100, 100), (96, 128), (70, 90)]):
+    for number, (height, width) in enumerate(
+        [(128, 150), (200, 96), (64, 64), (100, 100), (96, 128), (70, 90), (80, 80)]
+    ):
         small = Image.fromarray(rng.integers(30, 220, (6, 6, 3), np.uint8))
         photo = small.resize((width, height), Image.Resampling.BICUBIC)
         exif = photo.getexif()
@@ -73,7 +75,7 @@ def dataset(tmp_path: Path) -> str:
             exif[0x0112] = 6  # lies on its side
         photo.save(tmp_path / f"{number}.png", exif=exif)
         rows += [f"{number}.png,a photo of number {number}\n", f"{number}.png,another of {number}\n"]
-    for name, split_rows in {"train": rows[:8] + rows[8:10], "val": rows[10:], "test": rows[10:]}.items():
+    for name, split_rows in {"train": rows[:8] + rows[8:10], "val": rows[10:12], "test": rows[12:]}.items():
         (tmp_path / f"{name}.csv").write_text("filepath,title\n" + "".join(split_rows))
     return f"csv[{','.join(f'{name}={tmp_path}/{name}.csv' for name in ('train', 'val', 'test'))}]"
 

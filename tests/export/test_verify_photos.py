@@ -62,6 +62,18 @@ def without_profile(folder: Path) -> str:
     return "turned.png"
 
 
+def opaque(folder: Path) -> str:
+    with Image.open(folder / "seen through.png") as image:
+        image.convert("RGB").save(folder / "seen through.png")
+    return "seen through.png"
+
+
+def another_row(folder: Path) -> str:
+    with (folder / "captions.csv").open("a", encoding="utf-8") as table:
+        table.write("../other.jpg,words\n")
+    return "captions.csv"
+
+
 def smaller(folder: Path) -> str:
     with Image.open(folder / "wide.png") as image:
         image.crop((0, 0, 80, 60)).save(folder / "wide.png")
@@ -95,8 +107,10 @@ def no_row(folder: Path) -> str:
         (other_format, "bad photos: wide.png: "),
         (other_words, "captions that are not the originals': "),
         (no_row, "photos without all their captions or triggers: "),
+        (opaque, "other transparency: seen through.png"),
+        (another_row, "rows of captions.csv for other files: ../other.jpg"),
     ],
-    ids=["brighter", "without-profile", "smaller", "other-format", "other-words", "no-row"],
+    ids=["brighter", "without-profile", "smaller", "other-format", "other-words", "no-row", "opaque", "another-row"],
 )
 def test_a_deviation_is_named_even_behind_a_true_hash(
     change: Callable[[Path], str], message: str, copied: Path, capsys: pytest.CaptureFixture[str]

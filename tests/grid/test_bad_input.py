@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+import benchmark as ub
 from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.grid.splits import warn_of_equal_images
@@ -206,6 +208,11 @@ def test_an_image_in_two_splits_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["run", *flags, "--batch-size", "2", "--dry-run"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.endswith(f"image {tmp_path}/1.png is in train and in test; splits must share none")
+    export = ["export", "--attack", "uniform-noise", *flags[:4], "--format", "folder", "--out", str(tmp_path / "set")]
+    assert main(export) == 2
+    assert capsys.readouterr().err.endswith("splits must share none\n")
+    with pytest.raises(UsageError, match="splits must share none"):
+        ub.load_dataset(ub.RunSettings(dataset=f"csv[{files}]", cache=tmp_path / "cache"))
     # By another path, and by a link.
     (tmp_path / "below").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "1.png")
