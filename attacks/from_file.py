@@ -56,6 +56,10 @@ class Stored(Attack):
         self.check(train)
         return self._poison
 
+    def __getstate__(self) -> dict[str, str]:
+        """The name of the file alone, which workers read for themselves: its noise may have gigabytes."""
+        return {"file": self.file}
+
     @property
     def _path(self) -> Path:
         return user_path(self.file)

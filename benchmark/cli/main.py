@@ -110,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         # A check that was interrupted draws new seeds, unless it makes the reference anew.
         goes_on = argv[:1] in (["run"], ["reproduce"], ["export"], ["protect"]) or "--update" in argv
+        goes_on = goes_on and "--rerun all" not in " ".join(argv).replace("=", " ")
         _log.info("interrupted%s", "; the same command goes on where it stopped" if goes_on else "")
         return INTERRUPTED
 

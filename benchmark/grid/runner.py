@@ -1,5 +1,6 @@
 """A grid of cells: what is there already, what has to run, and running one cell so that nothing is lost."""
 
+import json
 import logging
 import time
 import traceback
@@ -7,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +216,8 @@ class Grid:
         model = cell.build_victim(seed, self.device)
         # In the checkpoint's notes, for epochs that a killed run has finished count as well.
         notes = checkpoint.notes
-        notes.update(epochs=[], evaluate=0.0, train=0.0)
-        checkpoint.check_notes = _check_notes
+        notes.update(epochs=[], evaluate=0.0, train=0.0, poison=described)
+        checkpoint.check_notes = partial(_check_notes, described)
         sample = protected_sample(protected, cell.recipe, len(data.val), seed)
         start, shown = time.monotonic(), 0
 
@@ -328,7 +330,10 @@ def _records_by_key(folder: Path) -> _Kept:
     return found
 
 
-def _check_notes(notes: dict[str, Any]) -> None:
+def _check_notes(described: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Also that they are of the poison so described: one that was made anew since may differ by rounding."""
+    if notes["poison"] != json.loads(json.dumps(described)):
+        raise ValueError("it is of another poison")
     as_kind(notes["epochs"], tuple[EpochScores, ...])
     as_kind([notes["train"], notes["evaluate"]], tuple[float, float])
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,16 @@ def test_a_poison_in_a_home_folder_is_found(
     monkeypatch.setenv("HOME", str(tmp_path))
     made(dataset).save(tmp_path / "p.safetensors")
     ATTACKS.build(parse_spec("poison[file=~/p.safetensors]")).check(dataset)
+
+
+def test_a_worker_is_sent_the_name_of_a_poison_and_not_its_noise(dataset: CaptionDataset, tmp_path: Path) -> None:
+    made(dataset).save(tmp_path / "p.safetensors")
+    stored = ATTACKS.build(parse_spec(f"poison[file={tmp_path}/p.safetensors]"))
+    sent = pickle.dumps(stored)
+    assert len(sent) < 1000
+    there = pickle.loads(sent)
+    assert (there, there.identity()) == (stored, stored.identity())
+    there.check(dataset)
 
 
 def test_any_safetensors_reader_sees_the_noise(dataset: CaptionDataset, tmp_path: Path) -> None:

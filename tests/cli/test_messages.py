@@ -89,15 +89,25 @@ def test_a_value_may_end_in_an_equals_sign(tmp_path: Path, capsys: pytest.Captur
     assert f"no folder of records {tmp_path}/x=" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("command", "goes_on"), [("run", True), ("table", False)])
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [
+        (["run"], True),
+        (["run", "--rerun", "failed"], True),
+        (["run", "--rerun", "all"], False),
+        (["run", "--rerun=all"], False),
+        (["table", "matrix"], False),
+    ],
+    ids=str,
+)
 def test_only_a_command_that_goes_on_says_so(
-    command: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"benchmark.cli.{command}.execute", interrupted)
-    assert main([command, *(["matrix"] if command == "table" else [])]) == 130
+    monkeypatch.setattr(f"benchmark.cli.{words[0]}.execute", interrupted)
+    assert main(words) == 130
     said = capsys.readouterr().err
     assert said.startswith("interrupted")
     assert ("goes on where it stopped" in said) is goes_on

@@ -30,12 +30,13 @@ class Fragile(Defense):
 
     note: Path
     wait: float = 0.0
+    by: int = signal.SIGKILL
 
     def on_captions(self, captions: Any, context: Any) -> Any:
         """Count the epoch."""
         if _counted(self.note) == 3:
             time.sleep(self.wait)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.by)
         return captions
 
 

@@ -211,6 +211,23 @@ def test_a_checkpoint_that_is_damaged_or_does_not_fit_is_not_used(
     assert results(tmp_path) == undisturbed
 
 
+def test_a_victim_does_not_go_on_with_another_poison_than_it_began_with(
+    undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As where the poison was crafted again with other rounding."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, victims.training, "_step_loss", 9)  # of the second victim, the first with a poison
+        assert run(tmp_path) == 130
+    (checkpoint,) = tmp_path.glob(".*.checkpoint")
+    with opened(checkpoint) as content:
+        notes = json.loads(content["notes"])
+        notes["poison"]["psnr"] += 1e-9
+        content["notes"] = json.dumps(notes)
+    assert run(tmp_path) == 0
+    assert "(it is of another poison) and is ignored" in capsys.readouterr().err
+    assert results(tmp_path) == undisturbed
+
+
 def test_crafting_begins_anew_where_its_checkpoint_does_not_fit(
     undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

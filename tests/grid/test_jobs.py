@@ -102,6 +102,15 @@ def test_a_poison_is_crafted_while_the_speed_is_measured(tmp_path: Path, monkeyp
     assert poisons == ["running", "done"]
 
 
+@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]], ids=["alone", "workers"])
+def test_events_tell_that_there_is_nothing_to_do(jobs: list[str], tmp_path: Path) -> None:
+    assert run(tmp_path / "out", attack="clean", defense="none", epochs=1) == 0
+    flags = ["--events", str(tmp_path / "events"), *jobs]
+    assert run(tmp_path / "out", *flags, attack="clean", defense="none", epochs=1) == 0
+    plans = [one["cells"] for one in told(tmp_path / "events") if one["event"] == "plan"]
+    assert plans == [0]
+
+
 def test_events_tell_how_far_a_quiet_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds in ("EVENTS", "ESTIMATES"):
         monkeypatch.setattr(board, f"_SECONDS_BETWEEN_{seconds}", 0.0)

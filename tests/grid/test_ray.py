@@ -79,9 +79,11 @@ def test_two_nodes_make_what_one_process_makes(cluster: Any, expected: dict[str,
     assert len(crafted) == len(set(crafted)) == 2
 
 
-@pytest.mark.parametrize("victim", ["node", "driver"])
+@pytest.mark.parametrize(
+    ("victim", "by"), [("node", signal.SIGKILL), ("driver", signal.SIGKILL), ("driver", signal.SIGTERM)]
+)
 def test_what_is_killed_in_the_middle_loses_nothing(
-    victim: str, cluster: Any, expected: dict[str, Any], tmp_path: Path
+    victim: str, by: signal.Signals, cluster: Any, expected: dict[str, Any], tmp_path: Path
 ) -> None:
     out, events, store = tmp_path / "out", tmp_path / "events", tmp_path / "store"
     flags = ["--on", f"ray[address={cluster.address}]", "--events", str(events), "--store", f"file://{store}"]
@@ -95,8 +97,8 @@ def test_what_is_killed_in_the_middle_loses_nothing(
         (other,) = cluster.worker_nodes
         cluster.remove_node(other, allow_graceful=False)
     else:
-        driver.send_signal(signal.SIGKILL)
-        assert driver.wait() == -signal.SIGKILL
+        driver.send_signal(by)
+        assert driver.wait() == -by
         driver = start(out, *flags, **GRID)
     assert driver.wait() == 0
     assert records_of(results(out)) == records_of(expected)
@@ -107,9 +109,10 @@ def test_what_is_killed_in_the_middle_loses_nothing(
         assert all(sum(name == other for other, _ in where) == 1 for name in begun - done)
 
 
-def test_a_task_that_ends_its_process_goes_on_from_the_store(cluster: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_task_that_ends_its_process_goes_on_from_the_store(by: signal.Signals, cluster: Any, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    grid = {"attack": "clean", "defense": f"fragile[note={note},wait=5]"}
+    grid = {"attack": "clean", "defense": f"fragile[note={note},wait=5,by={by.value}]"}
     flags = ["--on", f"ray[address={cluster.address}]", "--store", f"file://{tmp_path}/store"]
     assert start(tmp_path / "out", *flags, **grid).wait() == 0
     assert len(note.read_text().splitlines()) == 4  # the third epoch began twice

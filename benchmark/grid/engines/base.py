@@ -107,6 +107,8 @@ class Engine(ABC):
                 board = Board(in_order, grid.time_left.pace, events)
                 with board.shown():
                     failed = crew.do(in_order, board)
+        else:
+            events.tell("plan", units=0, cells=0)
         return gathered(planned, units, failed)
 
 

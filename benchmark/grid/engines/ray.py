@@ -2,7 +2,9 @@
 
 import logging
 import pickle
+import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -71,6 +73,8 @@ class Ray(Engine):
     @contextmanager
     def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
         """A connection to the cluster; what the run has there ends with the block."""
+        if settings.track == "tensorboard":
+            raise UsageError("--track tensorboard writes files, and Ray's nodes keep none; take wandb or trackio")
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
         run = _run_name(grid, planned, settings)
@@ -319,6 +323,7 @@ def _connected(address: str) -> Iterator[Any]:
         if colon and "/" not in address and port.isdecimal():
             # Ray itself tries for a minute, and then ends the process.
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        before = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address,
             namespace=_NAMESPACE,
@@ -326,6 +331,9 @@ def _connected(address: str) -> Iterator[Any]:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
+        if threading.current_thread() is threading.main_thread():
+            # Ray's own handler would end the run's tasks with this command; killed, it leaves them as SIGKILL does.
+            signal.signal(signal.SIGTERM, before)
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster at '{address}' ({first_line(error)}); 'ray start --head' starts one"

@@ -6,6 +6,7 @@ the run.
 
 import asyncio
 import shutil
+import signal
 import time
 import uuid
 from contextlib import suppress
@@ -99,6 +100,9 @@ def _folder(settings: RunSettings, run: str) -> Path:
 
 def _opened(work: RayWork, owner: Any) -> tuple[Grid, PlannedCell]:
     """The grid of one cell, in the folder of the run in this node's cache."""
+    # Ray's own handler raises SystemExit in the task, which would pass for an error of the cell: let the process die,
+    # so that the task runs again.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = _folder(work.settings, work.run)
     settings = replace(work.settings, out=folder / "records", poisons=str(folder / "poisons"))
 
