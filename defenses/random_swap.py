@@ -15,7 +15,8 @@ class RandomSwap(Defense):
     """EDA's random swap between neighbours: n words, each swapped with the word before or after it.
 
     Wei & Zou 2019, section 2, with their recommended α = 0.1. EDA swaps any two words; ours are adjacent, because
-    "Multimodal Unlearnable Examples" has it so (supplement, section 4.2). The n words are different ones.
+    "Multimodal Unlearnable Examples" has it so (supplement, section 4.2). The n places are different ones and are
+    swapped one after the other.
 
     Args:
         alpha: share of the words drawn, at least one per caption.

@@ -89,6 +89,7 @@ class Architecture:
                 raise UsageError(
                     f"{spec}: '{pretrained}' is neither a file nor a tag of {spec.name} ({tags or 'none'})"
                 )
+            _require_activation(spec, pretrained)
         return cls(spec.name, pretrained, convert(spec.params.get("repeat", 1), int, f"victim {spec.name}: repeat"))
 
     def __str__(self) -> str:
@@ -144,6 +145,18 @@ class Architecture:
                     raise
                 raise UsageError(f"cannot load the victim {self}: {_reason(error)}") from error
         return Clip(Processes.current().synchronised(model, device), device, precision, plain)
+
+
+def _require_activation(spec: Spec, tag: str) -> None:
+    """Refuse weights that were trained with another activation: open_clip warns and computes with the wrong one.
+
+    Raises:
+        UsageError: OpenAI's and a few others' have QuickGELU, and open_clip has models of their own for these.
+    """
+    trained = bool(open_clip.get_pretrained_cfg(spec.name, tag).get("quick_gelu", False))
+    if trained != bool(get_model_config(spec.name).get("quick_gelu", False)):
+        other = f"{spec.name}-quickgelu" if trained else spec.name.removesuffix("-quickgelu")
+        raise UsageError(f"{spec}: these weights were trained with another activation; take {other}[pretrained={tag}]")
 
 
 def _reason(error: Exception) -> str:

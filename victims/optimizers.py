@@ -11,6 +11,8 @@ from timm.optim.muon import zeropower_via_newtonschulz
 
 from victims.clip import Clip
 
+_BIASES = "bias_table"  # of Swin's relative positions
+
 
 class OptimizerSettings(Protocol):
     """What a recipe says of its optimizer, and an attack of its surrogates'."""
@@ -42,8 +44,8 @@ def make_optimizer(
 
     ``muon`` orthogonalises the momentum of each matrix (Jordan et al. 2024, "Muon: An optimizer for hidden layers in
     neural networks"; timm's implementation, filters flattened to matrices). Everything else stays with AdamW: norms,
-    biases and embeddings, and an attention pool's projections of the whole map, which are the largest matrices of a
-    small ResNet: to orthogonalise them would cost more than the rest of the step.
+    biases, embeddings and scales, and an attention pool's projections of the whole map, which are the largest matrices
+    of a small ResNet: to orthogonalise them would cost more than the rest of the step.
 
     Args:
         model: a victim or a surrogate, in place; call :meth:`~victims.clip.Clip.token_table` before.
@@ -101,10 +103,11 @@ def _groups(model: Clip, weight_decay: float, matrix_lr: float | None) -> list[d
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     matrices = [weight for name, weight in named if matrix_lr is not None and _is_hidden_matrix(name, weight)]
     taken = {id(weight) for weight in matrices}
-    others = [weight for _, weight in named if id(weight) not in taken]
+    others = [(name, weight) for name, weight in named if id(weight) not in taken]
+    decaying = [weight for name, weight in others if weight.ndim >= 2 and _BIASES not in name]
     groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in others if weight.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [weight for weight in others if weight.ndim < 2], "weight_decay": 0.0},
+        {"params": decaying, "weight_decay": weight_decay},
+        {"params": [weight for name, weight in others if weight.ndim < 2 or _BIASES in name], "weight_decay": 0.0},
     ]
     if matrix_lr is not None:
         groups = [{**group, "use_muon": False} for group in groups]
@@ -113,5 +116,7 @@ def _groups(model: Clip, weight_decay: float, matrix_lr: float | None) -> list[d
 
 
 def _is_hidden_matrix(name: str, weight: torch.Tensor) -> bool:
-    of_pool = name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
-    return weight.ndim >= 2 and "embedding" not in name and not of_pool
+    of_pool = "attnpool." in name and name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
+    # timm's towers have positions (1, N, C), tokens (1, 1, C) and scales (C, 1, 1).
+    is_matrix = weight.ndim >= 2 and len(weight) > 1 and weight[0].numel() > 1
+    return is_matrix and "embedding" not in name and _BIASES not in name and not of_pool

@@ -82,7 +82,7 @@ def train(
     Raises:
         UsageError: fewer rows than a batch, ``clean`` has other images than ``dataset``, or a defense leaves no row or
             returns captions, images or targets that are not as many or of another shape than it was given.
-        VictimDiverged: the loss is not finite.
+        VictimDiverged: the loss is not finite, or a weight is NaN.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
     part = processes.shard(recipe.batch_size)
@@ -142,6 +142,7 @@ def train(
         log.loss.append(float(losses.mean()))
         if not math.isfinite(log.loss[-1]):
             raise VictimDiverged(f"the training loss is {log.loss[-1]} in epoch {epoch}")
+        _require_numbers(model, epoch)
         note = f"epoch {epoch}/{recipe.epochs}, loss {log.loss[-1]:.2f}{after_epoch(epoch, log.loss)}"
         if checkpoint.is_due(epoch, recipe.epochs):
             training = training_state(model, optimizer, table)
@@ -149,6 +150,13 @@ def train(
             checkpoint.save({"training": training, **counted})
     table.take_out(model.tower)
     return log
+
+
+def _require_numbers(model: Clip, epoch: int) -> None:
+    """With NaN among its weights a model may have a finite loss: a ReLU that goes by a number's bits makes NaN 0."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise VictimDiverged(f"{name} holds NaN after epoch {epoch}")
 
 
 def _owned(published: CaptionDataset, clean: CaptionDataset | None) -> CaptionDataset:

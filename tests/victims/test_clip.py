@@ -245,6 +245,7 @@ def test_on_another_machine_a_checkpoint_is_told_by_what_lies_there(tmp_path: Pa
         ("coca_ViT-B-32", "another tokenizer"),
         ("RN50[pretraind=openai]", "did you mean 'pretrained'"),
         ("RN50[pretrained=nowhere.pt]", "neither a file nor a tag"),
+        ("RN50[pretrained=openai]", r"another activation; take RN50-quickgelu\[pretrained=openai\]"),
     ],
 )
 def test_victims_that_cannot_be_had(text: str, said: str) -> None:

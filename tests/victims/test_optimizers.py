@@ -48,6 +48,40 @@ def test_muon_takes_filters_and_matrices_but_neither_embeddings_nor_the_pool() -
     assert (decaying["lr"], matrices["lr"]) == (1e-3, 0.02)
 
 
+def test_what_is_no_matrix_in_towers_of_timm_is_adamws() -> None:
+    clip = make_clip()
+    shapes = {
+        "pos_embed": (1, 5, 8),
+        "cls_token": (1, 1, 8),
+        "gamma": (8, 1, 1),
+        "relative_position_bias_table": (9, 2),
+    }
+    for name, shape in shapes.items():
+        clip.model.visual.register_parameter(name, torch.nn.Parameter(torch.ones(shape)))
+    clip.model.visual.block = torch.nn.ModuleDict(
+        {"q_proj": torch.nn.Linear(8, 8), "depthwise": torch.nn.Conv2d(8, 8, 3)}
+    )
+    decaying, plain, matrices = make_optimizer(clip, RECIPE).param_groups
+    of_muon = names_of(clip, matrices)
+    assert {f"model.visual.block.{name}.weight" for name in ("q_proj", "depthwise")} <= of_muon
+    assert not {f"model.visual.{name}" for name in shapes} & of_muon
+    assert {"model.visual.pos_embed", "model.visual.gamma"} <= names_of(clip, decaying)
+    assert "model.visual.relative_position_bias_table" in names_of(clip, plain)
+
+
+def test_idle_words_do_not_decay_in_a_step_that_leaves_the_embedding_alone() -> None:
+    clip = make_clip()
+    whole = clip.token_embedding.detach().clone()
+    table = clip.token_table(torch.tensor([1, 2, 3]))
+    optimizer = make_optimizer(clip, RECIPE)
+    table.follow(optimizer)
+    give_gradients(clip, 1)
+    clip.tower.token_embedding.weight.grad = None
+    optimizer.step()
+    table.take_out(clip.tower)
+    assert torch.equal(clip.token_embedding, whole)
+
+
 def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_elsewhere() -> None:
     clip = make_clip()
     weight = clip.model.transformer.resblocks[0].mlp.c_fc.weight

@@ -386,6 +386,22 @@ def test_divergence_is_an_error_not_a_score() -> None:
         train(clip, make_dataset(), RECIPE, Defense(), seed=0)
 
 
+class Blind(Defense):
+    """A finite loss, whatever the towers compute."""
+
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        return torch.nan_to_num(batch.image_features, 0.0).sum() + batch.text_features.sum()
+
+
+def test_weights_that_are_no_numbers_are_an_error_where_the_loss_is_finite() -> None:
+    """As where a ReLU in bf16 turns NaN into 0."""
+    clip = make_clip()
+    with torch.no_grad():
+        clip.model.get_parameter("visual.conv1.weight").fill_(float("nan"))
+    with pytest.raises(VictimDiverged, match="holds NaN after epoch 1"):
+        train(clip, make_dataset(), RECIPE, Blind(), seed=0)
+
+
 def test_evaluation_leaves_the_model_as_it_was() -> None:
     clip = make_clip().train()
     before = {name: value.clone() for name, value in clip.state_dict().items()}

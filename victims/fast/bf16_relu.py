@@ -1,7 +1,8 @@
 """ReLU's gradient and pooling's gradient on feature maps, in bf16 by their bits.
 
 The bits of a bf16 number are a 16-bit integer with the same sign, and a CPU goes through integers several times faster
-than through bf16, which it widens and narrows. All functions are exact, in every dtype.
+than through bf16, which it widens and narrows. All functions are exact for finite numbers, in every dtype; NaN may
+become 0.
 """
 
 import torch

@@ -52,6 +52,8 @@ class ActiveEmbedding(nn.Module, TokenTable):
         """Let the other rows decay as the optimizer would let them; call once, with the optimizer of ``weight``."""
 
         def decay(*_: Any) -> None:
+            if self.weight.grad is None:
+                return  # an optimizer leaves a parameter alone that no loss depends on
             group = next(group for group in optimizer.param_groups if any(p is self.weight for p in group["params"]))
             self._decay *= 1 - group["lr"] * group["weight_decay"]
 
