@@ -61,6 +61,13 @@ class Photo:
             colours = picture.convert("L" if picture.mode in ("L", "LA") else "RGB")
             return cls(np.array(colours), alpha, profile, exif)
 
+    def picture(self) -> Image.Image:
+        """Pixels and transparency as Pillow has them: of mode L, LA, RGB or RGBA."""
+        image = Image.fromarray(self.pixels)
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        return image
+
     def encode(self, kind: Kind, quality: int) -> bytes:
         """The photo as a file.
 
@@ -71,10 +78,7 @@ class Photo:
         Raises:
             UsageError: a JPEG cannot hold it (EXIF data above 64 KiB, a side above 65,500 pixels).
         """
-        image = Image.fromarray(self.pixels)
-        if self.alpha is not None:
-            image.putalpha(Image.fromarray(self.alpha))
-        file = io.BytesIO()
+        image, file = self.picture(), io.BytesIO()
         about = {"exif": self.exif, **({"icc_profile": self.profile} if self.profile else {})}
         try:
             if kind == "jpeg":

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmark.core.progress import tracked
 from benchmark.data.dataset import spread_rows
@@ -60,7 +59,5 @@ def add_difference(full: Difference, before: NDArray[np.uint8], after: NDArray[n
 
 def _square(photo: Photo, resolution: int) -> NDArray[np.float64]:
     """As a model sees it: transparent parts on white."""
-    image = Image.fromarray(photo.pixels)
-    if photo.alpha is not None:
-        image.putalpha(Image.fromarray(photo.alpha))
+    image = photo.picture()
     return square(on_white(image) if photo.alpha is not None else image.convert("RGB"), resolution).astype(np.float64)

@@ -126,10 +126,10 @@ def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str]
     scores = [one.name for one in (*LAST, *FINER, *BEST)]
     if RECOVERED in columns:
         return [*scores, RECOVERED], []
-    if len(rows) < 3:
-        return scores, []
-    if not lost(rows[1].records, rows[0].records):
+    if len(rows) >= 3 and not any(record.status == "done" for record in rows[1].records):
         return [], [f"recov. is left out and nothing is bold, as no undefended victim of {rows[1].name} is done."]
+    if len(rows) < 3 or not lost(rows[1].records, rows[0].records):
+        return scores, []
     little = f"{rows[1].name} takes less than {MEANINGFUL} % of the clean recall"
     return [], [f"recov. is left out and nothing is bold, as {little}."]
 
