@@ -127,7 +127,7 @@ def unfinished_folder(folder: Path, key: str) -> Iterator[Path]:
     """Yield ``FOLDER.unfinished-KEY``, renamed to ``folder`` if the block ends without an error, and else kept.
 
     So a later run with the same key finds the files that a killed one has written; files that were half-written by
-    :func:`replacing` are removed first.
+    :func:`replacing` are removed first. After an error, an empty folder is removed.
 
     Args:
         folder: does not exist, or is empty.
@@ -145,8 +145,12 @@ def unfinished_folder(folder: Path, key: str) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for left in unfinished.rglob(f".*{PARTIAL}"):
                 left.unlink()
-            yield unfinished
-            unfinished.replace(folder)
+            try:
+                yield unfinished
+                unfinished.replace(folder)
+            finally:
+                with contextlib.suppress(OSError):  # it holds files, or has its own name by now
+                    unfinished.rmdir()
     except BlockingIOError as error:
         raise UsageError(f"another run is writing {unfinished}") from error
     except OSError as error:

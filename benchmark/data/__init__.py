@@ -18,10 +18,12 @@ class DatasetSource(ABC):
     Attributes:
         version: of the code that makes the data; raise it when images or captions change.
         licence: SPDX name of the licence of images and captions; ``None`` if the user's files decide it.
+        attribution: whom that licence asks to name, with what was done to their work; ``None`` if it asks nothing.
     """
 
     version: ClassVar[int] = 1
     licence: ClassVar[str | None] = None
+    attribution: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         check_ranges(f"data set {DATASETS.name_of(type(self))}", self)

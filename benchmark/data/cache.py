@@ -6,6 +6,7 @@ are written to a temporary folder and renamed, so that no reader sees a half-wri
 on it, so that processes that start together decode the images once.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -28,6 +29,7 @@ from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.image_location import ImageLocation
 
 SPLITS = ("train", "val", "test")
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # of an entry; other errors are the disk's
 _INDEX = "entry.json"
 _FORMAT = 3  # of entries; older ones are ignored
 _LARGEST_INDEX = 2**34  # bytes; COCO's has 50 million, and three caption files of 1 GiB each have six times as many
@@ -112,9 +114,10 @@ def _read_or_discard(
             split: _read_split(entry, name, split, shapes[split], stored[split], files.get(split)) for split in SPLITS
         }
         left_out = [line for split in SPLITS for line in _left_out_lines(stored[split]["left_out"], files.get(split))]
-    except PermissionError as error:
-        raise UsageError(f"cannot read the cache folder {entry}: {error.strerror}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _DAMAGE:
+            # The disk or the network fails, or memory is short: the entry may be whole.
+            raise UsageError(f"cannot read the cache folder {entry}: {error.strerror or error}") from error
         _log.warning("cache entry %s is damaged (%s) and is made again", entry, error)
         discard(entry)
         return None

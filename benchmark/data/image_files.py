@@ -1,5 +1,6 @@
 """Captioned image files from any source: checked, decoded once, then read through the cache."""
 
+import importlib.metadata
 import logging
 import os
 import warnings
@@ -88,7 +89,12 @@ def load_files(
     captions = {split: [file.captions for file in kept[split]] for split in SPLITS}
     origins = {split: [file.image for file in kept[split]] for split in SPLITS}
     # A cache entry also holds which images are bad, so skip_bad is part of its key.
-    key = {"version": FILES_VERSION, "content": content_of(cache, origins, stamps), "skip_bad": skip_bad}
+    key = {
+        "version": FILES_VERSION,
+        "pillow": importlib.metadata.version("pillow"),
+        "content": content_of(cache, origins, stamps),
+        "skip_bad": skip_bad,
+    }
 
     def draw(split: str, out: Images) -> Mapping[int, str]:
         bad = _decode(origins[split], out, skip_bad, f"decoding images ({split})")

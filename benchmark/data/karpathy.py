@@ -48,23 +48,31 @@ def read_karpathy(source: Path, images: Path) -> dict[str, list[CaptionedFile]]:
     rows = content.get("images") if isinstance(content, dict) else None
     if not isinstance(rows, list):
         raise UsageError(f"caption file {source} has no list 'images', so it is not a Karpathy file")
-    files: dict[str, list[CaptionedFile]] = {split: [] for split in SPLITS}
+    # Rows of one file are captions of one image.
+    captions: dict[str, dict[Path, list[str]]] = {split: {} for split in SPLITS}
     for number, row in enumerate(rows):
         try:
-            split, file = _read_row(row, images, source)
+            split, path, texts = _read_row(row, images, source)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"caption file {source}: images[{number}] is not in Karpathy's format ({error!r})"
             ) from error
-        files[split].append(file)
+        captions[split].setdefault(path, []).extend(texts)
+    files = {
+        split: [captioned_file(path, texts, source) for path, texts in of_files.items()]
+        for split, of_files in captions.items()
+    }
     if not (files["train"] and files["test"]):
         counts = ", ".join(f"{count} {split}" for split, count in Counter(row["split"] for row in rows).items())
         raise UsageError(f"caption file {source} needs images in train and test; found: {counts or 'no images'}")
     return files
 
 
-def _read_row(row: dict[str, Any], images: Path, source: Path) -> tuple[str, CaptionedFile]:
+def _read_row(row: dict[str, Any], images: Path, source: Path) -> tuple[str, Path, list[str]]:
     if (split := row["split"]) not in _SPLIT_OF:
         raise UsageError(f"caption file {source}: unknown split '{split}'; known: {', '.join(_SPLIT_OF)}")
     path = inside(images, str(PurePosixPath(row.get("filepath", ""), row["filename"])), source)
-    return _SPLIT_OF[split], captioned_file(path, [sentence["raw"] for sentence in row["sentences"]], source)
+    texts = [sentence["raw"] for sentence in row["sentences"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a caption is no text")
+    return _SPLIT_OF[split], path, texts

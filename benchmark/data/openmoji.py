@@ -13,7 +13,7 @@ from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import cached_splits
 from benchmark.data.dataset import Images
-from benchmark.data.drawings import Drawing, all_drawings, package_versions, rasterise
+from benchmark.data.drawings import OPENMOJI, Drawing, all_drawings, package_versions, rasterise
 from benchmark.data.seeded_source import SeededSource
 
 
@@ -36,6 +36,7 @@ class OpenMoji(SeededSource):
 
     version: ClassVar[int] = 1
     licence: ClassVar[str | None] = "CC-BY-SA-4.0"
+    attribution: ClassVar[str | None] = f"{OPENMOJI}; here rendered as pixels"
 
     val: float = ranged(0.1, above=0)
     test: float = ranged(0.2, above=0)

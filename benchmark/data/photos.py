@@ -19,7 +19,8 @@ from benchmark.data.imagefolder import IMAGES, from_metadata, from_texts, images
 TABLES = tuple(f"{stem}.{suffix}" for stem in ("captions", "metadata") for suffix in ("csv", "tsv", "txt", "jsonl"))
 _OTHERS = frozenset({".jfif", ".jpe", ".pjpeg", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".apng"})
 _FOREIGN = frozenset(
-    ".heic .heif .hif .avif .jxl .jp2 .psd .dng .cr2 .cr3 .nef .nrw .arw .sr2 .orf .rw2 .raf .pef .srw".split()
+    ".heic .heif .hif .avif .jxl .jp2 .j2k .psd .tga .insp .dng .gpr .cr2 .cr3 .crw .nef .nrw .arw .sr2 .orf .rw2 .rwl "
+    ".raf .pef .srw .x3f .3fr .iiq".split()
 )
 
 
@@ -55,6 +56,13 @@ class Photos(DatasetSource):
         if ".." in relative.parts:
             raise UsageError(f"photo {origin} is not inside {self.root}")
         return relative.as_posix()
+
+    def name_of(self, origin: ImageLocation) -> str:
+        """The same, or its path where it lies elsewhere, as one that a table names and that is left out."""
+        try:
+            return self.relative(origin)
+        except UsageError:
+            return str(origin)
 
 
 def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:

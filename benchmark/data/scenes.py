@@ -10,7 +10,7 @@ from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import SPLITS, cached_splits
 from benchmark.data.dataset import Images
-from benchmark.data.drawings import Drawing, package_versions
+from benchmark.data.drawings import OPENMOJI, Drawing, package_versions
 from benchmark.data.scene_layout import GROUNDS, PAIR_CLASSES, Layout, draw_layout
 from benchmark.data.scene_painter import Painter
 from benchmark.data.scene_words import captions_of, nameable_drawings
@@ -40,6 +40,7 @@ class Scenes(SeededSource):
 
     version: ClassVar[int] = 3
     licence: ClassVar[str | None] = "CC-BY-SA-4.0"
+    attribution: ClassVar[str | None] = f"{OPENMOJI}; here arranged in scenes"
 
     train: int = ranged(4000, 1, 1_000_000)
     val: int = ranged(500, 1, 1_000_000)

@@ -72,6 +72,7 @@ def _body(manifest: Manifest) -> str:
     facts = {
         **(_unchanged(manifest) if manifest.is_clean else _changes(manifest)),
         "licence": manifest.licence or "unknown: that of the data it was made from",
+        **({"attribution": manifest.attribution} if manifest.attribution else {}),
         "format": f"`{manifest.layout}`",
     }
     return "\n".join(

@@ -55,10 +55,10 @@ def croissant(manifest: Manifest, name: str, description: str) -> str:
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": name,
-        "description": description,
+        "description": f"{description} {manifest.attribution}." if manifest.attribution else description,
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         **({"license": manifest.licence} if manifest.licence else {}),
-        "citeAs": _PAPER,
+        **({} if manifest.is_clean else {"citeAs": _PAPER}),
         "distribution": [*_file_objects(manifest), *_file_sets(manifest)],
         "recordSet": _record_sets(manifest),
     }

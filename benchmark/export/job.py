@@ -54,6 +54,9 @@ def export(
         *clean_cells, cell = grid.cells
         if len(clean_cells) > 1 or len(grid.splits) > 1:
             raise UsageError("an export takes one attack, one seed, and one victim for the resolution")
+        own = cell.dataset.source.licence
+        if None not in (own, licence) and licence != own:
+            raise UsageError(f"--licence {licence}: {cell.dataset.choice.spec} is under {own}")
         data = grid.data_of(cell)
         require_apart(data)
         cell.attack.attack.check(data.train)
@@ -64,7 +67,7 @@ def export(
         except VictimDiverged as error:
             raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
         names = ("train",) if splits == "train" else ("train", "val", "test")
-        job = ExportJob(cell, data, poison, names, keep_resolution, licence or cell.dataset.source.licence)
+        job = ExportJob(cell, data, poison, names, keep_resolution, licence or own)
         manifest = write_export(out, layout, job, command)
     _log.info("%s", _summary(out, manifest))
     if command_line := open_clip_command(out, manifest):

@@ -79,6 +79,7 @@ class Manifest:
         command: the command that made the export.
         files: size and hash of every file, by its path in the folder, with forward slashes.
         licence: SPDX name of the licence of images and captions; ``None`` if it is unknown, as in earlier versions.
+        attribution: whom the licence asks to name; ``None`` if it asks nothing, as in earlier versions.
         place: where the triggers stand in their captions; in earlier versions always in front.
     """
 
@@ -100,6 +101,7 @@ class Manifest:
     command: str
     files: Mapping[str, FileFacts]
     licence: str | None = None
+    attribution: str | None = None
     place: Place = FRONT
 
     @property

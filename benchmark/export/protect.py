@@ -135,6 +135,7 @@ def protect(
     splits = found.load(cell.surrogate.resolution, cache)
     cell = _cell(settings, found, device, len(splits.train))
     job = _job(cell, found, splits.train, kind, quality)
+    left_out = _left_out(job, found, splits.left_out)
     with PoisonStore.open(settings.poisons, cache, settings.checkpoint_every) as store:
         identity = job.identity(store, cache)
         if done is not None:
@@ -156,7 +157,7 @@ def protect(
                 raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
             tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
             _write_photos(job, tiles, pending, folder, left)
-            manifest = _finish(job, poison, folder, identity, _left_out(job, found, splits.left_out), command)
+            manifest = _finish(job, poison, folder, identity, left_out, command)
     _log.info("%s", _summary(out, manifest))
     return manifest
 
@@ -218,7 +219,7 @@ def _left_out(job: _Job, found: Photos, reasons: Sequence[str]) -> list[str]:
     protected = set(job.sources)
     lines = []
     for file in found.files:
-        if (name := found.relative(file.image)) not in protected:
+        if (name := found.name_of(file.image)) not in protected:
             own = (text for text in reasons if f"image {file.image} " in text)
             reason = file.fault or next(own, "it cannot be used")
             lines.append(f"{name}: {reason}")

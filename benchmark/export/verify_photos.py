@@ -1,6 +1,7 @@
 """Verifying a folder of protected photos: by itself, and against the originals."""
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
     wrong = [photo.file for photo in manifest.photos if not _has_captions(photo, captions.get(photo.file, []))]
     counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"
     findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
-    known = {} if originals is None else {originals.relative(file.image): file for file in originals.files}
+    known = {} if originals is None else {originals.name_of(file.image): file for file in originals.files}
     with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
         checks = pool.map(lambda photo: _compare(folder, manifest, photo, known.get(photo.source)), manifest.photos)
         seen = list(tracked(checks, "verifying photos", len(manifest.photos)))
@@ -107,11 +108,13 @@ def _against(
     pairs = list(zip(manifest.photos, seen, strict=True))
     used = {photo.source for photo in manifest.photos}
     unused = [name for name in known if name not in used]
-    left_out = [name for name in unused if any(line.startswith(f"{name}: ") for line in manifest.left_out)]
+    # A name may hold ": " itself.
+    named = {line[: mark.start()] for line in manifest.left_out for mark in re.finditer(": ", line)}
+    left_out = [name for name in unused if name in named]
     if left_out:
         names = first_few(left_out)
         yield Finding(None, f"{len(left_out):,} of {len(known):,} photos of {originals.name} were left out: {names}")
-    missing = [name for name in unused if name not in left_out]
+    missing = [name for name in unused if name not in named]
     there = f"every {'other ' if left_out else ''}photo of {originals.name} is there"
     yield Finding.from_problems(missing, there, "originals that are missing")
     other = [photo.source for photo, check in pairs if not check.bad and check.difference is None]

@@ -166,6 +166,7 @@ def _manifest(
         command=command,
         files=hash_files(folder, list_files(folder)),
         licence=source.licence,
+        attribution=cell.dataset.source.attribution,
         place=poison.place,
     )
 

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from benchmark.core import atomic_files
-from benchmark.core.atomic_files import replacing, replacing_folder, require_unused, temporary_folder
+from benchmark.core.atomic_files import (
+    replacing,
+    replacing_folder,
+    require_unused,
+    temporary_folder,
+    unfinished_folder,
+)
 from benchmark.core.errors import UsageError
 from tests.attacks.test_poison import made
 from tests.small import make_dataset
@@ -135,3 +141,19 @@ def test_a_folder_beside_which_nothing_can_be_written_is_refused(
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(UsageError, match=rf"cannot write to folder {tmp_path}: no permission"):
         require_unused(tmp_path / "new")
+
+
+def test_an_unfinished_folder_is_kept_after_an_error_only_if_something_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be crafted"), unfinished_folder(tmp_path / "out", "0123"):
+        raise UsageError("it cannot be crafted")
+    assert not list(tmp_path.iterdir())
+
+    def fill_and_fail(folder: Path) -> None:
+        (folder / "first").touch()
+        raise UsageError("it cannot be read")
+
+    with pytest.raises(UsageError, match="cannot be read"), unfinished_folder(tmp_path / "out", "0123") as folder:
+        fill_and_fail(folder)
+    with unfinished_folder(tmp_path / "out", "0123") as folder:
+        assert [file.name for file in folder.iterdir()] == ["first"]
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]

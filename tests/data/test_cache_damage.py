@@ -1,8 +1,10 @@
 """Whatever byte of a cache entry changes: the same content is read, or it is made anew with a warning."""
 
+import errno
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.core.digests import json_sha256
+from benchmark.core.errors import UsageError
 from tests.data.test_data_cache import CAPTIONS, Drawer, entries, load
 
 FILES = ("train.npy", "val.npy", "test.npy", "entry.json")
@@ -151,3 +154,24 @@ def longer_array(entry: Path) -> None:
 )
 def test_whole_files(damage: Callable[[Path], None], tmp_path: Path, heard: Heard) -> None:
     assert require_same_or_anew(tmp_path, heard, damage)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_an_entry_that_cannot_be_read_at_present_stays(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may be at it, and it may take hours to make."""
+    load(tmp_path, Drawer())
+    before = entries(tmp_path)
+
+    def fails(*_: object) -> str:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.data.cache.read_text", fails)
+        with pytest.raises(UsageError, match=f"cannot read the cache folder .*: {re.escape(os.strerror(code))}"):
+            load(tmp_path, Drawer())
+    assert entries(tmp_path) == before
+    draw = Drawer()
+    load(tmp_path, draw)
+    assert draw.calls == 0

@@ -63,6 +63,22 @@ def test_a_short_row_has_no_caption(tmp_path: Path) -> None:
         assert re.search(r"a\.csv: image .*x\.png has no caption", file.fault or "")
 
 
+def test_a_caption_that_is_missing_beside_others_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a known row of Kaggle's Flickr30k, whose second bar is missing: an image of five captions keeps four."""
+    rows = "x.png| 0| one\nx.png| 1  two\ny.png| 0| three\n"
+    table = write(tmp_path / "a.csv", f"image_name| comment_number| comment\n{rows}")
+    files = read_table(table, None, "image_name", "comment")
+    assert [file.captions for file in files] == [["one"], ["three"]]
+    (line,) = caplog.messages
+    assert line == f"caption file {table}: images with a row that has no caption: 1, first {tmp_path / 'x.png'}"
+
+
+def test_a_list_in_a_cell_is_several_captions(tmp_path: Path) -> None:
+    rows = 'x.png,"[""one"", ""two, too""]"\ny.png,"[""no list"\n'
+    first, second = read_table(write(tmp_path / "a.csv", f"filepath,title\n{rows}"))
+    assert (first.captions, second.captions) == (["one", "two, too"], ['["no list'])
+
+
 @pytest.mark.parametrize("columns", ["filepath,title", "images,caption", "caption,images"])
 @pytest.mark.parametrize("images", [None, "/pictures"])
 def test_paths_start_at_the_table_or_the_folder_of_images(columns: str, images: str | None, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_a_missing_image_is_named(tmp_path: Path, make_images: MakeImages) -> No
         ('{"images": [{"filename": "a", "split": "train"}]}', r"images\[0\].*sentences"),
         ('{"images": ["a"]}', r"images\[0\]"),
         ('{"images": [{"filename": "a", "split": "train", "sentences": [3]}]}', r"images\[0\]"),
+        ('{"images": [{"filename": "a", "split": "train", "sentences": [{"raw": 3}]}]}', r"images\[0\]"),
     ],
 )
 def test_a_bad_file_is_named_in_one_line(text: str, said: str, tmp_path: Path) -> None:
@@ -86,3 +87,12 @@ def test_a_bad_file_is_named_in_one_line(text: str, said: str, tmp_path: Path) -
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"caption file .*none\.json does not exist"):
         read_karpathy(tmp_path / "none.json", tmp_path)
+
+
+def test_rows_of_one_file_are_one_image(tmp_path: Path) -> None:
+    """As two images they would be wrong answers to each other."""
+    source = tmp_path / "dataset.json"
+    rows = [row("a.jpg", "test", "one"), row("b.jpg", "train", "other"), row("a.jpg", "test", "two")]
+    source.write_text(json.dumps({"images": rows}))
+    (file,) = read_karpathy(source, tmp_path)["test"]
+    assert file.captions == ["one", "two"]

@@ -103,9 +103,9 @@ def test_published_sizes(tmp_path: Path, make_images: MakeImages, karpathy_file:
         Flickr30k: 31014,
         Coco: 82783 + 40504,  # train2014 and val2014; of the latter 30,504 are restval
     }
-    make_images("images/0.png")
+    make_images("images/train0.png")
     counts = {"train": 5000, "restval": 1000, "val": 1000, "test": 1000}
-    paths = {split: [f"{number}.png" for number in range(count)] for split, count in counts.items()}
+    paths = {split: [f"{split}{number}.png" for number in range(count)] for split, count in counts.items()}
     karpathy_file("dataset.json", **paths)
     assert len(Flickr8k(str(tmp_path)).read()["train"]) == 6000
     karpathy_file("dataset.json", **{**paths, "test": paths["test"][1:]})

@@ -223,6 +223,19 @@ def test_bad_photos_are_left_out_and_listed_on_request(tmp_path: Path, capsys: p
     assert len(json.loads((tmp_path / "out/manifest.json").read_text())["left_out"]) == 2
 
 
+def test_a_bad_photo_outside_the_folder_is_listed_by_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many_photos(tmp_path / "photos", 3)
+    table = "".join(f"{number:03}.jpg,a photo of {number}\n" for number in range(3))
+    (tmp_path / "photos/captions.csv").write_text(f"filepath,title\n{table}../gone/b.jpg,a cat\n")
+    assert protect(tmp_path / "photos", tmp_path / "out", "--skip-bad") == 0
+    (line,) = json.loads((tmp_path / "out/manifest.json").read_text())["left_out"]
+    assert line.endswith("gone/b.jpg does not exist")
+    assert main(["verify", str(tmp_path / "out"), "--against", str(tmp_path / "photos")]) == 0
+    assert "– 1 of 4 photos of" in capsys.readouterr().out
+
+
 def test_all_splits_of_a_data_set_are_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many_photos(tmp_path / "photos", 5)
     for name, numbers in {"a": (0, 1, 2), "b": (2, 3, 4)}.items():

@@ -199,7 +199,7 @@ def test_paths_in_a_manifest_stay_in_the_folder(name: str, tmp_path: Path) -> No
     export(tmp_path / "out", "folder", ("train",))
     (tmp_path / "secret.txt").write_text("secret")
     change_manifest(tmp_path / "out", lambda m: m["files"].update({name: {"bytes": 6, "sha256": "0" * 64}}))
-    assert failures(tmp_path / "out") == [f"✗ paths that lead out of the folder: {name}".replace("\\", "\\")]
+    assert failures(tmp_path / "out") == [f"✗ paths that lead out of the folder: {name}"]
 
 
 @pytest.mark.parametrize(

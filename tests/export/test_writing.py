@@ -39,9 +39,11 @@ def test_an_export_killed_half_way_leaves_nothing_under_its_name(layout: str, tm
     source = make_source(clean, make_poison(clean.train))
     child = os.fork()
     if child == 0:
-        benchmark.export.layouts.Sample.__init__ = _dying_after(3, killed)  # type: ignore[method-assign]
-        write_export(tmp_path / "out", layout, source, "")
-        os._exit(0)
+        try:  # else an error would go on with the other tests in here as well
+            benchmark.export.layouts.Sample.__init__ = _dying_after(3, killed)  # type: ignore[method-assign]
+            write_export(tmp_path / "out", layout, source, "")
+        finally:
+            os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
     (left,) = tmp_path.iterdir()
@@ -117,6 +119,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
         (["--seed", "-1"], "--seed takes a seed"),
         (["--format", "zip"], "unknown --format 'zip'; available: folder, "),
         (["--licence", "free; for all"], "--licence takes an SPDX name such as CC-BY-4.0"),
+        (["--licence", "MIT"], "--licence MIT: scenes[train=8,val=2,test=2,objects=30] is under CC-BY-SA-4.0"),
         (["--splits", "test"], "unknown --splits 'test'; available: train, all"),
         (["--precision", "fp8"], "--precision takes"),
         (["--attack", "mem33"], "did you mean 'mem3'"),
