@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cli.flags import add_settings
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
@@ -13,6 +14,7 @@ from benchmark.grid.settings import RunSettings
 
 EXAMPLE = "check --seeds 3"
 _JOBS = "auto"  # the models of preset micro are so small that two of them together train faster than two in turn
+_MOST_SEEDS = 1000
 _NOT_RUN = ("seeds", "out", "device", "on", "jobs", "store", "events")  # flags of cells that --records does not run
 
 
@@ -20,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The reference, the fresh seeds, and how sure an alarm has to be."""
     from benchmark.reference_check import REFERENCE
 
-    parser.add_argument("--reference", type=Path, metavar="DIR", help=f"folder of the reference (default: {REFERENCE})")
+    parser.add_argument(
+        "--reference", type=user_path, metavar="DIR", help=f"folder of the reference (default: {REFERENCE})"
+    )
     parser.add_argument(
         "--seeds",
         metavar="N",
@@ -28,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     )
     parser.add_argument("--level", metavar="P", help="probability of a false alarm, between 0 and 1 (default: 0.01)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the fresh records (default: they are not kept)"
+        "--out", type=user_path, metavar="DIR", help="folder for the fresh records (default: they are not kept)"
     )
     parser.add_argument(
         "--records",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help="run nothing; compare the fresh records in this folder, seed by seed",
     )
@@ -57,6 +61,8 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if how.jobs is None and how.on == RunSettings.on:
         how = replace(how, jobs=_JOBS)
     count = None if arguments.seeds is None else convert(arguments.seeds, int, "--seeds")
+    if count is not None and not 1 <= count <= _MOST_SEEDS:
+        raise UsageError(f"--seeds must be from 1 to {_MOST_SEEDS:,}, got {count}")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
     idle = ("records", "out", "level") if arguments.update else _NOT_RUN if arguments.records else ()

@@ -9,7 +9,7 @@ from benchmark.cli.list import names_of
 
 _LISTS = {
     "attack": "attacks", "defense": "defenses", "dataset": "datasets", "against": "datasets", "victim": "victims",
-    "surrogate": "victims",
+    "surrogate": "victims", "through": "defenses",
 }  # fmt: skip
 
 
@@ -32,6 +32,8 @@ def _last_name(kind: str) -> Callable[..., list[str]]:
     """
 
     def completions(prefix: str, **_: object) -> list[str]:
+        if prefix.count("[") > prefix.count("]"):  # within parameters, which are not names
+            return []
         before = prefix[: max(prefix.rfind(","), prefix.rfind("+")) + 1]
         return [before + name for name in names_of(kind)]
 

@@ -3,9 +3,9 @@
 import argparse
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmark.cli.flags import add_seed, add_settings, settings_of_one_poison
+from benchmark.core.cache_dir import user_path
 from benchmark.export.layouts import LAYOUTS
 from benchmark.grid.presets import Preset
 
@@ -15,7 +15,7 @@ EXAMPLE = "export --attack mem3 --format imagefolder --out protected"
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The files, and those settings of a run that decide a poison."""
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the files; must be new or empty"
+        "--out", type=user_path, required=True, metavar="DIR", help="folder for the files; must be new or empty"
     )
     parser.add_argument(
         "--format",

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from benchmark.core.cache_dir import cache_folder, user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.printing import show
 from benchmark.core.registry import unknown
@@ -95,7 +96,11 @@ def add_recipe(parser: argparse.ArgumentParser, preset: Preset) -> None:
 def add_records(parser: argparse.ArgumentParser) -> None:
     """Add ``--records``, for commands that read what ``run`` wrote."""
     parser.add_argument(
-        "--records", type=Path, default=RECORDS, metavar="DIR", help=f"folder of records to read (default: {RECORDS})"
+        "--records",
+        type=user_path,
+        default=RECORDS,
+        metavar="DIR",
+        help=f"folder of records to read (default: {RECORDS})",
     )
 
 
@@ -111,11 +116,15 @@ def add_artifacts(parser: argparse.ArgumentParser) -> None:
 
 def artifact_paths(arguments: argparse.Namespace) -> "ArtifactPaths":
     """Where the flags of :func:`add_artifacts` say that poisons and images lie."""
-    from benchmark.core.cache_dir import cache_folder
     from benchmark.figures.sources import ArtifactPaths
 
-    cache = Path(arguments.cache or cache_folder())
-    return ArtifactPaths(Path(arguments.poisons or cache / "poisons"), cache)
+    cache = cache_named(arguments)
+    return ArtifactPaths(user_path(arguments.poisons) if arguments.poisons else cache / "poisons", cache)
+
+
+def cache_named(arguments: argparse.Namespace) -> Path:
+    """The folder that ``--cache`` names, or the usual one."""
+    return user_path(arguments.cache) if arguments.cache else cache_folder()
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmark.cli.flags import PRESET_FIELDS, Parser, add_common, preset_in
 from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
-from benchmark.core.printing import OutputClosed, whole_output
+from benchmark.core.printing import whole_output
 from benchmark.core.spec import require_text
 from benchmark.core.version import __version__
 from benchmark.grid.presets import Preset
@@ -35,9 +35,10 @@ COMMANDS = {
     "check": "run fresh seeds and compare them with reference records",
     "reproduce": "run every cell of the paper's tables; write tables, figures, report",
 }
-SUCCESS, BAD_INPUT, INTERRUPTED = 0, 2, 130
+BAD_INPUT, INTERRUPTED = 2, 130
 _SCRIPT = "unlearnable-bench"
-_LISTS = ("--attack", "--defense", "--victim", "--seeds", "--protected", "--records")  # whoever gives two wants both
+# Whoever gives two of one wants both.
+_ONCE = ("--attack", "--defense", "--victim", "--seeds", "--protected", "--records", "--config")
 _IN_ONE_PROCESS = ("check", "export", "protect", "submit")  # only run and reproduce share work under torchrun
 _log = logging.getLogger(__name__)
 
@@ -91,15 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s", error)
         return BAD_INPUT
-    except OutputClosed:
-        return SUCCESS
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise  # of no file: not the user's input
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s%s", f"{error.filename}: " if error.filename else "", error.strerror or error)
         return BAD_INPUT
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in may call exit, whose code would be taken for the command's
         from benchmark.core.plugins import place_in_plugin, told_with_place
 
         if place_in_plugin(error) is None:
@@ -121,7 +120,7 @@ def _execute(argv: Sequence[str]) -> int:
         name, *rest = word.split("=", 1) if word.startswith("--") else [word]
         if not word or rest == [""]:
             raise UsageError(f"{name or 'an argument'} is empty; is a variable of the shell not set?")
-    for flag in _LISTS:
+    for flag in _ONCE:
         if sum(word.partition("=")[0] == flag for word in argv) > 1:
             raise UsageError(f"{flag} is given twice; the first would be lost")
     parser = build_parser(argv)
@@ -169,6 +168,8 @@ def _unknown_flag(parser: argparse.ArgumentParser, unknown: Sequence[str], comma
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     chosen = commands.choices[command]
     flag = unknown[0].partition("=")[0]
+    if flag in chosen._option_string_actions:
+        return f"{flag} stands after the command, as in '{chosen.prog} {flag}'"
     flags = chosen._option_string_actions if flag.startswith("--") else ()
     close = difflib.get_close_matches(flag, flags, n=1, cutoff=0.7)
     meant = f"did you mean '{close[0]}'? " if close else ""

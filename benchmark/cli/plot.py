@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.cli.flags import add_artifacts, add_records, artifact_paths
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.figures import FIGURES
 from benchmark.grid.presets import Preset
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_records(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         default=Path("results/figures"),
         metavar="DIR",
         help="folder for the figures (default: results/figures)",

@@ -3,9 +3,9 @@
 import argparse
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmark.cli.flags import add_seed, add_settings, settings_of_one_poison
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="DIR",
         help="folder for the protected photos; must be new or empty, unless the same command has written it",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.cli.flags import add_artifacts, add_records, artifact_paths
+from benchmark.core.cache_dir import user_path
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "report --records results/tiny/records --out report.html"
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Which records, and the page."""
     add_records(parser)
     parser.add_argument(
-        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="the page (default: report.html)"
+        "--out", type=user_path, default=Path("report.html"), metavar="FILE", help="the page (default: report.html)"
     )
     add_artifacts(parser)
 

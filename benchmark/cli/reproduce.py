@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cli.flags import add_settings, artifact_paths
+from benchmark.core.cache_dir import user_path
 from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
 
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The scale, and those settings that may differ from the preset's."""
     parser.add_argument("preset", choices=("paper", "tiny"), metavar="PRESET", help="scale: paper or tiny")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for records, tables and figures (default: results/PRESET)"
+        "--out", type=user_path, metavar="DIR", help="folder for records, tables and figures (default: results/PRESET)"
     )
     where = ("device", "on", "jobs", "store", "events")
     names = ("seeds", "dataset", *where, "precision", "plain_models", "rerun", "poisons", "cache", "dry_run")

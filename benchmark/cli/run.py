@@ -3,9 +3,9 @@
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmark.cli.flags import add_notes, add_recipe, add_settings, all_settings_but
+from benchmark.core.cache_dir import user_path
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "run --attack clean,mem3 --defense cutout,mixup --seeds 3"
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_settings(parser, all_settings_but("plugin"), preset)
     parser.add_argument(
         "--config",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="YAML file with these settings; flags given beside it win (default: none)",
     )

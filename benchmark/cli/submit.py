@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmark.cli.flags import ENTRIES, add_settings
+from benchmark.cli.flags import ENTRIES, add_settings, cache_named
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
@@ -15,9 +15,9 @@ _SEEDS = 2**31
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to check, how far to trust it, and where the leaderboard is."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the submission; see docs/submitting.md")
+    parser.add_argument("folder", type=user_path, metavar="FOLDER", help="the submission; see docs/submitting.md")
     parser.add_argument(
-        "--out", type=Path, default=ENTRIES, metavar="DIR", help=f"folder of the leaderboard (default: {ENTRIES})"
+        "--out", type=user_path, default=ENTRIES, metavar="DIR", help=f"folder of the leaderboard (default: {ENTRIES})"
     )
     parser.add_argument(
         "--seed",
@@ -44,7 +44,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: the submission cannot be read, or has an entry already.
     """
-    from benchmark.core.cache_dir import cache_folder
     from benchmark.core.printing import show
     from benchmark.submission.submit import Options, submit
 
@@ -53,7 +52,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"--seed must be between 0 and {_SEEDS - 1}, got {seed}")
     options = Options(
         out=arguments.out,
-        cache=Path(arguments.cache or cache_folder()),
+        cache=cache_named(arguments),
         device=arguments.device or "auto",
         seed=seed,
         rerun=not arguments.no_rerun,

@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmark.cli.flags import ENTRIES, RECORDS, add_notes
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument("name", choices=names, metavar="TABLE", help=f"{', '.join(names)}; see 'list tables'")
     parser.add_argument(
         "--records",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help=f"folder of records (default: {RECORDS}); for {LEADERBOARD}, folder of entries (default: {ENTRIES})",
     )

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.flags import add_settings
+from benchmark.cli.flags import add_settings, cache_named
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
 
@@ -17,7 +18,9 @@ EXAMPLE = "verify protected --against scenes"
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to verify, and the clean data to compare with."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="folder of an export or of photos, or a poison file")
+    parser.add_argument(
+        "path", type=user_path, metavar="PATH", help="folder of an export or of photos, or a poison file"
+    )
     parser.add_argument(
         "--against",
         metavar="DATASET",
@@ -36,7 +39,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: the path is neither an export nor a poison, or the data set cannot be read.
     """
-    from benchmark.core.cache_dir import cache_folder
     from benchmark.data.photos import find_photos
     from benchmark.export.protected import Protection
     from benchmark.export.verify_export import verify_export
@@ -51,7 +53,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         return _show(path, findings)
     if not path.exists():
         raise UsageError(f"{path} does not exist")
-    cache = Path(arguments.cache or cache_folder())
+    cache = cache_named(arguments)
     clean = choose_dataset(arguments.against).source if arguments.against else None
     findings = verify_export(path, clean, cache) if path.is_dir() else verify_poison(path, clean, cache)
     return _show(path, findings)

@@ -10,12 +10,19 @@ def cache_folder() -> Path:
     """The cache folder as an absolute path; it is not created here.
 
     ``$UNLEARNABLE_BENCH_CACHE`` if set, else ``unlearnable-bench`` below ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        UsageError: none is set, and the user has no home folder, as in some containers.
     """
     folder = os.environ.get("UNLEARNABLE_BENCH_CACHE")
     if folder:
         return user_path(folder).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return user_path(base).absolute() / "unlearnable-bench"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return user_path(base).absolute() / "unlearnable-bench"
+    try:
+        return Path.home() / ".cache" / "unlearnable-bench"
+    except RuntimeError as error:
+        raise UsageError("no home folder is known for the cache; name a folder by UNLEARNABLE_BENCH_CACHE") from error
 
 
 def user_path(text: str) -> Path:

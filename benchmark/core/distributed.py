@@ -154,7 +154,7 @@ def started_processes() -> int:
         UsageError: the environment variable that says so holds no number.
     """
     text = os.environ.get("WORLD_SIZE") or "1"
-    if not text.isdecimal():
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"the environment variable WORLD_SIZE is '{text}', not a number of processes")
     return int(text)
 
@@ -167,11 +167,15 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     stale entries of the first one in ``torchrun``'s store.
 
     Raises:
-        UsageError: this machine has fewer CUDA devices than processes.
+        UsageError: this machine has fewer CUDA devices than processes, or not all variables are set that ``torchrun``
+            sets.
     """
-    if started_processes() == 1:
+    if (size := started_processes()) == 1:
         yield device
         return
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise UsageError(f"WORLD_SIZE is {size}, but {name} is not set: start with torchrun, or unset WORLD_SIZE")
     if device.type == "cuda":
         number, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= devices:

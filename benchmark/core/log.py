@@ -34,7 +34,7 @@ def show_messages(level: int | None = None) -> None:
         if logger.handlers or logger.level != logging.NOTSET:
             return
         level = logging.INFO
-    if os.environ.get("RANK", "0") != "0":
+    if (os.environ.get("RANK") or "0") != "0":
         level = max(level, logging.ERROR)
     for logger in map(logging.getLogger, PACKAGES):
         logger.setLevel(level)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class OutputClosed(BrokenPipeError):
-    """The reader of standard output has closed it, as ``head`` does."""
-
-
 def printable(text: object) -> str:
     r"""Text on one line, with ``\x1b``, ``\n``, ``\u202e`` in place of characters that would steer a terminal.
 
@@ -39,7 +35,7 @@ def _escape(found: "re.Match[str]") -> str:
 
 
 def show(*lines: object) -> None:
-    """Print lines on standard output, each of them :func:`printable`.
+    """Print lines on standard output, each of them :func:`printable`; nothing once its reader has closed it.
 
     Raises:
         UsageError: standard output cannot be written to, as on a full disk.
@@ -97,6 +93,6 @@ def _written() -> Iterator[None]:
         # What is left in the buffer would fail again, with a traceback, when the interpreter ends.
         with open(os.devnull, "w") as nothing:  # noqa: PTH123
             os.dup2(nothing.fileno(), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise OutputClosed(error.errno, error.strerror) from error
-        raise UsageError(f"cannot write to standard output: {error.strerror or error}") from error
+        # Whoever reads may stop, as head does; the command goes on with its work.
+        if not isinstance(error, BrokenPipeError):
+            raise UsageError(f"cannot write to standard output: {error.strerror or error}") from error

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attacks import ATTACKS
+from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_file
 from benchmark.core.registry import forget_failed
@@ -22,7 +23,7 @@ def load_plugins(paths: Iterable[str | Path]) -> None:
     Raises:
         UsageError: no such file, or it fails.
     """
-    for path in map(Path, paths):
+    for path in (user_path(str(path)) for path in paths):
         # The built-in names come first, so that a plug-in that takes one of them is the one that is refused.
         before = _entries()
         try:

@@ -55,7 +55,6 @@ def run(
         require_possible(settings.events.parent)
     engine, device = choose_engine(settings), resolve_device(settings.device)
     with (
-        closing(Events(None if settings.dry_run else settings.events)) as events,
         limited_threads(engine.threads(device)),
         engine.prepared(settings, device),
         open_grid(*grids, commands=commands) as grid,
@@ -87,7 +86,8 @@ def run(
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)
-        records = engine.run(grid, planned, settings, events, set_time_left)
+        with closing(Events(settings.events)) as events:
+            records = engine.run(grid, planned, settings, events, set_time_left)
     for record in records:
         if record.status == "failed":
             _log.error("%s × %s failed: %s", record.attack.title, record.defense.spec, record.failure)

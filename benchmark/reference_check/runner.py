@@ -179,8 +179,6 @@ def _reference(folder: Path) -> list[Record]:
 
 
 def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
-    if count < 1:
-        raise UsageError(f"--seeds must be at least 1, got {count}")
     taken = {record.seed for record in reference}
     fresh: list[int] = []
     while len(fresh) < count:

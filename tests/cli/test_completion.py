@@ -70,6 +70,8 @@ def test_bash(line: str, offered: set[str], environment: dict[str, str]) -> None
         ("run --attack mem", {"mem", "mem1", "mem3", "mem5", "mem7", "mem-official", "mem-wordwise"}),
         ("run --surrogate tiny-w", {"tiny-wide"}),
         ("contract defense prefix", {"prefix-drop"}),
+        ("run --through crop", {"crop-flip"}),
+        ("run --attack mem[k=3,m", set()),
     ],
 )
 def test_names_of_the_lists(line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch) -> None:

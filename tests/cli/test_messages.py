@@ -37,11 +37,14 @@ def test_the_level_stands_before_all_but_progress(capsys: pytest.CaptureFixture[
 def test_only_errors_come_from_other_processes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("RANK", "")  # exported, and empty
+    show_messages(logging.DEBUG)
+    LOG.warning("said without torchrun")
     monkeypatch.setenv("RANK", "1")
     show_messages(logging.DEBUG)
     LOG.warning("said by the first")
     LOG.error("only here")
-    assert capsys.readouterr().err == "error: only here\n"
+    assert capsys.readouterr().err == "warning: said without torchrun\nerror: only here\n"
 
 
 def test_quiet_leaves_the_table_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,10 +116,17 @@ def test_only_a_command_that_goes_on_says_so(
     assert ("goes on where it stopped" in said) is goes_on
 
 
-@pytest.mark.parametrize("words", [["table", "1", "--records", "a", "--records=b"], ["run", *["--seeds", "1"] * 2]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["table", "1", "--records", "a", "--records=b"],
+        ["run", *["--seeds", "1"] * 2],
+        ["run", *["--config", "a"] * 2],
+    ],
+)
 def test_a_flag_that_is_given_twice_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
-    assert re.fullmatch(r"error: --(records|seeds) is given twice; .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"error: --(records|seeds|config) is given twice; .*\n", capsys.readouterr().err)
 
 
 def test_an_empty_setting_is_not_the_default() -> None:
@@ -166,3 +176,23 @@ logging.getLogger("benchmark.grid").info("crafted")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == f"WARNING:root:a library's own\n{shown}"
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "-v"])
+def test_a_flag_before_the_command_is_told_its_place(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag, "list", "tables"]) == 2
+    assert f"{flag} stands after the command, as in 'python -m benchmark list {flag}'" in capsys.readouterr().err
+
+
+def test_a_home_folder_is_found_behind_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No shell expands the ~ of --records=~/runs."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    assert main(["report", "--records=~/runs"]) == 2
+    assert f"{home}/runs" in capsys.readouterr().err
+    assert not list(here.iterdir())

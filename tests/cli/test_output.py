@@ -47,6 +47,20 @@ def test_who_reads_may_close_the_output() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_the_work_goes_on_where_nobody_reads(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = (
+        "import sys; from pathlib import Path; from benchmark.core.printing import show, whole_output\n"
+        "with whole_output():\n    show('first'); show('second'); Path(sys.argv[1]).touch()\nsys.exit(1)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "written")]
+    done = subprocess.run(words, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert (tmp_path / "written").is_file()
+
+
 def test_another_pipe_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a data set's that asks another program."""
     monkeypatch.setattr("benchmark.cli.list.execute", _break)

@@ -16,7 +16,7 @@ from torch import multiprocessing
 from attacks.base import CraftContext
 from attacks.mem import Mem
 from benchmark.cli.main import main
-from benchmark.core.distributed import Processes, started_processes
+from benchmark.core.distributed import Processes, process_group, started_processes
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import load_records
@@ -204,9 +204,20 @@ def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
 def test_a_number_of_processes_that_is_none_takes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "")
     assert started_processes() == 1
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(UsageError, match="WORLD_SIZE is 'two', not a number of processes"):
-        started_processes()
+    for wrong in ("two", "0"):
+        monkeypatch.setenv("WORLD_SIZE", wrong)
+        with pytest.raises(UsageError, match=f"WORLD_SIZE is '{wrong}', not a number of processes"):
+            started_processes()
+
+
+def test_a_size_without_the_rest_takes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a job script exports it, without torchrun."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        said = f"WORLD_SIZE is 2, but {name} is not set"
+        with pytest.raises(UsageError, match=said), process_group(torch.device("cpu")):
+            pass
+        monkeypatch.setenv(name, "0")
 
 
 @pytest.mark.parametrize(

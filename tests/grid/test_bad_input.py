@@ -77,6 +77,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--poisons", __file__, "--dry-run"], "is not a folder"),
         (["--device", "gpu"], "'gpu' is no device; write auto, cpu, cuda"),
         (["--colour", "red"], "run does not know --colour red; see 'python -m benchmark run --help'"),
+        (["--plugin", "~/nowhere.py"], f"no plugin file {Path.home()}/nowhere.py"),
         (["--seed", "3"], "run does not know --seed 3; did you mean '--seeds'?"),
         (["--seed=3"], "did you mean '--seeds'?"),
         (["mem3"], "run does not know mem3; see"),

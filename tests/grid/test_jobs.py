@@ -159,7 +159,8 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--jobs", "0"], "--jobs must be at least 1, or auto, got 0"),
+        (["--jobs", "0"], "--jobs must be from 1 to 512, or auto, got 0"),
+        (["--jobs", "10000"], "--jobs must be from 1 to 512, or auto, got 10000"),
         (["--jobs", "many"], "takes none, an integer or auto, got 'many'"),
         (["--jobs", "2", "--on", "local[jobs=3]"], "both name jobs"),
         (["--on", "cloud"], "unknown engine 'cloud'; "),

@@ -99,6 +99,8 @@ def test_workers_share_the_cells_unless_an_engine_or_their_number_is_given(monke
         (["--update", "--records", "DIR"], "--records has no meaning with --update"),
         (["--update", "--out", "DIR"], "--out has no meaning with --update"),
         (["--update", "--level", "0.05"], "--level has no meaning with --update"),
+        (["--seeds", "0"], "--seeds must be from 1 to 1,000, got 0"),
+        (["--seeds", "3000000000"], "--seeds must be from 1 to 1,000, got 3000000000"),
         (["--records", "DIR", "--seeds", "3"], "--seeds has no meaning with --records"),
         (["--records", "DIR", "--jobs", "2"], "--jobs has no meaning with --records"),
         (["--records", "DIR", "--device", "cpu"], "--device has no meaning with --records"),

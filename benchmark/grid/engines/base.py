@@ -58,7 +58,7 @@ class Engine(ABC):
 
     @contextmanager
     def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
-        """Start what has to know nothing of the grid, while that is opened; what is left of it ends with the block."""
+        """While the grid is opened, start what does not depend on it; whatever is left of that ends with the block."""
         yield
 
     @abstractmethod
@@ -91,8 +91,8 @@ class Engine(ABC):
             planned: all cells of the grid.
             settings: what the grid was made from.
             events: where every change of a cell's state is told.
-            set_time_left: estimates the grid's ``time_left`` if progress is shown, or its second argument says that
-                events tell it. If that takes seconds, it calls its first argument before.
+            set_time_left: estimates the grid's ``time_left`` if progress is shown or if its second argument says that
+                events report it. Before an estimate that takes seconds, it calls its first argument.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.

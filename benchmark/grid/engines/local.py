@@ -21,6 +21,7 @@ from benchmark.grid.units import units_of
 
 _log = logging.getLogger(__name__)
 _MEASURING = 3.0  # seconds with each number of workers
+_MOST_JOBS = 512
 _WORTH_IT = 1.1  # times as fast, or more workers are not kept
 
 
@@ -33,15 +34,15 @@ class Local(Engine):
     each has one GPU. ``auto`` takes as many as there are GPUs; on a CPU as many as make the whole faster, by measuring.
 
     Raises:
-        UsageError: fewer than one worker.
+        UsageError: no worker, or more than any machine has use for.
     """
 
     jobs: int | Literal["auto"] | None = None
     _early: list[Worker] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.jobs, int) and self.jobs < 1:
-            raise UsageError(f"--jobs must be at least 1, or auto, got {self.jobs}")
+        if isinstance(self.jobs, int) and not 1 <= self.jobs <= _MOST_JOBS:
+            raise UsageError(f"--jobs must be from 1 to {_MOST_JOBS}, or auto, got {self.jobs}")
 
     @property
     def starts_processes(self) -> bool:
@@ -55,10 +56,11 @@ class Local(Engine):
     @contextmanager
     def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
         """Workers import for seconds, so they are started first, if it is known how many."""
-        if isinstance(self.jobs, int) and not settings.dry_run:
-            devices = _devices(settings.device, device)
-            self._early[:] = [start_worker(n, self.threads(device), devices) for n in range(1, self.jobs + 1)]
         try:
+            if isinstance(self.jobs, int) and not settings.dry_run:
+                devices = _devices(settings.device, device)
+                for number in range(1, self.jobs + 1):
+                    self._early.append(start_worker(number, self.threads(device), devices))
             yield
         finally:
             for worker in self._early:
