@@ -80,8 +80,10 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             own = block.of(spec)
             seeds = "" if len(counts) == 1 else f" ({len(own)} seed{'s' if len(own) > 1 else ''})"
             label = in_lines(own[0].attack.title + seeds, letters, 2)
-            losses = [record.loss for record in own]
-            _line(loss, range(1, len(own[0].loss) + 1), losses, styles[spec], label, with_band=with_bands)
+            # Records of older versions may lack it.
+            epochs_told = max(len(record.loss) for record in own)
+            losses = [record.loss for record in own if len(record.loss) == epochs_told]
+            _line(loss, range(1, epochs_told + 1), losses, styles[spec], label, with_band=with_bands)
             epochs = [scores.epoch for scores in own[0].epochs]
             for axes, field in zip(ranks, DIRECTIONS.values(), strict=True):
                 values = [[getattr(s.test, field).median_rank for s in record.epochs] for record in own]

@@ -116,7 +116,7 @@ def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None
     paper = cells.loc[list(rows), "paper"]
     if paper.notna().any():
         axes.plot(paper, places, "D", color=VERMILION, mfc="white", ms=4.5, label=_PAPER)
-    for row, label, dashes in (("Clean", "clean data", "-"), (table.rows[1], "no defense", (0, (4, 2)))):
+    for row, label, dashes in ((table.rows[0], "clean data", "-"), (table.rows[1], "no defense", (0, (4, 2)))):
         recall_at_10 = float(cells["mean"][row])
         if not isnan(recall_at_10):
             axes.axvline(recall_at_10, color=INK, linestyle=dashes, label=label)

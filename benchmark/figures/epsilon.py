@@ -1,6 +1,7 @@
 """Recall, and how much of an image is left as it was, against the bound on the noise."""
 
 from collections.abc import Iterable
+from math import nan
 from statistics import fmean, stdev
 
 from matplotlib.axes import Axes
@@ -82,5 +83,5 @@ def _draw(block: Block) -> Figure:
 def _line(axes: Axes, values: dict[int, list[float]], look: dict[str, object]) -> None:
     """Means and spreads of what was measured at each ε."""
     known = {eps: own for eps, own in values.items() if own}
-    spread = [stdev(own) if len(own) > 1 else 0.0 for own in known.values()]
+    spread = [stdev(own) if len(own) > 1 else nan for own in known.values()]
     axes.errorbar(list(known), [fmean(own) for own in known.values()], yerr=spread, **look)  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ _NOT_RUN = "#f0f0f0"
 _NOT_COUNTED = "#ffffff"  # and hatched, or it would look like an attack that leaves nothing
 _GAP = 0.25  # between the cells that are compared and what stands beside them, in cells
 _MOST_UPRIGHT = 9  # columns whose names have room beside each other
+_UPRIGHT_LETTERS = 14  # of a line of such a name
 _ROW_LETTERS = 44  # of a row's name in a line
 _CELL = 0.38  # inches of a column, so that its numbers have room beside those of the next
 _BESIDE_CELLS = 3.0  # inches of the names of attacks and of what leans out at the right
@@ -38,7 +39,7 @@ def matrix(records: Iterable[Record]) -> dict[str, Figure]:
     Blue: the share kept, from 0 (white) to 100 %; grey: what victims of clean data keep. The defense that undoes
     most of an attack has a thick frame and is bold, the strongest attack against a defense has a dashed frame and
     is in italics. What does not count, as a gate fails, is in brackets, pale and hatched. At the edges the ranks of
-    both. An empty cell was not run.
+    both. An empty cell was not run; one that failed says so.
 
     Args:
         records: of any runs.
@@ -76,8 +77,10 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
         for cell in table.cells.sort_values(["best", "strongest"]).itertuples(index=False):
             _cell(axes, cell, lefts[str(cell.column)], tops[str(cell.row)])
         middles, names = [left + 0.5 for left in lefts.values()], list(table.columns.values())
-        if len(names) <= _MOST_UPRIGHT:
-            axes.set_xticks(middles, [name.replace(" ", "\n", 1) for name in names], fontsize=7)
+        upright = [name.replace(" ", "\n", 1) for name in names]
+        longest = max(len(line) for name in upright for line in name.split("\n"))
+        if len(names) <= _MOST_UPRIGHT and longest <= _UPRIGHT_LETTERS:
+            axes.set_xticks(middles, upright, fontsize=7)
         else:
             axes.set_xticks(middles, names, fontsize=7, rotation=40, ha="left", rotation_mode="anchor")
         axes.set_yticks([top + 0.5 for top in tops.values()], [in_lines(row, _ROW_LETTERS, 3) for row in tops])
@@ -107,9 +110,10 @@ def _cell(axes: Axes, cell: Any, left: float, top: float) -> None:
     mean = float(cell.mean)
     share = 0.0 if isnan(mean) else min(max(mean, 0.0), 100.0)
     beside = cell.row == CLEAN_ROW
+    colour = _NOT_RUN if isnan(mean) else (_BESIDE if beside else _KEPT)(share / 100)
     axes.add_patch(
         Rectangle(
-            (left, top), 1, 1, facecolor=(_BESIDE if beside else _KEPT)(share / 100) if cell.counts else _NOT_COUNTED,
+            (left, top), 1, 1, facecolor=colour if cell.counts else _NOT_COUNTED,
             edgecolor=INK if cell.best else "#bbbbbb" if cell.counts else "#dddddd",
             linewidth=1.8 if cell.best else 0.5,
             hatch="" if cell.counts else "////",
@@ -135,5 +139,7 @@ def _heading(block: Block, table: Table) -> str:
     marks = ["thick frame: the defense that undoes most of the attack"] if table.cells["best"].any() else []
     marks += ["dashed: strongest attack under the defense"] if table.cells["strongest"].any() else []
     marks += ["hatched, (…): a gate fails"] if not table.cells["counts"].all() else []
-    marks += ["light grey: not run"] if len(table.cells) < len(table.rows) * len(table.columns) else []
+    without_score = bool(table.cells["mean"].isna().any())
+    has_gaps = without_score or len(table.cells) < len(table.rows) * len(table.columns)
+    marks += [f"light grey: not run{' or failed' if without_score else ''}"] if has_gaps else []
     return "; ".join(parts) + ("\n" + "; ".join(marks) if marks else "")

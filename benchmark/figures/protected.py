@@ -1,6 +1,7 @@
 """Recall against the share of the training data that is protected."""
 
 from collections.abc import Iterable
+from math import nan
 from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
@@ -43,8 +44,8 @@ def protected_share(record: Record) -> float | None:
     if record.defense.spec == UNDEFENDED:
         return 1.0
     params = record.defense.params.get(MIXED, {})
-    alone = list(record.defense.params) == [MIXED]
-    return 1 - params["share"] if alone and "share" in params and not params.get("first") else None
+    alone, share = list(record.defense.params) == [MIXED], params.get("share")
+    return 1 - share if alone and isinstance(share, int | float) and not params.get("first") else None
 
 
 def _parts(block: Block) -> bool:
@@ -65,7 +66,7 @@ def _draw(block: Block) -> Figure:
                 recalls.setdefault(share, []).append(record.last.test.mean_recall_at_10)
             shares = sorted(recalls)
             means = [fmean(recalls[share]) for share in shares]
-            spread = [stdev(recalls[share]) if len(recalls[share]) > 1 else 0.0 for share in shares]
+            spread = [stdev(recalls[share]) if len(recalls[share]) > 1 else nan for share in shares]
             percent = [100 * share for share in shares]
             axes.errorbar(percent, means, yerr=spread, capsize=3, label=attack.title, **styles[attack.spec].keywords())
         clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN, UNDEFENDED)]

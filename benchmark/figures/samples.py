@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from attacks import Poison
 from attacks.placement import word_numbers
-from benchmark.core.errors import PoisonError, UsageError
+from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from benchmark.figures.sources import ArtifactPaths
-from benchmark.figures.style import VERMILION, WIDTH, named, styled
+from benchmark.figures.style import VERMILION, WIDTH, heading_lines, named, styled
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks, once_a_poison
 
@@ -28,7 +28,7 @@ _MARGIN = 0.06
 _LETTERS = 54  # a line of caption
 
 
-def samples(records: Iterable[Record], sources: ArtifactPaths) -> tuple[dict[str, Figure], list[PoisonError]]:
+def samples(records: Iterable[Record], sources: ArtifactPaths) -> tuple[dict[str, Figure], list[UsageError]]:
     """A figure for each data set, surrogate and attack whose poison is in the store, of its first seed.
 
     Pairs are spread evenly over the training set, so that none is picked for its looks.
@@ -38,26 +38,29 @@ def samples(records: Iterable[Record], sources: ArtifactPaths) -> tuple[dict[str
         sources: where poisons and images are.
 
     Returns:
-        Figures by file name, and a reason for each attack that has no figure: its poisons are missing or damaged.
+        Figures by file name, and a reason for each attack that has no figure: its poisons are missing or damaged, or
+        its data cannot be read.
 
     Raises:
-        PoisonError: no poison of these records can be shown.
-        UsageError: no attack to show, or data that cannot be read.
+        UsageError: no attack to show, or records that mix settings.
     """
     figures: dict[str, Figure] = {}
-    missing: list[PoisonError] = []
-    for name, (block, candidates) in candidates_by_name(records).items():
-        reasons: list[PoisonError] = []
+    missing: list[UsageError] = []
+    by_name = candidates_by_name(records)
+    surrogates = {record.surrogate.spec for _, candidates in by_name.values() for record in candidates}
+    for name, (block, candidates) in by_name.items():
+        reasons: list[UsageError] = []
         for record in candidates:
             try:
-                figures[name] = _draw(block, record, *sources.find(record))
-                break
-            except PoisonError as error:
+                clean, poison = sources.find(record)
+            except UsageError as error:
                 reasons.append(error)
+                continue
+            text = _about(block, record, poison, with_surrogate=len(surrogates) > 1)
+            figures[name] = _draw(text, clean, poison)
+            break
         else:
             missing.append(reasons[0])
-    if not figures:
-        raise missing[0]
     return figures, missing
 
 
@@ -84,20 +87,22 @@ def amplified(protected: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDAr
     return (128 + AMPLIFIED * difference).clip(0, 255).astype(np.uint8)
 
 
-def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -> Figure:
+def _draw(about: str, clean: CaptionDataset, poison: Poison) -> Figure:
     base, protected = (clean.by_row() if poison.per_row else clean), poison.protect(clean)
     chosen = np.linspace(0, len(base) - 1, min(_PAIRS, len(base))).astype(int)
     # Words stay whole, as the trigger's are known by their numbers.
     lines = TextWrapper(_LETTERS, break_on_hyphens=False, break_long_words=False)
     captions = [lines.wrap(" ".join(protected.captions[int(index)][0].split())) for index in chosen]
     down, row_height = -(-len(chosen) // 2), _HEAD + _IMAGE + _LINE * (0.8 + max(map(len, captions)))
-    height = _TOP + down * row_height
+    text = heading_lines(about, WIDTH)
+    head = _TOP + _LINE * text.count("\n")
+    height = head + down * row_height
     with styled():
         figure = Figure(figsize=(WIDTH, height))
         for number, index in enumerate(chosen):
             row, column = divmod(number, 2)
             left = _MARGIN + column * (3 * _IMAGE + 2 * _GAP + _BETWEEN)
-            top = height - _TOP - row * row_height - _HEAD
+            top = height - head - row * row_height - _HEAD
             original, changed = base.images[int(index)], protected.images[int(index)]
             shown = {
                 "original": original,
@@ -124,9 +129,7 @@ def _draw(block: Block, record: Record, clean: CaptionDataset, poison: Poison) -
                     borderpad=0,
                 )
             )
-        figure.text(
-            _MARGIN / WIDTH, 1 - 0.04 / height, _about(block, record, poison), va="top", ha="left", fontsize=8.5
-        )
+        figure.text(_MARGIN / WIDTH, 1 - 0.04 / height, text, va="top", ha="left", fontsize=8.5)
         return figure
 
 
@@ -143,9 +146,10 @@ def _caption(lines: list[str], words: set[int]) -> OffsetBox:
     return VPacker(children=packed, pad=0, sep=2, align="left")
 
 
-def _about(block: Block, record: Record, poison: Poison) -> str:
+def _about(block: Block, record: Record, poison: Poison, *, with_surrogate: bool) -> str:
     psnr = record.poison.get("psnr")
     parts = [f"{record.attack.title} on {block.dataset.label}, seed {record.seed}"]
+    parts += [f"surrogate {record.surrogate.spec}"] if with_surrogate else []
     parts += [f"ε = {poison.eps}/255, PSNR {psnr:.1f} dB"] if psnr is not None else ["images unchanged"]
     parts += ["trigger in bold"] if poison.trigger is not None else ["no trigger"]
     return "; ".join(parts)

@@ -20,6 +20,10 @@ class PoisonMissing(PoisonError):
     """A poison that is not in the store."""
 
 
+class AttackUnknown(PoisonMissing):
+    """The attack is one of a plug-in that was not named, so where its poison lies cannot be said."""
+
+
 @dataclass(frozen=True)
 class ArtifactPaths:
     """Where poisons and prepared images are kept.
@@ -38,7 +42,8 @@ class ArtifactPaths:
         """The clean training set and the poison of a record; nothing is crafted.
 
         Raises:
-            PoisonMissing: the poison is not in the store, or its attack is one of a plugin that was not named.
+            PoisonMissing: the poison is not in the store.
+            AttackUnknown: its attack is one of a plug-in that was not named.
             PoisonError: it is there, but not readable or beyond its bound.
             UsageError: the data cannot be read, or are not those of the record.
         """
@@ -69,7 +74,7 @@ def _cell(record: Record) -> Cell:
     """
     name = parse_spec(record.attack.spec).name
     if all(entry.name != name for entry in ATTACKS.entries()):
-        raise PoisonMissing(f"attack {record.attack.spec} is not known here; --plugin names the file it comes from")
+        raise AttackUnknown(f"attack {record.attack.spec} is not known here; --plugin names the file it comes from")
     try:
         attack = ATTACKS.restore(name, record.attack.params)
     except PoisonError as error:

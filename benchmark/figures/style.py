@@ -27,6 +27,7 @@ WIDTH = 7.2  # inches, a page's text width
 _HEADING_LETTERS = 110  # that a line of a heading holds in a figure of that width
 LEGEND_LETTERS = 105  # that a line of a legend holds in a figure of that width
 LEGEND_SAMPLE = 8  # letters that the sample before a label takes
+_LEGEND_LINES = 3  # of a label
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's palette, without yellow, which is too light for lines on white.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -63,8 +64,9 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
     Returns:
         How many lines of text high it is.
     """
+    letters = int(LEGEND_LETTERS * figure.get_figwidth() / WIDTH)
+    labels = [in_lines(label, letters - LEGEND_SAMPLE, _LEGEND_LINES) for label in labels]
     lines = [line for label in labels for line in label.split("\n")]
-    letters = LEGEND_LETTERS * figure.get_figwidth() / WIDTH
     columns = max(1, min(4, int(letters / (max(map(len, lines)) + LEGEND_SAMPLE))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
     return -(-len(lines) // columns)
@@ -152,15 +154,19 @@ def about(block: Block) -> str:
 
 def in_lines(text: str, letters: int, most: int) -> str:
     """A name in lines of so many letters; what is beyond the most lines is left out."""
-    lines = wrap(text, letters)
+    lines = [part for line in text.split("\n") for part in wrap(line, letters)]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 
 
 def heading(figure: Figure, text: str) -> None:
     """What the figure is about, at its top, in lines that fit."""
-    letters = int(_HEADING_LETTERS * figure.get_figwidth() / WIDTH)
-    lines = [part for line in text.split("\n") for part in wrap(line, letters)]
-    figure.suptitle("\n".join(lines), fontsize=8.5, color=INK, x=0.01, ha="left")
+    figure.suptitle(heading_lines(text, figure.get_figwidth()), fontsize=8.5, color=INK, x=0.01, ha="left")
+
+
+def heading_lines(text: str, width: float) -> str:
+    """A heading in lines that fit a figure of so many inches."""
+    letters = int(_HEADING_LETTERS * width / WIDTH)
+    return "\n".join(part for line in text.split("\n") for part in wrap(line, letters))
 
 
 def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -35,7 +35,8 @@ def triggers(records: Iterable[Record]) -> dict[str, Figure]:
     if not with_words:
         raise UsageError("these records hold no poison with a trigger; the figure needs one")
     found = blocks(once_a_poison(with_words))
-    return {named("triggers", block, found): _draw(block) for block in found}
+    several = len({record.surrogate.spec for block in found for record in block.records}) > 1
+    return {named("triggers", block, found): _draw(block, with_surrogate=several) for block in found}
 
 
 def places(record: Record) -> int:
@@ -52,7 +53,7 @@ def shares(record: Record) -> dict[str, float]:
     return {word: 100 * count / places(record) for word, count in record.poison["trigger_words"].items()}
 
 
-def _draw(block: Block) -> Figure:
+def _draw(block: Block, *, with_surrogate: bool) -> Figure:
     shared: dict[tuple[object, ...], list[Record]] = {}
     for attack in block.attacks:
         first = block.of(attack.spec)[0]
@@ -76,5 +77,6 @@ def _draw(block: Block) -> Figure:
             axes.set_title("\n".join(title), fontsize=8)
         for axes in panels[len(shared) :]:
             axes.set_axis_off()
-        heading(figure, f"Share of all words in triggers; {block.dataset.label}")
+        surrogate = f", surrogate {block.records[0].surrogate.spec}" if with_surrogate else ""
+        heading(figure, f"Share of all words in triggers; {block.dataset.label}{surrogate}")
         return figure

@@ -68,6 +68,8 @@ class PoisonFacts(TypedDict, total=False):
     loss_per_round: list[Number]
     probe_trigger_auc: Annotated[float, Meta(ge=0, le=1)]
     probe_noise_auc: Annotated[float, Meta(ge=0, le=1)]
+    probe_trigger_shuffled: Annotated[float, Meta(ge=0, le=1)]
+    probe_noise_shuffled: Annotated[float, Meta(ge=0, le=1)]
     probe_trigger_words: Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
     probe_noise_words: Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
 
@@ -120,3 +122,7 @@ def require_facts(content: Mapping[str, Any]) -> None:
     poison = content.get("poison") or {}
     if poison.get("psnr") is not None and "largest" not in poison:
         raise ValueError("poison: a PSNR, but no largest value of the noise")
+    for part in ("trigger", "noise"):
+        missing = [what for what in ("shuffled", "words") if f"probe_{part}_{what}" not in poison]
+        if f"probe_{part}_auc" in poison and missing:
+            raise ValueError(f"poison: probe_{part}_auc, but no probe_{part}_{missing[0]}")

@@ -62,11 +62,11 @@ def _svg(figure: Figure, name: str, description: str, width: int) -> str:
     assert view is not None
     # In HTML the name spaces go without saying.
     head = f'<svg {view[0]} style="width:{width}px" role="img" aria-label="{escape(description)}">'
-    text = re.sub(r"<svg[^>]*>", head, text, count=1)
+    text = re.sub(r"<svg[^>]*>", "", text, count=1)
     text = _in_tags(lambda tag: _IDS.sub(rf"\g<1>{name}-", tag.replace("xlink:href", "href")), text)
     text = _in_tags(lambda tag: _LONG_NUMBERS.sub(r"\1", tag) if "base64" not in tag else tag, text)
     text = re.sub(r"\s*\n\s*", "\n", text).replace("'DejaVu Sans'", _FONTS)
-    return head + _with_classes(_without_unused_ids(text.removeprefix(head)), name)
+    return head + _with_classes(_without_unused_ids(text), name)
 
 
 def _in_tags(change: Callable[[str], str], text: str) -> str:

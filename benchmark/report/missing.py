@@ -30,7 +30,7 @@ def gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
 def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
     """Of one data set and victim."""
     lines = [
-        f"{table.title.partition(':')[0]}: {note}"
+        f"{table.title.partition(';' if 'attack' in table.keys else ':')[0]}: {note}"
         for table in tables
         for note in table.notes
         if note.startswith("Not run")

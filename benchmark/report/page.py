@@ -17,7 +17,7 @@ from benchmark.core.version import __version__
 from benchmark.figures import FIGURES
 from benchmark.figures.draw import Problem, draw_all
 from benchmark.figures.samples import candidates_by_name
-from benchmark.figures.sources import ArtifactPaths, PoisonMissing
+from benchmark.figures.sources import ArtifactPaths, AttackUnknown, PoisonMissing
 from benchmark.figures.style import WIDTH
 from benchmark.grid.records import Record
 from benchmark.report.inline import PIXELS, inline, inline_png
@@ -78,14 +78,15 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
         version=__version__,
         script=script,
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        records=records,
+        victims_trained=sum(record.status == "done" for record in records),
+        victims_failed=sum(record.status == "failed" for record in records),
         datasets=_distinct(record.dataset.spec for record in records),
         victims=_distinct(record.victim.spec for record in records),
         seeds=sorted({record.seed for record in records}),
         warnings=_near_chance(records),
         opening=[drawing for drawing in drawings if drawing.kind in _FIRST],
         drawings=[drawing for drawing in drawings if drawing.kind not in _FIRST],
-        missing=[*gaps(records, [table for made in tables.values() for table in made]), *missing],
+        missing=list(dict.fromkeys([*gaps(records, [table for made in tables.values() for table in made]), *missing])),
         tables={name: render(made, "html") for name, made in tables.items()},
         versions=_versions(records),
         runs=_distinct(str(record.provenance.get("command", "")) for record in records),
@@ -146,7 +147,11 @@ def _tables(
             missing.append(f"Table {name}: {error}.")
             continue
         # An attack that met no defense has its place in the table of attacks.
-        yield name, [table for table in tables if name != "2" or table.keys["attack"] in {*defended, CLEAN}]
+        tables = [table for table in tables if name != "2" or table.keys["attack"] in {*defended, CLEAN}]
+        if tables:
+            yield name, tables
+        else:
+            missing.append(f"Table {name}: these records hold no attack that met a defense.")
 
 
 def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, missing: list[str]) -> Iterator[Drawing]:
@@ -162,7 +167,7 @@ def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, miss
     else:
         yield from drawings
     for problem in problems:
-        if not isinstance(problem.error, PoisonMissing):
+        if isinstance(problem.error, AttackUnknown) or not isinstance(problem.error, PoisonMissing):
             missing.append(f"Figure {name}: {problem.error}.")
             continue
         # Its message names a folder of this machine, which is nobody's business on a page that is passed on.

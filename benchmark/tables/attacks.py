@@ -107,5 +107,6 @@ def _table(block: Block) -> Table:
 def _chances(records: Iterable[Record]) -> str:
     """What chance is on the batches that poisons were crafted on, as far as the records say."""
     params = [flatten(record.attack.params) for record in records if _CRAFTING.of(record) is not None]
-    sizes = {one[name] for one in params for name in one if name.rpartition(".")[2] == "batch_size"}
+    named = [one[name] for one in params for name in one if name.rpartition(".")[2] == "batch_size"]
+    sizes = {size for size in named if isinstance(size, int) and size > 1}  # a plug-in may mean something else
     return "".join(f", {log(size):.2f} nats for {size}" for size in sorted(sizes))

@@ -19,12 +19,12 @@ from benchmark.tables.table import (
     LAST,
     Observation,
     Table,
+    all_of,
     distinct_names,
     done_seeds,
     mark_best,
     measure,
     observe,
-    ranges,
     score_columns,
     seeds_by_row,
     summarise,
@@ -197,7 +197,7 @@ def _other_seeds(block: Block, rows: Sequence[_Row]) -> list[str]:
             continue
         seeds = done_seeds(block.of(CLEAN, row.defense))
         if seeds and seeds != done_seeds(row.records):
-            found.setdefault(ranges(seeds), []).append(row.name)
+            found.setdefault(all_of(seeds), []).append(row.name)
     return [
         f"clean, clean %: of {'seed' if seeds.isdigit() else 'seeds'} {seeds} under {', '.join(names)}."
         for seeds, names in found.items()

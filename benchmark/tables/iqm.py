@@ -198,8 +198,8 @@ def over_seeds(runs: Mapping[str, Runs], average: Average = iqm) -> SeedMeans | 
     names it is what Student's t-test of paired seeds asks for.
 
     Args:
-        runs: by name. Cells that all names have count if all have two seeds in common in them, and of these cells the
-            seeds that are common to all.
+        runs: by name. A cell counts if all names have it, with at least two seeds in common. Of the cells that count,
+            only the seeds that are common to all of them are used.
         average: over a seed's cells.
 
     Returns:

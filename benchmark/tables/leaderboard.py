@@ -52,7 +52,8 @@ def _table(kind: Kind, rules: int, entries: Sequence[Entry]) -> Table:
     for row, entry in zip(names, in_order, strict=True):
         name, runs = entry.about.name, ranked[entry.about.name]
         of: dict[str, Any] = {"row": row, kind: entry.about.spec, "n": sum(map(len, runs.values()))}
-        cells += [of | rank_cell(*ranks[name]), of | {"column": WORST} | percent(cases[name], name, mean)]
+        cells.append(of | rank_cell(*ranks[name]))
+        cells.append(of | {"column": WORST, "n": len(cases[name][_CELL])} | percent(cases[name], name, mean))
         cells.append(of | _text("under" if kind == "attack" else "against", worst[name]))
         cells.append(of | {"column": IQM} | percent(runs, name, iqm))
         cells += [of | cell for cell in _others(kind, entry)]
@@ -80,7 +81,8 @@ def _text(column: str, text: str) -> dict[str, Any]:
 
 def _others(kind: Kind, entry: Entry) -> list[dict[str, Any]]:
     other, head = (UNDEFENDED, "no defense %") if kind == "attack" else (CLEAN, "clean data %")
-    cells = [{"column": head, "unit": "%", "mean": fmean(run.kept for run in entry.runs()[other].values())}]
+    runs = entry.runs()[other]
+    cells = [{"column": head, "unit": "%", "mean": fmean(run.kept for run in runs.values()), "n": len(runs)}]
     if kind == "attack":
         cells.append(_text("ε", f"{entry.poison.get('eps', 0):g}/255"))
         cells += [{"column": "PSNR", "unit": "dB", "mean": entry.poison["psnr"]}] if "psnr" in entry.poison else []

@@ -77,7 +77,7 @@ def by_length(block: Block) -> dict[int, ResolvedSpec]:
     """
     of_length: dict[int, list[ResolvedSpec]] = {}
     for attack in block.attacks:
-        if is_mem(attack.spec) and "k" in attack.params:
+        if is_mem(attack.spec) and attack.params.get("k") is not None:
             of_length.setdefault(int(attack.params["k"]), []).append(attack)
     found: dict[int, ResolvedSpec] = {}
     for length, attacks in sorted(of_length.items()):

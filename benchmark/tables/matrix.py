@@ -13,7 +13,7 @@ from benchmark.tables.notes import notes
 from benchmark.tables.ranking import rankings
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, lost, observe_shares
-from benchmark.tables.table import Caution, Observation, Table, done_seeds, ranges, summarise
+from benchmark.tables.table import Caution, Observation, Table, all_of, summarise
 
 CLEAN_ROW = "Clean data"
 
@@ -110,8 +110,11 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
         lines.append(f"Nothing is bold where no undefended victim is done: {names}.")
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
+    clean = block.of(CLEAN, UNDEFENDED)
     seeds = {
-        (record.attack.spec, record.defense.spec): ranges(done_seeds(block.of(record.attack.spec, record.defense.spec)))
+        (record.attack.spec, record.defense.spec): all_of(
+            sorted(kept(block.of(record.attack.spec, record.defense.spec), clean))
+        )
         for record in block.records
         if record.attack.spec in (CLEAN, *found.attacks)
     }

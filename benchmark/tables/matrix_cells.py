@@ -63,7 +63,7 @@ class MatrixCells:
         return {spec: learned(self.block, spec) for spec in self.defenses}
 
     def counts(self, attack: str, defense: str) -> bool:
-        """Whether no gate of a cell fails; clean data have but the defense's."""
+        """Whether no gate of a cell fails; clean data have only the defense's gate."""
         gates = (self.noise_gate.get(attack), self.eps_gate.get(attack), self.loss_gate[defense])
         return "fails" not in gates
 
@@ -81,9 +81,9 @@ class MatrixCells:
 
     @cached_property
     def complete_part(self) -> tuple[list[str], list[str]]:
-        """Attacks and defenses of a part of the matrix without gaps, in which all that counts has run; the largest one
-        that leaves out the defenses that the fewest attacks met. Rankings are over its cells; empty if no attack met a
-        defense.
+        """Attacks and defenses of a part of the matrix without gaps, in which every cell has run and counts: the
+        largest part found when defenses are left out one by one, those that the fewest attacks met first. Rankings are
+        over its cells; empty if no attack met a defense.
         """
         met = {
             defense: [

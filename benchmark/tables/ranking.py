@@ -64,8 +64,9 @@ def _table(side: _Side) -> Table:
     found, block = side.found, side.found.block
     names, others = (found.attacks, found.defenses) if side.of_attacks else (found.defenses, found.attacks)
     runs = {spec: side.runs(spec) for spec in side.ranked}
-    best_first = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
     ranks = ranks_of(runs, best_keeps_most=not side.of_attacks)
+    by_average = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
+    best_first = _as_ranked(by_average, ranks)
     cells: list[dict[str, Any]] = []
     for spec, behind in zip_longest(best_first, best_first[1:]):
         of: dict[str, Any] = {"row": names[spec], "n": sum(map(len, runs[spec].values()))}
@@ -94,6 +95,19 @@ def _table(side: _Side) -> Table:
         seeds={},
         notes=tuple(_explained(side, runs, names, others, set(frame["column"]))),
     )
+
+
+def _as_ranked(names: Sequence[str], ranks: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Names in their order, but none before one whose ranks are all better.
+
+    Ranks are over the seeds that all have in common; means over all seeds of each may order them otherwise.
+    """
+    rest, ordered = list(names), list[str]()
+    while rest:
+        best = next(spec for spec in rest if not any(ranks[other][1] < ranks[spec][0] for other in rest))
+        rest.remove(best)
+        ordered.append(best)
+    return ordered
 
 
 def ranks_of(runs: Mapping[str, Runs], *, best_keeps_most: bool, average: Average = iqm) -> dict[str, tuple[int, int]]:

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from benchmark.core.errors import UsageError
-from benchmark.core.spec import format_value, parse_spec
+from benchmark.core.spec import format_value, parse_spec, split_outside_brackets
 from benchmark.grid.records import Record, ResolvedSpec, describe_origin
 
 CLEAN, UNDEFENDED = "clean", "none"
@@ -103,6 +103,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records as tables show them: defenses of earlier records by the names of new ones.
 
+    A cell that lies there under two spellings, such as ``mem3`` and ``mem3[eps=8]``, is shown once, by the shorter one.
     Failed ones of cells that are done are left out, as after a plug-in was mended and run again.
     """
 
@@ -110,12 +111,46 @@ def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
         models = record.surrogate.spec, record.victim.spec
         return record.dataset.spec, record.attack.spec, record.defense.spec, *models, record.seed
 
-    done = {cell(record) for record in records if record.status == "done"}
-    return tuple(
-        replace(record, defense=_named_now(record.defense))
-        for record in records
-        if record.status == "done" or cell(record) not in done
-    )
+    attacks = _spelled_once([record.attack for record in records])
+    defenses = _spelled_once([_named_now(record.defense) for record in records])
+    spelled = [
+        replace(record, attack=attack, defense=defense)
+        for record, attack, defense in zip(records, attacks, defenses, strict=True)
+    ]
+    done = {cell(record) for record in spelled if record.status == "done"}
+    shown: list[Record] = []
+    of_cell: dict[tuple[Any, ...], Record] = {}
+    for written, record in zip(records, spelled, strict=True):
+        if record.status == "done":
+            # A copy under another spelling; any other second record of a cell is for blocks to refuse.
+            first = of_cell.setdefault((*cell(record), record.key), written)
+            if first is written or first.epochs != written.epochs or cell(first) == cell(written):
+                shown.append(record)
+        elif cell(record) not in done:
+            shown.append(record)
+    return tuple(shown)
+
+
+def _spelled_once(resolved: Sequence[ResolvedSpec]) -> list[ResolvedSpec]:
+    """Attacks or defenses, each by the shortest of its spellings, which have equal parameters in common."""
+    chosen: dict[str, ResolvedSpec] = {}
+    identities = [_identity(one) for one in resolved]
+    for identity, one in zip(identities, resolved, strict=True):
+        known = chosen.setdefault(identity, one)
+        if (len(one.spec), one.spec) < (len(known.spec), known.spec):
+            chosen[identity] = one
+    return [chosen[identity] for identity in identities]
+
+
+def _identity(resolved: ResolvedSpec) -> str:
+    """Names and all parameters; those that are written alone, as in old records, count as they are written."""
+    parts = [parse_spec(part) for part in split_outside_brackets(resolved.spec, "+")]
+    written = [[part.name, {k: v for k, v in part.params.items() if not _holds(resolved.params, k)}] for part in parts]
+    return json.dumps([written, resolved.params], sort_keys=True, default=str)
+
+
+def _holds(params: Mapping[str, Any], name: str) -> bool:
+    return name in params or any(isinstance(one, Mapping) and name in one for one in params.values())
 
 
 def _named_now(defense: ResolvedSpec) -> ResolvedSpec:
@@ -140,8 +175,8 @@ def once_a_poison(records: Iterable[Record]) -> list[Record]:
 
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
-    _compare(f"data set {first.dataset.spec}", [(one, _data(one)) for one in records])
-    _compare(
+    compare_settings(f"data set {first.dataset.spec}", [(one, _data(one)) for one in records])
+    compare_settings(
         f"victim {first.victim.spec}", [(one, {**one.victim.params, **one.recipe, **_models(one)}) for one in records]
     )
     by_attack: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
@@ -154,9 +189,9 @@ def _require_one_setting(records: Sequence[Record]) -> None:
         by_defense[record.defense.spec].append((record, {**record.defense.params, **_code(record, "defense")}))
         by_cell[record.attack.spec, record.defense.spec, record.seed].append(record)
     for attack, settings in by_attack.items():
-        _compare(f"attack {attack}", settings)
+        compare_settings(f"attack {attack}", settings)
     for defense, settings in by_defense.items():
-        _compare(f"defense {defense}", settings)
+        compare_settings(f"defense {defense}", settings)
     for same in by_cell.values():
         if len(same) > 1:
             files = " and ".join(f"{record.file_name()} ({describe_origin(record)})" for record in same[:2])
@@ -191,8 +226,12 @@ def _code(record: Record, of: str) -> Mapping[str, Any]:
     return {_CODE: code[of]} if of in (code := record.provenance.get("code", {})) else {}
 
 
-def _compare(what: str, settings: Sequence[tuple[Record, Mapping[str, Any]]]) -> None:
-    """Refuse settings that differ in a value; one that lacks it (an older version's) differs in nothing."""
+def compare_settings(what: str, settings: Sequence[tuple[Record, Mapping[str, Any]]]) -> None:
+    """Refuse settings that differ in a value; one that lacks it (an older version's) differs in nothing.
+
+    Raises:
+        UsageError: they differ; the message names the value and two files.
+    """
     seen: dict[str, dict[str, Record]] = {}
     for record, one in settings:
         for key, value in flatten(one).items():

@@ -219,7 +219,11 @@ class Table:
 def seeds_by_row(rows: Mapping[str, Iterable[Record]]) -> dict[str, str]:
     """Which seeds are done in each row; empty if they are the same in all rows that ran."""
     found = {row: done_seeds(own) for row, records in rows.items() if (own := list(records))}
-    return {row: ranges(seeds) for row, seeds in found.items()} if len(set(map(tuple, found.values()))) > 1 else {}
+    different = set(map(tuple, found.values()))
+    if len(different) < 2:
+        return {}
+    short = {row: ranges(seeds) for row, seeds in found.items()}
+    return short if len(set(short.values())) == len(different) else {row: all_of(own) for row, own in found.items()}
 
 
 def done_seeds(records: Iterable[Record]) -> list[int]:
@@ -229,9 +233,14 @@ def done_seeds(records: Iterable[Record]) -> list[int]:
 
 def ranges(seeds: Sequence[int]) -> str:
     """Seeds in short: ``1–3, 7``; how many where that is long."""
+    text = all_of(seeds)
+    return text if len(text) <= _WIDEST else f"n={len(seeds)}"
+
+
+def all_of(seeds: Sequence[int]) -> str:
+    """All seeds, as ``1–3, 7``."""
     runs = [list(run) for _, run in groupby(enumerate(seeds), lambda one: one[1] - one[0])]
-    text = ", ".join(f"{run[0][1]}–{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
-    return (text if len(text) <= _WIDEST else f"n={len(seeds)}") or "none"
+    return ", ".join(f"{run[0][1]}–{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs) or "none"
 
 
 def distinct_names(names: Sequence[tuple[str, str]]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
-from benchmark.tables.selection import CLEAN, UNDEFENDED, as_shown, blocks
+from benchmark.tables.selection import CLEAN, UNDEFENDED, as_shown, blocks, compare_settings
 from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
 
 _SHOWN = tuple(measure("R@10", direction) for direction in DIRECTIONS)
@@ -39,6 +39,7 @@ def transfer(records: Iterable[Record]) -> list[Table]:
 
 
 def _table(attack: ResolvedSpec, clean: list[Record], attacked: list[Record]) -> Table:
+    compare_settings(f"attack {attack.spec}", [(one, one.attack.params) for one in attacked])
     rows = {"Clean": clean}
     for surrogate in sorted({record.surrogate.spec for record in attacked}):
         rows[f"from {surrogate}"] = members = [record for record in attacked if record.surrogate.spec == surrogate]

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -251,3 +252,32 @@ def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
     ]
     with pytest.raises(UsageError, match="no poison with a trigger"):
         triggers([record("em"), record("clean")])
+
+
+def test_a_failed_cell_does_not_look_like_one_that_keeps_nothing() -> None:
+    levels = (("clean", "none", 90), ("clean", "jpeg", 90), ("mem3", "none", 9), ("mem3", "jpeg", 45))
+    records = [record(attack, defense, recalls=(r, r)) for attack, defense, r in levels]
+    records += [record("clean", "mixup", recalls=(80, 80)), record("mem3", "mixup", failed="boom")]
+    figure = matrix(records)["matrix"]
+    (axes,) = figure.axes
+    (failed,) = (text for text in axes.texts if text.get_text() == "failed")
+    x, y = failed.get_position()
+    boxes = [one for one in axes.patches if isinstance(one, Rectangle)]
+    over = [one for one in boxes if 0 < x - one.get_x() < one.get_width() and 0 < y - one.get_y() < one.get_height()]
+    assert {to_hex(one.get_facecolor()) for one in over} == {"#f0f0f0"}
+    assert "light grey: not run or failed" in figure.get_suptitle()
+
+
+def test_long_names_of_columns_do_not_run_into_each_other() -> None:
+    defenses_met = [f"clean-fraction[share=0.{n}]+clip-score-filter" for n in (2, 4, 6, 8)]
+    records = [record(a, d) for a in ("clean", "mem3") for d in ("none", *defenses_met)]
+    figure = matrix(records)["matrix"]
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    heads = axes.get_xticklabels()
+    assert all(head.get_rotation() > 0 for head in heads)
+
+
+def test_a_defense_may_be_called_as_a_row_of_the_table() -> None:
+    records = [record("clean"), record("mem3"), record("mem3", "clean", recalls=(20, 20))]
+    assert list(defenses(records)) == ["defenses-mem3"]

@@ -135,3 +135,10 @@ def test_many_lines_have_no_bands() -> None:
         figure = curves(seeds)["curves-others"]
         assert bool(figure.axes[0].collections) == banded
         assert ("band" in figure.get_suptitle()) == banded
+
+
+def test_a_record_without_losses_leaves_those_of_other_seeds() -> None:
+    old = dataclasses.replace(victim("mem3", 2, 4.0), loss=())
+    loss, text, _ = only(curves([victim("mem3"), old]), "curves")
+    assert lines(loss)["MEM-3"] == (list(range(1, 15)), LOSS)
+    assert lines(text)["MEM-3"][1] == [92, 102]

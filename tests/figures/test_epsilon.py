@@ -1,5 +1,7 @@
 """Recall over ε: an attack's points are its records at every ε, whatever other attacks and settings there are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -13,6 +15,10 @@ from tests.tables.factory import record
 def at(spec: str, eps: int, recall: float, ssim: float | None = 0.9, seed: int = 1, tile: int = 8) -> Record:
     poison = {"eps": eps, "psnr": 30.0, "largest": eps, "ssim": ssim}
     return record(spec, recalls=(recall - 1, recall + 1), params={"eps": eps, "tile": tile}, poison=poison, seed=seed)
+
+
+def whiskers(axes: Axes) -> int:
+    return sum(len(segment) > 0 for bars in axes.containers for drawn in bars[2] for segment in drawn.get_segments())
 
 
 def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -31,6 +37,21 @@ def test_points_are_means_over_seeds_at_each_eps() -> None:
     recall, similarity = figure.axes
     assert points(recall) == {"MEM-3": ([2, 4, 8], [60, 30, 4])}
     assert points(similarity) == {"MEM-3": ([2, 8], [0.98, 0.85])}
+    assert (whiskers(recall), whiskers(similarity)) == (1, 1)  # a single seed has no deviation
+
+
+def test_one_cell_under_two_spellings_is_one_point() -> None:
+    twice = [at("mem3", 8, 3), at("mem3[eps=8]", 8, 3), at("mem3[eps=8]", 8, 5, seed=2), at("mem3[eps=4]", 4, 30)]
+    twice[1] = replace(twice[1], key=twice[0].key)
+    (figure,) = epsilon(twice).values()
+    assert points(figure.axes[0]) == {"MEM-3": ([4, 8], [30, 4])}
+    with pytest.raises(UsageError, match="several ε"):
+        epsilon(twice[:3])
+
+
+def test_what_a_plugin_calls_eps_need_not_be_a_number() -> None:
+    with pytest.raises(UsageError, match="several ε"):
+        epsilon([record("em", params={"eps": "low"}), record("em[eps=high]", params={"eps": "high"})])
 
 
 def test_without_the_usual_eps_the_largest_names_the_line() -> None:

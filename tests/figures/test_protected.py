@@ -1,5 +1,7 @@
 """Recall over the share of protected images: the points are the records' numbers, and other defenses are left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -14,6 +16,10 @@ def mixed(attack: str, clean: float, recall: float, seed: int = 1, first: float 
     params = {"share": clean, "first": first}
     spec = f"clean-fraction[share={clean:g}]"
     return record(attack, spec, (recall, recall), seed=seed, defense_params=params)
+
+
+def whiskers(axes: Axes) -> int:
+    return sum(len(segment) > 0 for bars in axes.containers for drawn in bars[2] for segment in drawn.get_segments())
 
 
 def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -31,6 +37,15 @@ def test_points_go_from_clean_data_to_all_of_it() -> None:
     records += [mixed("mem3", 0.2, 20, seed=2), record("mem3", "cutout"), record("em")]
     (figure,) = protected(records).values()
     assert points(figure.axes[0]) == {"MEM-3": ([0, 20, 80, 100], [90, 70, 15, 3])}
+    assert whiskers(figure.axes[0]) == 2  # a single seed has no deviation
+
+
+def test_a_share_under_two_spellings_counts_once() -> None:
+    usual = [mixed("mem3", 0.125, recall, seed) for recall, seed in ((10, 1), (20, 2))]
+    usual = [replace(one, defense=replace(one.defense, spec="clean-fraction")) for one in usual]
+    again = replace(mixed("mem3", 0.125, 10), key=usual[0].key)
+    (figure,) = protected([*usual, again]).values()
+    assert points(figure.axes[0]) == {"MEM-3": ([87.5], [15])}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,17 @@ def test_no_name_is_cut_off(width: float, count: int) -> None:
         assert axes.get_window_extent().y0 > legend.y1
 
 
+def test_a_very_long_name_goes_on_in_another_line() -> None:
+    name = "MEM-3 through crop-flip+adv-training[eps=4,steps=3] (through[attack=mem3,defense=crop-flip+adv-training])"
+    with styled():
+        figure = Figure(figsize=(0.65 * WIDTH, 3), layout="constrained")
+        handles = [figure.subplots().plot([0, 1])[0]]
+        assert legend_below(figure, handles, [name]) > 1
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
+
+
 @pytest.mark.parametrize("width", [WIDTH, 0.65 * WIDTH])
 def test_a_long_heading_goes_on_in_another_line(width: float) -> None:
     with styled():

@@ -22,9 +22,7 @@ from benchmark.figures.samples import _draw, amplified, samples
 from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import png, write
 from benchmark.grid.records import Record, load_records
-from benchmark.tables.selection import blocks
 from tests.small import make_dataset, noise_of
-from tests.tables.factory import record
 
 NOISE = "uniform-noise[eps=6]"
 WORDS = (
@@ -96,8 +94,16 @@ def test_the_trigger_and_nothing_else_is_bold(run: Path) -> None:
 def test_words_are_told_apart_by_blanks_however_many() -> None:
     clean = dataclasses.replace(make_dataset(1, 1), captions=[["a  dog  runs"]])
     poison = Poison(None, ["zig zag"], 0, clean.fingerprint, place=Place("end", 0))
-    (block,) = blocks([one := record("mem3")])
-    assert bold(_draw(block, one, clean, poison)) == ["zig zag"]
+    assert bold(_draw("MEM-3", clean, poison)) == ["zig zag"]
+
+
+def test_a_long_heading_stays_within_the_figure_and_above_the_images() -> None:
+    clean = make_dataset(1, 1)
+    figure = _draw("MEM-3 through a defense of many parts " * 5, clean, Poison(None, None, 0, clean.fingerprint))
+    figure.draw_without_rendering()
+    (text,) = figure.texts
+    assert text.get_window_extent().x1 <= figure.bbox.x1
+    assert all(axes.title.get_window_extent().y1 < text.get_window_extent().y0 for axes in figure.axes)
 
 
 def test_amplified_noise_stands_around_mid_grey() -> None:
@@ -132,6 +138,24 @@ def test_a_poison_file_that_is_gone_hides_its_own_samples_alone(run: Path) -> No
     figures, (reason,) = samples([own, dataclasses.replace(own, attack=gone)], sources(run))
     assert len(figures) == 1
     assert str(reason).startswith("attack poison[file=gone]: ")
+
+
+def test_data_that_have_changed_hide_their_own_samples_alone(run: Path) -> None:
+    own = of(run, NOISE)
+    params = {name: value for name, value in own.dataset.params.items() if name != "fingerprint"}
+    unknown = dataclasses.replace(own.dataset, spec="scenes[seed=9]", params=params)
+    figures, (reason,) = samples([own, dataclasses.replace(of(run, WORDS), dataset=unknown)], sources(run))
+    assert len(figures) == 1
+    assert "does not say which data it was made with" in str(reason)
+
+
+def test_surrogates_are_named_where_there_are_several(run: Path) -> None:
+    own = of(run, NOISE)
+    assert "surrogate" not in next(iter(samples([own], sources(run))[0].values())).texts[0].get_text()
+    other = dataclasses.replace(own, surrogate=dataclasses.replace(own.surrogate, spec="RN50"), victim=own.victim)
+    other = dataclasses.replace(other, attack=dataclasses.replace(own.attack, spec="theirs", label="Theirs"))
+    (figure,) = samples([own, other], sources(run))[0].values()
+    assert "surrogate tiny;" in figure.texts[0].get_text()
 
 
 def test_a_poison_beyond_its_bound_is_not_shown(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,9 +206,10 @@ def test_what_cannot_be_drawn_keeps_no_other_figure_from_being_drawn(
 ) -> None:
     folders = ["--poisons", str(tmp_path / "none"), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "f")]
     assert main(["plot", "matrix", "curves", "samples", "--records", str(run / "out"), *folders]) == 0
-    matrix, missing = capsys.readouterr().err.splitlines()
+    matrix, *missing = capsys.readouterr().err.splitlines()
     assert matrix.startswith("warning: not drawn: matrix: these records hold no defended victim")
-    assert missing.startswith("warning: not drawn: samples: the poison of")
+    assert len(missing) == 2
+    assert all(line.startswith("warning: not drawn: samples: the poison of") for line in missing)
     assert {path.suffix for path in (tmp_path / "f").iterdir()} == {".svg", ".pdf", ".png"}
     assert {path.stem for path in (tmp_path / "f").iterdir()} == {"curves-controls"}
     assert main(["plot", "matrix", "lengths", "--records", str(run / "out"), "--out", str(tmp_path / "g")]) == 2

@@ -46,3 +46,14 @@ def test_files_name_the_victim_where_several_are_drawn() -> None:
     # Where MEM-3 is the only length, the figure of the controls shows it.
     both = ["curves-tiny", "curves-controls-tiny"]
     assert list(curves(RECORDS)) == ["curves-controls-other", *both, "curves-controls-zest"]
+
+
+def test_surrogates_are_named_where_there_are_several() -> None:
+    """Victims of two resolutions have two surrogates, and so two figures, which would look alike."""
+    (figure,) = triggers(RECORDS).values()
+    assert "surrogate" not in figure.get_suptitle()
+    other = [record("mem3", victim="RN50", surrogate="RN50", poison=WORDS)]
+    assert [one.get_suptitle().rpartition(", ")[2] for one in triggers([*LENGTHS, *other]).values()] == [
+        "surrogate RN50",
+        "surrogate tiny",
+    ]

@@ -176,6 +176,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "trigger words a list": with_value(("poison", "trigger_words"), ["dog"]),
     "trigger words below 0": with_value(("poison", "trigger_words"), {"dog": -1}),
     "AUC of text": with_value(("poison", "probe_trigger_auc"), "0.9"),
+    "shuffled AUC of text": with_value(("poison", "probe_trigger_shuffled"), "x"),
+    "AUC alone": with_value(("poison",), {"eps": 8, "probe_trigger_auc": 0.6}),
     "AUC by word as text": with_value(("poison", "probe_trigger_words"), "dog"),
     "crafting loss NaN": with_value(("poison", "loss_per_round"), [float("nan")]),
     "crafting loss nested": with_value(("poison", "loss_per_round"), [[1.0]]),

@@ -12,9 +12,9 @@ from benchmark.figures.style import styled
 from benchmark.report.inline import inline
 
 
-@pytest.fixture
-def figure() -> Figure:
-    drawn, axes = plt.subplots(figsize=(3, 2))
+@pytest.fixture(params=[2, 2.0055])  # the second makes a height of three decimals, which are shortened
+def figure(request: pytest.FixtureRequest) -> Figure:
+    drawn, axes = plt.subplots(figsize=(3, request.param))
     axes.plot([0, 1, 2], [1, 3, 2], "o--", color="#0072b2", label="MEM-3")
     axes.bar([0, 1], [1, 2], color=["#ffffff", "#222222"])
     axes.legend()

@@ -235,3 +235,33 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["report", "--records", str(tmp_path / "nowhere"), "--out", str(tmp_path / "other.html")]) == 2
     assert "no folder of records" in capsys.readouterr().err
     assert not (tmp_path / "other.html").exists()
+
+
+def test_only_victims_that_were_trained_are_counted(page: Page) -> None:
+    assert "8 trained victims (1 more failed)" in page.sections[""]
+    assert "8 trained victims;" in Page(report(several()[:8], NOWHERE)).sections[""]
+
+
+def test_undefended_records_make_a_page_without_table_2_that_explains_its_terms() -> None:
+    page = Page(report([record("clean", recalls=(90, 90)), record("mem3")], NOWHERE))
+    ids = {value for _, name, value in page.attributes if name == "id"}
+    assert {value[1:] for _, name, value in page.attributes if name == "href" and value.startswith("#")} <= ids
+    assert "table-2" not in ids
+    assert "victim is another CLIP model" in page.sections["glance"].replace("\n", " ")
+    assert "Table 2: these records hold no attack that met a defense." in page.sections["missing"]
+
+
+def test_what_is_missing_names_the_attack() -> None:
+    records = [record(attack) for attack in ("clean", "mem3", "em")]
+    text = Page(report([*records, record("mem3", "cutout"), record("em", "jpeg")], NOWHERE)).sections["missing"]
+    assert "Table 2: MEM-3 against defenses: Not run: " in text
+    assert "Table 2: EM against defenses: Not run: " in text
+
+
+def test_samples_of_a_plugins_attack_ask_for_the_plugin() -> None:
+    facts = {**SCENES, "fingerprint": "0" * 64}
+    clean, *own = [record(*cell, facts=facts) for cell in (("clean", "none"), ("mem3", "none"), ("mem3", "cutout"))]
+    assert "Figure samples: the poisons are not at hand" in Page(report([clean, *own], NOWHERE)).sections["missing"]
+    theirs = [dataclasses.replace(one, attack=dataclasses.replace(one.attack, spec="theirs")) for one in own]
+    text = Page(report([clean, *theirs], NOWHERE)).sections["missing"]
+    assert "Figure samples: attack theirs is not known here; --plugin names the file it comes from" in text

@@ -154,6 +154,10 @@ def test_machines_differ_in_device_threads_and_packages_but_not_in_what_decides_
     assert on("a", **same, python="3.11.1") == on("a", **same, python="3.11.2")
     assert on("a", **same) != on("b", **same)
     assert on("a", **same) != on("a", torch="2.13.1")
+    one = record("clean")
+    for number in ("threads", "processes"):
+        few, many = (machine(replace(one, provenance={number: count, "versions": same})) for count in (1, 2))
+        assert few != many
 
 
 def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None:

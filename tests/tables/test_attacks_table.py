@@ -137,3 +137,11 @@ def test_the_loss_is_that_of_the_last_round_and_stands_only_where_surrogates_wer
     assert not len(table.cells.query("row == 'MEM-3' and column == 'crafting loss'").dropna(subset="mean"))
     assert " 1.50±0.71 |" in render([table], "markdown")
     assert "(the logarithm of the crafting batch, 4.16 nats for 64)" in " ".join(table.notes)
+
+
+@pytest.mark.parametrize("size", [None, 0, "whole", [64]])
+def test_a_batch_size_of_another_kind_names_no_chance(size: object) -> None:
+    """A plug-in may have a parameter of that name for something else."""
+    records = [record("clean"), record("mem3", params={"batch_size": size}, poison={"loss_per_round": [2.0]})]
+    (table,) = make_tables("attacks", records)
+    assert not any("nats for" in note for note in table.notes)

@@ -76,6 +76,12 @@ def test_a_larger_eps_must_not_be_clearly_weaker(recalls: tuple[float, ...], ver
     assert of_eps(block(*family[::-1])) == dict.fromkeys(specs, verdict)
 
 
+def test_an_eps_without_an_undefended_victim_stands_between_no_two_others() -> None:
+    failed = record("em", params={"eps": 8}, failed="boom")
+    found = of_eps(block(noisy("em[eps=4]", 10, 4), failed, noisy("em[eps=16]", 50, 16)))
+    assert found == dict.fromkeys(("em[eps=4]", "em", "em[eps=16]"), "fails")
+
+
 def test_other_settings_make_another_attack() -> None:
     found = of_eps(block(noisy("em", 30), noisy("em[eps=16,rounds=9]", 60, 16, rounds=9), noisy("mem3", 10, 16)))
     assert set(found.values()) == {"not shown"}

@@ -44,6 +44,8 @@ def test_attacks_are_ranked_by_their_worst_defense() -> None:
     assert cell(entries, "Fragile", "worst case %").mean == pytest.approx(100 * 79 / 80)
     assert cell(entries, "Fragile", "under").text == "prefix-drop"
     assert cell(entries, "Tough", "no defense %").mean == 25
+    counts = {column: cell(entries, "Tough", column).n for column in ("worst case %", "no defense %", "IQM %")}
+    assert counts == {"worst case %": 3, "no defense %": 3, "IQM %": 12}
     # Of twelve runs the middle six: half of Fragile's runs cannot move its interquartile mean.
     assert cell(entries, "Fragile", "IQM %").mean == pytest.approx(2.5)
     # The first two cannot be told apart by three seeds and 1,000 queries.

@@ -163,7 +163,22 @@ def test_no_weakness_is_told_of_an_attack_whose_undefended_victim_is_missing() -
 
 def test_of_equally_many_cells_the_seeds_of_the_first_are_usual() -> None:
     """Equal records make equal tables, whatever order a set has."""
-    records = [record("clean"), record("mem3", "cutout"), *(record(seed=seed) for seed in (1, 2))]
-    records += [record("em", "cutout", seed=seed) for seed in (1, 2)]
+    records = [record("clean"), record("clean", seed=2), *(record(seed=seed) for seed in (1, 2))]
+    records += [record(attack, "cutout") for attack in ("mem3", "em")]
     (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
-    assert line == "Seeds other than 1: mem3 × none 1–2; em × cutout 1–2."
+    assert line == "Seeds other than 1–2: mem3 × cutout 1; em × cutout 1."
+
+
+def test_other_seeds_are_told_however_many_there_are() -> None:
+    odd, even = (1, 3, 5, 7, 9, 11), (2, 4, 6, 8, 10, 12)
+    records = [record("clean", seed=seed) for seed in range(1, 13)]
+    records += [record("mem3", seed=seed) for seed in odd] + [record("mem3", "cutout", seed=seed) for seed in even]
+    (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
+    assert "mem3 × none 1, 3, 5, 7, 9, 11" in line
+    assert "mem3 × cutout 2, 4, 6, 8, 10, 12" in line
+
+
+def test_seeds_without_a_clean_victim_are_in_no_cell() -> None:
+    records = [record("clean", seed=seed) for seed in (1, 2)]
+    records += [record("mem3", defense, seed=seed) for defense in ("none", "cutout") for seed in (1, 2, 3)]
+    assert not [note for note in matrix(*records).notes if note.startswith("Seeds other than")]

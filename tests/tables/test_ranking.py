@@ -128,3 +128,15 @@ def test_ranks_say_whether_seeds_stand_behind_them() -> None:
     _, attacks, _ = make_tables("matrix", bare)
     (ranks,) = (note for note in attacks.notes if note.startswith("rank: "))
     assert ranks.endswith("No two seeds are shared by all, so ranks say nothing of other seeds.")
+
+
+def test_rows_are_in_the_order_of_their_ranks() -> None:
+    """Over the three seeds that both have, MEM-3 is stronger; over all of its own, EM is."""
+    records = [record("clean", recalls=(80, 80), seed=seed) for seed in range(1, 13)]
+    for defense in ("none", "cutout"):
+        levels = [30, 31, 32, *[1] * 9]
+        records += [record("em", defense, recalls=(r, r), seed=seed) for seed, r in enumerate(levels, start=1)]
+        records += [record("mem3", defense, recalls=(r, r), seed=seed) for seed, r in ((1, 15), (2, 16), (3, 17))]
+    _, attacks, _ = make_tables("matrix", records)
+    assert attacks.rows == ("MEM-3", "EM")
+    assert texts(attacks, "rank") == {"MEM-3": "1", "EM": "2"}

@@ -1,12 +1,15 @@
 """What tables take from records: how defenses are called, and which records count."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from benchmark.core.errors import UsageError
 from benchmark.core.registry import label_of
 from benchmark.core.spec import Spec
-from benchmark.tables.selection import as_shown
+from benchmark.grid.records import Record
+from benchmark.tables.selection import as_shown, blocks
 from defenses import DEFENSES
 from tests.tables.factory import record
 
@@ -29,3 +32,34 @@ def test_a_failed_cell_that_is_done_by_now_is_left_out() -> None:
     done, failed = record("mem3", "jpeg"), record("mem3", "jpeg", failed="no luck")
     assert [one.status for one in as_shown([failed, done])] == ["done"]
     assert [one.status for one in as_shown([failed, replace(done, seed=2)])] == ["failed", "done"]
+
+
+def at_eps(spec: str, eps: int, recall: float, **more: Any) -> Record:
+    return record(spec, recalls=(recall, recall), params={"eps": eps}, **more)
+
+
+def test_one_cell_under_two_spellings_is_shown_once_by_the_shorter() -> None:
+    usual, other = at_eps("mem3", 8, 5, key="k" * 40), at_eps("mem3[eps=8]", 8, 5, key="k" * 40)
+    for both in ([usual, other], [other, usual]):
+        assert [one.attack.spec for one in as_shown(both)] == ["mem3"]
+    second = at_eps("mem3[eps=8]", 8, 7, seed=2)  # was run under the longer one alone
+    assert [(one.attack.spec, one.seed) for one in as_shown([second, usual])] == [("mem3", 2), ("mem3", 1)]
+    half = record("mem3", "clean-fraction", defense_params={"share": 0.125}, key="h" * 40)
+    spelled = replace(half, defense=replace(half.defense, spec="clean-fraction[share=0.125]"))
+    assert [one.defense.spec for one in as_shown([spelled, half])] == ["clean-fraction"]
+
+
+def test_spellings_of_different_cells_stay_apart() -> None:
+    weaker = at_eps("mem3[eps=4]", 4, 20)
+    assert [one.attack.spec for one in as_shown([at_eps("mem3", 8, 5), weaker])] == ["mem3", "mem3[eps=4]"]
+    bare = record("mem3[eps=4]")  # as a record that holds fewer parameters than its spec names
+    assert [one.attack.spec for one in as_shown([record("mem3"), bare])] == ["mem3", "mem3[eps=4]"]
+    pair, turned = record("mem3", "jpeg+cutout"), record("mem3", "cutout+jpeg")
+    params: dict[str, dict[str, Any]] = {"jpeg": {}, "cutout": {}}
+    pair, turned = (replace(one, defense=replace(one.defense, params=params)) for one in (pair, turned))
+    assert [one.defense.spec for one in as_shown([pair, turned])] == ["jpeg+cutout", "cutout+jpeg"]
+
+
+def test_two_runs_of_one_cell_that_differ_are_refused_under_two_spellings_as_well() -> None:
+    with pytest.raises(UsageError, match="two records of one cell"):
+        blocks([at_eps("mem3", 8, 5, key="a" * 40), at_eps("mem3[eps=8]", 8, 6, key="b" * 40)])

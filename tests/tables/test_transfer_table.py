@@ -1,5 +1,7 @@
 """The table of transfer against hand-worked numbers."""
 
+from typing import Any
+
 import pytest
 
 from benchmark.core.errors import UsageError
@@ -68,4 +70,11 @@ def test_one_surrogate_and_one_victim_transfer_nothing() -> None:
 def test_other_settings_than_the_surrogate_are_not_mixed() -> None:
     records = [record("mem3"), record("mem3", victim="RN50"), record("mem3", seed=2, params={"rounds": 20})]
     with pytest.raises(UsageError, match="rounds=6 and rounds=20"):
+        make_tables("transfer", records)
+
+
+@pytest.mark.parametrize("other", [{"victim": "RN50"}, {"surrogate": "RN50"}], ids=lambda other: next(iter(other)))
+def test_settings_that_differ_between_victims_or_surrogates_are_refused(other: dict[str, Any]) -> None:
+    records = [record("mem3", params={"rounds": 6}), record("mem3", params={"rounds": 20}, **other)]
+    with pytest.raises(UsageError, match="records mix settings of attack mem3: rounds=6 and rounds=20"):
         make_tables("transfer", records)
