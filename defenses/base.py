@@ -150,7 +150,7 @@ class Defense:
 
     @property
     def passes(self) -> int:
-        """Passes of the model in a training step, about, in those of plain training: more with the last two hooks.
+        """Roughly the model passes of a training step relative to plain training: above 1 with the last two hooks.
 
         Workers begin with what takes longest; this orders victims of whose time nothing else is known.
         """

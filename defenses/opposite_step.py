@@ -39,6 +39,11 @@ class OppositeStep(Defense):
             points = signed_step(points.detach(), images, gradient, -self.eps / self.steps / 255, self.eps / 255)
         return points
 
+    @property
+    def passes(self) -> int:
+        """One for each step, and that of plain training."""
+        return 1 + self.steps
+
     def describe(self) -> str:
         """The strength in words."""
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'} of {self.eps / self.steps:.3g}/255"

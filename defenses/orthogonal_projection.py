@@ -26,9 +26,9 @@ class OrthogonalProjection(Defense):
     (:func:`benchmark.data.caption_words.caption_keys`), as captions have none. The projection is of an image's
     difference from the mean image, so that the set keeps its brightness. And the classifier has offsets, starts at
     zero and trains at one learning rate on batches of 128; theirs has no offsets, starts at random and trains on 1,024
-    at a rate that falls twice. From zero the rows of the weights keep a sum of zero, so that K keys span K − 1
-    directions, and the last column of Q is what rounding makes it. Their victims train on projected images that are
-    augmented, by default with CutMix; here the victim sees them as they are.
+    at a rate that falls twice. Because they start from zero, the rows of the weights always sum to zero. So K keys span
+    only K − 1 directions, and rounding alone decides the last column of Q. Their victims train on projected images that
+    are augmented, by default with CutMix; here the victim sees them as they are.
 
     Args:
         keys: groups of images; the paper has one for each class.

@@ -23,8 +23,9 @@ class RarePrefix(Defense):
     they are read, without the word that is being judged. They are smoothed: those of k by counting one more caption for
     each k, the others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all
     captions. Each caption then takes its most probable k, until no reading changes (hard expectation-maximisation).
-    This runs from "k words are in front of every caption" for each k up to ``longest``. The run that finds the first
-    ``longest`` + 1 words of the captions most probable counts, on a tie the one from the smaller k.
+    This runs from "k words are in front of every caption" for each k up to ``longest``. The run that is used is the one
+    that makes the first ``longest`` + 1 words of the captions most probable; on a tie, the one that began with the
+    smaller k.
 
     The last word of a caption always stays. It knows neither the trigger's length nor its words, and lengths may
     differ. A trigger that many captions share (``same-words``) is no draw of single words; see ``repeated-prefix``.

@@ -14,7 +14,7 @@ _Opening = tuple[str, ...]
 @DEFENSES.register("repeated-prefix", groups=("text",), order=142)
 @dataclass(frozen=True)
 class RepeatedPrefix(Defense):
-    """Drop an opening of n ≥ 1 words that many captions share if they go on without it as other captions begin.
+    """Drop an opening of n ≥ 1 words that many captions share, if the words after it are how other captions begin.
 
     Ours, made against one trigger for all (``same-words``). An opening shared by more than ``share`` of the captions
     counts as added in one of two cases:
@@ -74,4 +74,5 @@ class RepeatedPrefix(Defense):
 
 def _overlap(first: Counter[str], second: Counter[str]) -> float:
     """Σ min(p, q) of two distributions, given as counts: 1 for equal ones, 0 for those without a common word."""
-    return sum(min(first[word] / first.total(), second[word] / second.total()) for word in first)
+    of_first, of_second = first.total(), second.total()
+    return sum(min(first[word] / of_first, second[word] / of_second) for word in first)

@@ -24,12 +24,12 @@ class SafeClip(Defense):
     higher one take CLIP's loss, all others a contrastive loss within each modality, between the batch and an augmented
     copy of it.
 
-    Where it departs from the paper: there, five epochs apart are followed by one of CLIP's loss at a hundredth of the
-    learning rate; here, CLIP's loss has a weight of 0.01 all the while. There, the Gaussians are fitted once an epoch
-    to all pairs, and one percent of them more become safe each time; here, to each batch by itself. Safe pairs are
-    compared with each other alone, so that a batch with few of them teaches little. The copies are those of
-    ``cleanclip``. A step costs about twice as much. Made against a few poisoned pairs among many clean ones; where all
-    are poisoned there is no clean component to find.
+    Where it departs from the paper: there, the modalities learn apart for five epochs, and one epoch of CLIP's loss at
+    a hundredth of the learning rate follows; here, CLIP's loss is added with a weight of 0.01 while they learn apart.
+    There, the Gaussians are fitted once an epoch to all pairs, and one percent of them more become safe each time;
+    here, to each batch by itself. Safe pairs are compared with each other alone, so that a batch with few of them
+    teaches little. The copies are those of ``cleanclip``. A step costs about twice as much. Made against a few poisoned
+    pairs among many clean ones; where all are poisoned there is no clean component to find.
 
     Args:
         apart: share of the training in which the modalities learn apart; the paper's five epochs of 32.

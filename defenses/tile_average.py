@@ -14,9 +14,9 @@ from defenses.base import DEFENSES, Defense, HookContext
 class TileAverage(Defense):
     """The defense that knows word-wise EM: its noise repeats a tile, so that the mean of all tiles shows it.
 
-    The mean tile, less its mean colour, is subtracted from every tile. Of noise of that period this leaves the mean
-    colour alone, except where it was clipped at black or white. A picture does not repeat, so it loses little. Ours; a
-    scraper has to know the period, which the autocorrelation of a few images would show. An image no larger than a
+    The mean tile, less its mean colour, is subtracted from every tile. Of noise with that period only the mean colour
+    remains, except where the noise was clipped at black or white. A picture does not repeat, so it loses little. Ours;
+    a scraper has to know the period, which the autocorrelation of a few images would show. An image no larger than a
     tile becomes a single colour.
 
     Args:

@@ -77,12 +77,15 @@ class Pairs:
             self._share[second] += count
         self._total = self._share.total()
 
-    def log(self, first: str, second: str, row: int) -> float:
-        """Log-probability, in nats, that a word follows another; pairs of caption ``row`` are not counted."""
+    def log(self, first: str, second: str, row: int, own_first: int) -> float:
+        """Log-probability, in nats, that a word follows another.
+
+        Pairs of caption ``row`` are not counted; ``own_first`` of them begin with the first word.
+        """
         own = self._own[row]
         count = self._pairs[first, second] - own[first, second]
         kinds = self._kinds[first]  # in all captions, as the shares
-        total = self._first[first] - sum(times for (before, _), times in own.items() if before == first)
+        total = self._first[first] - own_first
         # A word that the captions as counted do not have has not even a share.
         share = max(self._share[second], 1) / self._total
         return math.log((count + kinds * share) / (total + kinds) if kinds else share)
@@ -92,11 +95,14 @@ class Pairs:
         the log-probability of what is left.
         """
         known: dict[tuple[str, str], float] = {}
+        own_first: Counter[str] = Counter()
+        for (before, _), times in self._own[row].items():
+            own_first[before] += times
 
         def log(first: int, second: int) -> float:
             pair = (padded[first], padded[second])
             if pair not in known:
-                known[pair] = self.log(*pair, row)
+                known[pair] = self.log(*pair, row, own_first[pair[0]])
             return known[pair]
 
         padded = [_EDGE, *words, _EDGE]

@@ -1,5 +1,6 @@
 """UEraser: the worst of several strong augmentations of each image."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,6 +71,11 @@ class UEraser(Defense):
                 worst = torch.where((reached > highest).view(-1, 1, 1, 1), candidates, worst)
                 highest = torch.maximum(highest, reached)
         return worst
+
+    @property
+    def passes(self) -> int:
+        """That of plain training; a draw is a forward pass alone, about a third of one."""
+        return 1 + math.ceil(self.draws / 3) if self.draws > 1 else 1
 
     def label(self) -> str:
         """The name in tables."""

@@ -1,8 +1,9 @@
 """What every attack and every defense promises: the built-in ones keep it, and each broken promise is found."""
 
 import re
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class Nuisance(Defense):
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         if self.fault == "changes its data set":
             train.captions[0][0] = "moon"
+        if self.fault == "leaves an image out":
+            return replace(train, images=train.images[1:], captions=train.captions[1:], photo=None)
         return train
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
@@ -70,6 +73,8 @@ class Nuisance(Defense):
             captions[0] = "moon"
         if self.fault == "raises":
             raise RuntimeError("no luck")
+        if self.fault == "exits":
+            sys.exit("no more")
         if self.fault == "counts its calls":
             self.calls += 1
             return captions if self.calls <= 3 else [caption.upper() for caption in captions]
@@ -121,6 +126,7 @@ class Nuisance(Defense):
         ("drops a caption", "none of them empty: on_captions returns 22 for 23, at the first step"),
         ("changes its argument", "arguments are left unchanged: the captions are not"),
         ("changes its data set", "on_dataset changes its argument"),
+        ("leaves an image out", "on_dataset returns other numbers of images or captions"),
         ("changes its rows", "on_rows changes its argument"),
         ("returns a mask of rows", "every hook returns: ValueError: on_rows returns no array (R, 2) of integers"),
         ("loses its gradient", "every hook returns: ValueError: the loss has no gradient"),
@@ -139,6 +145,7 @@ class Nuisance(Defense):
         ("has two names", "the label is one printable line: ValueError: 'two\\nnames'"),
         ("talks too much", "one printable line: ValueError: 'two\\nlines'"),
         ("raises", "every hook returns: RuntimeError: no luck (in on_captions, test_contracts.py:"),
+        ("exits", "every hook returns: SystemExit: no more (in on_captions, test_contracts.py:"),
         (
             "counts its calls",
             "a second call with the same seed, by the same object, returns other captions, at the first",

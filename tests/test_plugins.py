@@ -401,3 +401,12 @@ def test_the_tutorials_data_set_is_one_that_works(tmp_path: Path, capsys: pytest
     assert {one.dataset.params["train_images"] for one in records} == {24}
     assert main(["run", *plugin, "--dataset", "arrays[file=nowhere.npz]"]) == 2
     assert "no file nowhere.npz" in capsys.readouterr().err
+
+
+def test_a_plugin_that_exits_does_not_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Zero would say that the export is there."""
+    (tmp_path / "speckle.py").write_text(SPECKLE + "\n    def label(self):\n        raise SystemExit(0)\n")
+    plugin = ("--plugin", str(tmp_path / "speckle.py"))
+    export = ["export", *plugin, "--attack", "speckle", "--dataset", SCENES, "--format", "csv", "--device", "cpu"]
+    assert main([*export, "--poisons", "off", "--out", str(tmp_path / "set")]) == 2
+    assert "error: the plugin fails: SystemExit: 0 (speckle.py, line" in capsys.readouterr().err

@@ -14,8 +14,9 @@ from defenses.base import DEFENSES, Composed, Defense, HookContext, Loss
 class Passage(nn.Module):
     """Lets a share of the batches pass a defense's hooks on images; see :attr:`victims.clip.Clip.passage`.
 
-    An adversarial hook climbs the loss of images and captions. The gradient at what it returns is the gradient at the
-    images, so that whoever descends meets the worst image (Danskin's theorem; Madry et al. 2018, section 3).
+    An adversarial hook climbs the loss of images and captions. The gradient at the images that it returns is taken as
+    the gradient at the images that went in, so that an attack that descends it lowers the loss of the worst images
+    (Danskin's theorem; Madry et al. 2018, section 3).
 
     Some defenses do nothing at first, or get stronger as a victim trains. So each batch is shown as at a moment of the
     victim's training that is drawn at random.

@@ -64,6 +64,7 @@ def train(
     after_epoch: Callable[[int, Sequence[float]], str] = lambda epoch, losses: "",
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    repeats: bool = False,
 ) -> TrainingLog:
     """Train a victim on a (protected) data set under a defense.
 
@@ -78,10 +79,12 @@ def train(
             behind the loss.
         progress: told of every step.
         checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
+        repeats: whether a batch may hold a pair twice, where a defense leaves few: for timing, not for results.
 
     Raises:
-        UsageError: fewer rows than a batch, ``clean`` has other images than ``dataset``, or a defense leaves no row or
-            returns captions, images or targets that are not as many or of another shape than it was given.
+        UsageError: fewer rows than a batch, ``clean`` has other images than ``dataset``, or a defense leaves less than
+            a batch, or returns data, captions, images or targets that are not as many or of another shape than it was
+            given.
         VictimDiverged: the loss is not finite, or a weight is NaN.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -95,6 +98,11 @@ def train(
         _owned(published, clean) if defense.needs_clean else published,
         HookContext(derive_seed(seed, "dataset"), 0.0, training=lasting),
     )
+    if [*map(len, dataset.captions)] != [*map(len, published.captions)]:
+        raise UsageError(
+            f"on_dataset returns {len(dataset):,} images with {len(dataset.pairs):,} captions for {len(published):,} "
+            f"with {len(published.pairs):,}, or not as many for each; pairs are left out in on_rows"
+        )
     table = model.token_table(torch.zeros(1, dtype=torch.long))
     optimizer = make_optimizer(model, recipe, (recipe.beta1, recipe.beta2))
     table.follow(optimizer)
@@ -111,7 +119,7 @@ def train(
     for epoch in range(finished + 1, recipe.epochs + 1):
         rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
         at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting, dataset.photo)
-        rows = _kept(defense, rows, model, dataset, recipe.batch_size, at_epoch)
+        rows = _kept(defense, rows, model, dataset, 0 if repeats else recipe.batch_size, at_epoch)
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
         if len(defended) != len(rows):
             raise UsageError(f"on_captions returns {len(defended)} captions for {len(rows)}")
@@ -174,16 +182,17 @@ def _images(dataset: CaptionDataset, index: NDArray[np.int64], model: Clip) -> t
 
 
 def _kept(
-    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, batch_size: int, at: HookContext
+    defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, least: int, at: HookContext
 ) -> NDArray[np.int64]:
     """An epoch's rows after the defense, repeated to as many as before.
 
-    At least a batch of them: else a pair would stand in a batch twice, and be a negative of itself.
+    At least a batch of them: else a pair would stand in a batch twice, and be a negative of itself. Where ``least`` is
+    0, which is for timing, any will do.
     """
     kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
-    if len(kept) < min(batch_size, len(rows)):
-        raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {batch_size}")
-    return np.resize(kept, rows.shape)
+    if len(kept) < min(least, len(rows)):
+        raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {least}")
+    return np.resize(kept if len(kept) else rows, rows.shape)
 
 
 def _alike(hook: str, given: torch.Tensor, returned: torch.Tensor) -> torch.Tensor:

@@ -54,7 +54,7 @@ def _training(defense: Defense, given: dict[str, Any]) -> dict[str, dict[str, An
     for when, (progress, epoch) in _MOMENTS.items():
         try:
             results[when] = defense_answers(defense, given, 7, progress, epoch, data)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error.add_note(when)
             raise
         data = results[when]["data"]

@@ -86,6 +86,8 @@ def _data_answer(defense: Defense, at: HookContext) -> str:
     data = defense.on_dataset(published, clean, at)
     # A fingerprint is worked out once; that of a copy tells what has become of the images and captions.
     require(replace(published).fingerprint == before, "on_dataset changes its argument")
+    as_many = [*map(len, data.captions)] == [*map(len, published.captions)]
+    require(as_many, "on_dataset returns other numbers of images or captions; pairs are left out in on_rows")
     return train.fingerprint if data.fingerprint == before else data.fingerprint
 
 

@@ -40,7 +40,7 @@ class Verdict:
         """A promise that is kept if the block ends without an error; otherwise the error is the reason."""
         try:
             yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             said = f"{type(error).__name__}: {' '.join(str(error).split())}{_where(error)}"
             self.note(text, False, ", ".join([said, *getattr(error, "__notes__", ())]))
         else:

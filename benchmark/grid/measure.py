@@ -80,7 +80,7 @@ def training_costs(cell: Cell, data: Splits, device: torch.device, deadline: flo
     try:
         # An epoch of one batch, so that the captions' augmentation, which runs once an epoch, is timed too.
         few = replace(recipe, epochs=_TRAINING_STEPS)
-        train(model, batch, few, cell.defense.defense, seed=seed, progress=timer)
+        train(model, batch, few, cell.defense.defense, seed=seed, progress=timer, repeats=True)
         val = replace(
             data.val, images=data.val.images[:_VAL_IMAGES], captions=data.val.captions[:_VAL_IMAGES], origins=None
         )

@@ -293,3 +293,12 @@ def test_the_poisons_of_the_tables_are_timed_by_a_few_steps(attack: str, tmp_pat
 )
 def test_an_estimate_in_words(crafting: float, training: float | None, words: str) -> None:
     assert str(Estimate(TimeLeft({}), crafting, training, ())).startswith(words)
+
+
+def test_a_defense_that_leaves_less_than_a_batch_of_one_batch_is_timed(tmp_path: Path) -> None:
+    with opened(tmp_path, "clean", "clean-start") as (grid, planned):
+        cell = planned[-1].cell
+        cell = replace(cell, recipe=replace(cell.recipe, epochs=60))  # long enough to be timed
+        costs = training_costs(cell, grid.data_of(cell), grid.device, deadline=float("inf"))
+    assert costs is not None
+    assert (costs[:-1] > 0).all()

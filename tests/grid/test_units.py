@@ -1,18 +1,21 @@
 """What workers share, in which order; and what one process tells of its cells."""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmark.core.time_left import Task
+from benchmark.grid.choices import choose_defenses
+from benchmark.grid.engines import worker
 from benchmark.grid.engines.worker import Told
 from benchmark.grid.estimate import estimate
 from benchmark.grid.opening import open_grid
+from benchmark.grid.presets import PRESETS
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import longest_first, units_of
 from tests.grid.grids import ATTACK, SCENES, run
@@ -91,15 +94,27 @@ def test_one_process_tells_of_its_cells_too(tmp_path: Path, capsys: pytest.Captu
     assert [json.loads(line)["cells"] for line in events.read_text().splitlines()[5:]] == [0]
 
 
-def test_a_worker_tells_how_far_it_is_and_since_when() -> None:
+@pytest.mark.parametrize(
+    ("spec", "passes"),
+    [("jpeg", 1), ("adv-training[steps=10]", 11), ("opposite-step[steps=4]", 5), ("ueraser[draws=9]", 4),
+     ("ueraser-lite", 1), ("cleanclip", 2), ("opposite-step[steps=4]+cleanclip", 6)],
+)  # fmt: skip
+def test_passes_follow_from_a_defenses_steps(spec: str, passes: int) -> None:
+    assert choose_defenses(spec, PRESETS["tiny"])[-1].defense.passes == passes
+
+
+def test_a_worker_tells_how_far_it_is_and_since_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now))
     sent: list[tuple[Any, ...]] = []
     told = Told({"mine": Task("craft", np.array([1.0, 3.0]))}, "mine", sent.append)
     with told.working("other", 1):
         told.advance()
     assert not sent
     with told.working("mine", 2):
+        now = 103.0
         told.advance()
-        time.sleep(0.05)
-        told.advance()
-    assert [answer[:3] for answer in sent] == [("share", 0.25, False), ("share", 1.0, False)]
-    assert 0 <= sent[0][3] < 0.05 <= sent[1][3] < 5
+        now = 103.25
+        told.advance()  # too soon after the last
+        now = 105.0
+    assert sent == [("share", 0.25, False, 3.0), ("share", 1.0, False, 5.0)]

@@ -164,6 +164,11 @@ class Careless(Defense):
     def __init__(self, fault: str) -> None:
         self.fault = fault
 
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        if self.fault == "data short":
+            return replace(train, images=train.images[1:], captions=train.captions[1:])
+        return train
+
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         return captions[1:] if self.fault == "a caption short" else captions
 
@@ -183,6 +188,7 @@ class Careless(Defense):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
+        ("data short", "on_dataset returns 23 images with 23 captions for 24 with 24"),
         ("a caption short", "on_captions returns 23 captions for 24"),
         ("grey", "on_images returns (8, 1, 32, 32) for (8, 3, 32, 32)"),
         ("nothing", "on_images returns no tensor of floats, but NoneType"),
