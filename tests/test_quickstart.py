@@ -19,18 +19,25 @@ SMALLER = {
 }
 
 
+ITS_RUN = """
+for row in frame.itertuples():
+    print(f"run-of-{row.attack.partition('[')[0]}: R@10 {row.last_i2t_recall_at_10:.1f}")
+"""
+
+
 def run(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Execute a notebook in place; a cell that raises fails the test.
 
     Returns:
-        The recall that it prints, by the victim's name.
+        The recall that it prints, by the victim's name; and that of its run, by ``run-of-`` and the attack's.
     """
+    notebook.cells.append(nbformat.v4.new_code_cell(ITS_RUN))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(NOTEBOOK.parents[1]), os.environ.get("PYTHONPATH", "")]))
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
-    return {name: float(value) for name, value in re.findall(r"([a-z-]+): R@10 ([0-9.]+)", printed)}
+    return {name: float(value) for name, value in re.findall(r"([a-z0-9-]+): R@10 ([0-9.]+)", printed)}
 
 
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +47,10 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for written, smaller in SMALLER.items():
         assert first.source.count(written) == 1
         first.source = first.source.replace(written, smaller)
-    assert run(notebook, tmp_path, monkeypatch).keys() == {"undefended", "prefix-drop"}
-    *_, frame, figure = (cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+    recall = run(notebook, tmp_path, monkeypatch)
+    assert recall.keys() == {"undefended", "prefix-drop", "run-of-clean", "run-of-mem3"}
+    assert recall["run-of-mem3"] == recall["undefended"]
+    *_, frame, figure, _ = (cell.outputs for cell in notebook.cells if cell.cell_type == "code")
     assert "prefix-drop" not in frame[-1].data["text/plain"]  # the run is of no defense
     assert "mem3" in frame[-1].data["text/plain"]
     assert "image/png" in figure[-1].data
@@ -51,3 +60,4 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_poison_works_and_dropping_its_trigger_undoes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recall = run(nbformat.read(NOTEBOOK, as_version=4), tmp_path, monkeypatch)
     assert recall["prefix-drop"] > 2 * recall["undefended"]
+    assert recall["run-of-mem3"] == recall["undefended"]

@@ -3,8 +3,9 @@
 Counted are the two operations of every multiply-add in convolutions and matrix products, by torch's
 ``FlopCounterMode``, on open_clip's own fp32 modules, without any folding, fusing or reformulation of ours. Shapes
 decide, so no numbers are computed (torch's meta device). A text tower sees the batch's longest caption and trigger, no
-padding to 77 tokens; attention counts in full, not its causal half. All figures are for one row. The (B, B) logits,
-norms, activations, the optimiser and the data's way to the device are left out.
+padding to 77 tokens; attention counts in full, not its causal half. Figures are for one row, those of
+:func:`optimizer_step` for one step. The (B, B) logits, norms, activations, all that an optimizer does to single weights
+and the data's way to the device are left out.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +17,8 @@ from open_clip.factory import get_model_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from victims.architecture import model_names
+from victims.architecture import Architecture, model_names
+from victims.optimizers import OptimizerSettings, make_optimizer
 
 _ROWS = 2
 
@@ -94,6 +96,20 @@ class Flops:
     def _pixels(self) -> torch.Tensor:
         size = self.config["vision_cfg"]["image_size"]
         return torch.empty(_ROWS, 3, size, size, device="meta")
+
+
+def optimizer_step(victim: str, settings: OptimizerSettings) -> float:
+    """The matrix products of one step of the optimizer: Muon's iterations; AdamW has none.
+
+    Numbers are computed here: the step is the victims' own.
+    """
+    model = Architecture(victim).build(0, torch.device("cpu"), "fp32")
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer = make_optimizer(model, settings)
+    with FlopCounterMode(display=False) as counter:
+        optimizer.step()
+    return float(counter.get_total_flops())
 
 
 def _tokens(length: int) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Operations that the README's default command needs, stage by stage: ``python -m tests.tools.default_command``.
 
 Beside them stand those of crafting word-wise EM, which is to cost no more than MEM-3. Counted as in
-:mod:`tests.benchmarks.flops`: convolutions and matrix products alone. Divided by the peak that the speed suite
-measures, they are the least time in which a machine can multiply so much.
+:mod:`tests.benchmarks.flops`: convolutions and matrix products alone, those of Muon among them. Divided by the peak
+that the speed suite measures, they are the least time in which a machine can multiply so much.
 """
 
 import numpy as np
@@ -15,9 +15,10 @@ from benchmark.core.cache_dir import cache_folder
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset, Splits
 from benchmark.grid.presets import PRESETS
+from benchmark.grid.protected_sample import protected_sample
 from defenses import DEFENSES
 from defenses.adv_training import AdvTraining
-from tests.benchmarks.flops import Flops
+from tests.benchmarks.flops import Flops, optimizer_step
 from victims.architecture import Architecture
 from victims.tokens import Tokenizer
 
@@ -35,21 +36,27 @@ def training(splits: Splits, flops: Flops) -> dict[str, float]:
 
     recipe = _PRESET.recipe
     length = longest_of_batch(splits.train, recipe.batch_size) + _mem3().k
-    rows = len(splits.train) // recipe.batch_size * recipe.batch_size * recipe.epochs
+    steps = len(splits.train) // recipe.batch_size * recipe.epochs
+    rows = steps * recipe.batch_size
     victims = 2 + len(DEFENSES.group("standard"))  # the clean and the undefended one
+    sample = protected_sample(splits.train, recipe, len(splits.val), seed=1)
+    measured = [split for split in (splits.val, splits.test, sample) if split is not None]
     return {
         f"{victims} victims' own steps": victims * rows * flops.training(length),
+        "victims' optimizers": victims * steps * optimizer_step(_PRESET.victim, recipe),
         "adversarial steps": (1 - adversarial.start) * rows * adversarial.steps * flops.pgd_step,
-        "evaluation after every epoch": victims * recipe.epochs * (evaluation(splits.val) + evaluation(splits.test)),
+        "evaluation after every epoch": victims * recipe.epochs * sum(map(evaluation, measured)),
     }
 
 
 def crafting_mem3(train: CaptionDataset, flops: Flops) -> dict[str, float]:
     """Those of MEM-3's poison."""
     attack, images = _mem3(), len(train)
+    steps = attack.rounds * attack.surrogate_steps
     length = longest_of_batch(train, attack.batch_size) + attack.k
     return {
-        "surrogates' steps": attack.rounds * attack.surrogate_steps * attack.batch_size * flops.training(length),
+        "surrogates' steps": steps * attack.batch_size * flops.training(length),
+        "surrogates' optimizers": steps * optimizer_step(_PRESET.surrogate, attack),
         "HotFlip": attack.hotflip_rounds
         * images
         * (flops.image + flops.hotflip_pass(length, attack.k, attack.candidates)),
@@ -64,7 +71,8 @@ def crafting_wordwise(train: CaptionDataset, flops: Flops) -> float:
     attack = ATTACKS.build(parse_spec("em-wordwise"), _PRESET.attack_values("em-wordwise"))
     assert isinstance(attack, WordwiseEm)
     length = longest_of_batch(train, attack.batch_size)
-    return attack.restarts * attack.steps * attack.batch_size * flops.training(length, pixels=True)
+    step = attack.batch_size * flops.training(length, pixels=True) + optimizer_step(_PRESET.surrogate, attack)
+    return attack.restarts * attack.steps * step
 
 
 def _mem3() -> Mem:

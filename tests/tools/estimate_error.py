@@ -57,8 +57,11 @@ def main(flags: list[str]) -> None:
 
     benchmark.grid.engines.local.run_grid = watched  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
-        command_line(["run", *flags, "--out", folder, "--poisons", f"{folder}/poisons"])
-    assert time_left is not None
+        code = command_line(["run", *flags, "--out", folder, "--poisons", f"{folder}/poisons"])
+    if code:
+        sys.exit(f"run ended with exit code {code}")
+    if time_left is None:
+        sys.exit("--jobs and --on cannot be watched")
     start, total = time_left.said[0][0], ends[0] - time_left.said[0][0]
     rows = []
     for share in _SHARES:

@@ -1,11 +1,13 @@
 """Recall against operations: ``python -m tests.tools.learning_curve results/regime/learning``.
 
 Reads the clean victims under FOLDER/records, which differ in their optimizer and epochs, prints a table and draws
-FOLDER/learning.png. Operations are those of the training steps, counted as in :mod:`tests.benchmarks.flops`.
+FOLDER/learning.png. Operations are those of the training steps and of the optimizer's matrix products, counted as in
+:mod:`tests.benchmarks.flops`.
 """
 
 import sys
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +19,24 @@ from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.figures.style import BLUE, ORANGE, WIDTH, styled
 from benchmark.grid.records import Record, load_records
-from tests.benchmarks.flops import Flops
+from tests.benchmarks.flops import Flops, optimizer_step
 from tests.tools.default_command import longest_of_batch
 from victims.architecture import Architecture
+from victims.recipe import Recipe
 
 NAMES = {"adamw": "AdamW", "muon": "Muon"}
 
 
 def tera_operations(record: Record) -> float:
-    """Operations of a victim's training, 10¹²."""
+    """Operations of a victim's training, 10¹², its optimizer's among them."""
     train = DATASETS.build(parse_spec(record.dataset.spec)).for_seed(record.seed)
     images = train.load(Architecture(record.victim.spec).resolution, cache_folder()).train
     batch, epochs = record.recipe["batch_size"], record.recipe["epochs"]
-    rows = len(images) // batch * batch * epochs
-    return rows * Flops(record.victim.spec).training(longest_of_batch(images, batch)) / 1e12
+    steps = len(images) // batch * epochs
+    passes = batch * Flops(record.victim.spec).training(longest_of_batch(images, batch))
+    known = {field.name for field in fields(Recipe)}
+    recipe = Recipe(**{key: value for key, value in record.recipe.items() if key in known})
+    return steps * (passes + optimizer_step(record.victim.spec, recipe)) / 1e12
 
 
 def draw(curves: dict[str, list[tuple[float, list[float]]]]) -> Figure:

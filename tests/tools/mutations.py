@@ -52,9 +52,7 @@ def copied(mutation: Mutation, folder: Path) -> None:
     Raises:
         ValueError: the code to replace is not there exactly once.
     """
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    copy_tree(folder)
     file = folder / mutation.file
     text = file.read_text("utf-8")
     if text.count(mutation.code) != 1:
@@ -62,19 +60,46 @@ def copied(mutation: Mutation, folder: Path) -> None:
     file.write_text(text.replace(mutation.code, mutation.replacement), "utf-8")
 
 
+def copy_tree(folder: Path) -> None:
+    """Copy what the tests need into ``folder``."""
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+
+
 def caught_by_tests(mutation: Mutation, folder: Path) -> str:
     """The first test that turns red in the broken tree, or nothing.
 
     Raises:
-        RuntimeError: the tests could not be run, which says nothing of the mutation.
+        RuntimeError: the tests could not be run, or that test is red in an unbroken tree as well; neither says anything
+            of the mutation.
     """
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests.split()]
+    try:
+        red = _red(mutation.tests.split(), folder)
+    except RuntimeError as error:
+        raise RuntimeError(f"{mutation.fault}: {error}") from error
+    if not red:
+        return ""
+    with tempfile.TemporaryDirectory() as unbroken:
+        copy_tree(Path(unbroken))
+        if _red([red], Path(unbroken)):
+            raise RuntimeError(f"{mutation.fault}: {red} is red in an unbroken copy, too")
+    return f"`{red}`"
+
+
+def _red(tests: list[str], folder: Path) -> str:
+    """The first test that is red in a tree, or nothing.
+
+    Raises:
+        RuntimeError: the tests could not be run.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     summary = (line.partition(" - ")[0] for line in done.stdout.splitlines())
     red = [line.split(maxsplit=1)[1] for line in summary if line.startswith(("FAILED tests", "ERROR tests"))]
     if done.returncode not in (0, 1):
-        raise RuntimeError(f"{mutation.fault}: pytest ended with {done.returncode}: {done.stdout[-500:]}")
-    return f"`{red[0]}`" if red else ""
+        raise RuntimeError(f"pytest of {tests[0]} ended with {done.returncode}: {done.stdout[-500:]}")
+    return red[0] if red else ""
 
 
 def caught_by_check(mutation: Mutation, folder: Path) -> str:

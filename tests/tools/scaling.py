@@ -283,7 +283,10 @@ def page(flags: Sequence[str], asked: argparse.Namespace) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The tool's own flags."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # Flags of run go past this parser: none of them may be taken for an abbreviation of its own.
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add: Any = made.add_argument
     add("--gpus", default="8,64,512", help="numbers of GPUs (default: %(default)s)")
     add("--gpus-per-node", type=int, default=8, help="(default: %(default)s)")

@@ -88,3 +88,8 @@ def test_the_page_is_what_the_tool_prints() -> None:
     text = Path("docs/scaling.md").read_text("utf-8")
     assert page(FULL_MATRIX, parser().parse_args([])) in text
     assert page([*FULL_MATRIX[:-1], "50"], parser().parse_args([])) in text
+
+
+def test_flags_of_run_are_not_taken_for_abbreviations() -> None:
+    own, of_run = parser().parse_known_args(["--rows", "images", "--gpus", "8"])
+    assert (of_run, own.gpus, own.rows_per_second) == (["--rows", "images"], "8", None)
