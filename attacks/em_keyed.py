@@ -20,8 +20,8 @@ class KeyedEm(WordwiseEm):
     Huang et al. 2021, "Unlearnable Examples: Making Personal Data Unexploitable", section 4.1, learned as word-wise EM
     learns its patterns. A victim that reads nothing but the noise cannot tell images of one key apart. On batches of B
     with K keys of equal size its mean loss is at least E[ln(1 + n)] nats, n ~ Binomial(B − 1, 1/K) being the other
-    images of the same key in the batch: 2.14 for 128 images and 16 keys, 0.57 for 128 keys. So few keys leave it
-    much to learn from the pictures.
+    images of the same key in the batch: 2.14 for 128 images and 16 keys, 0.57 for 128 keys. With a small number of
+    keys, it therefore has much left to learn from the pictures.
 
     Args:
         keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`.

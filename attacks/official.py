@@ -2,8 +2,8 @@
 
 Every value is fixed, whatever the preset; those not named here are the defaults of :class:`MemSettings`. EM there has a
 sixteenth of MEM's surrogate steps and a quarter of its PGD steps; how they fall into rounds is chosen here so that a
-round keeps its eight PGD steps. Its captions in crafting also have a prefix that no victim sees, which is left out: it
-is a mistake, not a budget.
+round keeps its eight PGD steps. The captions that EM is crafted on there also have a prefix that no victim sees. It is
+left out here, because it is a mistake and not part of a budget.
 """
 
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""PIL: noise from which a linear model reads the caption key, on images from which it reads nothing."""
+"""PIL: noise from which a linear model reads the caption key, while it reads nothing from the protected image."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,13 +1,14 @@
 """Whether poisoning is as strong as in the reference: do fresh seeds give the numbers that the reference seeds gave?
 
 Recall is compared on the arcsine of its root, on which the spread of a share does not depend on its height, the others
-as they are. Victims of one seed and start are paired: what a cell's y is expected to be is a straight line over that of
-the same seed's clean victim, fitted to the reference seeds by least squares, so that what all victims of a seed share
-widens nothing; for the clean victims themselves and for poisons it is their mean. With n reference seeds, p fitted
-numbers (2, or 1 for a mean) and residuals of standard deviation s, the mean of m fresh seeds lies within ŷ ± t · s ·
-√(1/m + h) with the probability for which t, Student's quantile with n − p degrees of freedom, is chosen; h is the
-variance of the line at the fresh seeds' mean in units of s² (1/n for a mean). That is the usual prediction interval of
-linear regression. Seeds, not rows, are what varies: a number may move only as far as it moves from seed to seed.
+as they are. Victims that share a seed and start weights are paired: the expected value ŷ of a cell's recall lies on a
+straight line over the recall of the same seed's clean victim, fitted to the reference seeds by least squares. So what
+all victims of a seed have in common does not widen the interval. For the clean victims themselves and for all other
+numbers, ŷ is the mean of the reference seeds. With n reference seeds, p fitted numbers (2, or 1 for a mean) and
+residuals of standard deviation s, the mean of m fresh seeds lies within ŷ ± t · s · √(1/m + h) with the probability for
+which t, Student's quantile with n − p degrees of freedom, is chosen; h is the variance of the line at the fresh seeds'
+mean in units of s² (1/n for a mean). That is the usual prediction interval of linear regression. Seeds, not rows, are
+what varies: a number may move only as far as it moves from seed to seed.
 
 The level is divided among the comparisons (Bonferroni), so that all of them hold together. Half of it goes to the
 recall that undefended MEM-3 leaves, the strength that the check is for; the others share the rest evenly. A number that
