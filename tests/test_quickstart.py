@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "quickstart.ipynb"
 
 
-# Its two minutes are those of the poison and the victims.
+# Its minutes are those of the poison and the victims.
 SMALLER = {
     'preset="micro"': 'preset="micro", dataset="scenes[train=130,val=8,test=12,objects=30]", epochs=1',
     "mem3[rounds=3]": "mem3[rounds=1,surrogate_steps=2]",
