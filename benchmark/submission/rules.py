@@ -20,7 +20,8 @@ class Rules:
         trigger_tokens: most tokens that a trigger adds to a caption, of the 75 that CLIP reads; MEM's words are one
             each. No more words than rare-prefix drops.
         defenses: what an attack meets. Besides the group, two defenses that know an attack: rare-prefix drops a trigger
-            in front of captions, as long as the rules allow, and tile-average averages out noise that repeats.
+            in front of captions, up to the longest that these rules allow, and tile-average averages out noise that
+            repeats.
         attacks: what a defense meets: noise, noise through augmentations, a trigger, one targeted, one tied to words.
             With each goes the least percentage of the recall that it has to take undefended, so that nobody submits a
             defense against weak poisons: about half to four fifths of what it takes in results/tiny, and nothing for
