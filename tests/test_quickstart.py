@@ -37,7 +37,7 @@ def run(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
-    return {name: float(value) for name, value in re.findall(r"([a-z0-9-]+): R@10 ([0-9.]+)", printed)}
+    return {name: float(value) for name, value in re.findall(r"([a-z][a-z0-9-]*): R@10 ([0-9.]+)", printed)}
 
 
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
