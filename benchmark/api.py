@@ -2,7 +2,7 @@
 
 Settings are a :class:`RunSettings`, whose fields are the flags of ``run``. ``load_dataset``, ``craft`` and ``train``
 are the steps of one cell, so what a step depends on must be one: one victim, one seed, for ``craft`` one attack, for
-``train`` one defense. They compute what ``run`` computes for that cell, to the last digit.
+``train`` one defense. They compute what ``run`` computes for that cell, but for a query of a thousand.
 
 Importing this module shows the suite's messages (the plan, progress, warnings) on standard error, one line each, unless
 the logger ``benchmark`` has a level or a handler by then. ``logging.getLogger("benchmark").setLevel("WARNING")`` leaves
