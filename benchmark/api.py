@@ -1,8 +1,8 @@
 """The Python API: a run, and each of its steps as a function, on the same code as the command line.
 
-Settings are a :class:`RunSettings`, whose fields are the flags of ``run``. ``load_dataset``, ``craft`` and ``train``
-are the steps of one cell, so what a step depends on must be one: one victim, one seed, for ``craft`` one attack, for
-``train`` one defense. They compute what ``run`` computes for that cell, but for a query of a thousand.
+Settings are a :class:`RunSettings`, whose fields are the flags of ``run``. ``load_dataset``, ``craft``, ``train`` and
+``evaluate`` are the steps of one cell, so what a step depends on must be one: one victim, one seed, for ``craft`` one
+attack, for ``train`` one defense. They compute what ``run`` computes for that cell, to the last digit.
 
 Importing this module shows the suite's messages (the plan, progress, warnings) on standard error, one line each, unless
 the logger ``benchmark`` has a level or a handler by then. ``logging.getLogger("benchmark").setLevel("WARNING")`` leaves
@@ -36,7 +36,7 @@ from benchmark.metrics import Retrieval
 from benchmark.tables.frame import records_frame
 from defenses import Defense, HookContext
 from victims.clip import Clip, resolve_device
-from victims.evaluate import evaluate
+from victims.evaluate import evaluate as evaluate_model
 from victims.training import steps_per_epoch
 from victims.training import train as train_model
 
@@ -117,6 +117,22 @@ def train(data: CaptionDataset, settings: RunSettings, clean: CaptionDataset | N
     with stage(f"training {cell.victim} under {cell.defense.choice.spec}", steps) as progress:
         train_model(model, data, cell.recipe, cell.defense.defense, seed=seed, clean=clean, progress=progress)
     return model
+
+
+def evaluate(model: Clip, data: CaptionDataset, settings: RunSettings) -> Retrieval:
+    """A victim's retrieval scores on a split.
+
+    Args:
+        model: the victim; it is left as it is.
+        data: the split, for scores as in records ``data.test`` of :func:`load_dataset`.
+        settings: of the cell. Its seed orders ties, as between captions of the same words.
+
+    Raises:
+        UsageError: bad settings.
+        VictimDiverged: the embeddings are not finite.
+    """
+    cell, _ = _cell(settings, "victim", "seed")
+    return evaluate_model(model, data, cell.victim.seed_of(cell.seed))
 
 
 def load_records(folder: str | Path) -> pd.DataFrame:

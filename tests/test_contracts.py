@@ -160,6 +160,7 @@ def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None)
     broken = check("defense", f"nuisance[fault={fault}]").broken
     assert any(promise in line for line in broken) if promise else not broken
     assert fault != "fails in the end" or broken[0].endswith("), at the last step")
+    assert fault != "exits" or broken[0].endswith("), at the first step")
 
 
 DRAWN = iter(range(1000))

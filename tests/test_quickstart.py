@@ -60,4 +60,4 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_poison_works_and_dropping_its_trigger_undoes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recall = run(nbformat.read(NOTEBOOK, as_version=4), tmp_path, monkeypatch)
     assert recall["prefix-drop"] > 2 * recall["undefended"]
-    assert recall["run-of-mem3"] == pytest.approx(recall["undefended"], abs=1)
+    assert recall["run-of-mem3"] == recall["undefended"]

@@ -30,8 +30,12 @@ def word_weights(captions: list[list[str]]) -> csr_matrix:
     images_with = Counter(word for count in counts for word in count)
     alone = sum(all(images_with[word] == 1 for word in count) for count in counts)
     if alone > len(counts) / 2:
-        text = "the captions of %s of %s images share no word with another's, so little is common to images; words are "
-        _log.warning(text + "what spaces and punctuation separate", f"{alone:,}", f"{len(counts):,}")
+        _log.warning(
+            "the captions of %s of %s images share no word with another image's, so word-wise noise and caption keys "
+            "have little to go by; words are what spaces and punctuation separate",
+            f"{alone:,}",
+            f"{len(counts):,}",
+        )
     weights = [_weights_of_image(count, images_with, len(captions)) for count in counts]
     shared = {word for word, images in images_with.items() if images > 1}
     vocabulary = {word: place for place, word in enumerate(sorted(shared.union(*weights)))}

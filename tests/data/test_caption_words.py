@@ -10,7 +10,7 @@ CHINESE = [["一个女孩在海滩上跑步。"], ["两只狗在草地上玩。"
 def test_captions_without_words_in_common_are_told(caplog: pytest.LogCaptureFixture) -> None:
     word_weights(CHINESE)
     (line,) = caplog.messages
-    assert line.startswith("the captions of 3 of 3 images share no word with another's")
+    assert line.startswith("the captions of 3 of 3 images share no word with another image's")
 
 
 def test_captions_with_words_in_common_are_not(caplog: pytest.LogCaptureFixture) -> None:
