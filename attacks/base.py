@@ -37,8 +37,6 @@ class CraftContext:
         progress: shows how far crafting has come; call ``advance()`` as often as :meth:`Attack.progress_steps` says.
         checkpoint: where long crafting may keep its state, to continue after a kill; by default nowhere.
         processes: the processes that craft together; by default those that ``torchrun`` has started.
-        idle_cpus: how many CPUs have nothing else to do at the moment, for
-            :func:`benchmark.core.forks.in_any_order`; by default none is known of.
     """
 
     surrogate: Surrogate
@@ -47,7 +45,6 @@ class CraftContext:
     progress: Progress = field(default_factory=Silent)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     processes: Processes = field(default_factory=Processes.current)
-    idle_cpus: Callable[[], int] = int
 
     def numpy_generator(self, *stage: str | int) -> np.random.Generator:
         """A numpy generator for one stage of crafting, e.g. ``numpy_generator("noise")``."""

@@ -20,6 +20,7 @@ from attacks.vocabulary import drawn_triggers, trigger_words
 from benchmark.core.atomic_files import zeros_on_disk
 from benchmark.core.errors import UsageError
 from benchmark.core.forks import in_any_order
+from benchmark.core.idle_cpus import idle_cpus
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
@@ -140,11 +141,10 @@ class Crafting:
             part = self.processes.shard(len(index))
             images = _protected(self.rows.batch(bases[part]), torch.from_numpy(self.delta[index[part]]))
             with seeded_globals(derive_seed(self.seed, "surrogate dropout", round_, step, self.processes.rank)):
-                text = model.encode_tokens(self._with_trigger(captions, self.trigger[index])[part])
-                features = model.encode_images(images, text)
+                features, text = model.encode_pairs(images, self._with_trigger(captions, self.trigger[index])[part])
             loss = clip_loss(self.processes.gather(features), self.processes.gather(text), model.scale)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            model.backward(loss)
             self.processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
             self.optimizer.step()
             clamp_scale(model)
@@ -170,7 +170,7 @@ class Crafting:
         flips = settings.k > 0 and round_ < settings.hotflip_rounds
         mine = batches[self.processes.rank :: self.processes.size]
         # A passage counts the batches and draws by their number, so that each depends on those before it.
-        forks = self.context.idle_cpus() if model.passage is None else 0
+        forks = idle_cpus() if model.passage is None else 0
         results = in_any_order(lambda batch: self._perturbed(model, batch, flips), mine, forks)
         losses = np.zeros(len(mine))
         for number in range(len(batches)):

@@ -193,7 +193,7 @@ class WordwiseEm(Attack):
                 loss = clip_loss(features, model.encode_tokens(trim(tokens)), model.scale)
             optimizer.zero_grad(set_to_none=True)
             adam.zero_grad(set_to_none=True)
-            loss.backward()
+            model.backward(loss)
             optimizer.step()
             adam.step()
             clamp_scale(model)

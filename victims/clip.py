@@ -13,9 +13,11 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from benchmark.core.errors import UsageError
+from benchmark.core.idle_cpus import idle_cpus
 from defenses.base import Loss, Reduction
 from victims.fast.embedding import ActiveEmbedding
 from victims.fast.frozen_resnet import FrozenResNet
+from victims.fast.late_gradients import backward, encoded_beside
 from victims.fast.resnet import resnet_features
 from victims.fast.text import text_features
 from victims.plain import text_features as plain_text_features
@@ -98,6 +100,10 @@ class Clip(nn.Module):
         """(V, W) token embeddings."""
         return cast(torch.Tensor, self.tower.token_embedding.weight)
 
+    @property
+    def _is_fast_resnet(self) -> bool:
+        return isinstance(self.model.visual, ModifiedResNet) and not self.plain
+
     def encode_images(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         """Image features.
 
@@ -119,7 +125,7 @@ class Clip(nn.Module):
         """The loss of images and text features (B, D)."""
 
         def loss(images: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
-            with frozen_batchnorm_statistics(self):
+            with fixed_model(self):
                 return clip_loss(self._features(images), text, self.scale.detach(), reduction=reduction)
 
         return loss
@@ -128,8 +134,7 @@ class Clip(nn.Module):
         pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=self._layout)
         with self._autocast():
             visual = cast(Any, self.model.visual)
-            fast = isinstance(visual, ModifiedResNet) and not self.plain
-            features = resnet_features(visual, pixels) if fast else visual(pixels)
+            features = resnet_features(visual, pixels) if self._is_fast_resnet else visual(pixels)
         return F.normalize(self._wide(features), dim=-1)
 
     def encode_tokens(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
@@ -151,6 +156,20 @@ class Clip(nn.Module):
                 features = text_features(self.tower, tokens, embeddings)
         return F.normalize(self._wide(features), dim=-1)
 
+    def encode_pairs(self, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of images and captions (B, D), see :meth:`encode_images` and :meth:`encode_tokens`.
+
+        If a CPU idles, it encodes the captions meanwhile. Only :meth:`backward` takes the gradient of their loss.
+        """
+        # Towers with dropout draw from one random state, one after the other.
+        if not idle_cpus() or not self._is_fast_resnet or self.passage is not None:
+            text = self.encode_tokens(tokens)
+            return self.encode_images(images, text), text
+        of_images = {id(weight) for weight in self.model.visual.parameters()}
+        others = [weight for weight in self.model.parameters() if weight.requires_grad and id(weight) not in of_images]
+        text_later = encoded_beside(lambda: self.encode_tokens(tokens), others)
+        return self.encode_images(images), text_later()
+
     def encode_many(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
         """The same for any number of captions: those of like length go together, trimmed to their own longest.
 
@@ -167,6 +186,17 @@ class Clip(nn.Module):
             piece = trim(tokens[rows])
             pieces.append(self.encode_tokens(piece, None if embeddings is None else embeddings[rows, : piece.shape[1]]))
         return torch.cat(pieces)[shortest_first.argsort()]
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add a loss's gradient to all weights, as ``loss.backward()`` does, which may be slower.
+
+        Args:
+            loss: a scalar.
+        """
+        if self.plain:
+            loss.backward()
+        else:
+            backward(loss)
 
     def _wide(self, features: torch.Tensor) -> torch.Tensor:
         return features if features.dtype == torch.float64 else features.float()
@@ -221,16 +251,25 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside the block, batch norm in training mode uses the batch's statistics and leaves the running ones alone."""
+def fixed_model(model: nn.Module) -> Iterator[None]:
+    """For a loss whose gradient is taken with respect to images alone.
+
+    Inside the block, batch norm in training mode uses the batch's statistics and leaves the running ones alone, and a
+    loss has no gradient with respect to weights, which would take as long as the rest of its backward pass.
+    """
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     before = [(norm.momentum, cast(torch.Tensor, norm.num_batches_tracked)) for norm in norms]
     for norm, (_, tracked) in zip(norms, before, strict=True):
         # Not by tracking none: a batch norm shared among processes takes the dtype of its counts from what it tracks.
         norm.momentum, norm.num_batches_tracked = 0.0, torch.zeros_like(tracked)
+    for weight in trained:
+        weight.requires_grad_(False)
     try:
         yield
     finally:
+        for weight in trained:
+            weight.requires_grad_()
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmark.core.idle_cpus import beside
 from benchmark.data import CaptionDataset
 from benchmark.metrics import Retrieval, retrieval
 from victims.clip import Clip
@@ -45,11 +46,12 @@ def evaluate(model: Clip, dataset: CaptionDataset, seed: int = 0) -> Retrieval:
     """
     frozen = model.for_inference()
     pairs = dataset.pairs
+    tokens = model.tokenizer([dataset.captions[i][j] for i, j in pairs]).to(model.device)
+    text = beside(lambda: frozen.encode_many(tokens))
     with torch.no_grad():
         images = _image_features(frozen, dataset, np.arange(len(dataset)))
-        features = frozen.encode_many(model.tokenizer([dataset.captions[i][j] for i, j in pairs]).to(model.device))
     owner = torch.from_numpy(pairs[:, 0]).to(images.device)
-    return retrieval(images, features, owner, seed)
+    return retrieval(images, text(), owner, seed)
 
 
 def _image_features(frozen: Clip, dataset: CaptionDataset, rows: NDArray[np.int64]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import inspect
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Literal, Protocol
 from unittest.mock import patch
 
@@ -9,6 +10,7 @@ import torch
 from timm.optim import Muon
 from timm.optim.muon import zeropower_via_newtonschulz
 
+from benchmark.core.idle_cpus import beside, idle_cpus
 from victims.clip import Clip
 
 _BIASES = "bias_table"  # of Swin's relative positions
@@ -92,11 +94,42 @@ class _MuonInDtype(Muon):
         self._orthogonalised = partial(zeropower_via_newtonschulz, dtype=dtype)
 
     def step(self, closure: Any = None) -> Any:
-        """One step; see :class:`timm.optim.Muon`."""
+        """One step; see :class:`timm.optim.Muon`. An idle CPU does half of the parameters, which changes no digit."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
         # timm hands no dtype through to this function, which has a parameter for it. super().step() would call a
         # step's hooks again once a plug-in has made a Muon of timm's own: torch then wraps that method, too.
         with torch.no_grad(), patch("timm.optim.muon.zeropower_via_newtonschulz", self._orthogonalised):
-            return inspect.unwrap(Muon.step)(self, closure)
+            mine, *others = _halves(self.param_groups) if idle_cpus() else [self.param_groups]
+            others_done = [beside(partial(self._step_of, half)) for half in others]
+            self._step_of(mine)
+            for done in others_done:
+                done()
+        return loss
+
+    def _step_of(self, groups: list[dict[str, Any]]) -> None:
+        optimizer = SimpleNamespace(defaults=self.defaults, state=self.state, param_groups=groups)
+        inspect.unwrap(Muon.step)(optimizer)
+
+
+def _halves(groups: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The groups twice, with half of their parameters each by the time that they take."""
+    costs = {weight: _cost(weight, group["use_muon"]) for group in groups for weight in group["params"]}
+    first: set[torch.Tensor] = set()
+    excess = 0
+    for weight in sorted(costs, key=costs.__getitem__, reverse=True):
+        if excess <= 0:
+            first.add(weight)
+        excess += costs[weight] if excess <= 0 else -costs[weight]
+    return [
+        [{**group, "params": [weight for weight in group["params"] if (weight in first) is mine]} for group in groups]
+        for mine in (True, False)
+    ]
+
+
+def _cost(weight: torch.Tensor, orthogonalised: bool) -> int:
+    """The time of a parameter's step in a unit of its own; an estimate."""
+    # By the products of a matrix with its own. AdamW goes through memory as often as if the shorter side were 8.
+    return weight.numel() * (min(len(weight), weight[0].numel()) if orthogonalised else 8)
 
 
 def _groups(model: Clip, weight_decay: float, matrix_lr: float | None) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from benchmark.core.progress import Progress, Silent
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals
 from benchmark.data import CaptionDataset
 from defenses.base import Defense, HookContext, LossInputs, Reduction
-from victims.clip import Clip, clamp_scale, clip_loss, frozen_batchnorm_statistics, to_device
+from victims.clip import Clip, clamp_scale, clip_loss, fixed_model, to_device
 from victims.defense_effect import Changes
 from victims.evaluate import pair_scores
 from victims.optimizers import make_optimizer, set_lr
@@ -140,7 +140,7 @@ def train(
             before = images if dataset is published else _images(published, rows[batch, 0], model)
             log.changes.see_images(before, seen, part)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            model.backward(loss)
             processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
             optimizer.step()
             clamp_scale(model)
@@ -236,7 +236,7 @@ def _step_loss(
     fixed_text, fixed_scale = text.detach(), model.scale.detach()
 
     def loss_of(candidates: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
-        with frozen_batchnorm_statistics(model):
+        with fixed_model(model):
             return clip_loss(encode_images(candidates), fixed_text, fixed_scale, targets, reduction)
 
     def contrast(first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from benchmark.core.idle_cpus import tell_idle_cpus
+
 T = TypeVar("T")
 R = TypeVar("R")
 _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux, the only system on which anything forks here
@@ -75,6 +77,7 @@ def _do(
     ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
     for other in inherited:  # else a fork would not notice that the process that reads is gone
         other.close()
+    tell_idle_cpus(0)  # nor has it the second thread of this one
     with suppress(Exception):  # the process that reads does the rest, and meets the error itself
         for number in part:
             link.send((number, function(items[number])))

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,13 +45,11 @@ class PoisonStore:
     Attributes:
         folder: made when first written to.
         checkpoint_every: crafting rounds between two checkpoints; 0 for none.
-        idle_cpus: see :class:`attacks.base.CraftContext`.
         anew: whether nothing is taken that other runs have kept outside the folder, as in a store of a cluster.
     """
 
     folder: Path
     checkpoint_every: int = 0
-    idle_cpus: Callable[[], int] = int
     anew: bool = False
 
     @classmethod
@@ -153,7 +151,6 @@ class PoisonStore:
             lambda seed: cell.build_surrogate(seed, device),
             seed=cell.seed,
             workdir=self.folder,
-            idle_cpus=self.idle_cpus,
         )
 
     def _craft(

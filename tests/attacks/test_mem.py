@@ -1,7 +1,6 @@
 """EM and MEM-k crafting: what is promised of the poison, and that each stage does its work."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from attacks.vocabulary import trigger_words, whole_words
 from benchmark.core.errors import UsageError
 from benchmark.core.forks import in_any_order
 from benchmark.core.spec import parse_spec
-from benchmark.core.threads import limited_threads
 from benchmark.data import CaptionDataset
+from tests.idle import idling
 from tests.memory import backing_file, linux_only
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset, noise_of
 from victims.clip import Clip
@@ -44,18 +43,17 @@ def craft(dataset: CaptionDataset, seed: int = 1, workdir: Path = Path(), **para
 def test_idle_cpus_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     attack = ATTACKS.build(parse_spec(spec), {**SMALL, "batch_size": 6})
     found = []
-    with limited_threads(1):
-        for idle in (0, 2):
-            asked: list[int] = []
+    for idle in (0, 2):
+        asked: list[int] = []
 
-            def seen(function: Any, items: Any, forks: int, asked: list[int] = asked) -> Any:
-                asked.append(forks)
-                return in_any_order(function, items, forks)
+        def seen(function: Any, items: Any, forks: int, asked: list[int] = asked) -> Any:
+            asked.append(forks)
+            return in_any_order(function, items, forks)
 
-            monkeypatch.setattr(attacks.crafting, "in_any_order", seen)
-            context = CraftContext(make_clip, 1, Path(), idle_cpus=partial(int, idle))
-            found.append(attack.craft(make_dataset(24), context))
-            assert asked == [idle] * SMALL["rounds"]
+        monkeypatch.setattr(attacks.crafting, "in_any_order", seen)
+        with idling(idle):
+            found.append(attack.craft(make_dataset(24), CraftContext(make_clip, 1, Path())))
+        assert asked == [idle] * SMALL["rounds"]
     alone, shared = found
     assert np.array_equal(noise_of(alone), noise_of(shared))
     assert alone.trigger == shared.trigger

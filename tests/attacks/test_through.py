@@ -1,7 +1,6 @@
 """Attacks crafted through a defense: what surrogates see, what addresses and labels say, and what is refused."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec
-from benchmark.core.threads import limited_threads
 from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Reduction
+from tests.idle import idling
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import clip_loss
 from victims.passage import Passage, image_defense
@@ -77,11 +76,11 @@ def test_a_share_of_the_batches_passes_and_the_count_is_part_of_the_state() -> N
 def test_idle_cpus_change_no_bit() -> None:
     """Each batch draws by how many came before it, which a fork does not see."""
     attack = ATTACKS.build(parse_spec(f"through[attack={EM},defense=crop-flip,share=1]"))
-    with limited_threads(1):
-        alone, beside = (
-            attack.craft(make_dataset(32, 2), CraftContext(make_clip, 1, Path(), idle_cpus=partial(int, cpus)))
-            for cpus in (0, 1)
-        )
+    found = []
+    for idle in (0, 1):
+        with idling(idle):
+            found.append(attack.craft(make_dataset(32, 2), CraftContext(make_clip, 1, Path())))
+    alone, beside = found
     assert np.array_equal(noise_of(alone), noise_of(beside))
 
 

@@ -7,7 +7,7 @@ from defenses import HookContext
 from defenses.adv_training import AdvTraining, signed_step
 from defenses.base import Loss, Reduction
 from tests.small import make_clip
-from victims.clip import clip_loss, frozen_batchnorm_statistics
+from victims.clip import clip_loss, fixed_model
 
 AT = HookContext(seed=3, progress=0.5)
 
@@ -22,7 +22,7 @@ def clip_loss_of() -> Loss:
     text = text.detach()
 
     def loss(points: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
-        with frozen_batchnorm_statistics(clip):
+        with fixed_model(clip):
             return clip_loss(clip.encode_images(points), text, clip.scale.detach(), reduction=reduction)
 
     return loss

@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 
 from attacks import ATTACKS, Attack, CraftContext, Poison
+from benchmark.core.idle_cpus import idle_cpus
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense
 
@@ -21,6 +22,14 @@ def _counted(note: Path) -> int:
     with note.open("a") as file:
         file.write(f"{os.getpid()}\n")
     return len(note.read_text().splitlines())
+
+
+def _wait_for_an_idle_cpu() -> None:
+    deadline = time.monotonic() + 60
+    while not idle_cpus():
+        if time.monotonic() > deadline:
+            raise TimeoutError("no CPU gets idle")
+        time.sleep(0.05)
 
 
 @DEFENSES.register("fragile")
@@ -55,6 +64,17 @@ class Paced(Defense):
         return captions
 
 
+@DEFENSES.register("shared-cpu")
+@dataclass(frozen=True)
+class SharedCpu(Defense):
+    """Cannot train unless another CPU gets idle meanwhile; changes nothing."""
+
+    def on_captions(self, captions: Any, context: Any) -> Any:
+        """Wait for the CPU."""
+        _wait_for_an_idle_cpu()
+        return captions
+
+
 @ATTACKS.register("shared")
 @dataclass(frozen=True)
 class Shared(Attack):
@@ -62,11 +82,7 @@ class Shared(Attack):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Wait for the CPU."""
-        deadline = time.monotonic() + 60
-        while not context.idle_cpus():
-            if time.monotonic() > deadline:
-                raise TimeoutError("no CPU gets idle")
-            time.sleep(0.05)
+        _wait_for_an_idle_cpu()
         return Poison(None, None, 0, train.fingerprint)
 
 

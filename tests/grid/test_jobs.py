@@ -77,6 +77,11 @@ def test_a_worker_that_crafts_is_told_of_idle_cpus(tmp_path: Path) -> None:
     assert run(tmp_path / "out", *flags, attack="shared", defense="none", epochs=1) == 0
 
 
+def test_a_worker_that_trains_is_told_of_idle_cpus(tmp_path: Path) -> None:
+    flags = ["--plugin", str(PLUGIN), "--jobs", "2"]
+    assert run(tmp_path / "out", *flags, attack="clean", defense="none,shared-cpu", epochs=1) == 0
+
+
 def test_a_plug_in_that_changed_while_a_worker_started_ends_the_run() -> None:
     of_other_code = cast(Grid, SimpleNamespace(plan=list))
     with pytest.raises(UsageError, match="a plugin has changed since the run began: start it again"):

@@ -20,7 +20,7 @@ from victims.clip import (
     Precision,
     clamp_scale,
     clip_loss,
-    frozen_batchnorm_statistics,
+    fixed_model,
     resolve_device,
     resolve_precision,
 )
@@ -134,7 +134,7 @@ def test_frozen_statistics_use_the_batch_and_change_nothing() -> None:
     clip = make_clip().train()
     pixels = torch.rand(6, 3, 32, 32)
     before = {name: value.clone() for name, value in clip.state_dict().items()}
-    with frozen_batchnorm_statistics(clip):
+    with fixed_model(clip):
         found = clip.encode_images(pixels)
         # Shared among processes, a batch norm in bf16 fails without them (PyTorch issue 96203).
         norms = [module for module in clip.modules() if isinstance(module, torch.nn.BatchNorm2d)]

@@ -11,11 +11,9 @@ import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 from torch import nn
-from torch.nn.grad import conv2d_input
 
 from victims.fast.bf16_relu import bits_are_fast, unpooled, where_positive
-
-_SMALL_MAP = 49  # positions
+from victims.fast.late_gradients import convolve, linear
 
 
 def resnet_features(network: ModifiedResNet, pixels: torch.Tensor) -> torch.Tensor:
@@ -68,11 +66,11 @@ def attention_pool(pool: Any, maps: torch.Tensor) -> torch.Tensor:
     x = maps.flatten(2).transpose(1, 2)
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
     x = x + pool.positional_embedding.to(x.dtype)
-    query = F.linear(x[:, 0], pool.q_proj.weight, pool.q_proj.bias).view(batch, 1, heads, -1)
+    query = linear(x[:, 0], pool.q_proj.weight, pool.q_proj.bias).view(batch, 1, heads, -1)
     query = query * query.shape[-1] ** -0.5
     if x.shape[1] <= heads:
-        keys = F.linear(x, pool.k_proj.weight, pool.k_proj.bias).view(batch, -1, heads, channels // heads)
-        values = F.linear(x, pool.v_proj.weight, pool.v_proj.bias).view(batch, -1, heads, channels // heads)
+        keys = linear(x, pool.k_proj.weight, pool.k_proj.bias).view(batch, -1, heads, channels // heads)
+        values = linear(x, pool.v_proj.weight, pool.v_proj.bias).view(batch, -1, heads, channels // heads)
         weights = (query * keys).sum(dim=-1).softmax(dim=1)
         mixed = (weights[..., None].to(values.dtype) * values).sum(dim=1).flatten(1)
     else:
@@ -82,41 +80,15 @@ def attention_pool(pool: Any, maps: torch.Tensor) -> torch.Tensor:
         mean = weights.to(x.dtype) @ x
         mixed = torch.einsum("bhc,hdc->bhd", mean, pool.v_proj.weight.view(heads, -1, channels))
         mixed = mixed.flatten(1) + pool.v_proj.bias
-    return F.linear(mixed, pool.c_proj.weight, pool.c_proj.bias)
+    return linear(mixed, pool.c_proj.weight, pool.c_proj.bias)
 
 
 def _convolve(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     if x.device.type != "cpu":
         return conv(x)
     if conv.kernel_size == (1, 1):
-        return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1)).permute(0, 3, 1, 2)
-    if conv.stride == (1, 1) and x.shape[2] * x.shape[3] <= _SMALL_MAP:
-        return _SmallMapConvolution.apply(x, conv.weight.to(x.dtype))
-    return conv(x)
-
-
-class _SmallMapConvolution(torch.autograd.Function):
-    """A 3 × 3 convolution whose filters' gradient is one matrix product: gradientᵀ × the patches under the filters."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` under filters ``(K, C, 3, 3)`` of the same dtype: ``(B, K, H, W)``, stride and padding 1."""
-        ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, padding=1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """From the output's gradient ``(B, K, H, W)``, the input's and the filters'; ``None`` where not needed."""
-        x, weight = ctx.saved_tensors
-        g = gradients[0].contiguous(memory_format=torch.channels_last)
-        for_x = conv2d_input(x.shape, weight, g, padding=1) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return for_x, None
-        rows, channels = x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-        patches = padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(rows, 9 * channels)
-        product = g.permute(0, 2, 3, 1).reshape(rows, -1).T @ patches
-        return for_x, product.view(-1, 3, 3, channels).permute(0, 3, 1, 2)
+        return linear(x.permute(0, 2, 3, 1), conv.weight).permute(0, 3, 1, 2)
+    return convolve(x, conv.weight, conv.stride[0])
 
 
 def _relu(x: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch import nn
 
+from victims.fast.late_gradients import linear
+
 _PLAIN_ATTENTION_AT_MOST = 128  # tokens
 
 
@@ -68,9 +70,9 @@ def _block(block: Any, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tens
 def _attention(attention: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     batch, length, width = x.shape
     heads = attention.num_heads
-    qkv = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    qkv = linear(x, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = qkv.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     scores = (query @ key.transpose(-1, -2)) * (width // heads) ** -0.5
     weights = (scores if mask is None else scores + mask.to(scores.dtype)).softmax(dim=-1)
     mixed = (weights.to(value.dtype) @ value).transpose(1, 2).reshape(batch, length, width)
-    return F.linear(mixed, attention.out_proj.weight, attention.out_proj.bias)
+    return linear(mixed, attention.out_proj.weight, attention.out_proj.bias)

@@ -204,11 +204,12 @@ class Pool:
         _begin(worker, unit, self._board.task(unit), wait=wait)
 
     def _share_idle(self) -> None:
-        """Let those that craft use the CPUs of workers that have nothing to do."""
-        crafting = [worker for worker in self._workers if worker.unit is not None and worker.unit.crafts]
+        """Let those that craft use the CPUs of workers that have nothing to do; if nothing is crafted, all others."""
         idle = sum(worker.ready and worker.unit is None for worker in self._workers)
-        for number, worker in enumerate(crafting):
-            share = (idle + number) // len(crafting)
+        crafting = [worker for worker in self._workers if worker.unit is not None and worker.unit.crafts]
+        helped = crafting or [worker for worker in self._workers if worker.unit is not None]
+        for worker in self._workers:
+            share = (idle + helped.index(worker)) // len(helped) if worker in helped else 0
             if worker.idle != share:
                 worker.idle = share
                 worker.ask("idle", share)

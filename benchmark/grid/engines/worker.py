@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import torch
 
 from benchmark.core.errors import UsageError
+from benchmark.core.idle_cpus import tell_idle_cpus
 from benchmark.core.log import PACKAGES
 from benchmark.core.time_left import TimeLeft
 from benchmark.grid.measure import steps_per_second
@@ -46,14 +47,13 @@ def main() -> None:
         torch.set_num_threads(threads)
     hand_messages_to(logging.NullHandler(), level)
     send = _Sender(link)
-    requests, idle = queue.Queue[Request](), _Idle()
-    threading.Thread(target=_receive, args=(link, requests, idle), daemon=True).start()
+    requests = queue.Queue[Request]()
+    threading.Thread(target=_receive, args=(link, requests), daemon=True).start()
     try:
         load_plugins(settings.plugin)  # whose classes the cells may have
         with open_grid(settings, cells=pickle.loads(pickled)) as grid:
             # Not before: the parent has shown what opening the grid has to say.
             hand_messages_to(Messages(send), level)
-            grid.poisons = replace(grid.poisons, idle_cpus=idle)
             serve(grid, requests.get, send)
     except UsageError as error:
         send(("refused", str(error)))
@@ -158,16 +158,7 @@ def hand_messages_to(handler: logging.Handler, level: int) -> None:
         logger.setLevel(level)
 
 
-class _Idle:
-    """How many CPUs idle, as the parent has said last."""
-
-    cpus = 0
-
-    def __call__(self) -> int:
-        return self.cpus
-
-
-def _receive(link: Connection, requests: "queue.Queue[Request]", idle: _Idle) -> None:
+def _receive(link: Connection, requests: "queue.Queue[Request]") -> None:
     """Take requests; when the parent is gone, end at once, as after SIGKILL: nothing is lost by that."""
     while True:
         try:
@@ -175,6 +166,6 @@ def _receive(link: Connection, requests: "queue.Queue[Request]", idle: _Idle) ->
         except (EOFError, OSError):
             os._exit(1)
         if request[0] == "idle":
-            idle.cpus = request[1]
+            tell_idle_cpus(request[1])
         else:
             requests.put(request)

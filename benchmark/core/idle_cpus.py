@@ -1,0 +1,46 @@
+"""CPUs of this machine that have nothing else to do, and a thread on one of them for a process that has a single one.
+
+Which CPUs idle is known to the process that shares out the work of a grid; it tells its workers.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+_told = 0
+
+
+def tell_idle_cpus(count: int) -> None:
+    """Say how many CPUs idle from now on."""
+    global _told
+    _told = count
+
+
+def idle_cpus() -> int:
+    """How many idle CPUs this process may use beside its own; none where it has several threads of torch or a GPU."""
+    return _told if torch.get_num_threads() == 1 and not torch.cuda.is_available() else 0
+
+
+def beside(function: Callable[[], T]) -> Callable[[], T]:
+    """Begin to compute something on an idle CPU, without gradients.
+
+    Operations of torch then run at the same time as those of this thread, and compute the same as they would in it.
+
+    Returns:
+        Gives the result. What has not been begun by then is computed in this thread.
+    """
+    # Whether torch records gradients is each thread's own matter.
+    computed = torch.no_grad()(function)
+    if not idle_cpus():
+        return computed
+    begun = _second_thread().submit(computed)
+    return lambda: computed() if begun.cancel() else begun.result()
+
+
+@cache
+def _second_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "second", initializer=torch.set_num_threads, initargs=(1,))
