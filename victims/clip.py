@@ -188,7 +188,7 @@ class Clip(nn.Module):
         return torch.cat(pieces)[shortest_first.argsort()]
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add a loss's gradient to all weights, as ``loss.backward()`` does, which may be slower.
+        """Like ``loss.backward()``, but faster where a CPU idles.
 
         Args:
             loss: a scalar.

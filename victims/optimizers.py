@@ -101,9 +101,11 @@ class _MuonInDtype(Muon):
         with torch.no_grad(), patch("timm.optim.muon.zeropower_via_newtonschulz", self._orthogonalised):
             mine, *others = _halves(self.param_groups) if idle_cpus() else [self.param_groups]
             others_done = [beside(partial(self._step_of, half)) for half in others]
-            self._step_of(mine)
-            for done in others_done:
-                done()
+            try:
+                self._step_of(mine)
+            finally:  # else another half might go on without the patch
+                for done in others_done:
+                    done()
         return loss
 
     def _step_of(self, groups: list[dict[str, Any]]) -> None:

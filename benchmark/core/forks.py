@@ -77,7 +77,7 @@ def _do(
     ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
     for other in inherited:  # else a fork would not notice that the process that reads is gone
         other.close()
-    tell_idle_cpus(0)  # nor has it the second thread of this one
+    tell_idle_cpus(0)  # it has one of them, and no second thread
     with suppress(Exception):  # the process that reads does the rest, and meets the error itself
         for number in part:
             link.send((number, function(items[number])))

@@ -21,8 +21,8 @@ def tell_idle_cpus(count: int) -> None:
 
 
 def idle_cpus() -> int:
-    """How many idle CPUs this process may use beside its own; none where it has several threads of torch or a GPU."""
-    return _told if torch.get_num_threads() == 1 and not torch.cuda.is_available() else 0
+    """How many idle CPUs this process may use beside its own; none where torch has several threads."""
+    return _told if torch.get_num_threads() == 1 else 0
 
 
 def beside(function: Callable[[], T]) -> Callable[[], T]:
@@ -37,8 +37,9 @@ def beside(function: Callable[[], T]) -> Callable[[], T]:
     computed = torch.no_grad()(function)
     if not idle_cpus():
         return computed
-    begun = _second_thread().submit(computed)
-    return lambda: computed() if begun.cancel() else begun.result()
+    work = [computed]  # whoever takes it lets go of what it works on
+    begun = _second_thread().submit(lambda: work.pop()())
+    return lambda: work.pop()() if begun.cancel() else begun.result()
 
 
 @cache

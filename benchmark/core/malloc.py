@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_… of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
 _LARGE = 2**31 - 1  # bytes; the largest value mallopt takes
 
 
@@ -19,4 +19,3 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, _LARGE)
         mallopt(_MMAP_THRESHOLD, _LARGE)
-        mallopt(_ARENA_MAX, 1)  # an arena of another thread's own would return memory still

@@ -19,7 +19,9 @@ def worker_variables(threads: int | None) -> dict[str, str]:
     """
     # The modules that this process finds, and none of the current folder that hide them.
     path = os.pathsep.join(str(Path(one).absolute()) for one in sys.path)
-    return {"PYTHONPATH": path} | ({} if threads is None else dict.fromkeys(_VARIABLES, str(threads)))
+    variables = {"PYTHONPATH": path} | ({} if threads is None else dict.fromkeys(_VARIABLES, str(threads)))
+    # For the thread on an idle CPU: from an arena of its own, glibc returns memory in every training step.
+    return variables | ({"MALLOC_ARENA_MAX": "1"} if threads == 1 else {})
 
 
 @contextmanager

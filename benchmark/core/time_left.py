@@ -27,7 +27,8 @@ class Task:
             are work that follows it. ``None``: the cost is unknown.
         done: the cost that an earlier run has spent already. The number of its steps is known only when the task
             resumes.
-        crafts: whether it is a poison. Idle CPUs may help to craft, so that its speed says nothing of a victim's.
+        crafts: whether it is a poison. Idle CPUs help to craft before they help to train, so that its speed says
+            nothing of a victim's.
     """
 
     kind: str

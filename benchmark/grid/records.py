@@ -100,7 +100,8 @@ class Record:
         data: what was measured of the data: ``nearest``, how far the closest test images are from the training data, in
             1/255 (see :func:`benchmark.data.nearest.nearest_distance`); empty in records from before it was measured.
         changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
-        seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``.
+        seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``; fewer where an
+            idle CPU helped.
         peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as
             ``device`` that of a GPU, of crafting and training together.
         provenance: ``command``, ``commit``, ``code`` (hashes of the versions and plugins of ``dataset``,

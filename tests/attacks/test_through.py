@@ -73,9 +73,10 @@ def test_a_share_of_the_batches_passes_and_the_count_is_part_of_the_state() -> N
     assert [bool(other(images).sum() == 0) for _ in range(400)] != seen
 
 
-def test_idle_cpus_change_no_bit() -> None:
-    """Each batch draws by how many came before it, which a fork does not see."""
-    attack = ATTACKS.build(parse_spec(f"through[attack={EM},defense=crop-flip,share=1]"))
+@pytest.mark.parametrize("defense", ["crop-flip", "adv-training[steps=1]"])
+def test_idle_cpus_change_no_bit(defense: str) -> None:
+    """Each batch draws by how many came before it, which a fork does not see; some passages need the captions."""
+    attack = ATTACKS.build(parse_spec(f"through[attack={EM},defense={defense},share=1]"))
     found = []
     for idle in (0, 1):
         with idling(idle):

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from benchmark.core.forks import in_any_order
+from benchmark.core.idle_cpus import idle_cpus
 from benchmark.core.locks import is_claimed
 from benchmark.core.threads import limited_threads
+from tests.idle import idling
 from tests.watchdog import in_no_time
 
 pytestmark = pytest.mark.skipif("not hasattr(os, 'fork')", reason="no forks here")
@@ -44,6 +46,13 @@ def test_every_fork_does_its_share() -> None:
     assert len(set(processes)) == 3
     assert processes[0::3] == [os.getpid()] * 3
     assert len(set(processes[1::3])) == len(set(processes[2::3])) == 1
+
+
+def test_a_fork_uses_no_other_cpu_than_its_own() -> None:
+    this = os.getpid()
+    with idling(1):
+        found = dict(in_any_order(lambda _: (os.getpid() == this, idle_cpus()), range(4), 1))
+    assert found == {0: (True, 1), 1: (False, 0), 2: (True, 1), 3: (False, 0)}
 
 
 def test_gradients_are_those_of_one_process() -> None:

@@ -76,14 +76,14 @@ def test_frozen_network_ends_where_the_training_one_does(precision: Precision) -
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)])
-@pytest.mark.parametrize(("kernel", "size"), [(1, 8), (3, 7), (3, 8), (3, 1)])
-def test_convolutions_by_matrix_products(kernel: int, size: int, dtype: torch.dtype, close: float) -> None:
+@pytest.mark.parametrize(("kernel", "size", "stride"), [(1, 8, 1), (3, 7, 1), (3, 8, 1), (3, 1, 1), (3, 6, 2)])
+def test_convolutions_by_matrix_products(kernel: int, size: int, stride: int, dtype: torch.dtype, close: float) -> None:
     generator = torch.Generator().manual_seed(size)
-    conv = torch.nn.Conv2d(8, 12, kernel, padding=kernel // 2, bias=False, dtype=dtype)
+    conv = torch.nn.Conv2d(8, 12, kernel, stride, padding=kernel // 2, bias=False, dtype=dtype)
     x = torch.randn(4, 8, size, size, generator=generator).to(dtype).contiguous(memory_format=torch.channels_last)
-    g = torch.randn(4, 12, size, size, generator=generator).to(dtype)
+    g = torch.randn(4, 12, size // stride, size // stride, generator=generator).to(dtype)
     exact, point = conv.weight.detach().double().requires_grad_(), x.double().requires_grad_()
-    expected = torch.nn.functional.conv2d(point, exact, padding=kernel // 2)
+    expected = torch.nn.functional.conv2d(point, exact, stride=stride, padding=kernel // 2)
     expected.backward(g.double())
     x.requires_grad_()
     found = _convolve(conv, x)

@@ -193,6 +193,67 @@ def test_who_crafts_may_use_the_cpus_of_those_that_wait(monkeypatch: pytest.Monk
     assert crafting[0].told in ([1, 2], [2])
 
 
+def told_in_time(worker: Scripted, *wanted: list[int]) -> list[int]:
+    """What a worker has been told last, once that is as wanted, or after a while."""
+    deadline = time.monotonic() + 10
+    while worker.told[-1:] not in wanted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return worker.told[-1:]
+
+
+def test_who_trains_may_use_them_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        if key == "long":  # one of three workers has nothing to do, then two have
+            told.append(told_in_time(worker, [2]))
+        return ("trained", made(key))
+
+    do(monkeypatch, [unit("short"), unit("long")], 3, answer)
+    assert told == [[2]]
+
+
+def test_who_crafts_has_them_first_and_only_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, together = dict[str, list[int]](), threading.Barrier(3)
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        if key == "p":
+            told[key] = told_in_time(worker, [1])
+            return ("crafted", None)
+        if key == "beside":
+            while "p" not in told:
+                time.sleep(0.01)
+            told[key] = worker.told[-1:]
+        else:
+            together.wait(10)  # all train
+            told[key] = told_in_time(worker, [], [0])
+            together.wait(10)
+        return ("trained", made(key))
+
+    do(monkeypatch, [poison("p"), unit("beside"), *(unit(name, "p") for name in "qrs")], 3, answer)
+    assert told["p"] == [1]
+    assert told["beside"] == []
+    assert sorted(told[name] for name in "qrs") == [[], [], [0]]
+
+
+def test_who_has_crafted_leaves_them_to_who_crafts_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, trained = list[list[int]](), threading.Event()
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        if key == "long":
+            trained.wait(20)
+        if key == "short":
+            told.append(told_in_time(worker, [1]))
+        if key == "of short":
+            told.append(told_in_time(worker, [0]))
+            trained.set()
+        return ("crafted", None) if kind == "craft" else ("trained", made(key))
+
+    units = [poison("long"), poison("short"), unit("of short", "short"), unit("of long", "long")]
+    do(monkeypatch, units, 3, answer)
+    assert told == [[1], [0]]
+
+
 def test_poisons_begin_while_this_process_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
     begun, dies = queue.Queue[tuple[int, str]](), {"q"}

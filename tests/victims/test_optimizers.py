@@ -1,15 +1,19 @@
 """Optimizers: which weights decay, which are Muon's, and what a step of it does to a matrix."""
 
 import copy
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import timm.optim
 import torch
 
+from tests.idle import idling
 from tests.small import make_clip
+from victims.architecture import Architecture
 from victims.clip import Clip
-from victims.optimizers import make_optimizer, set_lr
+from victims.optimizers import _cost, _halves, make_optimizer, set_lr
 from victims.recipe import Recipe
 
 RECIPE = Recipe(optimizer="muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.2)
@@ -131,6 +135,58 @@ def test_muon_multiplies_in_the_models_precision(
         gram = plain @ plain.T
         plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
     assert closest <= float((step - plain).abs().max()) < farthest
+
+
+def test_an_idle_cpu_does_half_of_a_step_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    plain = timm.optim.muon.muon
+
+    def seen(parameters: list[torch.Tensor], *others: Any, **settings: Any) -> None:
+        threads.extend([threading.current_thread().name] * len(parameters))
+        plain(parameters, *others, **settings)
+
+    monkeypatch.setattr(timm.optim.muon, "muon", seen)
+    weights, states = [], []
+    for idle in (0, 1):
+        clip = make_clip()
+        clip.token_table(torch.arange(100))  # the whole one would be one of the halves
+        optimizer = make_optimizer(clip, RECIPE)
+        threads.clear()
+        for seed in (1, 2):
+            give_gradients(clip, seed)
+            with idling(idle):
+                optimizer.step()
+        weights.append([weight.detach() for weight in clip.parameters()])
+        states.append([optimizer.state[weight] for weight in clip.parameters()])
+        assert len(set(threads)) == 1 + idle
+    assert len(threads) == 2 * len(optimizer.param_groups[-1]["params"])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    for one, other in zip(*states, strict=True):
+        assert all(torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name])) for name in one)
+
+
+def test_the_halves_of_a_step_take_equally_long() -> None:
+    optimizer = make_optimizer(Architecture("tiny").build(1, torch.device("cpu")), RECIPE)
+    halves = _halves(optimizer.param_groups)
+    parameters = [{weight for group in half for weight in group["params"]} for half in halves]
+    assert not parameters[0] & parameters[1]
+    assert parameters[0] | parameters[1] == {weight for group in optimizer.param_groups for weight in group["params"]}
+    costs = [sum(_cost(weight, group["use_muon"]) for group in half for weight in group["params"]) for half in halves]
+    assert costs[0] == pytest.approx(costs[1], rel=0.05)
+
+
+def test_a_step_takes_a_closure() -> None:
+    clip = make_clip()
+    optimizer = make_optimizer(clip, RECIPE)
+
+    def closure() -> float:
+        loss = clip.log_scale.square()
+        loss.backward()
+        return float(loss.detach())
+
+    before = float(clip.log_scale.detach())
+    assert optimizer.step(closure) == pytest.approx(before**2)
+    assert float(clip.log_scale.detach()) < before
 
 
 def test_a_step_calls_its_hooks_once_whatever_else_uses_timms_muon() -> None:

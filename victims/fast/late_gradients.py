@@ -8,11 +8,11 @@ Either way it is the same operations, so the digits are the same.
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from benchmark.core.idle_cpus import beside, idle_cpus
 
@@ -48,24 +48,30 @@ def backward(loss: torch.Tensor) -> None:
         loss.backward()
     finally:
         _state.late, _state.takes_weights = None, False
-    for gradients in late:
-        for weight, gradient in gradients():
-            if gradient is not None:
-                weight.grad = gradient if weight.grad is None else weight.grad + gradient
+    # From the end, where the second thread is not yet, until both meet; then added up in the order of the pass.
+    found = [gradients() for gradients in reversed(late)]
+    for weight, gradient in chain.from_iterable(reversed(found)):
+        if gradient is not None:
+            weight.backward(gradient)
 
 
 def encoded_beside(encode: Callable[[], torch.Tensor], weights: Sequence[torch.Tensor]) -> Callable[[], torch.Tensor]:
     """Begin to compute features on an idle CPU, which does their part of :func:`backward` as well.
 
     Args:
-        encode: computes them; it draws nothing from a global random state.
+        encode: computes them. Nothing else draws from the global random state meanwhile.
         weights: all trained ones that they may depend on.
 
     Returns:
         Gives the features. No other function than :func:`backward` takes their gradient.
     """
     begun = beside(torch.enable_grad()(encode))
-    return lambda: _Apart.apply(weights[0], _Graph(begun(), weights))
+
+    def features() -> torch.Tensor:
+        found = begun()
+        return _Apart.apply(weights[0], _Graph(found, weights)) if found.requires_grad else found
+
+    return features
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -129,8 +135,10 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """See :func:`linear`."""
-        ctx.save_for_backward(x, weight)
-        return F.linear(x, weight.flatten(1), bias)
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        ctx.shape = x.shape
+        # Cast by hand: autocast would keep its own cast, which has no gradient here.
+        return F.linear(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -143,7 +151,7 @@ class _Linear(torch.autograd.Function):
 
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            (g @ weight.flatten(1).to(g.dtype)).view_as(x) if of_x else None,
+            (g @ weight.flatten(1).to(g.dtype)).view(ctx.shape) if of_x else None,
             _gradient_of(weight, for_weight) if of_weight else None,
             g.sum(dim=0).to(weight.dtype) if of_bias else None,
         )
@@ -168,14 +176,19 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         g, filters = gradients[0].contiguous(memory_format=torch.channels_last), weight.to(gradients[0].dtype)
         of_x, of_weight, _ = ctx.needs_input_grad
+        stride = [ctx.stride] * 2
+
+        def library(*wanted: bool) -> tuple[torch.Tensor, ...]:
+            settings = None, stride, [1, 1], [1, 1], False, [0], 1
+            return torch.ops.aten.convolution_backward(g, x, filters, *settings, (*wanted, False))
 
         def for_weight() -> torch.Tensor:
-            if ctx.stride == 1 and x.shape[2] * x.shape[3] <= _SMALL_MAP:
+            if stride == [1, 1] and x.shape[2] * x.shape[3] <= _SMALL_MAP:
                 return _from_patches(g, x).to(weight.dtype)
-            return conv2d_weight(x, weight.shape, g, stride=ctx.stride, padding=1).to(weight.dtype)
+            return library(False, True)[1].to(weight.dtype)
 
         return (
-            conv2d_input(x.shape, filters, g, stride=ctx.stride, padding=1) if of_x else None,
+            library(True, False)[0] if of_x else None,
             _gradient_of(weight, for_weight) if of_weight else None,
             None,
         )

@@ -88,7 +88,7 @@ def _convolve(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         return conv(x)
     if conv.kernel_size == (1, 1):
         return linear(x.permute(0, 2, 3, 1), conv.weight).permute(0, 3, 1, 2)
-    return convolve(x, conv.weight, conv.stride[0])
+    return convolve(x, conv.weight, conv.stride[0]) if conv.kernel_size == (3, 3) else conv(x)
 
 
 def _relu(x: torch.Tensor) -> torch.Tensor:

@@ -204,7 +204,9 @@ class Pool:
         _begin(worker, unit, self._board.task(unit), wait=wait)
 
     def _share_idle(self) -> None:
-        """Let those that craft use the CPUs of workers that have nothing to do; if nothing is crafted, all others."""
+        """Let who crafts use the CPUs of workers that have nothing to do; if nothing is crafted, who trains."""
+        if self._threads != 1:
+            return
         idle = sum(worker.ready and worker.unit is None for worker in self._workers)
         crafting = [worker for worker in self._workers if worker.unit is not None and worker.unit.crafts]
         helped = crafting or [worker for worker in self._workers if worker.unit is not None]

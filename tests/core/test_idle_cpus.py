@@ -1,0 +1,72 @@
+"""The thread on an idle CPU: where things are computed, when, and what of torch's state goes with them."""
+
+import threading
+
+import pytest
+import torch
+
+from benchmark.core.idle_cpus import beside, idle_cpus
+from benchmark.core.threads import limited_threads
+from tests.idle import idling
+
+
+def here() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def test_only_a_process_with_one_thread_may_use_other_cpus() -> None:
+    with idling(3):
+        assert idle_cpus() == 3
+        with limited_threads(2):
+            assert idle_cpus() == 0
+    assert idle_cpus() == 0
+
+
+def test_an_idle_cpu_computes_while_this_thread_goes_on() -> None:
+    begun, asked = threading.Event(), threading.Event()
+
+    def function() -> bool:
+        begun.set()
+        return asked.wait(60) and not here()
+
+    with idling(1):
+        result = beside(function)
+        assert begun.wait(60)
+        asked.set()
+        assert result()
+
+
+def test_without_an_idle_cpu_all_is_computed_here_when_it_is_asked_for() -> None:
+    calls: list[bool] = []
+    result = beside(lambda: calls.append(here()))
+    assert calls == []
+    result()
+    assert calls == [True]
+
+
+def test_what_has_not_begun_when_it_is_asked_for_is_computed_here() -> None:
+    done = threading.Event()
+    with idling(1):
+        long = beside(lambda: done.wait(5))
+        assert beside(here)()
+        done.set()
+        assert long()
+
+
+@pytest.mark.parametrize("idle", [0, 1])
+def test_nothing_records_gradients(idle: int) -> None:
+    weight = torch.ones(3, requires_grad=True)
+    with idling(idle):
+        assert not beside(lambda: weight * 2)().requires_grad
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("idle", [0, 1])
+def test_errors_are_raised_to_who_asks(idle: int) -> None:
+    def fail() -> None:
+        raise ArithmeticError("no result")
+
+    with idling(idle):
+        result = beside(fail)
+        with pytest.raises(ArithmeticError, match="no result"):
+            result()
