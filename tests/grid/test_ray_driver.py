@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from benchmark.core.errors import UsageError
+from benchmark.core.spec import parse_spec
 from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
-from benchmark.grid.engines import agenda, ray_node
+from benchmark.grid.engines import ENGINES, agenda, ray_node
 from benchmark.grid.engines import ray as engine
 from benchmark.grid.engines.base import Engine
-from benchmark.grid.engines.ray import Ray
+from benchmark.grid.engines.ray import Ray, _ends_of
 from benchmark.grid.engines.ray_node import RayWork
 from benchmark.grid.engines.store import Store
 from benchmark.grid.events import Events
@@ -314,6 +315,35 @@ def test_a_poison_that_the_store_has_is_not_copied_there_again(cluster: Cluster,
     assert (tmp_path / "store" / "not yet").read_text() == "a poison"
     after = (tmp_path / "store" / "there already").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_nodes_look_for_a_folder_where_the_driver_does(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found: list[str | None] = []
+
+    def does(work: Any) -> Any:
+        found.append(work.store)
+        return made("cell")
+
+    cluster.does = does
+    for store in ("shared/store", "memory://bucket/store"):
+        do(Ray(store=store), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings())
+    assert found == [str(tmp_path / "shared" / "store"), "memory://bucket/store"]
+
+
+@pytest.mark.parametrize("wrong", ["gpus_per_cell=1.5", "gpus_per_cell=0.00001", "gpus_per_cell=-1", "cpus_per_cell=0"])
+def test_numbers_out_of_range_are_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+        ENGINES.build(parse_spec(f"ray[{wrong}]"))
+
+
+def test_the_cause_of_an_error_is_told() -> None:
+    text = "The actor died:, \x1b[36mray::Owner()\x1b[39m\n  File 'x'\n\nModuleNotFoundError: No module 'benchmark'\n"
+    assert _ends_of(RuntimeError(text)) == "The actor died:, ray::Owner() … ModuleNotFoundError: No module 'benchmark'"
+    assert _ends_of(RuntimeError("one line")) == "one line"
+    assert _ends_of(RuntimeError()) == "RuntimeError"
 
 
 @pytest.mark.parametrize(

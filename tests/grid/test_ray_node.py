@@ -149,6 +149,15 @@ def test_a_poison_that_does_not_reach_the_store_keeps_its_checkpoint_there(
         assert heard.shares(resumed=True)
 
 
+def test_a_poison_that_the_store_lacks_is_not_crafted_by_each_cell(
+    settings: RunSettings, planned: PlannedCell, store: Store
+) -> None:
+    heard = Heard()
+    with pytest.raises(StoreError, match="finds no poison"):
+        ray_node.train(work(settings, planned, "here", store, crafts=False), heard, None)
+    assert not heard.shares(resumed=False)
+
+
 def test_a_unit_on_a_cluster_tells_its_share_every_few_seconds(
     settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -249,11 +250,39 @@ def test_jobs_that_would_never_start_end_the_run(tmp_path: Path) -> None:
 
 def test_what_slurm_does_not_take_is_tried_again_while_other_jobs_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no more"):
-        do(Scripted(tmp_path, refusals=1), [unit("one"), unit("two")])
-    jobs = slow_until("one", tmp_path, refusals=2)
+        do(Scripted(tmp_path, refusals=2), [unit("one"), unit("two")])
+    jobs = slow_until("one", tmp_path, refusals=3)
     jobs.add("slow", "9")
     assert len(do(jobs, [unit("slow"), unit("one"), unit("two")])) == 3
-    assert jobs.arrays == [["one", "two"]]
+    assert [name for array in jobs.arrays for name in array] == ["one", "two"]
+
+
+def test_half_as_many_are_submitted_where_slurm_takes_no_more(tmp_path: Path) -> None:
+    names = list("abcdefg")
+    jobs = Scripted(tmp_path, refusals=1)
+    assert len(do(jobs, [unit(name) for name in names])) == 7
+    assert [len(array) for array in jobs.arrays] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL", "BOOT_FAIL"])
+def test_what_happens_to_the_cluster_is_no_fault_of_the_unit(state: str, tmp_path: Path) -> None:
+    def script(name: str, number: int) -> Any:
+        return State(state, "None") if number <= 5 else well(name, number)
+
+    assert do(Scripted(tmp_path, script), [unit("unlucky")]) == {"unlucky": "made unlucky"}
+
+
+def test_who_holds_a_job_is_told_how_to_release_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Released(Scripted):
+        def states(self) -> dict[str, State]:
+            """The job is released once Slurm has been asked."""
+            found = super().states()
+            self.end("cell", made("cell"))
+            return found
+
+    held = State("PENDING", "launch failed requeued held")
+    do(Released(tmp_path, lambda *_: held, begins=lambda *_: False), [unit("cell")])
+    assert "job 1_0 waits until it is released (scontrol release 1_0): launch failed requeued held" in caplog.messages
 
 
 @pytest.mark.parametrize("outages", [0, 3])
@@ -287,6 +316,66 @@ def test_jobs_that_run_end_with_ctrl_c_alone(
     assert bool(jobs.left) == (error is not KeyboardInterrupt)
 
 
+def test_jobs_that_slurm_does_not_end_are_kept_in_mind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*, running: bool) -> None:
+        raise RefusedError("no answer")
+
+    jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"))
+    jobs.add("one", "1")
+    monkeypatch.setattr(jobs, "cancel", refuse, raising=False)
+    monkeypatch.setattr(jobs, "name", "unlearnable-1", raising=False)
+    monkeypatch.setattr(slurm, "Jobs", lambda *_: jobs)
+    grid = cast(Grid, SimpleNamespace(out=tmp_path))
+    with pytest.raises(KeyboardInterrupt), Slurm()._jobs_of(grid, [], RunSettings()):
+        raise KeyboardInterrupt
+    assert list(jobs.left) == ["1"]
+    assert "jobs named unlearnable-1 may go on: no answer; the same command finds them" in caplog.messages
+
+
+def test_a_folder_that_slurm_would_read_as_a_pattern_is_refused(tmp_path: Path) -> None:
+    grid = cast(Grid, SimpleNamespace(out=tmp_path / "50%attack"))
+    with pytest.raises(UsageError, match="would read the % in the path"), Slurm()._jobs_of(grid, [], RunSettings()):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_variables_of_the_users_own_change_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(Exception):
+        pass
+
+    class Executor:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def update_parameters(self, **_: Any) -> None:
+            pass
+
+        def submit_array(self, _: Any) -> Any:
+            (tmp_path / f"{0:032x}.pkl").touch()
+            found.update(os.environ)
+            raise Refused("a limit")
+
+    found: dict[str, str] = {}
+    core = SimpleNamespace(utils=SimpleNamespace(FailedJobError=Refused))
+    monkeypatch.setattr(slurm_jobs, "import_submitit", lambda: SimpleNamespace(SlurmExecutor=Executor, core=core))
+    squeue = tmp_path / "squeue"
+    squeue.write_text('#!/bin/sh\necho "1|RUNNING|${SQUEUE_PARTITION:-None}"\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name in ("SQUEUE_PARTITION", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_JOB_NAME", "SLURM_JOB_ID"):
+        monkeypatch.setenv(name, "mine")
+    jobs = slurm_jobs.Jobs(tmp_path, "unlearnable-1", {"partition": "day"}, 1)
+    assert jobs.states() == {"1": State("RUNNING", "None")}
+    with pytest.raises(RefusedError, match="a limit"):
+        jobs.submit([])
+    # The engine names a partition, but no QOS: that is the user's to choose.
+    assert {name for name in found if name.startswith(("SBATCH_", "SLURM_"))} == {"SBATCH_QOS"}
+    assert os.environ["SBATCH_PARTITION"] == "mine"
+    assert not list(tmp_path.glob("*.pkl"))
+
+
 def test_news_are_read_once_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "news"
     job, driver = News(path), News(path)
@@ -302,8 +391,11 @@ def test_news_are_read_once_and_whole(tmp_path: Path) -> None:
     assert driver.read() == [["message", 30, "ä"]]
 
 
-def test_a_job_that_is_queued_again_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SystemExit by which submitit ends it is no error of the poison or the cell."""
+@pytest.mark.parametrize("error", [SystemExit(-1), subprocess.TimeoutExpired("scontrol", 60)])
+def test_a_job_that_is_queued_again_ends_at_once(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What submitit raises then is no error of the poison or the cell."""
 
     class EndedError(BaseException):
         pass
@@ -314,15 +406,19 @@ def test_a_job_that_is_queued_again_ends_at_once(tmp_path: Path, monkeypatch: py
     def craft(one: Any) -> Failure:
         try:
             signal.raise_signal(signal.SIGUSR2)
-        except SystemExit:
-            return Failure("SystemExit", "", "")
+        except (SystemExit, subprocess.TimeoutExpired):
+            return Failure("of the cell", "", "")
         raise AssertionError
 
     environment = SimpleNamespace(paths=SimpleNamespace(folder=tmp_path), job_id="1", USR_SIG="USR2")
     monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(JobEnvironment=lambda: environment))
     monkeypatch.setattr(slurm_node, "opened", lambda *_: (SimpleNamespace(craft=craft), None))
     monkeypatch.setattr(os, "_exit", end)
-    before = signal.signal(signal.SIGUSR2, lambda *_: sys.exit(-1))
+
+    def handle(*_: Any) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGUSR2, handle)
     try:
         with pytest.raises(EndedError):
             slurm_node.Job(cast(Any, SimpleNamespace(crafts=True, settings=RunSettings())), None)()
@@ -331,7 +427,7 @@ def test_a_job_that_is_queued_again_ends_at_once(tmp_path: Path, monkeypatch: py
 
 
 def test_jobs_ask_for_what_the_engine_names() -> None:
-    engine = ENGINES.build(parse_spec("slurm[partition=long,gpus=1,hours=1.51,memory=1.5]"))
+    engine = ENGINES.build(parse_spec("slurm[partition=long,gpus=1,hours=1.51,memory=1.5,jobs=300]"))
     assert isinstance(engine, Slurm)
     assert engine.parameters() == {
         "partition": "long",
@@ -339,6 +435,7 @@ def test_jobs_ask_for_what_the_engine_names() -> None:
         "time": 91,
         "mem": "1536M",
         "cpus_per_task": 1,
+        "array_parallelism": 300,
         "srun_args": ["--cpus-per-task=1"],
     }
 

@@ -131,6 +131,25 @@ def test_what_is_written_before_the_copier_looks_is_copied(
         until(tmp_path / "store" / "cell", "epoch 1")
 
 
+def test_an_outage_is_told_once_and_ends(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = iter([False, False, False, True])
+    keep = Store.keep
+
+    def keep_at_last(here: Store, path: Path) -> None:
+        if not next(tries):
+            raise StoreError("no route")
+        keep(here, path)
+
+    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(Store, "keep", keep_at_last)
+    with mirrored(tmp_path / "cell", store):
+        (tmp_path / "cell").write_text("epoch 1")
+        until(tmp_path / "store" / "cell", "epoch 1")
+    assert caplog.messages == ["checkpoint cell is not in the store: no route"]
+
+
 def test_what_is_written_in_the_last_second_is_in_the_store(store: Store, tmp_path: Path) -> None:
     path = tmp_path / ".one.checkpoint"
     with suppress(MemoryError), mirrored(path, store):

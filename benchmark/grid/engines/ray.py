@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import re
 import signal
 import socket
 import threading
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import Failure, UsageError, first_line
+from benchmark.core.errors import Failure, UsageError, first_line, in_one_line
 from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
@@ -38,6 +39,8 @@ _RETRIES = 3  # of a unit whose process or node died, or that the store failed
 # Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
 _AHEAD = 16
 _SECONDS_TO_CLEAR = 60.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LEAST_GPU = 0.0001  # the smallest share that Ray gives
 _ROUNDING = 1e-6  # of shares of a GPU: ten cells of a tenth fill it
 
 
@@ -61,8 +64,14 @@ class Ray(Engine):
     measures: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.cpus_per_cell < 1 or (self.gpus_per_cell is not None and self.gpus_per_cell < 0):
-            raise UsageError("engine ray: cpus_per_cell must be at least 1 and gpus_per_cell at least 0")
+        if self.cpus_per_cell < 1:
+            raise UsageError(f"engine ray: cpus_per_cell must be at least 1, got {self.cpus_per_cell}")
+        gpus = float(self.gpus_per_cell or 0)
+        if not (_LEAST_GPU <= gpus <= 1 or (gpus >= 0 and gpus.is_integer())):
+            raise UsageError(
+                f"engine ray: gpus_per_cell must be a whole number or, for a share of a GPU, at least {_LEAST_GPU} and "
+                f"at most 1, got {gpus:g}"
+            )
         Store.at(self.store)
         _import_ray()
 
@@ -91,7 +100,7 @@ class Ray(Engine):
                 except ray.exceptions.RayTaskError:
                     raise  # a fault in the owner's own code
                 except ray.exceptions.RayError as error:
-                    raise UsageError(f"the Ray cluster failed: {first_line(error)}") from error
+                    raise UsageError(f"the Ray cluster failed: {_ends_of(error)}") from error
                 finally:
                     driver.close()
 
@@ -117,9 +126,12 @@ class _Driver:
         self._where: dict[str, str] = {}
         self._saved: list[str] = []
         self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
-        self._run, self._store = run, engine.store
-        if grid.poisons.anew and engine.store is not None:
-            self._store = f"{engine.store.rstrip('/')}/run-{run}"
+        store = Store.at(engine.store)
+        # Nodes have other current folders, and perhaps other homes.
+        self._run, self._store = run, store.folder if store is not None and store.is_folder else engine.store
+        self._has_own_store = grid.poisons.anew and self._store is not None
+        if self._has_own_store:
+            self._store = f"{str(self._store).rstrip('/')}/run-{run}"
         self._takes_leftovers = settings.poisons != "off"
         # The nodes' own caches, and what this process alone needs, are not theirs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
@@ -196,7 +208,7 @@ class _Driver:
                 self._ray.get(task, timeout=0)
             except self._ray.exceptions.RayError as error:  # it says of itself what it is
                 _log.warning("what %s has of the run was not removed: %s", node, first_line(error))
-        if self._store != self._engine.store and (store := Store.at(self._store)) is not None:
+        if self._has_own_store and (store := Store.at(self._store)) is not None:
             try:
                 store.clear()
             except StoreError as error:
@@ -307,6 +319,12 @@ def _name(unit: Unit) -> str:
     return Path(unit.name).name
 
 
+def _ends_of(error: BaseException) -> str:
+    """The first and the last line of an error of Ray's: between them stand tracebacks and ids."""
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    return " … ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(error).__name__
+
+
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     """Ray, connected to a cluster while the block runs; a connection that is there already stays.
@@ -318,11 +336,15 @@ def _connected(address: str) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    advice = "'ray start --head' starts one"
     try:
         host, colon, port = address.rpartition(":")
         if colon and "/" not in address and port.isdecimal():
             # Ray itself tries for a minute, and then ends the process.
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+            advice = (
+                f"if there is one, 'ray start --address={address}' makes this machine one of its nodes, as it must be"
+            )
         before = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address,
@@ -335,9 +357,8 @@ def _connected(address: str) -> Iterator[Any]:
             # Ray's own handler would end the run's tasks with this command; killed, it leaves them as SIGKILL does.
             signal.signal(signal.SIGTERM, before)
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"no Ray cluster at '{address}' ({first_line(error)}); 'ray start --head' starts one"
-        ) from error
+        said = first_line(error) if isinstance(error, OSError) else in_one_line(error)
+        raise UsageError(f"no Ray cluster at '{address}' ({said}); {advice}") from error
     try:
         yield ray
     finally:

@@ -7,6 +7,7 @@ the run.
 import asyncio
 import shutil
 import signal
+import socket
 import time
 import uuid
 from contextlib import suppress
@@ -77,6 +78,8 @@ def train(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
                     poison.tofile(temporary)
             elif not path.is_file() and store:
                 store.fetch(path)
+                if not path.is_file():  # else each cell would craft it again
+                    raise StoreError(f"--store {work.store}: {socket.gethostname()} finds no poison {path.name} there")
     checkpoint = Checkpoint.beside(one.path, grid.checkpoint_every)
     make_folder(grid.out)
     with claimed(one.path, wait=True), mirrored(checkpoint.path, store):

@@ -40,6 +40,8 @@ _LEAST_HOURS = 0.1  # submitit hears of the limit 90 seconds before it
 _ENDED = frozenset(
     "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
 )
+_OF_THE_CLUSTER = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED"))  # ends that say nothing of what the job did
+_HELD = frozenset(("JobHeldAdmin", "JobHeldUser", "launch failed requeued held"))  # until somebody releases it
 _NEVER = frozenset(("PartitionTimeLimit", "InvalidAccount", "InvalidQOS"))  # reasons to wait for ever
 _USUAL = frozenset(("None", "Resources", "Priority", "BeginTime", "Dependency", "JobArrayTaskLimit"))
 
@@ -93,6 +95,7 @@ class Slurm(Engine):
         return {
             "time": math.ceil(60 * self.hours),
             "cpus_per_task": self.cpus,
+            "array_parallelism": self.jobs,
             "srun_args": [f"--cpus-per-task={self.cpus}"],
             **{name: value for name, value in asked.items() if value is not None},
         }
@@ -115,19 +118,31 @@ class Slurm(Engine):
         command = replace(settings, on="local", jobs=None, events=None).to_command()
         run = content_key(command, [one.key for one in planned])[:12]
         folder = grid.out.absolute() / "slurm" / run
+        if "%" in str(folder):
+            raise UsageError(f"--on slurm: Slurm would read the % in the path {grid.out.absolute()} as a pattern")
         make_folder(folder)
         with sole_run(folder, "slurm"):
             jobs = Jobs(folder, f"unlearnable-{run}", self.parameters(), self.cpus)
             try:
                 yield jobs
             except KeyboardInterrupt:
-                jobs.cancel(running=True)
-                for job in jobs.submitted():
-                    jobs.forget(job)
+                if _cancelled(jobs, running=True):
+                    for job in jobs.submitted():
+                        jobs.forget(job)
                 raise
             finally:
                 # After an error, jobs that run go on, and the same command finds them.
-                jobs.cancel(running=False)
+                _cancelled(jobs, running=False)
+
+
+def _cancelled(jobs: Jobs, *, running: bool) -> bool:
+    """End all jobs of a run, or those that wait; says it if Slurm does not do so."""
+    try:
+        jobs.cancel(running=running)
+    except RefusedError as error:
+        _log.warning("jobs named %s may go on: %s; the same command finds them", jobs.name, error)
+        return False
+    return True
 
 
 @dataclass
@@ -177,6 +192,7 @@ class Driver:
         self._deaths: Counter[str] = Counter()
         self._stillborn: list[str] = []  # jobs that died before they began, since one began last
         self._submit_from = self._ask_from = -math.inf
+        self._at_once = _MOST_JOBS
         self._reasons: set[str] = set()
 
     def run(self) -> dict[str, Record]:
@@ -215,13 +231,17 @@ class Driver:
                 self._jobs.forget(job)
 
     def _submit(self) -> None:
-        units = self._agenda.take(self._engine.jobs - len(self._submitted))
+        units = self._agenda.take(min(self._engine.jobs - len(self._submitted), self._at_once))
         if not units:
             return
         try:
             ids = self._jobs.submit([self._job(unit) for unit in units])
         except RefusedError as error:
             self._agenda.put_back(units)
+            # A cluster may limit how many jobs of somebody wait: half as many may be few enough.
+            self._at_once = len(units) // 2 or _MOST_JOBS
+            if len(units) > 1:
+                return
             if not self._submitted:
                 raise UsageError(f"--on slurm: {error}") from error
             _log.warning("Slurm takes no more jobs at present: %s", error)
@@ -296,7 +316,7 @@ class Driver:
             if not _is_alive(state):
                 # Not the first time: its outcome may not have come through yet.
                 if one.missed:
-                    self._died(job, one, "is gone" if state is None else f"ended as {state.name}")
+                    self._died(job, one, state)
                 one.missed = True
                 continue
             one.missed = False
@@ -311,19 +331,23 @@ class Driver:
         if reason in _NEVER:
             raise UsageError(f"--on slurm: job {job} would never start: {reason}")
         if reason not in _USUAL | self._reasons:
-            _log.info("job %s waits: %s", job, reason)
+            if reason in _HELD:
+                _log.warning("job %s waits until it is released (scontrol release %s): %s", job, job, reason)
+            else:
+                _log.info("job %s waits: %s", job, reason)
             self._reasons.add(reason)
 
-    def _died(self, job: str, one: _Submitted, how: str) -> None:
+    def _died(self, job: str, one: _Submitted, state: State | None) -> None:
         """Submit the unit of a job that is gone again; it goes on from the checkpoint."""
         unit, begun = one.unit, one.begun
+        how = "is gone" if state is None else f"ended as {state.name}"
         del self._submitted[job]
         self._jobs.forget(job)
         if not begun:  # the fault of a node, or of the environment of all, and not of the unit
             self._stillborn.append(f"job {job} {how}")
             if len(self._stillborn) == _MOST_DEATHS:
                 _log.warning("jobs end before they begin; no more are submitted until one begins")
-        self._deaths[unit.name] += begun
+        self._deaths[unit.name] += begun and (state is None or state.name not in _OF_THE_CLUSTER)
         if self._deaths[unit.name] >= _MOST_DEATHS:
             message = f"its job {job} {how}, like the {_MOST_DEATHS - 1} before it; see {self._jobs.folder}"
             self._agenda.ends(unit, Failure("JobDied", message, ""))

@@ -37,14 +37,18 @@ class Jobs:
 
     Args:
         folder: what submitit keeps there, logs among it; all nodes see it.
-        name: by which Slurm lists them.
+        name: by which Slurm lists them; also an attribute.
         parameters: of every job, as submitit names them.
         threads: that libraries take in them.
     """
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any], threads: int) -> None:
-        self.folder, self._name, self._submitit = folder, name, import_submitit()
+        self.folder, self.name, self._submitit = folder, name, import_submitit()
         variables = worker_variables(threads)
+        # Variables that sbatch reads for what is named here.
+        always = "JOB_NAME REQUEUE NO_REQUEUE SIGNAL ARRAY_INX TIMELIMIT CPUS_PER_TASK".split()
+        named = [one.upper() for one in parameters if one in ("partition", "account", "qos", "gpus_per_node")]
+        self._named = [f"SBATCH_{one}" for one in (*always, *named, *(["MEM_"] if "mem" in parameters else []))]
         self._executor = self._submitit.SlurmExecutor(
             folder, max_num_timeout=_TIMEOUTS, python=f"{shlex.quote(sys.executable)} -P"
         )
@@ -62,9 +66,11 @@ class Jobs:
             RefusedError: Slurm does not take them.
         """
         try:
-            with _outside_a_job(), redirect_stderr(io.StringIO()):
+            with _without("SLURM_", "SUBMITIT_", *self._named), redirect_stderr(io.StringIO()):
                 return [job.job_id for job in self._executor.submit_array(jobs)]
         except self._submitit.core.utils.FailedJobError as error:
+            for left in self.folder.glob("[0-9a-f]" * 32 + ".pkl"):  # what the jobs would have done
+                left.unlink(missing_ok=True)
             raise RefusedError("; ".join(str(error).splitlines()) or "sbatch failed") from error
 
     def submitted(self) -> list[str]:
@@ -83,12 +89,7 @@ class Jobs:
             RefusedError: Slurm does not answer.
         """
         form = ["--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
-        done = subprocess.run(
-            ["squeue", *form, *self._ours()], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
-        if done.returncode:
-            raise RefusedError("; ".join(done.stderr.split("\n")).strip("; ") or "squeue failed")
-        fields = (line.split("|", 2) for line in done.stdout.splitlines())
+        fields = (line.split("|", 2) for line in self._asked("squeue", *form).splitlines())
         return {one: State(name, reason) for one, name, reason in fields}
 
     def has_ended(self, job: str) -> bool:
@@ -113,21 +114,42 @@ class Jobs:
             path.unlink(missing_ok=True)
 
     def cancel(self, *, running: bool) -> None:
-        """End all jobs, or those that wait."""
-        waiting = [] if running else ["--state=PENDING"]
-        subprocess.run(["scancel", *waiting, *self._ours()], capture_output=True, check=False)
+        """End all jobs, or those that wait.
+
+        Raises:
+            RefusedError: Slurm does not answer.
+        """
+        self._asked("scancel", *([] if running else ["--state=PENDING"]))
 
     def _result(self, job: str) -> Path:
         return self.folder / f"{job}_0_result.pkl"
 
-    def _ours(self) -> list[str]:
-        return [f"--name={self._name}", f"--user={getpass.getuser()}"]
+    def _asked(self, command: str, *arguments: str) -> str:
+        """What a command of Slurm's says of the jobs of this run."""
+        ours = [f"--name={self.name}", f"--user={getpass.getuser()}"]
+        # Defaults of the user's own, such as SQUEUE_PARTITION, would leave jobs out.
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
+        done = subprocess.run(
+            [command, *arguments, *ours],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=variables,
+        )
+        if done.returncode:
+            raise RefusedError("; ".join(done.stderr.split("\n")).strip("; ") or f"{command} failed")
+        return done.stdout
 
 
 @contextmanager
-def _outside_a_job() -> Iterator[None]:
-    """Hide what Slurm has set of the job that this process may be a part of: it would bear on jobs submitted here."""
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(("SLURM_", "SUBMITIT_"))}
+def _without(*prefixes: str) -> Iterator[None]:
+    """Hide variables of the environment by which sbatch would submit other jobs than it is asked to.
+
+    These are what Slurm has set of the job that this process may be a part of, and those of the user's own that would
+    take precedence over what a job's script says.
+    """
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefixes)}
     if "SLURM_CONF" in ours:
         os.environ["SLURM_CONF"] = ours["SLURM_CONF"]
     try:

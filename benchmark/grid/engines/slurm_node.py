@@ -50,9 +50,10 @@ class Job:
 
 
 def _end_where_it_exits(number: int) -> None:
-    """Let this process end at once where the handler of a signal exits.
+    """Let this process end at once where the handler of a signal exits or fails.
 
-    Submitit's handler queues the job again and then raises SystemExit, which would pass for an error of the cell.
+    Submitit's handler queues the job again and then raises SystemExit; or it raises what kept it from that, as where
+    Slurm does not answer. Either would pass for an error of the cell. The driver sees that the job is gone.
     """
     handle = signal.getsignal(number)
     assert callable(handle)
@@ -60,7 +61,9 @@ def _end_where_it_exits(number: int) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         try:
             handle(number, frame)
-        except SystemExit:
+        except BaseException as error:
+            if not isinstance(error, SystemExit):
+                traceback.print_exc()
             os._exit(1)
 
     signal.signal(number, end)

@@ -14,6 +14,7 @@ from benchmark.core.errors import UsageError
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
+_MOST_SECONDS_BETWEEN_TRIES = 60.0
 
 
 class StoreError(UsageError):
@@ -87,7 +88,7 @@ class Store:
         """
         with self._errors_named():
             name = self._name(path)
-            if not self._is_folder:  # a bucket shows a file once it is whole
+            if not self.is_folder:  # a bucket shows a file once it is whole
                 self.files.put_file(str(path), name)
                 return
             self._make_folder()
@@ -130,12 +131,13 @@ class Store:
                 self.files.rm_file(self._name(path))
 
     @property
-    def _is_folder(self) -> bool:
+    def is_folder(self) -> bool:
+        """Whether it is a folder, of this machine or shared, and no bucket."""
         return "file" in self.files.protocol
 
     def _make_folder(self) -> None:
         # A bucket has no folders, and "making" one would make a bucket whose name is mistyped.
-        if self._is_folder:
+        if self.is_folder:
             self.files.makedirs(self.folder, exist_ok=True)
 
     @contextmanager
@@ -174,16 +176,18 @@ def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
 
 
 def _copy_changes(path: Path, before: tuple[int, int] | None, store: Store, over: threading.Event) -> None:
-    ends = False
+    ends, pause = False, _SECONDS_BETWEEN_LOOKS
     while not ends:
-        ends = over.wait(_SECONDS_BETWEEN_LOOKS)  # and one more look at the end, as the last second counts too
+        ends = over.wait(pause)  # and one more look at the end, as the last second counts too
         if (now := _stamp(path)) is not None and now != before:
             try:
                 store.keep(path)
-                before = now
+                before, pause = now, _SECONDS_BETWEEN_LOOKS
             except StoreError as error:
-                if path.is_file():  # else it has just been removed
+                # Told once, and tried less and less often: many cells may meet the same outage.
+                if path.is_file() and pause == _SECONDS_BETWEEN_LOOKS:  # else it has just been removed
                     _log.warning("checkpoint %s is not in the store: %s", path.name, error)
+                pause = min(2 * pause, _MOST_SECONDS_BETWEEN_TRIES)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
