@@ -9,6 +9,7 @@ the logger ``benchmark`` has a level or a handler by then. ``logging.getLogger("
 out plan and progress.
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,8 @@ def draw(name: str, folder: str | Path) -> "dict[str, Figure]":
     figures, problems = draw_all([name], read_records(Path(folder)), ArtifactPaths(cache / "poisons", cache))
     if not figures:
         raise problems[0].error
+    for problem in problems:
+        logging.getLogger(__name__).warning("not drawn: %s", problem)
     return figures
 
 

@@ -74,6 +74,15 @@ def test_a_figure_is_drawn_by_name(tmp_path: Path) -> None:
         ub.draw("curve", tmp_path)
 
 
+def test_a_figure_that_could_not_be_drawn_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("benchmark.figures.draw.draw_all", lambda *_: ({"samples": "a figure"}, ["no poison of EM"]))
+    monkeypatch.setattr("benchmark.api.read_records", lambda _: [])
+    assert ub.draw("samples", tmp_path) == {"samples": "a figure"}
+    assert caplog.messages == ["not drawn: no poison of EM"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -99,6 +108,7 @@ def test_data_of_several_seeds_are_refused_unless_they_are_the_same(tmp_path: Pa
 def test_settings_are_checked_where_they_are_made() -> None:
     assert ub.RunSettings(epochs="2", seeds=3, out="runs").out == Path("runs")  # type: ignore[arg-type]
     assert ub.RunSettings(poisons=Path("p"), plugin="a.py").plugin == (Path("a.py"),)  # type: ignore[arg-type]
+    assert ub.RunSettings(plugin=None).plugin == ()  # type: ignore[arg-type]
     assert repr(ub.RunSettings(weight_decay=0).weight_decay) == "0.0"  # or its cell has another key than the flag's
 
 

@@ -335,6 +335,16 @@ def test_a_value_of_the_preset_that_a_plug_ins_parameter_does_not_take(
     assert said in capsys.readouterr().err
 
 
+def test_a_choice_of_numbers_is_one_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = SPECKLE.replace("eps: int = 8", "eps: int = 8\n    bits: Literal[4, 8] = 8")
+    (tmp_path / "speckle.py").write_text("from typing import Literal\n" + text)
+    plugin = ("--plugin", str(tmp_path / "speckle.py"), "--dry-run")
+    assert run(tmp_path / "out", *plugin, attack="speckle[bits=4]", defense="none") == 0
+    capsys.readouterr()
+    assert run(tmp_path / "out", *plugin, attack="speckle[bits=5]", defense="none") == 2
+    assert "takes 4 or 8, got '5'" in capsys.readouterr().err
+
+
 def test_a_class_in_no_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     console = types.ModuleType("console")
     monkeypatch.setitem(sys.modules, "console", console)

@@ -91,35 +91,43 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a hidden folder in ``parent``, removed when the block ends if it still exists.
 
-    It is locked while its process lives. So folders of this name that killed processes left behind are recognised by
-    their missing lock, and removed first.
+    A file beside it is locked while its process lives. So folders of this name that killed processes left behind are
+    recognised by their missing lock, and removed first.
     """
     for left in parent.glob(f".{glob.escape(name)}.*{PARTIAL}"):
         # A locked folder is in use right now. If the file system has no locks, any of them might be in use.
-        with contextlib.suppress(OSError), _opened(left) as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), _lock_beside(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
             shutil.rmtree(left)
+    folder = _unused(parent / name)
     with contextlib.ExitStack() as held:
-        yield _locked_folder(parent / name, held)
-
-
-def _locked_folder(wanted: Path, held: contextlib.ExitStack) -> Path:
-    """A new hidden folder that is locked until a stack ends, and then removed.
-
-    Before it is locked, another process may take it for a leftover and remove it; then there is another one.
-    """
-    while True:
-        folder = _unused(wanted)
-        folder.mkdir()
-        try:
-            handle = held.enter_context(_opened(folder))
-        except FileNotFoundError:
-            continue
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if folder.is_dir():
-            held.callback(shutil.rmtree, folder, ignore_errors=True)
-            return folder
+            held.enter_context(_lock_beside(folder, fcntl.LOCK_EX))
+        folder.mkdir()
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+
+
+@contextmanager
+def _lock_beside(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a file beside a folder, which is removed after it.
+
+    Not on the folder itself: a network's file system would lock a folder for one machine alone, and another machine
+    would take it for a leftover.
+    """
+    lock = folder.with_name(f"{folder.name}.lock")
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    theirs = False
+    try:
+        try:
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            theirs = True
+            raise
+        yield
+    finally:
+        if not theirs:
+            lock.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextmanager

@@ -13,8 +13,21 @@ _LARGEST = 2**16  # bytes
 _DEEPEST = 2  # a list below a key
 
 
+class _AsWritten(yaml.SafeLoader):
+    """Reads what is not empty as the text that stands there.
+
+    YAML 1.1 would make 1.1 of 1.10, 8 of 010, 750 of 12:30 and true of on, so that a value would mean something else in
+    a file than after a flag.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as in the class above it)
+        first: [one for one in resolvers if one[0] == "tag:yaml.org,2002:null"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def read_flat_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; none of an empty one.
+    """The keys and values of a YAML file, texts, lists of them or ``None``; none of an empty one.
 
     Raises:
         UsageError: the file cannot be read, is larger than 64 KiB, nested, or has a tag, an alias or a key twice.
@@ -23,7 +36,7 @@ def read_flat_yaml(path: Path) -> dict[str, Any]:
         text = read_text(path, _LARGEST)
         _require_flat(text)
         _require_names(text)
-        data = yaml.safe_load(text) or {}
+        data = yaml.load(text, Loader=_AsWritten) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path}: {in_one_line(error)}") from error
     if not isinstance(data, Mapping):
@@ -35,9 +48,9 @@ def _require_names(text: str) -> None:
     """Require that the keys of a mapping are texts, each there once.
 
     Raises:
-        ValueError: a key is a number or the like, or is there twice.
+        ValueError: a key is empty or a list, or is there twice.
     """
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=_AsWritten)
     keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
     for number, key in enumerate(keys):
         if key.tag != "tag:yaml.org,2002:str":

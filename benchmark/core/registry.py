@@ -24,6 +24,7 @@ from benchmark.core.parameters import later_defaults
 from benchmark.core.plugins import load_installed, source_of
 from benchmark.core.spec import Spec, format_value, is_name
 
+_LONGEST_SHOWN = 200  # characters of a value in a message
 T = TypeVar("T")
 _registries: list["Registry[Any]"] = []
 
@@ -263,7 +264,7 @@ def unknown(kind: str, name: str, available: list[str], guess: str | None = None
     """The message for an unknown name: what was probably meant (``guess``, or the most similar), and what exists."""
     close = [guess] if guess else difflib.get_close_matches(name, available, n=1, cutoff=0.5)
     meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown {kind} '{name}'; {meant}available: {', '.join(available) or 'none'}"
+    return f"unknown {kind} '{_shortened(name)}'; {meant}available: {', '.join(available) or 'none'}"
 
 
 def convert(value: Any, hint: Any, what: str) -> Any:
@@ -276,8 +277,9 @@ def convert(value: Any, hint: Any, what: str) -> Any:
         value = format_value(value)
     for option in _options(hint):
         if typing.get_origin(option) is Literal:
-            if value in typing.get_args(option):
-                return value
+            for choice in typing.get_args(option):
+                if format_value(choice) == value:
+                    return choice
         elif option is type(None):
             if value.lower() == "none":
                 return None
@@ -293,10 +295,15 @@ def convert(value: Any, hint: Any, what: str) -> Any:
                 continue
         else:
             return option(value)
-    choices = [choice for option in _options(hint) for choice in typing.get_args(option)]
+    choices = [format_value(choice) for option in _options(hint) for choice in typing.get_args(option)]
     close = difflib.get_close_matches(value, choices, n=1)
     meant = f"; did you mean '{close[0]}'?" if close else ""
-    raise UsageError(f"{what} takes {_describe(hint)}, got '{value}'{meant}")
+    raise UsageError(f"{what} takes {_describe(hint)}, got '{_shortened(value)}'{meant}")
+
+
+def _shortened(value: str) -> str:
+    """A value that may come from anywhere, for a message."""
+    return value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
 
 
 def label_of(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from benchmark.core.atomic_files import make_folder, require_possible
 from benchmark.core.distributed import Processes
+from benchmark.core.errors import UsageError
 from benchmark.core.log import TableMessage
 from benchmark.core.progress import is_shown
 from benchmark.core.threads import limited_threads
@@ -53,6 +54,8 @@ def run(
     require_possible(settings.out)
     if settings.events is not None:
         require_possible(settings.events.parent)
+        if settings.events.is_dir():
+            raise UsageError(f"--events: {settings.events} is a folder")
     engine, device = choose_engine(settings), resolve_device(settings.device)
     with (
         limited_threads(engine.threads(device)),
@@ -86,6 +89,8 @@ def run(
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)
+        if settings.events is not None:
+            make_folder(settings.events.parent)
         with closing(Events(settings.events)) as events:
             records = engine.run(grid, planned, settings, events, set_time_left)
     for record in records:

@@ -192,7 +192,7 @@ class RunSettings:
             if name == "seeds":
                 object.__setattr__(self, name, str(value))
             elif name == "plugin":
-                files = (value,) if isinstance(value, str | Path) else value
+                files = value if isinstance(value, tuple | list) else () if value is None else (value,)
                 object.__setattr__(self, name, tuple(user_path(str(path)) for path in files))
             elif isinstance(value, str | bool | Path):
                 text = str(value) if isinstance(value, Path) else value
@@ -298,19 +298,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if isinstance(value, Mapping):
             raise UsageError(f"{path}: {key}: expected a value or a list of values, got keys and values")
         if value is not None:
-            try:
-                settings[name] = _as_flag_value(name, value)
-            except ValueError as error:  # a number of thousands of digits
-                raise UsageError(f"{path}: {key}: {error}") from error
+            settings[name] = _as_flag_value(name, value)
     return settings
 
 
 def _as_flag_value(name: str, value: Any) -> Any:
     """A YAML value as it would be written after the flag."""
-    if name == "poisons" and value is False:  # YAML reads a bare off as false
-        return "off"
     if name == "plugin":
-        return [str(one) for one in (value if isinstance(value, list) else [value])]
-    if isinstance(value, list):
-        return ",".join(map(str, value)) + ("," if name == "seeds" else "")
-    return value if isinstance(value, bool) else str(value)
+        return value if isinstance(value, list) else [value]
+    return ",".join(map(str, value)) + ("," if name == "seeds" else "") if isinstance(value, list) else value

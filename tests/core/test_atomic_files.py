@@ -1,15 +1,15 @@
 """Files that replace others: the user's permissions, and on disk before they get their names."""
 
+import errno
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmark.core import atomic_files
 from benchmark.core.atomic_files import (
     replacing,
     replacing_folder,
@@ -90,21 +90,30 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
 
 
-def test_a_folder_that_is_taken_for_a_leftover_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process finds it between its making and its lock."""
-    made: list[Path] = []
-    opened = atomic_files._opened
+def test_no_folder_is_there_before_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process would take it for a leftover."""
+    flock, folders = fcntl.flock, list[Path]()
 
-    def sweep(folder: Path) -> Any:
-        made.append(folder)
-        if len(made) == 1:
-            folder.rmdir()
-        return opened(folder)
+    def seen(handle: int, how: int) -> None:
+        folders.extend(path for path in tmp_path.iterdir() if path.is_dir())
+        flock(handle, how)
 
-    monkeypatch.setattr(atomic_files, "_opened", sweep)
-    with temporary_folder(tmp_path, "work") as folder:
-        (folder / "file").touch()
-    assert len(made) == 2
+    monkeypatch.setattr(fcntl, "flock", seen)
+    with pytest.raises(ArithmeticError), temporary_folder(tmp_path, "work"):
+        raise ArithmeticError
+    assert folders == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_made_and_removed_where_nothing_can_be_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with temporary_folder(tmp_path, "work"), temporary_folder(tmp_path, "work"):
+        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -121,16 +130,19 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     subprocess.run(command, check=False, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, capture_output=True)
-    (left,) = tmp_path.iterdir()
+    (left,) = (path for path in tmp_path.iterdir() if path.is_dir())
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as living:
         assert living.stdout is not None
         assert living.stdout.readline() == b"working\n"
-        (folder,) = tmp_path.iterdir()
+        (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
         assert folder != left
         with temporary_folder(tmp_path, "work") as ours:
-            assert set(tmp_path.iterdir()) == {folder, ours}
+            assert {path for path in tmp_path.iterdir() if path.is_dir()} == {folder, ours}
+    with temporary_folder(tmp_path, "work"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_beside_which_nothing_can_be_written_is_refused(
