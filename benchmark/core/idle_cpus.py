@@ -1,6 +1,6 @@
-"""CPUs of this machine that have nothing else to do, and a thread on one of them for a process that has a single one.
+"""How many CPUs of this machine have nothing to do, and a second thread that a worker can run on one of them.
 
-Which CPUs idle is known to the process that shares out the work of a grid; it tells its workers.
+The process that shares out the work of a grid knows which workers have nothing to do, and tells the others.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def beside(function: Callable[[], T]) -> Callable[[], T]:
     Operations of torch then run at the same time as those of this thread, and compute the same as they would in it.
 
     Returns:
-        Gives the result. What has not been begun by then is computed in this thread.
+        A function that gives the result. If the work has not begun when it is called, it is done in this thread.
     """
     # Whether torch records gradients is each thread's own matter.
     computed = torch.no_grad()(function)

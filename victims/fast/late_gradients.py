@@ -1,8 +1,8 @@
-"""What of a training step another CPU can do, if it has nothing else to do: weights' gradients and the text tower.
+"""Parts of a training step that an idle CPU can do: the gradients of weights, and the text tower.
 
-The gradient of a layer's input is what the layer before it waits for. That of its weights nobody waits for until the
-optimizer's step, so :func:`backward` leaves it to a second thread. The towers wait for each other only at the loss.
-Either way it is the same operations, so the digits are the same.
+In a backward pass each layer waits for the gradient of the next layer's input. The gradients of weights are needed only
+for the optimizer's step, so :func:`backward` leaves them to a second thread. The two towers meet only in the loss, so
+that thread can take the text tower as well. The operations are the same either way, and so are the digits.
 """
 
 import threading
@@ -48,7 +48,7 @@ def backward(loss: torch.Tensor) -> None:
         loss.backward()
     finally:
         _state.late, _state.takes_weights = None, False
-    # From the end, where the second thread is not yet, until both meet; then added up in the order of the pass.
+    # This thread begins at the end, with what the second one has not reached. Sums keep the order of the pass.
     found = [gradients() for gradients in reversed(late)]
     for weight, gradient in chain.from_iterable(reversed(found)):
         if gradient is not None:
@@ -63,7 +63,7 @@ def encoded_beside(encode: Callable[[], torch.Tensor], weights: Sequence[torch.T
         weights: all trained ones that they may depend on.
 
     Returns:
-        Gives the features. No other function than :func:`backward` takes their gradient.
+        Gives the features. Only :func:`backward` can take their gradient.
     """
     begun = beside(torch.enable_grad()(encode))
 
@@ -122,7 +122,7 @@ class _Apart(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
-        """None, for the second thread computes those of the weights."""
+        """No gradients: the second thread computes those of the weights, and :func:`backward` adds them."""
         if _state.late is None:
             raise RuntimeError("the gradient of features that were encoded beside others is for Clip.backward alone")
         _state.late.append(beside(partial(ctx.graph.gradients, *gradients)))
