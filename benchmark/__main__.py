@@ -11,8 +11,11 @@ def main() -> int:
     """Run the command line, unless other packages take the place of the suite's own.
 
     Returns:
-        The exit code; 2 if they do.
+        The exit code; 2 if they do, and on Windows, which lacks the locks that runs share folders by.
     """
+    if sys.platform == "win32":
+        sys.stderr.write("error: Unlearnable Bench runs on Linux; on Windows, use it in WSL\n")
+        return 2
     # Before anything of the suite is imported: `python -m` looks into the current folder first.
     for name in ("attacks", "defenses", "victims"):
         spec = find_spec(name)

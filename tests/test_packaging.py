@@ -43,6 +43,7 @@ def test_the_wheel_holds_markers_configs_and_the_papers_numbers(wheel: Path) -> 
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {f"victims/configs/{name}.json" for name in ("micro", "tiny", "tiny-vit", "tiny-wide")} <= names
     assert {"results/paper/table1.json", "results/paper/table2.json"} <= names
+    assert {"benchmark/report/page.html", "benchmark/report/page.js"} <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "results/tiny"))]
 
 
