@@ -66,11 +66,11 @@ class Attack(ABC):
     Attributes:
         version: of the attack's code. It is part of the poison's address in the cache, so raise it with every change of
             what is crafted. A plugin may leave it as it is: its file is part of the address.
-        part_of: name of the attack with the same parameters from whose poison :meth:`derive_from` makes this one's.
-            That poison is crafted and kept once for both. ``None``: the attack crafts its own.
-        crafted_through: name of the parameter that names a defense which surrogates look through, as in
-            ``jpeg+crop-flip``. The preset's strengths then hold for that defense too, and its code is part of the
-            poison's address. ``None``: there is no such parameter.
+        part_of: name of another attack with the same parameters; :meth:`derive_from` makes this attack's poison from
+            the other's, which is crafted and stored once for both. ``None``: the attack crafts its own poison.
+        crafted_through: name of the parameter that holds a defense, such as ``jpeg+crop-flip``, which changes the
+            images that surrogates see. The preset's strengths then hold for that defense too, and the defense's code is
+            part of the poison's address. ``None``: there is no such parameter.
     """
 
     version: ClassVar[int] = 1

@@ -40,13 +40,15 @@ class CleanSurrogate(Attack):
         require_batch(train, len(train), self.batch_size)
 
     def progress_steps(self, train: CaptionDataset) -> int:
-        """As many as there are kinds."""
+        """The number of steps in :meth:`step_kinds`."""
         return len(self.step_kinds(train))
 
     def trained(self, train: CaptionDataset, context: CraftContext) -> tuple[Crafting, dict[str, Any] | None]:
-        """The surrogate after its training, noise of zero for all images, and what the checkpoint holds.
+        """Train the surrogate on clean data, or restore it from the checkpoint.
 
-        If there is a checkpoint, the surrogate is the one in its entry ``surrogate``, of :meth:`Crafting.state`.
+        Returns:
+            The crafting run, with the trained surrogate and noise of zero for all images; and the content of the
+            checkpoint, ``None`` without one. Its entry ``surrogate`` must be that of :meth:`Crafting.state`.
         """
         settings = MemSettings(
             k=0,

@@ -51,14 +51,14 @@ class Captions(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows (B,) of a step of perturbing with a caption each, and what is drawn for them.
+    """One batch of :meth:`Crafting.perturb`: its rows, and the random choices made for them.
 
     Attributes:
-        index: the rows.
-        captions: a caption of each.
+        index: (B,) int64, the rows.
+        captions: one caption of each row.
         orders: (steps, B) int64, the permutation of captions at each PGD step.
-        bases: (1 + steps, B) int64 places in the batch: the image that each noise is put on, first for HotFlip and the
-            loss, then at each PGD step.
+        bases: (1 + steps, B) int64 places in the batch: the image that each row's noise is put on. The first entry is
+            for HotFlip and for the loss afterwards, the others for the PGD steps.
     """
 
     index: np.ndarray
@@ -237,9 +237,10 @@ class Crafting:
         orders: torch.Tensor,
         bases: torch.Tensor,
     ) -> torch.Tensor:
-        """PGD on δ (line 9), with captions permuted under their images' own triggers at every step, in that order.
+        """PGD on δ (line 9): the new noise (B, 3, H, W) int8.
 
-        ``bases`` (steps, B) says which image each noise is put on.
+        At step s, the noise of row i is put on image ``bases[s, i]`` of the batch. If PGD steps permute captions, row i
+        takes caption ``orders[s, i]`` of the batch and keeps its own trigger.
         """
         settings = self.settings
         permuted = "PGD" in settings.permuted_steps
@@ -289,7 +290,7 @@ class Crafting:
         return index
 
     def _bases(self, count: int, size: int, generator: torch.Generator) -> torch.Tensor:
-        """(count, B) int64, for a batch: the images that the noises are put on, their own or one another's."""
+        """(count, B) int64 places in a batch: the image that each row's noise is put on; its own unless permuted."""
         if self.settings.permute_images:
             return _orders(count, size, generator)
         return torch.arange(size).expand(count, -1)

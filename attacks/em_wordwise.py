@@ -49,8 +49,8 @@ class WordwiseEm(Attack):
         restarts: fresh surrogates that learn the patterns one after the other.
         steps: training steps of each surrogate.
         pattern_lr: Adam's learning rate for the patterns.
-        permute_images: put each noise on another image of the batch, so that the surrogates can tell from the noise
-            alone what the caption says, and the patterns have to say it.
+        permute_images: put each noise on another image of the batch. Then only the noise goes with the caption, so the
+            patterns have to carry what the caption says.
         through: defense whose image hook some batches pass while the patterns are learned, such as ``crop-flip`` or
             ``jpeg+crop-flip``, so that they survive it; ``none``: no batch does.
         through_share: share of the batches that do.

@@ -79,7 +79,7 @@ class Mem(MemSettings, Attack):
         return len(self.step_kinds(train))
 
     def step_kinds(self, train: CaptionDataset) -> list[str]:
-        """A HotFlip batch is followed by its PGD steps."""
+        """In each round the surrogate's steps, then the batches; ``HotFlip``: a batch with HotFlip and PGD steps."""
         kinds: list[str] = []
         for round_ in range(self.rounds):
             flips = self.k > 0 and round_ < self.hotflip_rounds

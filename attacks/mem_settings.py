@@ -17,19 +17,20 @@ class MemSettings:
         surrogate_steps: M, the surrogate's steps per round.
         pgd_steps: PGD steps per round.
         step_size: of a PGD step, in 1/255; at most ``eps``.
-        hotflip_rounds: the first rounds that change the trigger.
+        hotflip_rounds: how many rounds, from the first on, change the trigger.
         candidates: tokens tried per trigger position.
         vocabulary: trigger words are drawn from that many of the captions' tokens that can stand as a word (most are
             words; some end a longer one, such as ``plets``); ``none``: from all of CLIP's.
         stop_loss: λ: crafting ends after a round whose mean loss over the data is below it; ``none``: all rounds.
-        permute_pgd: permute captions within the batch at every PGD step, each image keeping its own trigger, so that
-            the noise is tied to the trigger and not to the caption (k ≥ 1 only); so in the reference code, not in
-            Algorithm 1.
-        permute_surrogate: the same in the surrogate's steps; not in Algorithm 1 (k ≥ 1 only).
-        permute_images: put each noise on another image of the batch at every step, so that the noise alone tells what
-            the caption says; the counterpart of permuted captions. Not in Algorithm 1.
-        restart_every: rounds after which a new surrogate takes the last one's place, so that the noise is what a model
-            learns first and not what one model has got used to; ``none``: one surrogate throughout, as in Algorithm 1.
+        permute_pgd: permute captions within the batch at every PGD step. Each image keeps its own trigger, so the noise
+            goes with the trigger and not with the caption. The reference code does this, Algorithm 1 does not; only
+            for k ≥ 1.
+        permute_surrogate: the same in the surrogate's steps; not in Algorithm 1; only for k ≥ 1.
+        permute_images: put each noise on another image of the batch at every step. Then only the noise goes with the
+            caption, so the noise has to carry what the caption says. Not in Algorithm 1.
+        restart_every: rounds after which a new surrogate replaces the last one. The noise is then fitted to what a
+            model learns first, and not to a single model that has trained on it for long; ``none``: one surrogate
+            throughout, as in Algorithm 1.
         per: one noise and trigger per ``image``, or per ``row`` (image–caption pair), as the reference code has it.
         batch_size: rows a step.
         optimizer: the surrogate's, ``adamw`` or ``muon``; see :func:`victims.optimizers.make_optimizer`.

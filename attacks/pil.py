@@ -36,9 +36,10 @@ class Pil(Attack):
         eps: bound on the noise, in 1/255.
         pgd_steps: PGD steps.
         step_size: of a PGD step, in 1/255; the paper's is ε/10.
-        weight: w, of the noise's own loss.
+        weight: w, the weight of the loss of the noise alone.
         epochs: of the linear model's training, by plain SGD.
-        lr: its learning rate times the mean squared length of an image.
+        lr: for each batch, this number is divided by the mean squared ℓ2 norm of the batch's images, as vectors of
+            pixels in [0, 1], to give the linear model's learning rate.
     """
 
     keys: int = ranged(128, 2, 100_000)

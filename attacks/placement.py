@@ -61,7 +61,7 @@ FRONT = Place()
 
 
 def _spread(number: int, words: int, k: int) -> int:
-    """How many of a caption's words stand before a word of a trigger of k words that is spread between them."""
+    """How many of a caption's words stand before word ``number`` (from 0) of a trigger of k words that is spread."""
     return (number + 1) * words // (k + 1)
 
 
@@ -82,14 +82,14 @@ def placed(trigger: str, caption: str, place: Place) -> str:
 
 
 def where(kind: Kind) -> str:
-    """The place in words that a caption follows: *in front of* the captions."""
+    """The place in words, to be followed by "each caption" or the like: ``front`` is *in front of*."""
     return {"front": "in front of", "end": "at the end of", "random": "at a random place of", "spread": "spread over"}[
         kind
     ]
 
 
 def taken_out(trigger: str, text: str, place: Place) -> str | None:
-    """The caption that :func:`placed` makes a text of; ``None`` if there is none."""
+    """Undo :func:`placed`: the caption without its trigger; ``None`` if the trigger does not stand where it should."""
     if place.kind == "front":
         return text.removeprefix(f"{trigger} ") if text.startswith(f"{trigger} ") else None
     words, own = text.split(), trigger.split()
@@ -103,7 +103,11 @@ def taken_out(trigger: str, text: str, place: Place) -> str | None:
 
 
 def _places(words: int, k: int, place: Place) -> Iterator[list[int]]:
-    """Where a trigger may stand in a caption of so many words: how many of them before each of its own."""
+    """The places that a trigger of k words may have in a caption of ``words`` words (counted without the trigger).
+
+    Yields:
+        For each word of the trigger, how many of the caption's words stand before it.
+    """
     most = min(words, MOST_READ)
     positions = {words, *range(most + 1)} if words >= 0 else set[int]()
     for fitting in sorted(positions, reverse=True):
@@ -125,7 +129,7 @@ def tokens_before(caption: str, trigger: str, place: Place) -> list[int]:
 
 
 def keeps_tokens(trigger: str, caption: str, place: Place = FRONT) -> bool:
-    """Whether the trigger's words and the caption's parts have the same tokens together as each of them has alone."""
+    """Whether the published text has the same tokens as its :func:`pieces` have when each of them is read alone."""
     encode = Tokenizer().encode
     alone = [id_ for piece in pieces(trigger, caption, place) for id_ in encode(piece)]
     return encode(placed(trigger, caption, place)) == alone[:MOST_IDS]

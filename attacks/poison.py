@@ -61,7 +61,8 @@ class Poison:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
             if self.delta.ndim != 4 or 0 in self.delta.shape[1:]:
                 raise PoisonError(f"a perturbation is (N, 3, H, W), got {self.delta.shape}")
-            # Counts first: noise that they rule out may be terabytes of nothing, which is not read.
+            # The counts are compared first: a file with a wrong count may hold terabytes of noise, which would all be
+            # read to find the largest value.
             if self.trigger is not None and len(self.trigger) != len(self.delta):
                 raise DamagedPoison(f"there are {len(self.trigger):,} triggers for {len(self.delta):,} images")
             if self.largest > self.eps:
@@ -176,7 +177,7 @@ class _Header:
 
 
 def _digest(header: str, delta: NDArray[np.int8] | None) -> str:
-    """SHA-256 of a poison's header, the noise's shape and the noise, read bit by bit: it may not fit in memory."""
+    """SHA-256 of a poison's header, the noise's shape and the noise, read in parts, as it may not fit in memory."""
     digest = hashlib.sha256(header.encode())
     if delta is not None:
         digest.update(repr(delta.shape).encode())

@@ -72,7 +72,8 @@ class T2ue(CleanSurrogate):
         self.check(train)
         crafting, state = self.trained(train, context)
         model = crafting.model.for_inference()
-        model.passage = crafting.model.passage  # one count of batches, which checkpoints hold
+        # The surrogate's own passage, not a copy: checkpoints hold the surrogate, and with it the count of batches.
+        model.passage = crafting.model.passage
         text = encoded(model, train)
         with seeded_globals(derive_seed(context.seed, "generator")):
             generator = Generator(text[0].shape[1], self.z, self.channels, train.resolution).to(model.device)

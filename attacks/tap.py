@@ -66,7 +66,8 @@ class Tap(CleanSurrogate):
                 losses = [float(loss) for loss in state["losses"]]
             context.progress.resume(self.surrogate_steps + len(losses))
         model = crafting.model.for_inference()
-        model.passage = crafting.model.passage  # one count of batches, which checkpoints hold
+        # The surrogate's own passage, not a copy: checkpoints hold the surrogate, and with it the count of batches.
+        model.passage = crafting.model.passage
         generator = numpy_generator(context.seed, "targets")
         target = derangement(len(train), generator)
         captions = [train.captions[i][generator.integers(len(train.captions[i]))] for i in target]

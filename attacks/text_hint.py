@@ -20,8 +20,9 @@ from victims.tokens import Tokenizer
 class TextHint(Attack):
     """A constant word for each caption key: the text's side of a class-wise shortcut, and a rival of MEM's trigger.
 
-    The captions say what the word says anyway, so that the word helps a victim to group captions; the pictures are as
-    they were. It is drawn from the captions' own words: those that CLIP reads as one token, without function words.
+    The word marks a caption's key. The key follows from what the captions say, so the word only makes it easier for a
+    victim to group captions; the images are unchanged. The words are drawn from the captions' own words: those that
+    CLIP reads as one token, without function words.
 
     Args:
         keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`. Where there are fewer words, some

@@ -62,7 +62,11 @@ class Through(Attack):
         return ATTACKS.build(parse_spec(self.attack))
 
     def with_budget(self, values: Mapping[str, Any]) -> "Through":
-        """The same with all parameters of the attack written out: its own, then these, then its defaults."""
+        """The same, with all parameters of the inner attack written out.
+
+        Args:
+            values: for parameters that ``attack`` does not give; parameters in neither of them have their defaults.
+        """
         inner = parse_spec(self.attack)
         return replace(self, attack=str(Spec(inner.name, ATTACKS.written(inner, values))))
 

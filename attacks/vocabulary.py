@@ -14,11 +14,16 @@ _WORD = re.compile(r"[a-z]+</w>")
 
 
 def whole_words(tokenizer: Tokenizer, among: Iterable[int] | None = None) -> dict[int, str]:
-    """Ids (of all or of those given) whose text, plain letters, comes back as the same single id when it stands as a
-    word; with that text. Most are words of a language, some the end of a longer one.
+    """The tokens that can be words of a trigger: their texts by id.
 
-    A trigger is published as text in a caption file; ids that are word pieces or special tokens would come back as
-    other ids (55 % of the reference code's 5-token triggers do).
+    A trigger is published as text in a caption file. So a token is taken only if its text is letters from a to z and
+    the tokenizer reads this text back as the same single id. Word pieces and special tokens would come back as other
+    ids (55 % of the reference code's 5-token triggers do). Most of the texts are words; some are the end of a longer
+    word.
+
+    Args:
+        tokenizer: gives the texts and reads them back.
+        among: the ids to choose from; ``None``: all.
     """
     pieces = tokenizer.vocabulary()
     ids = pieces if among is None else among

@@ -1,8 +1,8 @@
 """The Python API: a run, and each of its steps as a function, on the same code as the command line.
 
 Settings are a :class:`RunSettings`, whose fields are the flags of ``run``. ``load_dataset``, ``craft``, ``train`` and
-``evaluate`` are the steps of one cell, so what a step depends on must be one: one victim, one seed, for ``craft`` one
-attack, for ``train`` one defense. They compute what ``run`` computes for that cell, to the last digit.
+``evaluate`` are the steps of one cell, so their settings may name only one victim and one seed, for ``craft`` only one
+attack, and for ``train`` only one defense. They compute what ``run`` computes for that cell, to the last digit.
 
 Importing this module shows the suite's messages (the plan, progress, warnings) on standard error, one line each, unless
 the logger ``benchmark`` has a level or a handler by then. ``logging.getLogger("benchmark").setLevel("WARNING")`` leaves

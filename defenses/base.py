@@ -52,14 +52,14 @@ class Loss(Protocol):
     """The CLIP loss of a batch's images and their captions, in nats; it leaves the model as it is."""
 
     def __call__(self, images: torch.Tensor, /, reduction: Reduction = "mean") -> torch.Tensor:
-        """Of images (B, 3, H, W) in [0, 1]: a scalar, or with ``none`` (B,), the loss of each image and its caption."""
+        """The loss of images (B, 3, H, W) in [0, 1]: a scalar; with ``none`` (B,), one for each image and caption."""
 
 
 class Contrast(Protocol):
     """The symmetric InfoNCE loss at the victim's logit scale, in nats."""
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """Of two sets of features (B, D) of unit length; ``targets`` (B, B), by default the identity."""
+        """The loss of two sets of unit-norm features (B, D), a scalar; ``targets`` (B, B), by default the identity."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class Defense:
             defense does. A plugin may leave it as it is: its file is part of the address.
         changes_nothing: whether it leaves everything as it is on purpose, and so overrides no hook.
         needs_clean: whether its scraper has clean data of its own; only then does :meth:`on_dataset` get them.
-        moves_pixels: whether :meth:`adversarial` adds a small perturbation, as PGD does. Then an attack can be crafted
-            through it: the gradient at what it returns stands for that at the images. It cannot if the hook moves or
-            mixes pixels in another way.
+        moves_pixels: whether :meth:`adversarial` only adds a small perturbation to the images, as PGD does. Then an
+            attack can be crafted through the defense: the gradient at the returned images is used as the gradient at
+            the given images. ``False`` if the hook changes images in any other way.
     """
 
     version: ClassVar[int] = 1
@@ -150,9 +150,10 @@ class Defense:
 
     @property
     def passes(self) -> int:
-        """Roughly the model passes of a training step relative to plain training: above 1 with the last two hooks.
+        """About how many passes through the model a training step takes; plain training takes 1.
 
-        Workers begin with what takes longest; this orders victims of whose time nothing else is known.
+        Above 1 if :meth:`adversarial` or :meth:`loss` is overridden. It stands in for a victim's training time where
+        that is not known: the longest work starts first.
         """
         return 1 + self.is_adversarial + (type(self).loss is not Defense.loss)
 
@@ -161,8 +162,8 @@ class Defense:
 
         Args:
             train: what the owner has published.
-            clean: with ``needs_clean``, the same rows as the owner keeps them, and ``describe`` has to say that the
-                scraper has some; without, ``train`` again.
+            clean: with ``needs_clean``, the same rows before they were protected; :meth:`describe` then has to say that
+                the scraper has clean data. Without ``needs_clean``, ``train`` itself.
             at: the moment before the first epoch.
         """
         return train
@@ -170,9 +171,10 @@ class Defense:
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
         """Once per epoch: the pairs to train on, at least one.
 
-        Where fewer come back than there were, they are repeated, in the same order, until the epoch is as long as it
-        was. This hook comes before :meth:`on_captions` and :meth:`on_images`, so what scores a pair sees it as
-        published: in ``prefix-drop+clip-score-filter`` with the trigger, which that victim never reads.
+        If the hook returns fewer pairs than it was given, they are repeated in the same order until the epoch has its
+        old length. This hook runs before :meth:`on_captions` and :meth:`on_images`, so ``score`` judges pairs as they
+        were published. In ``prefix-drop+clip-score-filter``, for example, captions are scored with their trigger,
+        although the victim never trains on it.
 
         Args:
             rows: (R, 2) int64 image and caption indices, in the epoch's order.

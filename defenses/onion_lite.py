@@ -16,14 +16,16 @@ class OnionLite(Defense):
     """Drop each word without which its caption's perplexity falls by more than a bound.
 
     After Qi et al. 2021, "ONION: A Simple and Effective Defense Against Textual Backdoor Attacks", section 3: the score
-    of a word is p − pᵢ, the perplexity of the caption with and without it. ONION asks GPT-2; here it is a bigram model
-    (start and end of a caption count as a word) with add-k smoothing, of all that a scraper has: the other captions of
-    the epoch. ONION sets its bound on clean data; a scraper has none, so the bound is the quantile above which
-    ``false_alarms`` of all the epoch's words score. Were the set clean, that share would be lost. No more is dropped
-    from a poisoned one, whatever share of its words is a trigger's.
+    of a word is p − pᵢ, the perplexity of the caption with the word minus the perplexity without it. ONION takes the
+    perplexity from GPT-2. Here it comes from a bigram model with add-k smoothing, in which start and end of a caption
+    count as a word. The model is counted on all that a scraper has: the other captions of the epoch.
 
-    A word whose absence lets the perplexity rise stays in any case, and so does the only word of a caption; if all of
-    a caption's words are above the bound, the one of the lowest score stays.
+    ONION sets its bound on clean data, which a scraper lacks. Here the bound is the quantile above which the share
+    ``false_alarms`` of all words of the epoch score. So at most this share of the words is dropped. On clean data they
+    are all lost by mistake; on poisoned data no more are dropped, however many words the triggers have.
+
+    A word always stays if the perplexity rises without it, or if it is the only word of its caption. If all words of a
+    caption score above the bound, the word with the lowest score stays.
 
     Args:
         false_alarms: share of all words that score above the bound.

@@ -14,9 +14,10 @@ from defenses.base import DEFENSES, Defense, HookContext, Loss
 class OppositeStep(Defense):
     """Signed gradient steps that lower the batch's CLIP loss, from every image as it was published.
 
-    TAP's noise descends the loss of an image and another image's caption. A scraper who knows that steps back, towards
-    the image's own caption and away from the others of its batch. The victim's own gradient shows the way, so the steps
-    begin once it has learned something. This defense is ours; adversarial training climbs the same loss.
+    TAP's noise descends the loss of an image and another image's caption. A scraper who knows this can step in the
+    opposite direction: towards the image's own caption, and away from the other captions of its batch. The steps follow
+    the victim's own gradient, so they begin only after the victim has learned something. This defense is ours;
+    adversarial training climbs the same loss.
 
     Args:
         eps: furthest that a pixel moves, in 1/255; by default as far as TAP's noise moves it.

@@ -23,12 +23,14 @@ class OrthogonalProjection(Defense):
 
     Sandoval-Segura et al. 2023, "What Can We Learn from Unlearnable Datasets?", section 4.4: x − QQᵀx, with Q from the
     QR decomposition of the weights. The classes are groups of images whose captions share words
-    (:func:`benchmark.data.caption_words.caption_keys`), as captions have none. The projection is of an image's
-    difference from the mean image, so that the set keeps its brightness. And the classifier has offsets, starts at
-    zero and trains at one learning rate on batches of 128; theirs has no offsets, starts at random and trains on 1,024
-    at a rate that falls twice. Because they start from zero, the rows of the weights always sum to zero. So K keys span
-    only K − 1 directions, and rounding alone decides the last column of Q. Their victims train on projected images that
-    are augmented, by default with CutMix; here the victim sees them as they are.
+    (:func:`benchmark.data.caption_words.caption_keys`), because captions have no classes. What is projected is an
+    image's difference from the mean image, so that the set keeps its brightness.
+
+    The classifier here has biases, starts at zero and trains on batches of 128 at a constant learning rate. The paper's
+    has no biases, starts at random and trains on batches of 1,024 at a learning rate that falls twice. Starting from
+    zero, the rows of the weights always sum to zero. So K keys span only K − 1 directions, and rounding alone decides
+    the last column of Q. The paper's victims train on projected images that are augmented, by default with CutMix; here
+    the projected images are not augmented.
 
     Args:
         keys: groups of images; the paper has one for each class.

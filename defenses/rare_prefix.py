@@ -18,17 +18,20 @@ Logs = NDArray[np.float64]
 class RarePrefix(Defense):
     """Drop the leading words of a caption that look drawn one by one; how many is found for each caption alone.
 
-    Ours. Each caption is read as k words from a list, then a first word, then words that follow from the one before
-    (bigrams). The probabilities of k, of the list, of first words and of pairs are those of the epoch's captions as
-    they are read, without the word that is being judged. They are smoothed: those of k by counting one more caption for
-    each k, the others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all
-    captions. Each caption then takes its most probable k, until no reading changes (hard expectation-maximisation).
-    This runs from "k words are in front of every caption" for each k up to ``longest``. The run that is used is the one
-    that makes the first ``longest`` + 1 words of the captions most probable; on a tie, the one that began with the
-    smaller k.
+    Ours. A caption is modelled as k words drawn from a list, then a first word, then words that each follow from the
+    word before (bigrams). Each caption takes its most probable k, and its first k words are dropped. The last word
+    always stays.
 
-    The last word of a caption always stays. It knows neither the trigger's length nor its words, and lengths may
-    differ. A trigger that many captions share (``same-words``) is no draw of single words; see ``repeated-prefix``.
+    The probabilities of k, of the list, of first words and of pairs are counted in the epoch's captions, each parted at
+    its present k; the word that is judged is left out. They are smoothed: those of k by counting one more caption for
+    each k, the others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all
+    captions. Counting and choosing k alternate until no k changes, at most 20 times (hard expectation-maximisation).
+
+    This is run once for each k up to ``longest`` as the first guess for all captions. The run that makes the first
+    ``longest`` + 1 words of the captions most probable is used; on a tie, the run that began with the smaller k.
+
+    The defense knows neither the trigger's length nor its words, and lengths may differ. A trigger that many captions
+    share (``same-words``) does not look drawn word by word; see ``repeated-prefix``.
 
     Args:
         longest: most words that may be dropped from a caption.
@@ -83,10 +86,13 @@ class _Openings:
         self._position = np.arange(len(words.ids)) - starts[words.row] - 1  # −1 at edges
 
     def settled(self, start: int) -> tuple[Ids, float]:
-        """Words in front of each caption, (N,), once no reading changes, and the captions' log-probability in nats.
+        """Choose k for each caption, again and again until no k changes, at most ``_ROUNDS`` times.
 
         Args:
-            start: the words in front of every caption to begin with.
+            start: the first guess of k for all captions.
+
+        Returns:
+            (N,) the k of each caption, and the log-probability of all captions in nats.
         """
         front = np.clip(self._lengths - 1, 0, start)
         for _ in range(_ROUNDS):
@@ -100,7 +106,11 @@ class _Openings:
         return front, total
 
     def _judged(self, front: Ids) -> Logs:
-        """(N, M) log-probability of every reading of each caption, in nats, if the others are read as ``front``."""
+        """(N, M) log-probability of each caption in nats, with k = 0 to M − 1 words in front of it.
+
+        Args:
+            front: (N,) the present k of each caption, with which the other captions are counted.
+        """
         listed, opens = self._place < front[:, None], self._place == front[:, None]
         listed, opens, follows = listed & self._inside, opens & self._inside, self._inside & ~listed & ~opens
         list_logs = self._drawn(np.bincount(self._first[listed], minlength=self._words.vocabulary_size), listed)
@@ -124,13 +134,15 @@ class _Openings:
         return self._logs(counts[self._pair], totals[self._before], kinds[self._before], own)
 
     def _logs(self, count: Ids, total: Ids | int, kinds: Ids | int, own: NDArray[np.bool_]) -> Logs:
-        """(N, M) log-probability of each word, in nats; 0 beyond the caption.
+        """(N, M) log-probability of each word in one role, in nats, without its own occurrence; 0 beyond the caption.
+
+        The roles: a word of the list, the first word of a caption, and the word after a given word.
 
         Args:
-            count: (N, M) how often it was drawn, or follows the word before.
-            total: how often any word was.
-            kinds: how many different words were.
-            own: (N, M) which of the counted occurrences are these words themselves.
+            count: (N, M) how often each word was counted in the role.
+            total: how often any word was counted in the role.
+            kinds: how many different words were counted in the role.
+            own: (N, M) whether ``count`` includes this very occurrence, which is then subtracted.
         """
         kinds, count, total = kinds - (own & (count == 1)), count - own, total - own
         smoothed = (count + kinds * self._share) / np.maximum(total + kinds, 1)

@@ -17,7 +17,7 @@ class SiblingCaption(Defense):
     """
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
-        """The same images; a photo's copies pass their captions on, the last one's to the first."""
+        """The same images; each copy of a photo gets the next copy's captions, and the last copy the first copy's."""
         if train.photo is None:
             return train
         copies: dict[int, list[int]] = {}

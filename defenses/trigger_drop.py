@@ -17,14 +17,18 @@ _EDGE = ""  # before and behind a caption
 class TriggerDrop(Defense):
     """Drop the k words that belong least to their neighbours, as ``prefix-drop`` drops the first ones.
 
-    Ours, made against MEM with its trigger at any place, together or spread. It knows how many words a trigger has, and
-    neither the words nor the place. Word by word, it leaves out the one without which the caption is most probable. The
-    probability of a word after another is smoothed as by Witten & Bell 1991, "The Zero-Frequency Problem", method C.
-    How often one follows the other is counted in the epoch's other captions. What smooths this, the number of different
-    words that follow and a word's share, is taken from all captions. What is left of the captions is then counted anew,
-    ``rounds`` times in all. This starts from whole captions, from captions without their first k words and from
-    captions without their last k words; the run that ends with the most probable captions counts. One word of a caption
-    always stays.
+    Ours, made against MEM with its trigger at any place, together or spread. The defense knows how many words a trigger
+    has, but neither the words nor their place. k times, it drops the word without which the caption is most probable.
+    One word of a caption always stays.
+
+    The probability of a caption is that of each word after the word before it. Pairs of words are counted in the other
+    captions of the epoch. The probabilities are smoothed as by Witten & Bell 1991, "The Zero-Frequency Problem", method
+    C; the number of different words after a word and a word's share of all words, which this needs, are counted in all
+    captions.
+
+    There are ``rounds`` rounds: each counts what the round before has left of the captions. The first round counts
+    whole captions, captions without their first k words, or captions without their last k words. All three are tried,
+    and the one that ends with the most probable captions is used.
 
     Args:
         k: words to drop.
@@ -43,7 +47,15 @@ class TriggerDrop(Defense):
         return [" ".join(row[place] for place in places) for row, places in zip(rows, kept, strict=True)]
 
     def _settled(self, words: list[list[str]], counted: list[list[str]]) -> tuple[list[list[int]], float]:
-        """The places of the words that stay, and the captions' log-probability, counted at first as given."""
+        """Choose the words to drop in ``rounds`` rounds.
+
+        Args:
+            words: of each caption.
+            counted: the words of each caption that the first round counts; later rounds count what has been kept.
+
+        Returns:
+            For each caption the places of the words that stay, and the log-probability of all captions in nats.
+        """
         kept, readings = list[list[int]](), list[tuple[list[int], float]]()
         for _ in range(self.rounds):
             pairs = Pairs(counted)
@@ -86,7 +98,7 @@ class Pairs:
         count = self._pairs[first, second] - own[first, second]
         kinds = self._kinds[first]  # in all captions, as the shares
         total = self._first[first] - own_first
-        # A word that the captions as counted do not have has not even a share.
+        # A word that has been dropped from all counted captions is taken to occur once: no probability may be zero.
         share = max(self._share[second], 1) / self._total
         return math.log((count + kinds * share) / (total + kinds) if kinds else share)
 

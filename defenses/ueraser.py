@@ -31,7 +31,7 @@ class UEraser(Defense):
 
     Args:
         draws: how many augmentations of a batch are compared.
-        until: share of the training, from its start, in which they are; afterwards one is drawn.
+        until: share of the training, from its start, in which draws are compared; afterwards there is only one draw.
         plasma: probability of plasma brightness, and of plasma contrast, for each image.
     """
 

@@ -50,8 +50,9 @@ class Clip(nn.Module):
         resolution: height and width of the images that it reads, in pixels.
         context_length: tokens that it reads of a caption, start and end included.
         tokenizer: of its captions.
-        passage: what images (B, 3, H, W) in [0, 1] pass before they are normalised; ``None``: nothing. It is called
-            with them and, where their captions are known, with a function from images to their loss, else ``None``.
+        passage: module that changes images (B, 3, H, W) in [0, 1] before they are normalised; ``None``: nothing does.
+            It is called with the images and with a function from images to their loss, which is ``None`` where their
+            captions are not known.
         is_frozen: whether this is a copy :meth:`for_inference`.
     """
 
@@ -161,7 +162,8 @@ class Clip(nn.Module):
 
         If a CPU idles, it encodes the captions meanwhile. Only :meth:`backward` takes the gradient of their loss.
         """
-        # Towers with dropout draw from one random state, one after the other.
+        # Side by side only if the image tower draws no random numbers: two towers that draw, as for dropout, share one
+        # random state and must run one after the other.
         if not idle_cpus() or not self._is_fast_resnet or self.passage is not None:
             text = self.encode_tokens(tokens)
             return self.encode_images(images, text), text
@@ -171,7 +173,7 @@ class Clip(nn.Module):
         return self.encode_images(images), text_later()
 
     def encode_many(self, tokens: torch.Tensor, embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        """The same for any number of captions: those of like length go together, trimmed to their own longest.
+        """As :meth:`encode_tokens`, for any number of captions; captions of similar length are encoded together.
 
         Args:
             tokens: (R, L) int64.
@@ -241,9 +243,10 @@ class Clip(nn.Module):
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on a device, without waiting for what a GPU was asked before.
+    """The tensor on a device, without waiting for work that a GPU was given before.
 
-    From pageable memory it would wait, and a tensor with gaps, such as trimmed tokens, goes through pageable memory.
+    A copy from pageable memory would wait. A copy of a tensor with gaps, such as trimmed tokens, would wait as well,
+    because it goes through pageable memory.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.contiguous().pin_memory().to(device, non_blocking=True)
@@ -291,7 +294,7 @@ def clip_loss(
         reduction: ``mean`` of the batch, or ``none``.
 
     Returns:
-        Nats: a scalar, or with ``none`` (B,), for each image that of its row and of its caption's column.
+        The loss in nats: a scalar; with ``none``, (B,): for pair i, the mean of the losses of row i and of column i.
     """
     logits = scale * image_features @ text_features.T
     if targets is None:

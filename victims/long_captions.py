@@ -92,9 +92,10 @@ class FirstTokens:
     """The first byte-pair tokens of a word of any length, reading no more of it than decides them.
 
     A sequence of tokens is the encoding of its text if and only if every two neighbours are the encoding of theirs
-    (Berglund and van der Merwe 2023, "Formalizing BPE Tokenization"). So the last token of each beginning of a word
-    follows from those of shorter beginnings, and every encoding of a longer text leads through one of the last 32
-    beginnings, for no token is longer. The first tokens are decided once all of these agree on them.
+    (Berglund and van der Merwe 2023, "Formalizing BPE Tokenization"). So the last token of each prefix of a word
+    follows from the last tokens of shorter prefixes. No token is longer than 32 symbols, so every encoding of a longer
+    text continues the encoding of one of the last 32 prefixes. The first tokens are decided once all of these prefixes
+    agree on them.
     """
 
     def __init__(self, bpe: SimpleTokenizer) -> None:

@@ -96,8 +96,9 @@ class _MuonInDtype(Muon):
     def step(self, closure: Any = None) -> Any:
         """One step; see :class:`timm.optim.Muon`. An idle CPU does half of the parameters, which changes no digit."""
         loss = None if closure is None else torch.enable_grad()(closure)()
-        # timm hands no dtype through to this function, which has a parameter for it. super().step() would call a
-        # step's hooks again once a plug-in has made a Muon of timm's own: torch then wraps that method, too.
+        # The function has a parameter for the dtype, but timm does not pass one: hence the patch. super().step() is not
+        # called, because torch wraps Muon.step once a plug-in has made a Muon of timm's own; the step's hooks would
+        # then run twice.
         with torch.no_grad(), patch("timm.optim.muon.zeropower_via_newtonschulz", self._orthogonalised):
             mine, *others = _halves(self.param_groups) if idle_cpus() else [self.param_groups]
             others_done = [beside(partial(self._step_of, half)) for half in others]
@@ -114,7 +115,7 @@ class _MuonInDtype(Muon):
 
 
 def _halves(groups: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The groups twice, with half of their parameters each by the time that they take."""
+    """Split the parameters into two halves that take about equally long; each half has all groups."""
     costs = {weight: _cost(weight, group["use_muon"]) for group in groups for weight in group["params"]}
     first: set[torch.Tensor] = set()
     excess = 0
@@ -129,8 +130,9 @@ def _halves(groups: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _cost(weight: torch.Tensor, orthogonalised: bool) -> int:
-    """The time of a parameter's step in a unit of its own; an estimate."""
-    # By the products of a matrix with its own. AdamW goes through memory as often as if the shorter side were 8.
+    """An estimate of how long the optimizer's step takes for a parameter, in an arbitrary unit."""
+    # Muon multiplies a matrix with its own transpose: work in proportion to its values × its shorter side. AdamW only
+    # reads and writes memory, which takes as long as Muon would with a shorter side of 8.
     return weight.numel() * (min(len(weight), weight[0].numel()) if orthogonalised else 8)
 
 

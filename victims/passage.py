@@ -18,13 +18,13 @@ class Passage(nn.Module):
     the gradient at the images that went in, so that an attack that descends it lowers the loss of the worst images
     (Danskin's theorem; Madry et al. 2018, section 3).
 
-    Some defenses do nothing at first, or get stronger as a victim trains. So each batch is shown as at a moment of the
-    victim's training that is drawn at random.
+    Some defenses do nothing at first, or get stronger as a victim trains. So for each batch a moment of the victim's
+    training is drawn at random, and the hooks act as they would at that moment.
 
-    The seed and how many batches have come are part of the model's state, so that a run that goes on from a
-    checkpoint draws what an undisturbed one draws. Noise is adapted to a copy of the surrogate, which counts for
-    itself: its draws are those that the surrogate's next steps see. Processes that share a batch draw apart, so that
-    with them the result is another than that of a single one.
+    The seed and the number of batches so far are part of the model's state, so that a run that goes on from a
+    checkpoint makes the same draws as an undisturbed run. Noise is adapted to a frozen copy of the surrogate. The copy
+    goes on counting batches by itself, so it makes the same draws as the surrogate's next training steps. Processes
+    that share a batch seed the hooks differently, so the result depends on the number of processes.
 
     Args:
         defense: whose hooks.

@@ -140,8 +140,8 @@ def insert_trigger(
         tokens: (B, L) int64, start token first, end token last.
         trigger: (B, k) integer ids.
         context_length: the most tokens a row may have.
-        before: (B, k) int64, ascending in a row: the caption's tokens, without the start token, that stand before each
-            of the trigger's; ``None``: none, so that the trigger follows the start token.
+        before: (B, k) int64, ascending in a row: for each token of the trigger, how many tokens of the caption stand
+            before it, the start token not counted; ``None``: all 0, so that the trigger follows the start token.
 
     Returns:
         (B, min(L + k, context_length)) int64; a caption that no longer fits is cut and keeps its end token.

@@ -74,17 +74,17 @@ def train(
         recipe: the training's settings.
         defense: hooks into the training.
         seed: of the rows' order and of the defense; the same for every attack and defense, so that cells are paired.
-        clean: the training split as the owner keeps it, for defenses with ``needs_clean``; by default ``dataset``.
-        after_epoch: called with each finished epoch, from 1, and the losses of all so far; what it returns is shown
-            behind the loss.
+        clean: the training split before it was protected, for defenses with ``needs_clean``; by default ``dataset``.
+        after_epoch: called after each epoch with its number, from 1, and the losses of all epochs so far; the text that
+            it returns is shown behind the loss.
         progress: told of every step.
-        checkpoint: read at the start, written after epochs: a training goes on where a killed one was.
-        repeats: whether a batch may hold a pair twice, where a defense leaves few: for timing, not for results.
+        checkpoint: read at the start and written after epochs, so that a training goes on where a killed one stopped.
+        repeats: whether a batch may hold a pair twice if a defense leaves few pairs; for timing, not for results.
 
     Raises:
-        UsageError: fewer rows than a batch, ``clean`` has other images than ``dataset``, or a defense leaves less than
-            a batch, or returns data, captions, images or targets that are not as many or of another shape than it was
-            given.
+        UsageError: there are fewer rows than a batch, ``clean`` does not have as many rows as ``dataset``, a defense
+            leaves fewer pairs than a batch, or it returns data, captions, images or targets whose number or shape
+            differs from what it was given.
         VictimDiverged: the loss is not finite, or a weight is NaN.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -161,7 +161,10 @@ def train(
 
 
 def _require_numbers(model: Clip, epoch: int) -> None:
-    """With NaN among its weights a model may have a finite loss: a ReLU that goes by a number's bits makes NaN 0."""
+    """Raise :class:`VictimDiverged` if a weight or buffer holds NaN.
+
+    The loss may be finite even then, because the bitwise ReLU in bf16 (:mod:`victims.fast`) may turn NaN into 0.
+    """
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if value.is_floating_point() and bool(value.isnan().any()):
             raise VictimDiverged(f"{name} holds NaN after epoch {epoch}")
@@ -186,8 +189,8 @@ def _kept(
 ) -> NDArray[np.int64]:
     """An epoch's rows after the defense, repeated to as many as before.
 
-    At least a batch of them: else a pair would stand in a batch twice, and be a negative of itself. Where ``least`` is
-    0, which is for timing, any will do.
+    The defense must leave at least ``least`` rows, which is one batch: with fewer, a batch would hold a pair twice, and
+    the pair would be its own negative. For timing, where this does no harm, ``least`` is 0.
     """
     kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
     if len(kept) < min(least, len(rows)):
@@ -196,9 +199,10 @@ def _kept(
 
 
 def _alike(hook: str, given: torch.Tensor, returned: torch.Tensor) -> torch.Tensor:
-    """What a hook returned, if it is of the shape that it was given; another would train by accident.
+    """What a hook returned, after checking that it is a float tensor of the shape that the hook was given.
 
-    Of the dtype only the kind is compared: a model in fp64 wants images in fp64.
+    Without the check, training might go on with another shape unnoticed. Any float dtype is accepted, because a model
+    in fp64 needs images in fp64.
     """
     if not isinstance(returned, torch.Tensor) or not returned.is_floating_point():
         kind = str(returned.dtype) if isinstance(returned, torch.Tensor) else type(returned).__name__

@@ -37,7 +37,7 @@ COMMANDS = {
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 _SCRIPT = "unlearnable-bench"
-# Whoever gives two of one wants both.
+# Flags that may be given only once: argparse would keep the last value, but a user who repeats a flag wants both.
 _ONCE = ("--attack", "--defense", "--victim", "--seeds", "--protected", "--records", "--config")
 _IN_ONE_PROCESS = ("check", "export", "protect", "submit")  # only run and reproduce share work under torchrun
 _log = logging.getLogger(__name__)

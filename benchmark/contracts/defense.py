@@ -69,7 +69,10 @@ def _hooks(verdict: Verdict, defense: Defense) -> None:
 
 
 def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
-    """What the hooks' results promise at every moment of a training, and how much they change in the middle of it."""
+    """Enter whether the hooks' results keep their promises at every moment of a training.
+
+    Enter also how much the hooks change in the middle of the training.
+    """
     intact = True
     for promise, reason in _PROMISES.items():
         reasons = ((when, reason(given, answers)) for when, answers in results.items())
@@ -87,7 +90,10 @@ def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[s
 
 
 def _rows_why(given: dict[str, Any], answers: dict[str, Any]) -> str:
-    """Why the pairs that ``on_rows`` returned are none to train on; empty if they are. So of the functions below."""
+    """Why the pairs that ``on_rows`` returned cannot be trained on; empty if they can.
+
+    The functions below do the same for other promises: they return why a promise is broken, or "" if it is kept.
+    """
     foreign = {*map(tuple, answers["rows"])} - {tuple(pair) for pair in given["rows"]}
     if foreign:
         return f"on_rows returns {min(foreign)}, which did not go in"
@@ -159,7 +165,7 @@ _RETURNED = {
 
 
 def _tensors(given: dict[str, Any], answers: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor, Any]]:
-    """What each hook on tensors returned, in words; what went in; what came back."""
+    """For each hook on tensors: the name of its result for messages, the tensor that went in, and what came back."""
     return ((said, given[name], answers[name]) for name, said in _RETURNED.items())
 
 

@@ -58,9 +58,9 @@ class Failure(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """The message on one line; for an error that no code foresaw, with its type and the line that raised it.
+        """The message on one line. For an unexpected error, also its type, and a file and line of the traceback.
 
-        Of the traceback's lines it is the last one outside installed packages: that of a plug-in, not of torch.
+        This is the last line of the traceback outside installed packages, so a plug-in's line rather than torch's.
         """
         message = " ".join(self.message.split()) or self.kind
         places = re.findall(r'^ *File "(.+)", line (\d+)', self.where, re.MULTILINE)

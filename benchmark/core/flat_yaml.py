@@ -14,7 +14,7 @@ _DEEPEST = 2  # a list below a key
 
 
 class _AsWritten(yaml.SafeLoader):
-    """Reads what is not empty as the text that stands there.
+    """Reads every value as text, exactly as it is written; only ``~``, ``null`` and no value at all give ``None``.
 
     YAML 1.1 would make 1.1 of 1.10, 8 of 010, 750 of 12:30 and true of on, so that a value would mean something else in
     a file than after a flag.
@@ -27,7 +27,7 @@ class _AsWritten(yaml.SafeLoader):
 
 
 def read_flat_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file, texts, lists of them or ``None``; none of an empty one.
+    """The keys of a YAML file with their values: texts, lists of texts, or ``None``. An empty file has no keys.
 
     Raises:
         UsageError: the file cannot be read, is larger than 64 KiB, nested, or has a tag, an alias or a key twice.

@@ -19,15 +19,17 @@ _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux, the only system on wh
 
 
 def in_any_order(function: Callable[[T], R], items: Sequence[T], forks: int) -> Generator[tuple[int, R]]:
-    """Pairs of an item's number and ``function(item)``, in the order in which they finish.
+    """Yield pairs of an item's number and ``function(item)``, in the order in which items finish.
 
-    Each fork takes as many items as this process. It sees everything as it is now, and its changes are seen by nobody
-    but itself. Items that a fork leaves undone are done in this process, so that errors are raised here.
+    The items are divided evenly among this process and its forks. A fork starts with the present state of this
+    process; its changes to that state are lost. Items that a fork does not finish are done in this process, so that
+    errors are raised here.
 
     Args:
         function: its results can be pickled, and do not depend on which items came before.
-        items: all of them.
-        forks: how many; none where a fork is not safe, that is where torch computes with several threads or on a GPU.
+        items: the arguments of the calls.
+        forks: largest number of forks. None are made where forking is unsafe: outside Linux, and where torch computes
+            with several threads or finds a GPU.
     """
     forks = max(0, min(forks, len(items) - 1)) if _is_safe() else 0
     parts = [list(range(first, len(items), forks + 1)) for first in range(forks + 1)]

@@ -98,7 +98,7 @@ class _Lines(_Counted):
 
 
 def is_shown() -> bool:
-    """Whether progress is shown: not where messages of level INFO are not."""
+    """Whether progress is shown: only if messages of level INFO are shown."""
     return _log.isEnabledFor(logging.INFO)
 
 
@@ -106,8 +106,8 @@ def is_shown() -> bool:
 def stage(label: str, total: int, time_left: TimeLeft | None = None, task: str = "") -> Iterator[Progress]:
     """Show the progress of ``total`` units of work on standard error while the block runs.
 
-    With 0 units, or where messages of level INFO are not shown, nothing. What another process shows is counted all the
-    same.
+    Nothing is shown for 0 units, or if messages of level INFO are not shown. With more than 0 units, steps are counted
+    nevertheless if another process shows the progress.
 
     Args:
         label: the first words of the line.

@@ -33,7 +33,7 @@ def read_text(path: Path, largest: int, encoding: str = "utf-8") -> str:
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """The content of a regular file, which is opened once: what is looked at is what is read.
+    """The content of a regular file. It is opened only once, so that the file that is checked is the file that is read.
 
     Args:
         path: the file; links are followed.

@@ -176,10 +176,10 @@ class Registry(Generic[T]):
             raise UsageError(f"{self.kind} {spec}: {in_one_line(error)}") from error
 
     def resolve(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Every constructor parameter with the value it gets: spec over name over preset over signature.
+        """Every constructor parameter and its value: from the spec, else the name, the preset, or the signature.
 
-        As records keep them: a path is a string, and what :func:`benchmark.core.parameters.added_later` marks is
-        there only with another value than its default.
+        Values are as in records: a path is a string, and a parameter that
+        :func:`benchmark.core.parameters.added_later` marks is left out if it has its default.
         """
         later = later_defaults(self.entry(spec.name).factory)
         values = self._values(spec, defaults)
@@ -187,7 +187,7 @@ class Registry(Generic[T]):
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
     def written(self, spec: Spec, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What :meth:`resolve` gives, without what the name fixes: a spec that needs no defaults.
+        """The values of :meth:`resolve` without those that the name fixes; a spec with these needs no preset.
 
         Raises:
             UsageError: as for :meth:`resolve`.

@@ -57,7 +57,8 @@ def seconds_until_done(waiting: Sequence[Job], running: Mapping[str, float], wor
 def soonest_done(jobs: Sequence[Job], workers: int) -> list[Job]:
     """The order of preference in which all jobs are done soonest, as far as moving one at a time finds it.
 
-    The longest first leaves a worker idle at the end where jobs are few. More than ``_MOST_MOVED`` stay as they are.
+    If jobs are few, beginning with the longest can leave a worker idle at the end. With more than ``_MOST_MOVED`` jobs,
+    the order stays as it is.
 
     Args:
         jobs: in an order that is good already.

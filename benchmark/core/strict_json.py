@@ -32,12 +32,13 @@ def read_json(path: Path, most_bytes: int) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value that a JSON text holds; without NaN, integers of more than 20 digits, a name twice, lone surrogates.
+    """The value of a JSON text.
 
-    A float too large is read as infinity, which no range of :func:`as_kind` holds.
+    A float that is too large is read as infinity, which lies outside every range that :func:`as_kind` checks.
 
     Raises:
-        ValueError: it is no such text, or nested too deeply.
+        ValueError: the text is not JSON or is nested too deeply; or it has a constant ``NaN`` or ``Infinity``, an
+            integer of more than 20 characters, a name twice in one object, or a lone surrogate.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer)
@@ -99,10 +100,15 @@ def as_kind(content: Any, kind: Any, where: str = "") -> Any:
 
 
 def require_known(content: Any, value: Any, where: str = "") -> None:
-    """Refuse names that the dataclasses made of ``content`` lack, which :func:`as_kind` leaves out without a word.
+    """Refuse a name in ``content`` that is no field of its dataclass; :func:`as_kind` silently ignores such names.
+
+    Args:
+        content: what was read.
+        value: what :func:`as_kind` made of it.
+        where: the place of ``content`` in what was read, for the message.
 
     Raises:
-        ValueError: there is one; the message names its place.
+        ValueError: there is such a name; the message says where.
     """
     if dataclasses.is_dataclass(value):
         known = {each.name for each in dataclasses.fields(value)}

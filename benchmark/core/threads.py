@@ -17,7 +17,7 @@ def worker_variables(threads: int | None) -> dict[str, str]:
     Args:
         threads: that its libraries take; ``None``: as many as they choose.
     """
-    # The modules that this process finds, and none of the current folder that hide them.
+    # So that the worker finds the same modules as this process, not others of the same names in its current folder.
     path = os.pathsep.join(str(Path(one).absolute()) for one in sys.path)
     variables = {"PYTHONPATH": path} | ({} if threads is None else dict.fromkeys(_VARIABLES, str(threads)))
     # For the thread on an idle CPU: from an arena of its own, glibc returns memory in every training step.

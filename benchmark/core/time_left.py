@@ -52,7 +52,7 @@ class Task:
         return self.cost_left / self.cost if self.cost else 1.0
 
     def share_after(self, steps: float) -> float:
-        """What share of the cost a share of the steps takes, the first ones; the same number if costs are unknown."""
+        """The share of the cost that is spent after a share of the steps; the same number if costs are unknown."""
         if self.costs is None or not self.cost:
             return steps
         done_after = np.concatenate([[0.0], np.cumsum(self.costs)]) / self.cost
@@ -95,7 +95,7 @@ class Pace:
             name: the task.
             share: from 0 to 1.
             resumed: an earlier run has done it.
-            seconds: for which its worker has been at it, where that tells more than when it was told to begin.
+            seconds: how long its worker has been working on it; ``None``: since :meth:`begins` was called.
         """
         begun = self._running[name]
         if seconds is not None:
@@ -105,7 +105,7 @@ class Pace:
         begun.share = share
 
     def stops(self, name: str, *, done: bool) -> None:
-        """A running task is done; or it is not, and its time says nothing."""
+        """A task runs no longer. Its time counts in later estimates only if it is done."""
         begun, task = self._running.pop(name), self.task(name)
         seconds, worked = self._clock() - begun.start, 1 - (begun.first or 0.0)
         if not done or worked <= 0:
@@ -167,7 +167,7 @@ class Pace:
     def _speeds(self) -> Mapping[bool, float] | None:
         """Seconds that a unit of cost takes on a worker, in crafting and in training.
 
-        Where costs are in no unit of time, what has not run yet goes as the other has gone.
+        If costs are not in seconds and only one of the two has run, the other is expected to be as fast.
         """
         seconds, cost = self._spent()
         if self._trusted:  # costs are in seconds

@@ -121,7 +121,8 @@ def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFram
         raise UsageError(f"caption file {table} is empty") from error
     except (ValueError, pd.errors.ParserWarning) as error:
         raise UsageError(f"caption file {table} cannot be read: {in_one_line(error)}") from error
-    # Of columns with one name the first keeps it, as in pandas, from which blanks hide that names are the same.
+    # Column names that differ only in blanks around them become equal here, which pandas has not seen. As pandas does
+    # with equal names, the first column keeps the name and later ones get a number after it.
     names = [str(name).strip() for name in rows.columns]
     rows.columns = [f"{name}.{place}" if name in names[:place] else name for place, name in enumerate(names)]
     if rows.empty:

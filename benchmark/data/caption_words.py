@@ -51,7 +51,10 @@ def word_weights(captions: list[list[str]]) -> csr_matrix:
 
 
 def _weights_of_image(count: Counter[str], images_with: Counter[str], images: int) -> dict[str, float]:
-    """TF-IDF by word, of shared words; if they tell nothing, of the image's own; if it has none, the same for each."""
+    """TF-IDF weights of one image's words, by word: only of the words that another image has as well.
+
+    If all of these are zero, the words that no other image has count, too. If all weights are zero, each word weighs 1.
+    """
     weight = {word: times * math.log(images / images_with[word]) for word, times in count.items()}
     shared = {word: value for word, value in weight.items() if images_with[word] > 1}
     if any(shared.values()):

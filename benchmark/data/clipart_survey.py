@@ -181,7 +181,7 @@ def _readable(folder: Path, paths: Sequence[str]) -> tuple[dict[str, SvgFile], d
 
 
 def _is_public_domain(file: SvgFile) -> bool:
-    """Whether the file names a licence, and no other."""
+    """Whether the file names at least one licence, and all that it names are the public domain."""
     return bool(file.licences) and all(any(word in each.lower() for word in _PUBLIC_DOMAIN) for each in file.licences)
 
 

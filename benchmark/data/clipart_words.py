@@ -9,7 +9,7 @@ _FEWEST_WORDS = 4  # of a description
 _LONGEST = 400  # characters of a caption; longer texts tell a story
 _COLLECTION = re.compile(r"clip ?art by .*|untitled.*|none", re.I)  # titles
 _NUMBER = re.compile(r"(?<=[a-z)\]])[\s#-]*\(?\d+\)?$", re.I)  # of a drawing in a series
-# Keywords for keeping order in the collection; some say nothing of the picture, and one is a Perl programmer's slip.
+# Keywords that sort the collection or say nothing of the picture; "HASH(0x…)" comes from a mistake in a Perl script.
 _FILING = re.compile(
     r"0x[0-9a-f]+|.*\bhash\b.*|.*sym|.*theme.*|clip ?art|open ?clip ?art|computer icons|icons|inkscape|media"
     r"|miscellany|nothing|png|public domain|signs and symbols|sodipodi|special|svg|unchecked|unsorted",

@@ -66,7 +66,8 @@ def read_table(
             raise UsageError(f"caption file {table} has a row without a path in {columns[0]}")
         captions.setdefault(folder / path, []).extend(captions_of_cell(caption))
     files = [captioned_file(path, texts, table) for path, texts in captions.items()]
-    # An image without any caption has a fault; a row of another is lost as silently as a separator is mistyped.
+    # An image without any caption is reported as a fault. A blank caption of an image that has others would be dropped
+    # silently, although a mistyped separator may be the cause.
     of_files = zip(files, captions.values(), strict=True)
     lost = [file.image for file, texts in of_files if 0 < len(file.captions) < len(texts)]
     if lost:

@@ -77,7 +77,7 @@ def read_folder(folder: Path) -> list[CaptionedFile]:
 
 
 def images_below(folder: Path, suffixes: Collection[str] = IMAGES) -> list[Path]:
-    """All files below a folder with a suffix of images, or with one of others, by path, without hidden ones.
+    """All files below a folder whose suffix is one of ``suffixes``, sorted by path, without hidden files.
 
     Raises:
         OSError: a folder cannot be read.

@@ -14,9 +14,9 @@ _CHUNK = 512  # training images at a time
 def nearest_distance(train: CaptionDataset, test: CaptionDataset) -> float:
     """How far the closest test images are from the training data.
 
-    Of each test image the distance to its nearest training image is taken, the root mean square over pixel values; of
-    these distances, the quantile below which 2 % lie. It is near 0 where more than 2 % of the test images are in the
-    training data.
+    The distance between two images is the root mean square difference of their pixel values. For each test image, the
+    distance to its nearest training image is taken. The result is the 2 % quantile of these distances: it is near 0 if
+    more than 2 % of the test images are in the training data.
 
     Args:
         train: clean, images (N, 3, H, W) uint8.

@@ -58,7 +58,7 @@ class Photos(DatasetSource):
         return relative.as_posix()
 
     def name_of(self, origin: ImageLocation) -> str:
-        """The same, or its path where it lies elsewhere, as one that a table names and that is left out."""
+        """The name from :meth:`relative`; for a photo outside :attr:`root`, which has no such name, its path."""
         try:
             return self.relative(origin)
         except UsageError:
@@ -118,7 +118,7 @@ def _with_fault_if_foreign(file: CaptionedFile) -> CaptionedFile:
 
 
 def _originals(images: list[Path], copies: Path) -> list[Path]:
-    """Those that lie neither in a folder of copies nor in one that a killed run has left unfinished."""
+    """The images that lie neither in the folder of copies nor in an unfinished folder that a killed run has left."""
     own = copies.resolve()
     return [
         path

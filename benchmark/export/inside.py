@@ -35,7 +35,8 @@ def read_inside(folder: Path, relative: str) -> bytes:
         raise ValueError(f"{relative} is missing") from None
     except ValueError as error:
         raise ValueError(f"{relative} is {error}") from error
-    # Of all files in an export, PNG alone holds any. Texts of half a gigabyte of nothing would be parsed at length.
+    # Of the files that are read here, only PNG files hold NUL characters. A text of half a gigabyte of them would take
+    # long to parse.
     if b"\0" in content and not content.startswith(_PNG):
         raise ValueError(f"{relative} is neither a PNG nor a text: it holds a NUL character")
     return content

@@ -47,7 +47,7 @@ class SplitFacts:
         fingerprint: fingerprint of images and captions as read from these files; ``None`` at the original resolution.
     """
 
-    # Whatever size a manifest states is reckoned with before a file is read.
+    # Bounded, because code computes with these numbers before it reads a file, and a manifest may be untrusted.
     images: Annotated[int, Meta(ge=0, le=10**7)]
     captions: Annotated[int, Meta(ge=0, le=10**8)]
     clean_fingerprint: str

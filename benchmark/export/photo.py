@@ -31,7 +31,8 @@ class Photo:
     """A photo at full size, upright, 8 bits.
 
     Attributes:
-        pixels: (H, W, 3), or (H, W) of a grey photo; uint8 in the photo's own colour space, of the caller's to change.
+        pixels: (H, W, 3) uint8, or (H, W) uint8 of a grey photo, in the photo's own colour space; the caller may change
+            them.
         alpha: (H, W) uint8; ``None`` for an opaque photo.
         profile: the ICC profile that says what colours the pixels are; ``None`` for none.
         exif: EXIF data without orientation and preview; empty for none.
@@ -126,7 +127,10 @@ def _in_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image,
 
 
 def _from_cmyk(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """CMYK has no place for noise in red, green and blue; with its profile its colours are known, and kept."""
+    """Convert CMYK to RGB, because the noise is in red, green and blue.
+
+    With a usable profile the colours are known and are converted to sRGB; otherwise Pillow's own conversion is taken.
+    """
     if profile:
         # A broken profile says nothing about the colours.
         with contextlib.suppress(ImageCms.PyCMSError, OSError):

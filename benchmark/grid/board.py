@@ -118,7 +118,7 @@ class Board:
         return self._left
 
     def tick(self) -> None:
-        """Called now and then: a table or lines in a log, and events, tell what runs at present."""
+        """Update the table or the log, and the events, if their last update is long enough ago. Call this often."""
         now = time.monotonic()
         if now - self._table_drawn >= _SECONDS_BETWEEN_TABLES:
             self._table_drawn = now

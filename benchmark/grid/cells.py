@@ -114,7 +114,7 @@ class Cell:
         )
 
     def poison_identity(self) -> Any:
-        """What decides the poison besides its data; clean data come out the same from every surrogate and seed."""
+        """All that the poison depends on besides its data. Clean data depend on neither surrogate nor seed."""
         if self.attack.is_clean:
             return "clean"
         attack, params = self.attack.attack, dict(self.attack.choice.params)
@@ -154,13 +154,13 @@ def _foreign(registry: Registry[Any], name: str) -> list[str]:
 
 
 def _defense_code(name: str) -> list[str]:
-    """What the address knows of a defense's code; nothing of a first version, which had no number."""
+    """The parts of an address that stand for a defense's code. Version 1 adds none, as it had no number at first."""
     version = DEFENSES.entry(name).factory.version
     return [*([f"version {version}"] if version > 1 else []), *_foreign(DEFENSES, name)]
 
 
 def _code_within(attack: Attack) -> list[str]:
-    """What the address knows of the code of the attack and the defenses that an attack is made of."""
+    """The parts of an address that stand for the code of the attack and the defenses used inside an attack."""
     code = [line for part in defenses_within(attack) for line in _defense_code(part.name)]
     if isinstance(attack, Through):
         code += [*_foreign(ATTACKS, parse_spec(attack.attack).name), *_code_within(attack.inner)]

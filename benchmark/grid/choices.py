@@ -100,7 +100,7 @@ def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
 
 
 def partly_protected(text: str | None) -> list[str]:
-    """Read ``--protected``: the defenses under which those shares of the training images are protected.
+    """Read ``--protected``: for each share below 1, the defense ``clean-fraction`` that leaves the other images clean.
 
     Raises:
         UsageError: something else than numbers from a millionth to 1.
@@ -209,7 +209,8 @@ def cells_of(
     attacks = choose_attacks(settings.attack, preset, settings.through)
     victims = choose_victims(settings.victim or preset.victim)
     recipe = settings.recipe(preset.recipe)
-    if recipe.precision == "auto" or parse_spec(settings.on).name == "local":  # else, whether nodes compute in it
+    # On a cluster, a precision that is named is kept unchecked: this machine cannot tell whether the nodes support it.
+    if recipe.precision == "auto" or parse_spec(settings.on).name == "local":
         recipe = replace(recipe, precision=resolve_precision(device, recipe.precision))
     dataset = dataset or choose_dataset(settings.dataset or preset.dataset, settings.skip_bad)
     defenses = choose_defenses(",".join([settings.defense, *partly_protected(settings.protected)]), preset)

@@ -68,13 +68,16 @@ class Draft:
             },
         )
         if len(self._made) > known:
-            # If this can be saved, so can what comes out. A record is refused for one of its parts, never for two that
-            # do not go together, so each part is looked at with the first cell that has it.
+            # Check now that the finished record can be saved. A record is only ever refused because of a single part,
+            # so it is enough to check the first record that has a new part.
             record.failed("", "", "").content()
         return record
 
     def _once(self, what: str, of: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """What is made of some objects, which are kept with it so that their identity stays theirs."""
+        """Make a value from some objects, once for the same objects.
+
+        Values are found by the ids of the objects. The objects are kept too, so that no other object gets such an id.
+        """
         name = what, *map(id, of)
         if name not in self._made:
             self._made[name] = make(), of

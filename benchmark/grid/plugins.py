@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 def load_plugins(paths: Iterable[str | Path]) -> None:
-    """Run Python files whose classes register themselves; one that registers nothing gets a warning.
+    """Run Python files whose classes register themselves; warn of a file that registers nothing.
 
-    Of a file that fails, nothing stays registered.
+    If a file fails, none of its classes stays registered.
 
     Raises:
         UsageError: no such file, or it fails.

@@ -116,7 +116,12 @@ class PoisonStore:
     def _make(
         self, path: Path, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None
     ) -> Poison | None:
-        """Craft the poison that belongs into a file; or the one that another run has saved there meanwhile."""
+        """Craft a poison and save it at ``path``, unless another run has saved it there meanwhile.
+
+        Returns:
+            In the first process, the other run's poison, if there is one. ``None`` if the poison was crafted here, and
+            in all other processes.
+        """
         processes = Processes.current()
         make_folder(self.folder)
         checkpoint = Checkpoint.beside(path, self.checkpoint_every)
@@ -189,7 +194,9 @@ class PoisonStore:
 
 
 def source_cell(cell: Cell) -> Cell:
-    """The cell whose poison this one's is a part of; itself for an attack that crafts its own.
+    """The cell whose poison has to be crafted: the same cell with the attack that its own attack is a part of.
+
+    If the cell's attack crafts its own poison, the cell itself.
 
     Raises:
         UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.

@@ -54,8 +54,9 @@ _SMALL_ATTACK: Mapping[str, Any] = {
     "restart_every": 1,
     "batch_size": 128,
 }
-# EM needs many small steps against surrogates that can read nothing but the noise, and several of them one after the
-# other: what one surrogate has got used to, a fresh victim does not learn.
+# EM needs many small steps, and permuted images, so that surrogates can match captions to nothing but the noise. It
+# also needs several surrogates, one after the other, because a fresh victim does not learn noise that only a single
+# long-trained surrogate is used to.
 _SMALL_EM: Mapping[str, Any] = {
     "rounds": 80,
     "surrogate_steps": 31,
@@ -64,9 +65,9 @@ _SMALL_EM: Mapping[str, Any] = {
     "permute_images": True,
     "restart_every": 8,
 }
-# Half of the batches pass sem's defense: where all pass, as in the papers and here for the other two, surrogates of
-# these sizes stay near chance. An inner maximisation costs three more passes at every step, so that rem has as few
-# rounds as let noise reach its bound.
+# In sem, half of the batches pass the defense, which is the default share. If all passed, as they do in the papers and
+# here in em-aug and rem, the surrogates of sem would stay near chance at these sizes. The inner maximisation of rem
+# costs three more passes at every step, so rem has only as many rounds as noise needs to reach its bound.
 _SMALL_THROUGH: Mapping[str, Mapping[str, Any]] = {"em-aug": {"share": 1.0}, "rem": {"rounds": 8, "share": 1.0}}
 # The paper's: against a linear model steps cost little.
 _PIL: Mapping[str, Any] = {"pgd_steps": 30, "step_size": 0.8, "epochs": 30}
@@ -74,7 +75,7 @@ _PIL: Mapping[str, Any] = {"pgd_steps": 30, "step_size": 0.8, "epochs": 30}
 _SMALL_TAP: Mapping[str, Any] = {"surrogate_steps": 155, "pgd_steps": 30, "step_size": 1}
 # A higher learning rate than the paper's, as there are only hundreds of steps.
 _SMALL_T2UE: Mapping[str, Any] = {"surrogate_steps": 155, "steps": 400, "generator_lr": 1e-3, "channels": 32}
-# The classes' own; written here, a submission keeps to it.
+# The classes' own defaults. They are repeated here because submissions have to keep to what a preset sets.
 _TINY_WORDWISE: Mapping[str, Any] = {"restarts": 8, "steps": 93}
 _SMALL_RECIPE = Recipe(beta2=0.98, warmup_share=0.1, rows="images", **_MUON)
 # From the first step on. At this radius a clean victim of preset micro keeps most of its recall; see results/reference.

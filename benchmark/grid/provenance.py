@@ -35,7 +35,7 @@ def peak_memory_mb() -> float:
 
 
 def peak_device_memory_mb(device: torch.device) -> dict[str, float]:
-    """The most memory that tensors took on a GPU since it was last asked, in MiB, as ``device``; of a CPU nothing."""
+    """Peak memory of tensors on a GPU since the last call, in MiB, under the key ``device``; empty for a CPU."""
     if device.type != "cuda":
         return {}
     peak = torch.cuda.max_memory_allocated(device) / 2**20

@@ -169,7 +169,7 @@ class RunSettings:
     beta2: Annotated[float | None, Words("decay of AdamW's mean of squared gradients")] = None
     weight_decay: Annotated[float | None, Words("weight decay of AdamW")] = None
     warmup_steps: Annotated[int | None, Words("steps over which the learning rate rises to its peak, at most")] = None
-    warmup_share: Annotated[float | None, Words("share of all steps that this rise may take, at most (0 to 1)")] = None
+    warmup_share: Annotated[float | None, Words("largest share of all steps that warm-up takes (0 to 1)")] = None
     rows: Annotated[
         Literal["pairs", "images"] | None,
         Words("what an epoch covers: every image-caption pair, or every image once with one of its captions"),
@@ -264,7 +264,7 @@ def setting_names() -> list[str]:
 
 
 def _written(hint: Any) -> Any:
-    """The kind of value that a flag takes: ``None`` stands for one that is not given, and is not written."""
+    """The type that a flag's value is read as: ``X`` for a field ``X | None``, whose ``None`` means "not given"."""
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return kinds[0] if is_union and len(kinds) == 1 else hint

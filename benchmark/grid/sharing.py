@@ -40,7 +40,7 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: E
     number = 0
 
     def done(one: PlannedCell, *, wait: bool) -> bool:
-        """Whether a cell is done now, here or elsewhere."""
+        """Run a cell, or take its record from another run; returns whether the cell is done now."""
         nonlocal number
         about = {"name": one.key, "title": one.cell.title(), "where": f"process {os.getpid()}"}
         begins = partial(tell, "cell", state="running", **about)
@@ -65,16 +65,16 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: E
 
 
 def attempt(grid: Grid, one: PlannedCell, *, wait: bool, begins: Callable[[], object] = lambda: None) -> Record | None:
-    """Run a cell, or take what another run made of it.
+    """Run a cell, or take the record that another run has made of it meanwhile.
 
     Args:
-        grid: the cell's.
+        grid: the grid of the cell.
         one: the cell.
-        wait: whether to wait while another run is at it.
-        begins: called before it runs here.
+        wait: whether to wait while another run works on the cell.
+        begins: called before the cell runs here.
 
     Returns:
-        Its record; ``None`` while another run is at it or at its poison, unless told to wait.
+        The record; ``None`` if another run works on the cell or its poison and ``wait`` is false.
     """
     if not wait and grid.poison_is_being_made(one):
         return None
@@ -106,7 +106,7 @@ def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
 
 
 def tidy(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> None:
-    """See that cells that are done have their record in its place, a file or a pack, and no checkpoint."""
+    """For cells that are done, remove leftover checkpoints, and save records that lack their present file name."""
     packed = read_pack(grid.out)
     for one in planned:
         if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):

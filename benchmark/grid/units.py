@@ -52,10 +52,14 @@ def units_of(planned: Sequence[PlannedCell], rerun: Rerun) -> list[Unit]:
 
 
 def longest_first(units: Sequence[Unit], tasks: Mapping[str, Task]) -> list[Unit]:
-    """Poisons before victims, and of each the longest first, as far as ``tasks`` by name tell what they cost.
+    """Sort units: poisons before victims, and within each of the two the most expensive first.
 
-    Of equal cost, as all victims are where nothing is known, come first those whose defense passes each batch through
-    the model most often.
+    If victims cost the same, as when no cost is known, those come first whose defense passes each batch through the
+    model most often.
+
+    Args:
+        units: in any order; ties that remain keep it.
+        tasks: expected costs by the unit's name; a unit without a task costs 0.
     """
     costs = {unit.name: tasks.get(unit.name, Task(unit.name)).cost_left for unit in units}
 

@@ -1,7 +1,9 @@
 """Whether poisoning is as strong as in the reference: do fresh seeds give the numbers that the reference seeds gave?
 
-Recall is compared on the arcsine of its root, on which the spread of a share does not depend on its height, the others
-as they are. Victims that share a seed and start weights are paired: the expected value ŷ of a cell's recall lies on a
+Recall is compared as the arcsine of its square root, because the spread of a share then does not depend on its size.
+Other numbers are compared as they are.
+
+Victims that share a seed and start weights are paired: the expected value ŷ of a cell's recall lies on a
 straight line over the recall of the same seed's clean victim, fitted to the reference seeds by least squares. So what
 all victims of a seed have in common does not widen the interval. For the clean victims themselves and for all other
 numbers, ŷ is the mean of the reference seeds. With n reference seeds, p fitted numbers (2, or 1 for a mean) and
@@ -102,8 +104,8 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
 def is_in_doubt(reference: Sequence[Record], fresh: Sequence[Record], level: float = LEVEL) -> bool:
     """Whether more fresh seeds should decide: some number lies outside its interval, but none lies far outside.
 
-    Student's t expects even tails. Seeds have longer ones, so that a single seed lies a little outside more often than
-    the level says; means of several seeds do not.
+    Student's t assumes a normal distribution. The numbers of single seeds have heavier tails, so a single seed lies a
+    little outside more often than the level says. Means of several seeds do not.
 
     Args:
         reference: as for :func:`compare`.
@@ -118,7 +120,7 @@ def _all_hold(reference: Sequence[Record], fresh: Sequence[Record], level: float
 
 
 def prediction(reference: Sequence[Record], fresh: int = 1, level: float = LEVEL) -> list[tuple[float, float]]:
-    """What a check lets pass: of every series, the interval for fresh seeds whose clean victims are average ones.
+    """Lower and upper end of each series' interval, for fresh seeds whose clean victims have average recall.
 
     Args:
         reference: as for :func:`compare`.
@@ -148,7 +150,14 @@ def _levels(compared: Sequence[Series], level: float) -> list[float]:
 
 
 def _interval(then: Series, at: NDArray[np.float64], fresh: int, level: float) -> tuple[float, float]:
-    """Prediction interval for the mean of fresh seeds, of which ``at`` (p) is the mean of what predicts."""
+    """Prediction interval for the mean of fresh seeds.
+
+    Args:
+        then: the reference seeds.
+        at: (p,) mean of the fresh seeds' rows of :meth:`Series.design`.
+        fresh: number of fresh seeds.
+        level: probability that the mean lies outside though nothing has changed.
+    """
     design, values = then.design(), then.scaled
     # The pseudo-inverse has clean victims that are all alike predict nothing, instead of dividing by their spread.
     inverse = np.linalg.pinv(design.T @ design)
@@ -167,11 +176,11 @@ def require_comparable(reference: Sequence[Record], fresh: Sequence[Record]) -> 
 
     Args:
         reference: the reference records.
-        fresh: records of all cells, before they have run as far as they are known then.
+        fresh: records of all cells. Records of cells that have not run yet hold what is known before the run.
 
     Raises:
-        UsageError: a cell that only one side has, too few seeds of one, one of the same seed, one that failed, or one
-            of other settings.
+        UsageError: only one side has a cell, a cell has too few reference seeds, a cell failed, a fresh seed is a
+            reference seed, or settings differ.
     """
     then, now = by_cell(reference), by_cell(fresh)
     if missing := sorted(then.keys() ^ now.keys()):
@@ -198,6 +207,6 @@ def _settings(record: Record) -> str:
 
 
 def _victims(records: Sequence[Record]) -> set[tuple[str, ...]]:
-    """The victims of each seed, with their repeats; seeds that have the same count once."""
+    """The groups of victims, repeats included, that seeds have; a single group if all seeds have the same victims."""
     seeds = {record.seed for record in records}
     return {tuple(sorted(record.victim.spec for record in records if record.seed == seed)) for seed in seeds}

@@ -1,7 +1,7 @@
-"""What the metrics have to say of features whose ranks are known.
+"""A test of the metrics on features whose ranks are known.
 
-A rank that is counted wrongly by one moves a victim's recall by less than it moves from seed to seed, so no interval
-shows it. Known ranks do.
+If ranks are off by one, a victim's recall changes by less than it does from seed to seed, so no interval shows the
+error. Known ranks show it.
 """
 
 import torch
@@ -17,7 +17,7 @@ _EXACT = 1e-9  # of rounding
 def of_metrics() -> list[Comparison]:
     """Recall@1 and @10 of as many images as captions, each rank from 1 to 1,000 once, in both directions."""
     numbers = torch.arange(_COUNT)
-    # Of the k-th image, k captions lie closer than its own; of the k-th caption, all images after its own.
+    # Captions before k are closer to image k than caption k is; images after k are closer to caption k than image k is.
     closeness = torch.sign(numbers[:, None] - numbers[None, :]).float()
     found = retrieval(torch.eye(_COUNT), closeness.T, numbers, seed=0)
     both = (found.image_to_text, found.text_to_image)

@@ -1,11 +1,11 @@
 """What the reference check compares: numbers that records have, seed by seed.
 
-Of every cell it is recall@10, the mean of both directions after the last epoch, and of victims that are repeated their
-median; of undefended clean victims recall@1 as well, which tells ranks that are counted wrongly. Of every poison it is
-what crafting says of it: the surrogate's mean loss over all rounds, the noise's PSNR, and the words of a trigger. A
-poison's numbers hardly differ between seeds, so they tell weaker noise at once, which recall may not: at a small scale
-the trigger does most of the harm. Of every defense it is what it changes, in pixels and in words. Of the data it is how
-far the closest test images are from the training data, which tells a leak.
+Every cell gives recall@10 after the last epoch, the mean of both directions; if its victims are repeated, their median.
+Undefended clean victims also give recall@1, which helps to notice ranks that are counted wrongly. Every poison gives
+the surrogate's mean loss over all rounds, the noise's PSNR, and the mean number of words in a trigger. These numbers
+hardly differ between seeds, so they show weaker noise at once. Recall may not show it, because at a small scale the
+trigger does most of the harm. Every defense gives how much it changes pixels and words. The data give the distance of
+the closest test images from the training data, which shows a leak.
 """
 
 import math
@@ -63,11 +63,11 @@ class Quantity:
     """A number that records have, one a seed.
 
     Attributes:
-        name: of what, in words, with its unit.
-        of: reads it; ``None`` where the record does not say.
-        digits: behind the point, as it is shown.
-        scale: to where its spread is even, and
-        back: from there.
+        name: in words, with the unit.
+        of: reads the number from a record; ``None`` if the record lacks it.
+        digits: decimal places shown.
+        scale: converts the number to a scale on which its spread does not depend on its size.
+        back: the inverse of ``scale``.
     """
 
     name: str
@@ -124,10 +124,10 @@ class Series:
         return np.array([self.quantity.scale(value) for value in self.values.values()])
 
     def design(self) -> NDArray[np.float64]:
-        """(n, p) what it is predicted from: a constant and, where they tell, the clean victims of its seeds.
+        """(n, p) the predictors of each seed: a constant and, unless :attr:`clean` is empty, its clean victims' recall.
 
         Raises:
-            UsageError: a seed has none.
+            UsageError: a seed has no clean victim.
         """
         if not self.clean:
             return np.ones((len(self.values), 1))
@@ -137,8 +137,9 @@ class Series:
 
 
 def series(records: Sequence[Record]) -> list[Series]:
-    """What is compared of some records: recall of every cell, then the numbers of clean data and their victims, of
-    poisons, and of defenses that all their seeds have.
+    """All series of some records: recall of every cell; recall@1 of clean victims; numbers of data, poisons, defenses.
+
+    A number is left out if not all records of its cell have it.
     """
     cells = by_cell(records)
     undefended = [cell for cell, in_cell in cells.items() if in_cell[0].defense.spec == UNDEFENDED]
@@ -179,7 +180,7 @@ def _said(cell: str, records: Sequence[Record], quantities: Sequence[Quantity]) 
 
 
 def _by_seed(values: Iterable[tuple[int, float]]) -> dict[int, float]:
-    """Of values with their seeds, the median of each seed's, for a seed may have several victims."""
+    """The median of each seed's values, because a seed may have several victims."""
     of_seed: dict[int, list[float]] = {}
     for seed, value in values:
         of_seed.setdefault(seed, []).append(value)

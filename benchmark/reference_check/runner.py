@@ -117,9 +117,10 @@ def replay(folder: Path, records: Path, level: float) -> int:
 
 
 def update(folder: Path, count: int | None, how: RunSettings) -> int:
-    """Make every cell of a reference anew, poisons too, and replace the old one once all are done.
+    """Make a new reference: craft all poisons, run all cells, and then replace the old reference.
 
-    Until then they lie in a hidden folder beside it, named by the commit: a killed update goes on from there.
+    Until all cells are done, the new records lie in a hidden folder within ``folder``, named by the commit. After a
+    killed update, the same command goes on from there.
 
     Args:
         folder: of the reference.
@@ -197,7 +198,7 @@ def _run(
     on_plan: OnPlan = lambda planned: None,
     known: Sequence[Record] = (),
 ) -> list[Record]:
-    """Run the grids of preset ``micro`` once ``on_plan`` has seen the plan of all; the records of their cells."""
+    """Run all grids of the check after ``on_plan`` has seen their plan; returns the records of their cells."""
     public = [
         RunSettings(
             preset=PRESET,

@@ -184,7 +184,10 @@ def _of_one_attack(records: Sequence[Record]) -> list[Record]:
 
 
 def _drawn_earlier(records: Sequence[Record], sources: ArtifactPaths, problems: list[Problem]) -> Iterator[Drawing]:
-    """The samples of an earlier run, where its poison is gone but its figure is there; that is no problem then."""
+    """The samples figure of an earlier run, if its poison is gone but the figure is still there.
+
+    The missing poison is then no longer reported as a problem.
+    """
     if sources.drawn is None or not all(isinstance(problem.error, PoisonMissing) for problem in problems):
         return
     for name in candidates_by_name(records):

@@ -28,9 +28,9 @@ class RequiredCell:
 
     Attributes:
         planned: the record of the cell before it runs, as this version makes it.
-        base: the cell as this version would run it; of an untrusted plug-in's cell, that without the plug-in.
-        untrusted: the half that a plug-in makes which was not executed: its settings and the cell's address are the
-            submitter's word.
+        base: the cell as this version would run it; for an untrusted plug-in, the same cell without the plug-in.
+        untrusted: ``attack`` or ``defense``, if its plug-in was not executed. Its settings and the cell's address are
+            then not checked, but taken from the submitter.
     """
 
     planned: Record
@@ -60,10 +60,9 @@ def required_cells(grid: Grid, kind: Kind, untrusted: str | None) -> list[Requir
     """The cells that a submission has to hold.
 
     Args:
-        grid: of the rules' settings; without the submission's attack or defense where that is a plug-in's which is not
-            executed.
+        grid: of the rules' settings; without the submitted attack or defense if its plug-in is not executed.
         kind: what is submitted.
-        untrusted: the spec of that plug-in's; ``None`` where all is known.
+        untrusted: the spec of the attack or defense whose plug-in is not executed; ``None`` if there is none.
     """
     cells = []
     for planned in grid.plan():
@@ -190,16 +189,16 @@ def seed_problems(records: Sequence[Record], rules: Rules) -> list[str]:
 
 
 def clean_data_problems(cells: Sequence[RequiredCell]) -> list[str]:
-    """Whether no defense has clean data: what such a one brings back depends on how much of them it has."""
+    """A line for each defense that gets clean data: the recall it restores depends on how much of them it gets."""
     named = {cell.planned.defense.spec for cell in cells if cell.base.cell.defense.defense.needs_clean}
     return [f"{spec} gets clean data, which the leaderboard's defenses have not" for spec in sorted(named)]
 
 
 def budget_problems(records: Sequence[Record], rules: Rules) -> list[str]:
-    """Whether attacks keep to the budget that the preset gives to all: whatever it sets stays as it is.
+    """A line for each parameter of an attack that differs from the value that the preset sets for it.
 
     Args:
-        records: of the submission; what their attacks' parameters are is for the addresses to show.
+        records: of the submission. Whether the attacks ran with the parameters named there is checked by the addresses.
         rules: with the preset.
     """
     problems: list[str] = []
@@ -225,7 +224,7 @@ def _beyond(name: str, params: Mapping[str, Any], budget: Mapping[str, Any], rul
 
 
 def _fixed_by(name: str) -> Mapping[str, Any]:
-    """What the name of an attack fixes, which is not written beside it; nothing for a plug-in's that is not loaded."""
+    """The parameters that an attack's name fixes, as ``mem3`` fixes k; empty for a plug-in that is not loaded."""
     with suppress(UsageError):
         return ATTACKS.entry(name).fixed
     return {}

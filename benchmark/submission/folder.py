@@ -87,7 +87,10 @@ def read_about(folder: Path) -> tuple[About, Path | None]:
 
 
 def _explained(error: ValueError) -> str:
-    """An error of :func:`as_kind`, with what a key's value has to be in words where msgspec would not say it."""
+    """The message of an error of :func:`as_kind`.
+
+    For a key with fixed choices or a pattern, say in words what its value has to be, as msgspec does not.
+    """
     key, _, said = str(error).partition(": ")
     hint = get_type_hints(_File, include_extras=True).get(key)
     if get_origin(hint) is Literal:

@@ -102,7 +102,10 @@ def _load(files: Sequence[Path], largest: int) -> tuple[dict[str, list[_Stored]]
 
 
 def _identity(attack: str, params: Any, seed: Any) -> str:
-    """What tells a poison from the others of a submission: two spellings of an attack are one, so by its parameters."""
+    """A key that tells the poisons of a submission apart.
+
+    It holds the parameters, not the attack's spec, because one attack may be spelled in several ways.
+    """
     return json.dumps([parse_spec(attack).name, params, seed], sort_keys=True)
 
 

@@ -57,6 +57,6 @@ def _poison(records: Sequence[Record]) -> dict[Fact, float]:
 
 
 def _seconds(records: Sequence[Record], stage: Stage) -> dict[Stage, float]:
-    """Mean over the records: all victims of a poison name the seconds that it took once."""
+    """Mean seconds of a stage over the records. Crafting is not summed: all victims of a poison give the same time."""
     found = [record.seconds[stage] for record in records if stage in record.seconds]
     return {stage: fmean(found)} if found else {}

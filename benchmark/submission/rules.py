@@ -14,11 +14,11 @@ class Rules:
     Attributes:
         version: raised with every change, and kept in entries: those of different versions are not comparable.
         preset: data, victim, surrogate and budgets.
-        least_seeds: the seeds are 1, 2, 3 and so on, so that nobody chooses them; at least so many.
-        most_seeds: each costs the check a data set of its own.
+        least_seeds: least number of seeds. The seeds are 1, 2, 3 and so on, so that nobody chooses them.
+        most_seeds: largest number of seeds. The check makes a data set for each.
         eps: largest bound on noise, in 1/255.
-        trigger_tokens: most tokens that a trigger adds to a caption, of the 75 that CLIP reads; MEM's words are one
-            each. No more words than rare-prefix drops.
+        trigger_tokens: most tokens that a trigger adds to a caption, of the 75 that CLIP reads. A word takes at least
+            one token, in MEM exactly one, so a trigger has no more words than rare-prefix can drop.
         defenses: what an attack meets. Besides the group, two defenses that know an attack: rare-prefix drops a trigger
             in front of captions, up to the longest that these rules allow, and tile-average averages out noise that
             repeats.

@@ -44,7 +44,7 @@ def strength_problems(block: Block, kind: Kind, spec: str, rules: Rules) -> list
 
 
 def _weak_attacks(block: Block, rules: Rules) -> Iterator[str]:
-    """The attacks that take less recall than their poisons would."""
+    """A line for each attack that takes less recall from undefended victims than the rules ask for."""
     for attack, least in rules.attacks.items():
         left = kept(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED)).values()
         if left and 100 - fmean(left) < least:

@@ -101,13 +101,14 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
 
 
 def _prepare(submission: Submission, options: Options) -> bool:
-    """See that the submitted name is known, or its plug-in's; load the plug-in if it is trusted.
+    """Check the submitted name, and load the plug-in if there is one and it is trusted.
 
     Returns:
-        Whether there is a plug-in that is not trusted, so that its part of the cells stays unknown.
+        Whether there is a plug-in that is not trusted, so that its attack or defense stays unknown.
 
     Raises:
-        UsageError: the name is not known, or is the suite's own beside a plug-in, or nobody's to submit.
+        UsageError: the name is unknown, cannot be submitted, or is the suite's own although there is a plug-in; or a
+            cell should run again, but the plug-in of its defense is not trusted.
     """
     about, registry = submission.about, _REGISTRIES[submission.about.kind]
     parts = split_outside_brackets(about.spec, "+") if about.kind == "defense" else [about.spec]
@@ -161,8 +162,9 @@ def _settings(submission: Submission, untrusted: bool, rules: Rules, options: Op
 
 
 def _threads(records: Sequence[Record]) -> int | None:
-    """The threads that the records' victims trained with, so that a re-run rounds alike; as many as are usual if that
-    many CPUs are not here.
+    """How many threads the records' victims trained with, so that a re-run rounds in the same way.
+
+    ``None`` if no record says, or if this machine has fewer CPUs: then torch's own number of threads is kept.
     """
     said = {record.provenance.get("threads") for record in records}
     return next((one for one in said if isinstance(one, int) and 1 <= one <= (os.cpu_count() or 1)), None)
@@ -188,7 +190,7 @@ def _check(
         *_findings(cell_problems, f"all {len(cells)} cells are there, in the settings of preset {rules.preset}"),
         *_addresses(cells, about.kind, agree=not cell_problems),
         *(
-            _findings(budget_problems(done, rules), "what the preset gives every attack is as it gives it")
+            _findings(budget_problems(done, rules), "every attack keeps to the values that the preset sets")
             if about.kind == "attack"
             else _findings(clean_data_problems(cells), "the defense has no clean data")
         ),

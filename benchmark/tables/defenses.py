@@ -53,11 +53,17 @@ class _Row:
 def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
     """An attack against defenses: one table for every data set, victim and attack that met a defense.
 
-    Attacks that met none have their place among the controls, and a table here only if none met any; clean data have
-    one where they alone met defenses. Rows: clean data, the undefended attack, each defense. Columns: the paper's four
-    after the last epoch; R@1 where R@10 saturates; R@10 after the epoch that is best on clean validation data, which a
-    scraper does not have, and after the one that is best on protected data, which it has; where clean data met the
-    defenses, the clean victim's R@10 under each; and the share of the lost recall that is recovered.
+    If only clean data met defenses, clean data have a table in place of an attack. An attack that met no defense is
+    left to the table of attacks; it has a table here only if no attack met a defense.
+
+    Rows: clean data, the undefended attack, each defense. Columns:
+
+    - the paper's four after the last epoch: R@10 and Medr in both directions,
+    - R@1, where R@10 saturates,
+    - R@10 after the epoch that is best on clean validation data, which a scraper lacks, and after the epoch that is
+      best on protected data, which a scraper has,
+    - where clean data met defenses, the clean victim's R@10 under each defense and the share of recall that it keeps,
+    - the share of the lost recall that the defense recovers, where the attack takes enough.
 
     Args:
         records: of any runs.
@@ -71,7 +77,7 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     # Without an attack, the table shows what the defenses cost clean data.
     places = [(block, attack) for block in found for attack in block.attacks or [block.of(CLEAN)[0].attack]]
     met = [(block, attack) for block, attack in places if _defended(block, attack)]
-    # The same as long as clean data alone have met them.
+    # So does a table of clean data where clean data met defenses, but no attack on the same victim did.
     waiting = [block for block in found if block.of(CLEAN) and not any(block is other for other, _ in met)]
     alone = [(block, clean) for block in waiting if _defended(block, clean := block.of(CLEAN)[0].attack)]
     return [_table(block, attack, beside_paper) for block, attack in [*alone, *(met or places)]]

@@ -14,16 +14,21 @@ _DIRECTIONS = {"i2t": "image_to_text", "t2i": "text_to_image"}
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each record.
 
-    Columns: ``dataset``, ``attack``, ``defense``, ``victim`` and ``surrogate`` as written on the command line,
-    ``seed``, ``preset``, ``status``, ``key``, and ``loss`` (the last epoch's mean training loss, nats). Then the scores
-    on clean test data after three epochs: ``last_…``, the last one; ``best_on_clean_val_…``, the one with the highest
-    mean R@10 on clean validation data, which a scraper does not have; and ``best_on_protected_…``, the one with the
-    highest on a sample of the victim's own protected training data (missing in records from before there was such a
-    sample). Of each, in each direction (``i2t`` image→text, ``t2i`` text→image), ``recall_at_1``, ``recall_at_5`` and
-    ``recall_at_10`` in percent, ``median_rank`` and ``mean_rank`` (1 is best), and ``last_recall_at_10`` and so on, the
-    means of both directions. Then ``psnr`` (dB) and ``ssim``, missing where no noise was added,
-    ``probe_trigger_auc`` and ``probe_noise_auc`` (see :mod:`benchmark.probes`; missing where nothing was probed) and
-    the seconds of each stage. A failed cell has no scores.
+    Columns:
+
+    - ``dataset``, ``attack``, ``defense``, ``victim`` and ``surrogate`` as written on the command line;
+    - ``seed``, ``preset``, ``status``, ``key``, and ``loss``, the mean training loss of the last epoch in nats;
+    - scores on clean test data after each of three chosen epochs: ``last_…``, the last epoch; ``best_on_clean_val_…``,
+      the epoch with the highest mean R@10 on clean validation data, which a scraper does not have; and
+      ``best_on_protected_…``, the epoch with the highest mean R@10 on a sample of the victim's own protected training
+      data (missing in records from before there was such a sample). ``last_recall_at_10`` and the like are means of
+      both directions, in percent. ``last_i2t_…`` (image→text) and ``last_t2i_…`` (text→image) end in ``recall_at_1``,
+      ``recall_at_5`` or ``recall_at_10`` (percent), or in ``median_rank`` or ``mean_rank`` (1 is best);
+    - ``psnr`` (dB) and ``ssim``, missing where no noise was added;
+    - ``probe_trigger_auc`` and ``probe_noise_auc`` (see :mod:`benchmark.probes`), missing where nothing was probed;
+    - ``craft_seconds`` and the like, the seconds of each stage.
+
+    A failed cell has no scores.
     """
     return pd.DataFrame([_row(record) for record in records])
 

@@ -97,7 +97,8 @@ def learning(block: Block, defense: str) -> str:
 def kept_undefended(block: Block, attack: str) -> str:
     """The recall that an attack leaves without a defense, in percent of clean, mean over seeds, in words.
 
-    An attack may fail by its other ε alone, and have no undefended victim at its own.
+    The text may be "not run without a defense": the gate of ε can fail for an attack that has no undefended victim,
+    because of the same attack at other ε.
     """
     left = kept(block.of(attack, UNDEFENDED), block.of(CLEAN, UNDEFENDED)).values()
     return f"{fmean(left):.1f} %" if left else "not run without a defense"
@@ -115,7 +116,7 @@ def _eps_of_noise(block: Block, attack: ResolvedSpec) -> Any:
 
 
 def _has_eps(attack: ResolvedSpec) -> bool:
-    """A plug-in may call something else ``eps``."""
+    """Whether an attack has a number ``eps``; a plug-in may use this name for something else."""
     return isinstance(attack.params.get("eps"), int | float)
 
 

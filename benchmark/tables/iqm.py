@@ -33,7 +33,7 @@ class Run:
         recall: mean R@10 of both directions, percent.
         clean: that of the clean victim, percent, above 0.
         images: number of test images; ``None`` where the record does not say.
-        test_set: runs of equal numbers were tested on the same images.
+        test_set: number of the test set; runs with the same number were tested on the same images.
     """
 
     recall: float
@@ -48,10 +48,10 @@ class Run:
 
 
 Runs = Mapping[str, Mapping[int, Run]]
-"""By the cell's other half (of an attack the defenses, of a defense the attacks), then by seed."""
+"""The runs of one attack by defense, or of one defense by attack; then by seed."""
 
 Average = Callable[[ArrayLike], NDArray[np.float64]]
-"""Of the last axis: :func:`iqm`, or :func:`mean` where there is but one cell."""
+"""Averages over the last axis: :func:`iqm`, or :func:`mean` where there is only one cell."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,11 @@ def probability_of_less(first: Runs, second: Runs) -> float:
 def places(runs: Mapping[str, Runs], average: Average = iqm) -> dict[str, tuple[int, int]]:
     """By name the best and the worst rank that the data allow, 1 keeping least; ties have several ranks in common.
 
-    One stands before another if :func:`clearly` says so, with the interval of each pair's difference at its part of the
-    level (Bonferroni). So a name has the ranks from 1 + those clearly before it to all less those clearly behind it.
-    This is how confidence sets for ranks are made from comparisons of pairs (Mogstad et al. 2024, *Inference for Ranks
-    with Applications to Mobility across Neighbourhoods and Academic Achievement across Countries*).
+    All pairs of names are compared by :func:`clearly`, each interval at the level divided by the number of pairs
+    (Bonferroni). The best rank of a name is 1 + the number of names clearly before it; its worst rank is the number of
+    all names − the number of names clearly behind it. This is how confidence sets for ranks are made from comparisons
+    of pairs (Mogstad et al. 2024, *Inference for Ranks with Applications to Mobility across Neighbourhoods and Academic
+    Achievement across Countries*).
 
     Args:
         runs: of each attack or defense, by name.
@@ -249,7 +250,7 @@ def _kept_draws(
 
 
 def _resampled(runs: Runs, name: str) -> NDArray[np.float64]:
-    """Recall kept of as many runs as there are, drawn again: (DRAWS, runs).
+    """Bootstrap samples of the recall kept in all runs, percent: (DRAWS, runs).
 
     Seeds are drawn with replacement, and the same ones in all cells that have the same seeds: the victims of a seed
     share their poison, their clean victim and their start, so that cells are not independent. What is drawn from n
@@ -284,6 +285,9 @@ def _other_queries(run: Run, name: str) -> NDArray[np.float64]:
 
 
 def _redrawn(recall: float, images: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """A share with a binomial's variance; normal, as one draw serves victims of any recall."""
+    """(DRAWS,) shares in [0, 1], around ``recall`` percent and with a binomial's variance.
+
+    They come from a normal distribution, so that the same random numbers serve victims of any recall.
+    """
     share = recall / 100
     return np.clip(share + generator.standard_normal(DRAWS) * sqrt(share * (1 - share) / images), 0, 1)

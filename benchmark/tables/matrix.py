@@ -80,12 +80,12 @@ def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.Data
     counts = [found.counts(*pair) for pair in zip(cells["attack"], cells["defense"], strict=True)]
     cells = cells.assign(counts=counts)
     judged = cells[cells["counts"] & cells["attack"].isin(found.competing) & cells["mean"].notna()]
-    # A defense that brings nothing back is not the worst, and where an attack takes little there is little to bring.
+    # A defense is marked only if it brings recall back, and only against attacks that take enough recall.
     undefended = judged[judged["defense"] == UNDEFENDED].set_index("attack")["mean"]
     helping = judged[judged["mean"] > judged["attack"].map(undefended).astype(float)]
     helping = helping[~helping["attack"].isin(weak)]
     best = helping["mean"] == helping.groupby("attack")["mean"].transform("max")
-    # One attack alone is the strongest of none.
+    # A single attack is not marked as the strongest: there is no other to compare it with.
     column = judged.groupby("defense")["mean"]
     strongest = (judged["mean"] == column.transform("min")) & (column.transform("size") > 1)
     return cells.assign(

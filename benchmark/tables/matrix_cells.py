@@ -81,9 +81,10 @@ class MatrixCells:
 
     @cached_property
     def complete_part(self) -> tuple[list[str], list[str]]:
-        """Attacks and defenses of a part of the matrix without gaps, in which every cell has run and counts: the
-        largest part found when defenses are left out one by one, those that the fewest attacks met first. Rankings are
-        over its cells; empty if no attack met a defense.
+        """Attacks and defenses of the part of the matrix that rankings are over: every cell in it has run and counts.
+
+        Defenses are left out one by one, the defense that the fewest attacks met first. Of the parts without gaps that
+        this gives, the largest is taken. Both lists are empty if no attack met a defense.
         """
         met = {
             defense: [

@@ -51,7 +51,10 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:
-    """Only attacks in rounds follow Algorithm 1. Without a trigger no captions are permuted, whatever it says."""
+    """Whether an option that an attack has set makes it differ from Algorithm 1.
+
+    Only attacks in rounds follow Algorithm 1. Without a trigger, ``permute_surrogate`` has no effect.
+    """
     return "rounds" in attack.params and (option != "permute_surrogate" or bool(attack.params.get("k")))
 
 

@@ -17,7 +17,7 @@ _ROUNDING = 2e-6
 def mixed_origins(records: Sequence[Record]) -> list[str]:
     """Say which records differ in device, threads, processes, commit or package versions, and where they are averaged.
 
-    What a record does not say, as older ones do not say all of this, differs from nothing.
+    A fact that a record lacks, as older records do, does not count as a difference.
 
     Args:
         records: of a table's rows, done.

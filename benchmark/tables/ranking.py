@@ -141,8 +141,11 @@ def cells_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def worst_case(runs: Runs, *, of_attack: bool) -> str:
-    """Of an attack the defense, or none, under which most is kept; of a defense the attack under which least is. The
-    first by name of equals."""
+    """What an attack or a defense does worst with, by the mean recall kept over seeds.
+
+    For an attack, the defense (or none) under which most recall is kept. For a defense, the attack under which least
+    is kept. Of equals, the first by name.
+    """
     means = {other: fmean(run.kept for run in own.values()) for other, own in sorted(runs.items())}
     return (max if of_attack else min)(means, key=lambda other: means[other])
 

@@ -242,7 +242,7 @@ def shown(cell: Any) -> str:
 
 
 def _rounded(value: float, digits: int) -> str:
-    """What rounds to nothing has no sign."""
+    """A number with so many digits after the point; a number that rounds to 0 has no minus sign."""
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
@@ -262,7 +262,7 @@ def _digits(cell: Any) -> int:
 
 
 def _plain(table: Table) -> pd.DataFrame:
-    """All cells, whatever fits on a page, with what the table is about in front."""
+    """All cells, also those that have no room on a page; the first columns say what the table is about."""
     cells = table.cells.round(6)
     about = {key: value for key, value in table.keys.items() if key not in cells}
     return pd.concat([pd.DataFrame(about, index=cells.index), cells], axis=1)

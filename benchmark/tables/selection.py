@@ -72,8 +72,11 @@ class Block:
 
 
 def place(attack: str) -> int:
-    """Where an attack stands in tables: as in :data:`ROWS`, other parameters and lengths of a trigger with their plain
-    attack; those that are not there after all others."""
+    """Where an attack stands in tables: its place in :data:`ROWS`.
+
+    An attack with other parameters or another trigger length has the place of the plain attack. Attacks that are not
+    in :data:`ROWS` come last.
+    """
     name = parse_spec(attack).name
     if _MEM.fullmatch(name):
         name = "mem3"
@@ -103,8 +106,8 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records as tables show them: defenses of earlier records by the names of new ones.
 
-    A cell that lies there under two spellings, such as ``mem3`` and ``mem3[eps=8]``, is shown once, by the shorter one.
-    Failed ones of cells that are done are left out, as after a plug-in was mended and run again.
+    If a cell has records under two spellings, such as ``mem3`` and ``mem3[eps=8]``, it is shown once, under the shorter
+    spelling. A failed record is left out if its cell is also done, as after a plug-in was mended and run again.
     """
 
     def cell(record: Record) -> tuple[str, str, str, str, str, int]:
@@ -132,7 +135,7 @@ def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def _spelled_once(resolved: Sequence[ResolvedSpec]) -> list[ResolvedSpec]:
-    """Attacks or defenses, each by the shortest of its spellings, which have equal parameters in common."""
+    """The same attacks or defenses, each in its shortest spelling: the shortest spec of equal names and parameters."""
     chosen: dict[str, ResolvedSpec] = {}
     identities = [_identity(one) for one in resolved]
     for identity, one in zip(identities, resolved, strict=True):
@@ -143,7 +146,7 @@ def _spelled_once(resolved: Sequence[ResolvedSpec]) -> list[ResolvedSpec]:
 
 
 def _identity(resolved: ResolvedSpec) -> str:
-    """Names and all parameters; those that are written alone, as in old records, count as they are written."""
+    """Names and resolved parameters as text, and the parameters that only the spec holds, as in old records."""
     parts = [parse_spec(part) for part in split_outside_brackets(resolved.spec, "+")]
     written = [[part.name, {k: v for k, v in part.params.items() if not _holds(resolved.params, k)}] for part in parts]
     return json.dumps([written, resolved.params], sort_keys=True, default=str)
@@ -160,7 +163,11 @@ def _named_now(defense: ResolvedSpec) -> ResolvedSpec:
 
 
 def once_a_poison(records: Iterable[Record]) -> list[Record]:
-    """Of undefended victims that share a poison one: the architecture that crafted it, or else the first by name."""
+    """Keep one victim for each poison: the architecture that crafted the poison, or else the first victim by name.
+
+    Args:
+        records: of undefended victims.
+    """
 
     def poison(record: Record) -> tuple[Any, ...]:
         return record.dataset.spec, record.attack.spec, record.surrogate.spec, record.seed

@@ -34,7 +34,7 @@ def kept(defended: Sequence[Record], clean: Sequence[Record]) -> Shares:
 
 
 def recovered(defended: Sequence[Record], attacked: Sequence[Record], clean: Sequence[Record]) -> Shares:
-    """Share of the recall lost to an attack that a defense brings back: sum over seeds by sum over seeds.
+    """Share of the lost recall that a defense brings back: the sum of gains over seeds by the sum of losses over seeds.
 
     A mean of each seed's own share would depend on a seed that loses next to nothing, where any change is many times
     the loss. The values returned are those whose mean is the ratio R of the sums and whose deviations are its

@@ -67,7 +67,7 @@ def measure(kind: Kind, direction: str, *, at: EpochChoice = "last") -> Measure:
 
 
 def chosen(record: Record, at: EpochChoice) -> EpochScores | None:
-    """The scores of a record that is done after the epoch that was chosen; ``None`` where it does not know which."""
+    """The scores of a finished record after the chosen epoch; ``None`` if the record does not know that epoch."""
     if at == "protected":
         return record.best_on_protected
     return record.last if at == "last" else record.best_on_clean_val
@@ -152,7 +152,7 @@ def observe(record: Record, row: str, column: str, what: Measure) -> Observation
 
 
 def unrun(row: str, what: Measure, attack: str, defense: str) -> Observation:
-    """That a cell which the paper has did not run here."""
+    """An observation without a value, for a cell that the paper has and that did not run here."""
     return Observation(row, what.name, what.name, what.unit, attack, defense, None, failed=False)
 
 
@@ -244,6 +244,6 @@ def all_of(seeds: Sequence[int]) -> str:
 
 
 def distinct_names(names: Sequence[tuple[str, str]]) -> list[str]:
-    """Names of rows, given with their specs: those that are not the only ones of their name carry the spec, too."""
+    """Names of rows, from pairs of name and spec; a name that occurs more than once is followed by its spec."""
     count = Counter(name for name, _ in names)
     return [name if count[name] == 1 else f"{name} ({spec})" for name, spec in names]

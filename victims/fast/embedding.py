@@ -49,7 +49,11 @@ class ActiveEmbedding(nn.Module, TokenTable):
         tower.token_embedding = self.whole()
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let the other rows decay as the optimizer would let them; call once, with the optimizer of ``weight``."""
+        """From now on, record the weight decay that rows outside ``weight`` miss; it is applied to them later.
+
+        Args:
+            optimizer: the optimizer of ``weight``; call this method once.
+        """
 
         def decay(*_: Any) -> None:
             if self.weight.grad is None:
@@ -73,7 +77,7 @@ class ActiveEmbedding(nn.Module, TokenTable):
         table = self._settled()
         self._set_ids(ids)
         place = self._place[known]
-        # A new parameter: one that changed its shape would still be known by its old one to graphs that are alive.
+        # A new parameter, because autograd graphs that still exist expect the old parameter to keep its shape.
         old, self.weight = self.weight, nn.Parameter(table[ids])
         for group in optimizer.param_groups:
             group["params"] = [self.weight if p is old else p for p in group["params"]]

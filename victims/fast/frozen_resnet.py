@@ -1,9 +1,10 @@
 """CLIP's ResNet in eval mode with frozen weights, and its gradient with respect to pixels written out.
 
-PGD needs features and one gradient: that of the pixels. Knowing this, batch norm becomes part of the convolution before
-it, biases, ReLUs and residual sums become part of the convolution they follow, the gradient of a convolution is a
-convolution with turned filters, and that of the ReLU before it a factor on its output. On a CPU oneDNN computes a
-convolution with all of these in one pass over memory, which is where the time of such a network goes.
+PGD needs the features and their gradient with respect to pixels, but no gradients of weights. So each batch norm is
+folded into the convolution before it. Biases, ReLUs and residual sums are computed together with the convolution that
+they follow. In the backward pass, the gradient of a convolution is a convolution with turned filters, and the gradient
+of the ReLU before it is a factor on the result. On a CPU, oneDNN computes a convolution with all of these in one pass
+over memory; passes over memory take most of the time of such a network.
 """
 
 from collections.abc import Sequence
@@ -119,8 +120,10 @@ class _Convolution:
     ) -> torch.Tensor:
         """The gradient with respect to the input (stride 1 only).
 
-        With ``add`` it is added up with another; with ``relu_of``, the input as a ReLU gave it, it goes back through
-        that ReLU.
+        Args:
+            g: the gradient with respect to the output.
+            add: a gradient to add to the result.
+            relu_of: the input, if a ReLU has made it; the result is then the gradient before that ReLU.
         """
         return _convolve(g, self.turned, None, 1, add=add, relu_of=relu_of)
 
@@ -148,7 +151,7 @@ class _Block:
         )
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The results of its three ReLUs, the last of which is its own."""
+        """The outputs of the block's three ReLUs; the last one is the output of the block."""
         after_first = self.first(x, relu=True)
         after_second = self.second(after_first, relu=True)
         beside = x
@@ -160,7 +163,14 @@ class _Block:
     def gradient(
         self, g: torch.Tensor, after_first: torch.Tensor, after_second: torch.Tensor, y: torch.Tensor
     ) -> torch.Tensor:
-        """The gradient with respect to its input, from that of its result and what it returned."""
+        """The gradient with respect to the block's input.
+
+        Args:
+            g: the gradient with respect to the block's output.
+            after_first: the output of the first ReLU, as the block returned it.
+            after_second: the output of the second ReLU.
+            y: the output of the block.
+        """
         g = where_positive(g, y)
         beside = g if self.shortcut is None else self.shortcut.gradient(g)
         if self.pooled:

@@ -20,12 +20,13 @@ _SMALL_MAP = 49  # positions
 
 
 class _State(threading.local):
-    """Of each thread by itself.
+    """What :func:`backward` has given to the second thread; each thread that calls it has its own.
 
     Attributes:
-        late: what :func:`backward` has left to the second thread, in its order; each gives pairs of a weight and its
-            gradient. ``None`` outside.
-        takes_weights: whether it leaves the gradients of weights to it, too.
+        late: functions, in the order in which their work was given away; each returns pairs of a weight and its
+            gradient. ``None`` while no :func:`backward` runs.
+        takes_weights: whether the second thread also computes the gradients of single weights, and not only those of
+            features from :func:`encoded_beside`.
     """
 
     late: list[Callable[[], Sequence[tuple[torch.Tensor, torch.Tensor | None]]]] | None = None
@@ -48,7 +49,8 @@ def backward(loss: torch.Tensor) -> None:
         loss.backward()
     finally:
         _state.late, _state.takes_weights = None, False
-    # This thread begins at the end, with what the second one has not reached. Sums keep the order of the pass.
+    # This thread takes the work from the end, where the second thread has not begun. Gradients of one weight are still
+    # added in the order of the backward pass.
     found = [gradients() for gradients in reversed(late)]
     for weight, gradient in chain.from_iterable(reversed(found)):
         if gradient is not None:
@@ -59,11 +61,11 @@ def encoded_beside(encode: Callable[[], torch.Tensor], weights: Sequence[torch.T
     """Begin to compute features on an idle CPU, which does their part of :func:`backward` as well.
 
     Args:
-        encode: computes them. Nothing else draws from the global random state meanwhile.
-        weights: all trained ones that they may depend on.
+        encode: computes the features. Until it has returned, nothing else may draw from the global random state.
+        weights: all trained weights that the features may depend on.
 
     Returns:
-        Gives the features. Only :func:`backward` can take their gradient.
+        A function that returns the features. Only :func:`backward` can take their gradient.
     """
     begun = beside(torch.enable_grad()(encode))
 
@@ -112,7 +114,7 @@ class _Graph(NamedTuple):
 
 
 class _Apart(torch.autograd.Function):
-    """Features whose own graph the second thread goes through."""
+    """Features that are cut off from their autograd graph; the second thread runs the backward pass of that graph."""
 
     @staticmethod
     def forward(ctx: Any, _: torch.Tensor, graph: _Graph) -> torch.Tensor:

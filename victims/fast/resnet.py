@@ -50,9 +50,10 @@ def _bottleneck(block: Bottleneck, x: torch.Tensor) -> torch.Tensor:
 def attention_pool(pool: Any, maps: torch.Tensor) -> torch.Tensor:
     """open_clip's ``AttentionPool2d`` for the one query whose answer is used, the mean of the positions.
 
-    The original answers every position's query and keeps the first answer. With one query q not even the keys are
-    needed, for q·(W x) = (Wᵀ q)·x, nor the values, for the weights can add up inputs before W is applied: less work
-    than making them, as long as there are more positions than heads.
+    The original computes attention for the queries of all positions and keeps the first result. With a single query q,
+    the keys need not be computed, because q·(W x) = (Wᵀ q)·x. The values need not be computed either: the attention
+    weights can average the inputs before W is applied. This is less work as long as there are more positions than
+    heads.
 
     Args:
         pool: the module.
@@ -121,7 +122,8 @@ class _BitReluPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        # Not marked as changed, for autograd wants what is changed returned; nothing else looks at x.
+        # x is changed in place but not marked as dirty, because autograd requires dirty inputs to be returned. This is
+        # safe: nothing else uses x.
         x.view(torch.int16).clamp_(min=0)
         ctx.save_for_backward(x)
         return F.avg_pool2d(x, 2)

@@ -44,7 +44,7 @@ class CaptionSource:
     """Where the captions of a split are, in Croissant's terms.
 
     Attributes:
-        files: the file that holds them, or the pattern of those of single images.
+        files: the file that holds the captions; if each image has a caption file of its own, the pattern of these.
         fields: what to extract for each field; the field ``captions`` is a list.
     """
 
