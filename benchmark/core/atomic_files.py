@@ -28,8 +28,8 @@ _LONGEST = 200  # bytes of a name that is lengthened; file systems take 255
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; it replaces ``path`` if the block ends without an error.
 
-    Its permissions follow the umask. It is on disk before it gets its name, and its name before the block is left, so
-    that a crash of the machine leaves the old file or the new one.
+    Its permissions follow the umask. First its content and then the renaming is flushed to disk, so that a crash of
+    the machine leaves either the old file or the new one.
 
     Raises:
         UsageError: the folder or file cannot be written to, or the disk is full; ``path`` is unchanged.
@@ -52,8 +52,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _synchronise_folder(folder: Path) -> None:
     try:
-        with _opened(folder) as handle:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
             os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         # Some network file systems synchronise files, but no folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
@@ -114,7 +117,7 @@ def _lock_beside(folder: Path, how: int) -> Iterator[None]:
     Not on the folder itself: a network's file system would lock a folder for one machine alone, and another machine
     would take it for a leftover.
     """
-    lock = folder.with_name(f"{folder.name}.lock")
+    lock = folder.with_name(f".{folder.name.removeprefix('.')}.lock")
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     theirs = False
     try:
@@ -148,9 +151,8 @@ def unfinished_folder(folder: Path, key: str) -> Iterator[Path]:
     make_folder(folder.parent)
     unfinished = folder.with_name(f"{folder.name}{UNFINISHED}{key}")
     try:
-        unfinished.mkdir(exist_ok=True)
-        with _opened(unfinished) as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _lock_beside(unfinished, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            unfinished.mkdir(exist_ok=True)
             for left in unfinished.rglob(f".*{PARTIAL}"):
                 left.unlink()
             try:
@@ -163,15 +165,6 @@ def unfinished_folder(folder: Path, key: str) -> Iterator[Path]:
         raise UsageError(f"another run is writing {unfinished}") from error
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def discard(path: Path) -> None:

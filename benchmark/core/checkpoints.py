@@ -74,7 +74,16 @@ class Checkpoint:
         """The state last saved; ``None`` if there is none or it is damaged. Its notes go into :attr:`notes`.
 
         Call this when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
+
+        Raises:
+            RuntimeError: of several processes, this one has read something else than the first.
         """
+        state = self._load()
+        if Processes.current().broadcast_object(self.earlier) != self.earlier:
+            raise RuntimeError(f"the first process has read another checkpoint {self.path} than this one")
+        return state
+
+    def _load(self) -> dict[str, Any] | None:
         self._start = time.monotonic()
         if self.path is None or not self.exists():
             return None
@@ -99,10 +108,10 @@ class Checkpoint:
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Around the lines that put a loaded state back in place.
+        """Enclose the code that restores a loaded state.
 
         Raises:
-            UnfitCheckpointError: the state does not fit; what it was put into may be spoilt.
+            UnfitCheckpointError: the state does not fit. Objects may have been restored in part, so do not use them.
         """
         try:
             yield
@@ -110,10 +119,10 @@ class Checkpoint:
             raise UnfitCheckpointError(first_line(error)) from error
 
     def afresh_if_unfit(self, stage: Callable[[], _T]) -> _T:
-        """What a stage returns; if its checkpoint does not fit, the stage runs again without it, with a warning.
+        """Run a stage and return its result. If its checkpoint does not fit, warn, remove it and run the stage again.
 
         Args:
-            stage: makes all that it changes, and so can run twice.
+            stage: can run twice, because it changes only objects that it makes itself.
         """
         try:
             return stage()

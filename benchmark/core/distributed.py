@@ -8,6 +8,7 @@ each other, go to one process each. In a single process every method here does n
 """
 
 import os
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from torch import nn
 from benchmark.core.errors import UsageError
 
 Value = TypeVar("Value")
+_SECONDS_TO_AGREE = 60.0
+_agreement: dist.ProcessGroup | None = None  # all processes, with a short timeout: some may be waiting in another call
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,21 @@ class Processes:
         dist.broadcast_object_list(objects, 0)
         return objects[0]
 
+    def failed_alike(self, error: BaseException) -> bool:
+        """Whether all processes have met this error in the same line, so that they can go on together.
+
+        False if a process does not answer within a minute: it has not met the error, and waits in another call.
+        """
+        if self.size == 1:
+            return True
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        met: list[Any] = [None] * self.size
+        try:
+            dist.all_gather_object(met, (type(error).__name__, line.filename, line.lineno), _agreement)
+        except RuntimeError:
+            return False
+        return len(set(met)) == 1
+
     @contextmanager
     def rank0_first(self) -> Iterator[None]:
         """Run the block on rank 0 first, then on all other ranks, which find the files that rank 0 has written."""
@@ -188,6 +206,8 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     # The timeout is long because rank 0 may decode a data set, or wait for another run's poison, for hours. If one
     # process dies, torchrun ends all.
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=30))
+    global _agreement
+    _agreement = dist.new_group(backend="gloo", timeout=timedelta(seconds=_SECONDS_TO_AGREE))
     yield device
     # Not after an error: all processes must take part in this call, and the others are waiting elsewhere.
     dist.destroy_process_group()

@@ -3,6 +3,7 @@
 The process that shares out the work of a grid knows which workers have nothing to do, and tells the others.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -12,6 +13,11 @@ import torch
 
 T = TypeVar("T")
 _told = 0
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use; ``taskset`` and clusters allow fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tell_idle_cpus(count: int) -> None:
@@ -33,11 +39,11 @@ def beside(function: Callable[[], T]) -> Callable[[], T]:
     Returns:
         A function that gives the result. If the work has not begun when it is called, it is done in this thread.
     """
-    # Whether torch records gradients is each thread's own matter.
+    # The function itself turns gradients off, because torch keeps this setting for each thread.
     computed = torch.no_grad()(function)
     if not idle_cpus():
         return computed
-    work = [computed]  # whoever takes it lets go of what it works on
+    work = [computed]  # a list, so that running the function also removes it, which frees its data
     begun = _second_thread().submit(lambda: work.pop()())
     return lambda: work.pop()() if begun.cancel() else begun.result()
 

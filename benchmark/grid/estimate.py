@@ -43,15 +43,19 @@ class Estimate:
         crafting: seconds.
         training: seconds, with evaluations; ``None`` if unknown.
         not_timed: attacks whose crafting time is unknown.
+        workers: that share the tasks; ``None`` if their number is unknown.
+        whole: seconds until all is done; one task after the other if the number of workers is unknown.
     """
 
     time_left: TimeLeft
     crafting: float
     training: float | None
     not_timed: Sequence[str]
+    workers: int | None
+    whole: float
 
     def __str__(self) -> str:
-        """One line, e.g. ``about 12 min: 3 min of crafting, 9 min of training``."""
+        """One line, e.g. ``about 7 min with 2 workers: 3 min of crafting and 9 min of training between them``."""
         if self.training is None:
             return (
                 "no estimate of the time: no step was timed, because the work is too short, a step takes too long, or "
@@ -59,8 +63,13 @@ class Estimate:
             )
         parts = {"crafting": self.crafting, "training": self.training}
         words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]
-        whole = roughly(self.crafting + self.training)
-        text = f"about {whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0] if words else whole}"
+        whole = f"about {roughly(self.whole)}"
+        if self.workers is None:
+            text = f"{whole} for a single worker: {' and '.join(words)}"
+        elif self.workers > 1:
+            text = f"{whole} with {self.workers} workers: {' and '.join(words)} between them"
+        else:
+            text = f"{whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0]}" if words else whole
         return f"{text}; crafting {', '.join(self.not_timed)} not counted" if self.not_timed else text
 
 
@@ -84,6 +93,7 @@ def estimate(
     *,
     known: Iterable[Record] = (),
     measure: bool = True,
+    workers: int | None = 1,
     before_measuring: Callable[[], None] = lambda: None,
 ) -> Estimate:
     """Estimate the time of the cells that have to run and of the poisons that they need and that do not exist yet.
@@ -97,6 +107,7 @@ def estimate(
         rerun: which of those that have a record run again.
         known: records that tell the time of work, beside those of the grid's folder.
         measure: whether to time what no record tells.
+        workers: that share the work; ``None`` if their number is unknown.
         before_measuring: called if there is something to time, which takes seconds.
     """
     # The first process decides which files exist, since they may appear while the others look.
@@ -118,9 +129,12 @@ def estimate(
         if work.kind in recorded
     }
     victims = [work for work in todo if not work.attack]
-    # A victim of unknown time is given the passes of the fastest known one; if none is known, the unit is a pass.
+    # A victim of unknown time is expected to take its number of passes times the seconds of one pass. These seconds
+    # come from a known victim with the fewest passes, the fastest of several: the extra passes of adversarial training
+    # are cheaper, because they compute no gradients of weights. If no victim's time is known, costs are in passes.
     known_victims = [work for work in victims if work.kind in costs]
-    one_pass = min((costs[work.kind].sum() / work.steps / work.passes for work in known_victims), default=None)
+    known_passes = [(work.passes, costs[work.kind].sum() / work.steps / work.passes) for work in known_victims]
+    one_pass = min(known_passes)[1] if known_passes else None
     if one_pass is None:
         costs = {}
     for work in victims:
@@ -133,11 +147,16 @@ def estimate(
     }
     crafting = sum(tasks[work.name].cost_left for work in todo if work.attack)
     training = sum(tasks[work.name].cost_left for work in victims)
+    time_left = TimeLeft(tasks, trusted=_TRUST * (crafting + training) if one_pass else 0.0)
+    longest_first = sorted(todo, key=lambda work: (not work.attack, -tasks[work.name].cost_left))
+    waiting = [(work.name, None if work.attack else str(by_key[work.name].poison)) for work in longest_first]
     return Estimate(
-        time_left=TimeLeft(tasks, trusted=_TRUST * (crafting + training) if one_pass else 0.0),
+        time_left=time_left,
         crafting=crafting,
         training=training if one_pass else None,
         not_timed=sorted({work.attack for work in todo if work.attack and work.kind not in costs}),
+        workers=workers,
+        whole=time_left.pace.left(waiting, workers or 1) or 0.0,
     )
 
 
@@ -179,6 +198,8 @@ def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
             try:
                 measured = work.measure(deadline)
             except Exception as error:  # the work itself will raise it, and fail alone
+                if not Processes.current().failed_alike(error):
+                    raise
                 _log.warning("a step could not be timed: %s: %s", type(error).__name__, first_line(error))
                 measured = None
             if measured is not None:

@@ -76,7 +76,8 @@ def training_costs(cell: Cell, data: Splits, device: torch.device, deadline: flo
     seed = derive_seed(cell.seed, "measurement")
     model = cell.build_victim(seed, device)
     batch, timer = _rows(data.train, recipe.batch_size), _StepTimer(device, deadline)
-    evaluation = 0.0
+    sample = protected_sample(data.train, recipe, len(data.val), seed)
+    evaluated = [split for split in (data.val, data.test, sample) if split is not None]
     try:
         # An epoch of one batch, so that the captions' augmentation, which runs once an epoch, is timed too.
         few = replace(recipe, epochs=_TRAINING_STEPS)
@@ -86,12 +87,13 @@ def training_costs(cell: Cell, data: Splits, device: torch.device, deadline: flo
         )
         start = time.monotonic()
         evaluate(model, val, seed)
-        sample = protected_sample(data.train, recipe, len(data.val), seed)
-        evaluated = [split for split in (data.val, data.test, sample) if split is not None]
         evaluation = (time.monotonic() - start) * sum(len(split.pairs) for split in evaluated) / len(val.pairs)
     except _OutOfTimeError:
         if len(timer.seconds) < 2:
             return None
+        # No time to evaluate: encoding a batch is a third of training on it.
+        in_batches = sum(len(split.pairs) for split in evaluated) / recipe.batch_size
+        evaluation = timer.seconds[-1] / cell.defense.defense.passes / 3 * in_batches
     return _over_all_steps(timer.seconds, steps, recipe.epochs, evaluation, recipe.evaluate_every)
 
 

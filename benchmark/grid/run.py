@@ -69,9 +69,11 @@ def run(
         on_plan([cell.planned_record for cell in planned])
         _log.info(plan_table(grid, planned, settings.rerun))
 
-        def set_time_left(before_measuring: Callable[[], None] = lambda: None, told: bool = False) -> None:
+        def set_time_left(workers: int | None, before_measuring: Callable[[], None]) -> None:
             """Say how long the run will take, and let the grid count down from there; see :func:`estimate`."""
-            wanted = (is_shown() or told) and any(cell.has_to_run(settings.rerun) for cell in planned)
+            # A run in this process alone writes no time left to its events.
+            told = is_shown() or (engine.starts_processes and settings.events is not None)
+            wanted = told and any(cell.has_to_run(settings.rerun) for cell in planned)
             if Processes.current().broadcast_object(wanted):
                 expected = estimate(
                     grid,
@@ -79,13 +81,14 @@ def run(
                     settings.rerun,
                     known=known,
                     measure=engine.measures,
+                    workers=workers,
                     before_measuring=before_measuring,
                 )
                 _log.info("%s\n", expected)
                 grid.time_left = expected.time_left
 
         if settings.dry_run:
-            set_time_left()
+            set_time_left(engine.workers, lambda: None)
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)

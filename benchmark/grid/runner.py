@@ -17,7 +17,7 @@ import torch
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import Failure, VictimDiverged
+from benchmark.core.errors import Failure
 from benchmark.core.locks import is_claimed
 from benchmark.core.progress import stage
 from benchmark.core.strict_json import as_kind
@@ -140,7 +140,10 @@ class Grid:
         return list(planned.values())
 
     def _known(self, name: str, planned_record: Record, kept: "_Kept") -> Record | None:
-        """The record of a cell under its own name, or of the same cell under another spelling, named as it is now."""
+        """The record of a cell, found by its file's name, or else by its key if it was saved under another spelling.
+
+        In the second case only a finished record counts, and it gets the present spelling.
+        """
         of_key = kept.get(planned_record.key[:12], {})
         for other in sorted(of_key, key=lambda other: (other != name, other)):
             place = of_key[other]
@@ -165,7 +168,7 @@ class Grid:
 
         Raises:
             UsageError: the record cannot be written.
-            Exception: an error in one of several processes, which the others would wait for in vain.
+            Exception: an error in one of several processes alone, for which the others wait in vain.
         """
         cell, data = planned.cell, self.data_of(planned.cell)
         base = planned.planned_record
@@ -173,7 +176,7 @@ class Grid:
         try:
             record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint)).as_kept()
         except (Exception, SystemExit) as error:
-            if Processes.current().size > 1 and not isinstance(error, VictimDiverged):
+            if not Processes.current().failed_alike(error):
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
@@ -319,9 +322,9 @@ _Kept = Mapping[str, Mapping[str, Path | Record]]
 
 
 def _records_by_key(folder: Path) -> _Kept:
-    """Records by the part of the key that their names end with, and by name: a file, or what a pack holds.
+    """The records in a folder, by the twelve digits of the key that end a file's name, and then by that name.
 
-    One look for all cells.
+    A record is given as its file or, if only the pack holds it, as read. The folder is listed once for all cells.
     """
     found: dict[str, dict[str, Path | Record]] = defaultdict(dict)
     files = {path.name: path for path in folder.glob("*.json")}
@@ -331,7 +334,10 @@ def _records_by_key(folder: Path) -> _Kept:
 
 
 def _check_notes(described: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Also that they are of the poison so described: one that was made anew since may differ by rounding."""
+    """Check the notes of a checkpoint: they have to be of the poison so described, and their values of the right kind.
+
+    A poison that has been crafted anew since the checkpoint may differ by rounding.
+    """
     if notes["poison"] != json.loads(json.dumps(described)):
         raise ValueError("it is of another poison")
     as_kind(notes["epochs"], tuple[EpochScores, ...])
@@ -339,7 +345,7 @@ def _check_notes(described: dict[str, Any], notes: dict[str, Any]) -> None:
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Drop what the frames of an error that is kept would keep alive: models, noise, a GPU's memory."""
+    """Clear the tracebacks of an error that is kept: their frames would keep models, noise and GPU memory alive."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -168,4 +169,19 @@ def test_an_unfinished_folder_is_kept_after_an_error_only_if_something_is_in_it(
         fill_and_fail(folder)
     with unfinished_folder(tmp_path / "out", "0123") as folder:
         assert [file.name for file in folder.iterdir()] == ["first"]
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_runs_do_not_fill_one_folder(tmp_path: Path) -> None:
+    """A killed run leaves the lock's file, but not the lock."""
+    with (
+        unfinished_folder(tmp_path / "out", "0123"),
+        pytest.raises(UsageError, match=r"another run is writing .*out\.unfinished-0123"),
+        unfinished_folder(tmp_path / "out", "0123"),
+    ):
+        pass
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / ".out.unfinished-0123.lock").touch()
+    with unfinished_folder(tmp_path / "out", "0123"):
+        pass
     assert [file.name for file in tmp_path.iterdir()] == ["out"]

@@ -1,6 +1,7 @@
 """Two processes with half of each batch end where one process with the whole batch does."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import multiprocessing
 from attacks.base import CraftContext
 from attacks.mem import Mem
 from benchmark.cli.main import main
+from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes, process_group, started_processes
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
@@ -108,6 +110,25 @@ def test_a_victim_of_two_processes(defense: str, tmp_path: Path) -> None:
     assert not torch.equal(alone["weights"]["model.logit_scale"], start["model.logit_scale"])
 
 
+def loaded(folder: str) -> dict[str, Any]:
+    checkpoint = Checkpoint(Path(folder) / ("here" if Processes.current().is_first else "elsewhere"))
+    try:
+        return {"state": checkpoint.load(), "said": ""}
+    except RuntimeError as error:
+        return {"said": str(error)}
+
+
+def test_processes_do_not_go_on_from_different_checkpoints(tmp_path: Path) -> None:
+    """As where a second machine lacks the file: one would begin anew, and nobody would notice."""
+    Checkpoint(tmp_path / "here").save({"epoch": 3})
+    first, second = both(tmp_path, loaded, str(tmp_path))
+    assert first == {"state": {"epoch": 3}, "said": ""}
+    assert "has read another checkpoint" in second["said"]
+    shutil.copy(tmp_path / "here", tmp_path / "elsewhere")
+    (tmp_path / "meeting").unlink(missing_ok=True)
+    assert both(tmp_path, loaded, str(tmp_path)) == [first, first]
+
+
 def test_a_poison_of_two_processes(tmp_path: Path) -> None:
     alone = crafted("")
     first, second = both(tmp_path, crafted)
@@ -174,6 +195,31 @@ def test_runs_that_follow_each_other_stay_together_and_batch_norm_is_not_taken_o
     assert done.returncode == 0, done.stderr
     assert [done.stderr.count(f"3 cells, {left} to run") for left in (3, 0)] == [1, 1]
     assert "batch norm cannot be synchronised on CPUs" in done.stderr
+
+
+FAILING = """
+import benchmark.core.distributed
+from defenses.cutout import Cutout
+benchmark.core.distributed._SECONDS_TO_AGREE = 2.0
+def fail(self, images, at):
+    if dist.get_rank() >= FIRST:
+        raise ValueError("no such image")
+    return images
+Cutout.on_images = fail
+"""
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_cell_that_fails_in_all_processes_stops_no_other(everywhere: bool, tmp_path: Path) -> None:
+    """One that fails in one process alone ends all, because the others wait for it in the middle of a step."""
+    vit = ("--victim", "mini-vit", "--surrogate", "mini-vit")
+    code = grid_run(tmp_path, *vit, "--defense", "cutout,mixup")
+    done = torchrun(f"{FAILING.replace('FIRST', str(int(not everywhere)))}raise SystemExit({code})")
+    assert done.returncode == 1, done.stderr
+    status = {record.defense.spec: record.status for record in load_records(tmp_path)}
+    assert status.get("cutout") == ("failed" if everywhere else None)
+    assert status.get("mixup") == ("done" if everywhere else None)
+    assert "no such image" in done.stderr
 
 
 def test_a_process_that_fails_ends_the_other() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,30 @@ def test_records_of_this_machine_tell_more_than_a_measurement(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("costs")
+def test_what_is_not_timed_takes_as_long_as_plain_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass of adversarial training takes less, for most compute no gradients of weights."""
+    monkeypatch.setattr(benchmark.grid.estimate, "_MEASURING", -1.0)
+    with opened(tmp_path, "clean", "cutout,adv-training") as (grid, planned):
+        seconds = {"none": 10.0, "adv-training": 20.0}  # of four passes
+        specs = {one.cell.defense.choice.spec: one for one in planned}
+        known = [finished(specs[spec], train=taken) for spec, taken in seconds.items()]
+        assert estimate(grid, planned, "missing", known=known).training == pytest.approx(10 + 20 + 10)
+
+
+def test_an_evaluation_counts_though_there_was_no_time_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(1000))
+    monkeypatch.setattr(benchmark.grid.measure, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    with opened(tmp_path, "clean", "none") as (grid, planned):
+        cell = planned[0].cell
+        cell = replace(cell, recipe=replace(cell.recipe, epochs=60, evaluate_every=60))
+        data = grid.data_of(cell)
+        costs = training_costs(cell, data, grid.device, deadline=1.5)  # passes with the second step
+    assert costs is not None
+    assert set(costs[:-1]) == {1.0}  # a step takes a second
+    assert costs[-1] == pytest.approx((len(data.val.pairs) + len(data.test.pairs)) / cell.recipe.batch_size / 3)
+
+
+@pytest.mark.usefixtures("costs")
 def test_what_records_tell_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path, ATTACK, "adv-training") as (grid, planned):
         known = [finished(one, train=70.0, craft=500.0) for one in planned]
@@ -292,7 +317,17 @@ def test_the_poisons_of_the_tables_are_timed_by_a_few_steps(attack: str, tmp_pat
     ],
 )
 def test_an_estimate_in_words(crafting: float, training: float | None, words: str) -> None:
-    assert str(Estimate(TimeLeft({}), crafting, training, ())).startswith(words)
+    assert str(Estimate(TimeLeft({}), crafting, training, (), 1, crafting + (training or 0))).startswith(words)
+
+
+@pytest.mark.usefixtures("costs")
+def test_workers_share_the_time(tmp_path: Path) -> None:
+    with opened(tmp_path, f"clean,{EM}", "adv-training") as (grid, planned):
+        by_workers = {count: estimate(grid, planned, "missing", workers=count) for count in (1, 2, 9, None)}
+    # While one worker crafts for 100 s, the other trains both victims on clean data. Two others wait for the poison.
+    assert {count: found.whole for count, found in by_workers.items()} == {1: 200, 2: 140, 9: 140, None: 200}
+    assert str(by_workers[2]) == "about 2 min with 2 workers: 2 min of crafting and 2 min of training between them"
+    assert str(by_workers[None]) == "about 3 min for a single worker: 2 min of crafting and 2 min of training"
 
 
 def test_a_defense_that_leaves_less_than_a_batch_of_one_batch_is_timed(tmp_path: Path) -> None:

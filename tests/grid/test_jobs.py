@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
@@ -22,6 +23,7 @@ from benchmark.grid.engines.pool import Worker, start_worker
 from benchmark.grid.engines.worker import serve
 from benchmark.grid.records import load_records
 from benchmark.grid.runner import Grid
+from benchmark.grid.settings import RunSettings
 from tests.grid.grids import ATTACK, left_over, results, run
 
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
@@ -82,9 +84,36 @@ def test_a_worker_that_trains_is_told_of_idle_cpus(tmp_path: Path) -> None:
     assert run(tmp_path / "out", *flags, attack="clean", defense="none,shared-cpu", epochs=1) == 0
 
 
+def test_no_more_workers_start_early_than_there_are_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def start(number: int, *_: Any) -> Any:
+        started.append(number)
+        return SimpleNamespace(end=lambda: None)
+
+    monkeypatch.setattr(local, "start_worker", start)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 2)
+    for jobs in (64, 1):
+        with local.Local(jobs).prepared(RunSettings(), torch.device("cpu")):
+            pass
+    assert started == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("visible", "found"), [("3,1,0", ["3", "1"]), ("GPU-7", ["GPU-7"]), (None, ["0", "1"])])
+def test_workers_take_the_gpus_that_are_there(
+    visible: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that names more would leave some workers without one, to train on the CPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert local._devices("auto", torch.device("cuda")) == found
+
+
 def test_a_plug_in_that_changed_while_a_worker_started_ends_the_run() -> None:
     of_other_code = cast(Grid, SimpleNamespace(plan=list))
-    with pytest.raises(UsageError, match="a plugin has changed since the run began: start it again"):
+    with pytest.raises(UsageError, match="or a plugin have changed since the run began: start it again"):
         serve(of_other_code, lambda: ("train", "a key of this run", None, None, True), lambda _: None)
 
 

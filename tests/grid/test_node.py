@@ -14,7 +14,8 @@ from benchmark.grid.settings import RunSettings
 
 
 @pytest.mark.parametrize(
-    ("theirs", "said"), [(None, "data of cell are others"), ("version 0.1", "the run was started with version 0.1$")]
+    ("theirs", "said"),
+    [(None, "has other data for cell than the machine"), ("version 0.1", "the run was started with version 0.1$")],
 )
 @pytest.mark.parametrize("crafts", [False, True])
 def test_another_address_is_that_of_other_data_or_of_another_version(

@@ -26,6 +26,7 @@ from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
+from tests.watchdog import in_no_time
 
 Answer = Callable[["Scripted", str, str], tuple[Any, ...] | None]
 
@@ -46,7 +47,7 @@ class Scripted:
 
     def __post_init__(self) -> None:
         self.link, self._theirs = Pipe()
-        self.process = SimpleNamespace(wait=lambda: self.code)
+        self.process = SimpleNamespace(wait=lambda: self.code, poll=lambda: None)
         self._theirs.send(("ready",))
 
     def open(self, settings: RunSettings, cells: bytes) -> None:
@@ -63,7 +64,7 @@ class Scripted:
             else:
                 self._theirs.send(answer)
 
-        threading.Thread(target=work).start()
+        threading.Thread(target=work, daemon=True).start()
 
     def says(self, answer: tuple[Any, ...]) -> None:
         self._theirs.send(answer)
@@ -96,19 +97,22 @@ def made(name: str, failure: Failure | None = None) -> Record:
     return cast(Record, SimpleNamespace(status="failed", error=error, failure=error["message"]))
 
 
-def scripted_pool(monkeypatch: pytest.MonkeyPatch, workers: int, answer: Answer) -> Pool:
+def scripted_pool(monkeypatch: pytest.MonkeyPatch, workers: int, answer: Answer, cpus: int = 9) -> Pool:
     monkeypatch.setattr(pools, "Worker", lambda number, *_: Scripted(number, answer))
     monkeypatch.setattr(pools, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(pools, "usable_cpus", lambda: cpus)
     grid = SimpleNamespace(poisons=SimpleNamespace(folder=Path()), cells=[])
     pool = Pool(cast(Grid, grid), RunSettings(), 1)
     pool.resize(workers)
     return pool
 
 
-def do(monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer) -> dict[str, str]:
+def do(
+    monkeypatch: pytest.MonkeyPatch, units: list[Unit], workers: int, answer: Answer, cpus: int = 9
+) -> dict[str, str]:
     """What the records of cells say."""
     monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
-    pool = scripted_pool(monkeypatch, workers, answer)
+    pool = scripted_pool(monkeypatch, workers, answer, cpus)
     records = pool.run(units, Board(units, Pace({}), Events()))
     return {name: record.error["message"] for name, record in records.items()}
 
@@ -211,6 +215,21 @@ def test_who_trains_may_use_them_as_well(monkeypatch: pytest.MonkeyPatch) -> Non
 
     do(monkeypatch, [unit("short"), unit("long")], 3, answer)
     assert told == [[2]]
+
+
+def test_no_more_are_idle_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four workers share two CPUs: while one trains, a single CPU is idle."""
+    told = []
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        if key == "long":
+            told.append(told_in_time(worker, [1]))
+            time.sleep(0.1)
+            told.append(worker.told)
+        return ("trained", made(key))
+
+    do(monkeypatch, [unit("short"), unit("long")], 4, answer, cpus=2)
+    assert told == [[1], [1]]
 
 
 def test_who_crafts_has_them_first_and_only_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +348,22 @@ def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch
     }
     assert tried.count("deadly") == 3
     assert tried.count("once") == 2
+
+
+def test_the_death_of_a_worker_is_seen_though_others_hold_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As processes do that a plugin has started in it."""
+    gone: list[Scripted] = []
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...]:
+        if key == "deadly" and not gone:
+            gone.append(worker)
+            worker.process.poll = lambda: -9
+            time.sleep(60)
+        return ("trained", made(key))
+
+    with in_no_time():
+        said = do(monkeypatch, [unit("deadly"), unit("well")], 2, answer)
+    assert said == {name: f"made {name}" for name in ("deadly", "well")}
 
 
 def test_a_poison_that_cannot_be_crafted_fails_its_cells_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,7 +207,7 @@ def units_with(poison: Path) -> list[Unit]:
 
 
 def test_without_a_kept_poison_the_same_command_still_finds_the_tasks_of_a_dead_driver(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path
 ) -> None:
     settings = RunSettings(poisons="off")
 
@@ -215,12 +215,10 @@ def test_without_a_kept_poison_the_same_command_still_finds_the_tasks_of_a_dead_
         if "cell" in cluster.begun:
             raise Died
 
-    with monkeypatch.context() as killed:
-        killed.setattr(cluster, "kill", lambda actor: None)  # a driver that is killed kills nothing
-        cluster.does = lambda work: None
-        first = grid_of(tmp_path / "temporary 1", anew=True)
-        with pytest.raises(Died):
-            do(Ray(), first, units_with(first.poisons.folder / "poison"), settings, dies_once_the_cell_runs)
+    cluster.does = lambda work: None
+    first = grid_of(tmp_path / "temporary 1", anew=True)
+    with pytest.raises(Died):
+        do(Ray(), first, units_with(first.poisons.folder / "poison"), settings, dies_once_the_cell_runs)
     assert cluster.begun == ["poison", "cell"]
 
     def ends_the_cell() -> None:
@@ -231,6 +229,29 @@ def test_without_a_kept_poison_the_same_command_still_finds_the_tasks_of_a_dead_
     do(Ray(), second, units_with(second.poisons.folder / "poison"), settings, ends_the_cell)
     assert cluster.begun == ["poison", "cell"]
     assert (second.poisons.folder / "poison").is_file()
+
+
+@pytest.mark.parametrize("error", [UsageError, KeyboardInterrupt])
+def test_what_runs_ends_with_ctrl_c_and_not_with_an_error_of_the_driver(
+    error: type[BaseException], cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.does = lambda work: None
+
+    def fails_once_the_cell_runs() -> None:
+        if "cell" in cluster.running:
+            raise error("the disk is full")
+
+    with pytest.raises(error):
+        do(Ray(), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings(), fails_once_the_cell_runs)
+    goes_on = error is UsageError
+    assert bool(cluster.actors) == goes_on
+    assert ("what runs in the cluster goes on; the same command finds it" in caplog.messages) == goes_on
+    if goes_on:
+        cluster.loop.call_soon_threadsafe(cluster.running.pop("cell").set_result, trained())
+        board = do(Ray(), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings())
+        assert board.counts()["done"] == 1
+        assert cluster.begun == ["cell"]
+        assert not cluster.actors
 
 
 def test_the_same_command_is_refused_while_it_runs(cluster: Cluster, tmp_path: Path) -> None:

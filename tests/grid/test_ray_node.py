@@ -219,8 +219,9 @@ def test_an_owner_keeps_the_last_share_of_each_unit_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize("begins", [True, False])
 def test_what_is_done_waits_longer_than_a_weekend_for_a_driver_and_not_for_ever(
-    ray: Any, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+    begins: bool, ray: Any, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, sleep = 0.0, asyncio.sleep
 
@@ -234,11 +235,15 @@ def test_what_is_done_waits_longer_than_a_weekend_for_a_driver_and_not_for_ever(
 
     async def days_until_the_end() -> float:
         owner = Owner(1, 0, 3)
-        await owner.train(work(settings, planned, "here", None, crafts=False), None)
+        assert await owner.known() == ({}, [])
+        if begins:
+            await owner.train(work(settings, planned, "here", None, crafts=False), None)
+        turns = 0
         while not ray.killed:
             assert now < 30 * 86400
+            assert (turns := turns + 1) < 10_000
             await sleep(0)
-        assert list(owner._finished.values()) == ["done"]
+        assert list(owner._finished.values()) == ["done"] * begins
         return now / 86400
 
     assert asyncio.run(days_until_the_end()) > 3

@@ -28,6 +28,7 @@ from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 from tests.grid.grids import run
 from tests.grid.test_pool import made, poison, unit
+from tests.watchdog import in_no_time
 
 CRAFTED = ()
 Script = Callable[[str, int], Any]
@@ -59,6 +60,7 @@ class Scripted:
         self.arrays: list[list[str]] = []
         self.jobs: dict[str, tuple[str, Any]] = {}
         self.left: dict[str, str] = {}
+        self.poisons, self.cancelled = str(Path().absolute()), list[str]()
 
     def submit(self, jobs: Sequence[Any]) -> list[str]:
         self._refusals -= 1
@@ -84,8 +86,12 @@ class Scripted:
     def submitted(self) -> list[str]:
         return list(self.left)
 
-    def unit_of(self, job: str) -> str:
-        return self.left[job]
+    def work_of(self, job: str) -> Any:
+        return SimpleNamespace(name=self.left[job], settings=SimpleNamespace(poisons=self.poisons))
+
+    def cancel(self, ids: Sequence[str], *, running: bool) -> None:
+        assert running
+        self.cancelled += ids
 
     def states(self) -> dict[str, State]:
         self._outages -= 1
@@ -299,6 +305,26 @@ def test_the_jobs_of_a_driver_that_died_are_taken_over(outages: int, tmp_path: P
     assert not jobs.left
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_jobs_whose_poisons_went_with_their_driver_end(kept: bool, tmp_path: Path) -> None:
+    """With ``--poisons off``, each driver has a folder of its own for them."""
+
+    def script(name: str, number: int) -> Any:
+        return State("RUNNING", "None") if (name, number) == ("runs", 1) else well(name, number)
+
+    jobs = slow_until("clean", tmp_path) if kept else Scripted(tmp_path, script)
+    runs = "slow" if kept else "runs"
+    jobs.add(runs, "1")
+    jobs.add("done", "2")
+    jobs.poisons = jobs.poisons if kept else "/a folder that is gone"
+    with in_no_time():
+        said = do(jobs, [unit(runs), unit("done"), unit("clean")])
+    assert said == {name: f"made {name}" for name in (runs, "done", "clean")}
+    assert jobs.arrays == [["clean"] if kept else ["runs", "clean"]]
+    assert jobs.cancelled == ([] if kept else ["1"])
+    assert not jobs.left
+
+
 @pytest.mark.parametrize("error", [UsageError, RuntimeError, KeyboardInterrupt])
 def test_jobs_that_run_end_with_ctrl_c_alone(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -306,7 +332,7 @@ def test_jobs_that_run_end_with_ctrl_c_alone(
     jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"))
     jobs.add("one", "1")
     cancelled: list[bool] = []
-    monkeypatch.setattr(jobs, "cancel", lambda *, running: cancelled.append(running), raising=False)
+    monkeypatch.setattr(jobs, "cancel", lambda ids, *, running: cancelled.append(running))
     monkeypatch.setattr(slurm, "Jobs", lambda *_: jobs)
     grid = cast(Grid, SimpleNamespace(out=tmp_path))
     with pytest.raises(error), Slurm()._jobs_of(grid, [], RunSettings()):
@@ -319,12 +345,12 @@ def test_jobs_that_run_end_with_ctrl_c_alone(
 def test_jobs_that_slurm_does_not_end_are_kept_in_mind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*, running: bool) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise RefusedError("no answer")
 
     jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"))
     jobs.add("one", "1")
-    monkeypatch.setattr(jobs, "cancel", refuse, raising=False)
+    monkeypatch.setattr(jobs, "cancel", refuse)
     monkeypatch.setattr(jobs, "name", "unlearnable-1", raising=False)
     monkeypatch.setattr(slurm, "Jobs", lambda *_: jobs)
     grid = cast(Grid, SimpleNamespace(out=tmp_path))

@@ -1,6 +1,7 @@
 """What workers share, in which order; and what one process tells of its cells."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.core.time_left import Task
+from benchmark.core.time_left import Pace, Task
 from benchmark.grid.choices import choose_defenses
 from benchmark.grid.engines import worker
-from benchmark.grid.engines.worker import Told
+from benchmark.grid.engines.worker import Messages, Told
 from benchmark.grid.estimate import estimate
 from benchmark.grid.opening import open_grid
 from benchmark.grid.presets import PRESETS
@@ -118,3 +119,30 @@ def test_a_worker_tells_how_far_it_is_and_since_when(monkeypatch: pytest.MonkeyP
         told.advance()  # too soon after the last
         now = 105.0
     assert sent == [("share", 0.25, False, 3.0), ("share", 1.0, False, 5.0)]
+
+
+def test_what_another_run_has_done_says_nothing_of_the_speed() -> None:
+    sent: list[tuple[Any, ...]] = []
+    tasks = {name: Task("victim", np.array([60.0])) for name in ("theirs", "ours")}
+    told, pace = Told(tasks, "theirs", sent.append), Pace(tasks, trusted=1.0, clock=lambda: 0.0)
+    told.done_elsewhere("ours")
+    assert not sent
+    told.done_elsewhere("theirs")
+    ((_, share, resumed, seconds),) = sent
+    pace.begins("theirs")
+    pace.reaches("theirs", share, resumed=resumed, seconds=seconds)
+    pace.stops("theirs", done=True)
+    assert pace.left([("ours", None)], 1) == 60
+
+
+def test_a_workers_tracebacks_are_told() -> None:
+    sent: list[tuple[Any, ...]] = []
+    logger = logging.Logger("a worker's")
+    logger.addHandler(Messages(sent.append))
+    try:
+        raise ValueError("no such word")
+    except ValueError as error:
+        logger.debug("the cell failed here", exc_info=error)
+    assert sent[0] == ("message", logging.DEBUG, "the cell failed here")
+    assert sent[-1] == ("message", logging.DEBUG, "ValueError: no such word")
+    assert not any("\n" in text for _, _, text in sent)

@@ -52,10 +52,10 @@ class Agenda:
         self.waiting[:0] = units
 
     def ends(self, unit: Unit, outcome: Record | Failure | None) -> list[Unit]:
-        """Take what a unit ended with: a cell's record, or what went wrong.
+        """Note how a unit ended: with the record of a cell, with an error, or with a crafted poison (``None``).
 
         Returns:
-            The cells that have ended by that: itself, or those whose poison could not be crafted.
+            The cells that have ended: the unit itself, or all cells that need a poison that could not be crafted.
         """
         if unit.crafts:
             failure = outcome if isinstance(outcome, Failure) else None

@@ -23,19 +23,25 @@ from benchmark.grid.settings import RunSettings
 from benchmark.grid.sharing import tidy
 from benchmark.grid.units import Unit, longest_first, units_of
 
+SetTimeLeft = Callable[[int | None, Callable[[], None]], None]
+"""Estimates the ``time_left`` of a grid, if progress or events show it. Its arguments are the number of workers,
+``None`` if unknown, and a function that it calls before it times any steps, which takes seconds."""
+
 
 @dataclass(frozen=True)
 class Crew:
-    """What does the units of a run.
+    """The workers of a run, as functions that give them work.
 
     Attributes:
-        do: does units in this order as far as they can begin, tells a board, and returns the records of failed cells by
-            key.
-        begin: begins some of the units while the speed is measured, if it can; ``do`` goes on with them.
+        do: runs units, in the given order as far as they can begin, and reports to a board. Returns the records of
+            failed cells by key.
+        begin: begins some of the units while the speed is measured, if the engine can; ``do`` goes on with these units.
+        workers: how many units run at a time; ``None`` if unknown.
     """
 
     do: Callable[[Sequence[Unit], Board], dict[str, Record]]
     begin: Callable[[Sequence[Unit]], None] = lambda units: None
+    workers: int | None = None
 
 
 class Engine(ABC):
@@ -52,13 +58,21 @@ class Engine(ABC):
         """Whether cells run in other processes than this one, which :meth:`started` starts."""
         return True
 
+    @property
+    def workers(self) -> int | None:
+        """How many units it does at a time, if that is known before it starts."""
+        return None
+
     def threads(self, device: torch.device) -> int | None:
         """With how many threads a cell computes on a device; ``None``: as many as torch takes."""
         return None
 
     @contextmanager
     def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
-        """While the grid is opened, start what does not depend on it; whatever is left of that ends with the block."""
+        """Before the grid is opened, start processes that do not depend on it.
+
+        The block encloses the opening and the run. Processes that are left at its end are ended.
+        """
         yield
 
     @abstractmethod
@@ -82,7 +96,7 @@ class Engine(ABC):
         planned: Sequence[PlannedCell],
         settings: RunSettings,
         events: Events,
-        set_time_left: Callable[[Callable[[], None], bool], None],
+        set_time_left: SetTimeLeft,
     ) -> list[Record]:
         """Run what has to run; a failed cell is reported and does not stop the others.
 
@@ -91,8 +105,7 @@ class Engine(ABC):
             planned: all cells of the grid.
             settings: what the grid was made from.
             events: where every change of a cell's state is told.
-            set_time_left: estimates the grid's ``time_left`` if progress is shown or if its second argument says that
-                events report it. Before an estimate that takes seconds, it calls its first argument.
+            set_time_left: estimates the grid's ``time_left``.
 
         Returns:
             The records of all planned cells, in order; none in processes that only help the first.
@@ -102,7 +115,7 @@ class Engine(ABC):
         failed: dict[str, Record] = {}
         if units:
             with self.started(grid, planned, settings) as crew:
-                set_time_left(lambda: crew.begin(units), settings.events is not None)  # meanwhile workers come up
+                set_time_left(crew.workers, lambda: crew.begin(units))  # meanwhile workers come up
                 in_order = longest_first(units, grid.time_left.waiting)
                 board = Board(in_order, grid.time_left.pace, events)
                 with board.shown():

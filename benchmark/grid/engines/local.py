@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 
 from benchmark.core.errors import UsageError
-from benchmark.grid.engines.base import ENGINES, Crew, Engine
+from benchmark.core.idle_cpus import usable_cpus
+from benchmark.grid.engines.base import ENGINES, Crew, Engine, SetTimeLeft
 from benchmark.grid.engines.pool import Pool, Worker, start_worker
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
@@ -49,6 +50,13 @@ class Local(Engine):
         """With workers."""
         return self.jobs is not None
 
+    @property
+    def workers(self) -> int | None:
+        """This process, or as many as asked for; ``auto`` is unknown."""
+        if isinstance(self.jobs, int):
+            return self.jobs
+        return 1 if self.jobs is None else None
+
     def threads(self, device: torch.device) -> int | None:
         """One in each worker."""
         return 1 if self.jobs is not None and device.type == "cpu" else None
@@ -59,7 +67,8 @@ class Local(Engine):
         try:
             if isinstance(self.jobs, int) and not settings.dry_run:
                 devices = _devices(settings.device, device)
-                for number in range(1, self.jobs + 1):
+                # More would compete for memory before it is known whether there is so much to do.
+                for number in range(1, min(self.jobs, max(len(devices), usable_cpus())) + 1):
                     self._early.append(start_worker(number, self.threads(device), devices))
             yield
         finally:
@@ -72,12 +81,12 @@ class Local(Engine):
         planned: Sequence[PlannedCell],
         settings: RunSettings,
         events: Events,
-        set_time_left: Callable[[Callable[[], None], bool], None],
+        set_time_left: SetTimeLeft,
     ) -> list[Record]:
         """Run the cells one after the other in this process, or by workers."""
         if self.jobs is not None:
             return super().run(grid, planned, settings, events, set_time_left)
-        set_time_left(lambda: None, False)
+        set_time_left(self.workers, lambda: None)
         return run_grid(grid, planned, settings.rerun, events)
 
     @contextmanager
@@ -90,7 +99,7 @@ class Local(Engine):
                 pool.resize(min(self.jobs, count))
             else:
                 _fit(pool, most=min(count, len(devices) or _most_beside(grid.device)), measured=not devices)
-            yield Crew(lambda _, board: pool.run(board.order_for(len(pool)), board), pool.begin)
+            yield Crew(lambda _, board: pool.run(board.order_for(len(pool)), board), pool.begin, len(pool))
 
 
 def _fit(pool: Pool, most: int, *, measured: bool) -> None:
@@ -114,12 +123,11 @@ def _devices(asked: str, device: torch.device) -> list[str]:
     """The GPUs that workers take in turn, as ``CUDA_VISIBLE_DEVICES`` names them; none on a CPU or one named GPU."""
     if device.type != "cuda" or asked not in ("auto", "cuda"):
         return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    visible, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    # It may name more than there are.
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 def _most_beside(device: torch.device) -> int:
     """How many workers may be worth it on one device: one on a GPU, one for each CPU."""
-    if device.type == "cuda":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if device.type == "cuda" else usable_cpus()

@@ -54,9 +54,9 @@ _open: tuple[Any, ExitStack, Grid] | None = None
 
 
 def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], None]) -> tuple[Grid, PlannedCell]:
-    """The grid of one cell; that of the cell before if it had the same data, for what it has loaded and measured.
+    """Open the grid of one cell, or take the grid of the cell before, if that cell had the same data.
 
-    It stays open until a cell with other data comes.
+    A grid stays open until a cell with other data comes, so that data are loaded and measured only once.
 
     Args:
         work: the unit, which is told to begin.
@@ -85,10 +85,10 @@ def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], 
     grid.cells = [cell]
     (one,) = grid.plan()
     name = str(one.poison) if work.crafts else one.key
-    if Path(name).name != Path(work.name).name:  # each is a hash of the data's too, and of what a version adds
+    if Path(name).name != Path(work.name).name:  # names are hashes of the data and the code, among others
         host = socket.gethostname()
         if work.suite != suite():
             raise UsageError(f"{host} has the suite in {suite()}, the run was started with {work.suite}")
-        raise UsageError(f"the data of {work.title} are others on {host} than where the run was started")
+        raise UsageError(f"{host} has other data for {work.title} than the machine where the run was started")
     grid.time_left = Told({} if work.task is None else {name: work.task}, name, send, _SECONDS_BETWEEN_SHARES)
     return grid, one

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from benchmark.core.errors import Failure, UsageError
+from benchmark.core.idle_cpus import usable_cpus
 from benchmark.core.threads import worker_variables
 from benchmark.core.time_left import Task
 from benchmark.grid.board import Board
@@ -26,7 +28,7 @@ _log = logging.getLogger(__name__)
 # A unit that ends so many workers, by the memory it takes, say, would end all that come after.
 _MOST_DEATHS = 3
 _SECONDS_BETWEEN_LOOKS = 1.0
-_LOOKS_BETWEEN_TRIES = 5  # at units that another run is at
+_SECONDS_BETWEEN_TRIES = 5.0  # at units that another run is at
 # A Ctrl-C reaches all processes; the parent ends these, which say nothing even while they import.
 _CODE = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -166,7 +168,7 @@ class Pool:
             if (unit := worker.unit) is not None:
                 self._agenda.remove([unit])
                 board.begins(unit, worker.where)
-        looks = 0
+        next_try = 0.0
         while self._agenda.waiting or any(worker.unit for worker in self._workers):
             board.workers = len(self._workers)
             for worker in self._workers:
@@ -174,8 +176,8 @@ class Pool:
                     self._give(worker, found, wait=found.name in self._busy)
             self._share_idle()
             self._look()
-            looks += 1
-            if looks % _LOOKS_BETWEEN_TRIES == 0:
+            if time.monotonic() > next_try:
+                next_try = time.monotonic() + _SECONDS_BETWEEN_TRIES
                 self._busy.clear()
             board.tick()
         return self._agenda.failed
@@ -190,7 +192,10 @@ class Pool:
         return worker
 
     def _next(self) -> Unit | None:
-        """The first unit that can begin; one that another run is at if there is nothing else to do or to wait for."""
+        """The first unit that can begin and that no other run works on.
+
+        If there is none and all workers are free, the first unit that can begin, though another run works on it.
+        """
         can = self._agenda.ready()
         free = next((unit for unit in can if unit.name not in self._busy), None)
         if free is None and can and not any(worker.unit for worker in self._workers):
@@ -204,10 +209,11 @@ class Pool:
         _begin(worker, unit, self._board.task(unit), wait=wait)
 
     def _share_idle(self) -> None:
-        """Let who crafts use the CPUs of workers that have nothing to do; if nothing is crafted, who trains."""
+        """Share the CPUs of idle workers among the workers that craft; if none crafts, among those that train."""
         if self._threads != 1:
             return
         idle = sum(worker.ready and worker.unit is None for worker in self._workers)
+        idle = max(0, min(idle, usable_cpus() - (len(self) - idle)))  # there may be fewer CPUs than workers
         crafting = [worker for worker in self._workers if worker.unit is not None and worker.unit.crafts]
         helped = crafting or [worker for worker in self._workers if worker.unit is not None]
         for worker in self._workers:
@@ -219,6 +225,11 @@ class Pool:
     def _look(self) -> None:
         """Take what workers have to say, for a second at most."""
         by_link = {worker.link: worker for worker in self._workers}
+        # What a plugin has started may hold the socket of a worker that is gone.
+        for worker in self._workers[:]:
+            if worker.process.poll() is not None and not worker.link.poll():
+                self._died(worker)
+                return
         for link in wait(list(by_link), _SECONDS_BETWEEN_LOOKS):
             assert isinstance(link, Connection)
             worker = by_link[link]
@@ -260,9 +271,9 @@ class Pool:
         self._agenda.ends(unit, outcome)
 
     def _died(self, worker: Worker) -> None:
-        """Start a worker in place of one that is gone; another goes on with its unit, from the checkpoint.
+        """Start a worker in place of a dead one, and let the next free worker go on with its unit, from the checkpoint.
 
-        If workers end before they do anything, the others do without more.
+        After several deaths of workers that were not ready yet, such workers are no longer replaced.
         """
         code = worker.process.wait()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -81,7 +81,7 @@ class Ray(Engine):
 
     @contextmanager
     def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
-        """A connection to the cluster; what the run has there ends with the block."""
+        """Connect to the cluster. The run's tasks end with the block, but go on after an error of this process."""
         if settings.track == "tensorboard":
             raise UsageError("--track tensorboard writes files, and Ray's nodes keep none; take wandb or trackio")
         if (store := Store.at(self.store)) is not None:
@@ -96,13 +96,17 @@ class Ray(Engine):
                     failed = driver.run()
                     if not failed:  # a cell that failed has a checkpoint there
                         driver.clear()
-                    return failed
-                except ray.exceptions.RayTaskError:
-                    raise  # a fault in the owner's own code
-                except ray.exceptions.RayError as error:
-                    raise UsageError(f"the Ray cluster failed: {_ends_of(error)}") from error
-                finally:
+                except (KeyboardInterrupt, ray.exceptions.RayError) as error:
                     driver.close()
+                    # Other errors of a task than those of the cluster are faults in the owner's own code.
+                    if isinstance(error, KeyboardInterrupt | ray.exceptions.RayTaskError):
+                        raise
+                    raise UsageError(f"the Ray cluster failed: {_ends_of(error)}") from error
+                except Exception:
+                    _log.warning("what runs in the cluster goes on; the same command finds it")
+                    raise
+                driver.close()
+                return failed
 
             yield Crew(do)
 
@@ -133,7 +137,7 @@ class _Driver:
         if self._has_own_store:
             self._store = f"{str(self._store).rstrip('/')}/run-{run}"
         self._takes_leftovers = settings.poisons != "off"
-        # The nodes' own caches, and what this process alone needs, are not theirs.
+        # The settings for the nodes, without those that only this process needs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
         gpus = engine.gpus_per_cell
         if gpus is None:
@@ -145,7 +149,8 @@ class _Driver:
                 f"no node of the cluster has the {engine.cpus_per_cell} CPUs and {gpus:g} GPUs of a cell; "
                 f"nodes have {'; '.join(dict.fromkeys(map(_in_words, self._nodes()))) or 'nothing'}"
             )
-        # Without its head node a cluster is gone, so the owner outlives every other node, the driver's too.
+        # The owner runs on the head node, without which the cluster is gone. So the loss of any other node, even the
+        # driver's, does not end the owner.
         self._owner = (
             ray.remote(num_cpus=0, max_concurrency=1000)(Owner)
             .options(
@@ -206,7 +211,7 @@ class _Driver:
         for task, node in on_nodes.items():
             try:
                 self._ray.get(task, timeout=0)
-            except self._ray.exceptions.RayError as error:  # it says of itself what it is
+            except self._ray.exceptions.RayError as error:  # the message itself names the kind of error
                 _log.warning("what %s has of the run was not removed: %s", node, first_line(error))
         if self._has_own_store and (store := Store.at(self._store)) is not None:
             try:
@@ -257,7 +262,7 @@ class _Driver:
             self._ask("train", work, self._hold(unit))
 
     def _hold(self, unit: Unit) -> str | None:
-        """See that the cluster has a cell's poison; its name where the cluster has it in its object store."""
+        """Make sure that the cluster has a cell's poison. Returns the poison's name, ``None`` for clean data."""
         path = unit.planned.poison
         if path is None:
             return None
@@ -275,10 +280,10 @@ class _Driver:
             return
         unit = self._in_flight.get(name)
         if unit is None:
-            return  # told before what came of it
+            return  # a late message: the unit has ended
         if kind == "begins":
             if self._where.get(name) == rest[0]:
-                return  # a driver that died did not hear it
+                return  # known already: the message was meant for a driver that died
             if name in self._where:
                 self._board.waits(unit, "its process or node died")
             self._where[name] = rest[0]
@@ -307,7 +312,7 @@ def _in_words(node: dict[str, float]) -> str:
 
 
 def _run_name(grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> str:
-    """By which the same command on the same machine finds what an earlier driver has begun."""
+    """The name of a run: by it, the same command on the same machine finds the tasks of an earlier driver."""
     # A temporary folder of poisons would name each driver another run.
     poisons = None if settings.poisons == "off" else str(grid.poisons.folder.absolute())
     where = [socket.gethostname(), str(grid.out.absolute()), poisons]
@@ -354,7 +359,7 @@ def _connected(address: str) -> Iterator[Any]:
             configure_logging=False,
         )
         if threading.current_thread() is threading.main_thread():
-            # Ray's own handler would end the run's tasks with this command; killed, it leaves them as SIGKILL does.
+            # Ray's own handler would end the run's tasks at SIGTERM. Without it they go on, as after SIGKILL.
             signal.signal(signal.SIGTERM, before)
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
         said = first_line(error) if isinstance(error, OSError) else in_one_line(error)

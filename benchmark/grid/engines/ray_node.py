@@ -146,6 +146,8 @@ class Owner:
 
     async def known(self) -> tuple[dict[str, str | None], list[str]]:
         """The units that run or are done, with the place where they run, and the names of the poisons that are held."""
+        if self._forsaken is None:
+            self._forsaken = asyncio.ensure_future(self._end_when_forsaken())
         return {name: self._where.get(name) for name in (*self._running, *self._finished)}, list(self._poisons)
 
     async def hold(self, name: str, poison: PoisonBytes) -> None:
@@ -173,7 +175,10 @@ class Owner:
         self._begin(work.name, task.remote(work, self._me, self._poisons.get(poison) if poison else None))
 
     async def tell(self, name: str, kind: str, *rest: Any) -> None:
-        """Hear from a task; of its shares the last one counts, because the driver may be away for days."""
+        """Take a message of a task. Only the last message about its progress is kept: the driver may be away for days.
+
+        A share that an earlier run has done is kept beside it.
+        """
         if kind == "share":
             self._shares[name, rest[1]] = name, kind, *rest
             return
@@ -202,8 +207,6 @@ class Owner:
 
     def _begin(self, name: str, outcome: Any) -> None:
         self._running[name] = asyncio.ensure_future(self._finish(name, outcome))
-        if self._forsaken is None:
-            self._forsaken = asyncio.ensure_future(self._end_when_forsaken())
 
     async def _finish(self, name: str, outcome: Any) -> None:
         try:

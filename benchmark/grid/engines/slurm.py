@@ -113,8 +113,8 @@ class Slurm(Engine):
 
     @contextmanager
     def _jobs_of(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Jobs]:
-        """The jobs of a run; those that wait end with the block, those that run after Ctrl-C alone."""
-        # However a run that was cut short is queued when it goes on, it finds the jobs that it had.
+        """The jobs of a run. Waiting jobs are cancelled when the block ends, running ones only after Ctrl-C."""
+        # Without the engine's parameters: the run finds its earlier jobs even if, say, the partition has changed.
         command = replace(settings, on="local", jobs=None, events=None).to_command()
         run = content_key(command, [one.key for one in planned])[:12]
         folder = grid.out.absolute() / "slurm" / run
@@ -126,7 +126,7 @@ class Slurm(Engine):
             try:
                 yield jobs
             except KeyboardInterrupt:
-                if _cancelled(jobs, running=True):
+                if _cancelled(jobs):
                     for job in jobs.submitted():
                         jobs.forget(job)
                 raise
@@ -135,10 +135,10 @@ class Slurm(Engine):
                 _cancelled(jobs, running=False)
 
 
-def _cancelled(jobs: Jobs, *, running: bool) -> bool:
-    """End all jobs of a run, or those that wait; says it if Slurm does not do so."""
+def _cancelled(jobs: Jobs, ids: Sequence[str] = (), *, running: bool = True) -> bool:
+    """End jobs as :meth:`Jobs.cancel` does; says it if Slurm does not do so."""
     try:
-        jobs.cancel(running=running)
+        jobs.cancel(ids, running=running)
     except RefusedError as error:
         _log.warning("jobs named %s may go on: %s; the same command finds them", jobs.name, error)
         return False
@@ -222,12 +222,21 @@ class Driver:
             self._board.tick()
             time.sleep(_SECONDS_BETWEEN_STATES)
         waiting = {unit.name: unit for unit in self._agenda.waiting}
+        useless = []
         for job in found:
-            unit = waiting.get(self._jobs.unit_of(job))
-            if unit is not None and (_is_alive(states.get(job)) or self._jobs.has_ended(job)):
+            work, alive = self._jobs.work_of(job), _is_alive(states.get(job))
+            unit = waiting.get(work.name)
+            # With --poisons off, each driver has a temporary folder of poisons; that of the driver that died is gone.
+            has_poison = work.settings.poisons == self._settings.poisons
+            if unit is not None and ((alive and has_poison) or self._jobs.has_ended(job)):
                 self._follow(job, waiting.pop(unit.name))
                 self._agenda.remove([unit])
+            elif alive:
+                useless.append(job)
             else:
+                self._jobs.forget(job)
+        if useless and _cancelled(self._jobs, useless):
+            for job in useless:
                 self._jobs.forget(job)
 
     def _submit(self) -> None:
@@ -295,7 +304,7 @@ class Driver:
             self._count()
 
     def _count(self) -> None:
-        """The time left is reckoned as if as many jobs went on running."""
+        """Tell the board how many jobs run. It estimates the time left as if that number stayed the same."""
         self._board.workers = max(1, sum(one.begun for one in self._submitted.values()))
 
     def _states(self) -> dict[str, State] | None:
@@ -338,7 +347,7 @@ class Driver:
             self._reasons.add(reason)
 
     def _died(self, job: str, one: _Submitted, state: State | None) -> None:
-        """Submit the unit of a job that is gone again; it goes on from the checkpoint."""
+        """A job is gone without an outcome: submit its unit again, which goes on from the checkpoint."""
         unit, begun = one.unit, one.begun
         how = "is gone" if state is None else f"ended as {state.name}"
         del self._submitted[job]

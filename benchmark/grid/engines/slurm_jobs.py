@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from benchmark.core.errors import Failure, UsageError
 from benchmark.core.threads import worker_variables
+from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_node import Job
 from benchmark.grid.records import Record
 
@@ -26,7 +27,7 @@ class RefusedError(Exception):
 
 
 class State(NamedTuple):
-    """What Slurm says of a job, such as ``PENDING`` and ``Resources``; why it waits."""
+    """A job's state in Slurm, such as ``PENDING``, and the reason why the job waits, such as ``Resources``."""
 
     name: str
     reason: str
@@ -77,10 +78,10 @@ class Jobs:
         """The ids of the jobs that were not forgotten."""
         return sorted(path.name.removesuffix("_submitted.pkl") for path in self.folder.glob("*_submitted.pkl"))
 
-    def unit_of(self, job: str) -> str:
-        """The name of what a job does."""
+    def work_of(self, job: str) -> Work:
+        """What a job does."""
         done: Job = self._submitit.SlurmJob(self.folder, job).submission().function
-        return done.work.name
+        return done.work
 
     def states(self) -> dict[str, State]:
         """The state of every job that Slurm still knows, by id.
@@ -113,13 +114,13 @@ class Jobs:
         for path in (self.folder / f"{job}_submitted.pkl", self._result(job), self.folder / f"{job}.news"):
             path.unlink(missing_ok=True)
 
-    def cancel(self, *, running: bool) -> None:
-        """End all jobs, or those that wait.
+    def cancel(self, ids: Sequence[str] = (), *, running: bool = True) -> None:
+        """End the jobs of these ids, or all; only those that wait, unless running ones are to end as well.
 
         Raises:
             RefusedError: Slurm does not answer.
         """
-        self._asked("scancel", *([] if running else ["--state=PENDING"]))
+        self._asked("scancel", *([] if running else ["--state=PENDING"]), *ids)
 
     def _result(self, job: str) -> Path:
         return self.folder / f"{job}_0_result.pkl"
@@ -144,10 +145,10 @@ class Jobs:
 
 @contextmanager
 def _without(*prefixes: str) -> Iterator[None]:
-    """Hide variables of the environment by which sbatch would submit other jobs than it is asked to.
+    """Remove environment variables with these prefixes while the block runs, except ``SLURM_CONF``.
 
-    These are what Slurm has set of the job that this process may be a part of, and those of the user's own that would
-    take precedence over what a job's script says.
+    With them, sbatch would submit other jobs than it is asked to. Slurm sets some of them if this process is part of a
+    job itself. Others are the user's own defaults, which would take precedence over the options in a job's script.
     """
     ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefixes)}
     if "SLURM_CONF" in ours:

@@ -43,17 +43,18 @@ class Job:
             return Failure(type(error).__name__, str(error), traceback.format_exc())
 
     def checkpoint(self) -> Any:
-        """What runs when Slurm gives the job another turn: the same, which goes on from its last checkpoint."""
+        """Tell submitit what to queue when Slurm stops the job: the same job, to go on from its last checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def _end_where_it_exits(number: int) -> None:
-    """Let this process end at once where the handler of a signal exits or fails.
+    """Make this process end at once when the handler of a signal exits or fails.
 
-    Submitit's handler queues the job again and then raises SystemExit; or it raises what kept it from that, as where
-    Slurm does not answer. Either would pass for an error of the cell. The driver sees that the job is gone.
+    Submitit's handler queues the job again and then raises SystemExit. If it cannot queue the job, say because Slurm
+    does not answer, it raises another error. Either would be recorded as an error of the cell. If the process ends
+    instead, the driver sees that the job is gone.
     """
     handle = signal.getsignal(number)
     assert callable(handle)

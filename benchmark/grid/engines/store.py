@@ -18,7 +18,7 @@ _MOST_SECONDS_BETWEEN_TRIES = 60.0
 
 
 class StoreError(UsageError):
-    """The store does not take, give or remove a file. That may pass, so a task that meets it is tried again."""
+    """A file cannot be written to, read or removed from the store. The fault may pass, so the task is tried again."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def serve(grid: Grid, receive: Callable[[], Request], send: Callable[[Answer], N
             continue
         key, record, task, wait = rest
         if key not in planned:
-            raise UsageError("a plugin has changed since the run began: start it again")
+            raise UsageError("the data, the suite or a plugin have changed since the run began: start it again")
         one = replace(planned[key], record=record)
         name = one.key if kind == "train" else str(one.poison)
         grid.time_left = Told({} if task is None else {name: task}, name, send)
@@ -90,7 +90,7 @@ def _craft(grid: Grid, one: PlannedCell, wait: bool) -> Answer:
 
 
 class Told(TimeLeft):
-    """Tells another process how far a unit is, with so many seconds between two steps that it tells of."""
+    """Tells another process how far a unit is; reports of finished steps are at least ``pause`` seconds apart."""
 
     is_shown_elsewhere = True
 
@@ -104,7 +104,8 @@ class Told(TimeLeft):
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
         """Time a task while the block runs."""
-        self._own, self._start = name == self._name, time.monotonic()  # else a poison that is missing after all
+        # Another name is that of a poison which should exist, but has to be crafted first. It is not reported.
+        self._own, self._start = name == self._name, time.monotonic()
         with super().working(name, steps):
             yield
             self._tell()
@@ -119,6 +120,12 @@ class Told(TimeLeft):
         """Count steps that an earlier run has done, and tell."""
         super().resume(steps)
         self._tell(resumed=True)
+
+    def done_elsewhere(self, name: str) -> None:
+        """Remove a task that another run has finished, and tell that it took no time here."""
+        super().done_elsewhere(name)
+        if name == self._name:
+            self._send(("share", 1.0, True, 0.0))
 
     def _tell(self, *, resumed: bool = False) -> None:
         if self._own:
@@ -145,9 +152,11 @@ class Messages(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a message unless it is of progress."""
+        """Send a message unless it is of progress, and the lines of its traceback."""
         if record.name != "benchmark.core.progress":
-            self._send(("message", record.levelno, record.getMessage()))
+            raised = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+            for line in (record.getMessage(), *raised.splitlines()):
+                self._send(("message", record.levelno, line))
 
 
 def hand_messages_to(handler: logging.Handler, level: int) -> None:
