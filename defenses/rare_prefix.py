@@ -92,7 +92,7 @@ class _Openings:
             start: the first guess of k for all captions.
 
         Returns:
-            (N,) the k of each caption, and the log-probability of all captions in nats.
+            (N,) the k of each caption, and the log-probability of the first M words of all captions in nats.
         """
         front = np.clip(self._lengths - 1, 0, start)
         for _ in range(_ROUNDS):
@@ -106,7 +106,7 @@ class _Openings:
         return front, total
 
     def _judged(self, front: Ids) -> Logs:
-        """(N, M) log-probability of each caption in nats, with k = 0 to M − 1 words in front of it.
+        """(N, M) log-probability of each caption's first M words in nats, with k = 0 to M − 1 in front; −∞ beyond it.
 
         Args:
             front: (N,) the present k of each caption, with which the other captions are counted.

@@ -54,7 +54,8 @@ class TriggerDrop(Defense):
             counted: the words of each caption that the first round counts; later rounds count what has been kept.
 
         Returns:
-            For each caption the places of the words that stay, and the log-probability of all captions in nats.
+            For each caption the places of the words that stay, and the log-probability of what is left of all
+            captions, in nats.
         """
         kept, readings = list[list[int]](), list[tuple[list[int], float]]()
         for _ in range(self.rounds):

@@ -26,6 +26,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Escape what tests of hostile texts print: with ``-n``, reports travel between processes as UTF-8."""
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    if report.failed and not str(report.longrepr).isascii():
+        report.longrepr = str(report.longrepr).encode(errors="backslashreplace").decode()
     return report
 
 

@@ -76,11 +76,11 @@ class Checkpoint:
         Call this when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
 
         Raises:
-            RuntimeError: of several processes, this one has read something else than the first.
+            RuntimeError: several processes have read different checkpoints.
         """
         state = self._load()
-        if Processes.current().broadcast_object(self.earlier) != self.earlier:
-            raise RuntimeError(f"the first process has read another checkpoint {self.path} than this one")
+        if not Processes.current().all_equal(self.earlier):
+            raise RuntimeError(f"processes have read different checkpoints {self.path}")
         return state
 
     def _load(self) -> dict[str, Any] | None:

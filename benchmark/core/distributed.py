@@ -117,6 +117,8 @@ class Processes:
         """
         if self.size == 1:
             return True
+        if _agreement is None:
+            return False
         line = traceback.extract_tb(error.__traceback__)[-1]
         met: list[Any] = [None] * self.size
         try:
@@ -124,6 +126,13 @@ class Processes:
         except RuntimeError:
             return False
         return len(set(met)) == 1
+
+    def all_equal(self, value: object) -> bool:
+        """Whether all processes have the same value; each waits for the others."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return all(other == value for other in values)
 
     @contextmanager
     def rank0_first(self) -> Iterator[None]:
@@ -207,7 +216,10 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     # process dies, torchrun ends all.
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=30))
     global _agreement
-    _agreement = dist.new_group(backend="gloo", timeout=timedelta(seconds=_SECONDS_TO_AGREE))
+    try:
+        _agreement = dist.new_group(backend="gloo", timeout=timedelta(seconds=_SECONDS_TO_AGREE))
+    except RuntimeError:  # gloo finds no way from one machine to another: then every error ends the run
+        _agreement = None
     yield device
     # Not after an error: all processes must take part in this call, and the others are waiting elsewhere.
     dist.destroy_process_group()

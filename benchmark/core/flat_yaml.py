@@ -14,7 +14,7 @@ _DEEPEST = 2  # a list below a key
 
 
 class _AsWritten(yaml.SafeLoader):
-    """Reads every value as text, exactly as it is written; only ``~``, ``null`` and no value at all give ``None``.
+    """Reads every value as text; only no value and an unquoted ``~``, ``null``, ``Null`` or ``NULL`` give ``None``.
 
     YAML 1.1 would make 1.1 of 1.10, 8 of 010, 750 of 12:30 and true of on, so that a value would mean something else in
     a file than after a flag.

@@ -34,7 +34,7 @@ def read_json(path: Path, most_bytes: int) -> Any:
 def parse_json(text: str) -> Any:
     """The value of a JSON text.
 
-    A float that is too large is read as infinity, which lies outside every range that :func:`as_kind` checks.
+    A float that is too large is read as infinity, which lies outside every range with two ends.
 
     Raises:
         ValueError: the text is not JSON or is nested too deeply; or it has a constant ``NaN`` or ``Infinity``, an

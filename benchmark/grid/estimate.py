@@ -64,12 +64,14 @@ class Estimate:
         parts = {"crafting": self.crafting, "training": self.training}
         words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]
         whole = f"about {roughly(self.whole)}"
-        if self.workers is None:
+        if not words:
+            text = whole
+        elif self.workers is None:
             text = f"{whole} for a single worker: {' and '.join(words)}"
         elif self.workers > 1:
             text = f"{whole} with {self.workers} workers: {' and '.join(words)} between them"
         else:
-            text = f"{whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0]}" if words else whole
+            text = f"{whole}: {', '.join(words)}" if len(words) > 1 else f"about {words[0]}"
         return f"{text}; crafting {', '.join(self.not_timed)} not counted" if self.not_timed else text
 
 

@@ -72,7 +72,7 @@ def run(
         def set_time_left(workers: int | None, before_measuring: Callable[[], None]) -> None:
             """Say how long the run will take, and let the grid count down from there; see :func:`estimate`."""
             # A run in this process alone writes no time left to its events.
-            told = is_shown() or (engine.starts_processes and settings.events is not None)
+            told = is_shown() or (engine.starts_processes and settings.events is not None and not settings.dry_run)
             wanted = told and any(cell.has_to_run(settings.rerun) for cell in planned)
             if Processes.current().broadcast_object(wanted):
                 expected = estimate(

@@ -124,7 +124,7 @@ class Series:
         return np.array([self.quantity.scale(value) for value in self.values.values()])
 
     def design(self) -> NDArray[np.float64]:
-        """(n, p) the predictors of each seed: a constant and, unless :attr:`clean` is empty, its clean victims' recall.
+        """(n, p) the predictors of each seed: a constant and, unless :attr:`clean` is empty, the seed's value in it.
 
         Raises:
             UsageError: a seed has no clean victim.

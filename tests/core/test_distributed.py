@@ -122,11 +122,10 @@ def test_processes_do_not_go_on_from_different_checkpoints(tmp_path: Path) -> No
     """As where a second machine lacks the file: one would begin anew, and nobody would notice."""
     Checkpoint(tmp_path / "here").save({"epoch": 3})
     first, second = both(tmp_path, loaded, str(tmp_path))
-    assert first == {"state": {"epoch": 3}, "said": ""}
-    assert "has read another checkpoint" in second["said"]
+    assert all("have read different checkpoints" in each["said"] for each in (first, second))
     shutil.copy(tmp_path / "here", tmp_path / "elsewhere")
     (tmp_path / "meeting").unlink(missing_ok=True)
-    assert both(tmp_path, loaded, str(tmp_path)) == [first, first]
+    assert both(tmp_path, loaded, str(tmp_path)) == [{"state": {"epoch": 3}, "said": ""}] * 2
 
 
 def test_a_poison_of_two_processes(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_runs_that_follow_each_other_stay_together_and_batch_norm_is_not_taken_o
 FAILING = """
 import benchmark.core.distributed
 from defenses.cutout import Cutout
-benchmark.core.distributed._SECONDS_TO_AGREE = 2.0
+benchmark.core.distributed._SECONDS_TO_AGREE = 10.0
 def fail(self, images, at):
     if dist.get_rank() >= FIRST:
         raise ValueError("no such image")

@@ -227,6 +227,19 @@ def test_what_fails_while_it_is_timed_stops_nothing_else(
     assert caplog.messages == ["a step could not be timed: VictimDiverged: the surrogate's loss is nan"]
 
 
+@pytest.mark.usefixtures("costs")
+def test_an_error_of_one_process_alone_ends_the_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for it in the middle of a step."""
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no such image")
+
+    monkeypatch.setattr(benchmark.grid.estimate, "training_costs", fail)
+    monkeypatch.setattr(benchmark.grid.estimate.Processes, "failed_alike", lambda self, error: False)
+    with pytest.raises(ValueError, match="no such image"):
+        estimated(tmp_path, "clean", "none")
+
+
 def test_too_little_work_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--dry-run") == 0
     assert "no estimate of the time" in capsys.readouterr().err

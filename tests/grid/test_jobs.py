@@ -74,12 +74,14 @@ def test_a_worker_that_is_killed_changes_no_record(tmp_path: Path, capsys: pytes
     assert poisons.count(("crafting MEM-2 (mem[k=2])".replace("mem[k=2]", ATTACK) + ", seed 1", "done")) == 1
 
 
-def test_a_worker_that_crafts_is_told_of_idle_cpus(tmp_path: Path) -> None:
+def test_a_worker_that_crafts_is_told_of_idle_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.grid.engines.pool.usable_cpus", lambda: 2)
     flags = ["--plugin", str(PLUGIN), "--jobs", "2"]
     assert run(tmp_path / "out", *flags, attack="shared", defense="none", epochs=1) == 0
 
 
-def test_a_worker_that_trains_is_told_of_idle_cpus(tmp_path: Path) -> None:
+def test_a_worker_that_trains_is_told_of_idle_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.grid.engines.pool.usable_cpus", lambda: 2)
     flags = ["--plugin", str(PLUGIN), "--jobs", "2"]
     assert run(tmp_path / "out", *flags, attack="clean", defense="none,shared-cpu", epochs=1) == 0
 
@@ -99,7 +101,15 @@ def test_no_more_workers_start_early_than_there_are_cpus(monkeypatch: pytest.Mon
     assert started == [1, 2, 1]
 
 
-@pytest.mark.parametrize(("visible", "found"), [("3,1,0", ["3", "1"]), ("GPU-7", ["GPU-7"]), (None, ["0", "1"])])
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        ("3,1,0", ["3", "1"]),
+        ("GPU-7", ["GPU-7"]),
+        ("MIG-a,MIG-b,MIG-c", ["MIG-a", "MIG-b", "MIG-c"]),
+        (None, ["0", "1"]),
+    ],
+)
 def test_workers_take_the_gpus_that_are_there(
     visible: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +177,7 @@ def test_bad_data_end_workers_that_were_started_meanwhile(
         return workers[-1]
 
     monkeypatch.setattr(local, "start_worker", start)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 2)
     assert run(tmp_path / "out", "--dataset", f"karpathy[root={tmp_path}]", "--jobs", "2", attack="clean") == 2
     assert [worker.process.poll() for worker in workers] == [-signal.SIGKILL] * 2
     assert len(capfd.readouterr().err.splitlines()) == 1

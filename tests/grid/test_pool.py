@@ -358,7 +358,7 @@ def test_the_death_of_a_worker_is_seen_though_others_hold_its_socket(monkeypatch
         if key == "deadly" and not gone:
             gone.append(worker)
             worker.process.poll = lambda: -9
-            time.sleep(60)
+            threading.Event().wait()
         return ("trained", made(key))
 
     with in_no_time():

@@ -99,7 +99,8 @@ class Local(Engine):
                 pool.resize(min(self.jobs, count))
             else:
                 _fit(pool, most=min(count, len(devices) or _most_beside(grid.device)), measured=not devices)
-            yield Crew(lambda _, board: pool.run(board.order_for(len(pool)), board), pool.begin, len(pool))
+            at_once = min(len(pool), len(devices) or _most_beside(grid.device))  # more workers compete for these
+            yield Crew(lambda _, board: pool.run(board.order_for(len(pool)), board), pool.begin, at_once)
 
 
 def _fit(pool: Pool, most: int, *, measured: bool) -> None:
@@ -124,6 +125,8 @@ def _devices(asked: str, device: torch.device) -> list[str]:
     if device.type != "cuda" or asked not in ("auto", "cuda"):
         return []
     visible, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    if visible and visible.startswith("MIG-"):
+        return visible.split(",")  # slices of a GPU: a process sees a single one, however many are named
     # It may name more than there are.
     return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 

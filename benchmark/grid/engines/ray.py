@@ -81,7 +81,7 @@ class Ray(Engine):
 
     @contextmanager
     def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
-        """Connect to the cluster. The run's tasks end with the block, but go on after an error of this process."""
+        """Connect to the cluster. The run's tasks end with the block or their owner, but go on after other errors."""
         if settings.track == "tensorboard":
             raise UsageError("--track tensorboard writes files, and Ray's nodes keep none; take wandb or trackio")
         if (store := Store.at(self.store)) is not None:
@@ -96,14 +96,13 @@ class Ray(Engine):
                     failed = driver.run()
                     if not failed:  # a cell that failed has a checkpoint there
                         driver.clear()
-                except (KeyboardInterrupt, ray.exceptions.RayError) as error:
+                except (KeyboardInterrupt, ray.exceptions.RayTaskError):  # the second: a fault in the owner's own code
                     driver.close()
-                    # Other errors of a task than those of the cluster are faults in the owner's own code.
-                    if isinstance(error, KeyboardInterrupt | ray.exceptions.RayTaskError):
-                        raise
-                    raise UsageError(f"the Ray cluster failed: {_ends_of(error)}") from error
-                except Exception:
+                    raise
+                except Exception as error:
                     _log.warning("what runs in the cluster goes on; the same command finds it")
+                    if isinstance(error, ray.exceptions.RayError):
+                        raise UsageError(f"the Ray cluster failed: {_ends_of(error)}") from error
                     raise
                 driver.close()
                 return failed
