@@ -24,7 +24,7 @@ from benchmark.grid.provenance import peak_device_memory_mb
 from benchmark.grid.records import Record, read_pack
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
-from benchmark.grid.units import units_of
+from benchmark.grid.units import longest_first, units_of
 from victims.training import steps_per_epoch
 
 _log = logging.getLogger(__name__)
@@ -113,9 +113,10 @@ def estimate(
         before_measuring: called if there is something to time, which takes seconds.
     """
     # The first process decides which files exist, since they may appear while the others look.
-    units = Processes.current().broadcast_object([(u.planned.key, u.crafts) for u in units_of(planned, rerun)])
+    units = units_of(planned, rerun)
+    keys = Processes.current().broadcast_object([(unit.planned.key, unit.crafts) for unit in units])
     by_key = {one.key: one for one in planned}
-    todo = [_work(grid, by_key[key], crafts=crafts) for key, crafts in units]
+    todo = [_work(grid, by_key[key], crafts=crafts) for key, crafts in keys]
     recorded = Processes.current().broadcast_object(_recorded([*_records_in(grid.out), *known]))
     worked = {work.name: work.checkpoint.seconds_worked() for work in todo}
     unknown = [work for work in todo if work.kind not in recorded] if measure else []
@@ -150,8 +151,7 @@ def estimate(
     crafting = sum(tasks[work.name].cost_left for work in todo if work.attack)
     training = sum(tasks[work.name].cost_left for work in victims)
     time_left = TimeLeft(tasks, trusted=_TRUST * (crafting + training) if one_pass else 0.0)
-    longest_first = sorted(todo, key=lambda work: (not work.attack, -tasks[work.name].cost_left))
-    waiting = [(work.name, None if work.attack else str(by_key[work.name].poison)) for work in longest_first]
+    waiting = [(unit.name, unit.needs) for unit in longest_first(units, tasks)]
     return Estimate(
         time_left=time_left,
         crafting=crafting,

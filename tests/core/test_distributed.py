@@ -230,6 +230,11 @@ def test_a_process_that_fails_ends_the_other() -> None:
     assert "the disk is full" in done.stderr
 
 
+def test_without_a_group_to_ask_an_error_counts_as_that_of_one_process() -> None:
+    """As where gloo finds no way from one machine to another."""
+    assert not Processes(0, 2).failed_alike(OSError("the disk is full"))
+
+
 def test_a_shared_batch_norm_keeps_its_activation() -> None:
     layer = timm.layers.BatchNormAct2d(3, act_layer=torch.nn.GELU).eval()
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))

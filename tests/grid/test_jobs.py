@@ -86,6 +86,24 @@ def test_a_worker_that_trains_is_told_of_idle_cpus(tmp_path: Path, monkeypatch: 
     assert run(tmp_path / "out", *flags, attack="clean", defense="none,shared-cpu", epochs=1) == 0
 
 
+def test_an_estimate_counts_no_more_workers_than_there_are_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sized(list[int]):
+        def resize(self, count: int) -> None:
+            self[:] = range(count)
+
+        def begin(self, _: Any) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(local, "Pool", lambda *_: Sized())
+    monkeypatch.setattr(local, "units_of", lambda *_: range(9))
+    monkeypatch.setattr(local, "usable_cpus", lambda: 2)
+    engine, grid = local.Local(8), cast(Grid, SimpleNamespace(device=torch.device("cpu")))
+    with engine.started(grid, [], RunSettings(device="cpu")) as crew:
+        assert crew.workers == 2
+    assert engine.workers == 2  # of a dry run
+
+
 def test_no_more_workers_start_early_than_there_are_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
 

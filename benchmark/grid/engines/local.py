@@ -52,9 +52,9 @@ class Local(Engine):
 
     @property
     def workers(self) -> int | None:
-        """This process, or as many as asked for; ``auto`` is unknown."""
+        """This process, or as many as asked for, as far as there are CPUs or GPUs; ``auto`` is unknown."""
         if isinstance(self.jobs, int):
-            return self.jobs
+            return min(self.jobs, max(torch.cuda.device_count(), usable_cpus()))
         return 1 if self.jobs is None else None
 
     def threads(self, device: torch.device) -> int | None:

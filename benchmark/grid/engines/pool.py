@@ -225,7 +225,7 @@ class Pool:
     def _look(self) -> None:
         """Take what workers have to say, for a second at most."""
         by_link = {worker.link: worker for worker in self._workers}
-        # What a plugin has started may hold the socket of a worker that is gone.
+        # A process that a plugin has started may hold the socket of a dead worker, so that no end of file arrives.
         for worker in self._workers[:]:
             if worker.process.poll() is not None and not worker.link.poll():
                 self._died(worker)

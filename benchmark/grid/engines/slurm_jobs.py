@@ -115,7 +115,7 @@ class Jobs:
             path.unlink(missing_ok=True)
 
     def cancel(self, ids: Sequence[str] = (), *, running: bool = True) -> None:
-        """End the jobs of these ids, or all; only those that wait, unless running ones are to end as well.
+        """Cancel the jobs of these ids, or all jobs; if ``running`` is false, only those that wait.
 
         Raises:
             RefusedError: Slurm does not answer.
