@@ -1,4 +1,4 @@
-"""Word-wise EM: noise that words share between images, its bound, and that a surrogate can read it."""
+"""Word-wise EM: noise that words share between images, its bound, and the surrogates that learn it."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
 from benchmark.export.repeated_noise import tile_of
 from tests.small import make_clip, make_dataset, noise_of
-from victims.clip import clip_loss
+from victims.clip import Clip, clip_loss
 
 SMALL = WordwiseEm(tile=4, restarts=2, steps=3, batch_size=10)
 
@@ -171,3 +171,16 @@ def test_a_stopped_crafting_goes_on_to_the_same_noise(tmp_path: Path) -> None:
 def test_too_little_data_is_refused() -> None:
     with pytest.raises(UsageError, match="fewer than one crafting batch of 128"):
         WordwiseEm().check(make_dataset())
+
+
+def test_every_restart_trains_a_surrogate_of_its_own() -> None:
+    built: dict[int, Clip] = {}
+
+    def surrogate(seed: int) -> Clip:
+        return built.setdefault(seed, make_clip(seed))
+
+    SMALL.craft(make_dataset(), CraftContext(surrogate, 1, Path()))
+    assert len(built) == SMALL.restarts
+    for seed, clip in built.items():
+        start, trained = (one.model.get_parameter("visual.conv1.weight") for one in (make_clip(seed), clip))
+        assert not torch.equal(start, trained)

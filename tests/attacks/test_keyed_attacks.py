@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
-from attacks.ar import autoregress
+from attacks.ar import _stable_weights, autoregress
 from attacks.lsp import Lsp
 from attacks.pil import Pil
 from attacks.placement import Place
@@ -60,7 +60,7 @@ def test_lsp_is_squares_of_one_colour_that_a_nearest_mean_tells_apart(train: Cap
 
 @pytest.mark.parametrize("separation", [2.0, 10.0])
 def test_lsp_draws_squares_around_a_corner_at_its_separation(separation: float) -> None:
-    """Each square's colour is normal, of deviation 1 around ± the separation, by itself; all images share the signs."""
+    """Colours are independent normals of deviation 1 around ± the separation; all images share the signs."""
     lsp = Lsp(squares=2, separation=separation)
     drawn = lsp.draw(4000, 6, np.random.default_rng(1), np.random.default_rng(2))
     squares = drawn.reshape(4000, 3, 2, 3, 2, 3)
@@ -109,6 +109,12 @@ def test_images_of_one_key_share_a_filter_that_their_noise_follows(train: Captio
         for a in range(3)
     ]
     assert all(apart[a][b] > 0.1 for a in range(3) for b in range(3) if a != b)
+
+
+def test_the_weights_of_a_filter_sum_to_one_and_differ_between_channels() -> None:
+    weights = _stable_weights(np.random.default_rng(1), SIDE)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    assert len(np.unique(weights, axis=0)) == 3
 
 
 def test_a_hint_is_one_word_for_each_key(train: CaptionDataset) -> None:
@@ -174,7 +180,7 @@ def test_a_linear_probe_reads_the_key_from_the_noise_of_pil(train: CaptionDatase
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["ar", "em-keyed", "lsp", "pil", "text-hint"])
 def test_nobody_is_warned_of_data_as_they_come_from_the_cache(name: str, train: CaptionDataset) -> None:
-    """Which are read-only; nor of keys that no image has, as there are three captions."""
+    """Arrays from the cache are read-only; with eight keys for three captions, some keys have no image."""
     images = np.asarray(train.images)
     images.setflags(write=False)
     small = {"em-keyed": "restarts=1,steps=1,batch_size=8", "pil": "pgd_steps=1,epochs=1"}

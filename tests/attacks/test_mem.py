@@ -142,7 +142,7 @@ def test_em_is_mem_without_a_trigger_on_one_budget() -> None:
 
 
 def test_the_loss_after_pgd_falls_from_round_to_round() -> None:
-    # As noise and trigger are tied together.
+    # The surrogate learns that noise and trigger belong together.
     poison = craft(make_dataset(40), rounds=6, surrogate_steps=10, pgd_steps=8, k=2, batch_size=20)
     losses = poison.provenance["loss_per_round"]
     assert losses[-1] < losses[0] - 0.3

@@ -1,5 +1,6 @@
 """TAP: every image has another one as its target, and its noise moves it there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from attacks.tap import Tap, derangement
 from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.seeding import numpy_generator
 from benchmark.core.spec import parse_spec
-from tests.small import make_clip, make_dataset
+from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip
 
 SMALL = Tap(surrogate_steps=6, pgd_steps=12, batch_size=8)
@@ -26,7 +27,7 @@ def test_no_image_is_its_own_target(count: int) -> None:
 
 
 def test_images_come_to_look_like_their_targets_captions() -> None:
-    """To the surrogate that was trained on clean data, which is the only one that is built."""
+    """As the trained surrogate sees them; no other model is built."""
     built: list[Clip] = []
 
     def surrogate(seed: int) -> Clip:
@@ -81,3 +82,29 @@ def test_a_surrogate_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("attacks.tap.clip_loss", lambda images, *_: images.sum() * torch.nan)
     with pytest.raises(VictimDiverged, match="the surrogate's loss is nan in batch 1"):
         SMALL.craft(make_dataset(20, 1), CraftContext(make_clip, 3, Path()))
+
+
+def test_twelve_steps_of_one_reach_the_bound() -> None:
+    poison = SMALL.craft(make_dataset(20, 1), CraftContext(make_clip, 3, Path()))
+    assert np.abs(noise_of(poison).astype(int)).max() == 8
+
+
+def test_the_surrogate_has_the_optimizer_and_the_rates_that_it_is_told() -> None:
+    seeds: list[int] = []
+
+    def surrogate(seed: int) -> Clip:
+        seeds.append(seed)
+        return make_clip(seed)
+
+    attack = replace(SMALL, surrogate_steps=1, optimizer="muon", lr=3e-3, matrix_lr=0.05, weight_decay=0)
+    crafting, _ = attack.trained(make_dataset(20, 1), CraftContext(surrogate, 3, Path()))
+    (seed,) = seeds
+    start = make_clip(seed)
+
+    def moved(name: str) -> torch.Tensor:
+        return (crafting.model.model.get_parameter(name) - start.model.get_parameter(name)).detach()
+
+    assert float(moved("ln_final.bias").abs().max()) == pytest.approx(3e-3, rel=1e-3)
+    # Muon moves a tall matrix by the rate times the root of its aspect ratio, here 2.
+    singular = torch.linalg.svdvals(moved("transformer.resblocks.0.mlp.c_fc.weight")) / 0.05 / 2
+    assert 0.6 < float(singular[8]) <= float(singular[0]) < 1.4

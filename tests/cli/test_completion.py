@@ -75,7 +75,7 @@ def test_bash(line: str, offered: set[str], environment: dict[str, str]) -> None
     ],
 )
 def test_names_of_the_lists(line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a shell, whose every question starts a process that imports the classes."""
+    """In this process: a shell would start a new one, which imports all classes, for each completion."""
     asked: list[argparse.ArgumentParser] = []
     monkeypatch.setattr("argcomplete.autocomplete", asked.append)
     command, flag, prefix = line.split()

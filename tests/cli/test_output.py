@@ -62,7 +62,7 @@ def test_the_work_goes_on_where_nobody_reads(tmp_path: Path) -> None:
 
 
 def test_another_pipe_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a data set's that asks another program."""
+    """For example, the pipe of a data set that asks another program."""
     monkeypatch.setattr("benchmark.cli.list.execute", _break)
     with pytest.raises(BrokenPipeError):
         main(["list", "attacks"])

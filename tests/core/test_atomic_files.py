@@ -119,7 +119,7 @@ def test_a_folder_is_made_and_removed_where_nothing_can_be_locked(
 
 
 def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    """And that of a living one stays."""
+    """The folder of a living process stays."""
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"

@@ -118,7 +118,7 @@ def test_what_is_no_checkpoint(content: bytes, read: Reader) -> None:
 
 
 def test_compressed_parts_are_not_unpacked(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint has none; a few bytes of them may stand for any number."""
+    """Checkpoints are not compressed; a few compressed bytes may expand to gigabytes."""
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "testzip", lambda self: pytest.fail("unpacked"))
         assert not read(compressed())

@@ -146,7 +146,7 @@ def test_unknown_names_say_what_was_meant(text: str, said: str) -> None:
 
 
 def test_a_module_that_fails_is_told_at_every_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a notebook would go on without it, and without all that comes behind it."""
+    """Otherwise a notebook would silently miss this module and all modules after it."""
     (tmp_path / "own_things").mkdir()
     (tmp_path / "own_things" / "__init__.py").write_text(
         "from benchmark.core.registry import Registry\nTHINGS = Registry('thing', 'own_things')\n"

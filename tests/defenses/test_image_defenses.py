@@ -152,6 +152,14 @@ def test_a_crop_shows_a_part_of_the_area_asked_for_inside_the_image() -> None:
         assert seen.mean().item() == pytest.approx(0.5, abs=0.03)
 
 
+def test_a_crop_lies_across_and_down_independently() -> None:
+    ramp = torch.linspace(0, 1, 32)
+    picture = torch.stack([ramp.expand(32, 32), ramp[:, None].expand(32, 32), torch.zeros(32, 32)])
+    seen = CropFlip(smallest=0.25, flip=0).on_images(picture.expand(400, -1, -1, -1), at(2))
+    # Of independent places, four standard deviations of the correlation are 0.2.
+    assert torch.corrcoef(seen.mean((2, 3))[:, :2].T)[0, 1].abs() < 0.2
+
+
 def test_half_of_the_crops_are_mirrored() -> None:
     ramp = torch.linspace(0, 1, 32).expand(400, 3, 32, 32)
     rising = CropFlip().on_images(ramp, at(3)).diff(dim=-1).mean((1, 2, 3)) > 0

@@ -125,7 +125,7 @@ def test_swap_draws_every_position_alike() -> None:
     moved = Counter[int]()
     for swapped in apply("random-swap", [CAPTION] * MANY):
         moved.update(place for place, (old, new) in enumerate(zip(WORDS, swapped.split(), strict=True)) if old != new)
-    # A place changes when drawn (1/10) or when a neighbour is and takes its side: an end always, else half the time.
+    # A place changes if drawn (1/10) or if a drawn neighbour swaps with it: an end always does, others half the time.
     expected = [0.15, 0.25, *[0.2] * 6, 0.25, 0.15]
     assert [moved[place] / MANY for place in range(10)] == pytest.approx(expected, abs=0.025)
 

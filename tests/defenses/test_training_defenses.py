@@ -18,6 +18,7 @@ from defenses.cleanclip import CleanClip, without_tokens
 from defenses.clip_score_filter import ClipScoreFilter
 from defenses.orthogonal_projection import OrthogonalProjection
 from defenses.roclip import RoClip
+from defenses.safeclip import SafeClip
 from defenses.sibling_caption import SiblingCaption
 from tests.small import make_dataset
 from victims.clip import clip_loss
@@ -76,8 +77,26 @@ def test_cleanclip_adds_what_a_plain_loop_finds(batch: LossInputs) -> None:
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("defense", [CleanClip(smallest=0.5, p=0.3), SafeClip(smallest=0.5, p=0.3)])
+def test_copies_are_crops_and_captions_without_some_tokens(defense: Defense) -> None:
+    images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    tokens, seen = torch.tensor([[START, *range(1, 9), END]] * 6), list[torch.Tensor]()
+
+    def encode(some: torch.Tensor) -> torch.Tensor:
+        seen.append(some)
+        return torch.eye(6, 3)
+
+    batch = batch_of(images, torch.eye(6, 3) + 0.1, tokens=tokens, encode_images=encode, encode_tokens=encode)
+    defense.loss(batch, replace(AT, progress=0.1))
+    crops, shorter = seen
+    for image, crop in zip(images, crops, strict=True):
+        assert not any(torch.allclose(crop, one, atol=1e-3) for one in (image, image.flip(-1)))
+    assert (shorter[:, 0] == START).all()
+    assert 0 < (shorter == 0).sum() < 6 * 8
+
+
 def test_parts_of_one_kind_draw_apart_in_a_loss_as_well(batch: LossInputs) -> None:
-    """``crop-flip+cleanclip``: the copy's crop is another than the image's."""
+    """In ``crop-flip+cleanclip``, an image and its copy are cropped differently."""
     seeds: list[int] = []
 
     class Draws(Defense):
@@ -196,7 +215,7 @@ def test_a_clean_start_sees_the_clean_pairs_alone() -> None:
 
 
 def test_copies_of_a_photo_are_clean_together_and_those_of_a_share_of_the_photos() -> None:
-    """In other numbers and not side by side; the same photos whether each has one copy or more."""
+    """Photos have different numbers of copies, not side by side; more copies do not change which are clean."""
     once, photo = (
         make_dataset(400, 1),
         np.random.default_rng(6).permutation(np.repeat(np.arange(400), [1, 2, 3, 6] * 100)),

@@ -121,7 +121,7 @@ def test_the_recovered_share_has_whiskers_of_pairs() -> None:
 
 
 def test_the_paper_is_named_where_it_is_drawn() -> None:
-    """It has undefended EM, and EM under no defense."""
+    """The paper has MEM-3 under defenses, and no EM."""
     for attack, named in (("mem3", True), ("em", False)):
         (figure,) = defenses([record(attack, defense) for defense in ("none", "cutout")]).values()
         assert ("Flickr30K" in figure.get_suptitle()) == named

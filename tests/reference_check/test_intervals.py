@@ -325,7 +325,7 @@ def test_a_victim_is_paired_with_the_clean_one_of_the_same_start() -> None:
 
 
 def test_of_repeated_victims_the_median_counts() -> None:
-    """One victim in three escapes: of three victims a seed, the middle one is compared."""
+    """One of three victims may be an outlier, so the middle one of each seed is compared."""
     low, middle, high = (
         [1.0] * 8,
         [5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0],

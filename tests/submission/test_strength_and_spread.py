@@ -12,7 +12,7 @@ from attacks import ATTACKS
 from benchmark.grid.choices import choose_attacks
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
-from benchmark.submission.cells import RequiredCell, budget_problems
+from benchmark.submission.cells import RequiredCell, budget_problems, seed_problems
 from benchmark.submission.rerun import allowed, compare, machine
 from benchmark.submission.result import entry_of
 from benchmark.submission.rules import RULES
@@ -188,3 +188,10 @@ def test_attacks_as_the_preset_gives_them_keep_within_its_budgets() -> None:
         (chosen,) = (one for one in choose_attacks(name, preset) if one.is_clean == (name == "clean"))
         one = replace(record("mem3"), attack=chosen.choice)
         assert budget_problems([one], RULES) == [], name
+
+
+@pytest.mark.parametrize(
+    ("seeds", "accepted"), [((1, 2, 3), True), ((4, 5, 6), False), ((1, 2, 4), False), ((1, 2), False)]
+)
+def test_nobody_chooses_the_seeds(seeds: tuple[int, ...], accepted: bool) -> None:
+    assert (seed_problems([record("mem3", seed=seed) for seed in seeds], RULES) == []) is accepted

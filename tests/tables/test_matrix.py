@@ -162,7 +162,7 @@ def test_no_weakness_is_told_of_an_attack_whose_undefended_victim_is_missing() -
 
 
 def test_of_equally_many_cells_the_seeds_of_the_first_are_usual() -> None:
-    """Equal records make equal tables, whatever order a set has."""
+    """The same records give the same table, in whatever order a set yields its members."""
     records = [record("clean"), record("clean", seed=2), *(record(seed=seed) for seed in (1, 2))]
     records += [record(attack, "cutout") for attack in ("mem3", "em")]
     (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]

@@ -58,7 +58,7 @@ def test_a_defenses_strength_and_effect_are_said() -> None:
 
 
 def test_what_a_defense_changes_is_told_of_each_attack_alone() -> None:
-    """A filter of triggers drops three words of one attack and none of another, never one and a half."""
+    """Three words for one attack and none for another are not averaged to one and a half."""
     records = [record("clean"), record("clean", seed=2)]
     for attack, seed, words in (("mem3", 1, 3.0), ("mem3", 2, 3.2), ("em", 1, 0.0)):
         changes = {"words_per_caption": words, "pixel": 0}

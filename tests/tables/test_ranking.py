@@ -82,7 +82,7 @@ def test_an_interval_is_over_seeds_where_any_row_has_several() -> None:
 
 
 def test_rankings_are_over_the_largest_part_that_all_have_run() -> None:
-    """An attack met one defense alone, which one other met: the others are compared over what they share."""
+    """An attack that met only one defense is left out, and so is that defense, which few others met."""
     records = [*grid({**THREE, "mem5": (5.0,)}), record("em", "prefix-drop", recalls=(79, 79))]
     records += [record("mem5", "prefix-drop", recalls=(79, 79))]
     table, attacks, defenses = make_tables("matrix", records)

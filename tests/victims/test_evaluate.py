@@ -1,4 +1,4 @@
-"""Scores of pairs against features made one by one."""
+"""Recalls, and scores of pairs, against features made one by one."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 
 from tests.small import make_clip, make_dataset
 from victims.clip import Clip
-from victims.evaluate import pair_scores
+from victims.evaluate import evaluate, pair_scores
 
 
 def test_scores_of_pairs_are_cosines_and_an_image_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +32,19 @@ def test_scores_of_pairs_are_cosines_and_an_image_is_encoded_once(monkeypatch: p
         found, [float(images[i] @ text) for (i, _), text in zip(pairs, texts, strict=True)], atol=1e-5
     )
     assert sum(seen) == len(np.unique(pairs[:, 0]))
+
+
+def test_scores_are_those_of_features_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nine images with three captions each, in batches of which the last is smaller."""
+    monkeypatch.setattr("victims.evaluate._BATCH", 4)
+    data, clip = make_dataset(9, 3), make_clip()
+    frozen = clip.for_inference()
+    with torch.no_grad():
+        images = torch.cat([frozen.encode_images(torch.from_numpy(image[None])) for image in data.images[:]])
+        texts = torch.cat([frozen.encode_tokens(clip.tokenizer([text])) for own in data.captions for text in own])
+    similarity, owner = (images @ texts.T).numpy(), np.repeat(np.arange(9), 3)
+    of_images = [1 + (row > row[owner == image].max()).sum() for image, row in enumerate(similarity)]
+    of_captions = [1 + (row > row[image]).sum() for image, row in zip(owner, similarity.T, strict=True)]
+    found = evaluate(clip, data, seed=1)
+    assert found.image_to_text.mean_rank == pytest.approx(np.mean(of_images))
+    assert found.text_to_image.mean_rank == pytest.approx(np.mean(of_captions))

@@ -109,6 +109,15 @@ def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_el
         assert torch.allclose(clip.model.get_parameter(name), plain.model.get_parameter(name), atol=1e-6)
 
 
+def orthogonalized(gradient: torch.Tensor) -> torch.Tensor:
+    """The published iteration in its plainest form and in fp64."""
+    plain = gradient.double() / gradient.double().norm()
+    for _ in range(5):
+        gram = plain @ plain.T
+        plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
+    return plain
+
+
 @pytest.mark.parametrize(
     ("dtype", "autocast", "closest", "farthest"),
     [
@@ -129,12 +138,28 @@ def test_muon_multiplies_in_the_models_precision(
     make_optimizer(clip, RECIPE).step()
     step = (before - weight.detach()).double() / 0.02 / (weight.shape[0] / weight.shape[1]) ** 0.5
 
-    # The published iteration in its plainest form and in fp64.
-    plain = weight.grad.double() / weight.grad.double().norm()
-    for _ in range(5):
-        gram = plain @ plain.T
-        plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
-    assert closest <= float((step - plain).abs().max()) < farthest
+    assert closest <= float((step - orthogonalized(weight.grad)).abs().max()) < farthest
+
+
+def test_a_second_step_goes_on_with_the_moments_of_the_first() -> None:
+    """Muon's momentum is Nesterov's of 0.9; the other weights have AdamW's moments, with the betas that are given."""
+    clip, betas = make_clip(dtype=torch.float64), (0.9, 0.98)
+    weight, norm = clip.model.transformer.resblocks[0].mlp.c_fc.weight, clip.model.ln_final.weight
+    twin = norm.detach().clone().requires_grad_()
+    optimizer = make_optimizer(clip, RECIPE, betas)
+    adamw = torch.optim.AdamW([twin], lr=1e-3, betas=betas, weight_decay=0.0)
+    gradients = []
+    for seed in (1, 2):
+        give_gradients(clip, seed)
+        gradients.append(weight.grad.clone())
+        twin.grad, before = norm.grad.clone(), weight.detach().clone()
+        optimizer.step()
+        adamw.step()
+    first, second = gradients
+    ascent = 0.1 * second + 0.9 * (0.09 * first + 0.1 * second)
+    step = (before - weight.detach()) / 0.02 / (weight.shape[0] / weight.shape[1]) ** 0.5
+    torch.testing.assert_close(step, orthogonalized(ascent), rtol=0, atol=1e-6)
+    torch.testing.assert_close(norm.detach(), twin.detach())
 
 
 def test_an_idle_cpu_does_half_of_a_step_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from benchmark.data import DATASETS
 from defenses import DEFENSES
 from tests.small import noise_of
 from victims.architecture import Architecture
-from victims.evaluate import evaluate
 from victims.recipe import Recipe
 from victims.training import train
 
@@ -38,5 +37,3 @@ def test_rn50_at_224_crafts_and_trains(tmp_path: Path) -> None:
     assert np.isfinite(log.loss).all()
     assert log.changes.pixel > 1
     assert not torch.equal(victim.model.get_parameter("visual.conv1.weight"), before)
-    scores = evaluate(victim, splits.test, seed=1)
-    assert 1 <= scores.image_to_text.median_rank <= 30

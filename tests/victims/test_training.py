@@ -12,7 +12,8 @@ from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.spec import Spec
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Loss, LossInputs, Rows, Score
+from defenses.base import Composed, Loss, LossInputs, Rows, Score
+from defenses.clean_pairs import CleanPairs
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
 from victims.defense_effect import words_changed
 from victims.evaluate import evaluate
@@ -88,6 +89,24 @@ class Witness(Defense):
         self.moments.append(at.progress)
         self.step_seeds.append(at.seed)
         return images
+
+
+def test_a_clean_start_begins_with_the_clean_pairs_alone() -> None:
+    clean, witness = make_dataset(64, 1), Witness()
+    published = replace(clean, captions=[[f"odd {text}" for text in own] for own in clean.captions])
+    defense = Composed([CleanPairs(share=0.5, first=0.4), witness])
+    train(make_clip(), published, RECIPE, defense, seed=0, clean=clean)
+    first, second = ([text.startswith("odd ") for text in captions] for captions in witness.captions)
+    assert not any(first)
+    assert any(second)
+
+
+def test_a_training_keeps_the_logit_scale_within_its_bound() -> None:
+    clip = make_clip()
+    with torch.no_grad():
+        clip.log_scale.fill_(9.0)
+    train(clip, make_dataset(8, 1), replace(RECIPE, epochs=1), Defense(), seed=0)
+    assert float(clip.scale.detach()) == pytest.approx(100, rel=1e-5)
 
 
 def test_images_meet_their_own_captions() -> None:
@@ -276,7 +295,7 @@ def test_training_is_repeatable_and_moved_by_the_seed() -> None:
 
 
 def test_a_victim_learns_what_can_be_learned() -> None:
-    # Twelve distinct plain images with one word each: far above chance after a while.
+    # Sixteen plain images with one word each: far above chance after a while.
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (16, 3, 1, 1), dtype=np.uint8)
     data = make_dataset(16, 1)
@@ -352,7 +371,7 @@ def test_every_hook_reaches_the_loss() -> None:
 
 @pytest.mark.parametrize("name", DEFENSES.group("all"))
 def test_no_defense_is_silently_nothing_in_training(name: str) -> None:
-    """What it changes is measured; or it chooses pairs or has a loss of its own, and then the victim is another one."""
+    """Either what it changes is measured, or it has a hook for pairs or losses; in both cases the victim differs."""
     clean = make_dataset(24, 2).by_row()
     # It looks for words that many captions share; each of the others finds something in any caption.
     shared = "odd violin " if name == "repeated-prefix" else ""
