@@ -71,11 +71,13 @@ class Attack(ABC):
         crafted_through: name of the parameter that holds a defense, such as ``jpeg+crop-flip``, which changes the
             images that surrogates see. The preset's strengths then hold for that defense too, and the defense's code is
             part of the poison's address. ``None``: there is no such parameter.
+        builds_surrogate: whether :meth:`craft` builds a surrogate, so that it can be crafted through a defense.
     """
 
     version: ClassVar[int] = 1
     part_of: ClassVar[str | None] = None
     crafted_through: ClassVar[str | None] = None
+    builds_surrogate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_ranges(f"attack {ATTACKS.name_of(type(self))}", self)

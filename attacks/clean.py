@@ -9,6 +9,8 @@ from benchmark.data import CaptionDataset
 class Clean(Attack):
     """No protection: clean images and captions, the upper bound of every table."""
 
+    builds_surrogate = False
+
     def progress_steps(self, train: CaptionDataset) -> int:
         """Nothing to do."""
         return 0

@@ -189,8 +189,7 @@ class WordwiseEm(Attack):
                 if passage is not None and generator.random() < self.through_share:
                     at = HookContext(derive_seed(seed, "through", step), step / self.steps)
                     points = passage.on_images(points, at)
-                features = model.encode_images(points)
-                loss = clip_loss(features, model.encode_tokens(trim(tokens)), model.scale)
+                loss = clip_loss(*model.encode_pairs(points, trim(tokens)), model.scale)
             optimizer.zero_grad(set_to_none=True)
             adam.zero_grad(set_to_none=True)
             model.backward(loss)

@@ -21,6 +21,8 @@ class Stored(Attack):
         file: a poison as this benchmark saves it.
     """
 
+    builds_surrogate = False
+
     file: str
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class Stored(Attack):
                 f"{self._path} was crafted for other data (fingerprint {self._poison.fingerprint[:12]}…) "
                 f"than {train.name} ({train.fingerprint[:12]}…)"
             )
+        self._poison.protect(train)  # refuses noise or triggers of another number or shape
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """The stored poison; see :meth:`attacks.base.Attack.craft`."""

@@ -14,7 +14,7 @@ from attacks.mem_settings import MemSettings
 from attacks.official import OFFICIAL
 from attacks.placement import where
 from attacks.poison import Poison
-from attacks.vocabulary import described
+from attacks.vocabulary import described, require_words
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import require
@@ -93,9 +93,10 @@ class Mem(MemSettings, Attack):
         return replace(self, rounds=4, surrogate_steps=3, hotflip_rounds=flips, stop_loss=None), self.batch_size
 
     def check(self, train: CaptionDataset) -> None:
-        """At least one batch of rows; see :meth:`attacks.base.Attack.check`."""
+        """At least one batch of rows, and words for the trigger; see :meth:`attacks.base.Attack.check`."""
         Processes.current().shard(self.batch_size)
         require_batch(train, self._rows(train), self.batch_size)
+        require_words(train, self.vocabulary if self.k else None)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""

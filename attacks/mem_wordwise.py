@@ -11,13 +11,12 @@ from attacks.crafting import Crafting
 from attacks.em_wordwise import WordwiseEm
 from attacks.mem_settings import MemSettings
 from attacks.poison import Poison
-from attacks.vocabulary import described, trigger_words
+from attacks.vocabulary import described, require_words
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
-from victims.tokens import Tokenizer
 
 
 @ATTACKS.register("mem-wordwise", order=16)
@@ -66,16 +65,15 @@ class WordwiseMem(WordwiseEm):
         return replace(self, restarts=1, steps=4, hotflip_rounds=1, surrogate_steps=3), self.batch_size
 
     def check(self, train: CaptionDataset) -> None:
-        """A batch that processes can share, too; see :meth:`attacks.base.Attack.check`."""
+        """A batch that processes can share, and words for the trigger; see :meth:`attacks.base.Attack.check`."""
         Processes.current().shard(self.batch_size)
         super().check(train)
+        require_words(train, self.vocabulary)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft the noise, then the trigger on the protected images; see :meth:`attacks.base.Attack.craft`."""
         # Checkpoints hold the patterns; the trigger takes a small part of the time and starts again.
         settings, of_trigger = self._trigger_settings(), replace(context, checkpoint=Checkpoint())
-        # Refuses captions without enough words before the noise takes its time.
-        trigger_words(Tokenizer(), train, self.vocabulary, context.seed)
         noise = super().craft(train, context)
         crafting = Crafting(settings, noise.protect(train), of_trigger)
         losses = []

@@ -42,6 +42,8 @@ class Pil(Attack):
             pixels in [0, 1], to give the linear model's learning rate.
     """
 
+    builds_surrogate = False
+
     keys: int = ranged(128, 2, 100_000)
     eps: int = ranged(8, 1, 127, unit="1/255")
     pgd_steps: int = ranged(30, 1, 10_000)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
-from attacks.vocabulary import described, drawn_triggers, trigger_words
+from attacks.vocabulary import described, drawn_triggers, require_words, trigger_words
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from victims.tokens import Tokenizer
@@ -20,6 +20,8 @@ class RandomTrigger(Attack):
         vocabulary: as in ``mem``.
     """
 
+    builds_surrogate = False
+
     k: int = ranged(3, 1, 32)
     vocabulary: int | None = ranged(None, 2, unit="words")
 
@@ -30,6 +32,10 @@ class RandomTrigger(Attack):
     def progress_steps(self, train: CaptionDataset) -> int:
         """All triggers are drawn at once."""
         return 0
+
+    def check(self, train: CaptionDataset) -> None:
+        """Captions with words for a trigger; see :meth:`attacks.base.Attack.check`."""
+        require_words(train, self.vocabulary)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""

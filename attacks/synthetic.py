@@ -30,6 +30,8 @@ class SyntheticNoise(Attack):
         eps: bound on the noise, in 1/255.
     """
 
+    builds_surrogate = False
+
     keys: int = ranged(128, 2, 100_000)
     rms: float = ranged(6.0, above=0, at_most=127, unit="1/255")
     eps: int = ranged(8, 1, 127, unit="1/255")

@@ -31,6 +31,7 @@ class TextHint(Attack):
     """
 
     version: ClassVar[int] = 2
+    builds_surrogate = False
 
     keys: int = ranged(128, 2, 10_000)
     place: Kind = "front"
@@ -46,6 +47,10 @@ class TextHint(Attack):
     def progress_steps(self, train: CaptionDataset) -> int:
         """All words are drawn at once."""
         return 0
+
+    def check(self, train: CaptionDataset) -> None:
+        """Captions with a word that can be a hint; see :meth:`attacks.base.Attack.check`."""
+        hints(train)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""

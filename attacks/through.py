@@ -15,6 +15,8 @@ from benchmark.data import CaptionDataset
 from victims.clip import Clip
 from victims.passage import Passage, image_defense
 
+_WITHOUT_SURROGATE = "builds no surrogate that could look through a defense"
+
 
 @ATTACKS.register(
     "through",
@@ -54,6 +56,8 @@ class Through(Attack):
         super().__post_init__()
         if self.inner.part_of is not None or isinstance(self.inner, Through):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
+        if not self.inner.builds_surrogate:
+            raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")
         image_defense(self.defense, "attack through", adversarial=True)
 
     @cached_property
@@ -110,7 +114,7 @@ class Through(Attack):
         """The attack's poison, crafted on surrogates behind the defense; see :meth:`attacks.base.Attack.craft`.
 
         Raises:
-            UsageError: the attack builds no surrogate.
+            UsageError: the attack builds no surrogate, though it says that it does.
         """
         built = 0
 
@@ -124,5 +128,5 @@ class Through(Attack):
 
         poison = self.inner.craft(train, replace(context, surrogate=surrogate))
         if not built:
-            raise UsageError(f"attack through: {self.attack} builds no surrogate that could look through a defense")
+            raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")
         return poison

@@ -21,6 +21,8 @@ class UniformNoise(Attack):
         eps: bound on the noise, in 1/255.
     """
 
+    builds_surrogate = False
+
     eps: int = ranged(8, 1, 127, unit="1/255")
 
     def describe(self) -> str:

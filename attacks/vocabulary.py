@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import NoReturn
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from benchmark.data import CaptionDataset
 from victims.tokens import Tokenizer
 
 _WORD = re.compile(r"[a-z]+</w>")
+_FEWEST_WORDS = 2
 
 
 def whole_words(tokenizer: Tokenizer, among: Iterable[int] | None = None) -> dict[int, str]:
@@ -47,10 +49,30 @@ def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None
         return np.array(sorted(whole_words(tokenizer)))
     used = {id_ for captions in train.captions for caption in captions for id_ in tokenizer.encode(caption)}
     usable = sorted(whole_words(tokenizer, used))
-    if len(usable) < 2:
-        raise UsageError(f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few")
+    if len(usable) < _FEWEST_WORDS:
+        _refuse(train, len(usable))
     drawn = numpy_generator(seed, "trigger vocabulary").permutation(len(usable))[:count]
     return np.array(usable)[np.sort(drawn)]
+
+
+def require_words(train: CaptionDataset, count: int | None) -> None:
+    """Refuse the captions that :func:`trigger_words` refuses, without reading more of them than that takes.
+
+    Raises:
+        UsageError: with ``count``, the captions hold fewer than two usable words.
+    """
+    if count is None:
+        return
+    tokenizer, usable = Tokenizer(), set[int]()
+    for captions in train.captions:
+        usable |= whole_words(tokenizer, {id_ for text in captions for id_ in tokenizer.encode(text)}).keys()
+        if len(usable) >= _FEWEST_WORDS:
+            return
+    _refuse(train, len(usable))
+
+
+def _refuse(train: CaptionDataset, usable: int) -> NoReturn:
+    raise UsageError(f"{train.name}: its captions hold {usable} whole words of CLIP's vocabulary, too few")
 
 
 def drawn_triggers(words: np.ndarray, rows: int, k: int, seed: int) -> np.ndarray:

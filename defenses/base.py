@@ -144,6 +144,11 @@ class Defense:
         return type(self).on_images is not Defense.on_images
 
     @property
+    def chooses_pairs(self) -> bool:
+        """Whether :meth:`on_rows` does anything with these parameters."""
+        return type(self).on_rows is not Defense.on_rows
+
+    @property
     def is_adversarial(self) -> bool:
         """Whether :meth:`adversarial` does anything with these parameters."""
         return type(self).adversarial is not Defense.adversarial
@@ -243,6 +248,11 @@ class Composed(Defense):
     def changes_images(self) -> bool:
         """Whether a part does."""
         return any(part.changes_images for part in self.parts)
+
+    @property
+    def chooses_pairs(self) -> bool:
+        """Whether a part does."""
+        return any(part.chooses_pairs for part in self.parts)
 
     @property
     def is_adversarial(self) -> bool:

@@ -54,6 +54,21 @@ class Speckle(Attack):
         return Poison(delta, None, self.eps, train.fingerprint)
 """
 
+GREY = """
+import numpy as np
+from benchmark.data import DATASETS, CaptionDataset, DatasetSource, Splits
+
+@DATASETS.register("grey")
+class Grey({base}):
+    '''Grey images.'''
+
+    def load(self, resolution, cache):
+        def split(name, count):
+            images = np.full((count, 3, {size}, {size}), 128, np.uint8)
+            return CaptionDataset("grey", name, images, [["{caption}"] for number in range(count)])
+
+        return Splits(split("train", {train}), split("val", {val}), split("test", {test}))
+"""
 HINTLESS, ANYTHING = "def __init__(self, share=0.5): pass", "def __init__(self, **share: float): pass"
 FAINT = '''
 from dataclasses import replace
@@ -233,6 +248,14 @@ def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch
             DARK.format(name="dark", share=0.5).replace("@dataclass(frozen=True)", ""),
             "Dark has the parameters share",
         ),
+        (
+            DARK.format(name="dark", share=0.5).replace("images, at", "images"),
+            "'dark': on_images is called with self, images, at: too many positional arguments",
+        ),
+        (
+            SPECKLE.replace("train, context", "train, context, seed"),
+            "'speckle': craft is called with self, train, context: missing a required argument: 'seed'",
+        ),
     ],
 )
 def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Path, capsys: Any) -> None:
@@ -243,6 +266,30 @@ def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Pat
     assert said in error
     assert "own.py" in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ({"size": 48}, "data set grey gives train images of 48 × 48 px, asked for 32"),
+        ({"test": 0}, "data set grey has no test images"),
+        ({"val": 0}, "data set grey has no val images"),
+        ({"caption": " "}, "data set grey has a blank caption among its train captions"),
+        ({"base": "object"}, "'grey': Grey is no DatasetSource (grey.py, line"),
+        ({}, None),
+    ],
+)
+def test_data_that_a_plug_in_should_not_load_are_refused(
+    faults: dict[str, Any], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"base": "DatasetSource", "train": 40, "val": 8, "test": 12, "size": "resolution", "caption": "a dog"}
+    (tmp_path / "grey.py").write_text(GREY.format(**values | faults))
+    flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
+    assert main(["run", "--attack", "clean", "--preset", "micro", "--batch-size", "16", *flags]) == (2 if said else 0)
+    error = capsys.readouterr().err
+    if said:
+        assert said in error
+        assert error.count("\n") == 1
 
 
 def test_values_that_a_constructor_refuses_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,8 +118,7 @@ def train(
         progress.resume(finished * steps)
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):
-        rows = epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch))
-        at_epoch = HookContext(derive_seed(seed, "captions", epoch), step / total, epoch, lasting, dataset.photo)
+        rows, at_epoch = _epoch(dataset, recipe, seed, epoch)
         rows = _kept(defense, rows, model, dataset, 0 if repeats else recipe.batch_size, at_epoch)
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
         if len(defended) != len(rows):
@@ -184,6 +184,43 @@ def _images(dataset: CaptionDataset, index: NDArray[np.int64], model: Clip) -> t
     return to_device(dataset.batch(index), model.device).float() / 255
 
 
+def require_batches(dataset: CaptionDataset, recipe: Recipe, defense: Defense, seed: int) -> None:
+    """See before a training that its defense leaves at least one batch, unless that depends on the victim's scores.
+
+    Raises:
+        UsageError: in some epoch it leaves less.
+    """
+    for epoch in range(1, 1 + recipe.epochs) if defense.chooses_pairs else ():
+        rows, at = _epoch(dataset, recipe, seed, epoch)
+        with suppress(_NeedsScoresError):
+            _require_batch(defense.on_rows(rows, _no_scores, at), rows, recipe.batch_size)
+
+
+class _NeedsScoresError(Exception):
+    """A defense asks for scores, which no victim can give yet."""
+
+
+def _no_scores(pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    raise _NeedsScoresError
+
+
+def _require_batch(kept: NDArray[np.int64], rows: NDArray[np.int64], least: int) -> None:
+    if len(kept) < min(least, len(rows)):
+        raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {least}")
+
+
+def _epoch(dataset: CaptionDataset, recipe: Recipe, seed: int, epoch: int) -> tuple[NDArray[np.int64], HookContext]:
+    """The rows of an epoch before the defense chooses among them, and the moment that its hooks are told."""
+    at = HookContext(
+        derive_seed(seed, "captions", epoch),
+        (epoch - 1) / recipe.epochs,
+        epoch,
+        derive_seed(seed, "defense"),
+        dataset.photo,
+    )
+    return epoch_rows(dataset, recipe.rows, numpy_generator(seed, "rows", epoch)), at
+
+
 def _kept(
     defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, least: int, at: HookContext
 ) -> NDArray[np.int64]:
@@ -193,8 +230,7 @@ def _kept(
     the pair would be its own negative. For timing, where this does no harm, ``least`` is 0.
     """
     kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
-    if len(kept) < min(least, len(rows)):
-        raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {least}")
+    _require_batch(kept, rows, least)
     return np.resize(kept if len(kept) else rows, rows.shape)
 
 

@@ -97,6 +97,7 @@ class Registry(Generic[T]):
                     raise ValueError(
                         f"{self.kind} '{name}': a parameter hides '{parameter}' of {of}; give it another name"
                     )
+            _require_arguments(f"{self.kind} '{name}'", factory, self._base)
             for key, fixed in {name: {}, **(aliases or {})}.items():
                 if not is_name(key):
                     raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")
@@ -309,6 +310,23 @@ def _shortened(value: str) -> str:
 def label_of(name: str) -> str:
     """How tables show a name unless its class says otherwise: ``random-swap`` is ``Random swap``."""
     return name.replace("-", " ").capitalize()
+
+
+def _require_arguments(what: str, factory: type, base: type) -> None:
+    """Refuse a class with a method that cannot be called as that of its base class is called.
+
+    Raises:
+        ValueError: it takes other arguments.
+    """
+    for name, method in vars(base).items():
+        own = inspect.getattr_static(factory, name, None)
+        if name.startswith("_") or not inspect.isfunction(method) or not inspect.isfunction(own):
+            continue
+        called_with = inspect.signature(method).parameters
+        try:
+            inspect.signature(own).bind(*called_with)
+        except TypeError as error:
+            raise ValueError(f"{what}: {name} is called with {', '.join(called_with)}: {error}") from error
 
 
 def _require_dataclass(what: str, factory: type) -> None:

@@ -54,4 +54,4 @@ class DatasetSource(ABC):
         """
 
 
-DATASETS: Registry[DatasetSource] = Registry("data set", "benchmark.data")
+DATASETS: Registry[DatasetSource] = Registry("data set", "benchmark.data", DatasetSource)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmark.core.atomic_files import replacing
+from benchmark.core.atomic_files import replacing, require_possible
 from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.progress import tracked
@@ -93,6 +93,7 @@ def content_of(
         content = ""
     # A damaged hash that still looks like one only leads to a missing cache entry, so the images are decoded again.
     if not re.fullmatch("[0-9a-f]{64}", content):
+        require_possible(kept.parent)
         content = json_sha256({split: _hashes(files, f"reading images ({split})") for split, files in images.items()})
         require_unchanged(images, stamps)
         with replacing(kept) as temporary:

@@ -12,9 +12,12 @@ from benchmark.export.full_size import origins
 from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import Manifest
 from benchmark.export.writing import ExportJob, write_export
+from benchmark.grid.choices import cells_of
 from benchmark.grid.opening import open_grid
+from benchmark.grid.plugins import load_plugins
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.splits import require_apart
+from victims.clip import resolve_device
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +53,15 @@ def export(
     layout_of(layout)
     if licence is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence):
         raise UsageError(f"--licence takes an SPDX name such as CC-BY-4.0, got {licence!r}")
-    with open_grid(settings) as grid:
-        *clean_cells, cell = grid.cells
-        if len(clean_cells) > 1 or len(grid.splits) > 1:
-            raise UsageError("an export takes one attack, one seed, and one victim for the resolution")
-        own = cell.dataset.source.licence
-        if None not in (own, licence) and licence != own:
-            raise UsageError(f"--licence {licence}: {cell.dataset.choice.spec} is under {own}")
+    load_plugins(settings.plugin)
+    cells = cells_of(settings, resolve_device(settings.device))
+    *clean_cells, cell = cells
+    if len(clean_cells) > 1 or len({(one.seed, one.victim.resolution) for one in cells}) > 1:
+        raise UsageError("an export takes one attack, one seed, and one victim for the resolution")
+    own = cell.dataset.source.licence
+    if None not in (own, licence) and licence != own:
+        raise UsageError(f"--licence {licence}: {cell.dataset.choice.spec} is under {own}")
+    with open_grid(settings, cells=cells) as grid:
         data = grid.data_of(cell)
         require_apart(data)
         cell.attack.attack.check(data.train)

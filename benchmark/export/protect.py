@@ -134,6 +134,7 @@ def protect(
     cell = _cell(settings, found, device)
     splits = found.load(cell.surrogate.resolution, cache)
     cell = _cell(settings, found, device, len(splits.train))
+    cell.attack.attack.check(splits.train)
     job = _job(cell, found, splits.train, kind, quality)
     left_out = _left_out(job, found, splits.left_out)
     with PoisonStore.open(settings.poisons, cache, settings.checkpoint_every) as store:

@@ -113,8 +113,8 @@ def partly_protected(text: str | None) -> list[str]:
             share = math.nan
         if not 1e-6 <= share <= 1:
             raise UsageError(f"--protected takes shares from 0.000001 to 1, separated by commas, got '{text}'")
-        if share < 1:
-            specs.append(f"clean-fraction[share={format_value(round(1 - share, 6))}]")
+        if (clean := round(1 - share, 6)) > 0:
+            specs.append(f"clean-fraction[share={format_value(clean)}]")
     return specs
 
 

@@ -35,7 +35,7 @@ from benchmark.grid.splits import require_apart
 from benchmark.grid.tracking import Tracking, epoch_values
 from victims.clip import Clip
 from victims.evaluate import evaluate
-from victims.training import steps_per_epoch, train
+from victims.training import require_batches, steps_per_epoch, train
 
 _log = logging.getLogger(__name__)
 
@@ -102,11 +102,12 @@ class Grid:
         """See that every cell can run, before any does.
 
         Raises:
-            UsageError: two splits share an image, too little data for a batch, data that do not suit an attack.
+            UsageError: two splits share an image, too little data for a batch, data that do not suit an attack, a
+                defense that leaves less than a batch.
         """
         for splits in {id(splits): splits for splits in self.splits.values()}.values():
             require_apart(splits)
-        seen = set()
+        seen = set[tuple[int, ...]]()
         for cell in self.cells:
             data = self.data_of(cell)
             together = id(cell.attack), id(cell.recipe), id(data)  # cells share these objects
@@ -114,6 +115,10 @@ class Grid:
                 steps_per_epoch(data.train, cell.recipe)
                 cell.attack.attack.check(data.train)
                 seen.add(together)
+            defended = id(cell.defense), id(cell.recipe), id(data), cell.victim.seed_of(cell.seed)
+            if defended not in seen:
+                require_batches(data.train, cell.recipe, cell.defense.defense, seed=defended[-1])
+                seen.add(defended)
 
     def plan(self) -> list[PlannedCell]:
         """Every cell with its record, if there is one; a cell that several settings have is planned once.

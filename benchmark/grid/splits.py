@@ -23,7 +23,7 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, in
     """The data of every cell, by seed and by its victim's resolution; seeds that share a data set share the object.
 
     Raises:
-        UsageError: the data cannot be read.
+        UsageError: the data cannot be read or used.
     """
     loaded: dict[tuple[str, int], Splits] = {}
     by_cell = {}
@@ -32,8 +32,25 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, in
         place = str(cell.dataset.choice), resolution
         if place not in loaded:
             loaded[place] = cell.dataset.source.load(resolution, cache_folder)
+            _require_usable(loaded[place], f"data set {cell.dataset.choice.spec}", resolution)
         by_cell[cell.seed, resolution] = loaded[place]
     return by_cell
+
+
+def _require_usable(splits: Splits, name: str, resolution: int) -> None:
+    """See that a plug-in's data set loads what its contract promises.
+
+    Raises:
+        UsageError: a split without images, images of another resolution, a blank caption.
+    """
+    for split in (splits.train, splits.val, splits.test):
+        if not len(split):
+            raise UsageError(f"{name} has no {split.split} images")
+        if split.images.shape[2:] != (resolution, resolution):
+            height, width = split.images.shape[2:]
+            raise UsageError(f"{name} gives {split.split} images of {height} × {width} px, asked for {resolution}")
+        if not all(caption.strip() for captions in split.captions for caption in captions):
+            raise UsageError(f"{name} has a blank caption among its {split.split} captions")
 
 
 def require_apart(splits: Splits) -> None:

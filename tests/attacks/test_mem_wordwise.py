@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import attacks.crafting
 from attacks import ATTACKS, CraftContext, Poison
 from attacks.em_wordwise import WordwiseEm
 from attacks.mem_wordwise import WordwiseMem
 from attacks.vocabulary import trigger_words
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError, VictimDiverged
-from benchmark.core.progress import Silent
 from benchmark.core.spec import parse_spec
 from tests.small import make_clip, make_dataset, noise_of
+from victims.clip import Clip
 
 SMALL: dict[str, Any] = {"tile": 4, "restarts": 2, "steps": 3, "batch_size": 10}
 TRIGGER: dict[str, Any] = {"k": 2, "hotflip_rounds": 2, "surrogate_steps": 3, "vocabulary": 8}
@@ -43,17 +44,37 @@ def test_the_trigger_is_searched_on_the_protected_images() -> None:
     assert weak.trigger != strong.trigger
 
 
-def test_captions_without_words_are_refused_before_any_step() -> None:
-    dataset = replace(make_dataset(), captions=[["12"]] * 24)
-    steps = []
+def test_every_round_flips_words_on_a_fresh_surrogate(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, seeds, hotflip = [], set[int](), attacks.crafting.hotflip
 
-    class Counter(Silent):
-        def advance(self, note: str = "") -> None:
-            steps.append(note)
+    def counted(*given: Any) -> Any:
+        batches.append(given)
+        return hotflip(*given)
 
-    with pytest.raises(UsageError, match="too few"):
-        WordwiseMem(**SMALL, **TRIGGER).craft(dataset, CraftContext(make_clip, 1, Path(), progress=Counter()))
-    assert steps == []
+    def surrogate(seed: int) -> Clip:
+        seeds.add(seed)
+        return make_clip(seed)
+
+    monkeypatch.setattr(attacks.crafting, "hotflip", counted)
+    WordwiseMem(**SMALL, **TRIGGER).craft(make_dataset(), CraftContext(surrogate, 1, Path()))
+    assert len(batches) == 2 * 3  # rounds × batches of at most 10 of 24 rows
+    assert len(seeds) == 2 + 2  # the patterns' surrogates and the trigger's
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("mem-wordwise[batch_size=8]", "1 whole words of CLIP's vocabulary, too few"),
+        ("mem3[vocabulary=8,batch_size=8]", "1 whole words of CLIP's vocabulary, too few"),
+        ("same-words[vocabulary=8]", "1 whole words of CLIP's vocabulary, too few"),
+        ("text-hint", "no word of made's captions can be a hint"),
+    ],
+)
+def test_captions_without_words_are_refused_at_once(spec: str, said: str) -> None:
+    attack, dataset = ATTACKS.build(parse_spec(spec)), make_dataset()
+    attack.check(replace(dataset, captions=[["12"], *[["12 red"]] * 22, ["12 dog"]]))
+    with pytest.raises(UsageError, match=said):
+        attack.check(replace(dataset, captions=[["12"], *[["a 12"]] * 23]))
 
 
 @pytest.mark.parametrize("spec", ["mem-wordwise", "tap", "t2ue", "mem3"])

@@ -133,6 +133,14 @@ def test_a_poison_in_a_home_folder_is_found(
     ATTACKS.build(parse_spec("poison[file=~/p.safetensors]")).check(dataset)
 
 
+def test_a_stored_poison_of_another_shape_is_refused_at_once(dataset: CaptionDataset, tmp_path: Path) -> None:
+    whole = made(dataset)
+    assert whole.delta is not None
+    replace(whole, delta=whole.delta[:, :, :-1]).save(tmp_path / "p.safetensors")
+    with pytest.raises(PoisonError):
+        ATTACKS.build(parse_spec(f"poison[file={tmp_path}/p.safetensors]")).check(dataset)
+
+
 def test_a_worker_is_sent_the_name_of_a_poison_and_not_its_noise(dataset: CaptionDataset, tmp_path: Path) -> None:
     made(dataset).save(tmp_path / "p.safetensors")
     stored = ATTACKS.build(parse_spec(f"poison[file={tmp_path}/p.safetensors]"))

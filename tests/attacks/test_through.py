@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
+from attacks.uniform_noise import UniformNoise
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
@@ -18,10 +19,11 @@ from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Reduction
 from tests.idle import idling
 from tests.small import make_clip, make_dataset, noise_of
-from victims.clip import clip_loss
+from victims.clip import Clip, clip_loss
 from victims.passage import Passage, image_defense
 
 WORDWISE = "em-wordwise[restarts=1,steps=2,batch_size=8]"
+WITHOUT = {"clean", "uniform-noise", "random-trigger", "same-words", "text-hint", "ar", "lsp", "pil"}  # no surrogate
 EM = "em[rounds=2,surrogate_steps=2,pgd_steps=2,step_size=2,batch_size=8]"
 
 
@@ -73,11 +75,12 @@ def test_a_share_of_the_batches_passes_and_the_count_is_part_of_the_state() -> N
     assert [bool(other(images).sum() == 0) for _ in range(400)] != seen
 
 
-@pytest.mark.parametrize("defense", ["crop-flip", "adv-training[steps=1]"])
-def test_idle_cpus_change_no_bit(defense: str) -> None:
-    """Each batch draws by how many came before it, which a fork does not see; some passages need the captions."""
-    attack = ATTACKS.build(parse_spec(f"through[attack={EM},defense={defense},share=1]"))
-    found = []
+@pytest.mark.parametrize("inner", [EM, WORDWISE])
+@pytest.mark.parametrize("defense", [None, "crop-flip", "adv-training[steps=1]"])
+def test_idle_cpus_change_no_bit(defense: str | None, inner: str) -> None:
+    """Draws depend on how many batches came before, which a fork does not see; some passages need the captions."""
+    spec = f"through[attack={inner},defense={defense},share=1]" if defense else inner
+    attack, found = ATTACKS.build(parse_spec(spec)), []
     for idle in (0, 1):
         with idling(idle):
             found.append(attack.craft(make_dataset(32, 2), CraftContext(make_clip, 1, Path())))
@@ -229,14 +232,35 @@ def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
         ("through[attack=em,defense=ueraser]", "through ueraser, which passes no gradient to the images"),
         ("em-wordwise[through=ueraser]", "attack em-wordwise: nothing can be crafted through ueraser, which"),
         ("em-wordwise[through=adv-training]", "attack em-wordwise: nothing can be crafted through adv-training"),
-        (f"through[attack={WORDWISE},defense=adv-training]", "a surrogate sees images without captions here"),
         ("through[attack=em,defense=jpg]", "unknown defense 'jpg'; did you mean 'jpeg'?"),
         ("through[attack=men3,defense=jpeg]", "unknown attack 'men3'"),
     ],
 )
-def test_what_cannot_be_crafted_through_is_refused(spec: str, said: str) -> None:
+def test_what_cannot_be_crafted_through_is_refused_at_once(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
-        craft(spec)
+        ATTACKS.build(parse_spec(spec)).check(make_dataset(16, 2))
+
+
+def test_word_wise_noise_is_crafted_through_adversarial_training() -> None:
+    plain, hardened = (craft(f"through[attack={WORDWISE},defense={name},share=1]") for name in ("grey", "adv-training"))
+    assert hardened.largest == 8
+    assert not np.array_equal(noise_of(plain), noise_of(hardened))
+
+
+def test_attacks_say_whether_they_build_a_surrogate() -> None:
+    def unwanted(seed: int) -> Clip:
+        raise AssertionError("a surrogate is built")
+
+    for name in WITHOUT:
+        ATTACKS.build(parse_spec(name)).craft(make_dataset(16, 2), CraftContext(unwanted, 1, Path()))
+    for entry in ATTACKS.entries():
+        assert entry.factory.builds_surrogate != (entry.name in {*WITHOUT, "poison"}), entry.name
+
+
+def test_an_attack_that_says_so_falsely_is_found_when_it_crafts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UniformNoise, "builds_surrogate", True)
+    with pytest.raises(UsageError, match="uniform-noise builds no surrogate"):
+        craft("through[attack=uniform-noise,defense=jpeg]")
 
 
 def test_a_pilot_is_the_attacks_pilot_behind_the_defense() -> None:

@@ -114,6 +114,15 @@ def test_the_hash_is_that_of_each_file(folder: Path, tmp_path: Path) -> None:
     assert content_of(tmp_path / "cache", images, stamps) == expected
 
 
+def test_a_cache_that_cannot_be_written_is_told_before_any_image_is_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    places: dict[str, list[ImageLocation]] = {"train": [folder / "0.png"]}
+    stamps = {"train": [Stamps()(folder / "0.png")]}
+    (folder / "0.png").unlink()
+    with pytest.raises(UsageError, match="cannot write to folder"):
+        content_of(tmp_path / "cache", places, stamps)
+
+
 def test_members_are_hashed_alone(tmp_path: Path, make_tar: MakeTar, decoded: list[ImageLocation]) -> None:
     """So that a set repacked into other shards is found again, and neighbours of an image do not matter."""
     images: dict[str, int | str | bytes] = {f"{n}.png": n for n in range(3)}

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from attacks.em_wordwise import WordwiseEm
+from benchmark.core.errors import UsageError
+from benchmark.data import CaptionDataset
 from tests.export.photo_files import ARTIST, many_photos, picture
 from tests.export.protecting import protect
 
@@ -54,6 +57,20 @@ def test_what_cannot_be_protected_is_one_line(
     error = capsys.readouterr().err.strip().splitlines()
     assert message.format(photos=photos) in error[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_what_an_attack_refuses_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(self: WordwiseEm, train: CaptionDataset) -> None:
+        raise UsageError(f"{len(train)} photos do not suit it")
+
+    monkeypatch.setattr(WordwiseEm, "check", refused)
+    many_photos(tmp_path / "photos", 4)
+    assert protect(tmp_path / "photos", tmp_path / "out") == 2
+    assert "error: 4 photos do not suit it\n" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "poisons").exists()
 
 
 def test_members_of_one_name_in_two_archives_are_not_written_over_each_other(

@@ -141,14 +141,19 @@ def test_bad_input_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("layout", "licence", "said"),
-    [("zip", None, "unknown format 'zip'"), ("csv", "free; for all", "an SPDX name such as CC-BY-4.0")],
+    ("attack", "layout", "licence", "said"),
+    [
+        ("clean", "zip", None, "unknown format 'zip'"),
+        ("clean", "csv", "free; for all", "an SPDX name such as CC-BY-4.0"),
+        ("clean", "csv", "MIT", "is under CC-BY-SA-4.0"),
+        ("mem3,em", "csv", None, "an export takes one attack"),
+    ],
 )
 def test_functions_refuse_bad_words_before_any_work(
-    layout: str, licence: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attack: str, layout: str, licence: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmark.export.job.open_grid", lambda *_, **__: pytest.fail("works"))
-    settings = RunSettings(attack="clean", defense="none", seeds="1,")
+    settings = RunSettings(attack=attack, defense="none", seeds="1,")
     with pytest.raises(UsageError, match=said):
         job.export(settings, tmp_path / "out", layout, command="", licence=licence)
 

@@ -125,6 +125,7 @@ def test_shares_of_protected_images_are_defenses_with_the_rest_clean() -> None:
     assert partly_protected(None) == []
     assert partly_protected("0.2, 0.5,1") == ["clean-fraction[share=0.8]", "clean-fraction[share=0.5]"]
     assert partly_protected("0.7,0.000001") == ["clean-fraction[share=0.3]", "clean-fraction[share=0.999999]"]
+    assert partly_protected("0.9999999") == []
 
 
 @pytest.mark.parametrize("text", ["0", "1e-9", "1.1", "-0.5", "half", "nan", "0.5,", ""])

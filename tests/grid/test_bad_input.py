@@ -35,11 +35,13 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--attack", ""], "an argument is empty"),
         (["--attack", "poison[file=nowhere.safetensors]"], "no poison file nowhere.safetensors"),
         (["--attack", "poison"], "needs file=…"),
+        (["--attack", "lsp", "--through", "jpeg"], "lsp builds no surrogate that could look through a defense"),
         (["--defense", "cut-out"], "did you mean 'cutout'"),
         (["--defense", "cutout[size=3]"], "size"),
         (["--defense", "cutout+all"], "group"),
         (["--defense", "cutout+cutout"], "twice"),
         (["--defense", "adv-training[eps=-1]"], "eps"),
+        (["--attack", "clean", "--defense", "clean-start", "--batch-size", "16"], "of 40 pairs, and a batch has 16"),
         (["--dataset", "scene"], "did you mean 'scenes'"),
         (["--dataset", "scenes[train=0]"], "train"),
         (["--dataset", "csv[train=nowhere.csv,test=nowhere.csv]"], "nowhere.csv"),
@@ -225,7 +227,7 @@ def test_an_image_in_two_splits_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_equal_images_of_two_splits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A warning, for published splits hold some: other files, other formats, the same pixels."""
+    """Only a warning, as published splits contain some; names and formats of the files may differ."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(6)]
     images.append(images[2].copy())

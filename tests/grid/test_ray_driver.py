@@ -35,6 +35,15 @@ from tests.grid.test_pool import Poison, made
 from tests.watchdog import in_no_time
 
 
+def test_a_tracker_that_writes_files_is_refused_before_the_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_import_ray", lambda: None)
+    with (
+        pytest.raises(UsageError, match="nodes keep none"),
+        Ray().prepared(RunSettings(track="tensorboard"), torch.device("cpu")),
+    ):
+        pass
+
+
 class Died(BaseException):
     """The driver is killed."""
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -466,14 +465,13 @@ def test_jobs_ask_for_what_the_engine_names() -> None:
     }
 
 
-def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Slurm, "_jobs_of", lambda *_: nullcontext())
-    grid = cast(Grid, SimpleNamespace(device=torch.device("cpu")))
-    with pytest.raises(UsageError, match="--precision"), Slurm(gpus=1).started(grid, [], RunSettings()):
+def test_the_precision_of_gpus_that_are_elsewhere_has_to_be_named() -> None:
+    cpu = torch.device("cpu")
+    with pytest.raises(UsageError, match="--precision"), Slurm(gpus=1).prepared(RunSettings(), cpu):
         pass
     for engine, settings in ((Slurm(gpus=1), RunSettings(precision="bf16")), (Slurm(gpus=0), RunSettings())):
-        with engine.started(grid, [], settings) as crew:
-            assert callable(crew.do)
+        with engine.prepared(settings, cpu):
+            pass
 
 
 @pytest.mark.parametrize("wrong", ["gpus=2", "cpus=0", "hours=0", "memory=0", "jobs=0", "jobs=1001"])

@@ -69,9 +69,12 @@ class Engine(ABC):
 
     @contextmanager
     def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
-        """Before the grid is opened, start processes that do not depend on it.
+        """Before the grid is opened, refuse settings and start processes, as far as neither depends on it.
 
         The block encloses the opening and the run. Processes that are left at its end are ended.
+
+        Raises:
+            UsageError: settings that do not suit the engine.
         """
         yield
 

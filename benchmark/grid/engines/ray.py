@@ -80,10 +80,15 @@ class Ray(Engine):
         return self.cpus_per_cell if device.type == "cpu" else None
 
     @contextmanager
-    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
-        """Connect to the cluster. The run's tasks end with the block or their owner, but go on after other errors."""
+    def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
+        """Refuse what no node can do; see :meth:`benchmark.grid.engines.base.Engine.prepared`."""
         if settings.track == "tensorboard":
             raise UsageError("--track tensorboard writes files, and Ray's nodes keep none; take wandb or trackio")
+        yield
+
+    @contextmanager
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
+        """Connect to the cluster. The run's tasks end with the block or their owner, but go on after other errors."""
         if (store := Store.at(self.store)) is not None:
             store.require_writable()
         run = _run_name(grid, planned, settings)

@@ -101,13 +101,18 @@ class Slurm(Engine):
         }
 
     @contextmanager
-    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
-        """The jobs of the run; see :meth:`_jobs_of` for what becomes of them."""
+    def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
+        """Refuse what depends on GPUs elsewhere; see :meth:`benchmark.grid.engines.base.Engine.prepared`."""
         preset = pick_preset(settings.preset, PRESETS)
-        if self.gpus and grid.device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
+        if self.gpus and device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
             raise UsageError(
                 "--on slurm[gpus=1]: no GPU is here to choose a precision for; name it, as --precision bf16"
             )
+        yield
+
+    @contextmanager
+    def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
+        """The jobs of the run; see :meth:`_jobs_of` for what becomes of them."""
         with self._jobs_of(grid, planned, settings) as jobs:
             yield Crew(lambda units, board: Driver(jobs, self, grid, settings, units, board).run())
 
