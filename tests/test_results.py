@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+from scipy.stats import ttest_rel
 
 from benchmark.grid.records import load_records
 from benchmark.tables.make import make_tables
@@ -159,3 +160,27 @@ def test_what_is_said_of_protected_photos_is_what_was_measured() -> None:
     rows = [" ".join(line.split()) for line in victims if line.startswith("| ")]
     assert len(rows) == 9  # the head and eight kinds of training data
     assert all(row in text for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_clear"),
+    [
+        (("em[eps=4]", "none"), ("em", "none"), True),
+        (("pil[eps=4]", "none"), ("pil", "none"), True),
+        (("em-keyed[eps=4]", "none"), ("em-keyed", "none"), False),
+        (("em-wordwise[eps=2]", "none"), ("em", "none"), False),
+        (("mem-wordwise[eps=4]", "none"), ("mem-wordwise", "none"), False),
+        (("tap", "grey"), ("clean", "grey"), False),
+    ],
+)
+def test_what_is_said_to_be_stronger_is_so_by_students_test_of_paired_seeds(
+    first: tuple[str, str], second: tuple[str, str], is_clear: bool
+) -> None:
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for one in load_records(TINY / "records"):
+        if one.victim.spec == "tiny":
+            own = recalls.setdefault((one.attack.spec, one.defense.spec), {})
+            own[one.seed] = one.last.test.mean_recall_at_10
+    clean = recalls["clean", "none"]
+    ours, theirs = ([recalls[cell][seed] / clean[seed] for seed in sorted(clean)] for cell in (first, second))
+    assert (ttest_rel(ours, theirs).pvalue < 0.05) == is_clear

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import studentized_range, trim_mean
+from scipy.stats import norm, studentized_range, t, trim_mean
 
 from benchmark.core.seeding import numpy_generator
 
@@ -253,9 +253,8 @@ def _resampled(runs: Runs, name: str) -> NDArray[np.float64]:
     """Bootstrap samples of the recall kept in all runs, percent: (DRAWS, runs).
 
     Seeds are drawn with replacement, and the same ones in all cells that have the same seeds: the victims of a seed
-    share their poison, their clean victim and their start, so that cells are not independent. What is drawn from n
-    seeds has (n − 1)/n of the variance that it should have, so deviations from the mean are stretched by √(n / (n − 1))
-    (as in Rao and Wu 1988, *Resampling Inference with Complex Survey Data*). Then every run's queries are drawn.
+    share their poison, their clean victim and their start, so that cells are not independent. Deviations from the mean
+    are stretched (:func:`_stretch`). Then every run's queries are drawn.
     """
     columns = []
     for cell in runs.values():
@@ -263,9 +262,24 @@ def _resampled(runs: Runs, name: str) -> NDArray[np.float64]:
         kept = np.array([cell[seed].kept for seed in seeds])
         noise = np.stack([_other_queries(cell[seed], name) for seed in seeds], axis=1) - kept
         drawn = numpy_generator(_SEED, "seeds", *seeds).integers(len(seeds), size=(DRAWS, len(seeds)))
-        stretch = sqrt(len(seeds) / max(1, len(seeds) - 1))
+        stretch = _stretch(len(seeds))
         columns.append((kept.mean() + stretch * (kept - kept.mean()))[drawn] + np.take_along_axis(noise, drawn, axis=1))
     return np.concatenate(columns, axis=1)
+
+
+@cache
+def _stretch(seeds: int) -> float:
+    """By how much the deviations of n seeds from their mean are stretched.
+
+    By √(n / (n − 1)), as what is drawn from n seeds has (n − 1)/n of the variance that it should have (Rao and Wu 1988,
+    *Resampling Inference with Complex Survey Data*). And by how much farther Student's t reaches than the normal
+    distribution, as that variance is itself estimated from n seeds: without this, an interval of three seeds holds the
+    truth in 80 % of all cases in place of 95 %.
+    """
+    if seeds < 2:
+        return 1.0
+    reach = t.ppf(1 - LEVEL / 2, seeds - 1) / norm.ppf(1 - LEVEL / 2)
+    return float(reach) * sqrt(seeds / (seeds - 1))
 
 
 def _other_queries(run: Run, name: str) -> NDArray[np.float64]:

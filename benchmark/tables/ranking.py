@@ -163,7 +163,7 @@ def _gates(side: _Side, spec: str) -> list[dict[str, Any]]:
     if side.of_attacks:
         return [
             {"column": column, "unit": "", "mean": nan, "text": str(verdicts[spec])}
-            for column, verdicts in (("> noise", side.found.noise_gate), ("grows with ε", side.found.eps_gate))
+            for column, verdicts in (("> noise", side.found.noise_gate), ("no weaker with ε", side.found.eps_gate))
         ]
     share = loss_left(side.found.block, spec)
     return [] if share is None else [{"column": "clean loss / ln B", "unit": "ln B", "mean": share}]
@@ -175,7 +175,8 @@ def ties(runs: Mapping[str, Runs]) -> str:
     if len(runs) == 1 or over_seeds(runs) is not None:
         return (
             "Ranks in common are ties: no further apart than other seeds and queries might put equals "
-            f"({sure}, by a bootstrap and by Tukey's test, which takes seeds to vary alike in all)."
+            f"({sure}, by a bootstrap and by Tukey's test, which takes seeds to vary alike in all: one that varies "
+            "several times as much as the others is told apart too often)."
         )
     return (
         f"Ranks in common are ties: no further apart than a bootstrap might put equals ({sure}). No two seeds are "

@@ -44,9 +44,10 @@ def recovered(defended: Sequence[Record], attacked: Sequence[Record], clean: Seq
     seeds = sorted(under_defense.keys() & under_attack.keys() & full.keys())
     gains = {seed: under_defense[seed] - under_attack[seed] for seed in seeds}
     losses = {seed: full[seed] - under_attack[seed] for seed in seeds}
-    mean_loss = fmean(losses.values()) if seeds else 0.0
-    if mean_loss <= 0:
+    # Of these seeds alone: a defense may have run on few of them.
+    if not is_ranked([record for record in attacked if record.seed in losses], clean):
         return {}
+    mean_loss = fmean(losses.values())
     ratio = fmean(gains.values()) / mean_loss
     return {seed: 100 * (ratio + (gains[seed] - ratio * losses[seed]) / mean_loss) for seed in seeds}
 

@@ -1,6 +1,7 @@
 """Table 2 against hand-worked numbers."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pandas as pd
@@ -125,6 +126,19 @@ def test_a_seed_that_loses_next_to_nothing_does_not_decide_what_is_recovered() -
     records += [record("mem3", "cutout", recalls=(45, 45), seed=seed) for seed in (1, 2)]
     # 35 and -4.9 of 20.05, not the mean of 87 % and -4900 %.
     assert cell(table2(records)[0], "Cutout", "recovered %")["mean"] == pytest.approx(15.05 / 20.05 * 100)
+
+
+def test_nothing_is_recovered_of_a_seed_that_alone_loses_next_to_nothing() -> None:
+    """The attack takes half of the recall over three seeds; the defense ran on the one where it takes nothing."""
+    attacked = {1: 89.9, 2: 20.0, 3: 20.0}
+    records = [record("clean", recalls=(90, 90), seed=seed) for seed in attacked]
+    records += [record("mem3", recalls=(r, r), seed=seed) for seed, r in attacked.items()]
+    defended = [record("mem3", "cutout", recalls=(88, 88), seed=seed) for seed in attacked]
+    table = table2([*records, defended[0]])[0]
+    assert math.isnan(cell(table, "Cutout", "recovered %")["mean"])
+    # -1.9, 68 and 68 of 140.1.
+    found = cell(table2([*records, *defended])[0], "Cutout", "recovered %")
+    assert found["mean"] == pytest.approx(100 * 134.1 / 140.1)
 
 
 def test_rows_of_other_seeds_are_told_though_they_have_as_many() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
@@ -14,7 +15,7 @@ from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from benchmark.submission.page import PAGE, leaderboard_page, publish
-from benchmark.tables.entries import Entry, RerunCell, load_entries
+from benchmark.tables.entries import Entry, Kind, RerunCell, load_entries
 from benchmark.tables.leaderboard import leaderboard
 from benchmark.tables.render import render
 from tests.tables.factory import entry
@@ -50,6 +51,17 @@ def test_attacks_are_ranked_by_their_worst_defense() -> None:
     assert cell(entries, "Fragile", "IQM %").mean == pytest.approx(2.5)
     # The first two cannot be told apart by three seeds and 1,000 queries.
     assert [cell(entries, row, "rank").text for row in table.rows] == ["1–2", "1–2", "3"]
+
+
+@pytest.mark.parametrize(("kind", "sign", "said"), [("attack", 1, "too high"), ("defense", -1, "too low")])
+def test_a_worst_case_among_equals_reads_too_bad_and_the_page_says_so(kind: Kind, sign: int, said: str) -> None:
+    generator, found = np.random.default_rng(1), []
+    for _ in range(50):
+        recalls = {f"case{number}": generator.normal(48, 4, 3).tolist() for number in range(16)}  # 60 % of 80
+        one = entry("one", {"none" if kind == "attack" else "clean": [48, 48, 48], **recalls}, kind)
+        found.append(cell([one], "One", "worst case %").mean)
+    assert sign * (np.mean(found) - 60) > 3
+    assert any(said in note for note in leaderboard([one])[0].notes)
 
 
 def test_rows_are_in_the_order_of_their_ranks() -> None:
