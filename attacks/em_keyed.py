@@ -17,11 +17,15 @@ from benchmark.data.caption_words import caption_keys
 class KeyedEm(WordwiseEm):
     """Class-wise error-minimising noise with a group of captions in place of a class.
 
-    Huang et al. 2021, "Unlearnable Examples: Making Personal Data Unexploitable", section 4.1, learned as word-wise EM
-    learns its patterns. A victim that reads nothing but the noise cannot tell images of one key apart. On batches of B
-    with K keys of equal size its mean loss is at least E[ln(1 + n)] nats, n ~ Binomial(B − 1, 1/K) being the other
-    images of the same key in the batch: 2.14 for 128 images and 16 keys, 0.57 for 128 keys. With a small number of
-    keys, it therefore has much left to learn from the pictures.
+    Huang et al. 2021, "Unlearnable Examples: Making Personal Data Unexploitable", section 4.1. There the noise of a
+    class covers the whole image and is found by PGD. Here it is learned as word-wise EM learns its patterns: by Adam,
+    as a tile that repeats, on other images of the batch, and its signs are published. So ``tile-average`` undoes it,
+    which says nothing of noise that does not repeat.
+
+    A victim that reads nothing but the noise cannot tell images of one key apart. On batches of B with K keys of equal
+    size its mean loss is at least E[ln(1 + n)] nats, n ~ Binomial(B − 1, 1/K) being the other images of the same key in
+    the batch: 2.14 for 128 images and 16 keys, 0.57 for 128 keys. With a small number of keys, it therefore has much
+    left to learn from the pictures.
 
     Args:
         keys: groups of images; see :func:`benchmark.data.caption_words.caption_keys`.

@@ -28,7 +28,10 @@ _FIRST = 4  # side in pixels of what the blocks begin with
 @ATTACKS.register("t2ue", order=45)
 @dataclass(frozen=True)
 class T2ue(CleanSurrogate):
-    """Text-to-unlearnable examples (Ma et al. 2025, arXiv 2508.03091): the owner shows captions and no image.
+    """Text-to-unlearnable examples (Ma et al. 2025, arXiv 2508.03091): noise that a generator makes from captions.
+
+    There the owner shows captions and no image. Here surrogate and generator train on the owner's own images, and the
+    generator has as many blocks as it takes to double 4 px to the image's side, not always seven.
 
     δ = ε · tanh G(text, z) with a generator G that is trained by Adam to lower the CLIP loss of protected images and
     their captions under a frozen CLIP. As there, G maps the text's embedding and 128 normal numbers z on a map of

@@ -18,8 +18,8 @@ class CleanClip(Defense):
     There it mends a pretrained model with clean pairs; here a victim trains by it from scratch. In place of AutoAugment
     the copies are random crops, mirrored in half of the cases; in place of EDA, captions without a random share of
     their tokens. The losses within a modality are symmetric, as CLIP's is, and added up; the paper's compare a batch
-    with its copy in one direction and are averaged. So a weight of 1 is its λ₂ = 2, beside λ₁ = 1. A step costs about
-    twice as much.
+    with its copy in one direction and are averaged. So a weight of 1 is its λ₂ = 2, beside λ₁ = 1; the published code's
+    default, λ₂ = 1, is a weight of 0.5. A step costs about twice as much.
 
     Args:
         weight: of the sum of the losses within a modality, beside 1 for CLIP's.

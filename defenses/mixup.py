@@ -13,6 +13,8 @@ from defenses.base import DEFENSES, Defense, HookContext
 class Mixup(Defense):
     """Blend each image with another one of its batch, and the two rows of targets with it; captions stay as they are.
 
+    "Multimodal Unlearnable Examples" (supplement, section 4.1) blends captions as well, and does not say how.
+
     Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", section 3: α = 1 on CIFAR, 0.1 to 0.4 on ImageNet.
     The default is that of CIFAR, the nearer one in number of images, and the stronger: λ is uniform in [0, 1].
 

@@ -12,8 +12,8 @@ class SiblingCaption(Defense):
     """Captions of a photo change places, so that none goes with the copy of the photo that it was published with.
 
     It affects attacks that protect pairs, each with a perturbation and a trigger of its own (``mem[per=row]``, as the
-    paper has them): the caption no longer fits the copy. Where an image is published once, with one trigger for all its
-    captions, it changes nothing, and neither does it for photos with a single caption.
+    reference code has them): the caption no longer fits the copy. Where an image is published once, with one trigger
+    for all its captions, it changes nothing, and neither does it for photos with a single caption.
     """
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:

@@ -8,7 +8,7 @@ from benchmark.core.parameters import check_ranges, ranged
 
 @dataclass(frozen=True)
 class Recipe:
-    """A victim's training. Defaults: the paper's victim, RN50 from scratch (reference code's settings).
+    """A victim's training. Defaults: the paper's victim, RN50 from scratch (reference code, shorter warm-up).
 
     Attributes:
         epochs: passes over the rows.

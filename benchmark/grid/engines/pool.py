@@ -150,7 +150,12 @@ class Pool:
         return sum(self._speeds) if self._workers == asked else 0.0
 
     def begin(self, units: Sequence[Unit]) -> None:
-        """Let all workers but the first begin with poisons; this process works meanwhile, in place of the first."""
+        """Let all workers but the first begin with poisons; this process works meanwhile, in place of the first.
+
+        Before that, all open the grid: what this process times must not share a CPU with that.
+        """
+        while not all(worker.ready for worker in self._workers):
+            self._look()
         poisons = [unit for unit in units if unit.crafts]
         for worker, unit in zip(self._workers[1:], poisons, strict=False):
             _begin(worker, unit, None, wait=False)
