@@ -268,6 +268,23 @@ def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Pat
     assert len(error.splitlines()) == 1
 
 
+def test_a_hook_whose_decorator_gives_it_more_is_accepted(tmp_path: Path) -> None:
+    decorator = """
+from functools import wraps
+
+def with_seed(method):
+    @wraps(method)
+    def given(self, train, context):
+        return method(self, train, context, context.seed)
+    return given
+"""
+    text = decorator + SPECKLE.replace(
+        "    def craft(self, train, context)", "    @with_seed\n    def craft(self, train, context, seed)"
+    )
+    (tmp_path / "speckle.py").write_text(text)
+    assert main(["list", "attacks", "--plugin", str(tmp_path / "speckle.py")]) == 0
+
+
 @pytest.mark.parametrize(
     ("faults", "said"),
     [

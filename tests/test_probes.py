@@ -212,3 +212,12 @@ def test_the_record_says_what_was_read(per_row: bool) -> None:
     few = CaptionDataset("made", "train", images[:8], captions[:8])
     small = Poison(delta[:8], None, 8, few.fingerprint)
     assert not [name for name in describe_poison(small, few, small.protect(few), seed=3) if "probe" in name]
+
+
+def test_the_noise_of_all_images_is_measured() -> None:
+    clean = CaptionDataset("made", "train", np.full((70, 3, 16, 16), 128, np.uint8), [["a dog"]] * 70)
+    delta = np.zeros((70, 3, 16, 16), np.int8)
+    delta[66:] = 8
+    poison = Poison(delta, None, 8, clean.fingerprint)
+    described = describe_poison(poison, clean, poison.protect(clean), seed=1)
+    assert described["psnr"] == pytest.approx(10 * np.log10(255**2 / (64 * 4 / 70)))

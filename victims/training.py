@@ -205,6 +205,8 @@ def _no_scores(pairs: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _require_batch(kept: NDArray[np.int64], rows: NDArray[np.int64], least: int) -> None:
+    if np.ndim(kept) == 0:
+        raise UsageError(f"on_rows returns no pairs, but {type(kept).__name__}")
     if len(kept) < min(least, len(rows)):
         raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {least}")
 

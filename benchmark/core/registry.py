@@ -324,7 +324,7 @@ def _require_arguments(what: str, factory: type, base: type) -> None:
             continue
         called_with = inspect.signature(method).parameters
         try:
-            inspect.signature(own).bind(*called_with)
+            inspect.signature(own, follow_wrapped=False).bind(*called_with)
         except TypeError as error:
             raise ValueError(f"{what}: {name} is called with {', '.join(called_with)}: {error}") from error
 

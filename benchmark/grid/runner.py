@@ -17,7 +17,7 @@ import torch
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import Failure
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.locks import is_claimed
 from benchmark.core.progress import stage
 from benchmark.core.strict_json import as_kind
@@ -117,7 +117,10 @@ class Grid:
                 seen.add(together)
             defended = id(cell.defense), id(cell.recipe), id(data), cell.victim.seed_of(cell.seed)
             if defended not in seen:
-                require_batches(data.train, cell.recipe, cell.defense.defense, seed=defended[-1])
+                try:
+                    require_batches(data.train, cell.recipe, cell.defense.defense, seed=defended[-1])
+                except UsageError as error:
+                    raise UsageError(f"{cell.defense.choice.spec}, seed {cell.seed}: {error}") from error
                 seen.add(defended)
 
     def plan(self) -> list[PlannedCell]:

@@ -25,7 +25,7 @@ def stronger_than_noise(block: Block, attack: ResolvedSpec) -> Verdict:
 
     Without a defense, because a defense that undoes an attack makes it as weak as noise, which is a result and no
     fault of the cell. Clearly: the interval of the paired difference (:func:`benchmark.tables.iqm.difference`) lies
-    below zero, and so does that of Student's t over seeds, as a bootstrap of few seeds varies too little. With one
+    below zero, and so does that of Student's t over seeds, as a bootstrap of two seeds is a little too narrow. With one
     seed queries alone decide.
     """
     eps = _eps_of_noise(block, attack)

@@ -180,8 +180,8 @@ def clearly(found: Interval | None, seeds: SeedMeans | None, names: tuple[str, s
     """Whether the first clearly keeps less (−1) or more (1) than the second.
 
     All of the interval of their difference lies on that side of zero, and their means over seeds differ so by more
-    than the least difference, as a bootstrap of few seeds varies too little. Where no two seeds are shared, the
-    interval alone decides, which then says nothing of other seeds.
+    than the least difference, as a bootstrap of few seeds reaches no farther than its extreme seeds, at any level.
+    Where no two seeds are shared, the interval alone decides, which then says nothing of other seeds.
     """
     order: Literal[-1, 0, 1] = 0 if found is None else -1 if found.high < 0 else 1 if found.low > 0 else 0
     if seeds is None:
@@ -271,10 +271,10 @@ def _resampled(runs: Runs, name: str) -> NDArray[np.float64]:
 def _stretch(seeds: int) -> float:
     """By how much the deviations of n seeds from their mean are stretched.
 
-    By √(n / (n − 1)), as what is drawn from n seeds has (n − 1)/n of the variance that it should have (Rao and Wu 1988,
-    *Resampling Inference with Complex Survey Data*). And by how much farther Student's t reaches than the normal
-    distribution, as that variance is itself estimated from n seeds: without this, an interval of three seeds holds the
-    truth in 80 % of all cases in place of 95 %.
+    There are two factors. √(n / (n − 1)): what is drawn from n seeds has (n − 1)/n of the variance that it should have
+    (Rao and Wu 1988, *Resampling Inference with Complex Survey Data*). The ratio of Student's t to the normal quantile:
+    that variance is itself estimated from n seeds. Without the second, an interval of three seeds holds the truth in
+    81 % of all cases in place of 95 %.
     """
     if seeds < 2:
         return 1.0

@@ -111,8 +111,9 @@ def _explained(kind: Kind, cases: Mapping[str, Runs]) -> list[str]:
     return [
         "Recall: R@10, mean of both directions, after the last epoch, as a share of that of the clean undefended "
         "victim of the same seed.",
-        f"{WORST}: mean over seeds under {worst}. The same numbers choose this case, so that it reads too "
-        f"{'high' if kind == 'attack' else 'low'} where several cases are close; the interval does not allow for that.",
+        f"{WORST}: mean over seeds under {worst}. The same numbers choose this case and give its value, so it reads "
+        f"too {'high' if kind == 'attack' else 'low'} where several cases are close; the interval does not allow for "
+        "that.",
         f"{IQM}: interquartile mean, that is the mean of the middle half of all runs.",
         f"In brackets: {sure} bootstrap interval over seeds and queries, {DRAWS:,} draws; rough, of few seeds.",
         f"{RANK}: of the worst cases. {ties(cases)}",

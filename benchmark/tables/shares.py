@@ -39,15 +39,16 @@ def recovered(defended: Sequence[Record], attacked: Sequence[Record], clean: Seq
     A mean of each seed's own share would depend on a seed that loses next to nothing, where any change is many times
     the loss. The values returned are those whose mean is the ratio R of the sums and whose deviations are its
     residuals: for a seed that gains d of the recall l that it lost, R + (d - R l) / mean(l).
+    There are none where the attack takes less than :data:`MEANINGFUL` percent of the recall on these seeds.
     """
     under_defense, under_attack, full = (recall_by_seed(records) for records in (defended, attacked, clean))
     seeds = sorted(under_defense.keys() & under_attack.keys() & full.keys())
     gains = {seed: under_defense[seed] - under_attack[seed] for seed in seeds}
     losses = {seed: full[seed] - under_attack[seed] for seed in seeds}
-    # Of these seeds alone: a defense may have run on few of them.
-    if not is_ranked([record for record in attacked if record.seed in losses], clean):
+    mean_loss = fmean(losses.values()) if seeds else 0.0
+    # What is taken on these seeds alone counts: a defense may have run on few of them.
+    if mean_loss <= 0 or not is_ranked([record for record in attacked if record.seed in losses], clean):
         return {}
-    mean_loss = fmean(losses.values())
     ratio = fmean(gains.values()) / mean_loss
     return {seed: 100 * (ratio + (gains[seed] - ratio * losses[seed]) / mean_loss) for seed in seeds}
 

@@ -236,7 +236,7 @@ def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
         ("through[attack=men3,defense=jpeg]", "unknown attack 'men3'"),
     ],
 )
-def test_what_cannot_be_crafted_through_is_refused_at_once(spec: str, said: str) -> None:
+def test_what_cannot_be_crafted_through_is_refused(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
         ATTACKS.build(parse_spec(spec)).check(make_dataset(16, 2))
 

@@ -61,7 +61,7 @@ def test_the_script_points_to_the_path(tmp_path: Path, script: str) -> None:
 
 
 def test_windows_takes_one_line(tmp_path: Path) -> None:
-    code = "import sys; sys.platform = 'win32'; from benchmark.__main__ import main; sys.exit(main())"
+    code = "import sys; from benchmark.__main__ import main; sys.platform = 'win32'; sys.exit(main())"
     done = call(tmp_path, "-c", code)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: Unlearnable Bench runs on Linux; on Windows, use it in WSL\n"

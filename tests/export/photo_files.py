@@ -28,7 +28,7 @@ def seven_photos(folder: Path) -> dict[str, str]:
     faded.putalpha(Image.fromarray(np.linspace(0, 255, 10000).reshape(100, 100).astype(np.uint8)))
     faded.save(folder / "seen through.png")
     picture(110, 70, 4).convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "few colours.gif")
-    picture(96, 64, 5).convert("CMYK").save(folder / "print.tif")
+    picture(96, 64, 5).convert("CMYK").save(folder / "print.tif", icc_profile=PROFILE)
     picture(300, 70, 6).save(folder / "wide.webp", lossless=True)
     return {
         "turned.JPG": "two children on a beach",

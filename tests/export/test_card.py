@@ -21,7 +21,7 @@ from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
 from benchmark.grid.choices import choose_attacks, choose_dataset
 from benchmark.grid.presets import PRESETS
-from tests.export.exports import EPS, export, make_poison, make_source, make_splits
+from tests.export.exports import ALL, EPS, export, make_poison, make_source, make_splits
 from victims.architecture import Architecture
 
 
@@ -193,3 +193,15 @@ def test_the_licence_is_the_data_sets_and_names_whom_it_asks_to_name(flags: list
     for text in ((out / "README.md").read_text("utf-8"), croissant["description"]):
         assert "Drawings by OpenMoji (https://openmoji.org), CC BY-SA 4.0 (https://creative" in text
     assert "citeAs" not in croissant  # no attack, no paper
+
+
+@pytest.mark.parametrize("licence", [None, "CC-BY-4.0"])
+def test_the_licence_of_ones_own_data_is_the_one_that_is_named(licence: str | None, tmp_path: Path) -> None:
+    data, out = make_splits(resolution=64), tmp_path / "out"
+    write_export(tmp_path / "own", "csv", make_source(data, Poison(None, None, 0, data.train.fingerprint)), "")
+    spec = f"csv[{','.join(f'{split}={tmp_path}/own/{split}.csv' for split in ALL)}]"
+    flags = [] if licence is None else ["--licence", licence]
+    command = ["export", "--attack", "clean", "--dataset", spec, "--format", "csv", *flags]
+    assert main([*command, "--out", str(out), "--cache", str(tmp_path / "cache")]) == 0
+    assert Manifest.load(out).licence == licence
+    assert header_of(out)["license"] == ("unknown" if licence is None else "cc-by-4.0")

@@ -15,13 +15,15 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from attacks import Poison
 from benchmark.cli.main import main
 from benchmark.data import content
-from benchmark.data.images import read_upright
+from benchmark.data.images import read_image, read_upright
 from benchmark.export.photo import srgb_profile
 from tests.export.photo_files import ARTIST, CAMERA, COPYRIGHT, ORIENTATION, PROFILE, many_photos, picture, with_table
 from tests.export.protecting import QUICK, protect, rows_of
 from tests.memory import AnonymousPeak, linux_only
+from tests.small import noise_of
 
 EPS = 8
 
@@ -67,6 +69,7 @@ def test_pixels_are_the_originals_in_their_own_colours_within_the_bound(folders:
             assert np.abs(part).mean() > 1.5, name
     assert (pixels(out / "seen through.png")[..., 3] == pixels(photos / "seen through.png")[..., 3]).all()
     assert Image.open(out / "holiday/day 2/grey.png").mode == "L"
+    assert "icc_profile" not in Image.open(out / "print.png").info  # it was of CMYK, and the pixels are RGB
     for name in ("few colours.gif", "print.tif"):
         change = pixels((out / name).with_suffix(".png")) - np.asarray(read_upright(photos / name)).astype(int)
         assert 1 <= np.abs(change).max() <= EPS, name
@@ -341,3 +344,27 @@ def test_the_profile_of_what_was_cmyk_is_srgb_and_the_same_at_any_time() -> None
     assert "sRGB" in (ImageCms.getProfileDescription(profile) + ImageCms.getProfileName(profile))
     assert profile.profile.creation_date is not None
     assert profile.profile.creation_date.year == 2000
+
+
+def test_every_photo_carries_its_own_noise(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number, text in enumerate(("a red boat", "red grass", "a grey boat", "grey grass")):
+        picture(80, 60, number).save(photos / f"{number}.png")
+        (photos / f"{number}.txt").write_text(text)
+    assert protect(photos, out, "--format", "png") == 0
+    (file,) = (tmp_path / "poisons").glob("*.safetensors")
+    noise = noise_of(Poison.load(file)).astype(float)
+    side, names = noise.shape[-1], [f"{number}.png" for number in range(4)]
+    seen = np.array([read_image(out / name, side).astype(float) - read_image(photos / name, side) for name in names])
+    assert np.einsum("ichw,jchw->ij", seen, noise).argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_photos_that_were_renamed_since_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    many_photos(photos, 3)
+    assert protect(photos, out) == 0
+    for suffix in ("jpg", "txt"):
+        (photos / f"002.{suffix}").rename(photos / f"003.{suffix}")
+    assert protect(photos, out) == 2
+    assert "holds other photos, or these protected otherwise" in capsys.readouterr().err

@@ -144,3 +144,13 @@ def test_what_no_jpeg_can_hold_is_refused_before_the_work(tmp_path: Path, capsys
     assert "long.png does not fit into a JPEG, which has 65,533 bytes for EXIF data" in capsys.readouterr().err
     assert not list(tmp_path.glob("poisons/*"))
     assert protect(photos, tmp_path / "out", "--format", "png") == 0
+
+
+def test_names_that_differ_in_case_alone_are_not_written_over_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some file systems take them for one."""
+    many_photos(tmp_path / "photos", 3)
+    picture(80, 60, 7).save(tmp_path / "photos" / "001.JPG")
+    assert protect(tmp_path / "photos", tmp_path / "out") == 2
+    assert "001.JPG and 001.jpg would both become 001.jpg; rename one" in capsys.readouterr().err

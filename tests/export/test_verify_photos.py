@@ -13,7 +13,7 @@ from PIL import Image
 from benchmark.cli.main import main
 from benchmark.core.digests import file_sha256
 from tests.export.photo_files import PROFILE, many_photos, with_table
-from tests.export.protecting import protect
+from tests.export.protecting import protect, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +184,26 @@ def test_a_manifest_that_is_none_is_one_line(copied: Path, capsys: pytest.Captur
     path.write_text(json.dumps(manifest))
     assert main(["verify", str(copied / "png")]) == 2
     assert "is not a valid manifest" in capsys.readouterr().err
+
+
+def test_jpegs_far_from_their_originals_are_found(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = copied / "jpeg" / "wide.jpg"
+    with Image.open(file) as image:
+        pixels = np.asarray(image).astype(int)
+    Image.fromarray((pixels + 20).clip(0, 255).astype(np.uint8)).save(file, quality=95)
+    forge(copied / "jpeg", "wide.jpg")
+    assert main(["verify", str(copied / "jpeg"), "--against", str(copied / "photos")]) == 1
+    assert "✗ photos further than ε = 8/255 on average: wide.jpg by " in capsys.readouterr().out
+
+
+def test_captions_without_their_triggers_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    many_photos(photos, 6)
+    attack = "mem-wordwise[restarts=1,steps=2,hotflip_rounds=1,surrogate_steps=1]"
+    assert protect(photos, out, "--attack", attack) == 0
+    assert main(["verify", str(out), "--against", str(photos)]) == 0, capsys.readouterr().out
+    rows = "".join(f"{name},{' '.join(text.split()[3:])}\n" for name, text in rows_of(out))
+    (out / "captions.csv").write_text(f"filepath,title\n{rows}", encoding="utf-8")
+    forge(out, "captions.csv")
+    assert main(["verify", str(out)]) == 1
+    assert "✗ photos without all their captions or triggers: 000.jpg" in capsys.readouterr().out

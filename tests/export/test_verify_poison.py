@@ -67,3 +67,11 @@ def test_terabytes_of_nothing_are_no_poison(longer: bool, tmp_path: Path) -> Non
         file.truncate(3 * 10**12)
     with pytest.raises(PoisonError, match="not a readable poison file"):
         verify_poison(path, None, tmp_path)
+
+
+def test_a_trigger_that_is_read_otherwise_in_front_of_its_caption_is_seen(tmp_path: Path) -> None:
+    clean, path = make_splits(), tmp_path / "p.safetensors"
+    replace(make_poison(clean.train), trigger=["voilÃ"] * 5).save(path)
+    last = verify_poison(path, Ready(clean), tmp_path)[-1]
+    assert last.holds is False
+    assert last.text.startswith("captions whose tokens change beside their trigger: ")

@@ -281,3 +281,14 @@ def test_long_names_of_columns_do_not_run_into_each_other() -> None:
 def test_a_defense_may_be_called_as_a_row_of_the_table() -> None:
     records = [record("clean"), record("mem3"), record("mem3", "clean", recalls=(20, 20))]
     assert list(defenses(records)) == ["defenses-mem3"]
+
+
+def test_a_cell_is_the_bluer_the_more_is_kept() -> None:
+    records = [record("clean", recalls=(50, 50)), record("clean", "cutout", recalls=(40, 40))]
+    records += [record("mem3", recalls=(10, 10)), record("mem3", "cutout", recalls=(36, 36))]
+    (axes,) = matrix(records)["matrix"].axes
+    boxes = [one for one in axes.patches if isinstance(one, Rectangle) and one.get_width() == 1]
+    for said, share in (("20.0", 0.2), ("72.0", 0.72)):
+        (text,) = (one for one in axes.texts if one.get_text() == said)
+        over = [one for one in boxes if one.get_bbox().contains(*text.get_position())]
+        assert over[-1].get_facecolor()[0] == pytest.approx(1 - share, abs=0.01)  # from white to a blue without red

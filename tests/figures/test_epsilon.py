@@ -17,8 +17,14 @@ def at(spec: str, eps: int, recall: float, ssim: float | None = 0.9, seed: int =
     return record(spec, recalls=(recall - 1, recall + 1), params={"eps": eps, "tile": tile}, poison=poison, seed=seed)
 
 
-def whiskers(axes: Axes) -> int:
-    return sum(len(segment) > 0 for bars in axes.containers for drawn in bars[2] for segment in drawn.get_segments())
+def ends(axes: Axes) -> list[list[float]]:
+    """Where each whisker begins and ends."""
+    drawn = (segment for bars in axes.containers for lines in bars[2] for segment in lines.get_segments())
+    return [np.asarray(segment)[:, 1].tolist() for segment in drawn if len(segment)]
+
+
+def clean_level(axes: Axes) -> float:
+    return float(np.asarray(next(one for one in axes.lines if one.get_label() == "clean data").get_ydata())[0])
 
 
 def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -32,12 +38,16 @@ def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
 def test_points_are_means_over_seeds_at_each_eps() -> None:
     records = [at("mem3", 8, 3, 0.8), at("mem3", 8, 5, 0.9, seed=2), at("mem3[eps=2]", 2, 60, 0.98)]
     records += [at("mem3[eps=4]", 4, 30, None), record("clean", recalls=(90, 92)), record("mem3", "cutout")]
+    records += [record("clean", recalls=(80, 82), seed=2)]
     records += [at("em", 8, 40), at("mem3[tile=16]", 8, 70, tile=16)]  # another attack, another setting: one ε each
     (figure,) = epsilon(records).values()
     recall, similarity = figure.axes
     assert points(recall) == {"MEM-3": ([2, 4, 8], [60, 30, 4])}
     assert points(similarity) == {"MEM-3": ([2, 8], [0.98, 0.85])}
-    assert (whiskers(recall), whiskers(similarity)) == (1, 1)  # a single seed has no deviation
+    # Of two seeds with 3 and 5; a single seed has no deviation.
+    assert ends(recall) == [pytest.approx([4 - 2**0.5, 4 + 2**0.5])]
+    assert len(ends(similarity)) == 1
+    assert clean_level(recall) == 86
 
 
 def test_one_cell_under_two_spellings_is_one_point() -> None:

@@ -18,8 +18,14 @@ def mixed(attack: str, clean: float, recall: float, seed: int = 1, first: float 
     return record(attack, spec, (recall, recall), seed=seed, defense_params=params)
 
 
-def whiskers(axes: Axes) -> int:
-    return sum(len(segment) > 0 for bars in axes.containers for drawn in bars[2] for segment in drawn.get_segments())
+def ends(axes: Axes) -> list[list[float]]:
+    """Where each whisker begins and ends."""
+    drawn = (segment for bars in axes.containers for lines in bars[2] for segment in lines.get_segments())
+    return [np.asarray(segment)[:, 1].tolist() for segment in drawn if len(segment)]
+
+
+def clean_level(axes: Axes) -> float:
+    return float(np.asarray(next(one for one in axes.lines if one.get_label() == "clean data").get_ydata())[0])
 
 
 def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -37,7 +43,10 @@ def test_points_go_from_clean_data_to_all_of_it() -> None:
     records += [mixed("mem3", 0.2, 20, seed=2), record("mem3", "cutout"), record("em")]
     (figure,) = protected(records).values()
     assert points(figure.axes[0]) == {"MEM-3": ([0, 20, 80, 100], [90, 70, 15, 3])}
-    assert whiskers(figure.axes[0]) == 2  # a single seed has no deviation
+    # Of clean data with 91 and 89, and of 10 and 20; a single seed has no deviation.
+    whiskers = [pytest.approx([90 - 2**0.5, 90 + 2**0.5]), pytest.approx([15 - 50**0.5, 15 + 50**0.5])]
+    assert ends(figure.axes[0]) == whiskers
+    assert clean_level(figure.axes[0]) == 90
 
 
 def test_a_share_under_two_spellings_counts_once() -> None:

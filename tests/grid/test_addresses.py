@@ -132,3 +132,8 @@ def test_shares_of_protected_images_are_defenses_with_the_rest_clean() -> None:
 def test_other_shares_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--protected takes shares from 0\.000001 to 1"):
         partly_protected(text)
+
+
+def test_poisons_of_other_data_lie_in_files_of_their_own(tmp_path: Path) -> None:
+    store = PoisonStore(tmp_path)
+    assert store.path(cell(), "a") != store.path(cell(), "b")

@@ -298,6 +298,19 @@ def test_poisons_begin_while_this_process_measures(monkeypatch: pytest.MonkeyPat
     assert sorted(begun.get(timeout=10)[1] for _ in range(5)) == ["of p", "of q", "of r", "q", "r"]
 
 
+def test_no_work_begins_before_all_workers_have_opened_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process times meanwhile must not share a CPU with that."""
+    ready = queue.Queue[list[bool]]()
+
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...] | None:
+        ready.put([one.ready for one in pool._workers])
+        return ("crafted", None)
+
+    pool = scripted_pool(monkeypatch, 3, answer)
+    pool.begin([poison("p"), poison("q")])
+    assert [ready.get(timeout=10) for _ in range(2)] == [[True] * 3] * 2
+
+
 class Stillborn(Scripted):
     """A worker that dies before it is ready, whatever it is asked."""
 
@@ -310,7 +323,7 @@ class Stillborn(Scripted):
         """Nobody hears it."""
 
 
-def test_a_worker_that_dies_while_it_starts_is_no_fault_of_its_poison(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_while_it_starts_is_replaced_before_work_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agenda, "settle", lambda grid, planned, record: record)
     crafted: list[str] = []
 

@@ -98,6 +98,7 @@ def test_a_leak_of_test_images_is_told_by_their_distance() -> None:
         recall, recall_at_1, nearest = compare(reference, with_data([80.5], [distance], 20))
         assert (recall.holds, recall_at_1.holds, nearest.holds) == (True, True, holds)
         assert nearest.reference == pytest.approx(np.mean(distances))
+        assert (recall.now, recall_at_1.now) == pytest.approx((80.5, 16.1))
 
 
 def test_pairs_fail_as_rarely_as_promised() -> None:
@@ -347,3 +348,12 @@ def test_of_repeated_victims_the_median_counts() -> None:
         compare(reference, repeated([[2.0], [5.2]], 20))
     with pytest.raises(UsageError, match="7 reference seeds are fewer than 8"):
         compare(repeated([high[:7], low[:7], middle[:7]], 1), repeated([[2.0], [5.2], [99.0]], 20))
+
+
+@pytest.mark.parametrize("part", ["attack", "defense", "dataset"])
+def test_other_parameters_are_other_settings(part: str) -> None:
+    usual, (fresh,) = records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]), records([5.0], 20)
+    choice = getattr(fresh, part)
+    other = replace(fresh, **{part: replace(choice, params={**choice.params, "strength": 2})})
+    with pytest.raises(UsageError, match="other settings"):
+        compare(usual, [other])

@@ -141,6 +141,14 @@ def test_nothing_is_recovered_of_a_seed_that_alone_loses_next_to_nothing() -> No
     assert found["mean"] == pytest.approx(100 * 134.1 / 140.1)
 
 
+def test_nothing_is_recovered_where_no_recall_is_lost_in_the_mean() -> None:
+    """One seed loses all of little recall, another gains as much."""
+    records = [record("clean", recalls=(r, r), seed=seed) for seed, r in ((1, 10), (2, 90))]
+    records += [record("mem3", recalls=(r, r), seed=seed) for seed, r in ((1, 0), (2, 100))]
+    records += [record("mem3", "cutout", recalls=(50, 50), seed=seed) for seed in (1, 2)]
+    assert math.isnan(cell(table2(records)[0], "Cutout", "recovered %")["mean"])
+
+
 def test_rows_of_other_seeds_are_told_though_they_have_as_many() -> None:
     records = [record("clean", seed=seed) for seed in (1, 2)]
     records += [record("mem3", seed=seed) for seed in (2, 3)]

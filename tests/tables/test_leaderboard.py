@@ -56,7 +56,7 @@ def test_attacks_are_ranked_by_their_worst_defense() -> None:
 @pytest.mark.parametrize(("kind", "sign", "said"), [("attack", 1, "too high"), ("defense", -1, "too low")])
 def test_a_worst_case_among_equals_reads_too_bad_and_the_page_says_so(kind: Kind, sign: int, said: str) -> None:
     generator, found = np.random.default_rng(1), []
-    for _ in range(50):
+    for _ in range(15):
         recalls = {f"case{number}": generator.normal(48, 4, 3).tolist() for number in range(16)}  # 60 % of 80
         one = entry("one", {"none" if kind == "attack" else "clean": [48, 48, 48], **recalls}, kind)
         found.append(cell([one], "One", "worst case %").mean)

@@ -177,6 +177,15 @@ def test_a_defense_that_leaves_less_than_a_batch_is_refused(pairs: int, said: st
         train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(pairs), seed=0)
 
 
+def test_a_defense_that_returns_no_pairs_is_refused() -> None:
+    class Forgetful(Defense):
+        def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+            return cast(Rows, None)
+
+    with pytest.raises(UsageError, match="on_rows returns no pairs, but NoneType"):
+        train(make_clip(), make_dataset(24, 3), RECIPE, Forgetful(), seed=0)
+
+
 class Careless(Defense):
     """Returns something of another kind than it was given."""
 

@@ -118,7 +118,7 @@ class Engine(ABC):
         failed: dict[str, Record] = {}
         if units:
             with self.started(grid, planned, settings) as crew:
-                set_time_left(crew.workers, lambda: crew.begin(units))  # meanwhile workers come up
+                set_time_left(crew.workers, lambda: crew.begin(units))  # meanwhile workers craft
                 in_order = longest_first(units, grid.time_left.waiting)
                 board = Board(in_order, grid.time_left.pace, events)
                 with board.shown():

@@ -152,7 +152,7 @@ class Pool:
     def begin(self, units: Sequence[Unit]) -> None:
         """Let all workers but the first begin with poisons; this process works meanwhile, in place of the first.
 
-        Before that, all open the grid: what this process times must not share a CPU with that.
+        It first waits until all have opened the grid, as that would slow down what this process times.
         """
         while not all(worker.ready for worker in self._workers):
             self._look()
@@ -293,7 +293,7 @@ class Pool:
                 )
             _log.warning("%s %s before it did anything; there is none in its place", worker.where, how)
         if unit is not None:
-            self._deaths[unit.name] += worker.ready
+            self._deaths[unit.name] += 1
             if self._deaths[unit.name] >= _MOST_DEATHS:
                 failure = Failure("WorkerDied", f"its worker {how}, like the {_MOST_DEATHS - 1} before it", "")
                 self._end(unit, failure)
