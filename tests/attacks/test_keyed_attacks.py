@@ -111,6 +111,35 @@ def test_images_of_one_key_share_a_filter_that_their_noise_follows(train: Captio
     assert all(apart[a][b] > 0.1 for a in range(3) for b in range(3) if a != b)
 
 
+def test_pils_linear_model_steps_by_its_rate_over_the_images_squared_norm() -> None:
+    """One step from zero on all images, whose gradient is known."""
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (30, 3, 8, 8), dtype=np.uint8)
+    some = CaptionDataset("kinds", "train", images, [[KINDS[row % 3]] for row in range(30)])
+    keys, pixels = np.arange(30) % 3, images.reshape(30, -1) / 255
+    rate = 0.5 / np.square(pixels).sum(axis=1).mean()
+    expected = -rate * (1 / 3 - np.eye(3)[keys]).T @ pixels / 30
+    attack = Pil(keys=3, epochs=1, lr=0.5)
+    found = attack._linear_model(some, torch.from_numpy(keys), CraftContext(make_clip, 1, Path()))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_key_and_its_images_draw_apart(train: CaptionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    draw = Lsp.draw
+
+    def noted(
+        self: Lsp, count: int, side: int, of_key: np.random.Generator, of_images: np.random.Generator
+    ) -> np.ndarray:
+        drawn.extend([of_key.random(), of_images.random()])
+        return draw(self, count, side, of_key, of_images)
+
+    monkeypatch.setattr(Lsp, "draw", noted)
+    for seed in (1, 2):
+        craft("lsp[keys=3]", train, seed)
+    assert len(set(drawn)) == len(drawn) == 12
+
+
 def test_the_weights_of_a_filter_sum_to_one_and_differ_between_channels() -> None:
     weights = _stable_weights(np.random.default_rng(1), SIDE)
     np.testing.assert_allclose(weights.sum(axis=1), 1)

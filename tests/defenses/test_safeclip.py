@@ -87,3 +87,13 @@ def test_a_batch_of_alike_pairs_has_no_safe_one() -> None:
     features = batch.encode_images(batch.images).numpy()
     expected = plain_loss(TEXTS.numpy(), features) + plain_loss(TEXTS.numpy(), TEXTS.numpy())
     assert float(WHOLE.loss(batch, AT)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_images_and_captions_themselves_learn_while_they_learn_apart() -> None:
+    batch, copies, shorter = batch_and_copies()
+    images, texts = (each.clone().requires_grad_() for each in (IMAGES, TEXTS))
+    own = replace(batch, image_features=images, text_features=texts)
+    found = torch.autograd.grad(WHOLE.loss(own, replace(AT, progress=0.15)), (images, texts))
+    loss = batch.contrast(images, copies) + batch.contrast(texts, shorter) + 0.01 * batch.contrast(images, texts)
+    for one, other in zip(found, torch.autograd.grad(loss, (images, texts)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

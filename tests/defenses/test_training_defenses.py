@@ -77,6 +77,16 @@ def test_cleanclip_adds_what_a_plain_loop_finds(batch: LossInputs) -> None:
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
+def test_cleanclips_gradient_is_that_of_the_whole_sum(batch: LossInputs) -> None:
+    images, texts = (each.clone().requires_grad_() for each in (batch.image_features, batch.text_features))
+    own = replace(batch, image_features=images, text_features=texts)
+    found = torch.autograd.grad(CleanClip(weight=0.5, smallest=1.0, p=0.0).loss(own, AT), (images, texts))
+    within = batch.contrast(images, batch.image_features) + batch.contrast(texts, batch.text_features)
+    expected = torch.autograd.grad(batch.contrast(images, texts) + 0.5 * within, (images, texts))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("defense", [CleanClip(smallest=0.5, p=0.3), SafeClip(smallest=0.5, p=0.3)])
 def test_copies_are_crops_and_captions_without_some_tokens(defense: Defense) -> None:
     images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -131,6 +141,32 @@ def test_tokens_are_left_out_as_by_a_plain_loop() -> None:
         expected.append(kept + [0] * (12 - len(kept)))
     assert without_tokens(tokens, 0.3, torch.Generator().manual_seed(4)).tolist() == expected
     assert expected != tokens.tolist()
+
+
+def test_roclips_pool_is_drawn_anew_at_every_step() -> None:
+    seen: list[list[int]] = []
+    texts = torch.eye(5, 5)
+
+    def encode(tokens: torch.Tensor) -> torch.Tensor:
+        seen.append(tokens[:, 0].tolist())
+        return texts[:1].expand(len(tokens), -1)
+
+    batch = batch_of(torch.rand(5, 3, 4, 4), texts, image_features=texts, encode_tokens=encode)
+    batch = replace(batch, epoch_tokens=torch.arange(1, 101)[:, None])
+    for seed in (5, 5, 6):
+        RoClip(pool=0.1).loss(batch, replace(AT, seed=seed))
+    first, again, other = seen[::2]
+    assert first == again != other
+
+
+def test_roclip_keeps_the_targets_of_mixed_images() -> None:
+    texts = torch.eye(5, 5)
+    images = texts.roll(-1, dims=0)
+    targets = 0.7 * torch.eye(5) + 0.3 * torch.eye(5).roll(1, dims=0)
+    batch = batch_of(torch.rand(5, 3, 4, 4), texts, image_features=images, targets=targets)
+    found = float(RoClip(pool=1.0).loss(batch, AT))
+    assert found == pytest.approx(float(batch.contrast(images, images, targets)), rel=1e-4)
+    assert found != pytest.approx(float(batch.contrast(images, images)), rel=1e-2)
 
 
 def test_roclip_takes_the_nearest_caption_of_the_pool() -> None:

@@ -87,7 +87,9 @@ def test_one_pgd_step_in_fp32_agrees_in_sign(resolution: int) -> None:
 
 def test_a_victim_trains_to_the_plain_loops_weights() -> None:
     data = make_dataset(40, 3)
-    recipe = Recipe(epochs=3, batch_size=8, lr=1e-3, weight_decay=0.3, rows="images", precision="fp32")
+    recipe = Recipe(
+        epochs=3, batch_size=8, lr=1e-3, beta1=0.8, beta2=0.98, weight_decay=0.3, rows="images", precision="fp32"
+    )
     slow, fast = plain.small_clip(), Clip(plain.small_clip(), CPU, "fp32")
     expected = plain.train(slow, data, recipe, seed=5)
     log = train(fast, data, recipe, InDouble(), seed=5)
@@ -103,7 +105,9 @@ def test_a_longer_epoch_brings_in_new_tokens() -> None:
     # One caption of each image an epoch: tokens turn up late, after others have momentum.
     rare = "fox bird tent key bell drum fish wolf bear lion duck frog goat lamb crow hen".split()
     data = replace(make_dataset(16), captions=[["sun", f"moon {word}"] for word in rare])
-    recipe = Recipe(epochs=4, batch_size=8, lr=1e-3, weight_decay=0.3, rows="images", precision="fp32")
+    recipe = Recipe(
+        epochs=4, batch_size=8, lr=1e-3, beta1=0.8, beta2=0.98, weight_decay=0.3, rows="images", precision="fp32"
+    )
     slow, fast = plain.small_clip(), Clip(plain.small_clip(), CPU, "fp32")
     expected = plain.train(slow, data, recipe, seed=1)
     assert train(fast, data, recipe, InDouble(), seed=1).loss == pytest.approx(expected, abs=1e-5)

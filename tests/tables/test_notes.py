@@ -76,6 +76,13 @@ def test_a_shared_poisons_time_counts_once() -> None:
     assert "cpu (x86_64, 2 threads)" in text
 
 
+def test_of_several_times_of_one_poison_the_shortest_counts() -> None:
+    """The undefended cell's is 300 s; other programs may have run beside the other one."""
+    for longer in (500.0, 301.0):
+        text = notes(record("mem3", "cutout", seconds={"craft": longer, "train": 170.0, "evaluate": 3.0}))
+        assert "craft 300 s a poison" in text
+
+
 def test_halves_of_a_poison_cost_no_time_of_their_own() -> None:
     whole = {"craft": 300.0, "train": 170.0, "evaluate": 3.0}
     records = [record(attack, seconds=whole) for attack in ("mem3", "trigger-only", "delta-only")]

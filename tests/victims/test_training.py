@@ -448,3 +448,53 @@ def test_evaluation_leaves_the_model_as_it_was() -> None:
 def test_recipes_out_of_range() -> None:
     with pytest.raises(UsageError, match="epochs"):
         Recipe(epochs=0)
+
+
+class Dims(Defense):
+    """Halves pixels from a moment on."""
+
+    def __init__(self, start: float) -> None:
+        self.start = start
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        return images / 2 if at.progress >= self.start else images
+
+
+def test_steps_that_a_defense_leaves_alone_count_in_what_it_changes() -> None:
+    always, late = (
+        train(make_clip(), make_dataset(24, 1), RECIPE, Dims(start), seed=0).changes.pixel for start in (0.0, 0.5)
+    )
+    assert late == pytest.approx(always / 2, rel=1e-3)
+
+
+class Rolled(Defense):
+    """Moves the targets, and notes the loss that it could climb."""
+
+    seen = 0.0
+
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, targets.roll(1, dims=0)
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
+        self.seen = float(loss(images))
+        return images
+
+
+def test_the_loss_that_a_defense_climbs_is_that_of_the_mixed_targets() -> None:
+    rolled = Rolled()
+    log = train(make_clip(), make_dataset(8, 1), replace(RECIPE, epochs=1), rolled, seed=0)
+    assert rolled.seen == pytest.approx(log.loss[0], rel=1e-4)
+
+
+def test_dropout_draws_anew_at_every_step() -> None:
+    drawn: list[float] = []
+
+    class Draws(Defense):
+        def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+            drawn.append(float(torch.rand(())))  # from the global state, as dropout does
+            return images
+
+    train(make_clip(), make_dataset(24, 1), RECIPE, Draws(), seed=0)
+    assert len(set(drawn)) == len(drawn) == 6
