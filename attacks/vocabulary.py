@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from typing import NoReturn
 
 import numpy as np
 
@@ -47,16 +46,15 @@ def trigger_words(tokenizer: Tokenizer, train: CaptionDataset, count: int | None
     """
     if count is None:
         return np.array(sorted(whole_words(tokenizer)))
+    require_words(train, count)
     used = {id_ for captions in train.captions for caption in captions for id_ in tokenizer.encode(caption)}
     usable = sorted(whole_words(tokenizer, used))
-    if len(usable) < _FEWEST_WORDS:
-        _refuse(train, len(usable))
     drawn = numpy_generator(seed, "trigger vocabulary").permutation(len(usable))[:count]
     return np.array(usable)[np.sort(drawn)]
 
 
 def require_words(train: CaptionDataset, count: int | None) -> None:
-    """Refuse the captions that :func:`trigger_words` refuses, without reading more of them than that takes.
+    """Refuse captions that offer no trigger vocabulary, without reading more of them than that takes.
 
     Raises:
         UsageError: with ``count``, the captions hold fewer than two usable words.
@@ -68,11 +66,7 @@ def require_words(train: CaptionDataset, count: int | None) -> None:
         usable |= whole_words(tokenizer, {id_ for text in captions for id_ in tokenizer.encode(text)}).keys()
         if len(usable) >= _FEWEST_WORDS:
             return
-    _refuse(train, len(usable))
-
-
-def _refuse(train: CaptionDataset, usable: int) -> NoReturn:
-    raise UsageError(f"{train.name}: its captions hold {usable} whole words of CLIP's vocabulary, too few")
+    raise UsageError(f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few")
 
 
 def drawn_triggers(words: np.ndarray, rows: int, k: int, seed: int) -> np.ndarray:

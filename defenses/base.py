@@ -181,6 +181,9 @@ class Defense:
         were published. In ``prefix-drop+clip-score-filter``, for example, captions are scored with their trigger,
         although the victim never trains on it.
 
+        A run also calls it for every epoch before any work, to see that a batch is left. There ``score`` raises an
+        error, which the hook must not catch.
+
         Args:
             rows: (R, 2) int64 image and caption indices, in the epoch's order.
             score: from pairs (R, 2) to the cosine similarity (R,) of image and caption to the victim as it is now.
