@@ -44,12 +44,17 @@ def peak_device_memory_mb(device: torch.device) -> dict[str, float]:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as a person would name it: results differ in rounding from one to the other."""
+    """The device as a person would name it: results differ in rounding from one to the other.
+
+    A CPU's name is followed by the instructions that torch uses there, such as AVX2. They decide rounding and speed,
+    and the name alone does not tell them: on rented machines, several generations are just "AMD EPYC".
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name, threads = capabilities.get("cpu_name") or platform.machine(), torch.get_num_threads()
-    return f"{device.type} ({name}, {threads} thread{'s' if threads != 1 else ''})"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{device.type} ({name}, {instructions}, {threads} thread{'s' if threads != 1 else ''})"
 
 
 @cache
