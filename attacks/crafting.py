@@ -128,7 +128,9 @@ class Crafting:
     def train_surrogate(self, round_: int) -> None:
         """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""
         if round_ and self.settings.restart_every and round_ % self.settings.restart_every == 0:
-            self._start_surrogate(round_)
+            # The weights of each round have their own seed.
+            self.model = self.surrogate(derive_seed(self.seed, "surrogate", round_))
+            self._start_optimizer()
         settings, model = self.settings, self.model
         generator = torch_generator(self.seed, "surrogate", round_)
         model.train()
@@ -268,11 +270,6 @@ class Crafting:
             delta = self.processes.broadcast(owner, torch.from_numpy(self.delta[index]).to(device))
             self.delta[index] = delta.cpu().numpy()
             self.trigger[index] = self.processes.broadcast(owner, self.trigger[index].to(device)).cpu()
-
-    def _start_surrogate(self, round_: int) -> None:
-        """A surrogate with new weights and its optimiser; every round's weights have their own seed."""
-        self.model = self.surrogate(derive_seed(self.seed, "surrogate", round_))
-        self._start_optimizer()
 
     def _start_optimizer(self) -> None:
         # The words of a trigger come from the vocabulary, all others from the captions.

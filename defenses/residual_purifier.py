@@ -89,5 +89,4 @@ def _noise(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What a network takes for noise in images (B, 3, H, W) uint8, in steps of 1/255."""
     height, width = images.shape[2:]
     even = F.pad(images.float() / 255, (0, width % 2, 0, height % 2), mode="replicate")
-    noise: torch.Tensor = network(even * 2 - 1)[:, :, :height, :width]
-    return noise
+    return network(even * 2 - 1)[:, :, :height, :width]

@@ -350,7 +350,7 @@ def resolve_precision(device: torch.device, precision: Precision) -> Literal["fp
         return "fp32"
     # Zen 4's AVX-512 multiplies twice as much in bf16 as in fp32 (435 against 197 GFLOP/s on two cores of an EPYC); an
     # Intel CPU needs matrix instructions for it (AMX) and by AVX-512 alone is slower than in fp32.
-    capabilities = _cpu_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     amd = str(capabilities.get("cpu_name", "")).startswith("AMD")
     native = capabilities.get("amx_bf16", False) or (amd and capabilities.get("avx512_bf16", False))
     return "bf16" if native else "fp32"
@@ -358,14 +358,10 @@ def resolve_precision(device: torch.device, precision: Precision) -> Literal["fp
 
 def cpu_computes_bf16() -> bool:
     """Whether all operations in bf16 run on this CPU; fast or not."""
-    capabilities = _cpu_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     wanted = ("avx512_bw", "avx512_vl", "avx512_dq")  # what torch's own convolutions ask for
     return (
         capabilities.get("architecture") != "x86_64"
         or capabilities.get("avx_ne_convert", False)
         or all(capabilities.get(name, False) for name in wanted)
     )
-
-
-def _cpu_capabilities() -> dict[str, Any]:
-    return cast(dict[str, Any], getattr(torch.cpu, "get_capabilities", dict)())

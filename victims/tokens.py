@@ -146,12 +146,10 @@ def insert_trigger(
     Returns:
         (B, min(L + k, context_length)) int64; a caption that no longer fits is cut and keeps its end token.
     """
-    if before is None:
-        longer = torch.cat([tokens[:, :1], trigger.to(tokens.dtype), tokens[:, 1:]], dim=1)
-    else:
-        longer = tokens.new_empty(len(tokens), tokens.shape[1] + trigger.shape[1])
-        own = torch.zeros_like(longer, dtype=torch.bool).scatter_(1, trigger_columns(before), True)
-        longer[own], longer[~own] = trigger.to(tokens.dtype).flatten(), tokens.flatten()
+    before = torch.zeros_like(trigger) if before is None else before
+    longer = tokens.new_empty(len(tokens), tokens.shape[1] + trigger.shape[1])
+    own = torch.zeros_like(longer, dtype=torch.bool).scatter_(1, trigger_columns(before), True)
+    longer[own], longer[~own] = trigger.to(tokens.dtype).flatten(), tokens.flatten()
     if longer.shape[1] <= context_length:
         return longer
     end = tokens.max()

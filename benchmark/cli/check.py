@@ -11,6 +11,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
+from benchmark.reference_check import REFERENCE
 
 EXAMPLE = "check --seeds 3"
 _JOBS = "auto"  # the models of preset micro are so small that two of them together train faster than two in turn
@@ -20,8 +21,6 @@ _NOT_RUN = ("seeds", "out", "device", "on", "jobs", "store", "events")  # flags 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """The reference, the fresh seeds, and how sure an alarm has to be."""
-    from benchmark.reference_check import REFERENCE
-
     parser.add_argument(
         "--reference", type=user_path, metavar="DIR", help=f"folder of the reference (default: {REFERENCE})"
     )
@@ -53,7 +52,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no reference, or one that cannot be compared with.
     """
-    from benchmark.reference_check import REFERENCE
     from benchmark.reference_check.runner import compare_fresh, replay, update
 
     folder: Path = arguments.reference or REFERENCE

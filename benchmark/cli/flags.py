@@ -14,7 +14,7 @@ from benchmark.core.printing import show
 from benchmark.core.registry import unknown
 from benchmark.core.spec import format_value
 from benchmark.grid.presets import PRESETS, Preset
-from benchmark.grid.settings import RunSettings, flag, setting_names, words_of
+from benchmark.grid.settings import RunSettings, flag, words_of
 from victims.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -72,20 +72,20 @@ def add_settings(
         words, hint = words_of(name), hints[name]
         meaning = (meanings or {}).get(name) or words.meaning + (f", e.g. {words.example}" if words.example else "")
         default = (defaults or {}).get(name, words.default or _default(by_name[name], preset))
-        options: dict[str, Any] = {"default": None, "dest": name}
+        choices = _choices(hint) or (tuple(PRESETS) if name == "preset" else ())
+        options: dict[str, Any] = {"default": None}
         if hint is bool:
             options["action"] = "store_true"
         elif name == "plugin":
             options |= {"action": "append", "metavar": words.metavar}
         else:
-            choices = _choices(hint) or (tuple(PRESETS) if name == "preset" else None)
             options["metavar"] = "{" + ",".join(choices) + "}" if choices else words.metavar or _metavar(hint)
             if default is not None:
                 shown = default if isinstance(default, Path | str) else format_value(default)
                 meaning += f" (default: {shown})"
         action = parser.add_argument(flag(name), help=meaning.replace("%", "%%"), **options)
         # A wrong choice is refused by the settings, as in a YAML file; these are for completion in a shell.
-        vars(action)["suggestions"] = _choices(hint) or (tuple(PRESETS) if name == "preset" else ())
+        vars(action)["suggestions"] = choices
 
 
 def add_recipe(parser: argparse.ArgumentParser, preset: Preset) -> None:
@@ -182,7 +182,7 @@ def _default(setting: "dataclasses.Field[Any]", preset: Preset) -> Any:
         return getattr(preset.recipe, setting.name)
     if setting.name in PRESET_FIELDS:
         return getattr(preset, setting.name)
-    return None if setting.default is None or setting.default == () else setting.default
+    return setting.default
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
@@ -193,8 +193,3 @@ def _choices(hint: Any) -> tuple[str, ...]:
 def _metavar(hint: Any) -> str:
     kinds = {hint, *typing.get_args(hint)}
     return "N" if int in kinds else "X" if float in kinds else "DIR" if Path in kinds else "TEXT"
-
-
-def all_settings_but(*names: str) -> list[str]:
-    """The fields of :class:`RunSettings` without the recipe's and the named ones."""
-    return [name for name in setting_names() if name not in (*RECIPE, *names)]

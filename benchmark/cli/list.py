@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from benchmark.cli.console import Item, print_items
 from benchmark.core.printing import printable, show
 from benchmark.core.spec import Spec, format_value
+from benchmark.figures import FIGURES
 from benchmark.grid.presets import PRESETS, Preset
+from benchmark.tables import OF_ENTRIES, TABLES
 
 if TYPE_CHECKING:
     from benchmark.core.registry import Entry, Registry
@@ -61,12 +63,8 @@ def names_of(kind: str) -> list[str]:
 
 def _items(kind: str) -> list[Item]:
     if kind == "tables":
-        from benchmark.tables import OF_ENTRIES, TABLES
-
         return [Item(name, summary) for name, summary in {**TABLES, **OF_ENTRIES}.items()]
     if kind == "figures":
-        from benchmark.figures import FIGURES
-
         return [Item(name, summary) for name, summary in FIGURES.items()]
     if kind == "victims":
         from victims.architecture import Architecture, model_names

@@ -137,8 +137,7 @@ def _execute(argv: Sequence[str]) -> int:
         from benchmark.grid.plugins import load_plugins
 
         load_plugins(arguments.plugin)
-    code: int = arguments.execute(arguments, argv)
-    return code
+    return arguments.execute(arguments, argv)
 
 
 def _level(arguments: argparse.Namespace) -> int:

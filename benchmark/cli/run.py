@@ -4,16 +4,17 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from benchmark.cli.flags import add_notes, add_recipe, add_settings, all_settings_but
+from benchmark.cli.flags import RECIPE, add_notes, add_recipe, add_settings
 from benchmark.core.cache_dir import user_path
 from benchmark.grid.presets import Preset
+from benchmark.grid.settings import RunSettings, setting_names
 
 EXAMPLE = "run --attack clean,mem3 --defense cutout,mixup --seeds 3"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Every field of the settings, and the file that may hold them."""
-    add_settings(parser, all_settings_but("plugin"), preset)
+    add_settings(parser, [name for name in setting_names() if name not in (*RECIPE, "plugin")], preset)
     parser.add_argument(
         "--config",
         type=user_path,
@@ -36,7 +37,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from benchmark.cli.console import exit_code, print_tables
     from benchmark.core.log import show_messages
     from benchmark.grid.run import run
-    from benchmark.grid.settings import RunSettings
     from benchmark.tables.defenses import table2
 
     settings = RunSettings.from_cli(arguments)

@@ -7,14 +7,13 @@ from benchmark.cli.flags import ENTRIES, RECORDS, add_notes
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError
 from benchmark.grid.presets import Preset
+from benchmark.tables import FORMATS, LEADERBOARD, OF_ENTRIES, TABLES
 
 EXAMPLE = "table 2 --records results/tiny/records --beside paper"
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """Which table, of which records, in which form."""
-    from benchmark.tables import FORMATS, LEADERBOARD, OF_ENTRIES, TABLES
-
     names = (*TABLES, *OF_ENTRIES)
     parser.add_argument("name", choices=names, metavar="TABLE", help=f"{', '.join(names)}; see 'list tables'")
     parser.add_argument(
@@ -41,7 +40,6 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from benchmark.cli.console import print_tables
     from benchmark.core.printing import show
     from benchmark.grid.records import load_records
-    from benchmark.tables import OF_ENTRIES
     from benchmark.tables.entries import load_entries
     from benchmark.tables.leaderboard import leaderboard
     from benchmark.tables.make import make_tables

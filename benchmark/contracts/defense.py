@@ -25,7 +25,9 @@ def defense_verdict(text: str) -> Verdict:
     parts = _parts(text)
     defense = _joined(parts)
     for part in parts:
-        _hooks(verdict, part)
+        if not part.changes_nothing:
+            why = f"{type(part).__name__} has none of {', '.join(HOOKS)}"
+            verdict.note("at least one hook is overridden", part.has_hooks, why)
     results: dict[str, dict[str, Any]] = {}
     with verdict.promise("every hook returns"), random_state_kept(verdict):
         results = _training(defense, given)
@@ -59,13 +61,6 @@ def _training(defense: Defense, given: dict[str, Any]) -> dict[str, dict[str, An
             raise
         data = results[when]["data"]
     return results
-
-
-def _hooks(verdict: Verdict, defense: Defense) -> None:
-    """Whether a defense overrides a hook."""
-    if not defense.changes_nothing:
-        why = f"{type(defense).__name__} has none of {', '.join(HOOKS)}"
-        verdict.note("at least one hook is overridden", defense.has_hooks, why)
 
 
 def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:

@@ -22,16 +22,17 @@ class UsageError(Exception):
 
 
 @contextmanager
-def as_usage_error(what: str) -> Iterator[None]:
-    """Turn an OSError of the block into a UsageError: ``cannot write x: No space left on device``.
+def as_usage_error(what: str, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Turn an error of the block into a UsageError: ``cannot write x: No space left on device``.
 
     Args:
         what: could not be done, as in ``cannot write x``.
+        kinds: the errors that are turned into one; all others pass.
     """
     try:
         yield
-    except OSError as error:
-        raise UsageError(f"{what}: {error.strerror or error}") from error
+    except kinds as error:
+        raise UsageError(f"{what}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class PoisonError(UsageError):

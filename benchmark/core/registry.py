@@ -86,18 +86,17 @@ class Registry(Generic[T]):
 
         def decorate(factory: type[T]) -> type[T]:
             """Enter the class, and each of its aliases, under their names."""
+            what = f"{self.kind} '{name}'"
             if not issubclass(factory, self._base):
-                raise ValueError(f"{self.kind} '{name}': {factory.__name__} is no {self._base.__name__}")
-            _require_dataclass(f"{self.kind} '{name}'", factory)
-            _require_readable(f"{self.kind} '{name}'", factory)
+                raise ValueError(f"{what}: {factory.__name__} is no {self._base.__name__}")
+            _require_dataclass(what, factory)
+            _require_readable(what, factory)
             for parameter in parameters_of(factory):
                 owners = [base for base in factory.__mro__[1:] if _is_method(vars(base).get(parameter))]
                 if owners or hasattr(self._base, parameter):
                     of = f"every {self.kind}" if hasattr(self._base, parameter) else owners[0].__name__
-                    raise ValueError(
-                        f"{self.kind} '{name}': a parameter hides '{parameter}' of {of}; give it another name"
-                    )
-            _require_arguments(f"{self.kind} '{name}'", factory, self._base)
+                    raise ValueError(f"{what}: a parameter hides '{parameter}' of {of}; give it another name")
+            _require_arguments(what, factory, self._base)
             for key, fixed in {name: {}, **(aliases or {})}.items():
                 if not is_name(key):
                     raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")

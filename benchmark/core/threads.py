@@ -1,8 +1,9 @@
-"""How many threads libraries compute with, which decides the rounding of results."""
+"""How many threads libraries compute with, which decides the rounding of results; and a pool of threads for files."""
 
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,3 +34,13 @@ def limited_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def thread_pool(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Threads, by default one for each CPU, that after an error or Ctrl-C begin nothing which is still queued."""
+    pool = ThreadPoolExecutor(count or os.cpu_count())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

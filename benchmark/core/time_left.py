@@ -217,6 +217,7 @@ class TimeLeft:
         clock: as for :class:`Pace`.
 
     Attributes:
+        waiting: the tasks that have not begun, by name.
         pace: the times of the tasks.
         is_shown_elsewhere: another process shows how far a stage is, so that this one draws nothing on the terminal
             that they share.
@@ -231,15 +232,10 @@ class TimeLeft:
         trusted: float = 0.0,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._waiting = dict(tasks or {})
-        self.pace = Pace(self._waiting, trusted, clock)
+        self.waiting = dict(tasks or {})
+        self.pace = Pace(self.waiting, trusted, clock)
         self._elsewhere = 0.0
         self._steps: _Steps | None = None
-
-    @property
-    def waiting(self) -> Mapping[str, Task]:
-        """The tasks that have not begun."""
-        return self._waiting
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
@@ -249,7 +245,7 @@ class TimeLeft:
             name: the task; a new name adds a task of unknown cost.
             steps: how often :meth:`advance` will be called.
         """
-        self._steps = _Steps(name, self._waiting.pop(name, Task(name)), steps)
+        self._steps = _Steps(name, self.waiting.pop(name, Task(name)), steps)
         self.pace.begins(name)
         done = False
         try:
@@ -269,11 +265,11 @@ class TimeLeft:
 
     def drop(self, name: str) -> None:
         """Remove a task that will not run, e.g. because its poison could not be crafted."""
-        self._waiting.pop(name, None)
+        self.waiting.pop(name, None)
 
     def done_elsewhere(self, name: str) -> None:
         """Remove a task that another run has finished since this one began."""
-        if (task := self._waiting.pop(name, None)) is not None:
+        if (task := self.waiting.pop(name, None)) is not None:
             self._elsewhere += task.cost_left
 
     def share_done(self) -> float:
@@ -287,7 +283,7 @@ class TimeLeft:
     def left(self) -> float:
         """Seconds until all tasks are done, if other runs in the same folder keep taking their share of them."""
         here = self.left_in_task()
-        waiting = self.pace.one_by_one(self._waiting) - here
+        waiting = self.pace.one_by_one(self.waiting) - here
         if own := self.pace.cost_done():
             waiting *= own / (own + self._elsewhere)
         return waiting + here

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
 from benchmark.core.digests import json_sha256
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.locks import claimed
 from benchmark.core.reading import read_text
 from benchmark.core.strict_json import as_kind
@@ -86,13 +86,11 @@ def cached_splits(
     splits = _read_or_discard(entry, name, shapes, origins)
     _log.debug("data set %s at %s px: %s in %s", name, resolution, "prepared" if splits is None else "read", entry)
     if splits is None:
-        try:
+        with as_usage_error(f"cannot write the cache folder {cache}"):
             cache.mkdir(parents=True, exist_ok=True)
             with claimed(entry, wait=True):
                 if not entry.exists():  # else another process has made it meanwhile
                     _write(entry, name, captions, shapes, draw, origins)
-        except OSError as error:
-            raise UsageError(f"cannot write the cache folder {cache}: {error.strerror or error}") from error
         splits = _read_or_discard(entry, name, shapes, origins)
     if splits is None:
         raise UsageError(f"cannot read back the entry just written to the cache folder {cache}")

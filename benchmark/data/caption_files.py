@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from benchmark.core import reading
-from benchmark.core.errors import UsageError, in_one_line
+from benchmark.core.errors import UsageError, as_usage_error, in_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,10 +87,8 @@ def read_json(source: Path) -> Any:
     Raises:
         UsageError: as :func:`read_text`, or the file is not JSON.
     """
-    try:
+    with as_usage_error(f"caption file {source} cannot be read", (ValueError,)):
         return parse_json(read_text(source))
-    except ValueError as error:
-        raise UsageError(f"caption file {source} cannot be read: {error}") from error
 
 
 def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFrame":

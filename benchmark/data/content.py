@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmark.core.atomic_files import replacing, require_possible
@@ -18,6 +17,7 @@ from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.progress import tracked
 from benchmark.core.reading import read_text
+from benchmark.core.threads import thread_pool
 from benchmark.data.caption_files import is_file_name
 from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member
 from benchmark.data.images import BadImage
@@ -116,12 +116,8 @@ def require_unchanged(images: Mapping[str, Sequence[ImageLocation]], stamps: Map
 
 def _hashes(images: Sequence[ImageLocation], label: str) -> list[str]:
     # Hashing and reading release the interpreter lock.
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
+    with thread_pool() as pool:
         return list(tracked(pool.map(_hash_of, images), label, len(images)))
-    finally:
-        # After an error or Ctrl-C, do not read the images that are still queued.
-        pool.shutdown(cancel_futures=True)
 
 
 def _hash_of(image: ImageLocation) -> str:

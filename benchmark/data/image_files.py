@@ -2,14 +2,13 @@
 
 import importlib.metadata
 import logging
-import os
 import warnings
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.core.progress import tracked
+from benchmark.core.threads import thread_pool
 from benchmark.data.cache import SPLITS, cached_splits, require_images
 from benchmark.data.caption_files import clean_caption
 from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
@@ -124,14 +123,9 @@ def _decode(images: list[ImageLocation], out: Images, skip_bad: bool, label: str
             bad[index] = error.reason_for(images[index])
 
     # Threads suffice: Pillow releases the interpreter lock while it decodes and resizes.
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns about oddities that read_image handles.
-            warnings.simplefilter("ignore")
-            for _ in tracked(pool.map(decode, range(len(images))), label, len(images)):
-                pass
-    finally:
-        # After an error or Ctrl-C, do not decode the images that are still queued.
-        pool.shutdown(cancel_futures=True)
+    with thread_pool() as pool, warnings.catch_warnings():
+        # Pillow warns about oddities that read_image handles.
+        warnings.simplefilter("ignore")
+        for _ in tracked(pool.map(decode, range(len(images))), label, len(images)):
+            pass
     return dict(sorted(bad.items()))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.cache_dir import user_path
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.data import DATASETS
 from benchmark.data.caption_files import captions_in, inside, parse_json, read_rows, read_text
 from benchmark.data.file_source import UserFiles
@@ -117,10 +117,8 @@ def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
-    try:
+    with as_usage_error(f"{where} cannot be read", (ValueError,)):
         row = parse_json(line)
-    except ValueError as error:
-        raise UsageError(f"{where} cannot be read: {error}") from error
     if not isinstance(row, dict):
         raise UsageError(f"{where} is not a JSON object")
     return row

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.data import CaptionDataset
 from benchmark.export.inside import LARGEST_FILE
 from victims.tokens import Tokenizer
@@ -59,7 +59,5 @@ def one_line_each(dataset: CaptionDataset) -> list[list[str]]:
 
 
 def _captions_of_image(number: int, captions: Iterable[str], split: str) -> list[str]:
-    try:
+    with as_usage_error(f"{split} image {number}", (UsageError,)):
         return [one_line(caption) for caption in captions]
-    except UsageError as error:
-        raise UsageError(f"{split} image {number}: {error}") from error

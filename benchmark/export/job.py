@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.core.atomic_files import require_unused
-from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.errors import UsageError, VictimDiverged, as_usage_error
 from benchmark.export.full_size import origins
 from benchmark.export.layouts import layout_of
 from benchmark.export.manifest import Manifest
@@ -67,10 +67,8 @@ def export(
         cell.attack.attack.check(data.train)
         if keep_resolution:
             origins(data.train)
-        try:
+        with as_usage_error(f"{cell.attack.choice.label} cannot be crafted", (VictimDiverged,)):
             poison = grid.poisons.get(cell, data.train, grid.device)
-        except VictimDiverged as error:
-            raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
         names = ("train",) if splits == "train" else ("train", "val", "test")
         job = ExportJob(cell, data, poison, names, keep_resolution, licence or own)
         manifest = write_export(out, layout, job, command)

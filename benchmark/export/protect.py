@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +15,12 @@ from numpy.typing import NDArray
 from attacks import Poison
 from benchmark.core.atomic_files import replacing, require_space, require_unused, unfinished_folder
 from benchmark.core.cache_dir import cache_folder
-from benchmark.core.errors import UsageError, VictimDiverged
+from benchmark.core.errors import UsageError, VictimDiverged, as_usage_error
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import is_shown, stage
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.core.spec import Spec, parse_spec, require_text
+from benchmark.core.threads import thread_pool
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.data import CaptionDataset
 from benchmark.data.cache import SPLITS
@@ -152,10 +152,8 @@ def protect(
         with unfinished_folder(out, identity[:8]) as folder:
             pending = [number for number, name in enumerate(job.names) if not (folder / name).is_file()]
             left = TimeLeft(_tasks(job, pending, folder, store, device), trusted=1.0)
-            try:
+            with as_usage_error(f"{cell.attack.choice.label} cannot be crafted", (VictimDiverged,)):
                 poison = store.get(cell, splits.train, device, left)
-            except VictimDiverged as error:
-                raise UsageError(f"{cell.attack.choice.label} cannot be crafted: {error}") from error
             tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
             _write_photos(job, tiles, pending, folder, left)
             manifest = _finish(job, poison, folder, identity, left_out, command)
@@ -273,14 +271,9 @@ def _write_photos(job: _Job, tiles: Sequence[Tile], pending: Sequence[int], fold
         with replacing(folder / job.names[number]) as temporary:
             temporary.write_bytes(job.encoded(number, tiles[number]))
 
-    pool = ThreadPoolExecutor(_workers())
-    try:
-        with stage(_WRITING, len(pending), left, _WRITING) as progress:
-            for _ in pool.map(write, pending):
-                progress.advance()
-    finally:
-        # After an error or Ctrl-C, do not write the photos that are still queued.
-        pool.shutdown(cancel_futures=True)
+    with thread_pool(_workers()) as pool, stage(_WRITING, len(pending), left, _WRITING) as progress:
+        for _ in pool.map(write, pending):
+            progress.advance()
 
 
 def _finish(

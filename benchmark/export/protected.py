@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import as_usage_error
 from benchmark.core.strict_json import Number, as_kind, parse_json
 from benchmark.export.inside import read_inside
 from benchmark.export.manifest import LARGEST_SIDE, NAME, FileFacts
@@ -99,8 +99,5 @@ class Protection:
             return None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             return None
-        try:
-            protection: Protection = as_kind(content, cls)
-        except ValueError as error:
-            raise UsageError(f"{folder / NAME} is not a valid manifest: {error}") from error
-        return protection
+        with as_usage_error(f"{folder / NAME} is not a valid manifest", (ValueError,)):
+            return as_kind(content, cls)

@@ -205,7 +205,7 @@ def cells_of(
     Raises:
         UsageError: an unknown name or parameter, or models and data that do not go together.
     """
-    preset = pick_preset(settings.preset, PRESETS)
+    preset = pick_preset(settings.preset)
     attacks = choose_attacks(settings.attack, preset, settings.through)
     victims = choose_victims(settings.victim or preset.victim)
     recipe = settings.recipe(preset.recipe)
@@ -256,12 +256,12 @@ def read_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def pick_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
+def pick_preset(name: str) -> Preset:
     """The preset of that name.
 
     Raises:
         UsageError: unknown preset.
     """
-    if name not in presets:
-        raise UsageError(unknown("preset", name, list(presets)))
-    return presets[name]
+    if name not in PRESETS:
+        raise UsageError(unknown("preset", name, list(PRESETS)))
+    return PRESETS[name]

@@ -81,8 +81,7 @@ class Draft:
         name = what, *map(id, of)
         if name not in self._made:
             self._made[name] = make(), of
-        value: T = self._made[name][0]
-        return value
+        return self._made[name][0]
 
 
 def _described(cell: Cell, data: Splits) -> ResolvedSpec:

@@ -7,7 +7,6 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -51,8 +50,7 @@ def device_name(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    name, threads = capabilities.get("cpu_name") or platform.machine(), torch.get_num_threads()
+    name, threads = torch.cpu.get_capabilities().get("cpu_name") or platform.machine(), torch.get_num_threads()
     instructions = torch.backends.cpu.get_cpu_capability()
     return f"{device.type} ({name}, {instructions}, {threads} thread{'s' if threads != 1 else ''})"
 

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 _MEASURED = ("epochs", "loss", "poison", "data", "changes", "seconds", "peak_memory_mb")
 _MAY_BE_EMPTY = (*_MEASURED, "provenance", "error")
-_CHOSEN = ("dataset", "attack", "defense", "victim", "surrogate")
+CHOSEN = ("dataset", "attack", "defense", "victim", "surrogate")  # the fields that hold a spec
 _MAY_BE_EMPTY_OF_CHOSEN = ("params", "strength")
 
 
@@ -18,7 +18,7 @@ def to_file(content: Mapping[str, Any]) -> dict[str, Any]:
     """A record's fields, in JSON's kinds, as its file holds them."""
     laid_out = {**content, "epochs": as_columns(content["epochs"])}
     laid_out |= {name: _rounded(laid_out[name]) for name in _MEASURED}
-    laid_out |= {name: _without_empty(laid_out[name], _MAY_BE_EMPTY_OF_CHOSEN) for name in _CHOSEN}
+    laid_out |= {name: _without_empty(laid_out[name], _MAY_BE_EMPTY_OF_CHOSEN) for name in CHOSEN}
     return _without_empty(laid_out, _MAY_BE_EMPTY)
 
 

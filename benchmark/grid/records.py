@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from benchmark.core.atomic_files import holds_content, replacing
 from benchmark.core.digests import json_sha256
-from benchmark.core.errors import Failure, UsageError
+from benchmark.core.errors import Failure, UsageError, as_usage_error
 from benchmark.core.reading import read_gzip_text
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json, read_json, require_known, require_unicode
 from benchmark.grid.record_layout import from_file, to_file
@@ -191,12 +191,10 @@ class Record:
         Raises:
             UsageError: a value that no file of a record may hold, such as NaN.
         """
-        content = to_file({**dataclasses.asdict(self), "format": FORMAT})
-        try:
+        content = to_file(dataclasses.asdict(self))
+        with as_usage_error("cannot be saved as a record", (ValueError,)):
             _from_content(content)
             require_unicode(content)
-        except ValueError as error:
-            raise UsageError(f"cannot be saved as a record: {error}") from error
         return content
 
     def save(self, folder: Path) -> Path:
@@ -227,12 +225,8 @@ class Record:
         Raises:
             UsageError: not a record of a known format, or not the content that was saved; the message names the file.
         """
-        try:
+        with as_usage_error(f"{path} is not a readable record", (OSError, ValueError)):
             return _checked(read_json(path, _MOST_BYTES))
-        except OSError as error:
-            raise UsageError(f"{path} is not a readable record: {error.strerror or error}") from error
-        except ValueError as error:
-            raise UsageError(f"{path} is not a readable record: {error}") from error
 
     @classmethod
     def find(cls, path: Path) -> "Record | None":
@@ -293,21 +287,15 @@ def read_pack(folder: Path) -> dict[str, Record]:
     path, found = folder / PACK, dict[str, Record]()
     if not os.path.lexists(path):
         return found
-    try:
+    with as_usage_error(f"{path} is not a readable pack of records", (OSError, ValueError)):
         text = read_gzip_text(path, MOST_PACKED)
-    except OSError as error:
-        raise UsageError(f"{path} is not a readable pack of records: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not a readable pack of records: {error}") from error
     for number, line in enumerate(io.StringIO(text), 1):
-        try:
+        with as_usage_error(f"{path}, line {number} is not a readable record", (ValueError,)):
             if len(line) > _MOST_BYTES:
                 raise ValueError(f"longer than {_MOST_BYTES >> 20} MiB")
             record = _checked(parse_json(line))
             if found.setdefault(record.file_name(), record) is not record:
                 raise ValueError("it is there twice")
-        except ValueError as error:
-            raise UsageError(f"{path}, line {number} is not a readable record: {error}") from error
     return found
 
 

@@ -17,7 +17,7 @@ import torch
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import Failure, UsageError
+from benchmark.core.errors import Failure, UsageError, as_usage_error
 from benchmark.core.locks import is_claimed
 from benchmark.core.progress import stage
 from benchmark.core.strict_json import as_kind
@@ -29,6 +29,7 @@ from benchmark.grid.draft import Draft
 from benchmark.grid.poison_store import PoisonStore, describe_poison, source_cell
 from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.provenance import peak_device_memory_mb, peak_memory_mb
+from benchmark.grid.record_layout import CHOSEN
 from benchmark.grid.records import EpochScores, Record, read_pack
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart
@@ -117,10 +118,8 @@ class Grid:
                 seen.add(together)
             defended = id(cell.defense), id(cell.recipe), id(data), cell.victim.seed_of(cell.seed)
             if defended not in seen:
-                try:
+                with as_usage_error(f"{cell.defense.choice.spec}, seed {cell.seed}", (UsageError,)):
                     require_batches(data.train, cell.recipe, cell.defense.defense, seed=defended[-1])
-                except UsageError as error:
-                    raise UsageError(f"{cell.defense.choice.spec}, seed {cell.seed}: {error}") from error
                 seen.add(defended)
 
     def plan(self) -> list[PlannedCell]:
@@ -161,11 +160,7 @@ class Grid:
             if other == name:
                 return record
             if record.key == planned_record.key and record.status == "done":
-                now = {
-                    name: getattr(planned_record, name)
-                    for name in ("dataset", "attack", "defense", "victim", "surrogate")
-                }
-                return replace(record, **now)
+                return replace(record, **{chosen: getattr(planned_record, chosen) for chosen in CHOSEN})
         return None
 
     def run(self, planned: PlannedCell) -> Record:

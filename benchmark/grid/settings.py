@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from benchmark.core.cache_dir import user_path
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.flat_yaml import read_flat_yaml
 from benchmark.core.registry import convert, unknown
 from benchmark.core.spec import format_value, require_text
@@ -200,10 +200,8 @@ class RunSettings:
                 # No shell has expanded the ~ of a YAML file.
                 object.__setattr__(self, name, user_path(str(read)) if isinstance(read, Path) else read)
             else:
-                try:
+                with as_usage_error(flag(name), (ValueError,)):
                     object.__setattr__(self, name, as_kind(value, hints[name]))
-                except ValueError as error:
-                    raise UsageError(f"{flag(name)}: {error}") from error
         if self.checkpoint_every < 0:
             raise UsageError(f"--checkpoint-every must be at least 0, got {self.checkpoint_every}")
 
@@ -272,9 +270,7 @@ def _written(hint: Any) -> Any:
 
 def words_of(name: str) -> Words:
     """What a setting means."""
-    hint = typing.get_type_hints(RunSettings, include_extras=True)[name]
-    words: Words = hint.__metadata__[0]
-    return words
+    return typing.get_type_hints(RunSettings, include_extras=True)[name].__metadata__[0]
 
 
 def flag(name: str) -> str:

@@ -20,7 +20,7 @@ from benchmark.grid.settings import Rerun
 _log = logging.getLogger(__name__)
 
 
-def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: Events | None = None) -> list[Record]:
+def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: Events) -> list[Record]:
     """Run what has to run; a failed cell is reported and does not stop the others.
 
     Returns:
@@ -35,18 +35,17 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: E
     todo = [one for one in planned if one.has_to_run(rerun)]
     tidy(grid, planned, rerun)
     records = {one.key: one.record for one in planned if one.record is not None}
-    tell = events.tell if events else Events().tell
-    tell("plan", cells=len(todo))
+    events.tell("plan", cells=len(todo))
     number = 0
 
     def done(one: PlannedCell, *, wait: bool) -> bool:
         """Run a cell, or take its record from another run; returns whether the cell is done now."""
         nonlocal number
         about = {"name": one.key, "title": one.cell.title(), "where": f"process {os.getpid()}"}
-        begins = partial(tell, "cell", state="running", **about)
+        begins = partial(events.tell, "cell", state="running", **about)
         if (record := attempt(grid, one, wait=wait, begins=begins)) is None:
             return False
-        tell("cell", state=record.status, **about, **facts_of(record))
+        events.tell("cell", state=record.status, **about, **facts_of(record))
         records[one.key] = record
         number += 1
         grid.see_other_runs(todo)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmark.core.errors import UsageError
+from benchmark.grid.record_layout import CHOSEN
 from benchmark.grid.records import EpochScores, Record
 from benchmark.grid.settings import Tracker
 
@@ -119,6 +120,5 @@ def epoch_values(loss: float, scores: EpochScores | None) -> dict[str, float]:
 
 
 def _settings(cell: Record) -> dict[str, Any]:
-    choices = ("dataset", "attack", "defense", "victim", "surrogate")
-    chosen = {name: getattr(cell, name).spec for name in choices}
+    chosen = {name: getattr(cell, name).spec for name in CHOSEN}
     return {**chosen, "seed": cell.seed, "key": cell.key, "recipe": dict(cell.recipe)}

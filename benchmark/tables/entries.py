@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import as_usage_error
 from benchmark.core.strict_json import Amount, Number, as_kind, read_json, require_known
 from benchmark.grid.record_schema import Label, Seed, SpecText
 from benchmark.metrics import Percent
@@ -158,10 +158,8 @@ class Entry:
         """
         path = folder / f"{self.about.name}.json"
         content = asdict(self)
-        try:
+        with as_usage_error("cannot be saved as an entry", (ValueError,)):
             _from_content(content)
-        except ValueError as error:
-            raise UsageError(f"cannot be saved as an entry: {error}") from error
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
         return path
@@ -173,14 +171,10 @@ class Entry:
         Raises:
             UsageError: not an entry, or one under another's name; the message names the file.
         """
-        try:
+        with as_usage_error(f"{path} is not a readable entry", (OSError, ValueError)):
             entry = _from_content(read_json(path, _MOST_BYTES))
             if path.stem != entry.about.name:
                 raise ValueError(f"it is the entry of {entry.about.name}")
-        except OSError as error:
-            raise UsageError(f"{path} is not a readable entry: {error.strerror or error}") from error
-        except ValueError as error:
-            raise UsageError(f"{path} is not a readable entry: {error}") from error
         return entry
 
 

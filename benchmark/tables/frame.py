@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pandas as pd
 
+from benchmark.grid.record_layout import CHOSEN
 from benchmark.grid.records import EpochScores, Record
 from benchmark.metrics import RetrievalScores
 
@@ -34,9 +35,7 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _row(record: Record) -> dict[str, object]:
-    row: dict[str, object] = {
-        name: getattr(record, name).spec for name in ("dataset", "attack", "defense", "victim", "surrogate")
-    }
+    row: dict[str, object] = {name: getattr(record, name).spec for name in CHOSEN}
     row |= {"seed": record.seed, "preset": record.provenance.get("preset"), "status": record.status, "key": record.key}
     if record.status == "done":
         row["loss"] = record.loss[-1] if record.loss else None

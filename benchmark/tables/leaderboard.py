@@ -63,7 +63,7 @@ def _table(kind: Kind, rules: int, entries: Sequence[Entry]) -> Table:
         keys={"ranked": f"{kind}s", "rules": str(rules)},
         corner=kind.capitalize(),
         rows=tuple(names),
-        columns={column: column for column in dict.fromkeys(frame["column"])},
+        columns={column: column for column in frame["column"]},
         cells=frame,
         seeds={},
         notes=(*_explained(kind, cases), *map(_of_entry, in_order)),

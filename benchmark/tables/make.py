@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import unknown
 from benchmark.grid.records import Record
-from benchmark.tables import TABLES
+from benchmark.tables import IN_THE_PAPER, TABLES
 from benchmark.tables.attacks import attacks
 from benchmark.tables.cost import cost
 from benchmark.tables.defenses import table2
@@ -14,7 +14,7 @@ from benchmark.tables.matrix import matrix
 from benchmark.tables.table import Table
 from benchmark.tables.transfer import transfer
 
-_MAKERS: Mapping[str, Callable[[Iterable[Record]], list[Table]]] = {
+_MAKERS: Mapping[str, Callable[..., list[Table]]] = {
     "1": table1,
     "2": table2,
     "matrix": matrix,
@@ -22,7 +22,6 @@ _MAKERS: Mapping[str, Callable[[Iterable[Record]], list[Table]]] = {
     "transfer": transfer,
     "cost": cost,
 }
-_IN_THE_PAPER = {"1": table1, "2": table2}
 
 
 def make_tables(name: str, records: Iterable[Record], *, beside_paper: bool = False) -> list[Table]:
@@ -40,6 +39,6 @@ def make_tables(name: str, records: Iterable[Record], *, beside_paper: bool = Fa
         raise UsageError(unknown("table", name, list(TABLES)))
     if not beside_paper:
         return _MAKERS[name](records)
-    if name not in _IN_THE_PAPER:
-        raise UsageError(f"the paper has no table of {name} to set beside ours; it has {' and '.join(_IN_THE_PAPER)}")
-    return _IN_THE_PAPER[name](records, beside_paper=True)
+    if name not in IN_THE_PAPER:
+        raise UsageError(f"the paper has no table of {name} to set beside ours; it has {' and '.join(IN_THE_PAPER)}")
+    return _MAKERS[name](records, beside_paper=True)

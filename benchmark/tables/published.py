@@ -15,8 +15,7 @@ FOLDER = Path(__file__).parents[2] / "results" / "paper"
 
 def published(number: int) -> dict[str, Any]:
     """A table of the paper: ``table``, ``source``, ``setting``, ``rows`` (with the attack's label) and ``remarks``."""
-    data: dict[str, Any] = json.loads((FOLDER / f"table{number}.json").read_text("utf-8"))
-    return data
+    return json.loads((FOLDER / f"table{number}.json").read_text("utf-8"))
 
 
 def paper_defenses() -> list[str]:

@@ -90,7 +90,7 @@ def _table(side: _Side) -> Table:
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec, "ranked": what},
         corner=what[:-1].capitalize(),
         rows=tuple(names[spec] for spec in best_first),
-        columns={column: column for column in dict.fromkeys(frame["column"])},
+        columns={column: column for column in frame["column"]},
         cells=frame,
         seeds={},
         notes=tuple(_explained(side, runs, names, others, set(frame["column"]))),

@@ -61,7 +61,7 @@ def described(cpu: str) -> dict[str, Any]:
     """What a table says of the machine: card or CPU, cores, threads, versions."""
     device = resolve_device("auto")
     cuda = device.type == "cuda"
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities = torch.cpu.get_capabilities()
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "name": torch.cuda.get_device_name(device)

@@ -19,6 +19,7 @@ from benchmark.core.errors import VictimDiverged
 from benchmark.core.time_left import TimeLeft
 from benchmark.grid.cells import Cell
 from benchmark.grid.estimate import Estimate, estimate
+from benchmark.grid.events import Events
 from benchmark.grid.measure import crafting_costs, training_costs
 from benchmark.grid.opening import open_grid
 from benchmark.grid.records import EpochScores, Record
@@ -268,7 +269,7 @@ def test_the_grids_line_counts_crafting_and_other_runs(
     with opened(tmp_path, EM, "cutout,adv-training") as (grid, planned):
         grid.time_left = estimate(grid, planned, "missing").time_left
         assert grid.time_left.left() == 10 + 100 + 10 + 10 + 40
-        run_grid(grid, planned, "missing")
+        run_grid(grid, planned, "missing", Events())
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
     # Clean took 20 s where 10 were expected, while another run did 40: the speed of both together is five times ours.
     # The poison takes what was expected, as far as anybody knows.

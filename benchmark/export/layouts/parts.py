@@ -7,17 +7,13 @@ from typing import Any
 from benchmark.export.layouts import CaptionSource, Sample
 
 
-def image_name(number: int) -> str:
-    """The file name of the image of that number."""
-    return f"{number:08d}.png"
-
-
 def write_images(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
     """Write the PNG files one by one and yield the name of each with its sample."""
     folder.mkdir()
     for number, sample in enumerate(samples):
-        (folder / image_name(number)).write_bytes(sample.png)
-        yield image_name(number), sample
+        name = f"{number:08d}.png"
+        (folder / name).write_bytes(sample.png)
+        yield name, sample
 
 
 def lines(content: bytes) -> list[str]:

@@ -108,11 +108,7 @@ def _opened(work: RayWork, owner: Any) -> tuple[Grid, PlannedCell]:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = _folder(work.settings, work.run)
     settings = replace(work.settings, out=folder / "records", poisons=str(folder / "poisons"))
-
-    def send(answer: tuple[Any, ...]) -> None:
-        owner.tell.remote(work.name, *answer)
-
-    return opened(work, settings, send)
+    return opened(work, settings, lambda answer: owner.tell.remote(work.name, *answer))
 
 
 class Owner:

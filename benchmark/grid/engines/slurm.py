@@ -22,7 +22,6 @@ from benchmark.grid.engines.base import ENGINES, Crew, Engine, sole_run
 from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
 from benchmark.grid.engines.slurm_node import Job, News
-from benchmark.grid.presets import PRESETS
 from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
@@ -103,8 +102,8 @@ class Slurm(Engine):
     @contextmanager
     def prepared(self, settings: RunSettings, device: torch.device) -> Iterator[None]:
         """Refuse what depends on GPUs elsewhere; see :meth:`benchmark.grid.engines.base.Engine.prepared`."""
-        preset = pick_preset(settings.preset, PRESETS)
-        if self.gpus and device.type == "cpu" and settings.recipe(preset.recipe).precision == "auto":
+        recipe = settings.recipe(pick_preset(settings.preset).recipe)
+        if self.gpus and device.type == "cpu" and recipe.precision == "auto":
             raise UsageError(
                 "--on slurm[gpus=1]: no GPU is here to choose a precision for; name it, as --precision bf16"
             )

@@ -101,8 +101,7 @@ class Jobs:
         """What a job ended with: a record, what went wrong, or nothing for a poison."""
         kind, outcome = self._submitit.core.utils.pickle_load(self._result(job))
         if kind == "success":
-            ended: Record | Failure | None = outcome
-            return ended
+            return outcome
         return Failure("JobFailed", outcome.strip().splitlines()[-1], outcome)
 
     def refresh(self) -> None:
