@@ -58,6 +58,7 @@ def test_records_become_a_row_each_with_final_scores(tmp_path: Path) -> None:
     for record in load_records(tmp_path):
         row = by_key.loc[record.key]
         assert row["defense"] == record.defense.spec
+        assert row["loss"] == record.loss[-1]
         assert row["last_i2t_recall_at_10"] == record.epochs[-1].test.image_to_text.recall_at_10
         assert row["last_t2i_median_rank"] == record.epochs[-1].test.text_to_image.median_rank
         best = max(record.epochs, key=lambda scores: scores.val.mean_recall_at_10)

@@ -111,7 +111,7 @@ def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls, failed="out of memory"))
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--rerun", "failed"]) == 1
     assert (tmp_path / "table-2.md").exists()
-    assert all(settings.rerun == "failed" for settings in calls)
+    assert all((settings.rerun, settings.seeds) == ("failed", "3") for settings in calls)
     monkeypatch.undo()
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--dataset", "scene"]) == 2
 

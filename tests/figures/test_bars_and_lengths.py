@@ -93,6 +93,7 @@ def test_recall_under_each_defense_between_its_reference_lines() -> None:
     assert list(places) == list(range(9))
     assert text.yaxis_inverted()
     assert text.get_xlim() == image.get_xlim()
+    assert text.get_xlim()[1] > 56
     with pytest.raises(UsageError, match="no attack that met a defense"):
         defenses(records[:2])
 
@@ -292,3 +293,32 @@ def test_a_cell_is_the_bluer_the_more_is_kept() -> None:
         (text,) = (one for one in axes.texts if one.get_text() == said)
         over = [one for one in boxes if one.get_bbox().contains(*text.get_position())]
         assert over[-1].get_facecolor()[0] == pytest.approx(1 - share, abs=0.01)  # from white to a blue without red
+
+
+def test_ranks_stand_beside_their_attacks() -> None:
+    """EM, in the second row, is the stronger."""
+    levels = {
+        ("clean", "none"): 50,
+        ("mem3", "none"): 25,
+        ("mem3", "cutout"): 30,
+        ("em", "none"): 10,
+        ("em", "cutout"): 12,
+    }
+    records = [record(attack, defense, (recall, recall)) for (attack, defense), recall in levels.items()]
+    (axes,) = matrix(records)["matrix"].axes
+    right = max(text.get_position()[0] for text in axes.texts)
+    column = sorted((text.get_position()[1], text.get_text()) for text in axes.texts if text.get_position()[0] == right)
+    assert [said for _, said in column] == ["rank", "2", "1"]
+
+
+def test_more_attacks_than_fit_in_a_row_have_panels_too() -> None:
+    attacks = ("mem1", "mem3", "mem5", "mem7", "random-trigger")
+    words = [{"trigger_words": {attack: 9}, "trigger_word_count": 90} for attack in attacks]
+    figure = triggers([record(attack, poison=own) for attack, own in zip(attacks, words, strict=True)])["triggers"]
+    titles = {axes.get_title().partition("\n")[0] for axes in figure.axes} - {""}
+    assert titles == {"MEM-1", "MEM-3", "MEM-5", "MEM-7", "Random trigger"}
+
+
+def test_a_longer_trigger_than_the_papers_is_within_the_figure() -> None:
+    records = [record("em"), record("mem3"), record("mem3[k=12]", params={"k": 12})]
+    assert all(axes.get_xlim()[1] > 12 for axes in lengths(records)["lengths"].axes)

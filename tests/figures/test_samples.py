@@ -1,5 +1,6 @@
 """Samples show what is published, from the poison that the records name; and figures as files."""
 
+import argparse
 import dataclasses
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +14,21 @@ from PIL import Image
 
 from attacks.placement import Place
 from attacks.poison import Poison
+from benchmark.cli.flags import artifact_paths
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.figures import FIGURES
 from benchmark.figures.curves import curves
 from benchmark.figures.draw import draw_all
-from benchmark.figures.samples import _draw, amplified, samples
-from benchmark.figures.sources import ArtifactPaths
+from benchmark.figures.samples import _about, _draw, amplified, samples
+from benchmark.figures.sources import ArtifactPaths, _cell
 from benchmark.figures.style import png, write
-from benchmark.grid.records import Record, load_records
+from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import Record, ResolvedSpec, load_records
+from benchmark.tables.selection import blocks
 from tests.small import make_dataset, noise_of
+from tests.tables.factory import record
 
 NOISE = "uniform-noise[eps=6]"
 WORDS = (
@@ -223,3 +229,31 @@ def test_every_name_can_be_drawn_or_says_why_not(run: Path) -> None:
     assert {name.partition("-")[0] for name in figures} == {"curves", "triggers", "samples"}
     with pytest.raises(UsageError, match="unknown figure 'curve'; did you mean 'curves'"):
         draw_all(["curve"], [], sources(run))
+
+
+def test_a_noise_for_each_caption_is_shown_on_its_own_photo() -> None:
+    clean = make_dataset(2, 3)
+    delta = np.full((6, 3, 32, 32), 2, np.int8)
+    shown = pictures(_draw("EM", clean, Poison(delta, None, 2, clean.fingerprint, per_row=True)))
+    assert len(shown) == 12
+    assert all(set(np.unique(noise)) <= {128, 144, 160} for noise in shown[2::3])  # 0, 1 or 2 where pixels are bright
+
+
+def test_a_poison_is_sought_by_its_surrogate_and_kind_of_models() -> None:
+    one = record("mem3", victim="tiny-wide", surrogate="tiny", recipe=dataclasses.asdict(PRESETS["tiny"].recipe))
+    noise = ResolvedSpec("uniform-noise", "Uniform noise", {"eps": 8})
+    cell = _cell(dataclasses.replace(one, attack=noise, provenance={"models": "plain"}))
+    assert (str(cell.victim), str(cell.surrogate), cell.plain_models) == ("tiny-wide", "tiny", True)
+
+
+@pytest.mark.parametrize("poisons", [None, "kept"])
+def test_poisons_are_sought_where_a_run_keeps_them(poisons: str | None) -> None:
+    with PoisonStore.open(poisons, Path("cache")) as store:
+        found = artifact_paths(argparse.Namespace(poisons=poisons, cache="cache"))
+    assert found == ArtifactPaths(store.folder, Path("cache"))
+
+
+def test_the_heading_says_what_is_shown() -> None:
+    one = record("mem3", poison={"psnr": None})
+    said = _about(blocks([one])[0], one, Poison(None, ["a dog"], 0, "f"), with_surrogate=False)
+    assert said == "MEM-3 on scenes, seed 1; images unchanged; trigger in bold"

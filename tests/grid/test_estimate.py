@@ -20,7 +20,7 @@ from benchmark.core.time_left import TimeLeft
 from benchmark.grid.cells import Cell
 from benchmark.grid.estimate import Estimate, estimate
 from benchmark.grid.events import Events
-from benchmark.grid.measure import crafting_costs, training_costs
+from benchmark.grid.measure import _over_all_steps, crafting_costs, training_costs
 from benchmark.grid.opening import open_grid
 from benchmark.grid.records import EpochScores, Record
 from benchmark.grid.runner import Grid, PlannedCell
@@ -351,3 +351,9 @@ def test_a_defense_that_leaves_less_than_a_batch_of_one_batch_is_timed(tmp_path:
         costs = training_costs(cell, grid.data_of(cell), grid.device, deadline=float("inf"))
     assert costs is not None
     assert (costs[:-1] > 0).all()
+
+
+def test_timed_steps_stand_for_their_part_of_the_training() -> None:
+    """The first warms up and counts as the second; epochs 4 and 6 of 6 are evaluated."""
+    costs = _over_all_steps([9.0, 1.0, 1.0, 2.0, 2.0, 2.0], steps=2, epochs=6, evaluation=0.5, evaluate_every=4)
+    assert costs.tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 2.5, 2, 2, 2, 0.5]

@@ -450,3 +450,22 @@ def test_an_engine_is_told_whether_poisons_are_crafted_anew(
     words |= {"out": tmp_path / "out", "cache": tmp_path / "cache", "batch_size": 16, "device": "cpu"}
     run(RunSettings(**words, poisons=poisons), poisons_anew=asked)
     assert told == [anew]
+
+
+def test_a_poison_is_held_for_its_last_cell(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, remote = list[Any](), Remote.remote
+
+    def noted(self: Remote, *arguments: Any) -> Any:
+        if self.what is ray_node.train:
+            given.append(arguments[2])
+        return remote(self, *arguments)
+
+    monkeypatch.setattr(Remote, "remote", noted)
+    grid = grid_of(tmp_path / "poisons")
+    path = grid.poisons.folder / "poison"
+    # More cells than are handed out at a time: the last ones begin when the first have ended.
+    units = [unit("poison", path, crafts=True), *(unit(str(number), path) for number in range(30))]
+    with in_no_time():
+        do(Ray(), grid, units, RunSettings())
+    assert len(given) == 30
+    assert all(poison is not None for poison in given)

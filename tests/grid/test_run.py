@@ -65,6 +65,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     for word in ("Clean", "MEM-2", "Prefix drop", "Cutout", "R@10", "Medr", "8/255"):
         assert word in printed.out
     assert "4 cells, 4 to run" in printed.err
+    assert printed.err.count(" to craft ") == 3
     records = by_cell(tmp_path)
     expected = {("Clean", "none"), ("MEM-2", "none"), ("MEM-2", "prefix-drop"), ("MEM-2", "cutout+random-swap")}
     assert set(records) == expected
@@ -91,6 +92,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     again = capsys.readouterr()
     assert again.out == printed.out
     assert "4 cells, 0 to run" in again.err
+    assert again.err.count(" cached ") == 3
 
 
 @linux_only

@@ -499,3 +499,29 @@ def test_what_is_missing_here_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_slurm_queues_again_waits(tmp_path: Path) -> None:
+    class Requeued(Scripted):
+        def states(self) -> dict[str, State]:
+            """It ends once Slurm has been asked."""
+            found = super().states()
+            self.end("cell", made("cell"))
+            return found
+
+    events = tmp_path / "events"
+    do(Requeued(tmp_path, lambda *_: State("PENDING", "BeginTime")), [unit("cell")], events=events)
+    states = [one["state"] for one in map(json.loads, events.read_text().splitlines()) if one.get("name") == "cell"]
+    assert states == ["running", "waiting", "failed"]  # as records without scores are
+
+
+def test_what_a_job_had_done_before_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Resumed(Scripted):
+        def begin(self, job: str) -> None:
+            super().begin(job)
+            News(self.folder / f"{job}.news").tell(("share", 0.9, True, 0.0))
+
+    told: list[tuple[float, Any]] = []
+    monkeypatch.setattr(Board, "reaches", lambda self, unit, share, **how: told.append((share, how)))
+    do(Resumed(tmp_path), [unit("cell")])
+    assert told == [(0.9, {"resumed": True})]

@@ -268,3 +268,13 @@ def test_samples_of_a_plugins_attack_ask_for_the_plugin() -> None:
     theirs = [dataclasses.replace(one, attack=dataclasses.replace(one.attack, spec="theirs")) for one in own]
     text = Page(report([clean, *theirs], NOWHERE)).sections["missing"]
     assert "Figure samples: attack theirs is not known here; --plugin names the file it comes from" in text
+
+
+def test_the_first_and_the_last_end_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {})
+    days = {"clean": 20, "em": 27, "mem3": 13}
+    records = [
+        dataclasses.replace(record(attack), provenance={"finished": f"2026-11-{day}"}) for attack, day in days.items()
+    ]
+    said = Page(report(records, NOWHERE)).sections["provenance"]
+    assert "Runs finished between 2026-11-13 and 2026-11-27." in said

@@ -250,6 +250,8 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no word of versions": (in_provenance(versions={}), "not all records say their versions"),
     "code of no commit": (in_provenance(commit="0" * 40 + "-dirty"), "made by code that no commit names"),
     "another PSNR": (in_poison_facts(psnr=60.0), "psnr of the poison is 60, measured in lsp-seed2-"),
+    "another ε": (in_poison_facts(eps=2), "eps of the poison is 2, measured in lsp-seed2-"),
+    "another SSIM": (in_poison_facts(ssim=0.5), "ssim of the poison is 0.5, measured in lsp-seed2-"),
     "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
     "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
     "no noise": (without_noise, "it has no noise, by the attack's parameters ε is 8/255"),

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from attacks import ATTACKS
 from benchmark.grid.choices import choose_attacks
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
-from benchmark.submission.cells import RequiredCell, budget_problems, seed_problems
+from benchmark.submission.cells import RequiredCell, budget_problems, match, seed_problems
+from benchmark.submission.folder import Submission
 from benchmark.submission.rerun import allowed, compare, machine
 from benchmark.submission.result import entry_of
 from benchmark.submission.rules import RULES
 from benchmark.submission.strength import strength_problems
+from benchmark.submission.submit import Options, _settings
 from benchmark.tables.entries import About, Kind
 from benchmark.tables.selection import blocks
 from tests.tables.factory import record
@@ -98,6 +101,7 @@ def test_what_an_entry_says() -> None:
     assert entry.clean == {"1": 81, "2": 82, "3": 83}
     assert entry.seconds == {"craft": 300}
     assert entry.poison == {"eps": 8, "psnr": 33}
+    assert (entry.test_images, entry.per_seed) == (1000, False)
 
 
 def required(found: list[Record]) -> dict[RequiredCell, Record]:
@@ -195,3 +199,17 @@ def test_attacks_as_the_preset_gives_them_keep_within_its_budgets() -> None:
 )
 def test_nobody_chooses_the_seeds(seeds: tuple[int, ...], accepted: bool) -> None:
     assert (seed_problems([record("mem3", seed=seed) for seed in seeds], RULES) == []) is accepted
+
+
+def test_scores_of_an_epoch_before_the_last_are_told() -> None:
+    one = record("mem3", loss=[1.0] * 14)
+    cells = list(required([one]))
+    assert match(cells, [one])[1] == []
+    (line,) = match(cells, [replace(one, epochs=(replace(one.last, epoch=13),))])[1]
+    assert line.endswith("it ends after epoch 13 with 14 losses; the recipe has 14 epochs")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_cells_are_compared_in_the_precision_of_the_records(precision: str, tmp_path: Path) -> None:
+    own = Submission(ABOUT, [record("mem3", recipe={"precision": precision})], [], None, [])
+    assert _settings(own, False, RULES, Options(tmp_path, tmp_path), tmp_path).precision == precision

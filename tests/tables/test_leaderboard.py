@@ -244,3 +244,9 @@ def test_seeds_are_not_left_out_of_a_worst_case() -> None:
     entries = [entry("wild", {"none": none, "mixup": [24, 24, 24, 24, 72]}), entry("tame", {"none": none})]
     assert cell(entries, "Wild", "worst case %").mean == pytest.approx(100 * 33.6 / 80)
     assert leaderboard(entries)[0].rows == ("Tame", "Wild")
+
+
+@pytest.mark.parametrize(("per_seed", "sets"), [(True, [1, 2, 3]), (False, [0, 0, 0])])
+def test_seeds_share_test_images_unless_each_has_its_own(per_seed: bool, sets: list[int]) -> None:
+    cells = replace(TOUGH, per_seed=per_seed).runs().values()
+    assert [[cell[seed].test_set for seed in (1, 2, 3)] for cell in cells] == [sets] * 4

@@ -97,6 +97,12 @@ def test_an_attack_that_was_crafted_twice_for_a_seed_is_named() -> None:
         "Crafted more than once: MEM-3, seed 2. Victims in these rows differ in their poison as well."
     ]
     assert mixed_poisons([one for one in poisoned if one.defense.spec == "cutout"]) == []
+    spoken = [
+        replace(one, poison={**one.poison, "trigger_words": {"cat" if one.defense.spec == "cutout" else "dog": 9}})
+        for one in grid(1)
+        if one.attack.spec == "mem3"
+    ]
+    assert mixed_poisons(spoken)[0].startswith("Crafted more than once: MEM-3, seed 1.")
 
 
 def test_a_number_that_was_rounded_twice_makes_no_second_poison() -> None:
