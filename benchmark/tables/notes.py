@@ -84,8 +84,9 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
             continue  # nothing was done to them
         own = sorted((one for one in records if one.attack.spec == attack.spec), key=Record.file_name)
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
-        surrogates = " or ".join(sorted({record.surrogate.spec for record in own}))
-        settings.setdefault(f"surrogate {surrogates}; {words}", []).append(attack.title)
+        # Crafting with a surrogate leaves its losses; a record of any attack names the run's surrogate.
+        surrogates = " or ".join(sorted({one.surrogate.spec for one in own if one.poison.get("loss_per_round")}))
+        settings.setdefault(f"surrogate {surrogates}; {words}" if surrogates else words, []).append(attack.title)
         # A poison counts once, however many victims shared it.
         poisons[attack.title] = list({_poison(record): record.poison for record in own if record.poison}.values())
         noises = [poison for poison in poisons[attack.title] if poison.get("psnr") is not None]

@@ -11,6 +11,8 @@ from benchmark.tables.lengths import table1
 from benchmark.tables.make import make_tables
 from tests.tables.factory import record
 
+BY_A_SURROGATE = {"loss_per_round": [4.8, 2.0]}
+
 
 def notes(*records: Record) -> str:
     return "\n".join(table2([record("clean"), record("mem3"), *records])[0].notes)
@@ -20,7 +22,6 @@ def test_data_victim_attack_and_seed_are_named() -> None:
     text = notes()
     assert "4,000 train / 500 val / 1,000 test images; 64 px" in text
     assert "Victim: tiny; epochs 14, lr 0.0005." in text
-    assert "MEM-3: surrogate tiny; rounds 6." in text
     assert "MEM-3 up to 8/255, PSNR 33.0 dB" in text
     assert "One seed: 1." in text
 
@@ -92,9 +93,11 @@ def test_halves_of_a_poison_cost_no_time_of_their_own() -> None:
 
 
 def test_attacks_of_one_budget_share_a_line_and_others_do_not() -> None:
-    same = table1([record("em"), record("mem3")])[0].notes
-    assert "EM, MEM-3: surrogate tiny; rounds 6." in same
-    unequal = table1([record("em", params={"rounds": 2}), record("mem3")])[0].notes
+    """A record of any attack names the run's surrogate; the poison's losses tell whether the attack trained it."""
+    em, mem3 = record("em", poison=BY_A_SURROGATE), record("mem3", poison=BY_A_SURROGATE)
+    assert "EM, MEM-3: surrogate tiny; rounds 6." in table1([em, mem3])[0].notes
+    assert {"EM: surrogate tiny; rounds 6.", "MEM-3: rounds 6."} <= set(table1([em, record("mem3")])[0].notes)
+    unequal = table1([record("em", params={"rounds": 2}, poison=BY_A_SURROGATE), mem3])[0].notes
     assert {"EM: surrogate tiny; rounds 2.", "MEM-3: surrogate tiny; rounds 6."} <= set(unequal)
 
 

@@ -19,7 +19,11 @@ def value(table: Table, row: str, column: str) -> float:
 
 def test_rows_are_surrogates_and_columns_victims() -> None:
     numbers = {("tiny", "tiny"): 5.0, ("tiny", "RN50"): 20.0, ("RN50", "tiny"): 30.0}
-    records = [record("mem3", recalls=(n, n + 1), surrogate=s, victim=v) for (s, v), n in numbers.items()]
+    trained = {"loss_per_round": [4.8, 2.0]}
+    records = [
+        record("mem3", recalls=(n, n + 1), surrogate=surrogate, victim=victim, poison=trained)
+        for (surrogate, victim), n in numbers.items()
+    ]
     records += [record("clean", recalls=(50, 60)), record("clean", recalls=(70, 80), victim="RN50")]
     records += [record("mem3", "cutout", recalls=(99, 99))]
     (table,) = make_tables("transfer", records)
