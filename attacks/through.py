@@ -31,14 +31,16 @@ _WITHOUT_SURROGATE = "builds no surrogate that could look through a defense"
 class Through(Attack):
     """Any attack that trains surrogates, with a defense's hooks on images in front of them.
 
-    It stands wherever a surrogate looks at images: in its training, and where noise is adapted to it. Expectation over
-    transformations, Athalye et al. 2018, "Synthesizing Robust Adversarial Examples". ``em-aug`` is EM through the
-    augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability Attacks against Supervised
-    and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, as in Liu et al. 2024, "Stable
-    Unlearnable Example", with normal noise of the variance that the paper's uniform noise within 4/255 has. ``rem`` is
-    EM through crops and adversarial training, as in Fu et al. 2022, "Robust Unlearnable Examples", section 4.2: the
-    noise lowers the loss of the worst image within 4/255 of a crop (three PGD steps; ten in the paper). The published
-    runs of the last two average each gradient of the noise over five draws; here a step sees one.
+    The defense stands wherever a surrogate looks at images: in its training, and where noise is adapted to it. This is
+    expectation over transformations (Athalye et al. 2018, "Synthesizing Robust Adversarial Examples").
+
+    ``em-aug`` is EM through the augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability
+    Attacks against Supervised and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, as in
+    Liu et al. 2024, "Stable Unlearnable Example", with normal noise of the variance that the paper's uniform noise
+    within 4/255 has. ``rem`` is EM through crops and adversarial training, as in Fu et al. 2022, "Robust Unlearnable
+    Examples", section 4.2: the noise lowers the loss of the worst image within 4/255 of a crop (three PGD steps; ten in
+    the paper). The published runs of the last two average each gradient of the noise over five draws; here a step sees
+    one.
 
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.

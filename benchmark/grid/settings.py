@@ -65,7 +65,8 @@ class RunSettings:
     through: Annotated[
         str | None,
         Words(
-            "craft every attack through the image hook of a defense, as the attack 'through' does",
+            "craft every attack through a defense, as the attack 'through' does: surrogates see images as it changes "
+            "them",
             "jpeg+crop-flip",
             "DEFENSE",
             "none",
