@@ -50,19 +50,16 @@ class Place:
             # By tokens, which stay the same when a caption is written on one line.
             drawn = numpy_generator(self.seed, "place", *encode(caption)).integers(fitting + 1)
             return [ends[int(drawn)]] * len(words)
-        places = [
-            _spread(number, fitting, len(words)) if self.kind == "spread" else fitting for number in range(len(words))
-        ]
-        return [ends[place] for place in places]
+        return [ends[before] for before in _words_before(self.kind, fitting, len(words))]
 
 
 FRONT = Place()
 """Where the triggers of the paper stand."""
 
 
-def _spread(number: int, words: int, k: int) -> int:
-    """How many of a caption's words stand before word ``number`` (from 0) of a trigger of k words that is spread."""
-    return (number + 1) * words // (k + 1)
+def _words_before(kind: Kind, words: int, k: int) -> list[int]:
+    """For each word of a trigger of k words, how many of a caption's words stand before it: all, or its share."""
+    return [(number + 1) * words // (k + 1) if kind == "spread" else words for number in range(k)]
 
 
 def pieces(trigger: str, caption: str, place: Place) -> list[str]:
@@ -111,7 +108,7 @@ def _places(words: int, k: int, place: Place) -> Iterator[list[int]]:
     most = min(words, MOST_READ)
     positions = {words, *range(most + 1)} if words >= 0 else set[int]()
     for fitting in sorted(positions, reverse=True):
-        yield [_spread(number, fitting, k) if place.kind == "spread" else fitting for number in range(k)]
+        yield _words_before(place.kind, fitting, k)
 
 
 def word_numbers(trigger: str, caption: str, place: Place) -> set[int]:

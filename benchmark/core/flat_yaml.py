@@ -1,6 +1,5 @@
 """YAML files of keys with a value or a list each, which anyone may have written."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ def read_flat_yaml(path: Path) -> dict[str, Any]:
         data = yaml.load(text, Loader=_AsWritten) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path}: {in_one_line(error)}") from error
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
-    return dict(data)
+    return data
 
 
 def _require_names(text: str) -> None:

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmark.core.errors import UsageError, as_usage_error, in_one_line
+from benchmark.core.log import PACKAGES
 
 ENTRY_POINTS = "unlearnable_bench"
-_OURS = ("attacks", "benchmark", "defenses", "victims")
 _sources: dict[str, str] = {}  # SHA-256 of the file that each module was made from, by the module's name
 _packages: set[str] = set()  # that installed plug-ins are in
 
@@ -90,7 +90,7 @@ def source_of(factory: type) -> str | None:
     Raises:
         UsageError: the class was typed into a notebook or a console, so that its changes could not be told.
     """
-    if factory.__module__.partition(".")[0] in _OURS:
+    if factory.__module__.partition(".")[0] in PACKAGES:
         return None
     if factory.__module__ in _sources:
         return _sources[factory.__module__]

@@ -11,9 +11,7 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,6 +23,7 @@ from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.locks import claimed
 from benchmark.core.reading import read_text
 from benchmark.core.strict_json import as_kind
+from benchmark.core.threads import thread_pool
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.image_location import ImageLocation
 
@@ -168,7 +167,7 @@ def _hashes(images: Images) -> list[str]:
         return hashlib.sha256(np.ascontiguousarray(images[start : start + _CHUNK]).data).hexdigest()
 
     # Hashing and reading mapped memory release the interpreter lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         return list(pool.map(hash_of, range(0, len(images), _CHUNK)))
 
 

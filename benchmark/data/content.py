@@ -19,11 +19,10 @@ from benchmark.core.progress import tracked
 from benchmark.core.reading import read_text
 from benchmark.core.threads import thread_pool
 from benchmark.data.caption_files import is_file_name
-from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member
+from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member, open_image
 from benchmark.data.images import BadImage
 
 Stamp = tuple[str, int, int, int, str, int]
-_CHUNK = 1 << 20  # bytes read at a time
 
 
 class Stamps:
@@ -121,12 +120,6 @@ def _hashes(images: Sequence[ImageLocation], label: str) -> list[str]:
 
 
 def _hash_of(image: ImageLocation) -> str:
-    """SHA-256 of an image's bytes. If the archive is cut short, decoding reports it, not this function."""
-    digest = hashlib.sha256()
-    path, start, left = (image, 0, None) if isinstance(image, Path) else (image.archive, image.offset, image.size)
-    with as_usage_error(f"image {image} cannot be read"), path.open("rb") as file:
-        file.seek(start)
-        while chunk := file.read(_CHUNK if left is None else min(left, _CHUNK)):
-            digest.update(chunk)
-            left = None if left is None else left - len(chunk)
-    return digest.hexdigest()
+    """SHA-256 of an image's bytes."""
+    with as_usage_error(f"image {image} cannot be read", (OSError, ValueError)), open_image(image) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

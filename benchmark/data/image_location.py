@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 LARGEST_IMAGE = 2**29  # bytes; a larger file would be read for hours before it turned out to be no image
 
@@ -45,7 +44,7 @@ class _File(io.BufferedReader):
         return super().read(size if size is not None and 0 <= size < left else -1)
 
 
-def open_image(origin: ImageLocation) -> BinaryIO:
+def open_image(origin: ImageLocation) -> io.BufferedReader | io.BytesIO:
     """Open the image's bytes.
 
     Raises:

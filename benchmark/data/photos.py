@@ -88,7 +88,7 @@ def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
         if not isinstance(source, FileSource):
             raise UsageError(f"data set {text} has no photo files")
         files = _once([file for split in source.read().values() for file in split])
-        skip_bad = skip_bad or bool(getattr(source, "skip_bad", False))
+        skip_bad = skip_bad or source.skip_bad
     except OSError as error:
         raise UsageError(f"folder {error.filename} cannot be read: {error.strerror or error}") from error
     folders = [file.image.parent if isinstance(file.image, Path) else file.image.archive.parent for file in files]

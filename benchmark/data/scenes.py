@@ -1,6 +1,7 @@
 """The default data set: scenes of OpenMoji drawings on a textured ground, with five captions each."""
 
 from dataclasses import dataclass
+from functools import cache as cached
 from pathlib import Path
 from typing import ClassVar
 
@@ -63,15 +64,12 @@ class Scenes(SeededSource):
         names = [drawing.names[0] for drawing in drawings]
         layouts = {split: self.layouts(split) for split in SPLITS}
         captions = {split: self._captions(split, layouts[split], names) for split in SPLITS}
-        painters: list[Painter] = []
+        painter = cached(lambda: Painter(drawings, resolution))  # not needed where the cache has the scenes
 
         def draw(split: str, out: Images) -> None:
-            if not painters:
-                painters.append(Painter(drawings, resolution))
             for index, layout in enumerate(tracked(layouts[split], f"painting scenes ({split})")):
-                out[index] = painters[0].paint(
-                    layout, numpy_generator(self.chosen_seed, "scenes", "texture", split, index)
-                )
+                rng = numpy_generator(self.chosen_seed, "scenes", "texture", split, index)
+                out[index] = painter().paint(layout, rng)
 
         key = {
             "version": self.version,

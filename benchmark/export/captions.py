@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
@@ -55,9 +55,8 @@ def one_line_each(dataset: CaptionDataset) -> list[list[str]]:
     Raises:
         UsageError: a caption cannot be written on one line; the message gives the image's number.
     """
-    return [_captions_of_image(number, captions, dataset.split) for number, captions in enumerate(dataset.captions)]
-
-
-def _captions_of_image(number: int, captions: Iterable[str], split: str) -> list[str]:
-    with as_usage_error(f"{split} image {number}", (UsageError,)):
-        return [one_line(caption) for caption in captions]
+    written = []
+    for number, captions in enumerate(dataset.captions):
+        with as_usage_error(f"{dataset.split} image {number}", (UsageError,)):
+            written.append([one_line(caption) for caption in captions])
+    return written

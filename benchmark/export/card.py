@@ -8,7 +8,7 @@ import yaml
 
 from attacks.placement import where
 from benchmark.core.spec import Spec, parse_spec
-from benchmark.export.layouts import layout_of
+from benchmark.export.layouts import HUGGING_FACE_SPLITS, layout_of
 from benchmark.export.manifest import FileFacts, Manifest
 
 NAME = "README.md"
@@ -20,8 +20,6 @@ _KNOWN_TO_HUGGING_FACE = {
 }
 # Numbers and single words, such as open_clip's tags of weights.
 _NO_PATH = re.compile(r"[\w+-]*(\.\d+(e[+-]?\d+)?)?", re.ASCII)
-_HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-
 
 _CHANGED = "Images and captions that were changed so that models trained on them learn little: *unlearnable examples*."
 _CLEAN = "Images and captions that no attack has changed"
@@ -53,10 +51,7 @@ def _header(manifest: Manifest) -> dict[str, object]:
     pattern = layout_of(manifest.layout).hugging_face
     if pattern is not None:
         files = [
-            {
-                "split": _HUGGING_FACE_SPLITS[split],
-                "path": pattern.format(split=split, name=_HUGGING_FACE_SPLITS[split]),
-            }
+            {"split": HUGGING_FACE_SPLITS[split], "path": pattern.format(split=split, name=HUGGING_FACE_SPLITS[split])}
             for split in manifest.splits
         ]
         header["configs"] = [{"config_name": "default", "data_files": files}]

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -15,6 +14,7 @@ from attacks.placement import FRONT, Place
 from benchmark.core.digests import file_sha256
 from benchmark.core.errors import UsageError
 from benchmark.core.strict_json import Number, as_kind, parse_json
+from benchmark.core.threads import thread_pool
 from benchmark.export.inside import read_inside
 from benchmark.grid.record_schema import Count, Seed
 
@@ -166,5 +166,5 @@ def hash_files(folder: Path, names: list[str], expected: Mapping[str, FileFacts]
         ruled_out = expected is not None and status.st_size != expected[name].bytes
         return FileFacts(status.st_size, "" if ruled_out else file_sha256(folder / name))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         return dict(zip(names, pool.map(facts, names), strict=True))

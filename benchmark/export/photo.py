@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.pictures import FORMATS
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import on_white, opened, to_8_bits, turn_upright
@@ -81,14 +81,12 @@ class Photo:
         """
         image, file = self.picture(), io.BytesIO()
         about = {"exif": self.exif, **({"icc_profile": self.profile} if self.profile else {})}
-        try:
+        with as_usage_error(f"cannot be written as {kind.upper()}", (OSError, ValueError)):
             if kind == "jpeg":
                 image.save(file, "JPEG", quality=quality, subsampling=0, **about)
             else:
                 # Noise hardly compresses: the highest level takes three times as long to save a seventh.
                 image.save(file, "PNG", compress_level=1, **about)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot be written as {kind.upper()}: {error}") from error
         return file.getvalue()
 
 

@@ -1,9 +1,7 @@
 """Verifying an export: its files, images and captions, by themselves and against the data they were made from."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from attacks.placement import keeps_tokens, placed, taken_out, where
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import stage
+from benchmark.core.threads import thread_pool
 from benchmark.data import CaptionDataset, DatasetSource
 from benchmark.data.dataset import Images, fingerprint
 from benchmark.export.captions import one_line
@@ -193,7 +192,7 @@ def _chunks(split: _Split, samples: Iterator[Sample]) -> Iterator[Images]:
         return image if exact else None, difference, ""  # original sizes may be large, and are not needed
 
     count = split.manifest.splits[split.name].images
-    with ThreadPoolExecutor(os.cpu_count()) as pool, stage(f"verifying {split.name} images", count) as progress:
+    with thread_pool() as pool, stage(f"verifying {split.name} images", count) as progress:
         while window := _next_samples(split, samples):
             first = len(split.captions)
             split.captions += [sample.captions for sample in window]

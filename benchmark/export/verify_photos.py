@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from attacks.placement import keeps_tokens
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
+from benchmark.core.threads import thread_pool
 from benchmark.data.difference import Difference
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.photos import Photos
@@ -51,7 +51,7 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
     counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"
     findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
     known = {} if originals is None else {originals.name_of(file.image): file for file in originals.files}
-    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with thread_pool(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
         checks = pool.map(lambda photo: _compare(folder, manifest, photo, known.get(photo.source)), manifest.photos)
         seen = list(tracked(checks, "verifying photos", len(manifest.photos)))
     bad = [check.bad for check in seen if check.bad]

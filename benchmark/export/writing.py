@@ -1,7 +1,6 @@
 """Writing an export: images and captions in one of the layouts, and the manifest; either all of it or nothing."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from PIL import Image
 from attacks import Poison
 from benchmark.core.atomic_files import replacing_folder, require_space
 from benchmark.core.progress import Progress, stage
+from benchmark.core.threads import thread_pool
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.difference import compare
@@ -105,7 +105,7 @@ def write_export(folder: Path, layout: str, source: ExportJob, command: str) -> 
     count = sum(map(len, captions.values()))
     with replacing_folder(folder) as temporary:
         require_space(temporary, source.pixel_values() + count * _BESIDE_PIXELS)
-        with ThreadPoolExecutor(os.cpu_count()) as pool, stage("writing images", count) as progress:
+        with thread_pool() as pool, stage("writing images", count) as progress:
             samples = {name: _samples(pool, source, name, texts, progress) for name, texts in captions.items()}
             layout_of(layout).write(temporary, samples)
         manifest = _described(_manifest(layout, source, captions, command, temporary), temporary)

@@ -84,9 +84,11 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             epochs_told = max(len(record.loss) for record in own)
             losses = [record.loss for record in own if len(record.loss) == epochs_told]
             _line(loss, range(1, epochs_told + 1), losses, styles[spec], label, with_band=with_bands)
-            epochs = [scores.epoch for scores in own[0].epochs]
+            evaluated = [[scores.epoch for scores in record.epochs] for record in own]
+            epochs = max(evaluated, key=len)
+            alike = [record for record, their in zip(own, evaluated, strict=True) if their == epochs]
             for axes, field in zip(ranks, DIRECTIONS.values(), strict=True):
-                values = [[getattr(s.test, field).median_rank for s in record.epochs] for record in own]
+                values = [[getattr(s.test, field).median_rank for s in record.epochs] for record in alike]
                 _line(axes, epochs, values, styles[spec], label, with_band=with_bands)
         loss.set(title="Training loss", ylabel="InfoNCE (nats)", xlabel="epoch")
         loss.set_ylim(bottom=0)
@@ -119,7 +121,7 @@ def _line(
     """Mean over seeds as a line, lowest to highest as a band if it is wanted; ``values`` are (seeds, epochs)."""
     x = list(epochs)
     y: NDArray[np.float64] = np.array(values)
-    axes.plot(x, y.mean(axis=0), **look.keywords(), label=label, markevery=max(1, len(x) // 6))
+    axes.plot(x, y.mean(axis=0), **look._asdict(), label=label, markevery=max(1, len(x) // 6))
     if len(y) > 1 and with_band:
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=look.color, alpha=0.15, linewidth=0)
 

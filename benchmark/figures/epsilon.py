@@ -1,15 +1,13 @@
 """Recall, and how much of an image is left as it was, against the bound on the noise."""
 
 from collections.abc import Iterable
-from math import nan
-from statistics import fmean, stdev
+from statistics import fmean
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled
+from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, whiskers
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.gates import by_eps
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -58,15 +56,14 @@ def _draw(block: Block) -> Figure:
         recall, similarity = figure.subplots(1, 2)
         for spec, family in families.items():
             title = next(one.title for one in family if one.spec == spec)
-            look = {"label": title, "capsize": 3, **styles[spec].keywords()}
             of_eps = {one.params["eps"]: block.of(one.spec) for one in family}
             recalls = {eps: [record.last.test.mean_recall_at_10 for record in own] for eps, own in of_eps.items()}
             likeness = {
                 eps: [record.poison["ssim"] for record in own if record.poison.get("ssim")]
                 for eps, own in of_eps.items()
             }
-            _line(recall, recalls, look)
-            _line(similarity, likeness, look)
+            whiskers(recall, recalls, title, styles[spec])
+            whiskers(similarity, likeness, title, styles[spec])
         clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN)]
         if clean:
             recall.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
@@ -78,10 +75,3 @@ def _draw(block: Block) -> Figure:
         figure.set_figheight(2.73 + 0.17 * legend_below(figure, *recall.get_legend_handles_labels()))
         heading(figure, about(block))
         return figure
-
-
-def _line(axes: Axes, values: dict[int, list[float]], look: dict[str, object]) -> None:
-    """Means and spreads of what was measured at each ε."""
-    known = {eps: own for eps, own in values.items() if own}
-    spread = [stdev(own) if len(own) > 1 else nan for own in known.values()]
-    axes.errorbar(list(known), [fmean(own) for own in known.values()], yerr=spread, **look)  # type: ignore[arg-type]

@@ -1,13 +1,12 @@
 """Recall against the share of the training data that is protected."""
 
 from collections.abc import Iterable
-from math import nan
-from statistics import fmean, stdev
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled
+from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, whiskers
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
@@ -63,12 +62,8 @@ def _draw(block: Block) -> Figure:
             for record in [*block.of(CLEAN, UNDEFENDED), *block.of(attack.spec)]:
                 share = protected_share(record)
                 assert share is not None
-                recalls.setdefault(share, []).append(record.last.test.mean_recall_at_10)
-            shares = sorted(recalls)
-            means = [fmean(recalls[share]) for share in shares]
-            spread = [stdev(recalls[share]) if len(recalls[share]) > 1 else nan for share in shares]
-            percent = [100 * share for share in shares]
-            axes.errorbar(percent, means, yerr=spread, capsize=3, label=attack.title, **styles[attack.spec].keywords())
+                recalls.setdefault(100 * share, []).append(record.last.test.mean_recall_at_10)
+            whiskers(axes, dict(sorted(recalls.items())), attack.title, styles[attack.spec])
         clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN, UNDEFENDED)]
         if clean:
             axes.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")

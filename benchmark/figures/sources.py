@@ -1,6 +1,6 @@
 """From a record back to the data and the poison that it names."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from attacks import ATTACKS, Poison
@@ -83,14 +83,13 @@ def _cell(record: Record) -> Cell:
         raise UsageError(
             f"{record.file_name()} is of another version of attack {record.attack.spec}: {error}"
         ) from error
-    known = {field.name for field in fields(Recipe)}
     return Cell(
         dataset=choose_dataset(record.dataset.spec).for_seed(record.seed),
         attack=ChosenAttack(attack, record.attack),
         defense=ChosenDefense(DEFENSES.build(parse_spec("none")), record.defense),
         victim=Architecture.from_spec(parse_spec(record.victim.spec)),
         surrogate=Architecture.from_spec(parse_spec(record.surrogate.spec)),
-        recipe=Recipe(**{key: value for key, value in record.recipe.items() if key in known}),
+        recipe=Recipe(precision=record.recipe.get("precision", "auto")),  # all that a poison depends on
         seed=record.seed,
         plain_models=record.provenance.get("models") == "plain",
     )

@@ -1,15 +1,18 @@
 """How every figure looks, and how it is written: for print and for colour-blind readers."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from math import nan
 from pathlib import Path
+from statistics import fmean, stdev
 from textwrap import wrap
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -82,10 +85,6 @@ class Look(NamedTuple):
     marker: str
     linestyle: Any
 
-    def keywords(self) -> dict[str, Any]:
-        """As matplotlib takes them."""
-        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
-
 
 _LOOKS = {
     "clean": Look(INK, "o", "-"),
@@ -123,6 +122,14 @@ def looks(specs: Iterable[str]) -> dict[str, Look]:
     free = [look for look in (*_SPARE, *reversed(_LOOKS.values())) if look not in taken.values()]
     others = [spec for spec in specs if spec not in taken]
     return taken | {spec: free[number % len(free)] for number, spec in enumerate(others)}
+
+
+def whiskers(axes: Axes, values: Mapping[float, Sequence[float]], label: str, look: Look) -> None:
+    """Means of what was measured at each place of the x axis; bars of one standard deviation to either side."""
+    known = {x: own for x, own in values.items() if own}
+    spread = [stdev(own) if len(own) > 1 else nan for own in known.values()]
+    means = [fmean(own) for own in known.values()]
+    axes.errorbar(list(known), means, yerr=spread, capsize=3, label=label, **look._asdict())
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Board:
         self._share[unit.name] = share
         self._pace.reaches(unit.name, share, resumed=resumed, seconds=seconds)
 
-    def waits(self, unit: Unit, reason: str | None = None) -> None:
+    def waits(self, unit: Unit, reason: str) -> None:
         """A unit that ran waits again, as after the death of its worker."""
         self._pace.stops(unit.name, done=False)
         self._becomes(unit, "waiting", reason=reason, where=self._where.pop(unit.name))

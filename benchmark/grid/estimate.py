@@ -248,12 +248,7 @@ def _crafting_kind(record: Record) -> str:
 
 def _circumstances(record: Record) -> list[Any]:
     """The sizes of the data, the machine, and how models are computed."""
-    names = (
-        "resolution",
-        *(f"{split}_images" for split in ("train", "val", "test")),
-        "train_captions",
-        "test_captions",
-    )
+    names = "resolution train_images val_images test_images train_captions test_captions".split()
     machine = ("device", "threads", "processes")
     models = record.provenance.get("models", "fast")
     return [*map(record.dataset.params.get, names), *map(record.provenance.get, machine), models]

@@ -181,13 +181,8 @@ def _reference(folder: Path) -> list[Record]:
 
 def _fresh_seeds(count: int, reference: Sequence[Record]) -> list[int]:
     taken = {record.seed for record in reference}
-    fresh: list[int] = []
-    while len(fresh) < count:
-        seed = secrets.randbelow(2**31)
-        if seed not in taken:
-            fresh.append(seed)
-            taken.add(seed)
-    return fresh
+    drawn = secrets.SystemRandom().sample(range(2**31), count + len(taken))
+    return [seed for seed in drawn if seed not in taken][:count]
 
 
 def _run(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
+from benchmark.tables.notes import failures
 from benchmark.tables.published import in_order, paper_defenses
 from benchmark.tables.selection import CLEAN, UNDEFENDED, as_shown
 from benchmark.tables.table import Table
@@ -51,11 +52,7 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
         if undefended:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")
     lines += [f"Fewer seeds: {attack} under {', '.join(own)}." for attack, own in _short_of_seeds(records).items()]
-    return lines + [
-        f"Failed: {record.attack.title} × {record.defense.title}, seed {record.seed}: {record.failure}."
-        for record in records
-        if record.status == "failed"
-    ]
+    return lines + failures(records)
 
 
 def _short_of_seeds(records: Sequence[Record]) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def required_cells(grid: Grid, kind: Kind, untrusted: str | None) -> list[Requir
         if is_uniform_noise(record.attack) and record.defense.spec != UNDEFENDED:
             continue  # it is what attacks are compared with, without a defense
         cells.append(RequiredCell(record, planned))
-        if untrusted is not None and (record.attack.spec == CLEAN if kind == "attack" else True):
+        if untrusted is not None and (kind == "defense" or record.attack.spec == CLEAN):
             own = ResolvedSpec(untrusted, untrusted)
             theirs = replace(record, key="", attack=own) if kind == "attack" else replace(record, key="", defense=own)
             cells.append(RequiredCell(theirs, planned, kind))

@@ -152,7 +152,7 @@ def _problems(
 def _agree(name: str, said: Any, measured: Any) -> bool:
     if name in _NEARLY and said is not None and measured is not None:
         return math.isclose(said, measured, rel_tol=0, abs_tol=_NEARLY[name])
-    if name == "loss_per_round" and said and len(said) == len(measured):
+    if name == "loss_per_round" and said and measured and len(said) == len(measured):
         return all(math.isclose(*losses, rel_tol=_ROUNDING) for losses in zip(said, measured, strict=True))
     return json.dumps(said, sort_keys=True) == json.dumps(measured, sort_keys=True)
 

@@ -29,9 +29,7 @@ def strength_problems(block: Block, kind: Kind, spec: str, rules: Rules) -> list
             problems.append(f"{victims} do not learn; asked for is {LEARN}")
     if kind == "defense":
         return [*problems, *_weak_attacks(block, rules)]
-    for attack in block.attacks:
-        if attack.spec != spec:
-            continue
+    for attack in [one for one in block.attacks if one.spec == spec]:
         verdict = stronger_than_noise(block, attack)
         eps = max((record.poison.get("eps", 0) for record in block.of(spec)), default=0)
         if verdict == "fails":

@@ -96,7 +96,7 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
     for row in rows:
         observations += _observations(block, row, rows, columns)
         if beside_paper and not row.records:
-            observations += [unrun(row.name, one, row.attack, row.defense) for one in LAST]
+            observations += [unrun(row.name, one.name, one, row.attack, row.defense) for one in LAST]
     judged, unranked = _judged(rows, columns)
     cells = mark_best(summarise(observations), [row.name for row in rows if row.defense != UNDEFENDED], judged)
     explained = [f"After the last epoch{'; bold: the best defense in a column' if judged else ''}."]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
@@ -91,19 +90,14 @@ def by_length(block: Block) -> dict[int, ResolvedSpec]:
     return found
 
 
-def _specs(names: Iterable[str]) -> dict[str, str]:
-    """The attack behind each column, ``k=0`` and so on."""
-    lengths = {name: name.removeprefix("k=") for name in names if name.startswith("k=")}
-    return {name: "em" if length == "0" else f"mem{length}" for name, length in lengths.items()}
-
-
 def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool) -> Table:
     shown = {"clean": block.of(CLEAN)}
     for length in sorted({*LENGTHS, *lengths}):
         shown[f"k={length}"] = block.of(lengths[length].spec) if length in lengths else []
     columns = {f"{name} {direction}": (name, direction) for name in shown for direction in DIRECTIONS}
     # Beside the paper, what did not run here has a cell for its value.
-    unrun_specs = {name: spec for name, spec in _specs(shown).items() if beside_paper and not shown[name]}
+    not_run = [length for length in LENGTHS if beside_paper and not shown[f"k={length}"]]
+    unrun_specs = {f"k={length}": f"mem{length}" if length else "em" for length in not_run}
     observations: list[Observation] = []
     members = [record for records in shown.values() for record in records]
     rows = {row: what for row, what in _ROWS.items() if what[1] in ("last", *best_epochs(members))}
@@ -112,7 +106,7 @@ def _table(block: Block, lengths: Mapping[int, ResolvedSpec], beside_paper: bool
             what = measure(kind, direction, at=at)
             observations += [observe(record, row, column, what) for record in shown[name]]
             if name in unrun_specs:
-                observations.append(replace(unrun(row, what, unrun_specs[name], UNDEFENDED), column=column))
+                observations.append(unrun(row, column, what, unrun_specs[name], UNDEFENDED))
     cells = summarise(observations)
     explained = ["R@10, Medr: after the last epoch. k: words of the trigger; k=0 is EM, noise alone."]
     chosen = dict.fromkeys(at for _, at in rows.values() if at != "last")

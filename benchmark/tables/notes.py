@@ -46,8 +46,8 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
     done = [record for record in records if record.status == "done"]
     near = map(Caution, _near_chance(records))
     origins = map(Caution, [*mixed_origins(done), *mixed_poisons(done)])
-    failures = map(Caution, _failures(records))
-    return [*lines, _seeds(records), *origins, *_chance(records), *near, *_time(done), *failures]
+    failed = map(Caution, failures(records))
+    return [*lines, _seeds(records), *origins, *_chance(records), *near, *_time(done), *failed]
 
 
 def _matters(option: str, attack: ResolvedSpec) -> bool:
@@ -199,7 +199,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{fmean(values):.0f} s" + (f" ({low:.0f} to {high:.0f})" if round(low) != round(high) else "")
 
 
-def _failures(records: Sequence[Record]) -> list[str]:
+def failures(records: Sequence[Record]) -> list[str]:
+    """A line for each failed record."""
     several = len({record.victim.spec for record in records}) > 1
     return [
         f"Failed: {record.attack.title} × {record.defense.title}{f' × {record.victim.spec}' if several else ''}, "

@@ -67,8 +67,10 @@ def render(tables: Sequence[Table], style: str) -> str:
     Raises:
         UsageError: unknown style.
     """
-    if style in ("csv", "json"):
-        return _to_compute_with(tables, style)
+    if style == "csv":
+        return pd.concat([_plain(table) for table in tables]).to_csv(index=False).rstrip("\n")
+    if style == "json":
+        return json.dumps([_data(table) for table in tables], indent=1, ensure_ascii=False)
     # Anyone may have written the names in a record.
     tables = [replace(one, title=printable(one.title), notes=tuple(map(printable, one.notes))) for one in tables]
     if style == "markdown":
@@ -78,12 +80,6 @@ def render(tables: Sequence[Table], style: str) -> str:
     if style == "html":
         return "\n".join(_html(table) for table in tables)
     raise UsageError(unknown("format", style, list(FORMATS)))
-
-
-def _to_compute_with(tables: Sequence[Table], style: str) -> str:
-    if style == "csv":
-        return pd.concat([_plain(table) for table in tables]).to_csv(index=False).rstrip("\n")
-    return json.dumps([_data(table) for table in tables], indent=1, ensure_ascii=False)
 
 
 def _markdown(tables: Sequence[Table]) -> str:

@@ -183,9 +183,11 @@ def once_a_poison(records: Iterable[Record]) -> list[Record]:
 def _require_one_setting(records: Sequence[Record]) -> None:
     first = records[0]
     compare_settings(f"data set {first.dataset.spec}", [(one, _data(one)) for one in records])
-    compare_settings(
-        f"victim {first.victim.spec}", [(one, {**one.victim.params, **one.recipe, **_models(one)}) for one in records]
-    )
+    # Records from before plain models are of fast ones.
+    victims = [
+        (one, {**one.victim.params, **one.recipe, "models": one.provenance.get("models", "fast")}) for one in records
+    ]
+    compare_settings(f"victim {first.victim.spec}", victims)
     by_attack: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     by_defense: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     by_cell: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
@@ -213,19 +215,12 @@ def varies_with_seed(params: Mapping[str, Any]) -> frozenset[str]:
 def _data(record: Record) -> Mapping[str, Any]:
     """Settings and content of a record's data set; what may vary with the seed is named after it, and so compared
     within one seed alone."""
-    data = {"per_seed": False, **record.dataset.params, **_measured_on(record), **_code(record, "dataset")}
+    # Of the splits that victims are measured on; the training split's is among the settings.
+    fingerprints = record.provenance.get("fingerprints", {})
+    measured_on = {f"{split} fingerprint": value for split, value in fingerprints.items()}
+    data = {"per_seed": False, **record.dataset.params, **measured_on, **_code(record, "dataset")}
     vary = varies_with_seed(record.dataset.params)
     return {f"seed {record.seed}: {key}" if key in vary else key: value for key, value in data.items()}
-
-
-def _measured_on(record: Record) -> Mapping[str, Any]:
-    """What a record says of the splits that victims are measured on; the training split's is among its settings."""
-    return {f"{split} fingerprint": value for split, value in record.provenance.get("fingerprints", {}).items()}
-
-
-def _models(record: Record) -> Mapping[str, Any]:
-    """Whether a record's models are plain or fast; records from before plain models are of fast ones."""
-    return {"models": record.provenance.get("models", "fast")}
 
 
 def _code(record: Record, of: str) -> Mapping[str, Any]:

@@ -151,9 +151,9 @@ def observe(record: Record, row: str, column: str, what: Measure) -> Observation
     return Observation(row, column, what.name, what.unit, record.attack.spec, record.defense.spec, value, not done)
 
 
-def unrun(row: str, what: Measure, attack: str, defense: str) -> Observation:
+def unrun(row: str, column: str, what: Measure, attack: str, defense: str) -> Observation:
     """An observation without a value, for a cell that the paper has and that did not run here."""
-    return Observation(row, what.name, what.name, what.unit, attack, defense, None, failed=False)
+    return Observation(row, column, what.name, what.unit, attack, defense, None, failed=False)
 
 
 def summarise(observations: Iterable[Observation]) -> pd.DataFrame:

@@ -334,7 +334,7 @@ def test_jobs_that_run_end_with_ctrl_c_alone(
     monkeypatch.setattr(jobs, "cancel", lambda ids, *, running: cancelled.append(running))
     monkeypatch.setattr(slurm, "Jobs", lambda *_: jobs)
     grid = cast(Grid, SimpleNamespace(out=tmp_path))
-    with pytest.raises(error), Slurm()._jobs_of(grid, [], RunSettings()):
+    with pytest.raises(error), Slurm().started(grid, [], RunSettings()):
         raise error
     assert cancelled  # at least those that wait
     assert any(cancelled) == (error is KeyboardInterrupt)
@@ -353,7 +353,7 @@ def test_jobs_that_slurm_does_not_end_are_kept_in_mind(
     monkeypatch.setattr(jobs, "name", "unlearnable-1", raising=False)
     monkeypatch.setattr(slurm, "Jobs", lambda *_: jobs)
     grid = cast(Grid, SimpleNamespace(out=tmp_path))
-    with pytest.raises(KeyboardInterrupt), Slurm()._jobs_of(grid, [], RunSettings()):
+    with pytest.raises(KeyboardInterrupt), Slurm().started(grid, [], RunSettings()):
         raise KeyboardInterrupt
     assert list(jobs.left) == ["1"]
     assert "jobs named unlearnable-1 may go on: no answer; the same command finds them" in caplog.messages
@@ -361,7 +361,7 @@ def test_jobs_that_slurm_does_not_end_are_kept_in_mind(
 
 def test_a_folder_that_slurm_would_read_as_a_pattern_is_refused(tmp_path: Path) -> None:
     grid = cast(Grid, SimpleNamespace(out=tmp_path / "50%attack"))
-    with pytest.raises(UsageError, match="would read the % in the path"), Slurm()._jobs_of(grid, [], RunSettings()):
+    with pytest.raises(UsageError, match="would read the % in the path"), Slurm().started(grid, [], RunSettings()):
         pass
     assert not list(tmp_path.iterdir())
 

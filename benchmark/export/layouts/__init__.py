@@ -39,6 +39,10 @@ Samples = Mapping[str, Iterable[Sample]]
 """The samples of ``train`` and perhaps ``val`` and ``test``, in this order; iterables may compute them lazily."""
 
 
+HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""Hugging Face's names of the splits."""
+
+
 @dataclass(frozen=True)
 class CaptionSource:
     """Where the captions of a split are, in Croissant's terms.

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from benchmark.export.inside import read_inside
-from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
+from benchmark.export.layouts import HUGGING_FACE_SPLITS, LAYOUTS, CaptionSource, Layout, Sample, Samples
 from benchmark.export.layouts.parts import extract, lines, strings, write_images
 
 
@@ -18,20 +17,19 @@ class ImageFolder(Layout):
     """
 
     hugging_face = "{name}/*"
-    _FOLDER: ClassVar = {"train": "train", "val": "validation", "test": "test"}
     _TABLE = "metadata.jsonl"
 
     def write(self, folder: Path, splits: Samples) -> None:
         """See :meth:`Layout.write`."""
         for split, samples in splits.items():
-            inner = folder / self._FOLDER[split]
+            inner = folder / HUGGING_FACE_SPLITS[split]
             rows = [{"file_name": name, "captions": s.captions} for name, s in write_images(inner, samples)]
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             (inner / self._TABLE).write_bytes(text.encode())
 
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
         """See :meth:`Layout.read`."""
-        inner = self._FOLDER[split]
+        inner = HUGGING_FACE_SPLITS[split]
         for line in lines(read_inside(folder, f"{inner}/{self._TABLE}")):
             row = json.loads(line)
             yield Sample(read_inside(folder, f"{inner}/{row['file_name']}"), strings(row["captions"]))
@@ -40,4 +38,4 @@ class ImageFolder(Layout):
         """See :meth:`Layout.captions`."""
         columns = {"image": "file_name", "captions": "captions"}
         fields = {name: extract(column=column) for name, column in columns.items()}
-        return CaptionSource(f"{self._FOLDER[split]}/{self._TABLE}", fields)
+        return CaptionSource(f"{HUGGING_FACE_SPLITS[split]}/{self._TABLE}", fields)

@@ -111,13 +111,7 @@ class Slurm(Engine):
 
     @contextmanager
     def started(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Crew]:
-        """The jobs of the run; see :meth:`_jobs_of` for what becomes of them."""
-        with self._jobs_of(grid, planned, settings) as jobs:
-            yield Crew(lambda units, board: Driver(jobs, self, grid, settings, units, board).run())
-
-    @contextmanager
-    def _jobs_of(self, grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> Iterator[Jobs]:
-        """The jobs of a run. Waiting jobs are cancelled when the block ends, running ones only after Ctrl-C."""
+        """The jobs of the run. Waiting jobs are cancelled when the block ends, running ones only after Ctrl-C."""
         # Without the engine's parameters: the run finds its earlier jobs even if, say, the partition has changed.
         command = replace(settings, on="local", jobs=None, events=None).to_command()
         run = content_key(command, [one.key for one in planned])[:12]
@@ -128,7 +122,7 @@ class Slurm(Engine):
         with sole_run(folder, "slurm"):
             jobs = Jobs(folder, f"unlearnable-{run}", self.parameters(), self.cpus)
             try:
-                yield jobs
+                yield Crew(lambda units, board: Driver(jobs, self, grid, settings, units, board).run())
             except KeyboardInterrupt:
                 if _cancelled(jobs):
                     for job in jobs.submitted():
