@@ -118,7 +118,7 @@ class WordwiseEm(Attack):
 
     def check(self, train: CaptionDataset) -> None:
         """At least one batch of images; see :meth:`attacks.base.Attack.check`."""
-        require_batch(train, len(train), self.batch_size)
+        require_batch(train, len(np.unique(train.photos)), self.batch_size)
 
     def weights(self, train: CaptionDataset, seed: int) -> csr_matrix:
         """(N, P) float32, how much of each pattern is in each image's noise; rows of unit length."""

@@ -180,7 +180,8 @@ def _cell(settings: RunSettings, found: Photos, device: torch.device, photos: in
     if photos is None:
         return cell
     if photos < _LEAST:
-        raise UsageError(f"{found.name} holds one photo; noise is crafted on at least {_LEAST}")
+        count = "one photo" if photos else "no photo"
+        raise UsageError(f"{found.name} holds {count}; noise is crafted on at least {_LEAST}")
     if photos >= choice.params.get("batch_size", 0):
         return cell
     spec = parse_spec(choice.spec)

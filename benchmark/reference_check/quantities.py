@@ -83,8 +83,8 @@ class Quantity:
 
 OF_VICTIMS = Quantity("R@10, %", recall, 1, _arcsine, _percent)
 _OF_DEFENSES = (
-    Quantity("change of a pixel, 1/255", lambda record: float(record.changes["pixel"]), 2),
-    Quantity("words changed in a caption", lambda record: float(record.changes["words_per_caption"]), 2),
+    Quantity("change of a pixel, 1/255", lambda record: record.changes.get("pixel"), 2),
+    Quantity("words changed in a caption", lambda record: record.changes.get("words_per_caption"), 2),
 )
 _OF_CLEAN = (Quantity("R@1, %", recall_at_1, 1, _arcsine, _percent),)
 _OF_DATA = (Quantity("closest test images, 1/255", lambda record: record.data.get("nearest"), 1),)

@@ -16,7 +16,7 @@ def rows_per_second(record: Record) -> float | None:
     recipe, facts = record.recipe, record.dataset.params
     rows = facts.get("train_captions" if recipe.get("rows") == "pairs" else "train_images")
     seconds = record.seconds.get("train")
-    if rows is None or not seconds or "batch_size" not in recipe:
+    if rows is None or not seconds or not {"batch_size", "epochs"} <= recipe.keys():
         return None
     # An epoch's incomplete last batch is left out.
     return float(recipe["epochs"] * (rows - rows % recipe["batch_size"]) / seconds)

@@ -170,6 +170,12 @@ def test_two_photos_suffice_and_one_does_not(tmp_path: Path, capsys: pytest.Capt
     assert "holds one photo" in capsys.readouterr().err
 
 
+def test_a_table_without_a_photo_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "captions.jsonl").touch()
+    assert protect(tmp_path / "captions.jsonl", tmp_path / "out") == 2
+    assert "captions.jsonl holds no photo; noise is crafted on at least 2" in capsys.readouterr().err
+
+
 def test_a_trigger_is_written_into_the_captions(tmp_path: Path) -> None:
     many_photos(tmp_path / "photos", 6)
     attack = "mem-wordwise[restarts=1,steps=2,hotflip_rounds=1,surrogate_steps=1]"

@@ -54,6 +54,14 @@ def test_lines_are_means_and_bands_go_from_the_lowest_to_the_highest_seed() -> N
     assert figure.get_suptitle().endswith("; line: mean over 3 seeds, band: lowest to highest seed")
 
 
+def test_seeds_that_were_evaluated_less_often_are_not_in_the_ranks() -> None:
+    """A setting that older records do not tell may differ from that of newer ones."""
+    seldom = victim("mem3", 2, shift=10)
+    loss, text, _ = only(curves([victim("mem3"), dataclasses.replace(seldom, epochs=seldom.epochs[-1:])]))
+    assert lines(text)["MEM-3"] == ([3, 14], [90, 100])
+    assert lines(loss)["MEM-3"][1] == pytest.approx([value + 5 for value in LOSS])
+
+
 def test_lines_of_different_numbers_of_seeds_say_theirs() -> None:
     figure = curves([victim("clean"), victim("mem3", 1), victim("mem3", 2)])["curves"]
     assert list(lines(figure.axes[0])) == ["Clean (1 seed)", "MEM-3 (2 seeds)"]

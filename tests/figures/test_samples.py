@@ -240,10 +240,13 @@ def test_a_noise_for_each_caption_is_shown_on_its_own_photo() -> None:
 
 
 def test_a_poison_is_sought_by_its_surrogate_and_kind_of_models() -> None:
-    one = record("mem3", victim="tiny-wide", surrogate="tiny", recipe=dataclasses.asdict(PRESETS["tiny"].recipe))
+    """And by the precision, which is all of the recipe that it depends on; the rest may be of a version to come."""
+    recipe = {**dataclasses.asdict(PRESETS["tiny"].recipe), "precision": "bf16", "beta1": "x"}
+    one = record("mem3", victim="tiny-wide", surrogate="tiny", recipe=recipe)
     noise = ResolvedSpec("uniform-noise", "Uniform noise", {"eps": 8})
     cell = _cell(dataclasses.replace(one, attack=noise, provenance={"models": "plain"}))
     assert (str(cell.victim), str(cell.surrogate), cell.plain_models) == ("tiny-wide", "tiny", True)
+    assert cell.recipe.precision == "bf16"
 
 
 @pytest.mark.parametrize("poisons", [None, "kept"])

@@ -283,6 +283,16 @@ def test_a_defense_is_compared_by_what_it_changes(pixel: float, words: float, ou
     assert all(word in name for word, name in zip(outside, failed, strict=True))
 
 
+def test_changes_that_fresh_records_do_not_tell_are_missed_and_those_of_the_reference_are_not_compared() -> None:
+    told = [record("mem3", "cutout", (5.0, 6.0 + seed / 10), seed=seed) for seed in range(1, 9)]
+    clean = [record("clean", "none", (50.0, 60.0), seed=seed) for seed in range(1, 9)]
+    fresh = [record("mem3", "cutout", (5.0, 6.0), seed=20), record("clean", "none", (50.0, 60.0), seed=20)]
+    with pytest.raises(UsageError, match="MEM-3 × cutout: the fresh records do not say change of a pixel"):
+        compare([*told, *clean], [replace(fresh[0], changes={}), fresh[1]])
+    compared = compare([*(replace(one, changes={}) for one in told), *clean], fresh)
+    assert [one.quantity.name for one in compared if one.cell == "MEM-3 × cutout"] == ["R@10, %"]
+
+
 def test_defended_clean_victims_predict_nothing_whatever_the_order_of_cells() -> None:
     def of_seeds(clean: list[float], first_seed: int) -> list[Record]:
         return [

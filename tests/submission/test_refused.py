@@ -121,6 +121,12 @@ def without_noise(folder: Path) -> None:
     replace(poison, delta=None, trigger=["cat"] * len(poison.delta)).save(path)
 
 
+def of_nothing(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    replace(Poison.load(path), delta=None, trigger=None).save(path)
+    in_poison_facts(loss_per_round=[3.2])(folder)
+
+
 def weak_noise(folder: Path) -> None:
     path = poison_of(folder, 2)
     poison = Poison.load(path)
@@ -255,6 +261,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
     "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
     "no noise": (without_noise, "it has no noise, by the attack's parameters ε is 8/255"),
+    "a poison of nothing": (of_nothing, "loss_per_round of the poison is [3.2], measured in lsp-seed2-"),
     "noise of half ε": (weak_noise, "it has noise of ε = 4/255, by the attack's parameters ε is 8/255"),
     "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
     "a long trigger": (long_trigger, "tokens, the rules allow 8"),

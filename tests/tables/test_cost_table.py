@@ -1,5 +1,7 @@
 """The table of cost against hand-worked numbers."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -42,6 +44,11 @@ def test_every_stage_lands_in_its_own_cell() -> None:
 def test_rows_a_second_leave_the_incomplete_batch_out(rows: str, facts: dict[str, int], expected: float | None) -> None:
     one = record(recipe={"rows": rows, "batch_size": 128}, facts=facts, seconds={"train": 100.0})
     assert rows_per_second(one) == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_recipe_that_says_nothing_of_epochs_has_no_speed() -> None:
+    one = record(recipe={"batch_size": 128}, facts=FACTS, seconds={"train": 100.0})
+    assert rows_per_second(replace(one, recipe={"batch_size": 128})) is None
 
 
 @pytest.mark.parametrize(
