@@ -11,10 +11,10 @@ from benchmark.core.pictures import open_picture
 from benchmark.data.dataset import Images
 
 
-def encode_png(image: Images) -> bytes:
-    """Encode an image (3, H, W) uint8 as a PNG file."""
+def encode_png(image: Images, profile: bytes | None) -> bytes:
+    """Encode an image (3, H, W) uint8 as a PNG file with an ICC profile, if there is one."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "PNG")
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "PNG", icc_profile=profile)
     return buffer.getvalue()
 
 

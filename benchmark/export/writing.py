@@ -18,7 +18,7 @@ from benchmark.core.threads import thread_pool
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.difference import compare
-from benchmark.data.images import size_of, square
+from benchmark.data.images import opened, size_of, square
 from benchmark.export.captions import one_line, one_line_each
 from benchmark.export.card import NAME as CARD
 from benchmark.export.card import card, summary, title
@@ -81,6 +81,17 @@ class ExportJob:
         delta = self.poison.delta if split == "train" else None
         return image if delta is None else enlarge(image, delta[number], self.poison.eps)
 
+    def profile(self, split: str, number: int) -> bytes | None:
+        """The ICC profile in which an RGB original's colours are meant; ``None`` where images are resized.
+
+        Raises:
+            UsageError: the original cannot be read.
+        """
+        if not self.full_size:
+            return None
+        with opened(origins(self.published[split])[number]) as image:
+            return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
+
     def pixel_values(self) -> int:
         """The uncompressed size of all images in bytes."""
         if self.full_size:
@@ -124,8 +135,10 @@ def _described(manifest: Manifest, folder: Path) -> Manifest:
 def _samples(
     pool: ThreadPoolExecutor, source: ExportJob, split: str, captions: list[list[str]], progress: Progress
 ) -> Iterator[Sample]:
-    encoded = in_order(pool, lambda number: encode_png(source.image(split, number)), len(captions))
-    for png, texts in zip(encoded, captions, strict=True):
+    def encoded(number: int) -> bytes:
+        return encode_png(source.image(split, number), source.profile(split, number))
+
+    for png, texts in zip(in_order(pool, encoded, len(captions)), captions, strict=True):
         progress.advance()
         yield Sample(png, texts)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from benchmark.cli.main import main
 from benchmark.core.spec import parse_spec
@@ -60,6 +60,9 @@ def test_the_bound_and_the_range_of_pixels_hold() -> None:
     assert black.max() <= 8
 
 
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> str:
     """Photos of several sizes: smooth, upright or lying, one turned by its camera."""
@@ -73,7 +76,7 @@ def dataset(tmp_path: Path) -> str:
         exif = photo.getexif()
         if number == 4:
             exif[0x0112] = 6  # lies on its side
-        photo.save(tmp_path / f"{number}.png", exif=exif)
+        photo.save(tmp_path / f"{number}.png", exif=exif, icc_profile=PROFILE if number in (3, 5) else None)
         rows += [f"{number}.png,a photo of number {number}\n", f"{number}.png,another of {number}\n"]
     for name, split_rows in {"train": rows[:8] + rows[8:10], "val": rows[10:12], "test": rows[12:]}.items():
         (tmp_path / f"{name}.csv").write_text("filepath,title\n" + "".join(split_rows))
@@ -106,6 +109,7 @@ def test_original_sizes_are_exported_and_checked(
             size = raw.size[::-1] if origin.name == "4.png" else raw.size
         with Image.open(path) as image:
             assert image.size == size
+            assert image.info.get("icc_profile") == (PROFILE if origin.name == "3.png" else None)
         before.append(np.abs(protected.images[number].astype(int) - clean.images[number]).mean())
         after.append(np.abs(read_image(path, 64).astype(int) - clean.images[number]).mean())
     # At the victim's own resolution nothing is lost.
@@ -120,6 +124,7 @@ def test_original_sizes_are_exported_and_checked(
     assert "only part of the noise is left" in manifest["note"]
     with Image.open(out / "val" / "00000000.png") as image, Image.open(tmp_path / "5.png") as original:
         assert np.array_equal(np.asarray(image), np.asarray(original))
+        assert image.info["icc_profile"] == PROFILE
 
     assert main(["verify", str(out), "--against", dataset, *cache]) == 0
     assert "– images have their original size" in capsys.readouterr().out
