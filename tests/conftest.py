@@ -1,6 +1,7 @@
 """Fixtures for all packages."""
 
 import logging
+import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -19,6 +20,27 @@ from victims.clip import Clip
 # The same examples in every run, and no folder of examples in the tree.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
+
+
+# They take longest, so they begin first. At the end, one of them would keep one worker busy while the other idles.
+LONGEST = (
+    *("core/test_distributed.py", "export/test_protect.py", "grid/test_jobs.py", "equality/test_other_device.py"),
+    *("grid/test_checkpoints.py", "fuzz/test_readers.py", "test_contracts.py", "grid/test_estimate.py"),
+    *("grid/test_run.py", "submission/test_refused.py", "report/test_report.py", "equality/test_plain_models.py"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep pytest-xdist from beginning with the files of most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first where workers share them, all others in their order."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {f"tests/{name}": number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
 
 
 @pytest.hookimpl(wrapper=True)

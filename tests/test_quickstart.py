@@ -40,6 +40,7 @@ def run(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return {name: float(value) for name, value in re.findall(r"([a-z][a-z0-9-]*): R@10 ([0-9.]+)", printed)}
 
 
+@pytest.mark.slow
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On less data and with fewer steps than a reader's; what a poison does is a matter of the slow test."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)

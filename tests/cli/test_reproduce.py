@@ -69,7 +69,8 @@ def test_other_victims_see_the_same_poisons(
 ) -> None:
     calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls))
-    monkeypatch.setattr("benchmark.report.write_all.FIGURES", ())
+    for module in ("write_all", "page"):
+        monkeypatch.setattr(f"benchmark.report.{module}.FIGURES", {})
     assert main(["reproduce", preset, "--out", str(tmp_path), "--seeds", "1"]) == 0
     (transfer,) = [settings for settings in calls if settings.victim is not None]
     assert transfer.victim == victims
@@ -106,7 +107,8 @@ def test_tables_figures_and_report_are_written(
 
 
 def test_failed_cells_are_told_and_bad_input_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.report.write_all.FIGURES", ())
+    for module in ("write_all", "page"):
+        monkeypatch.setattr(f"benchmark.report.{module}.FIGURES", {})
     calls: list[RunSettings] = []
     monkeypatch.setattr("benchmark.grid.run.run", run_instead(calls, failed="out of memory"))
     assert main(["reproduce", "tiny", "--out", str(tmp_path), "--rerun", "failed"]) == 1

@@ -81,7 +81,8 @@ def test_json_stays_json_and_says_the_same(tmp_path: Path, capsys: pytest.Captur
     assert label in {cell["row"] for table in json.loads(out) for cell in table["cells"]}
 
 
-def test_reports_have_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_have_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {"defenses": "recall under each defense"})
     nasty = record("mem3", "cutout")
     label = "<b>No \x1b[31m\x9b\u202e</b>"
     spec = replace(nasty.defense, label="<b>No \u202e</b>", strength=label)

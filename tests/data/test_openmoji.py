@@ -34,6 +34,12 @@ def test_every_drawing_is_in_one_split_and_shares_are_kept() -> None:
     assert sum(map(len, drawings.values())) == total
 
 
+@pytest.mark.slow
+def test_all_drawings_can_be_drawn(tmp_path: Path) -> None:
+    splits = OpenMoji(seed=1).load(16, tmp_path)
+    assert len(splits.train) + len(splits.val) + len(splits.test) == len(all_drawings())
+
+
 def test_the_seed_decides_the_split() -> None:
     assert OpenMoji(seed=1).drawings() == OpenMoji(seed=1).drawings()
     assert OpenMoji(seed=1).drawings()["test"] != OpenMoji(seed=2).drawings()["test"]

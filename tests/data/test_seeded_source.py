@@ -6,11 +6,18 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
-from benchmark.data import DATASETS
+from benchmark.data import DATASETS, openmoji
 from benchmark.data.csv_table import CsvTable
 from benchmark.grid.choices import choose_dataset
 
 SCENES = "scenes[train=12,val=4,test=4,objects=30]"
+
+
+@pytest.fixture(autouse=True)
+def few_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of OpenMoji's, a hundred."""
+    drawings = openmoji.all_drawings()[::40]
+    monkeypatch.setattr(openmoji, "all_drawings", lambda: drawings)
 
 
 @pytest.mark.parametrize("spec", [SCENES, "openmoji"])

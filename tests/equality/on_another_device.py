@@ -22,7 +22,7 @@ from defenses.base import Composed
 from tests.away import NAME, Away
 from tests.equality import plain
 from tests.equality.test_algorithm import SETTINGS, InDouble
-from tests.grid.grids import results, run
+from tests.grid.grids import ATTACK, results, run
 from tests.grid.test_checkpoints import stop_at
 from tests.small import make_dataset, noise_of
 from victims.evaluate import evaluate
@@ -59,7 +59,7 @@ def test_the_device_takes_no_tensor_of_another() -> None:
     ids=["EM", "Algorithm 1", "all options"],
 )
 def test_poisons_equal_those_of_the_plain_algorithm_on_the_cpu(options: dict[str, Any], tmp_path: Path) -> None:
-    data, attack = make_dataset(14, 2), Mem(**SETTINGS, **options)
+    data, attack = make_dataset(14, 2), Mem(**{**SETTINGS, "rounds": 2}, **options)
     with Away():
         context = CraftContext(lambda seed: double_clip(NAME, seed), seed=7, workdir=tmp_path)
         poison = attack.craft(data, context)
@@ -82,7 +82,7 @@ def test_victims_equal_those_of_the_cpu(names: list[str]) -> None:
         log = train(model, data, recipe, defense, seed=1)
         return log.loss, evaluate(model, data, seed=1)
 
-    data, recipe = make_dataset(24, 2), Recipe(epochs=2, batch_size=8)
+    data, recipe = make_dataset(16, 2), Recipe(epochs=2, batch_size=8)
     with Away():
         loss, scores = trained(NAME)
     expected_loss, expected_scores = trained("cpu")
@@ -92,12 +92,14 @@ def test_victims_equal_those_of_the_cpu(names: list[str]) -> None:
 
 def test_a_whole_run_and_one_that_is_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--device", NAME]
+    # Both stops are behind the only checkpoint of their stage.
+    grid: dict[str, Any] = {"attack": ATTACK.replace("rounds=3", "rounds=2", 1), "defense": "none", "epochs": 2}
     with Away(has_double=False):
-        assert run(tmp_path / "whole", *flags, defense="none") == 0
+        assert run(tmp_path / "whole", *flags, **grid) == 0
         for place, name, number in ((attacks.crafting, "minimise_noise", 4), (victims.training, "_step_loss", 4)):
             with monkeypatch.context() as patch:
                 stop_at(patch, place, name, number)
-                assert run(tmp_path / "stopped", *flags, defense="none") == 130
-        assert run(tmp_path / "stopped", *flags, defense="none") == 0
+                assert run(tmp_path / "stopped", *flags, **grid) == 130
+        assert run(tmp_path / "stopped", *flags, **grid) == 0
     assert {record.provenance["device"].split()[0] for record in load_records(tmp_path / "whole")} == {NAME}
     assert results(tmp_path / "stopped") == results(tmp_path / "whole")

@@ -22,7 +22,7 @@ from victims.clip import Clip, Precision
 
 FAST = Path(victims.fast.__file__).parent
 SCENES = "scenes[train=96,val=32,test=64,objects=40]"
-SMALLER = "scenes[train=64,val=8,test=32,objects=40]"
+SMALLER = "scenes[train=32,val=8,test=16,objects=40]"
 SMALL = "mem3[rounds=2,surrogate_steps=4,pgd_steps=2,hotflip_rounds=2,candidates=3,vocabulary=20,batch_size=32]"
 
 

@@ -273,12 +273,24 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
+def of_nine(place: Path) -> list[str]:
+    """The command for nine photos, which it makes there."""
+    many_photos(place / "photos", 9)
+    words = ["protect", str(place / "photos"), "--preset", "micro", *QUICK, "--poisons", str(place / "poisons")]
+    return [*words, "--cache", str(place / "cache"), "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What comes of it if nobody kills it."""
+    place = tmp_path_factory.mktemp("nine")
+    assert main([*of_nine(place), "--out", str(place / "whole")]) == 0
+    return place / "whole"
+
+
 @pytest.mark.parametrize(("stage", "step"), [("crafting", 3), ("writing photos", 4), ("reading back", 1)])
-def test_a_killed_command_goes_on(stage: str, step: int, tmp_path: Path) -> None:
-    many_photos(tmp_path / "photos", 9)
-    arguments = ["protect", str(tmp_path / "photos"), "--preset", "micro", *QUICK]
-    arguments += ["--poisons", str(tmp_path / "poisons")]
-    arguments += ["--cache", str(tmp_path / "cache"), "--precision", "fp32"]
+def test_a_killed_command_goes_on(stage: str, step: int, whole: Path, tmp_path: Path) -> None:
+    arguments = of_nine(tmp_path)
     killed = [sys.executable, "-c", _KILLED, stage, str(step), *arguments, "--out", str(tmp_path / "out")]
     assert subprocess.run(killed, check=False, capture_output=True).returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
@@ -294,11 +306,10 @@ def test_a_killed_command_goes_on(stage: str, step: int, tmp_path: Path) -> None
     assert not unfinished.exists()
     kept = {file: (tmp_path / "out" / file.name).stat().st_mtime_ns for file in there}
     assert kept == there
-    assert main([*arguments, "--out", str(tmp_path / "whole"), "--poisons", str(tmp_path / "again")]) == 0
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert names == {file.name for file in (tmp_path / "whole").iterdir()}
+    assert names == {file.name for file in whole.iterdir()}
     for name in names - {"manifest.json"}:
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_the_same_command_again_changes_nothing_and_another_is_refused(
@@ -328,6 +339,7 @@ def test_photos_are_read_once_to_be_hashed(tmp_path: Path, monkeypatch: pytest.M
 
 
 @linux_only
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_photos(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

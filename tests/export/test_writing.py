@@ -242,6 +242,7 @@ def test_the_command_ends_with_how_open_clip_trains_on_it(
 
 
 @linux_only
+@pytest.mark.slow
 def test_neither_images_nor_noise_are_held_in_memory(tmp_path: Path) -> None:
     train = make_mapped_dataset(tmp_path / "images.npy", 2000, 1, 80)  # 37 MiB of pixels
     path = tmp_path / "p.safetensors"

@@ -63,7 +63,7 @@ class Reader:
     mend: Callable[[Tree], Tree] = _same
     grammar: Callable[[Sequence[Tree]], SearchStrategy[Tree]] | None = None
     prepare: Callable[[Path], object] | None = None
-    examples: int = 60
+    examples: int = 30
 
 
 def command(*words: object) -> list[str]:
@@ -374,7 +374,7 @@ for _layout in LAYOUTS.group("all"):
         _verify,
         focus=("manifest.json", "*.json*", "*.csv", "*.token", "*.tar"),
         mend=mending.mend_export,
-        examples=40,
+        examples=20,
     )
 for _kind in grammars.KINDS:
     READERS[f"image {_kind}"] = Reader(
@@ -382,5 +382,5 @@ for _kind in grammars.KINDS:
         _read_picture,
         mend=mending.each_file(mending.mend_png) if _kind == "PNG" else _same,
         grammar=partial(grammars.pictures, _kind),
-        examples=100,
+        examples=50,
     )

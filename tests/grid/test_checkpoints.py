@@ -39,6 +39,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results(out)
 
 
+@pytest.fixture(scope="module")
+def undisturbed_victim(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same of a single victim of clean data."""
+    out = tmp_path_factory.mktemp("victim")
+    assert run(out, "--checkpoint-every", "0", attack="clean", defense="none") == 0
+    return results(out)
+
+
 def stop_at(patch: pytest.MonkeyPatch, place: object, name: str, number: int) -> None:
     """Let the ``number``-th call of a function stop the run, before it does anything."""
     original, calls = getattr(place, name), []
@@ -199,16 +207,21 @@ def other_epochs(path: Path) -> None:
     ],
 )
 def test_a_checkpoint_that_is_damaged_or_does_not_fit_is_not_used(
-    spoil: Any, said: str, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    spoil: Any,
+    said: str,
+    undisturbed_victim: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, victims.training, "_step_loss", 5)
-        assert run(tmp_path) == 130
+        assert run(tmp_path, attack="clean", defense="none") == 130
     (checkpoint,) = tmp_path.glob(".*.checkpoint")
     spoil(checkpoint)
-    assert run(tmp_path) == 0
+    assert run(tmp_path, attack="clean", defense="none") == 0
     assert said in capsys.readouterr().err
-    assert results(tmp_path) == undisturbed
+    assert results(tmp_path) == undisturbed_victim
 
 
 def test_a_victim_does_not_go_on_with_another_poison_than_it_began_with(

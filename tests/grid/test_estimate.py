@@ -280,7 +280,7 @@ def test_the_grids_line_counts_crafting_and_other_runs(
 
 def test_measuring_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(name: str) -> dict[str, Any]:
-        assert run(tmp_path / name, attack=f"{ATTACK},{EM}", defense="adv-training,cutout+random-insertion") == 0
+        assert run(tmp_path / name, defense="adv-training,cutout+random-insertion") == 0
         assert not left_over(tmp_path / name)
         return results(tmp_path / name)
 
@@ -295,7 +295,7 @@ def test_measuring_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(benchmark.grid.estimate, name, watched)
     assert kept("with") == without
-    assert [len(found) for found in measured] == [7, 15, 15, 7, 7]  # 2 steps × 3 epochs, and the last evaluation
+    assert [len(found) for found in measured] == [7, 15, 7, 7]  # 2 steps × 3 epochs, and the last evaluation
     assert all((found >= 0).all() for found in measured)
     records = [json.loads(path.read_text()) for path in (tmp_path / "with").glob("*.json")]
     assert all(record["status"] == "done" for record in records)

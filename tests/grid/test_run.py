@@ -296,7 +296,8 @@ def test_em_has_no_trigger(tmp_path: Path) -> None:
 
 def test_settings_come_from_flags_over_file_over_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "grid.yaml"
-    config.write_text(f"attack: '{ATTACK}'\ndefense: [none, cutout]\ndataset: '{SCENES}'\nbatch-size: 16\nepochs: 3\n")
+    small = f"victim: mini\nsurrogate: mini\ndataset: '{SCENES}'\nbatch-size: 16\n"
+    config.write_text(f"{small}attack: '{ATTACK}'\ndefense: [none, cutout]\nepochs: 3\n")
     out = tmp_path / "runs"
     flags = ["--epochs", "1", "--out", str(out), "--poisons", str(tmp_path / "p")]
     assert main(["run", "--config", str(config), *flags]) == 0
@@ -307,7 +308,7 @@ def test_settings_come_from_flags_over_file_over_preset(tmp_path: Path, capsys: 
     config.write_text("seeds: [4]\npoisons: off\n")
     settings = RunSettings.from_yaml(config)
     assert (settings.seeds, settings.poisons) == ("4,", "off")
-    config.write_text(f"dry-run: 'no'\ndataset: '{SCENES}'\nattack: clean\ndefense: none\nbatch-size: 16\n")
+    config.write_text(f"{small}dry-run: 'no'\nattack: clean\ndefense: none\n")
     assert main(["run", "--config", str(config), "--epochs", "1", "--out", str(tmp_path / "no")]) == 0
     assert len(load_records(tmp_path / "no")) == 1
     config.write_text("epoch: 3\n")

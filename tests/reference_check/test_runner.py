@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.cli.main import main
@@ -17,6 +19,19 @@ from benchmark.reference_check.intervals import compare, prediction, require_com
 from tests.reference_check.seeds import records
 
 
+@pytest.fixture
+def planned_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is timed, and the scenes of fresh seeds are black, in a cache of their own."""
+
+    def black(_: object, resolution: int) -> SimpleNamespace:
+        return SimpleNamespace(paint=lambda *_: np.zeros((3, resolution, resolution), np.uint8))
+
+    monkeypatch.setenv("UNLEARNABLE_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("benchmark.data.scenes.Painter", black)
+    monkeypatch.setattr("benchmark.grid.estimate._measured", lambda todo: {})
+
+
+@pytest.mark.usefixtures("planned_only")
 def test_the_committed_reference_is_of_todays_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that changes needs a new reference; so does a cell that check asks for."""
     reference = load_records(Path(__file__).parents[2] / REFERENCE / "records")
@@ -243,10 +258,10 @@ def test_update_touches_no_records_but_a_reference(tmp_path: Path, capsys: pytes
     assert len(load_records(tmp_path / "records")) == 8
 
 
+@pytest.mark.usefixtures("planned_only")
 def test_a_reference_of_other_settings_is_told_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("UNLEARNABLE_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Grid, "run", None)
     for one in load_records(Path(__file__).parents[2] / REFERENCE / "records"):
         replace(one, recipe={**one.recipe, "lr": 1.0}).save(tmp_path / "records")
@@ -390,6 +405,7 @@ def test_an_update_that_is_killed_in_its_swap_goes_on(
     assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
 
 
+@pytest.mark.usefixtures("planned_only")
 def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,20 +85,30 @@ def several() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def page() -> Page:
-    return Page(report(several(), NOWHERE))
+def text() -> str:
+    return report(several(), NOWHERE)
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what a page says in words; ``text`` has all figures, which take seconds to draw."""
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {})
 
 
 def attributes(page: Page, tag: str, name: str) -> list[str]:
     return [value for element, attribute, value in page.attributes if (element, attribute) == (tag, name)]
 
 
-def test_nothing_is_loaded_and_only_the_pages_own_script_runs(page: Page) -> None:
+def test_nothing_is_loaded_and_only_the_pages_own_script_runs(page: Page, text: str) -> None:
     assert not {"link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     loaded = [value for _, name, value in page.attributes if name in ("src", "xlink:href", "srcset", "action")]
     loaded += [value for tag, name, value in page.attributes if name == "href" and tag != "a"]
     assert all(value.startswith(("#", "data:image/")) for value in loaded)
-    text = report(several(), NOWHERE)
     assert not re.search(r"@import|@font-face|javascript:", text)
     assert set(re.findall(r"https?://[^\"<\s]+", text)) == {"https://arxiv.org/abs/2407.16307"}
     urls = re.findall(r"url\(([^)]*)\)", text)
@@ -122,8 +132,7 @@ def test_ids_are_unique_and_references_have_their_target(page: Page) -> None:
     assert wanted <= set(ids)
 
 
-def test_the_page_opens_with_the_matrix_as_figure_and_table(page: Page) -> None:
-    text = report(several(), NOWHERE)
+def test_the_page_opens_with_the_matrix_as_figure_and_table(page: Page, text: str) -> None:
     parts = ('aria-label="Recall kept', "<table>", 'aria-label="Share of the lost', 'id="table-2"')
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
@@ -132,8 +141,7 @@ def test_the_page_opens_with_the_matrix_as_figure_and_table(page: Page) -> None:
     assert list(page.sections) == ["", "glance", "tables", "figures", "missing", "provenance", "cite"]
 
 
-def test_terms_are_explained_and_the_paper_is_named(page: Page) -> None:
-    text = report(several(), NOWHERE)
+def test_terms_are_explained_and_the_paper_is_named(page: Page, text: str) -> None:
     terms = re.findall(r"<dfn>(.*?)</dfn>", text)
     assert len(terms) == len(set(terms))
     assert {"victim", "surrogate", "trigger", "recov.", "EM", "MEM-k", "R@10", "Medr", "kept", "lost"} <= set(terms)
@@ -156,23 +164,24 @@ def test_every_cell_of_every_table_is_the_tables_own(page: Page) -> None:
                 assert value == expected.get((row[0], column), "–"), (table.title, row[0], column)
 
 
-def test_what_may_be_wider_than_the_page_can_be_scrolled_and_says_so(page: Page) -> None:
+def test_what_may_be_wider_than_the_page_can_be_scrolled_and_says_so(text: str) -> None:
     """Every table, figure and listing lies in a frame, which shows a hint while something is cut."""
-    text = report(several(), NOWHERE)
     wide = len(re.findall(r"<table>|<pre>|<svg |<img ", text))
     assert len(re.findall(r"<div class=\"?scroll\"? tabindex=\"?0\"?>\s*(?:<table>|<pre>|<svg |<img )", text)) == wide
     assert len(re.findall(r"<div class=\"?frame\"?>", text)) == wide
 
 
-def test_at_chance_nothing_is_ranked_and_the_page_says_so() -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_at_chance_nothing_is_ranked_and_the_page_says_so(text: str) -> None:
     facts = {**SCENES, "test_images": 20, "test_captions": 100}  # where chance is 41.6 and 50.0
     levels = (("clean", "none", 42.0), ("mem3", "none", 20.0), ("mem3", "cutout", 40.0))
-    text = report([record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in levels], NOWHERE)
-    assert '<p class="warning">On scenes: near chance: victim tiny has learned next to nothing' in text
-    assert "<strong>" not in text
-    assert 'class="warning"' not in report(several(), NOWHERE)
+    near = report([record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in levels], NOWHERE)
+    assert '<p class="warning">On scenes: near chance: victim tiny has learned next to nothing' in near
+    assert "<strong>" not in near
+    assert 'class="warning"' not in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_defense_of_the_paper_is_met_with_any_parameters() -> None:
     text = report([*several(), record("mem3", "adv-training[eps=4]", recalls=(20, 20))], NOWHERE)
     (line,) = re.findall(r"MEM-3 did not meet [^.]*", text)
@@ -191,6 +200,7 @@ def test_what_is_missing_is_said(page: Page) -> None:
         assert said in text, said
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_places_are_told_apart() -> None:
     records = [
         record("clean"),
@@ -201,11 +211,13 @@ def test_places_are_told_apart() -> None:
     assert "scenes, victim tiny: Failed: MEM-3 × None, seed 1: boom." in text.sections["missing"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_failed_cell_that_was_mended_is_not_missing() -> None:
     records = [*several(), record("clean", failed="no such tile")]
     assert "no such tile" not in Page(report(records, NOWHERE)).sections["missing"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:
     records = [*several(), record("mem3", recalls=(33.3, 33.3), surrogate="RN50", seed=1)]
     page = Page(report(records, NOWHERE))
@@ -230,7 +242,10 @@ def test_a_large_bitmap_is_made_smaller() -> None:
     assert len(element) < len(noise.getvalue())
 
 
-def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {"curves": "how victims learn"})
     for one in several():
         one.save(tmp_path / "records")
     assert main(["report", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "page.html")]) == 0
@@ -240,6 +255,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "other.html").exists()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_only_victims_that_were_trained_are_counted(page: Page) -> None:
     assert "8 trained victims (1 more failed)" in page.sections[""]
     assert "8 trained victims;" in Page(report(several()[:8], NOWHERE)).sections[""]
@@ -254,6 +270,7 @@ def test_undefended_records_make_a_page_without_table_2_that_explains_its_terms(
     assert "Table 2: these records hold no attack that met a defense." in page.sections["missing"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_is_missing_names_the_attack() -> None:
     records = [record(attack) for attack in ("clean", "mem3", "em")]
     text = Page(report([*records, record("mem3", "cutout"), record("em", "jpeg")], NOWHERE)).sections["missing"]
@@ -261,7 +278,8 @@ def test_what_is_missing_names_the_attack() -> None:
     assert "Table 2: EM against defenses: Not run: " in text
 
 
-def test_samples_of_a_plugins_attack_ask_for_the_plugin() -> None:
+def test_samples_of_a_plugins_attack_ask_for_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {"samples": "what is published"})
     facts = {**SCENES, "fingerprint": "0" * 64}
     clean, *own = [record(*cell, facts=facts) for cell in (("clean", "none"), ("mem3", "none"), ("mem3", "cutout"))]
     assert "Figure samples: the poisons are not at hand" in Page(report([clean, *own], NOWHERE)).sections["missing"]

@@ -1,6 +1,8 @@
 """One run of all cells serves every test of this folder."""
 
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,18 @@ def everything(tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> Pat
     return folder
 
 
+@pytest.fixture(scope="session")
+def of_kind(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A submission of a kind, made once and not to be changed."""
+    folder = tmp_path_factory.mktemp("kinds")
+    return cache(lambda kind: submissions.copy(everything, folder / kind, kind))
+
+
 @pytest.fixture
-def make(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def make(of_kind: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Makes a submission of a kind that keeps the rules; what it needs to count is left to tests of the gates."""
     for registry in (ATTACKS, DEFENSES, DATASETS):
         monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
     submissions.use_small_rules(monkeypatch)
     monkeypatch.setattr("benchmark.submission.submit.strength_problems", lambda *_: [])
-    return lambda kind: submissions.copy(everything, tmp_path / "submitted", kind)
+    return lambda kind: Path(shutil.copytree(of_kind(kind), tmp_path / "submitted"))

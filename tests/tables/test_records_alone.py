@@ -59,7 +59,7 @@ def plugins() -> Iterator[None]:
             del registry._entries["aaa-plugin"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def before(records: list[Record]) -> dict[str, str]:
     return texts(records)
 

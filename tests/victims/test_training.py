@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed, Loss, LossInputs, Rows, Score
 from defenses.clean_pairs import CleanPairs
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
+from victims.clip import Clip
 from victims.defense_effect import words_changed
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
@@ -378,18 +380,25 @@ def test_every_hook_reaches_the_loss() -> None:
     assert first_loss("adversarial") > plain + 0.1
 
 
+@cache
+def undefended(shared: str) -> tuple[CaptionDataset, CaptionDataset, Clip]:
+    """Clean data, what is published of them with words before each caption, and a victim that trained on the latter."""
+    clean = make_dataset(24, 2).by_row()
+    captions = [[f"{shared}{caption}" for caption in own] for own in clean.captions]
+    published = replace(clean, images=255 - np.asarray(clean.images[:]), captions=captions)
+    model = make_clip()
+    train(model, published, RECIPE, Defense(), seed=0, clean=clean)
+    return clean, published, model
+
+
 @pytest.mark.parametrize("name", DEFENSES.group("all"))
 def test_no_defense_is_silently_nothing_in_training(name: str) -> None:
     """Either what it changes is measured, or it has a hook for pairs or losses; in both cases the victim differs."""
-    clean = make_dataset(24, 2).by_row()
     # It looks for words that many captions share; each of the others finds something in any caption.
-    shared = "odd violin " if name == "repeated-prefix" else ""
-    captions = [[f"{shared}{caption}" for caption in own] for own in clean.captions]
-    published = replace(clean, images=255 - np.asarray(clean.images[:]), captions=captions)
-    defense, model, undefended = DEFENSES.build(Spec(name)), make_clip(), make_clip()
+    clean, published, plain = undefended("odd violin " if name == "repeated-prefix" else "")
+    defense, model = DEFENSES.build(Spec(name)), make_clip()
     log = train(model, published, RECIPE, defense, seed=0, clean=clean)
-    train(undefended, published, RECIPE, Defense(), seed=0, clean=clean)
-    same = all(torch.equal(a, b) for a, b in zip(model.parameters(), undefended.parameters(), strict=True))
+    same = all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert same == (name == "none")
     changed = log.changes.pixel > 0.5 or log.changes.words_per_caption > 0.15
     own = any(getattr(type(defense), hook) is not getattr(Defense, hook) for hook in ("on_rows", "loss"))
