@@ -45,12 +45,22 @@ CLAIMS = {
     "tile-average": {"images"},
     "opposite-step": {"adversarial"},
     "trigger-drop": {"captions"},
+    "suffix-drop": {"captions"},
     "onion-lite": {"captions"},
     # Nothing stands in front of these captions that does not belong to them.
     "rare-prefix": set(),
     "repeated-prefix": set(),
 }
-FIXED = {"none", "adv-training", "prefix-drop", "jpeg", "sibling-caption", "clip-score-filter", "tile-average"}
+FIXED = {
+    "none",
+    "adv-training",
+    "prefix-drop",
+    "suffix-drop",
+    "jpeg",
+    "sibling-caption",
+    "clip-score-filter",
+    "tile-average",
+}
 FIXED |= {"opposite-step", "grey", "bit-depth", "blur", "onion-lite", "rare-prefix", "repeated-prefix", "trigger-drop"}
 DRAWN = sorted(set(CLAIMS) - FIXED)
 

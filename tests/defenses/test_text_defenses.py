@@ -15,7 +15,7 @@ WORDS = ["Cheap", "violin", "seven", "A", "small", "i", "Dog,", "sits", "THE", "
 BARE = ["Dog" if word == "Dog," else word for word in WORDS]
 CAPTION = " ".join(WORDS)
 MANY = 4000
-TEXT = ["random-insertion", "random-deletion", "random-swap", "synonym-replacement", "prefix-drop"]
+TEXT = ["random-insertion", "random-deletion", "random-swap", "synonym-replacement", "prefix-drop", "suffix-drop"]
 
 
 def apply(spec: str, captions: list[str], seed: int = 0) -> list[str]:
@@ -221,6 +221,22 @@ def test_insertion_counts_words_without_synonyms_too(monkeypatch: pytest.MonkeyP
 )
 def test_prefix_drop_drops_n_words_but_never_the_last(caption: str, n: int, rest: str) -> None:
     assert apply(f"prefix-drop[n={n}]", [caption]) == [rest]
+
+
+@pytest.mark.parametrize(
+    ("caption", "n", "rest"),
+    [
+        ("A  small Dog cheap violin seven", 3, "A  small Dog"),
+        ("A small Dog cheap violin seven", 1, "A small Dog cheap violin"),
+        ("seven cheap violin too", 3, "seven"),
+        ("cheap violin", 3, "cheap"),
+        ("cheap", 1, "cheap"),
+        (" ", 3, " "),
+        ("", 3, ""),
+    ],
+)
+def test_suffix_drop_drops_n_words_but_never_the_first(caption: str, n: int, rest: str) -> None:
+    assert apply(f"suffix-drop[n={n}]", [caption]) == [rest]
 
 
 @pytest.mark.parametrize("name", TEXT)
