@@ -6,7 +6,6 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.core.spec import parse_spec
 from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, whiskers
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.gates import by_eps
@@ -37,13 +36,13 @@ def epsilon(records: Iterable[Record]) -> dict[str, Figure]:
     return {named("epsilon", block, found): _draw(block) for block in found}
 
 
-def _families(block: Block) -> dict[str, list[ResolvedSpec]]:
+def _families(block: Block) -> dict[str, dict[float, ResolvedSpec]]:
     """Attacks with several ε, each at all of them, by the name that tells it from the others."""
     families = {}
     for attack in block.attacks:
         family = by_eps(block, attack)
         if len(family) > 1:
-            usual = next((one for one in family if "eps" not in parse_spec(one.spec).params), family[-1])
+            usual = next((one for one in family.values() if "eps=" not in one.spec), family[max(family)])
             families[usual.spec] = family
     return families
 
@@ -55,8 +54,8 @@ def _draw(block: Block) -> Figure:
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         recall, similarity = figure.subplots(1, 2)
         for spec, family in families.items():
-            title = next(one.title for one in family if one.spec == spec)
-            of_eps = {one.params["eps"]: block.of(one.spec) for one in family}
+            title = next(one.title for one in family.values() if one.spec == spec)
+            of_eps = {eps: block.of(one.spec) for eps, one in family.items()}
             recalls = {eps: [record.last.test.mean_recall_at_10 for record in own] for eps, own in of_eps.items()}
             likeness = {
                 eps: [record.poison["ssim"] for record in own if record.poison.get("ssim")]
@@ -67,7 +66,7 @@ def _draw(block: Block) -> Figure:
         clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN)]
         if clean:
             recall.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
-        ticks = sorted({one.params["eps"] for family in families.values() for one in family})
+        ticks = sorted({eps for family in families.values() for eps in family})
         for axes in (recall, similarity):
             axes.set(xlabel="ε, 1/255", xlim=(0, max(ticks) * 1.05), xticks=ticks)
         recall.set(ylabel="mean R@10 of both\ndirections, %", ylim=(0, 100))

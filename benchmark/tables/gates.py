@@ -1,11 +1,12 @@
 """Gates: what must hold before a cell of the matrix counts, judged from records alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import log
 from statistics import fmean
 from typing import Any, Literal
 
+from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import ResolvedSpec
 from benchmark.tables.iqm import clearly, difference, mean, over_seeds
@@ -43,10 +44,10 @@ def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
 
     If any larger ε clearly leaves more recall than the next smaller one, the gate fails for that attack at every ε.
     """
-    if not _has_eps(attack):
+    if _eps(attack) is None:
         return "–"
     clean = block.of(CLEAN, UNDEFENDED)
-    family = [one for one in by_eps(block, attack) if paired_runs(block.of(one.spec, UNDEFENDED), clean)]
+    family = [one for one in by_eps(block, attack).values() if paired_runs(block.of(one.spec, UNDEFENDED), clean)]
     steps = [_order(block, larger, smaller) for smaller, larger in pairwise(family)]
     known = [step for step in steps if step is not None]
     if any(step > 0 for step in known):
@@ -54,10 +55,10 @@ def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
     return "holds" if known else "not shown"
 
 
-def by_eps(block: Block, attack: ResolvedSpec) -> list[ResolvedSpec]:
+def by_eps(block: Block, attack: ResolvedSpec) -> dict[float, ResolvedSpec]:
     """An attack at every ε that it ran with, its other parameters being the same, the smallest ε first."""
-    family = [other for other in block.attacks if _without_eps(other) == _without_eps(attack) and _has_eps(other)]
-    return sorted(family, key=lambda one: float(one.params["eps"]))
+    alike = [other for other in block.attacks if _without_eps(other) == _without_eps(attack)]
+    return {eps: one for one in sorted(alike, key=lambda one: _eps(one) or 0) if (eps := _eps(one)) is not None}
 
 
 def loss_left(block: Block, defense: str) -> float | None:
@@ -115,13 +116,31 @@ def _eps_of_noise(block: Block, attack: ResolvedSpec) -> Any:
     return next((poison.get("eps") for poison in poisons), None)
 
 
-def _has_eps(attack: ResolvedSpec) -> bool:
-    """Whether an attack has a number ``eps``; a plug-in may use this name for something else."""
-    return isinstance(attack.params.get("eps"), int | float)
+def _eps(attack: ResolvedSpec) -> float | None:
+    """The ε of an attack, or of the one that it crafts through a defense; a plug-in may use the name otherwise."""
+    eps = _params(attack).get("eps")
+    if isinstance(eps, str):  # in a spec within a spec
+        return int(eps) if eps.isdecimal() else None
+    return eps if isinstance(eps, int | float) else None
+
+
+def _params(attack: ResolvedSpec) -> Mapping[str, Any]:
+    """An attack's parameters; of one that crafts another through a defense, the other's as well."""
+    inner = attack.params.get("attack")
+    if not (isinstance(inner, str) and "defense" in attack.params):
+        return attack.params
+    try:
+        spec = parse_spec(inner)
+    except UsageError:  # a plug-in's text
+        return attack.params
+    return {**attack.params, "attack": spec.name, **spec.params}
 
 
 def _without_eps(attack: ResolvedSpec) -> tuple[str, dict[str, Any]]:
-    return parse_spec(attack.spec).name, {key: value for key, value in attack.params.items() if key != "eps"}
+    params = _params(attack)
+    # The same attack through the same defense may have an alias.
+    name = parse_spec(attack.spec).name if params is attack.params else ""
+    return name, {key: value for key, value in params.items() if key != "eps"}
 
 
 def _order(block: Block, first: ResolvedSpec, second: ResolvedSpec) -> int | None:

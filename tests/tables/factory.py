@@ -12,6 +12,7 @@ from benchmark.tables.entries import About, Entry, Kind
 LABELS = {"clean": "Clean", "em": "EM"} | {f"mem{k}": f"MEM-{k}" for k in (1, 3, 5, 7)}
 LABELS |= {"delta-only": "Delta only", "trigger-only": "Trigger only", "uniform-noise": "Uniform noise"}
 LABELS |= {"random-trigger": "Random trigger", "same-words": "Same words", "trigger-uniform": "Trigger + uniform"}
+LABELS |= {"em-aug": "EM through strong-augment", "through": "EM through strong-augment"}
 LABELS |= {"mem-official": "MEM-3", "em-official": "EM"}
 LENGTHS = {"em": 0, "em-official": 0, "delta-only": 3, "trigger-only": 3, "random-trigger": 3, "mem-official": 3}
 LENGTHS |= {"trigger-uniform": 3, "same-words": 3}

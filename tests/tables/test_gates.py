@@ -82,6 +82,24 @@ def test_an_eps_without_an_undefended_victim_stands_between_no_two_others() -> N
     assert found == dict.fromkeys(("em[eps=4]", "em", "em[eps=16]"), "fails")
 
 
+def test_an_attack_crafted_through_a_defense_has_the_eps_of_the_attack_that_it_crafts() -> None:
+    """The usual one may have a name of its own, and its spec within a spec holds text."""
+
+    def through(spec: str, recall: float, eps: str, **more: object) -> Record:
+        inner = f"em[eps={eps},rounds=8]"
+        return record(spec, recalls=(recall, recall), params={"attack": inner, "defense": "jpeg", **more})
+
+    half = through("through[attack=em[eps=4]]", 30, "4")
+    assert of_eps(block(through("em-aug", 50, "8"), half)) == dict.fromkeys(("em-aug", half.attack.spec), "fails")
+    assert of_eps(block(through("em-aug", 10, "8"), half)) == dict.fromkeys(("em-aug", half.attack.spec), "holds")
+    other = through("through[attack=em[eps=4]]", 30, "4", defense="blur")
+    assert set(of_eps(block(through("em-aug", 50, "8"), other)).values()) == {"not shown"}
+    assert set(of_eps(block(through("em-aug", 50, "8"), noisy("em", 10, 4))).values()) == {"not shown"}
+    for text in ("much", "[", "em[eps"):
+        plugin = record("em-aug", params={"attack": text, "defense": "jpeg"})
+        assert of_eps(block(plugin)) == {"em-aug": "–"}
+
+
 def test_other_settings_make_another_attack() -> None:
     found = of_eps(block(noisy("em", 30), noisy("em[eps=16,rounds=9]", 60, 16, rounds=9), noisy("mem3", 10, 16)))
     assert set(found.values()) == {"not shown"}
