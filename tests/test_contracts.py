@@ -28,7 +28,7 @@ from tests.test_plugins import DARK
 pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 
 
-@pytest.mark.parametrize("name", DEFENSES.group("all"))
+@pytest.mark.parametrize("name", [*DEFENSES.group("all"), "clean-start", "paraphrase", "ueraser-lite"])
 def test_every_defense_keeps_its_contract(name: str) -> None:
     assert not check("defense", QUICK.get(name, name)).broken
 
