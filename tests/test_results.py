@@ -87,6 +87,16 @@ def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:
         assert f"| {' | '.join([name, *by_seed, spread])} |" in text
 
 
+@pytest.mark.parametrize("part", ["em", "mem3"])
+def test_the_budgets_are_the_same_by_validation_recall_as_by_test_recall(part: str) -> None:
+    recalls: dict[str, list[tuple[float, float]]] = {}
+    for one in load_records(RESULTS / "regime" / "budgets" / part):
+        scores = one.last.test.mean_recall_at_10, one.last.val.mean_recall_at_10
+        recalls.setdefault(one.attack.spec, []).append(scores)
+    by_test, by_val = (min(recalls, key=lambda spec: fmean(own[of] for own in recalls[spec])) for of in (0, 1))
+    assert by_test == by_val
+
+
 def test_the_readmes_table_is_of_three_seeds_of_preset_tiny() -> None:
     """R@10 in both directions, and the share of the clean recall of the same seed that is lost."""
     cells = {
