@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from attacks.base import ATTACKS, CraftContext
 from attacks.clean_surrogate import CleanSurrogate
@@ -23,6 +24,7 @@ from benchmark.data.dataset import fitting_noise
 from victims.clip import Clip, clip_loss, to_device
 
 _FIRST = 4  # side in pixels of what the blocks begin with
+_MOST_VALUES = 2**29  # of a map of some rows: 2 GiB
 
 
 @ATTACKS.register("t2ue", order=45)
@@ -95,7 +97,7 @@ class T2ue(CleanSurrogate):
     def noise(self, generator: "Generator", condition: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
         """(B, 3, H, W) in 1/255, within ε, for the texts (B, D)."""
         z = torch.randn(len(condition), self.z, generator=draws).to(condition.device)
-        return self.eps * generator(torch.cat([F.normalize(condition, dim=1), z], dim=1)).tanh()
+        return self.eps * generator.of_many(torch.cat([F.normalize(condition, dim=1), z], dim=1)).tanh()
 
     def _train(
         self,
@@ -184,6 +186,18 @@ class Generator(nn.Module):
         for block in self.blocks:
             maps = block(F.interpolate(maps, scale_factor=2.0), given)
         return self.last(F.leaky_relu(maps, 0.2))[:, :, : self._side, : self._side]
+
+    def of_many(self, given: torch.Tensor) -> torch.Tensor:
+        """As :meth:`forward`, for any number of rows: a few at a time, and once more where a gradient is taken.
+
+        The maps that the gradient of 128 images of 224 px needs, 512 channels each, would take 96 GiB.
+        """
+        values = self._channels * (_FIRST * 2 ** len(self.blocks)) ** 2
+        rows = max(1, _MOST_VALUES // values)
+        if len(given) <= rows:
+            return self(given)
+        parts = [checkpoint(self, part, use_reentrant=False, preserve_rng_state=False) for part in given.split(rows)]
+        return torch.cat(parts)
 
 
 class _Block(nn.Module):

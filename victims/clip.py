@@ -319,8 +319,11 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: no such device here.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        # Not tried, as below: a tensor would take memory of the first GPU, also in processes that get another one.
+        return torch.device("cuda")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -149,13 +149,14 @@ def insert_trigger(
     before = torch.zeros_like(trigger) if before is None else before
     longer = tokens.new_empty(len(tokens), tokens.shape[1] + trigger.shape[1])
     own = torch.zeros_like(longer, dtype=torch.bool).scatter_(1, trigger_columns(before), True)
-    longer[own], longer[~own] = trigger.to(tokens.dtype).flatten(), tokens.flatten()
+    # Not by indexing with a mask, for which a GPU would have to be waited for.
+    longer.masked_scatter_(own, trigger.to(tokens.dtype)).masked_scatter_(~own, tokens)
     if longer.shape[1] <= context_length:
         return longer
     end = tokens.max()
     cut = lengths(longer) > context_length
     longer = longer[:, :context_length].clone()
-    longer[cut, -1] = end
+    longer[:, -1] = torch.where(cut, end, longer[:, -1])
     return longer
 
 

@@ -231,7 +231,9 @@ def _kept(
     The defense must leave at least ``least`` rows, which is one batch: with fewer, a batch would hold a pair twice, and
     the pair would be its own negative. For timing, where this does no harm, ``least`` is 0.
     """
-    kept = defense.on_rows(rows, lambda pairs: pair_scores(model, dataset, pairs), at)
+    # The first process's scores for all: they may differ by rounding, and so might the rows that processes train on.
+    shared = Processes.current().broadcast_object
+    kept = defense.on_rows(rows, lambda pairs: shared(pair_scores(model, dataset, pairs)), at)
     _require_batch(kept, rows, least)
     return np.resize(kept if len(kept) else rows, rows.shape)
 

@@ -214,7 +214,9 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         return
     # The timeout is long because rank 0 may decode a data set, or wait for another run's poison, for hours. If one
     # process dies, torchrun ends all.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=30))
+    # Unless it is told the device, NCCL's first barrier takes the GPU of the rank's number, which may not be this one.
+    bound = device if device.type == "cuda" else None
+    dist.init_process_group("gloo" if bound is None else "nccl", timeout=timedelta(days=30), device_id=bound)
     global _agreement
     try:
         _agreement = dist.new_group(backend="gloo", timeout=timedelta(seconds=_SECONDS_TO_AGREE))

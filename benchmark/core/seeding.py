@@ -53,14 +53,16 @@ def seeded_globals(seed: int) -> Iterator[None]:
 def use_repeatable_kernels(device: torch.device) -> None:
     """Make a GPU deterministic and its fp32 real fp32; on other devices, do nothing.
 
-    By default cuDNN picks its algorithms by timing them, convolutions in fp32 keep only 10 bits of the mantissa (TF32),
-    and fused attention kernels sum gradients in no fixed order. What stays unordered is the gradient at images that are
+    By default cuDNN may sum in no fixed order, fp32 may keep only 10 bits of the mantissa (TF32), and fused attention
+    kernels sum gradients in no fixed order. What stays unordered is the gradient at images that are
     resampled, as by crops and blurs: poisons that are crafted through such a defense may differ in single values.
     """
     if device.type != "cuda":
         return
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False  # an environment variable of NVIDIA's containers turns it on
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)

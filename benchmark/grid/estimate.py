@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
@@ -20,7 +21,6 @@ from benchmark.core.time_left import Task, TimeLeft
 from benchmark.grid.cells import content_key
 from benchmark.grid.measure import Costs, crafting_costs, training_costs
 from benchmark.grid.poison_store import source_cell
-from benchmark.grid.provenance import peak_device_memory_mb
 from benchmark.grid.records import Record, read_pack
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
@@ -123,7 +123,8 @@ def estimate(
     if unknown:
         before_measuring()
     costs = _measured(unknown)
-    peak_device_memory_mb(grid.device)  # reset, so that the first record does not report the memory of the measurement
+    if unknown and grid.device.type == "cuda":
+        torch.cuda.empty_cache()  # else this process would keep it from a worker on the same GPU
     # A record knows the time of all steps together, and not how it is spread over them. A poison that is crafted in no
     # steps takes time as well.
     costs |= {

@@ -99,4 +99,5 @@ def _require_models(cells: Sequence[Cell], device: torch.device) -> None:
     together = Processes.current().size > 1
     for architecture in dict.fromkeys(model for cell in cells for model in (cell.victim, cell.surrogate)):
         if architecture.pretrained or together:
-            architecture.build(0, device)
+            # Without need, this process would take memory of a GPU that its workers use.
+            architecture.build(0, device if together else torch.device("cpu"))

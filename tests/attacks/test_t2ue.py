@@ -105,6 +105,28 @@ def test_the_generator_makes_maps_of_any_side(side: int, blocks: int) -> None:
     assert len(generator.blocks) == blocks
 
 
+def test_a_generator_of_many_rows_makes_the_same_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its maps are computed again where a gradient is taken, in place of being kept."""
+    with seeded_globals(1):
+        generator, given = Generator(5, 3, 2, 32), torch.randn(7, 8)
+    rows, forward = list[int](), Generator.forward
+
+    def counted(self: Generator, part: torch.Tensor) -> torch.Tensor:
+        rows.append(len(part))
+        return forward(self, part)
+
+    monkeypatch.setattr(Generator, "forward", counted)
+    made, gradients = list[torch.Tensor](), list[tuple[torch.Tensor, ...]]()
+    for values in (2**29, 3 * 2 * 32 * 32):
+        monkeypatch.setattr("attacks.t2ue._MOST_VALUES", values)
+        made.append(generator.of_many(given))
+        gradients.append(torch.autograd.grad(made[-1].square().sum(), list(generator.parameters())))
+    assert rows == [7, 3, 3, 1, 1, 3, 3]
+    assert torch.allclose(made[0], made[1], atol=1e-6)
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_surrogate_from_a_checkpoint_stays_as_it_is(grey: CaptionDataset) -> None:
     model = make_clip(1)
     before = {name: value.clone() for name, value in model.model.visual.state_dict().items()}

@@ -197,6 +197,21 @@ def test_a_failing_cell_is_reported_and_does_not_stop_the_others(
     assert by_cell(tmp_path)["MEM-2", "prefix-drop"].status == "done"
 
 
+@pytest.mark.parametrize("place", ["defenses.prefix_drop.PrefixDrop.on_captions", "attacks.mem.Mem.craft"])
+def test_a_device_that_does_nothing_any_more_ends_the_run_and_fails_no_cell(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU after a failed assertion: all other cells would fail in no time, and not run again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(place, lambda *a: 1 / 0)
+        patch.setattr("benchmark.grid.runner._computes", lambda device: False)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path)
+    assert {record.status for record in by_cell(tmp_path).values()} <= {"done"}
+    assert run(tmp_path) == 0
+    assert len(by_cell(tmp_path)) == 4
+
+
 def test_a_record_that_was_complete_outlives_a_failing_rerun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

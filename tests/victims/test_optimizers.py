@@ -1,7 +1,9 @@
 """Optimizers: which weights decay, which are Muon's, and what a step of it does to a matrix."""
 
 import copy
+import gc
 import threading
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -84,6 +86,24 @@ def test_idle_words_do_not_decay_in_a_step_that_leaves_the_embedding_alone() -> 
     optimizer.step()
     table.take_out(clip.tower)
     assert torch.equal(clip.token_embedding, whole)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=lambda recipe: recipe.optimizer)
+def test_an_optimizer_ends_with_its_training_and_not_when_cycles_are_sought(recipe: Recipe) -> None:
+    """It holds the weights, their gradients and their moments: on a GPU, gigabytes of a model that is done."""
+    clip = make_clip()
+    table = clip.token_table(torch.tensor([1, 2, 3]))
+    optimizer = make_optimizer(clip, recipe)
+    table.follow(optimizer)
+    give_gradients(clip, 1)
+    optimizer.step()
+    alive = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_step_of_muon_is_the_gradients_nearest_orthogonal_matrix_and_adamws_elsewhere() -> None:

@@ -55,10 +55,12 @@ class ActiveEmbedding(nn.Module, TokenTable):
             optimizer: the optimizer of ``weight``; call this method once.
         """
 
-        def decay(*_: Any) -> None:
+        # Takes the optimizer from the call: a hook that held it would keep it, its weights and their moments, on a GPU
+        # gigabytes, until Python looks for cycles.
+        def decay(stepped: torch.optim.Optimizer, *_: Any) -> None:
             if self.weight.grad is None:
                 return  # an optimizer leaves a parameter alone that no loss depends on
-            group = next(group for group in optimizer.param_groups if any(p is self.weight for p in group["params"]))
+            group = next(group for group in stepped.param_groups if any(p is self.weight for p in group["params"]))
             self._decay *= 1 - group["lr"] * group["weight_decay"]
 
         optimizer.register_step_post_hook(decay)

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from benchmark.core.errors import UsageError
 from benchmark.core.idle_cpus import usable_cpus
 from benchmark.grid.engines.base import ENGINES, Crew, Engine, SetTimeLeft
-from benchmark.grid.engines.pool import Pool, Worker, start_worker
+from benchmark.grid.engines.pool import VISIBLE_DEVICES, Pool, Worker, start_worker
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
@@ -94,6 +94,8 @@ class Local(Engine):
         """Workers: as many as asked for, or as make the whole faster."""
         count = len(units_of(planned, settings.rerun))
         devices = _devices(settings.device, grid.device)
+        if devices:  # for auto, a worker whose GPU no longer answers would take the CPU
+            settings = replace(settings, device="cuda")
         with closing(Pool(grid, settings, self.threads(grid.device), devices, self._early)) as pool:
             if isinstance(self.jobs, int):
                 pool.resize(min(self.jobs, count))
@@ -124,7 +126,8 @@ def _devices(asked: str, device: torch.device) -> list[str]:
     """The GPUs that workers take in turn, as ``CUDA_VISIBLE_DEVICES`` names them; none on a CPU or one named GPU."""
     if device.type != "cuda" or asked not in ("auto", "cuda"):
         return []
-    visible, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    visible = os.environ.get(VISIBLE_DEVICES) or os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
     if visible and visible.startswith("MIG-"):
         return visible.split(",")  # slices of a GPU: a process sees a single one, however many are named
     # It may name more than there are.

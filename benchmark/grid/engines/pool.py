@@ -13,6 +13,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import torch
+
 from benchmark.core.errors import Failure, UsageError
 from benchmark.core.idle_cpus import usable_cpus
 from benchmark.core.threads import worker_variables
@@ -25,6 +27,8 @@ from benchmark.grid.settings import RunSettings
 from benchmark.grid.units import Unit
 
 _log = logging.getLogger(__name__)
+VISIBLE_DEVICES = "HIP_VISIBLE_DEVICES" if torch.version.hip else "CUDA_VISIBLE_DEVICES"
+"""The variable that names the GPUs of a process; AMD's has precedence over NVIDIA's."""
 # A unit that ends so many workers, by the memory it takes, say, would end all that come after.
 _MOST_DEATHS = 3
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -57,7 +61,7 @@ class Worker:
         self.link, theirs = Pipe()
         variables = os.environ | worker_variables(threads)
         if device is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = device
+            variables[VISIBLE_DEVICES] = device
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _CODE, str(theirs.fileno())],

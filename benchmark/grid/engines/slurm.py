@@ -181,6 +181,8 @@ class Driver:
             settings,
             out=grid.out.absolute(),
             poisons=str(grid.poisons.folder.absolute()),
+            # For auto, a job on a node whose GPU does not answer would take the CPU.
+            device="cuda" if engine.gpus and settings.device == "auto" else settings.device,
             on="local",
             jobs=None,
             events=None,
