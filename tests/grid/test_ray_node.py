@@ -158,6 +158,19 @@ def test_a_poison_that_the_store_lacks_is_not_crafted_by_each_cell(
     assert not heard.shares(resumed=False)
 
 
+def test_a_poison_fails_unless_the_device_does_nothing_any_more(
+    settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the unit's process ends, and another takes the unit."""
+    monkeypatch.setattr(type(planned.cell.attack.attack), "craft", lambda *_: 1 / 0)
+    failure, content = ray_node.craft(work(settings, planned, "here", None, crafts=True), Heard())
+    assert failure is not None
+    assert (failure.kind, content) == ("ZeroDivisionError", None)
+    monkeypatch.setattr("benchmark.grid.runner._computes", lambda device: False)
+    with pytest.raises(ZeroDivisionError):
+        ray_node.craft(work(settings, planned, "there", None, crafts=True), Heard())
+
+
 def test_a_unit_on_a_cluster_tells_its_share_every_few_seconds(
     settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
