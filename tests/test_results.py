@@ -36,6 +36,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
 @pytest.mark.parametrize(
     ("place", "names"),
     [
+        ("adaptive", ["matrix"]),
         ("regime/crops", ["matrix"]),
         ("regime/through", ["matrix"]),
         ("regime/fine-tuned", ["transfer", "attacks"]),
