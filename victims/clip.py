@@ -335,6 +335,22 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def computes(device: torch.device) -> bool:
+    """Whether a device still works: after a failed assertion or an illegal access, a GPU does nothing for the process.
+
+    All later cells would fail, each in no time. So the process ends instead, and another takes its work.
+    """
+    if device.type != "cuda":
+        return True
+    try:
+        float(torch.zeros(1, device=device))
+    except torch.OutOfMemoryError:
+        return True
+    except (RuntimeError, AssertionError):  # the latter where PyTorch is built without CUDA
+        return False
+    return True
+
+
 def resolve_precision(device: torch.device, precision: Precision) -> Literal["fp32", "bf16"]:
     """What ``auto`` means on a device: bf16 where it multiplies matrices in it faster than in fp32, else fp32.
 

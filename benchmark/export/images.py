@@ -5,15 +5,20 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from benchmark.core.pictures import open_picture
 from benchmark.data.dataset import Images
 
 
+def profile_for_png(profile: bytes | None) -> bytes | None:
+    """An ICC profile, unless it is so long that Pillow would write it into a PNG file and refuse to read the file."""
+    return None if profile is None or len(profile) > PngImagePlugin.MAX_TEXT_CHUNK else profile
+
+
 def encode_png(image: Images, profile: bytes | None) -> bytes:
-    """Encode an image (3, H, W) uint8 as a PNG file with an ICC profile, if there is one."""
-    buffer = io.BytesIO()
+    """Encode an image (3, H, W) uint8 as a PNG file with an ICC profile, if there is one that fits."""
+    profile, buffer = profile_for_png(profile), io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "PNG", icc_profile=profile)
     return buffer.getvalue()
 

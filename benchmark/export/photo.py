@@ -16,6 +16,7 @@ from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.pictures import FORMATS
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import on_white, opened, to_8_bits, turn_upright
+from benchmark.export.images import profile_for_png
 
 Kind = Literal["jpeg", "png"]
 SUFFIXES = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
@@ -80,7 +81,8 @@ class Photo:
             UsageError: a JPEG cannot hold it (EXIF data above 64 KiB, a side above 65,500 pixels).
         """
         image, file = self.picture(), io.BytesIO()
-        about = {"exif": self.exif, **({"icc_profile": self.profile} if self.profile else {})}
+        profile = self.profile if kind == "jpeg" else profile_for_png(self.profile)
+        about = {"exif": self.exif, **({"icc_profile": profile} if profile else {})}
         with as_usage_error(f"cannot be written as {kind.upper()}", (OSError, ValueError)):
             if kind == "jpeg":
                 image.save(file, "JPEG", quality=quality, subsampling=0, **about)

@@ -1,5 +1,6 @@
 """Recall, and how much of an image is left as it was, against the bound on the noise."""
 
+import re
 from collections.abc import Iterable
 from statistics import fmean
 
@@ -42,7 +43,7 @@ def _families(block: Block) -> dict[str, dict[float, ResolvedSpec]]:
     for attack in block.attacks:
         family = by_eps(block, attack)
         if len(family) > 1:
-            usual = next((one for one in family.values() if "eps=" not in one.spec), family[max(family)])
+            usual = next((one for one in family.values() if not re.search(r"\beps=", one.spec)), family[max(family)])
             families[usual.spec] = family
     return families
 

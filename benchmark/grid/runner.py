@@ -34,7 +34,7 @@ from benchmark.grid.records import EpochScores, Record, read_pack
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart
 from benchmark.grid.tracking import Tracking, epoch_values
-from victims.clip import Clip
+from victims.clip import Clip, computes
 from victims.evaluate import evaluate
 from victims.training import require_batches, steps_per_epoch, train
 
@@ -179,7 +179,7 @@ class Grid:
         try:
             record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint)).as_kept()
         except (Exception, SystemExit) as error:
-            if not (_computes(self.device) and Processes.current().failed_alike(error)):
+            if not (computes(self.device) and Processes.current().failed_alike(error)):
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
@@ -209,7 +209,7 @@ class Grid:
         try:
             self.poisons.get(cell, self.data_of(cell).train, self.device, self.time_left)
         except (Exception, SystemExit) as error:
-            if not _computes(self.device):
+            if not computes(self.device):
                 raise
             failure = Failure(type(error).__name__, str(error), traceback.format_exc())
             _let_go(error)
@@ -348,22 +348,6 @@ def _check_notes(described: dict[str, Any], notes: dict[str, Any]) -> None:
         raise ValueError("it is of another poison")
     as_kind(notes["epochs"], tuple[EpochScores, ...])
     as_kind([notes["train"], notes["evaluate"]], tuple[float, float])
-
-
-def _computes(device: torch.device) -> bool:
-    """Whether a device still works: after a failed assertion or an illegal access, a GPU does nothing for the process.
-
-    All later cells would fail, each in no time. So the process ends instead, and a worker is replaced.
-    """
-    if device.type != "cuda":
-        return True
-    try:
-        torch.zeros(1, device=device).item()
-    except torch.OutOfMemoryError:
-        return True
-    except RuntimeError:
-        return False
-    return True
 
 
 def _let_go(error: BaseException | None) -> None:

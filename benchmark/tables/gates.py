@@ -58,7 +58,9 @@ def stronger_with_eps(block: Block, attack: ResolvedSpec) -> Verdict:
 def by_eps(block: Block, attack: ResolvedSpec) -> dict[float, ResolvedSpec]:
     """An attack at every ε that it ran with, its other parameters being the same, the smallest ε first."""
     alike = [other for other in block.attacks if _without_eps(other) == _without_eps(attack)]
-    return {eps: one for one in sorted(alike, key=lambda one: _eps(one) or 0) if (eps := _eps(one)) is not None}
+    # The last of one ε stays: of two spellings of it, the one with more undefended victims.
+    alike.sort(key=lambda one: (_eps(one) or 0, len(block.of(one.spec, UNDEFENDED))))
+    return {eps: one for one in alike if (eps := _eps(one)) is not None}
 
 
 def loss_left(block: Block, defense: str) -> float | None:

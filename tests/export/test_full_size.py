@@ -1,5 +1,6 @@
 """Noise on original images: in the right place, within its bound, and honest about what is left of it."""
 
+import io
 import json
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS
 from benchmark.data.images import read_image
 from benchmark.export.full_size import enlarge
+from benchmark.export.images import decode_png, encode_png
+from benchmark.export.photo import Photo
 from tests.export.exports import make_poison
 
 
@@ -81,6 +84,13 @@ def dataset(tmp_path: Path) -> str:
     for name, split_rows in {"train": rows[:8] + rows[8:10], "val": rows[10:12], "test": rows[12:]}.items():
         (tmp_path / f"{name}.csv").write_text("filepath,title\n" + "".join(split_rows))
     return f"csv[{','.join(f'{name}={tmp_path}/{name}.csv' for name in ('train', 'val', 'test'))}]"
+
+
+def test_a_profile_that_pillow_would_not_read_back_is_left_out() -> None:
+    image = np.full((3, 4, 5), 7, np.uint8)
+    assert (decode_png(encode_png(image, b"much" * 2**19), None) == image).all()
+    picture = Photo(image.transpose(1, 2, 0), None, b"much" * 2**19, b"")
+    assert Image.open(io.BytesIO(picture.encode("png", 95))).convert("RGB").size == (5, 4)
 
 
 @pytest.mark.parametrize("per_row", [False, True], ids=["per image", "per row"])

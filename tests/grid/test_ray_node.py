@@ -161,12 +161,12 @@ def test_a_poison_that_the_store_lacks_is_not_crafted_by_each_cell(
 def test_a_poison_fails_unless_the_device_does_nothing_any_more(
     settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then the unit's process ends, and another takes the unit."""
+    """Then the error leaves the task, which Ray ends together with its process, as that has a GPU."""
     monkeypatch.setattr(type(planned.cell.attack.attack), "craft", lambda *_: 1 / 0)
     failure, content = ray_node.craft(work(settings, planned, "here", None, crafts=True), Heard())
     assert failure is not None
     assert (failure.kind, content) == ("ZeroDivisionError", None)
-    monkeypatch.setattr("benchmark.grid.runner._computes", lambda device: False)
+    monkeypatch.setattr("benchmark.grid.runner.computes", lambda device: False)
     with pytest.raises(ZeroDivisionError):
         ray_node.craft(work(settings, planned, "there", None, crafts=True), Heard())
 

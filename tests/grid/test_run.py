@@ -204,7 +204,7 @@ def test_a_device_that_does_nothing_any_more_ends_the_run_and_fails_no_cell(
     """As a GPU after a failed assertion: all other cells would fail in no time, and not run again."""
     with monkeypatch.context() as patch:
         patch.setattr(place, lambda *a: 1 / 0)
-        patch.setattr("benchmark.grid.runner._computes", lambda device: False)
+        patch.setattr("benchmark.grid.runner.computes", lambda device: False)
         with pytest.raises(ZeroDivisionError):
             run(tmp_path)
     assert {record.status for record in by_cell(tmp_path).values()} <= {"done"}

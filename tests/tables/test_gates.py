@@ -100,6 +100,17 @@ def test_an_attack_crafted_through_a_defense_has_the_eps_of_the_attack_that_it_c
         assert of_eps(block(plugin)) == {"em-aug": "–"}
 
 
+def test_of_two_spellings_of_an_attack_the_one_with_undefended_victims_counts() -> None:
+    def through(spec: str, recall: float, eps: str, defense: str = "none") -> Record:
+        params = {"attack": f"em[eps={eps}]", "defense": "jpeg"}
+        return record(spec, defense, recalls=(recall, recall), params=params)
+
+    usual, half = through("em-aug", 30, "8"), through("through[attack=em[eps=4]]", 50, "4")
+    for other in ("through[attack=em]", "through[attack=em[eps=8]]"):
+        found = of_eps(block(usual, half, through(other, 40, "8", "cutout")))
+        assert (found["em-aug"], found[half.attack.spec]) == ("holds", "holds")
+
+
 def test_other_settings_make_another_attack() -> None:
     found = of_eps(block(noisy("em", 30), noisy("em[eps=16,rounds=9]", 60, 16, rounds=9), noisy("mem3", 10, 16)))
     assert set(found.values()) == {"not shown"}

@@ -20,6 +20,7 @@ from victims.clip import (
     Precision,
     clamp_scale,
     clip_loss,
+    computes,
     fixed_model,
     resolve_device,
     resolve_precision,
@@ -260,6 +261,30 @@ def test_the_papers_victims_are_there() -> None:
 def test_a_device_that_is_not_here() -> None:
     with pytest.raises(UsageError, match="cannot be used"):
         resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("error", "works"),
+    [(None, True), (torch.OutOfMemoryError("full"), True), (RuntimeError("CUDA error: device-side assert"), False)],
+)
+def test_a_device_works_unless_it_computes_nothing_any_more(
+    error: Exception | None, works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory of a GPU can be full, and a CPU is not asked."""
+
+    def zeros(*_: object, **__: object) -> torch.Tensor:
+        if error is not None:
+            raise error
+        return torch.ones(1)
+
+    monkeypatch.setattr("torch.zeros", zeros)
+    assert computes(torch.device("cuda")) is works
+    assert computes(torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is one")
+def test_a_gpu_that_is_not_there_does_not_work() -> None:
+    assert not computes(torch.device("cuda"))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from benchmark.core.errors import Failure
 from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.records import Record
 from benchmark.grid.sharing import attempt
+from victims.clip import computes
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Job:
                 return grid.craft(one)
             return attempt(grid, replace(one, record=self.record), wait=True)
         except Exception as error:
+            device = self.work.settings.device
+            if device.startswith("cuda") and not computes(torch.device(device)):
+                # The node's fault: the driver sees that the job is gone, and another job takes the unit.
+                traceback.print_exc()
+                os._exit(1)
             return Failure(type(error).__name__, str(error), traceback.format_exc())
 
     def checkpoint(self) -> Any:

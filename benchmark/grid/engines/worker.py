@@ -30,6 +30,7 @@ from benchmark.grid.opening import open_grid
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.sharing import attempt
+from victims.clip import computes
 
 _SECONDS_BETWEEN_SHARES = 0.5
 Request = tuple[Any, ...]
@@ -56,6 +57,8 @@ def main() -> None:
             hand_messages_to(Messages(send), level)
             serve(grid, requests.get, send)
     except UsageError as error:
+        if settings.device == "cuda" and not computes(torch.device("cuda")):
+            raise  # the fault of this worker's GPU: the parent goes on with the others
         send(("refused", str(error)))
 
 
