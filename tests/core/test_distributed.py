@@ -186,14 +186,13 @@ def test_runs_that_follow_each_other_stay_together_and_batch_norm_is_not_taken_o
     tmp_path: Path,
 ) -> None:
     """As ``reproduce`` has them: all is there the second time, and both processes know; a refused run ends for both."""
-    clean = ("--attack", "clean", "--victim", "mini-vit", "--surrogate", "mini-vit")
-    runs = [grid_run(tmp_path, *clean)] * 2 + [grid_run(tmp_path)]
+    runs = [grid_run(tmp_path, "--victim", "mini-vit", "--surrogate", "mini-vit")] * 2 + [grid_run(tmp_path)]
     done = torchrun(
         f"with process_group(torch.device('cpu')):\n    codes = [{', '.join(runs)}]\n"
         "raise SystemExit(codes != [0, 0, 2])"
     )
     assert done.returncode == 0, done.stderr
-    assert [done.stderr.count(f"2 cells, {left} to run") for left in (2, 0)] == [1, 1]
+    assert [done.stderr.count(f"3 cells, {left} to run") for left in (3, 0)] == [1, 1]
     assert "batch norm cannot be synchronised on CPUs" in done.stderr
 
 

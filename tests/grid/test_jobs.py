@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -230,6 +231,16 @@ def test_bad_input(flags: list[str], said: str, tmp_path: Path, capsys: pytest.C
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-1]
     assert not list(tmp_path.glob("out/*.json"))
+
+
+def test_a_worker_whose_gpu_is_gone_dies_and_refuses_nothing() -> None:
+    """What a worker refuses ends the run; the others shall go on."""
+    gone = Worker(1, 1, "")
+    gone.open(RunSettings(device="cuda"), pickle.dumps([]))
+    with pytest.raises(EOFError):
+        gone.link.recv()
+    assert gone.process.wait() == 1
+    gone.end()
 
 
 @pytest.mark.parametrize(

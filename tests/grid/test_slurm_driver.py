@@ -416,17 +416,30 @@ def test_news_are_read_once_and_whole(tmp_path: Path) -> None:
     assert driver.read() == [["message", 30, "ä"]]
 
 
+class EndedError(BaseException):
+    pass
+
+
+def job_of(
+    craft: Callable[[Any], Any], settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> slurm_node.Job:
+    """A job that crafts so, in this process; where it would end the process, it raises :class:`EndedError`."""
+
+    def end(code: int) -> None:
+        raise EndedError
+
+    environment = SimpleNamespace(paths=SimpleNamespace(folder=tmp_path), job_id="1", USR_SIG="USR2")
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(JobEnvironment=lambda: environment))
+    monkeypatch.setattr(slurm_node, "opened", lambda *_: (SimpleNamespace(craft=craft), None))
+    monkeypatch.setattr(os, "_exit", end)
+    return slurm_node.Job(cast(Any, SimpleNamespace(crafts=True, settings=settings)), None)
+
+
 @pytest.mark.parametrize("error", [SystemExit(-1), subprocess.TimeoutExpired("scontrol", 60)])
 def test_a_job_that_is_queued_again_ends_at_once(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What submitit raises then is no error of the poison or the cell."""
-
-    class EndedError(BaseException):
-        pass
-
-    def end(code: int) -> None:
-        raise EndedError
 
     def craft(one: Any) -> Failure:
         try:
@@ -435,18 +448,34 @@ def test_a_job_that_is_queued_again_ends_at_once(
             return Failure("of the cell", "", "")
         raise AssertionError
 
-    environment = SimpleNamespace(paths=SimpleNamespace(folder=tmp_path), job_id="1", USR_SIG="USR2")
-    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(JobEnvironment=lambda: environment))
-    monkeypatch.setattr(slurm_node, "opened", lambda *_: (SimpleNamespace(craft=craft), None))
-    monkeypatch.setattr(os, "_exit", end)
-
     def handle(*_: Any) -> None:
         raise error
 
     before = signal.signal(signal.SIGUSR2, handle)
     try:
         with pytest.raises(EndedError):
-            slurm_node.Job(cast(Any, SimpleNamespace(crafts=True, settings=RunSettings())), None)()
+            job_of(craft, RunSettings(), tmp_path, monkeypatch)()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize(("device", "works"), [("auto", False), ("cuda", True), ("cuda", False)])
+def test_a_job_fails_its_unit_unless_its_gpu_does_nothing_any_more(
+    device: str, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the job ends without an outcome, and the driver submits the unit again."""
+    monkeypatch.setattr(slurm_node, "computes", lambda _: works)
+    before = signal.getsignal(signal.SIGUSR2)
+    signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        job = job_of(lambda one: 1 / 0, RunSettings(device=device), tmp_path, monkeypatch)
+        if device == "cuda" and not works:
+            with pytest.raises(EndedError):
+                job()
+        else:
+            failure = job()
+            assert isinstance(failure, Failure)
+            assert failure.kind == "ZeroDivisionError"
     finally:
         signal.signal(signal.SIGUSR2, before)
 
