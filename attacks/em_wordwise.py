@@ -55,7 +55,8 @@ class WordwiseEm(Attack):
             ``jpeg+crop-flip``, so that they survive it; ``none``: no batch does.
         through_share: share of the batches that do.
         random_phase: start the tiling of each image at a random pixel of the pattern, mirrored in half of the images,
-            while the patterns are learned and as published. Crops and flips then show a victim nothing new.
+            while the patterns are learned and as published. Shifts and flips then show a victim nothing new;
+            crops still enlarge the pattern.
         batch_size: rows a step.
         optimizer: the surrogates', ``adamw`` or ``muon``; see :func:`victims.optimizers.make_optimizer`.
         lr: peak learning rate of each surrogate's AdamW; it warms up over a tenth of the steps and falls as a cosine.

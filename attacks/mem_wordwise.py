@@ -25,7 +25,7 @@ class WordwiseMem(WordwiseEm):
     """Word-wise EM's noise with a k-word trigger: HotFlip as in MEM, with no PGD.
 
     The trigger's surrogates train on captions of other images, as MEM's do in the small presets
-    (``permute_surrogate``).
+    (``permute_surrogate``). Their learning rates stay at the peak.
 
     Args:
         k: words of the trigger.

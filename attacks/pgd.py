@@ -18,7 +18,7 @@ def minimise_noise(
     """Error-minimising noise: PGD that descends the loss, warm-started, in whole steps of 1/255.
 
     The image stays 8-bit and in [0, 255] at every step, so what the surrogate sees is what would be published, and
-    int8 storage loses nothing.
+    int8 storage loses nothing. With ``bases`` it sees the noise on another image, clamped there.
 
     Args:
         images: (B, 3, H, W) uint8, clean.

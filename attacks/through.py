@@ -35,12 +35,16 @@ class Through(Attack):
     expectation over transformations (Athalye et al. 2018, "Synthesizing Robust Adversarial Examples").
 
     ``em-aug`` is EM through the augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability
-    Attacks against Supervised and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, as in
+    Attacks against Supervised and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, after
     Liu et al. 2024, "Stable Unlearnable Example", with normal noise of the variance that the paper's uniform noise
-    within 4/255 has. ``rem`` is EM through crops and adversarial training, as in Fu et al. 2022, "Robust Unlearnable
-    Examples", section 4.2: the noise lowers the loss of the worst image within 4/255 of a crop (three PGD steps; ten in
-    the paper). The published runs of the last two average each gradient of the noise over five draws; here a step sees
-    one.
+    within 4/255 has. In the paper the surrogate is trained adversarially, on which its result depends, and sees no such
+    noise; here it sees the noise and is not. ``rem`` is EM through crops and adversarial training, as in Fu et al.
+    2022, "Robust Unlearnable Examples", section 4.2: the noise lowers the loss of the worst image within 4/255 of a
+    crop (three PGD steps; ten in the paper).
+
+    The published code of ``sem`` and ``rem`` averages each gradient of the noise over five draws; here a step sees one.
+    There the noise starts anew from uniform noise before every step of the surrogate, takes ten PGD steps, and is found
+    once more against the last surrogate. Here it goes on from round to round, as in EM.
 
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.

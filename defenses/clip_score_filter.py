@@ -18,7 +18,8 @@ class ClipScoreFilter(Defense):
     minimises the error makes pairs easy, so that the filter may well keep them: that is what it is here to show.
 
     Args:
-        drop: share of the pairs that is left out.
+        drop: share of the pairs that is left out. DataComp's filter leaves out 70 %; the default is milder, as the
+            captions here were written for their images.
         start: share of the training that sees all pairs, for the victim to learn to tell them apart; rounded up to
             whole epochs.
     """

@@ -14,7 +14,8 @@ from defenses.base import DEFENSES, Defense, HookContext
 class CropFlip(Defense):
     """The usual augmentation of image models (Szegedy et al. 2015, "Going Deeper with Convolutions", section 6).
 
-    The part is a square. It is drawn anew for each image and step, and read with bilinear interpolation.
+    There the part has at least 8 % of the area and sides of 3:4 to 4:3; here it is a square, and larger. It is drawn
+    anew for each image and step, and read with bilinear interpolation.
 
     Args:
         smallest: smallest area of the part, as a share of the image's; the share is uniform up to one.

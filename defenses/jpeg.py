@@ -17,6 +17,10 @@ from defenses.base import DEFENSES, Defense, HookContext
 class Jpeg(Defense):
     """Lossy compression (Das et al. 2018, "SHIELD: Fast, Practical Defense and Vaccination for Deep Learning").
 
+    SHIELD trains several models at different qualities; here all images have one. Liu et al. 2023, "Image Shortcut
+    Squeezing", compress training images against unlearnable examples at quality 10, with images of 32 px; the default
+    here is milder.
+
     Pillow's encoder at its default chroma subsampling. Its gradient is taken to be the identity, so that an attack can
     be crafted through it.
 

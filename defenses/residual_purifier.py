@@ -23,8 +23,9 @@ class ResidualPurifier(Defense):
     """Learn to predict the noise from pairs of a clean and a protected image, then subtract it from every image.
 
     Whoever can run the owner's tool makes such pairs from photos of his own; here they are some of the training images.
-    The network is a small FFDNet (Zhang et al. 2018, section III): it computes at half the side, on 2 × 2 pixels as
-    channels, and predicts the residual. Purifiers against unlearnable examples use diffusion models instead, which take
+    The network is after FFDNet (Zhang et al. 2018, section III): it computes at half the side, on 2 × 2 pixels as
+    channels. Unlike FFDNet, it has four layers, is not told the level of the noise, and predicts the noise in place of
+    the clean image. Purifiers against unlearnable examples use diffusion models instead, which take
     GPU hours (Jiang et al. 2023, "Unlearnable Examples Give a False Sense of Security"; Dolatabadi et al. 2024, "The
     Devil's Advocate").
 

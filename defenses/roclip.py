@@ -17,9 +17,10 @@ class RoClip(Defense):
     Yang et al. 2023, "Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks",
     section 4: a pool of 2 % of the captions, every second epoch. There the pool is a queue of features from earlier
     steps; here its captions are drawn anew and encoded at every step, so that a step depends on nothing before it, and
-    the text tower learns from those that are nearest. The crops and word changes that the paper adds are defenses of
-    their own: ``crop-flip+roclip``. In a small set 2 % are too few for a caption that fits, so that the small presets
-    take a larger pool.
+    the text tower learns from those that are nearest. So an image may find its own caption in the pool, with a
+    probability of ``pool``; in the queue it hardly ever does. The crops and word changes that the paper adds are
+    defenses of their own: ``crop-flip+roclip``. In a small set 2 % are too few for a caption that fits, so that the
+    small presets take a larger pool.
 
     Args:
         pool: captions in the pool, as a share of the epoch's; rounded down to a multiple of the number of processes.

@@ -22,6 +22,9 @@ class UEraser(Defense):
     0.5; one operation of TrivialAugment for the batch, its magnitude for each image. Other published scripts of its
     authors use plasma on every image.
 
+    The victim trains on the worst draws as one new batch. The published function takes one operation of TrivialAugment
+    for all five draws, and descends the losses that it has compared.
+
     The worst draw of an image is that in which it and its caption have the highest loss, beside the other images of the
     same draw. The paper looks for it in the first 60 of 200 epochs (``until=0.3``) or in all of them ("UEraser-Max"),
     the default here.
