@@ -1,12 +1,12 @@
 """Interquartile means of the recall that victims keep, with bootstrap intervals over seeds and queries, and ranks.
 
 Interquartile mean: the mean of the middle half of all runs, for each attack those of every defense and seed (Agarwal et
-al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice*, section 4.3). Half of the runs cannot
-move it, so that one cell or one lucky seed does not decide a rank.
+al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice*, section 4.3). The lowest and the
+highest quarter of the runs cannot move it, so that one cell of four or more does not decide a rank.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import combinations
 from math import comb, sqrt
@@ -93,7 +93,11 @@ def interval(runs: Runs, name: str, *, average: Average = iqm) -> Interval | Non
         name: its name, which seeds the draws of queries.
         average: over its runs.
     """
-    return _around(average_of(runs, average), _drawn(runs, name, average), LEVEL) if varies(runs) else None
+    if not varies(runs):
+        return None
+    found = _around(average_of(runs, average), _drawn(runs, name, average), LEVEL)
+    # Stretched deviations may reach below zero, which no recall does.
+    return replace(found, low=max(0.0, found.low))
 
 
 def difference(

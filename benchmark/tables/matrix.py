@@ -81,9 +81,8 @@ def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.Data
     cells = cells.assign(counts=counts)
     judged = cells[cells["counts"] & cells["attack"].isin(found.competing) & cells["mean"].notna()]
     # A defense is marked only if it brings recall back, and only against attacks that take enough recall.
-    undefended = judged[judged["defense"] == UNDEFENDED].set_index("attack")["mean"]
-    helping = judged[judged["mean"] > judged["attack"].map(undefended).astype(float)]
-    helping = helping[~helping["attack"].isin(weak)]
+    helps = [_helps(found, *pair) for pair in zip(judged["attack"], judged["defense"], strict=True)]
+    helping = judged[pd.Series(helps, judged.index, dtype=bool) & ~judged["attack"].isin(weak)]
     best = helping["mean"] == helping.groupby("attack")["mean"].transform("max")
     # A single attack is not marked as the strongest: there is no other to compare it with.
     column = judged.groupby("defense")["mean"]
@@ -91,6 +90,13 @@ def _marked(cells: pd.DataFrame, found: MatrixCells, weak: list[str]) -> pd.Data
     return cells.assign(
         best=best.reindex(cells.index, fill_value=False), strongest=strongest.reindex(cells.index, fill_value=False)
     )
+
+
+def _helps(found: MatrixCells, attack: str, defense: str) -> bool:
+    """Whether more is kept under a defense than without it, on the seeds that both have."""
+    defended, undefended = found.runs(attack, defense), found.runs(attack, UNDEFENDED)
+    shared = defended.keys() & undefended.keys()
+    return sum(defended[seed].kept - undefended[seed].kept for seed in shared) > 0
 
 
 def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[str]:
@@ -120,7 +126,7 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
     }
     usual = max(dict.fromkeys(seeds.values()), key=list(seeds.values()).count)
     others = [f"{attack} × {defense} {text}" for (attack, defense), text in seeds.items() if text != usual]
-    lines += [f"Seeds other than {usual}: {'; '.join(others)}."] if others else []
+    lines += [Caution(f"Seeds other than {usual}: {'; '.join(others)}.")] if others else []
     return [*lines, *_gates(found)]
 
 

@@ -63,7 +63,7 @@ def rankings(found: MatrixCells) -> list[Table]:
 def _table(side: _Side) -> Table:
     found, block = side.found, side.found.block
     names, others = (found.attacks, found.defenses) if side.of_attacks else (found.defenses, found.attacks)
-    runs = {spec: side.runs(spec) for spec in side.ranked}
+    runs = _of_shared_seeds({spec: side.runs(spec) for spec in side.ranked})
     ranks = ranks_of(runs, best_keeps_most=not side.of_attacks)
     by_average = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
     best_first = _as_ranked(by_average, ranks)
@@ -77,10 +77,11 @@ def _table(side: _Side) -> Table:
             ahead = probability_of_less(*(runs[each] for each in pair))
             cells.append(of | {"column": BEATS, "unit": "%", "mean": ahead, "text": f"{ahead:.0f}"})
         for at in best_epochs(block.of()):
-            elsewhere = side.runs(spec, at)
-            if all(elsewhere.get(other, {}).keys() == own.keys() for other, own in runs[spec].items()):
-                cells.append(of | {"column": f"best: {at}", "unit": "%", "mean": average_of(elsewhere)})
-        cells += [of | cell for cell in _worst_case(side, spec, others)]
+            there = side.runs(spec, at)
+            if all(there.get(other, {}).keys() >= own.keys() for other, own in runs[spec].items()):
+                same = {other: {seed: there[other][seed] for seed in own} for other, own in runs[spec].items()}
+                cells.append(of | {"column": f"best: {at}", "unit": "%", "mean": average_of(same)})
+        cells += [of | cell for cell in _worst_case(side, runs[spec], others)]
         cells += [of | cell for cell in _gates(side, spec)]
     frame = cells_frame(cells)
     what, over = ("attacks", "defenses") if side.of_attacks else ("defenses", "attacks")
@@ -95,6 +96,18 @@ def _table(side: _Side) -> Table:
         seeds={},
         notes=tuple(_explained(side, runs, names, others, set(frame["column"]))),
     )
+
+
+def _of_shared_seeds(runs: Mapping[str, Runs]) -> Mapping[str, Runs]:
+    """Of each cell the seeds that all names have there, so that means are over the same; all, where they share none."""
+    cells = next(iter(runs.values()))
+    shared = {cell: set.intersection(*(set(own[cell]) for own in runs.values())) for cell in cells}
+    if not all(shared.values()):
+        return runs
+    return {
+        name: {cell: {seed: own[cell][seed] for seed in sorted(shared[cell])} for cell in own}
+        for name, own in runs.items()
+    }
 
 
 def _as_ranked(names: Sequence[str], ranks: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -150,8 +163,7 @@ def worst_case(runs: Runs, *, of_attack: bool) -> str:
     return (max if of_attack else min)(means, key=lambda other: means[other])
 
 
-def _worst_case(side: _Side, spec: str, others: Mapping[str, str]) -> list[dict[str, Any]]:
-    runs = side.runs(spec)
+def _worst_case(side: _Side, runs: Runs, others: Mapping[str, str]) -> list[dict[str, Any]]:
     worst = worst_case(runs, of_attack=side.of_attacks)
     return [
         {"column": WORST, "unit": "%", "mean": average_of({worst: runs[worst]}, mean), "n": len(runs[worst])},
@@ -191,10 +203,11 @@ def _explained(
     sources = [kind for kind in ("seeds", "queries") if any(kind in own for own in kinds)]
     seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
+    ranked = "attacks" if side.of_attacks else "defenses"
     direction = "least is kept" if side.of_attacks else "most is kept"
     lines = [
         f"{IQM}: interquartile mean of the recall kept of clean after the last epoch, that is the mean of the middle "
-        f"half of all runs, over {over} and their seeds.",
+        f"half of all runs, over {over} and the seeds that all these {ranked} have there.",
     ]
     if sources:
         alone = f"One seed, so it is over {' and '.join(sources)} alone, and says nothing of other seeds."

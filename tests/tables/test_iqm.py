@@ -80,11 +80,12 @@ def test_an_interval_over_few_seeds_covers_the_truth(count: int) -> None:
 
 def test_two_seeds_vary_as_much_as_the_mean_of_two() -> None:
     """A bootstrap of two seeds has half of the variance of their mean, and Student's t reaches 6.48 times as far."""
-    found = interval(runs({"none": [40.0, 60.0]}), "attack")
-    assert found is not None
-    # Both draws the same seed: the mean and √2 times its deviation.
+    # Both draws the same seed: the mean and √2 times its deviation. No recall is below zero.
     reach = 10 * 2**0.5 * 12.7062 / 1.95996
-    assert (found.low, found.value, found.high) == pytest.approx((50 - reach, 50, 50 + reach), rel=1e-4)
+    for mean, low in ((150, 150 - reach), (50, 0)):
+        found = interval(runs({"none": [mean - 10.0, mean + 10.0]}), "attack")
+        assert found is not None
+        assert (found.low, found.value, found.high) == pytest.approx((low, mean, mean + reach), rel=1e-4)
 
 
 def test_one_seed_gives_an_interval_from_queries_alone() -> None:

@@ -74,7 +74,7 @@ def test_one_seed_has_an_interval_of_queries_alone_and_says_so() -> None:
 
 
 def test_an_interval_is_over_seeds_where_any_row_has_several() -> None:
-    records = [one for one in grid(THREE) if one.attack.spec != "em" or one.seed == 1]
+    records = [one for one in grid(THREE) if (one.attack.spec, one.defense.spec) != ("em", "none") or one.seed == 1]
     _, attacks, _ = make_tables("matrix", records)
     (note,) = (note for note in attacks.notes if note.startswith("In brackets"))
     assert "interval over seeds and queries" in note
@@ -130,13 +130,30 @@ def test_ranks_say_whether_seeds_stand_behind_them() -> None:
     assert ranks.endswith("No two seeds are shared by all, so ranks say nothing of other seeds.")
 
 
+def test_means_are_over_the_seeds_that_all_have() -> None:
+    """EM is the stronger one over three seeds, and the weaker one on the seed that MEM-3 has as well."""
+    records = [record("clean", recalls=(80, 80), seed=seed) for seed in (1, 2, 3)]
+    for defense in ("none", "cutout"):
+        records += [record("em", defense, recalls=(r, r), seed=seed) for seed, r in ((1, 40), (2, 4), (3, 4))]
+    records += [record("mem3", recalls=(r, r), seed=seed) for seed, r in ((1, 20), (2, 20), (3, 20))]
+    records += [record("mem3", "cutout", recalls=(20, 20), seed=1)]
+    _, attacks, _ = make_tables("matrix", records)
+    worst = attacks.cells[attacks.cells["column"] == "worst case %"].set_index("row")["mean"]
+    assert (worst.to_dict(), texts(attacks, "under")["EM"]) == ({"EM": 50, "MEM-3": 25}, "Cutout")
+    counted = attacks.cells[attacks.cells["column"] == "IQM %"].set_index("row")
+    assert counted["n"].to_dict() == {"EM": 4, "MEM-3": 4}
+    # The middle two of 40, 4, 4 and 40 of 80.
+    assert counted["mean"]["EM"] == pytest.approx(100 * 22 / 80)
+
+
 def test_rows_are_in_the_order_of_their_ranks() -> None:
-    """Over the three seeds that both have, MEM-3 is stronger; over all of its own, EM is."""
+    """Over the seeds that both have, MEM-3 is stronger; over all of its own, EM is. Under mixup, no seed is shared."""
     records = [record("clean", recalls=(80, 80), seed=seed) for seed in range(1, 13)]
     for defense in ("none", "cutout"):
         levels = [30, 31, 32, *[1] * 9]
         records += [record("em", defense, recalls=(r, r), seed=seed) for seed, r in enumerate(levels, start=1)]
         records += [record("mem3", defense, recalls=(r, r), seed=seed) for seed, r in ((1, 15), (2, 16), (3, 17))]
+    records += [record("em", "mixup", recalls=(1, 1), seed=4), record("mem3", "mixup", recalls=(15, 15), seed=1)]
     _, attacks, _ = make_tables("matrix", records)
     assert attacks.rows == ("MEM-3", "EM")
     assert texts(attacks, "rank") == {"MEM-3": "1", "EM": "2"}
