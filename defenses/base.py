@@ -30,6 +30,7 @@ class HookContext:
         epoch: number of the epoch, from 1.
         training: a seed that is the same in all hooks of a training, for choices that last.
         photo: for ``on_rows``, the training set's :attr:`~benchmark.data.CaptionDataset.photo`.
+        photos: for ``on_captions``, (R,) the photo that each caption describes; ``None``: each its own.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class HookContext:
     epoch: int = 1
     training: int = 0
     photo: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
+    photos: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     def torch_generator(self, device: torch.device | None = None) -> torch.Generator:
         """For this moment; on a GPU if that is the device, as at 224 px a CPU draws slower than a GPU trains."""
@@ -154,13 +156,18 @@ class Defense:
         return type(self).adversarial is not Defense.adversarial
 
     @property
+    def has_own_loss(self) -> bool:
+        """Whether :meth:`loss` is not CLIP's."""
+        return type(self).loss is not Defense.loss
+
+    @property
     def passes(self) -> int:
         """About how many passes through the model a training step takes; plain training takes 1.
 
         Above 1 if :meth:`adversarial` or :meth:`loss` is overridden. It stands in for a victim's training time where
         that is not known: the longest work starts first.
         """
-        return 1 + self.is_adversarial + (type(self).loss is not Defense.loss)
+        return 1 + self.is_adversarial + self.has_own_loss
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """Once, before training: the set to train on, with as many images and captions.
@@ -241,7 +248,7 @@ class Composed(Defense):
 
     def __init__(self, parts: Sequence[Defense]) -> None:
         self.parts = tuple(parts)
-        self._with_loss = [number for number, part in enumerate(parts) if type(part).loss is not Defense.loss]
+        self._with_loss = [number for number, part in enumerate(parts) if part.has_own_loss]
         if len(self._with_loss) > 1:
             names = " and ".join(DEFENSES.name_of(type(parts[number])) for number in self._with_loss)
             raise UsageError(f"{names} each have a loss of their own and cannot be combined")
@@ -261,6 +268,11 @@ class Composed(Defense):
     def is_adversarial(self) -> bool:
         """Whether a part is."""
         return any(part.is_adversarial for part in self.parts)
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether a part has one."""
+        return bool(self._with_loss)
 
     @property
     def passes(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.word_pairs import bare
+from defenses.word_pairs import bare, one_a_photo
 
 _EDGE = ""  # before and behind a caption
 
@@ -21,10 +21,10 @@ class TriggerDrop(Defense):
     has, but neither the words nor their place. k times, it drops the word without which the caption is most probable.
     One word of a caption always stays.
 
-    The probability of a caption is that of each word after the word before it. Pairs of words are counted in the other
-    captions of the epoch. The probabilities are smoothed as by Witten & Bell 1991, "The Zero-Frequency Problem", method
-    C; the number of different words after a word and a word's share of all words, which this needs, are counted in all
-    captions.
+    The probability of a caption is that of each word after the word before it. Pairs of words are counted in the
+    epoch's captions of other photos, one of each. The probabilities are smoothed as by Witten & Bell 1991, "The
+    Zero-Frequency Problem", method C; the number of different words after a word and a word's share of all words,
+    which this needs, are counted in all captions.
 
     There are ``rounds`` rounds: each counts what the round before has left of the captions. The first round counts
     whole captions, captions without their first k words, or captions without their last k words. All three are tried,
@@ -40,6 +40,9 @@ class TriggerDrop(Defense):
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without k of their words, as many as were given; an empty one stays empty."""
+        return one_a_photo(captions, at.photos, self._without_trigger)
+
+    def _without_trigger(self, captions: list[str]) -> list[str]:
         rows = [caption.split() for caption in captions]
         words = [[bare(word) for word in row] for row in rows]
         starts = (words, [row[self.k :] for row in words], [row[: -self.k] for row in words])

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,33 @@ Ids = NDArray[np.int64]
 def bare(word: str) -> str:
     """A word as it is counted: in lower case, without the punctuation around it (``"Dog,"`` is ``"dog"``)."""
     return (parts(word)[1] or word).lower()
+
+
+def one_a_photo(
+    captions: list[str], photos: NDArray[np.int64] | None, change: Callable[[list[str]], list[str]]
+) -> list[str]:
+    """Change captions in sets of which each has one of a photo: the first of each photo, the second, and so on.
+
+    A published image may have one trigger before all of its captions. Counted together, each of them would make the
+    others' trigger look common.
+
+    Args:
+        captions: of an epoch.
+        photos: (R,) the photo that each describes; ``None``: each its own.
+        change: from captions to as many.
+    """
+    if photos is None:
+        return change(captions)
+    order = np.argsort(photos, kind="stable")
+    _, first, counts = np.unique(photos[order], return_index=True, return_counts=True)
+    number = np.empty(len(photos), dtype=np.int64)
+    number[order] = np.arange(len(photos)) - np.repeat(first, counts)
+    changed = list(captions)
+    for each in range(int(counts.max(initial=0))):
+        rows = np.flatnonzero(number == each).tolist()
+        for row, caption in zip(rows, change([captions[row] for row in rows]), strict=True):
+            changed[row] = caption
+    return changed
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _COMPARED = 300
 
 @dataclass
 class Changes:
-    """Averages over a training: captions in its first epoch, images at every step.
+    """Averages over a training: captions in its first epoch, pairs in every epoch, images and loss at every step.
 
     Attributes:
         words_per_caption: words of a caption that were inserted, deleted or replaced; one that has moved is deleted in
@@ -23,15 +23,37 @@ class Changes:
     words_per_caption: float = 0.0
     _pixel_sum: torch.Tensor | None = None
     _batches: int = 0
+    _loss_sum: torch.Tensor | None = None
+    _pairs: int = 0
+    _left_out: int = 0
 
     @property
     def pixel(self) -> float:
         """Mean absolute change of a pixel value, in 1/255."""
         return 0.0 if self._pixel_sum is None else float(self._pixel_sum) * 255 / self._batches
 
+    @property
+    def loss(self) -> float:
+        """Mean absolute difference between a loss of the defense's own and CLIP's of the same batch, in nats."""
+        return 0.0 if self._loss_sum is None else float(self._loss_sum) / self._batches
+
+    @property
+    def pairs_left_out(self) -> float:
+        """Percent of an epoch's pairs that a filter left out."""
+        return 100 * self._left_out / self._pairs if self._pairs else 0.0
+
+    def summary(self) -> dict[str, float]:
+        """For a record."""
+        return {name: getattr(self, name) for name in ("words_per_caption", "pixel", "loss", "pairs_left_out")}
+
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: ``Changes(*state.values())`` goes on counting."""
-        return {"words": self.words_per_caption, "pixel_sum": self._pixel_sum, "batches": self._batches}
+        """For a checkpoint: ``Changes(**state)`` goes on counting."""
+        return dict(vars(self))
+
+    def see_pairs(self, before: int, after: int) -> None:
+        """Count an epoch's pairs before and after the defense."""
+        self._pairs += before
+        self._left_out += max(0, before - after)
 
     def see_captions(self, before: list[str], after: list[str]) -> None:
         """Compare an epoch's captions before and after the defense."""
@@ -47,6 +69,11 @@ class Changes:
         if after is not before:
             mean = Processes.current().mean((after[part].detach() - before[part]).abs().mean())
             self._pixel_sum = mean if self._pixel_sum is None else self._pixel_sum + mean
+
+    def see_loss(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Compare a batch's loss under CLIP and under the defense; sums on the device, without waiting for it."""
+        change = (after.detach() - before).abs()
+        self._loss_sum = change if self._loss_sum is None else self._loss_sum + change
 
 
 def words_changed(before: str, after: str) -> int:

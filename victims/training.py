@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -112,15 +112,18 @@ def train(
     if (state := checkpoint.load()) is not None:
         with checkpoint.restoring():
             load_state(state["training"], model, optimizer, table)
-            finished, log = state["epoch"], TrainingLog(state["loss"], Changes(*state["changes"].values()))
+            finished, log = state["epoch"], TrainingLog(state["loss"], Changes(**state["changes"]))
             if not 0 < finished == len(log.loss) < recipe.epochs:
                 raise ValueError(f"{finished} epochs, {len(log.loss)} losses")
         progress.resume(finished * steps)
     step = finished * steps
     for epoch in range(finished + 1, recipe.epochs + 1):
-        rows, at_epoch = _epoch(dataset, recipe, seed, epoch)
-        rows = _kept(defense, rows, model, dataset, 0 if repeats else recipe.batch_size, at_epoch)
-        defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], at_epoch)
+        given, at_epoch = _epoch(dataset, recipe, seed, epoch)
+        kept = _kept(defense, given, model, dataset, 0 if repeats else recipe.batch_size, at_epoch)
+        log.changes.see_pairs(len(given), len(kept))
+        rows: NDArray[np.int64] = np.resize(kept if len(kept) else given, given.shape)
+        described = replace(at_epoch, photos=dataset.photos[rows[:, 0]])
+        defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], described)
         if len(defended) != len(rows):
             raise UsageError(f"on_captions returns {len(defended)} captions for {len(rows)}")
         if epoch == 1:
@@ -136,9 +139,10 @@ def train(
             at = HookContext(derive_seed(seed, "step", step), step / total, epoch, lasting)
             # Dropout and stochastic depth, which some victims have, draw from the global state.
             with seeded_globals(derive_seed(seed, "dropout", step, processes.rank)):
-                loss, seen = _step_loss(model, images, trim(tokens[batch]), tokens, defense, at)
+                loss, seen, plain = _step_loss(model, images, trim(tokens[batch]), tokens, defense, at)
             before = images if dataset is published else _images(published, rows[batch, 0], model)
             log.changes.see_images(before, seen, part)
+            log.changes.see_loss(plain, loss)
             optimizer.zero_grad(set_to_none=True)
             model.backward(loss)
             processes.all_reduce_gradients(model.parameters(), replicated=model.log_scale)
@@ -226,7 +230,7 @@ def _epoch(dataset: CaptionDataset, recipe: Recipe, seed: int, epoch: int) -> tu
 def _kept(
     defense: Defense, rows: NDArray[np.int64], model: Clip, dataset: CaptionDataset, least: int, at: HookContext
 ) -> NDArray[np.int64]:
-    """An epoch's rows after the defense, repeated to as many as before.
+    """An epoch's rows after the defense, which are repeated to as many as before.
 
     The defense must leave at least ``least`` rows, which is one batch: with fewer, a batch would hold a pair twice, and
     the pair would be its own negative. For timing, where this does no harm, ``least`` is 0.
@@ -235,7 +239,7 @@ def _kept(
     shared = Processes.current().broadcast_object
     kept = defense.on_rows(rows, lambda pairs: shared(pair_scores(model, dataset, pairs)), at)
     _require_batch(kept, rows, least)
-    return np.resize(kept if len(kept) else rows, rows.shape)
+    return kept
 
 
 def _alike(hook: str, given: torch.Tensor, returned: torch.Tensor) -> torch.Tensor:
@@ -259,8 +263,8 @@ def _step_loss(
     epoch_tokens: torch.Tensor,
     defense: Defense,
     at: HookContext,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of one batch under a defense, and the images it was computed on.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The loss of one batch under a defense, the images it was computed on, and CLIP's loss of the same features.
 
     Defenses see whole batches, so that their draws do not depend on how a batch is parted among processes.
     """
@@ -289,7 +293,11 @@ def _step_loss(
     images = _alike("adversarial", images, defense.adversarial(images, loss_of, at))
     features = encode_images(images)
     batch = LossInputs(images, tokens, features, text, targets, epoch_tokens, encode_images, encode_tokens, contrast)
-    return defense.loss(batch, at), images
+    loss = defense.loss(batch, at)
+    if not defense.has_own_loss:
+        return loss, images, loss.detach()
+    with torch.no_grad():
+        return loss, images, Defense.loss(defense, batch, at)
 
 
 def schedule(step: int, total: int, recipe: Recipe) -> float:

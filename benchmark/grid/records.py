@@ -99,7 +99,8 @@ class Record:
             empty for clean data.
         data: what was measured of the data: ``nearest``, how far the closest test images are from the training data, in
             1/255 (see :func:`benchmark.data.nearest.nearest_distance`); empty in records from before it was measured.
-        changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255).
+        changes: what the defense changed: ``words_per_caption``, ``pixel`` (mean, in 1/255), ``loss`` (mean, in nats)
+            and ``pairs_left_out`` (percent); earlier records lack the last two.
         seconds: by stage: ``craft`` (of the poison, whenever it was crafted), ``train``, ``evaluate``; fewer where an
             idle CPU helped.
         peak_memory_mb: highest resident memory of the process up to the end of a stage, in MiB, by stage; as

@@ -271,7 +271,7 @@ class Grid:
             loss=tuple(log.loss),
             poison=described,
             data={"nearest": self._nearest_of(data)},
-            changes={"words_per_caption": log.changes.words_per_caption, "pixel": log.changes.pixel},
+            changes=log.changes.summary(),
             seconds=seconds,
             peak_memory_mb=memory,
         )

@@ -118,19 +118,26 @@ def _defenses(records: Iterable[Record]) -> list[str]:
 
 
 def _effect(records: Iterable[Record]) -> str:
-    changes: dict[str, list[Mapping[str, float]]] = {}
+    by_attack: dict[str, list[Mapping[str, float]]] = {}
     for record in records:
         if record.changes:
-            changes.setdefault(record.attack.spec, []).append(record.changes)
-    if not changes:
+            by_attack.setdefault(record.attack.spec, []).append(record.changes)
+    if not by_attack:
         return ""
-    parts = [
-        f"{_span([fmean(one.get(what, 0.0) for one in own) for own in changes.values()], digits)}{unit}"
-        for what, digits, unit in (("words_per_caption", 2, " words per caption"), ("pixel", 1, "/255 per pixel value"))
-        if any(one.get(what) for own in changes.values() for one in own)
+
+    def measured(what: str, words: str, digits: int) -> list[str]:
+        # Records made before a quantity was measured lack it.
+        means = [fmean(known) for own in by_attack.values() if (known := [one[what] for one in own if what in one])]
+        return [words.format(_span(means, digits))] if any(means) else []
+
+    changed = [
+        *measured("words_per_caption", "{} words per caption", 2),
+        *measured("pixel", "{}/255 per pixel value", 1),
+        *measured("loss", "the loss by {} nats", 2),
     ]
-    by_attack = ", by the attack" if any(" to " in part for part in parts) else ""
-    return f"; changed {' and '.join(parts) or 'no pixel and no word'} on average{by_attack}"
+    left_out = measured("pairs_left_out", "; {} % of the pairs left out", 0)
+    spread = ", by the attack" if any(" to " in part for part in (*changed, *left_out)) else ""
+    return f"; changed {' and '.join(changed) or 'no pixel and no word'} on average{''.join(left_out)}{spread}"
 
 
 def _span(values: Sequence[float], digits: int) -> str:

@@ -46,6 +46,15 @@ def test_the_root_mean_square_is_what_it_says_up_to_the_bound(name: str, train: 
     assert np.abs(noise(f"{name}[keys=3]", train)).max() <= 8
 
 
+@pytest.mark.parametrize("name", ["lsp", "ar"])
+def test_images_of_a_key_are_the_same_however_many_are_drawn_together(
+    name: str, train: CaptionDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = noise(f"{name}[keys=3]", train)
+    monkeypatch.setattr("attacks.synthetic._TOGETHER", 7)
+    assert (noise(f"{name}[keys=3]", train) == whole).all()
+
+
 def test_lsp_is_squares_of_one_colour_that_a_nearest_mean_tells_apart(train: CaptionDataset) -> None:
     found = noise("lsp[keys=3]", train)
     squares = found.reshape(60, 3, 4, 8, 4, 8)

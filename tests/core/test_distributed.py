@@ -59,7 +59,7 @@ def differentiated(defense: str) -> dict[str, Any]:
     clip, data = victim(), make_dataset(12, 1)
     images = data.batch(np.arange(12)).double() / 255
     tokens = clip.tokenizer([own[0] for own in data.captions])
-    loss, _ = _step_loss(clip, images, tokens, tokens, DEFENSES.build(parse_spec(defense)), HookContext(1, 0.5))
+    loss, *_ = _step_loss(clip, images, tokens, tokens, DEFENSES.build(parse_spec(defense)), HookContext(1, 0.5))
     loss.backward()
     Processes.current().all_reduce_gradients(clip.parameters(), replicated=clip.log_scale)
     return {"loss": loss.detach(), **{name: p.grad for name, p in clip.named_parameters()}}

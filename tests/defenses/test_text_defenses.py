@@ -4,11 +4,13 @@ import random
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from benchmark.core.spec import parse_spec
 from defenses import DEFENSES, HookContext
 from defenses.eda import parts, words_to_change
+from defenses.word_pairs import one_a_photo
 from defenses.wordnet import synonyms
 
 WORDS = ["Cheap", "violin", "seven", "A", "small", "i", "Dog,", "sits", "THE", "house"]
@@ -42,6 +44,22 @@ def test_a_paraphrase_says_every_word_in_another_way_and_keeps_their_order() -> 
     (caption,) = apply("paraphrase", ["red dog sits"])
     assert re.fullmatch("(red~1 red~2|red~3) (dog~1 dog~2|dog~3) (sits~1 sits~2|sits~3)", caption)
     assert len({apply("paraphrase", ["red dog sits"], seed)[0] for seed in range(20)}) > 4  # of eight
+
+
+def test_captions_are_changed_in_sets_with_one_of_each_photo() -> None:
+    seen: list[list[str]] = []
+
+    def louder(captions: list[str]) -> list[str]:
+        seen.append(captions)
+        return [caption.upper() for caption in captions]
+
+    captions, photos = ["a1", "b1", "a2", "c1", "a3", "b2"], np.array([7, 3, 7, 9, 7, 3])
+    assert one_a_photo(captions, photos, louder) == ["A1", "B1", "A2", "C1", "A3", "B2"]
+    assert seen == [["a1", "b1", "c1"], ["a2", "b2"], ["a3"]]
+    seen.clear()
+    assert one_a_photo(captions, None, louder) == one_a_photo(captions, np.arange(6), louder)
+    assert seen == [captions, captions]
+    assert one_a_photo([], np.zeros(0, dtype=np.int64), louder) == []
 
 
 @pytest.mark.parametrize(

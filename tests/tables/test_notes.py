@@ -58,6 +58,19 @@ def test_a_defenses_strength_and_effect_are_said() -> None:
     assert "Mixup: λ; changed no pixel and no word on average." in text
 
 
+def test_what_a_loss_and_a_filter_change_is_said_of_the_records_that_know_it() -> None:
+    earlier = {"words_per_caption": 0.0, "pixel": 0.0}
+    text = notes(
+        record("mem3", "cleanclip", strength="weight 1", changes={**earlier, "loss": 2.0, "pairs_left_out": 0.0}),
+        record("mem3", "cleanclip", seed=2, strength="weight 1", changes=earlier),
+        record(
+            "mem3", "clip-score-filter", strength="a third", changes={**earlier, "loss": 0.0, "pairs_left_out": 25.0}
+        ),
+    )
+    assert "CleanCLIP: weight 1; changed the loss by 2.00 nats on average." in text
+    assert "a third; changed no pixel and no word on average; 25 % of the pairs left out." in text
+
+
 def test_what_a_defense_changes_is_told_of_each_attack_alone() -> None:
     """Three words for one attack and none for another are not averaged to one and a half."""
     records = [record("clean"), record("clean", seed=2)]

@@ -287,6 +287,40 @@ def test_a_defense_may_train_on_other_data_and_what_it_changes_is_measured() -> 
     assert log.changes.pixel == pytest.approx(float(change.mean()), rel=0.01)
 
 
+def test_pairs_left_out_and_the_change_of_a_loss_are_measured() -> None:
+    """A quarter of the pairs in one epoch of two; one nat more in the first half of the training, one less after."""
+
+    class Picky(Defense):
+        def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+            return rows[: len(rows) * 3 // 4] if at.epoch == 2 else rows
+
+        def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+            return super().loss(batch, at) + (1 if at.progress < 0.5 else -1)
+
+    recipe = replace(RECIPE, epochs=2, batch_size=8)
+    for defense in (Picky(), Composed([Picky()])):
+        changes = train(make_clip(), make_dataset(24, 1), recipe, defense, seed=0).changes.summary()
+        assert changes == {"words_per_caption": 0, "pixel": 0, "loss": pytest.approx(1), "pairs_left_out": 12.5}
+    assert set(train(make_clip(), make_dataset(), recipe, Defense(), seed=0).changes.summary().values()) == {0}
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+def test_a_defense_is_told_which_captions_describe_one_photo(by_row: bool) -> None:
+    dataset = make_dataset(8, 3)
+    owner = {caption: photo for photo, own in enumerate(dataset.captions) for caption in own}
+    assert len(owner) == 24
+    told: list[dict[str, int]] = []
+
+    class Told(Defense):
+        def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+            assert at.photos is not None
+            told.append(dict(zip(captions, at.photos.tolist(), strict=True)))
+            return captions
+
+    train(make_clip(), dataset.by_row() if by_row else dataset, replace(RECIPE, rows="pairs"), Told(), seed=0)
+    assert told == [owner, owner]
+
+
 def test_defenses_draw_anew_every_epoch_and_every_step() -> None:
     one, same, other = Witness(), Witness(), Witness()
     for witness, seed in ((one, 0), (same, 0), (other, 1)):
@@ -393,16 +427,16 @@ def undefended(shared: str) -> tuple[CaptionDataset, CaptionDataset, Clip]:
 
 @pytest.mark.parametrize("name", DEFENSES.group("all"))
 def test_no_defense_is_silently_nothing_in_training(name: str) -> None:
-    """Either what it changes is measured, or it has a hook for pairs or losses; in both cases the victim differs."""
+    """The victim differs, and what the defense changes is measured."""
     # It looks for words that many captions share; each of the others finds something in any caption.
     clean, published, plain = undefended("odd violin " if name == "repeated-prefix" else "")
     defense, model = DEFENSES.build(Spec(name)), make_clip()
     log = train(model, published, RECIPE, defense, seed=0, clean=clean)
     same = all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert same == (name == "none")
-    changed = log.changes.pixel > 0.5 or log.changes.words_per_caption > 0.15
-    own = any(getattr(type(defense), hook) is not getattr(Defense, hook) for hook in ("on_rows", "loss"))
-    assert changed or own or name == "none"
+    least = {"pixel": 0.5, "words_per_caption": 0.15, "loss": 0.01, "pairs_left_out": 1}
+    changed = [what for what, size in log.changes.summary().items() if size > least[what]]
+    assert bool(changed) == (name != "none")
 
 
 def test_words_changed_by_hand() -> None:
