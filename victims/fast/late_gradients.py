@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.core.idle_cpus import beside, idle_cpus
+from victims import products
 
 _SMALL_MAP = 49  # positions
 
@@ -140,7 +141,7 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
         ctx.shape = x.shape
         # Cast by hand: autocast would keep its own cast, which has no gradient here.
-        return F.linear(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
+        return products.linear(x, weight.flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -149,11 +150,11 @@ class _Linear(torch.autograd.Function):
         g = gradients[0].reshape(-1, gradients[0].shape[-1])
 
         def for_weight() -> torch.Tensor:
-            return (g.T @ x.reshape(-1, x.shape[-1])).view_as(weight).to(weight.dtype)
+            return products.product(g.T, x.reshape(-1, x.shape[-1])).view_as(weight).to(weight.dtype)
 
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            (g @ weight.flatten(1).to(g.dtype)).view(ctx.shape) if of_x else None,
+            products.product(g, weight.flatten(1).to(g.dtype)).view(ctx.shape) if of_x else None,
             _gradient_of(weight, for_weight) if of_weight else None,
             g.sum(dim=0).to(weight.dtype) if of_bias else None,
         )
@@ -201,5 +202,5 @@ def _from_patches(g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     rows, channels = x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     patches = padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(rows, 9 * channels)
-    product = g.permute(0, 2, 3, 1).reshape(rows, -1).T @ patches
+    product = products.product(g.permute(0, 2, 3, 1).reshape(rows, -1).T, patches)
     return product.view(-1, 3, 3, channels).permute(0, 3, 1, 2)
