@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         "--records",
         type=user_path,
         metavar="DIR",
-        help="run nothing; compare the fresh records in this folder, seed by seed",
+        help="run nothing; compare the fresh records in this folder, seed by seed; with --update, add them to the "
+        "reference",
     )
     parser.add_argument("--update", action="store_true", help="make a new reference in place of the old")
     add_settings(parser, ("device", "on", "jobs", "store", "events", "plain_models"), preset, defaults={"jobs": _JOBS})
@@ -52,7 +53,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: no reference, or one that cannot be compared with.
     """
-    from benchmark.reference_check.runner import compare_fresh, replay, update
+    from benchmark.reference_check.runner import compare_fresh, grow, replay, update
 
     folder: Path = arguments.reference or REFERENCE
     how = RunSettings.from_cli(arguments)
@@ -63,11 +64,11 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"--seeds must be from 1 to {_MOST_SEEDS:,}, got {count}")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
-    idle = ("records", "out", "level") if arguments.update else _NOT_RUN if arguments.records else ()
+    idle = (*(_NOT_RUN if arguments.records else ()), *(("out", "level") if arguments.update else ()))
     if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
-        raise UsageError(f"{given[0]} has no meaning with --{'update' if arguments.update else 'records'}")
+        raise UsageError(f"{given[0]} has no meaning with --{'records' if arguments.records else 'update'}")
     if arguments.update:
-        return update(folder, count, how)
+        return grow(folder, arguments.records) if arguments.records else update(folder, count, how)
     level = 0.01 if arguments.level is None else convert(arguments.level, float, "--level")
     if not 0 < level < 1:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")

@@ -1,5 +1,6 @@
 """What the reference check prints: comparisons, seeds one by one, and the page of a reference."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -109,9 +110,12 @@ def reference_page(records: Sequence[Record]) -> str:
     versions = sorted(
         {f"{name} {v}" for record in records for name, v in record.provenance.get("versions", {}).items()}
     )
+    seeds = {record.seed for record in records}
+    own = next(number for number in itertools.count(1) if number not in seeds) - 1
+    added = f", and {len(seeds) - own} fresh seeds added by `check --update --records DIR`," if len(seeds) > own else ""
     return (
         "# Reference of `python -m benchmark check`\n\n"
-        f"Written by `python -m benchmark check --update --seeds {len({record.seed for record in records})}` "
+        f"Written by `python -m benchmark check --update --seeds {own}`{added} "
         "from [records](records), which also hold epochs, losses and times. "
         f"{_TERMS}\n\n{table}\n\n"
         "What passes is the check's interval where the fresh seeds' clean victims are average ones.\n\n"

@@ -152,17 +152,52 @@ def update(folder: Path, count: int | None, how: RunSettings) -> int:
     with claimed(folder / "records", wait=True):
         # Another process that shares the work may have been here before.
         if work.is_dir():
-            for record in records:
-                record.save(work / "reference")
-            shutil.rmtree(work / "replaced", ignore_errors=True)  # of an update that was killed after its swap
-            if old:
-                (folder / "records").replace(work / "replaced")
-            (work / "reference").replace(folder / "records")
-            with replacing(folder / "README.md") as temporary:
-                temporary.write_text(reference_page(records), "utf-8")
-            shutil.rmtree(work)
+            _swap(folder, work, records)
     show(f"{folder}: a reference of {count} seeds replaces one of {old_count}")
     return 0
+
+
+def grow(folder: Path, records: Path) -> int:
+    """Add kept records of fresh seeds to the reference; runs nothing, and leaves seeds that it has as they are.
+
+    Args:
+        folder: of the reference.
+        records: all fresh seeds that some checks have run: a choice of those that passed would narrow the intervals.
+
+    Returns:
+        0.
+
+    Raises:
+        UsageError: no reference, no records, or records that cannot be compared with the reference.
+    """
+    work = folder / ".update-grown"
+    _undo_half_a_swap(folder, work)
+    reference, kept = _reference(folder), load_records(records)
+    if not kept:
+        raise UsageError(f"--records: {records} holds no records")
+    taken = {record.seed for record in reference}
+    fresh = [record for record in kept if record.seed not in taken]
+    if fresh:
+        require_comparable(reference, fresh)
+    with claimed(folder / "records", wait=True):
+        shutil.rmtree(work, ignore_errors=True)
+        _swap(folder, work, [*reference, *fresh])
+    count = len(taken | {record.seed for record in fresh})
+    show(f"{folder}: a reference of {count} seeds replaces one of {len(taken)}")
+    return 0
+
+
+def _swap(folder: Path, work: Path, records: Sequence[Record]) -> None:
+    """Put records in the place of a reference, and write its page."""
+    for record in records:
+        record.save(work / "reference")
+    shutil.rmtree(work / "replaced", ignore_errors=True)  # of an update that was killed after its swap
+    if (folder / "records").is_dir():
+        (folder / "records").replace(work / "replaced")
+    (work / "reference").replace(folder / "records")
+    with replacing(folder / "README.md") as temporary:
+        temporary.write_text(reference_page(records), "utf-8")
+    shutil.rmtree(work)
 
 
 def _undo_half_a_swap(folder: Path, work: Path) -> None:

@@ -111,7 +111,6 @@ def test_workers_share_the_cells_unless_an_engine_or_their_number_is_given(monke
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--update", "--records", "DIR"], "--records has no meaning with --update"),
         (["--update", "--out", "DIR"], "--out has no meaning with --update"),
         (["--update", "--level", "0.05"], "--level has no meaning with --update"),
         (["--seeds", "0"], "--seeds must be from 1 to 1,000, got 0"),
@@ -119,6 +118,7 @@ def test_workers_share_the_cells_unless_an_engine_or_their_number_is_given(monke
         (["--records", "DIR", "--seeds", "3"], "--seeds has no meaning with --records"),
         (["--records", "DIR", "--jobs", "2"], "--jobs has no meaning with --records"),
         (["--records", "DIR", "--device", "cpu"], "--device has no meaning with --records"),
+        (["--update", "--records", "DIR", "--seeds", "9"], "--seeds has no meaning with --records"),
     ],
 )
 def test_flags_that_would_do_nothing_are_refused(
@@ -227,6 +227,31 @@ def test_update_writes_the_reference_and_drops_what_it_replaces(
     assert main(["check", "--update", "--reference", str(tmp_path)]) == 2
     assert "commit the changes of this checkout first" in capsys.readouterr().err
     assert len(asked) == 3
+
+
+def test_kept_seeds_are_added_to_the_reference_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provenance = {"preset": "micro", "finished": ""}
+    for one in records([5.0] * 4 + [6.0] * 4):
+        replace(one, provenance=provenance).save(tmp_path / "reference" / "records")
+    for one in records([9.0, 9.5], first_seed=70):
+        replace(one, provenance=provenance).save(tmp_path / "fresh")
+    command = ["check", "--update", "--reference", str(tmp_path / "reference"), "--records", str(tmp_path / "fresh")]
+    for before in (8, 10):
+        assert main(command) == 0
+        assert f"a reference of 10 seeds replaces one of {before}" in capsys.readouterr().out
+        kept = load_records(tmp_path / "reference" / "records")
+        assert {one.seed for one in kept} == {*range(1, 9), 70, 71}
+        page = (tmp_path / "reference" / "README.md").read_text("utf-8")
+        assert "check --update --seeds 8`, and 2 fresh seeds added by `check --update --records DIR`," in page
+        assert "4.0 – 9.5" not in page
+        assert "5.0 – 9.5" in page
+    for one in records([9.0], first_seed=80):
+        replace(one, recipe={**one.recipe, "epochs": 99}, provenance=provenance).save(tmp_path / "fresh")
+    assert main(command) == 2
+    assert "other settings" in capsys.readouterr().err
+    assert main([*command[:-1], str(tmp_path / "reference")]) == 2
+    assert "holds no records" in capsys.readouterr().err
+    assert len(load_records(tmp_path / "reference" / "records")) == len(kept)
 
 
 def test_two_processes_may_make_one_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
