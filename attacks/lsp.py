@@ -6,7 +6,7 @@ import numpy as np
 
 from attacks.base import ATTACKS
 from attacks.synthetic import Noise, SyntheticNoise
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import ranged, require
 
 
 @ATTACKS.register("lsp", order=40)
@@ -27,6 +27,13 @@ class Lsp(SyntheticNoise):
 
     squares: int = ranged(4, 1, 64)
     separation: float = ranged(10.0, above=0, at_most=1000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        corners = 2 ** (3 * self.squares**2)
+        require(
+            self.keys <= corners, "attack lsp", "keys", f"at most the {corners} corners that squares have", self.keys
+        )
 
     def label(self) -> str:
         """The name in tables."""

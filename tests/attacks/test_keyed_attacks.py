@@ -46,6 +46,13 @@ def test_the_root_mean_square_is_what_it_says_up_to_the_bound(name: str, train: 
     assert np.abs(noise(f"{name}[keys=3]", train)).max() <= 8
 
 
+def test_lsp_has_a_corner_for_each_key() -> None:
+    """One square of three colours: its cube has eight corners."""
+    assert Lsp(keys=8, squares=1).keys == 8
+    with pytest.raises(UsageError, match="keys must be at most the 8 corners"):
+        Lsp(keys=9, squares=1)
+
+
 @pytest.mark.parametrize("name", ["lsp", "ar"])
 def test_images_of_a_key_are_the_same_however_many_are_drawn_together(
     name: str, train: CaptionDataset, monkeypatch: pytest.MonkeyPatch
