@@ -20,8 +20,8 @@ class Ar(SyntheticNoise):
 
     As in section 3.3 there: the weights are normal numbers scaled to a sum of one, drawn until the process does not
     diverge; two rows and columns of Gaussian noise start it and are cut off. The published strength is 1 in ℓ2 for 32
-    px, a root mean square of 4.6/255, and nothing is cut off there. Here the default is that of ``lsp``, and the cut at
-    ε breaks the weighted sums around every value that it changes; ``rms=3`` leaves most of them whole. Caption keys
+    px, a root mean square of 4.6/255, and no value is clipped there. Here the default is that of ``lsp``, and clipping
+    at ε breaks the weighted sums around every value that it changes; ``rms=3`` leaves most of them whole. Caption keys
     stand in for labels. The published search also rejects weights that other classes' weights nearly fit, and its
     process starts further away: four rows and columns are cut off.
     """

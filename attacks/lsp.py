@@ -16,9 +16,9 @@ class Lsp(SyntheticNoise):
 
     As there: a class's points lie around a corner of a hypercube; each point is an image of squares, enlarged. The
     published strength is 6/255 · √d in ℓ2. Caption keys stand in for labels. A corner is ten standard deviations from
-    the middle, and the deviations of squares are independent. The published code asks scikit-learn's
-    ``make_classification`` for a separation of ten as well, but that multiplies the deviations by a random matrix: they
-    are four times as large and correlated there.
+    the middle, and the deviations of squares are independent. Corners are drawn one by one, so that keys may share one
+    where there are few. The published code asks scikit-learn's ``make_classification`` for a separation of ten as well,
+    but that multiplies the deviations by a random matrix: they are four times as large and correlated there.
 
     Args:
         squares: along one side of the image; the paper's 8 px of 32 are four.

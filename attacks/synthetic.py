@@ -40,7 +40,7 @@ class SyntheticNoise(Attack):
 
     @abstractmethod
     def draw(self, count: int, side: int, of_key: np.random.Generator, of_images: np.random.Generator) -> Noise:
-        """Noise of any scale for the images of one key.
+        """Noise of any scale for some images of one key; called again for every 256 of them, with ``of_key`` anew.
 
         Args:
             count: images.

@@ -37,10 +37,10 @@ class Through(Attack):
     ``em-aug`` is EM through the augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability
     Attacks against Supervised and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, after
     Liu et al. 2024, "Stable Unlearnable Example", with normal noise of the variance that the paper's uniform noise
-    within 4/255 has. In the paper the surrogate is trained adversarially, on which its result depends, and sees no such
-    noise; here it sees the noise and is not. ``rem`` is EM through crops and adversarial training, as in Fu et al.
-    2022, "Robust Unlearnable Examples", section 4.2: the noise lowers the loss of the worst image within 4/255 of a
-    crop (three PGD steps; ten in the paper).
+    within 4/255 has. In the paper the surrogate is trained adversarially, on which its result depends, and sees no
+    noise; here it sees noise and is not trained adversarially. ``rem`` is EM through crops and adversarial training, as
+    in Fu et al. 2022, "Robust Unlearnable Examples", section 4.2: the noise lowers the loss of the worst image within
+    4/255 of a crop (three PGD steps; ten in the paper).
 
     The published code of ``sem`` and ``rem`` averages each gradient of the noise over five draws; here a step sees one.
     There the noise starts anew from uniform noise before every step of the surrogate, takes ten PGD steps, and is found

@@ -35,7 +35,7 @@ class AdvTraining(Defense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Else the radius would end far below the one that tables name; if equal, it ends one step short of it.
+        # Else the radius would end below the one that tables name; if equal, it ends one step short of it.
         require(
             self.start + self.ramp <= 1,
             "defense adv-training",

@@ -30,7 +30,7 @@ class HookContext:
         epoch: number of the epoch, from 1.
         training: a seed that is the same in all hooks of a training, for choices that last.
         photo: for ``on_rows``, the training set's :attr:`~benchmark.data.CaptionDataset.photo`.
-        photos: for ``on_captions``, (R,) the photo that each caption describes; ``None``: each its own.
+        caption_photos: for ``on_captions``, (R,) the photo that each caption describes; ``None``: each its own.
     """
 
     seed: int
@@ -38,7 +38,7 @@ class HookContext:
     epoch: int = 1
     training: int = 0
     photo: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
-    photos: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
+    caption_photos: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     def torch_generator(self, device: torch.device | None = None) -> torch.Generator:
         """For this moment; on a GPU if that is the device, as at 224 px a CPU draws slower than a GPU trains."""

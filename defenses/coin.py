@@ -19,8 +19,8 @@ class Coin(Defense):
     of up to ±2 px along each axis at 32 px, the same for the three channels. The image goes on at the opposite edge.
 
     Args:
-        reach: largest shift along an axis, in pixels of an image with a side of 32. It grows with the side, which that
-            of the published code does not.
+        reach: largest shift along an axis, in pixels of an image with a side of 32. It grows with the side; in
+            the published code it does not.
     """
 
     reach: float = ranged(2.0, above=0, at_most=16, unit="px at 32 px")

@@ -18,7 +18,7 @@ class OnionLite(Defense):
     After Qi et al. 2021, "ONION: A Simple and Effective Defense Against Textual Backdoor Attacks", section 3: the score
     of a word is p − pᵢ, the perplexity of the caption with the word minus the perplexity without it. ONION takes the
     perplexity from GPT-2. Here it comes from a bigram model with add-k smoothing, in which start and end of a caption
-    count as a word. The model is counted on all that a scraper has: the epoch's captions of other photos, one of each.
+    count as a word. The model is counted on the epoch's captions of other photos, one of each.
 
     ONION sets its bound on clean data, which a scraper lacks. Here the bound is the quantile above which the share
     ``false_alarms`` of all words of the epoch score. So at most this share of the words is dropped. On clean data they
@@ -37,7 +37,7 @@ class OnionLite(Defense):
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without the odd words, as many as were given; an empty one stays empty."""
-        return one_a_photo(captions, at.photos, self._without_odd_words)
+        return one_a_photo(captions, at.caption_photos, self._without_odd_words)
 
     def _without_odd_words(self, captions: list[str]) -> list[str]:
         words = Words.of(captions)

@@ -24,9 +24,9 @@ class RarePrefix(Defense):
 
     The probabilities of k, of the list, of first words and of pairs are counted in the epoch's captions, each parted at
     its present k; the word that is judged is left out. Where photos have several captions in an epoch, the defense acts
-    on sets with one of each. The probabilities are smoothed: those of k by counting one more caption for each k, the
-    others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all captions.
-    Counting and choosing k alternate until no k changes, at most 20 times (hard expectation-maximisation).
+    on sets with one caption of each photo. The probabilities are smoothed: those of k by counting one more caption for
+    each k, the others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all
+    captions. Counting and choosing k alternate until no k changes, at most 20 times (hard expectation-maximisation).
 
     This is run once for each k up to ``longest`` as the first guess for all captions. The run that makes the first
     ``longest`` + 1 words of the captions most probable is used; on a tie, the run that began with the smaller k.
@@ -42,7 +42,7 @@ class RarePrefix(Defense):
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without what was put in front, as many as were given; an empty one stays empty."""
-        return one_a_photo(captions, at.photos, self._without_front)
+        return one_a_photo(captions, at.caption_photos, self._without_front)
 
     def _without_front(self, captions: list[str]) -> list[str]:
         lengths = added_words(captions, self.longest).tolist()

@@ -40,7 +40,7 @@ class TriggerDrop(Defense):
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         """The captions without k of their words, as many as were given; an empty one stays empty."""
-        return one_a_photo(captions, at.photos, self._without_trigger)
+        return one_a_photo(captions, at.caption_photos, self._without_trigger)
 
     def _without_trigger(self, captions: list[str]) -> list[str]:
         rows = [caption.split() for caption in captions]

@@ -12,6 +12,8 @@ from defenses.eda import parts
 
 Ids = NDArray[np.int64]
 
+_FEW = 100
+
 
 @functools.lru_cache(100_000)
 def bare(word: str) -> str:
@@ -22,10 +24,11 @@ def bare(word: str) -> str:
 def one_a_photo(
     captions: list[str], photos: NDArray[np.int64] | None, change: Callable[[list[str]], list[str]]
 ) -> list[str]:
-    """Change captions in sets of which each has one of a photo: the first of each photo, the second, and so on.
+    """Change captions in sets that hold one caption of a photo at most: the first of each photo, the second, and so on.
 
     A published image may have one trigger before all of its captions. Counted together, each of them would make the
-    others' trigger look common.
+    others' trigger look common. Sets of fewer than ``_FEW`` captions, which would say little of how captions are
+    written, join the first.
 
     Args:
         captions: of an epoch.
@@ -38,8 +41,9 @@ def one_a_photo(
     _, first, counts = np.unique(photos[order], return_index=True, return_counts=True)
     number = np.empty(len(photos), dtype=np.int64)
     number[order] = np.arange(len(photos)) - np.repeat(first, counts)
+    number[np.bincount(number)[number] < _FEW] = 0
     changed = list(captions)
-    for each in range(int(counts.max(initial=0))):
+    for each in np.unique(number):
         rows = np.flatnonzero(number == each).tolist()
         for row, caption in zip(rows, change([captions[row] for row in rows]), strict=True):
             changed[row] = caption

@@ -126,7 +126,7 @@ class _Products(TorchFunctionMode):
     ) -> Any:
         """As torch does, but for fp32 ``addmm``: out = beta · added + alpha · first × second."""
         options = options or {}
-        if function is not torch.addmm or arguments[0].dtype != torch.float32:
+        if function is not torch.addmm or arguments[0].dtype != torch.float32 or arguments[0].device.type != "cpu":
             return function(*arguments, **options)
         added, first, second = arguments
         found = product(first, second).mul_(options["alpha"])

@@ -122,7 +122,7 @@ def train(
         kept = _kept(defense, given, model, dataset, 0 if repeats else recipe.batch_size, at_epoch)
         log.changes.see_pairs(len(given), len(kept))
         rows: NDArray[np.int64] = np.resize(kept if len(kept) else given, given.shape)
-        described = replace(at_epoch, photos=dataset.photos[rows[:, 0]])
+        described = replace(at_epoch, caption_photos=dataset.photos[rows[:, 0]])
         defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], described)
         if len(defended) != len(rows):
             raise UsageError(f"on_captions returns {len(defended)} captions for {len(rows)}")

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
 
 
 def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Compare fresh seeds with the reference, or make a new reference.
+    """Compare fresh seeds with the reference, make a new reference, or add seeds to it.
 
     Returns:
         0 if every number lies in its interval, 1 if not or if a cell failed.
@@ -64,9 +64,10 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"--seeds must be from 1 to {_MOST_SEEDS:,}, got {count}")
     if arguments.plain_models and (arguments.update or arguments.records):
         raise UsageError("--plain-models is for fresh seeds; it goes neither with --update nor with --records")
-    idle = (*(_NOT_RUN if arguments.records else ()), *(("out", "level") if arguments.update else ()))
-    if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
-        raise UsageError(f"{given[0]} has no meaning with --{'records' if arguments.records else 'update'}")
+    idle = dict.fromkeys(_NOT_RUN if arguments.records else (), "records")
+    idle |= dict.fromkeys(("out", "level") if arguments.update else (), "update")
+    if given := [name for name in idle if getattr(arguments, name) is not None]:
+        raise UsageError(f"--{given[0]} has no meaning with --{idle[given[0]]}")
     if arguments.update:
         return grow(folder, arguments.records) if arguments.records else update(folder, count, how)
     level = 0.01 if arguments.level is None else convert(arguments.level, float, "--level")

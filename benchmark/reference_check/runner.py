@@ -168,27 +168,35 @@ def grow(folder: Path, records: Path) -> int:
         0.
 
     Raises:
-        UsageError: no reference, no records, or records that cannot be compared with the reference.
+        UsageError: no reference, no records, or a seed that cannot be compared with the reference, has not all cells,
+            or is of open_clip's own modules or of code that no commit names.
     """
     work = folder / ".update-grown"
     _undo_half_a_swap(folder, work)
-    reference, kept = _reference(folder), load_records(records)
+    kept = load_records(records)
     if not kept:
         raise UsageError(f"--records: {records} holds no records")
-    taken = {record.seed for record in reference}
-    fresh = [record for record in kept if record.seed not in taken]
-    if fresh:
-        require_comparable(reference, fresh)
+    _reference(folder)
     with claimed(folder / "records", wait=True):
+        reference = _reference(folder)
+        taken = {record.seed for record in reference}
+        fresh = [record for record in kept if record.seed not in taken]
+        added = {record.seed for record in fresh}
+        # Seed by seed: beside a whole seed, nobody would miss the cells that a killed check has left out of another.
+        for seed in sorted(added):
+            require_comparable(reference, [record for record in fresh if record.seed == seed])
+        for record in fresh:
+            if record.provenance.get("models") == "plain" or str(record.provenance.get("commit")).endswith("-dirty"):
+                raise UsageError(f"{record.file_name()} is of open_clip's own modules, or of code that no commit names")
         shutil.rmtree(work, ignore_errors=True)
         _swap(folder, work, [*reference, *fresh])
-    count = len(taken | {record.seed for record in fresh})
-    show(f"{folder}: a reference of {count} seeds replaces one of {len(taken)}")
+    show(f"{folder}: a reference of {len(taken | added)} seeds replaces one of {len(taken)}")
     return 0
 
 
 def _swap(folder: Path, work: Path, records: Sequence[Record]) -> None:
     """Put records in the place of a reference, and write its page."""
+    page = reference_page(records)
     for record in records:
         record.save(work / "reference")
     shutil.rmtree(work / "replaced", ignore_errors=True)  # of an update that was killed after its swap
@@ -196,7 +204,7 @@ def _swap(folder: Path, work: Path, records: Sequence[Record]) -> None:
         (folder / "records").replace(work / "replaced")
     (work / "reference").replace(folder / "records")
     with replacing(folder / "README.md") as temporary:
-        temporary.write_text(reference_page(records), "utf-8")
+        temporary.write_text(page, "utf-8")
     shutil.rmtree(work)
 
 

@@ -99,7 +99,7 @@ def _table(side: _Side) -> Table:
 
 
 def _of_shared_seeds(runs: Mapping[str, Runs]) -> Mapping[str, Runs]:
-    """Of each cell the seeds that all names have there, so that means are over the same; all, where they share none."""
+    """Of each cell the seeds that all names have there. If they share none in some cell, all seeds of all cells."""
     cells = next(iter(runs.values()))
     shared = {cell: set.intersection(*(set(own[cell]) for own in runs.values())) for cell in cells}
     if not all(shared.values()):
@@ -113,7 +113,7 @@ def _of_shared_seeds(runs: Mapping[str, Runs]) -> Mapping[str, Runs]:
 def _as_ranked(names: Sequence[str], ranks: Mapping[str, tuple[int, int]]) -> list[str]:
     """Names in their order, but none before one whose ranks are all better.
 
-    Ranks are over the seeds that all have in common; means over all seeds of each may order them otherwise.
+    Ranks are over the seeds that all have in common; means over more seeds may order them otherwise.
     """
     rest, ordered = list(names), list[str]()
     while rest:
@@ -203,11 +203,13 @@ def _explained(
     sources = [kind for kind in ("seeds", "queries") if any(kind in own for own in kinds)]
     seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
+    same = all(len({frozenset(own[cell]) for own in runs.values()}) == 1 for cell in side.over)
     ranked = "attacks" if side.of_attacks else "defenses"
+    which = f"the seeds that all these {ranked} have there" if same else "their seeds, which differ"
     direction = "least is kept" if side.of_attacks else "most is kept"
     lines = [
         f"{IQM}: interquartile mean of the recall kept of clean after the last epoch, that is the mean of the middle "
-        f"half of all runs, over {over} and the seeds that all these {ranked} have there.",
+        f"half of all runs, over {over} and {which}.",
     ]
     if sources:
         alone = f"One seed, so it is over {' and '.join(sources)} alone, and says nothing of other seeds."

@@ -46,7 +46,7 @@ def test_the_root_mean_square_is_what_it_says_up_to_the_bound(name: str, train: 
     assert np.abs(noise(f"{name}[keys=3]", train)).max() <= 8
 
 
-def test_lsp_has_a_corner_for_each_key() -> None:
+def test_lsp_refuses_more_keys_than_there_are_corners() -> None:
     """One square of three colours: its cube has eight corners."""
     assert Lsp(keys=8, squares=1).keys == 8
     with pytest.raises(UsageError, match="keys must be at most the 8 corners"):

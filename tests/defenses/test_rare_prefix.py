@@ -119,7 +119,7 @@ def test_captions_of_one_photo_do_not_make_its_trigger_common() -> None:
     given, photos = [poisoned[row] for row in order], photos[order]
     wrong = [
         sum(after != clean[row] for after, row in zip(RarePrefix().on_captions(given, at), order, strict=True))
-        for at in (HookContext(0, 0.0, photos=photos), HookContext(0, 0.0))
+        for at in (HookContext(0, 0.0, caption_photos=photos), HookContext(0, 0.0))
     ]
     assert wrong[0] == 0
     assert wrong[1] > 50

@@ -46,7 +46,8 @@ def test_a_paraphrase_says_every_word_in_another_way_and_keeps_their_order() -> 
     assert len({apply("paraphrase", ["red dog sits"], seed)[0] for seed in range(20)}) > 4  # of eight
 
 
-def test_captions_are_changed_in_sets_with_one_of_each_photo() -> None:
+def test_captions_are_changed_in_sets_with_one_of_each_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defenses.word_pairs._FEW", 0)
     seen: list[list[str]] = []
 
     def louder(captions: list[str]) -> list[str]:
@@ -60,6 +61,10 @@ def test_captions_are_changed_in_sets_with_one_of_each_photo() -> None:
     assert one_a_photo(captions, None, louder) == one_a_photo(captions, np.arange(6), louder)
     assert seen == [captions, captions]
     assert one_a_photo([], np.zeros(0, dtype=np.int64), louder) == []
+    seen.clear()
+    monkeypatch.setattr("defenses.word_pairs._FEW", 2)
+    assert one_a_photo(captions, photos, louder) == ["A1", "B1", "A2", "C1", "A3", "B2"]
+    assert seen == [["a1", "b1", "c1", "a3"], ["a2", "b2"]]
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_means_are_over_the_seeds_that_all_have() -> None:
     assert (worst.to_dict(), texts(attacks, "under")["EM"]) == ({"EM": 50, "MEM-3": 25}, "Cutout")
     counted = attacks.cells[attacks.cells["column"] == "IQM %"].set_index("row")
     assert counted["n"].to_dict() == {"EM": 4, "MEM-3": 4}
+    assert "the seeds that all these attacks have there." in attacks.notes[0]
     # The middle two of 40, 4, 4 and 40 of 80.
     assert counted["mean"]["EM"] == pytest.approx(100 * 22 / 80)
 
@@ -157,3 +158,4 @@ def test_rows_are_in_the_order_of_their_ranks() -> None:
     _, attacks, _ = make_tables("matrix", records)
     assert attacks.rows == ("MEM-3", "EM")
     assert texts(attacks, "rank") == {"MEM-3": "1", "EM": "2"}
+    assert "their seeds, which differ." in attacks.notes[0]

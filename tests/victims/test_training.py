@@ -313,8 +313,8 @@ def test_a_defense_is_told_which_captions_describe_one_photo(by_row: bool) -> No
 
     class Told(Defense):
         def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
-            assert at.photos is not None
-            told.append(dict(zip(captions, at.photos.tolist(), strict=True)))
+            assert at.caption_photos is not None
+            told.append(dict(zip(captions, at.caption_photos.tolist(), strict=True)))
             return captions
 
     train(make_clip(), dataset.by_row() if by_row else dataset, replace(RECIPE, rows="pairs"), Told(), seed=0)
