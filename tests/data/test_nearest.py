@@ -12,6 +12,8 @@ from benchmark.data.scene_layout import Layout, draw_layout
 from benchmark.data.scenes import Scenes
 from benchmark.grid.records import load_records
 from benchmark.reference_check import REFERENCE
+from benchmark.reference_check.intervals import prediction
+from benchmark.reference_check.quantities import series
 
 
 def images(count: int, side: int, seed: int) -> np.ndarray:
@@ -36,7 +38,7 @@ def test_two_leaked_images_of_forty_show(leaked: int, least: float, most: float)
     assert least <= nearest_distance(split("train", train), split("test", test)) <= most
 
 
-def test_scenes_that_leak_with_another_texture_are_closer_than_any_reference_seed(
+def test_scenes_that_leak_with_another_texture_are_closer_than_check_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One test scene in twenty is painted again in training, at the reference's resolution."""
@@ -48,10 +50,13 @@ def test_scenes_that_leak_with_another_texture_are_closer_than_any_reference_see
         splits = Scenes(train=400, val=1, test=200, objects=150, seed=7).load(32, tmp_path / folder)
         return nearest_distance(splits.train, splits.test)
 
-    kept = [record.data["nearest"] for record in load_records(REFERENCE / "records")]
-    assert distance("apart") > min(kept)
+    reference = load_records(REFERENCE / "records")
+    ((low, _),) = (
+        passes for item, passes in zip(series(reference), prediction(reference), strict=True) if item.cell == "Data"
+    )
+    assert distance("apart") > min(record.data["nearest"] for record in reference)
     monkeypatch.setattr(benchmark.data.scenes, "draw_layout", leaking)
-    assert distance("leaking") < 0.75 * min(kept)
+    assert distance("leaking") < 0.9 * low
 
 
 @pytest.mark.parametrize("leaked", [0, 2900], ids=["first", "last"])
