@@ -44,12 +44,11 @@ AT_SCALE = {
             attack="clean,em,em-aug,mem3,tap,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
-        RunSettings(attack="rem", defense="none"),
         RunSettings(
             attack="em-keyed,pil,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"
         ),
         RunSettings(
-            attack="em-keyed[keys=16],em-keyed[keys=1024],lsp,ar,t2ue,text-hint,sem",
+            attack="em-keyed[keys=16],em-keyed[keys=1024],lsp,ar,t2ue,text-hint,sem,rem",
             defense="none,crop-flip,jpeg,prefix-drop,cleanclip",
         ),
         RunSettings(attack="clean,mem-wordwise", defense="rare-prefix+tile-average"),
