@@ -12,7 +12,7 @@ from defenses.eda import parts
 
 Ids = NDArray[np.int64]
 
-_FEW = 100
+_FEW = 100  # captions
 
 
 @functools.lru_cache(100_000)

@@ -14,7 +14,7 @@ from benchmark.tables.render import render
 PAGE = "README.md"
 _HEAD = """# Leaderboard
 
-Attacks and defenses that others have submitted, one JSON file each in this folder. The page is written by
+Attacks and defenses that were submitted and accepted, one JSON file each in this folder. The page is written by
 `python -m benchmark submit`; [Submitting](../../docs/submitting.md) says what is checked, and how to add a row.
 """
 _LARGEST = 1 << 24  # bytes
