@@ -68,15 +68,15 @@ class Attack(ABC):
             what is crafted. A plugin may leave it as it is: its file is part of the address.
         part_of: name of another attack with the same parameters; :meth:`derive_from` makes this attack's poison from
             the other's, which is crafted and stored once for both. ``None``: the attack crafts its own poison.
-        crafted_through: name of the parameter that holds a defense, such as ``jpeg+crop-flip``, which changes the
+        crafted_through: names of the parameters that hold a defense, such as ``jpeg+crop-flip``, which changes the
             images that surrogates see. The preset's strengths then hold for that defense too, and the defense's code is
-            part of the poison's address. ``None``: there is no such parameter.
+            part of the poison's address.
         builds_surrogate: whether :meth:`craft` builds a surrogate, so that it can be crafted through a defense.
     """
 
     version: ClassVar[int] = 1
     part_of: ClassVar[str | None] = None
-    crafted_through: ClassVar[str | None] = None
+    crafted_through: ClassVar[tuple[str, ...]] = ()
     builds_surrogate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ class WordwiseEm(Attack):
     """
 
     version: ClassVar[int] = 2
-    crafted_through: ClassVar[str | None] = "through"
+    crafted_through: ClassVar[tuple[str, ...]] = ("through",)
 
     eps: int = ranged(8, 1, 127, unit="1/255")
     tile: int = ranged(8, 1, 512)

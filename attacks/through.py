@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from benchmark.core.errors import UsageError
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import added_later, ranged
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.data import CaptionDataset
+from defenses.base import Defense
 from victims.clip import Clip
 from victims.passage import Passage, image_defense
 
@@ -37,10 +38,10 @@ class Through(Attack):
     ``em-aug`` is EM through the augmentations of contrastive learning, as in Wang et al. 2024, "Efficient Availability
     Attacks against Supervised and Contrastive Learning Simultaneously". ``sem`` is EM through crops and noise, after
     Liu et al. 2024, "Stable Unlearnable Example", with normal noise of the variance that the paper's uniform noise
-    within 4/255 has. In the paper the surrogate is trained adversarially, on which its result depends, and sees no
-    noise; here it sees noise and is not trained adversarially. ``rem`` is EM through crops and adversarial training, as
-    in Fu et al. 2022, "Robust Unlearnable Examples", section 4.2: the noise lowers the loss of the worst image within
-    4/255 of a crop (three PGD steps; ten in the paper).
+    within 4/255 has. In the paper the surrogate is trained adversarially and sees no such noise, and so it is at preset
+    ``paper``; in the small presets it sees noise and is not trained adversarially. ``rem`` is EM through crops and
+    adversarial training, as in Fu et al. 2022, "Robust Unlearnable Examples", section 4.2: the noise lowers the loss of
+    the worst image within 4/255 of a crop (three PGD steps; ten in the paper).
 
     The published code of ``sem`` and ``rem`` averages each gradient of the noise over five draws; here a step sees one.
     There the noise starts anew from uniform noise before every step of the surrogate, takes ten PGD steps, and is found
@@ -50,13 +51,15 @@ class Through(Attack):
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.
         defense: one with an image hook or an adversarial one, such as ``jpeg+crop-flip`` or ``adv-training[eps=4]``.
         share: of the batches that pass it; in the papers of ``em-aug``, ``sem`` and ``rem`` all.
+        trained_through: another one, in its place while a surrogate trains.
     """
 
     attack: str
     defense: str
     share: float = ranged(0.5, above=0, at_most=1)
+    trained_through: str | None = added_later(None)
 
-    crafted_through: ClassVar[str | None] = "defense"
+    crafted_through: ClassVar[tuple[str, ...]] = ("defense", "trained_through")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +67,7 @@ class Through(Attack):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
         if not self.inner.builds_surrogate:
             raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")
-        image_defense(self.defense, "attack through", adversarial=True)
+        self._in_front()
 
     @cached_property
     def inner(self) -> Attack:
@@ -82,11 +85,12 @@ class Through(Attack):
 
     def label(self) -> str:
         """The name in tables."""
-        return f"{self.inner.label()} through {self.defense}"
+        return f"{self.inner.label()} through {self.defense}{self._trained}"
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"{self.inner.describe()}; {self.share:.0%} of the surrogates' batches through {self.defense}"
+        passed = f"{self.share:.0%} of the surrogates' batches through {self.defense}"
+        return f"{self.inner.describe()}; {passed}{self._trained}"
 
     def identity(self) -> str:
         """That of the inner attack, and the version of its code where that is the suite's own."""
@@ -128,11 +132,23 @@ class Through(Attack):
             nonlocal built
             built += 1
             model = context.surrogate(seed)
-            defense = image_defense(self.defense, "attack through", adversarial=True)
-            model.passage = Passage(defense, self.share, derive_seed(seed, "through"))
+            adapted, trained = self._in_front()
+            model.passage = Passage(adapted, self.share, derive_seed(seed, "through"), trained)
             return model
 
         poison = self.inner.craft(train, replace(context, surrogate=surrogate))
         if not built:
             raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")
         return poison
+
+    @property
+    def _trained(self) -> str:
+        return f", trained through {self.trained_through}" if self.trained_through else ""
+
+    def _in_front(self) -> tuple[Defense, Defense]:
+        """The defenses in front of a surrogate: where noise is adapted to it, and while it trains."""
+        adapted, trained = (
+            image_defense(text, "attack through", adversarial=True)
+            for text in (self.defense, self.trained_through or self.defense)
+        )
+        return adapted, trained

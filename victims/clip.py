@@ -119,7 +119,8 @@ class Clip(nn.Module):
         pixels = to_device(images, self.device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         if self.passage is not None:
-            pixels = self.passage(pixels, None if text is None else self._loss_against(text.detach()))
+            against = None if text is None else self._loss_against(text.detach())
+            pixels = self.passage(pixels, against, trains=not self.is_frozen)
         return self._features(pixels)
 
     def _loss_against(self, text: torch.Tensor) -> Loss:

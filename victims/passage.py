@@ -30,30 +30,33 @@ class Passage(nn.Module):
         defense: whose hooks.
         share: of the batches that pass it, drawn at random.
         seed: of what is drawn.
+        in_training: whose hooks while the surrogate trains; by default those of ``defense``.
     """
 
-    def __init__(self, defense: Defense, share: float, seed: int) -> None:
+    def __init__(self, defense: Defense, share: float, seed: int, in_training: Defense | None = None) -> None:
         super().__init__()
-        self._defense, self._share = defense, share
-        self._told = not defense.is_adversarial
+        self._defense, self._in_training, self._share = defense, in_training or defense, share
+        self._told = False
         # A surrogate that takes the last one's place has a passage with a seed of its own.
         self.register_buffer("seed", torch.tensor(seed))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.seed: torch.Tensor
         self.batches: torch.Tensor
 
-    def forward(self, images: torch.Tensor, loss: Loss | None = None) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, loss: Loss | None = None, trains: bool = False) -> torch.Tensor:
         """(B, 3, H, W) float in [0, 1], as they were or as the defense leaves them.
 
         Args:
             images: as they are.
             loss: of such images and their captions; ``None``, as for HotFlip: no adversarial hook.
+            trains: whether the surrogate trains on them.
 
         Raises:
             UsageError: the defense is adversarial, and the first batch has no captions.
         """
+        defense = self._in_training if trains else self._defense
         self._told = self._told or loss is not None
-        if not self._told:
+        if defense.is_adversarial and not self._told:
             raise UsageError("a surrogate sees images without captions here, so that there is no loss to climb")
         number, seed = int(self.batches), int(self.seed)
         self.batches += 1
@@ -62,11 +65,11 @@ class Passage(nn.Module):
             return images
         rank = Processes.current().rank
         at = HookContext(derive_seed(seed, "passage", number, *([rank] if rank else [])), float(progress))
-        seen = self._defense.on_images(images, at)
-        if loss is None or not self._defense.is_adversarial:
+        seen = defense.on_images(images, at)
+        if loss is None or not defense.is_adversarial:
             return seen
         with torch.enable_grad():
-            worst = self._defense.adversarial(seen.detach(), loss, at)
+            worst = defense.adversarial(seen.detach(), loss, at)
         return seen + (worst - seen).detach()
 
 

@@ -161,17 +161,21 @@ def _defense_code(name: str) -> list[str]:
 
 def _code_within(attack: Attack) -> list[str]:
     """The parts of an address that stand for the code of the attack and the defenses used inside an attack."""
-    code = [line for part in defenses_within(attack) for line in _defense_code(part.name)]
+    within = defenses_within(attack).values()
+    code = [line for parts in within for part in parts for line in _defense_code(part.name)]
     if isinstance(attack, Through):
         code += [*_foreign(ATTACKS, parse_spec(attack.attack).name), *_code_within(attack.inner)]
     return code
 
 
-def defenses_within(attack: Attack) -> list[Spec]:
-    """The defenses that an attack is crafted through, in their order."""
-    parameter = type(attack).crafted_through
-    text = getattr(attack, parameter) if parameter else None
-    return [parse_spec(part) for part in split_outside_brackets(text or "", "+") if part]
+def defenses_within(attack: Attack) -> dict[str, list[Spec]]:
+    """The defenses that an attack is crafted through, in their order, by the parameter that names them."""
+    given = {parameter: getattr(attack, parameter) for parameter in type(attack).crafted_through}
+    return {
+        parameter: [parse_spec(part) for part in split_outside_brackets(text, "+") if part]
+        for parameter, text in given.items()
+        if text
+    }
 
 
 def content_key(*parts: Any) -> str:

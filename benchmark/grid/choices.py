@@ -53,10 +53,9 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
             budget = {**preset.attack_values(inner.name), **preset.attacks.get(spec.name, {})}
             attack = replace(attack, attack=str(inner)).with_budget(budget)
             params["attack"] = attack.attack
-        if parts := defenses_within(attack):
+        for parameter, parts in defenses_within(attack).items():
             # As strong as the defense of that name in the same run.
             usual = [Spec(part.name, {**preset.defense.get(part.name, {}), **part.params}) for part in parts]
-            parameter = str(type(attack).crafted_through)
             params[parameter] = "+".join(map(str, usual))
             attack = replace(cast(Any, attack), **{parameter: params[parameter]})
         choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))

@@ -135,7 +135,11 @@ PRESETS = {
             victim="RN50",
             surrogate="RN50",
             recipe=Recipe(),
-            attacks={name: {"share": 1.0} for name in ("em-aug", "sem", "rem")},
+            attacks={
+                "em-aug": {"share": 1.0},
+                "sem": {"share": 1.0, "trained_through": "crop-flip+adv-training[eps=4,steps=3]"},
+                "rem": {"share": 1.0},
+            },
         ),
     )
 }

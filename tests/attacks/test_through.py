@@ -61,6 +61,24 @@ def test_noise_cannot_be_learned_through_a_blindfold() -> None:
     assert craft(EM).largest > 0
 
 
+def test_a_surrogate_may_train_through_another_defense() -> None:
+    """What adapts the noise is then a pass without a blindfold or behind one, whatever the surrogate has seen."""
+    assert craft(f"through[attack={EM},defense=blindfold,trained_through=crop-flip,share=1]").largest == 0
+    blind = craft(f"through[attack={EM},defense=grey,trained_through=blindfold,share=1]")
+    assert blind.largest > 0
+    seeing = craft(f"through[attack={EM},defense=grey,share=1]")
+    assert not np.array_equal(noise_of(blind), noise_of(seeing))
+
+
+def test_a_frozen_copy_sees_what_noise_is_adapted_through() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    model = make_clip(1).eval()
+    plain, black = model.encode_images(images), model.encode_images(images * 0)
+    model.passage = Passage(Defense(), 1.0, seed=3, in_training=DEFENSES.build(parse_spec("blindfold")))
+    torch.testing.assert_close(model.encode_images(images), black)
+    torch.testing.assert_close(model.for_inference().encode_images(images), plain, rtol=1e-3, atol=1e-4)
+
+
 def test_a_share_of_the_batches_passes_and_the_count_is_part_of_the_state() -> None:
     images = torch.ones(1, 3, 4, 4)
     passage = Passage(DEFENSES.build(parse_spec("blindfold")), 0.25, seed=3)
@@ -209,7 +227,7 @@ def test_rem_has_a_budget_of_its_own_in_small_presets() -> None:
     [
         ("tiny", "em-aug", 100, "EM through strong-augment[s=0.6]"),
         ("tiny", "sem", 50, "EM through crop-flip+random-noise[std=2.3]"),
-        ("paper", "sem", 100, "EM through crop-flip+random-noise[std=2.3]"),
+        ("paper", "em-aug", 100, "EM through strong-augment[s=0.6]"),
     ],
 )
 def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
@@ -221,6 +239,16 @@ def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
     assert chosen.choice.strength == f"{em.choice.strength}; {share}% of the surrogates' batches through {label[11:]}"
 
 
+def test_the_surrogate_of_sem_is_trained_adversarially_at_the_papers_scale_alone() -> None:
+    """As that of Liu et al. 2024 is; the noise is adapted to it through random noise in every preset."""
+    _, small = choose_attacks("sem", PRESETS["tiny"])
+    assert "trained_through" not in small.choice.params  # as in records from before there was such a parameter
+    _, chosen = choose_attacks("sem", PRESETS["paper"])
+    assert chosen.choice.params["defense"] == "crop-flip+random-noise[std=2.3]"
+    assert chosen.choice.params["trained_through"] == "crop-flip+adv-training[eps=4,steps=3]"
+    assert chosen.choice.strength.endswith("; 100% of the surrogates' batches through " + chosen.choice.label[11:])
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -229,6 +257,7 @@ def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
         (f"through[attack=through[attack={EM},defense=jpeg],defense=jpeg]", "cannot be crafted through a defense"),
         ("through[attack=em,defense=random-swap]", "nothing can be crafted through random-swap, which"),
         ("through[attack=em,defense=jpeg+random-swap]", "nothing can be crafted through random-swap, which"),
+        ("through[attack=em,defense=jpeg,trained_through=random-swap]", "nothing can be crafted through random-swap"),
         ("through[attack=em,defense=ueraser]", "through ueraser, which passes no gradient to the images"),
         ("em-wordwise[through=ueraser]", "attack em-wordwise: nothing can be crafted through ueraser, which"),
         ("em-wordwise[through=adv-training]", "attack em-wordwise: nothing can be crafted through adv-training"),

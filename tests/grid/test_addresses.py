@@ -79,6 +79,7 @@ def test_a_poison_that_is_crafted_through_a_defense_knows_its_code(monkeypatch: 
     """And that of the attack inside, where it is a plugin's."""
     attacks = ["mem3", "through[attack=mem3,defense=jpeg]", "em-wordwise[through=jpeg]"]
     attacks += ["through[attack=em-wordwise[through=jpeg],defense=crop-flip]", "em-wordwise"]
+    attacks += ["through[attack=em,defense=crop-flip,trained_through=jpeg]"]
     cells = [cell(attack=name, defense="none") for name in attacks]
 
     def seen() -> list[tuple[Any, str]]:
@@ -89,10 +90,10 @@ def test_a_poison_that_is_crafted_through_a_defense_knows_its_code(monkeypatch: 
     newer = seen()
     for part in (0, 1):
         changed = [old[part] != new[part] for old, new in zip(before, newer, strict=True)]
-        assert changed == [False, True, True, True, False]
+        assert changed == [False, True, True, True, False, True]
     monkeypatch.setattr("benchmark.grid.cells.source_of", lambda factory: "its file" if factory is Mem else None)
     changed = [old != new for old, new in zip(newer, seen(), strict=True)]
-    assert changed == [True, True, False, False, False]
+    assert changed == [True, True, False, False, False, True]
 
 
 def test_a_label_of_any_length_makes_a_file_name(tmp_path: Path) -> None:
