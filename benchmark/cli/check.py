@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         help="run nothing; compare the fresh records in this folder, seed by seed; with --update, add them to the "
         "reference",
     )
-    parser.add_argument("--update", action="store_true", help="make a new reference in place of the old")
+    parser.add_argument("--update", action="store_true", help="replace the reference; with --records, extend it")
     add_settings(parser, ("device", "on", "jobs", "store", "events", "plain_models"), preset, defaults={"jobs": _JOBS})
 
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "contract": "test an attack or defense against the plug-in contract",
     "submit": "check somebody's records and poisons and add them to the leaderboard",
     "check": "run fresh seeds and compare them with reference records",
-    "reproduce": "run every cell of the paper's tables; write tables, figures, report",
+    "reproduce": "run all cells of results/PRESET; write tables, figures, report",
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 _SCRIPT = "unlearnable-bench"

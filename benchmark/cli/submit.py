@@ -65,5 +65,5 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if path is None:
         show(f"{arguments.folder}: {broken} broken rule{'s' if broken != 1 else ''}; nothing was written")
         return 1
-    show(f"{path}: the entry; the page beside it shows it")
+    show(f"{path}: the entry; the leaderboard beside it has a row more")
     return 0

@@ -18,9 +18,7 @@ EXAMPLE = "verify protected --against scenes"
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     """What to verify, and the clean data to compare with."""
-    parser.add_argument(
-        "path", type=user_path, metavar="PATH", help="folder of an export or of photos, or a poison file"
-    )
+    parser.add_argument("path", type=user_path, metavar="PATH", help="an export, protected photos or a poison file")
     parser.add_argument(
         "--against",
         metavar="DATASET",

@@ -57,7 +57,8 @@ class RunSettings:
         str,
         Words(
             "defenses, separated by commas; + combines several into one; table2 means the paper's eight; "
-            "standard, these and three more that any scraper can apply; all, every one; see 'list defenses'",
+            "standard, these and three more that any scraper can apply; all, every one that is no variant of another; "
+            "see 'list defenses'",
             "none,cutout+mixup",
             "DEFENSES",
         ),
