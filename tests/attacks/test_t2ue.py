@@ -10,7 +10,7 @@ import torch
 
 from attacks import CraftContext, Poison
 from attacks.t2ue import Generator, T2ue, encoded
-from benchmark.core.seeding import seeded_globals
+from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator
 from benchmark.data import CaptionDataset
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip, clip_loss
@@ -54,6 +54,24 @@ def test_noise_lowers_the_loss_on_images_that_the_generator_was_not_shown(grey: 
     assert own < anothers - 0.3
     assert poison.largest <= 64
     assert poison.trigger is None
+
+
+def test_the_generator_descends_the_loss_of_its_paper(grey: CaptionDataset, knowing: Clip) -> None:
+    """InfoNCE of x + ε · tanh(G(text, z)) and the captions (Ma et al. 2025), by hand for the first step."""
+    attack = replace(SMALL, steps=1, batch_size=24)
+    poison = craft(attack, grey, knowing)
+    text = torch.cat(encoded(knowing, grey))
+    with seeded_globals(derive_seed(1, "generator")):
+        generator = Generator(16, SMALL.z, SMALL.channels, 32)
+    rows = numpy_generator(1, "generator rows").permutation(24)
+    z = torch.randn(24, SMALL.z, generator=torch_generator(1, "z"))
+    with torch.no_grad():
+        noise = 64 / 255 * torch.tanh(generator(torch.cat([text[rows], z], dim=1)))
+        features = knowing.encode_images((128 / 255 + noise).clamp(0, 1))
+        exponents = (knowing.scale * features @ text[rows].T).exp()
+        own = exponents.diag()
+        expected = -((own / exponents.sum(0)).log() + (own / exponents.sum(1)).log()).mean() / 2
+    assert poison.provenance["loss_per_round"] == [pytest.approx(float(expected), rel=1e-4)]
 
 
 def test_images_that_are_described_alike_get_noise_alike(grey: CaptionDataset, knowing: Clip) -> None:

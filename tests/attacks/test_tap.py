@@ -51,6 +51,28 @@ def test_images_come_to_look_like_their_targets_captions() -> None:
     assert gained.mean() > 3 * (after - before).mean().abs()
 
 
+def test_a_step_descends_the_loss_of_the_paper_at_the_targets_captions() -> None:
+    """x − ε · sign ∇ of the loss of each image and its target's caption (Fowl et al. 2021, section 3.2), by hand.
+
+    The loss is InfoNCE's (Radford et al. 2021, figure 3) of the whole set, which is one batch here.
+    """
+    train = make_dataset(16, 1)
+    plain = make_clip(5).eval()
+    attack = Tap(surrogate_steps=0, pgd_steps=1, step_size=6, eps=6, batch_size=16)
+    delta = noise_of(attack.craft(train, CraftContext(lambda seed: make_clip(5), 3, Path())))
+    target = derangement(len(train), numpy_generator(3, "targets"))
+    pixels = torch.from_numpy(np.asarray(train.images[:])).float().requires_grad_()
+    with torch.no_grad():
+        text = plain.encode_tokens(plain.tokenizer([train.captions[other][0] for other in target]))
+    exponents = (plain.scale.detach() * plain.encode_images(pixels / 255) @ text.T).exp()
+    own = exponents.diag()
+    (gradient,) = torch.autograd.grad(-((own / exponents.sum(0)).log() + (own / exponents.sum(1)).log()).sum(), pixels)
+    expected = (pixels - 6 * gradient.sign()).clamp(0, 255) - pixels
+    clear = gradient.abs() > gradient.abs().quantile(0.2)  # rounding turns the sign of the others
+    agree = (torch.from_numpy(delta).float() == expected)[clear]
+    assert agree.float().mean() > 0.999
+
+
 def test_the_surrogate_trains_on_clean_data(monkeypatch: pytest.MonkeyPatch) -> None:
     import attacks.crafting
 

@@ -24,6 +24,13 @@ from victims.passage import Passage, image_defense
 
 WORDWISE = "em-wordwise[restarts=1,steps=2,batch_size=8]"
 WITHOUT = {"clean", "uniform-noise", "random-trigger", "same-words", "text-hint", "ar", "lsp", "pil"}  # no surrogate
+KEYED = f"em-keyed[keys=4,{WORDWISE[12:-1]}]"
+TAP = "tap[surrogate_steps=2,pgd_steps=2,batch_size=8]"
+T2UE = "t2ue[surrogate_steps=2,steps=8,batch_size=8,channels=16,z=4,generator_lr=0.01]"
+MEM = (
+    "mem[k=2,rounds=2,surrogate_steps=2,pgd_steps=2,step_size=2,hotflip_rounds=1,candidates=2,vocabulary=10,"
+    "batch_size=8]"
+)
 EM = "em[rounds=2,surrogate_steps=2,pgd_steps=2,step_size=2,batch_size=8]"
 
 
@@ -56,9 +63,29 @@ def craft(spec: str, seed: int = 1) -> Poison:
 
 
 def test_noise_cannot_be_learned_through_a_blindfold() -> None:
-    assert craft(f"through[attack={EM},defense=blindfold,share=1]").largest == 0
     assert craft(f"through[attack={EM},defense=blindfold,share=0.5]").largest > 0
-    assert craft(EM).largest > 0
+
+
+@pytest.mark.parametrize("inner", [EM, MEM, TAP], ids=["EM", "MEM", "TAP"])
+def test_whatever_is_adapted_to_a_surrogate_is_adapted_through_the_defense(inner: str) -> None:
+    assert craft(f"through[attack={inner},defense=blindfold,share=1]").largest == 0
+    assert craft(inner).largest > 0
+
+
+@pytest.mark.parametrize("inner", [WORDWISE, KEYED, T2UE], ids=["word-wise EM", "keyed EM", "T2UE"])
+def test_what_has_noise_at_its_start_is_moved_by_what_the_surrogate_sees(inner: str) -> None:
+    """Patterns and generators are drawn at random, so that a blindfold leaves noise, but not what is learned."""
+    seen, blind, none = (
+        noise_of(craft(text))
+        for text in (
+            f"through[attack={inner},defense=grey,share=1]",
+            f"through[attack={inner},defense=blindfold,share=1]",
+            inner,
+        )
+    )
+    assert not np.array_equal(seen, blind)
+    assert not np.array_equal(seen, none)
+    assert not np.array_equal(blind, none)
 
 
 def test_a_surrogate_may_train_through_another_defense() -> None:
