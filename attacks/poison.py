@@ -132,6 +132,15 @@ class Poison:
             except SafetensorError as error:  # an OSError reaches Python as this
                 raise UsageError(f"cannot write {path}: {in_one_line(error)}") from error
 
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether a file has a poison's header and the length that this names; its content is not read."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {"poison", "sha256"} <= (file.metadata() or {}).keys()
+        except (SafetensorError, OSError):
+            return False
+
     @classmethod
     def load(cls, path: Path) -> "Poison":
         """Read a poison, check its bound and its hash; the noise is memory-mapped. Nothing in the file is executed.

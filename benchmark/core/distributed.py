@@ -194,8 +194,8 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     stale entries of the first one in ``torchrun``'s store.
 
     Raises:
-        UsageError: this machine has fewer CUDA devices than processes, or not all variables are set that ``torchrun``
-            sets.
+        UsageError: this machine has fewer CUDA devices than processes, or the variables that ``torchrun`` sets are
+            missing or no such numbers.
     """
     if (size := started_processes()) == 1:
         yield device
@@ -203,6 +203,10 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise UsageError(f"WORLD_SIZE is {size}, but {name} is not set: start with torchrun, or unset WORLD_SIZE")
+        if name != "MASTER_ADDR" and not os.environ[name].isdecimal():
+            raise UsageError(f"the environment variable {name} is '{os.environ[name]}', not a number")
+    if (rank := int(os.environ["RANK"])) >= size:
+        raise UsageError(f"RANK is {rank}, but WORLD_SIZE is {size}: ranks count from 0")
     if device.type == "cuda":
         number, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= devices:

@@ -34,7 +34,8 @@ def show_messages(level: int | None = None) -> None:
         if logger.handlers or logger.level != logging.NOTSET:
             return
         level = logging.INFO
-    if (os.environ.get("RANK") or "0") != "0":
+    # A shell may have a rank left over from a job.
+    if (os.environ.get("WORLD_SIZE") or "1") != "1" and (os.environ.get("RANK") or "0") != "0":
         level = max(level, logging.ERROR)
     for logger in map(logging.getLogger, PACKAGES):
         logger.setLevel(level)

@@ -6,7 +6,9 @@ Results go to standard output by :func:`show`, and live tables by :func:`termina
 
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -96,3 +98,22 @@ def _written() -> Iterator[None]:
         # Whoever reads may stop, as head does; the command goes on with its work.
         if not isinstance(error, BrokenPipeError):
             raise UsageError(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+@contextmanager
+def cursor_back_at_sigterm() -> Iterator[None]:
+    """While rich hides the terminal's cursor, let SIGTERM show it again before it ends the process."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        os.write(2, b"\x1b[?25h")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

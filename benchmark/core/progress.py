@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
-from benchmark.core.printing import terminal
+from benchmark.core.printing import cursor_back_at_sigterm, terminal
 from benchmark.core.time_left import TimeLeft
 
 _log = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ def stage(label: str, total: int, time_left: TimeLeft | None = None, task: str =
                 "{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
             ),
         )
-        with RichProgress(*columns, console=terminal(stderr=True), transient=True, expand=True) as progress:
+        shown = RichProgress(*columns, console=terminal(stderr=True), transient=True, expand=True)
+        with cursor_back_at_sigterm(), shown as progress:
             yield _Bar(progress, progress.add_task(label, total=1.0, note="", left=""), time_left)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmark.core.printing import printable, terminal
+from benchmark.core.printing import cursor_back_at_sigterm, printable, terminal
 from benchmark.core.progress import clock, is_shown
 from benchmark.core.time_left import Pace, Task
 from benchmark.grid.events import Events
@@ -154,9 +154,8 @@ class Board:
         from rich.live import Live
 
         # A thread of rich's that draws would read what this one changes.
-        with Live(
-            console=terminal(stderr=True), get_renderable=self._table, transient=True, auto_refresh=False
-        ) as live:
+        shown = Live(console=terminal(stderr=True), get_renderable=self._table, transient=True, auto_refresh=False)
+        with cursor_back_at_sigterm(), shown as live:
             self._draw_table = live.refresh
             yield
 

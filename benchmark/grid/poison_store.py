@@ -80,6 +80,18 @@ class PoisonStore:
         """The file of the cell's poison, or of the one it is a part of, existing or not; ``None`` for clean data."""
         return None if cell.attack.is_clean else self.path(source_cell(cell), train.fingerprint)
 
+    def discard_if_cut_short(self, path: Path) -> None:
+        """Remove a file that is no whole poison, so that it counts as missing: in the plan, and for all workers.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+        """
+        if path.is_file() and not Poison.is_whole(path):
+            with claimed(path, wait=False) as ours:
+                if ours and not Poison.is_whole(path):
+                    _log.warning("%s is damaged; crafting it anew", path)
+                    path.unlink(missing_ok=True)
+
     def get(self, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None = None) -> Poison:
         """The cell's poison: read if it is there and whole, else crafted and kept.
 

@@ -88,7 +88,7 @@ def run(
                 grid.time_left = expected.time_left
 
         if settings.dry_run:
-            set_time_left(engine.workers, lambda: None)
+            set_time_left(engine.workers(settings, grid.device), lambda: None)
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)

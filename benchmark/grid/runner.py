@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -82,6 +82,8 @@ class Grid:
         checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
         tracking: where victims' curves are shown while they train.
         time_left: the poisons to craft and the victims to train; see :mod:`benchmark.grid.estimate`.
+        passes_on: of an error in a cell or poison, whether :meth:`run` and :meth:`craft` raise it, as another machine
+            may be spared it; by default none, so that the cell or poison fails.
     """
 
     cells: Sequence[Cell]
@@ -93,6 +95,7 @@ class Grid:
     checkpoint_every: int = 0
     tracking: Tracking = field(default_factory=Tracking)
     time_left: TimeLeft = field(default_factory=TimeLeft)
+    passes_on: Callable[[BaseException], bool] = lambda error: False
 
     def __post_init__(self) -> None:
         self._protected: tuple[Path, Poison, CaptionDataset, dict[str, Any]] | None = None
@@ -142,26 +145,32 @@ class Grid:
             # All defenses share a poison, and so its address.
             shared = id(cell.attack), id(data), cell.surrogate, cell.recipe.precision, cell.seed, cell.plain_models
             if shared not in poisons:
-                poisons[shared] = self.poisons.file_of(cell, data.train)
+                poisons[shared] = file = self.poisons.file_of(cell, data.train)
+                if file is not None:
+                    self.poisons.discard_if_cut_short(file)
             planned[key] = PlannedCell(cell, key, path, known, planned_record, poisons[shared])
         return list(planned.values())
 
     def _known(self, name: str, planned_record: Record, kept: "_Kept") -> Record | None:
         """The record of a cell, found by its file's name, or else by its key if it was saved under another spelling.
 
-        In the second case only a finished record counts, and it gets the present spelling.
+        In the second case only a finished record counts, and it gets the present spelling; a failed one of the present
+        spelling counts where there is no finished one.
         """
         of_key = kept.get(planned_record.key[:12], {})
+        failed = None
         for other in sorted(of_key, key=lambda other: (other != name, other)):
             place = of_key[other]
             record = Record.find(place) if isinstance(place, Path) else place
             if record is None:
                 continue
             if other == name:
-                return record
-            if record.key == planned_record.key and record.status == "done":
+                if record.status == "done":
+                    return record
+                failed = record
+            elif record.key == planned_record.key and record.status == "done":
                 return replace(record, **{chosen: getattr(planned_record, chosen) for chosen in CHOSEN})
-        return None
+        return failed
 
     def run(self, planned: PlannedCell) -> Record:
         """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
@@ -171,7 +180,8 @@ class Grid:
 
         Raises:
             UsageError: the record cannot be written.
-            Exception: an error in one of several processes alone, for which the others wait in vain.
+            Exception: an error in one of several processes alone, for which the others wait in vain; or one that is
+                passed on.
         """
         cell, data = planned.cell, self.data_of(planned.cell)
         base = planned.planned_record
@@ -179,7 +189,7 @@ class Grid:
         try:
             record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint)).as_kept()
         except (Exception, SystemExit) as error:
-            if not (computes(self.device) and Processes.current().failed_alike(error)):
+            if self.passes_on(error) or not (computes(self.device) and Processes.current().failed_alike(error)):
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
@@ -209,7 +219,7 @@ class Grid:
         try:
             self.poisons.get(cell, self.data_of(cell).train, self.device, self.time_left)
         except (Exception, SystemExit) as error:
-            if not computes(self.device):
+            if self.passes_on(error) or not computes(self.device):
                 raise
             failure = Failure(type(error).__name__, str(error), traceback.format_exc())
             _let_go(error)
@@ -292,7 +302,8 @@ class Grid:
             try:
                 whole = self.poisons.get(source, clean, self.device, self.time_left)
             except (Exception, SystemExit) as error:
-                self._uncraftable[crafted] = error, traceback.format_exc()
+                if not self.passes_on(error):
+                    self._uncraftable[crafted] = error, traceback.format_exc()
                 raise
             poison = self.poisons.derive(cell, whole, clean)
             protected = poison.protect(clean)

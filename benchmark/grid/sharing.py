@@ -98,7 +98,8 @@ def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
         The record that counts: this one, or that which another run has saved meanwhile.
     """
     with claimed(one.path, wait=False) as ours:
-        if ours and (theirs := _finished_meanwhile(one)) is not None:
+        theirs = _finished_meanwhile(one) if ours else None
+        if theirs is not None and (theirs.status == "done" or record.status != "done"):
             return theirs
         # A complete record is kept even while another run is at the cell: that run may die, and would make the same.
         return grid.keep(one, record) if ours or record.status == "done" else record

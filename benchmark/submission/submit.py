@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from attacks import ATTACKS
 from benchmark.contracts import check
-from benchmark.core.atomic_files import make_folder, temporary_folder
+from benchmark.core.atomic_files import make_folder, require_possible, temporary_folder
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
@@ -84,6 +84,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
     target = options.out / f"{submission.about.name}.json"
     if target.exists() and not options.update:
         raise UsageError(f"{target} exists; --update replaces it, if the submitter is the same")
+    require_possible(options.out)
     require_page(options.out)
     load_entries(options.out)  # the page shows all of them, so a damaged one is told before the work
     untrusted = _prepare(submission, options)

@@ -42,9 +42,15 @@ def test_only_errors_come_from_other_processes(
     LOG.warning("said without torchrun")
     monkeypatch.setenv("RANK", "1")
     show_messages(logging.DEBUG)
+    LOG.warning("said with a rank that a job has left in the shell")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    show_messages(logging.DEBUG)
     LOG.warning("said by the first")
     LOG.error("only here")
-    assert capsys.readouterr().err == "warning: said without torchrun\nerror: only here\n"
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "warning: said without torchrun"
+    assert second == "warning: said with a rank that a job has left in the shell"
+    assert third == "error: only here"
 
 
 def test_quiet_leaves_the_table_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from defenses import DEFENSES, Defense, HookContext
 from defenses.base import Composed
 from tests.grid.grids import results, run
 from tests.small import make_dataset
+from tests.watchdog import in_no_time
 from victims.architecture import Architecture
 from victims.clip import Clip
 from victims.recipe import Recipe
@@ -270,6 +271,28 @@ def test_a_size_without_the_rest_takes_one_line(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(UsageError, match=said), process_group(torch.device("cpu")):
             pass
         monkeypatch.setenv(name, "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RANK", "x", "RANK is 'x', not a number"),
+        ("LOCAL_RANK", "-1", "LOCAL_RANK is '-1', not a number"),
+        ("MASTER_PORT", "abc", "MASTER_PORT is 'abc', not a number"),
+        ("RANK", "2", "RANK is 2, but WORLD_SIZE is 2"),
+    ],
+)
+def test_numbers_that_torchrun_would_not_set_take_one_line(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch answers with a traceback, or waits for a process that will never come."""
+    for known in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
+        monkeypatch.setenv(known, "0")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, value)
+    with in_no_time(), pytest.raises(UsageError, match=said), process_group(torch.device("cpu")):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
 """Progress in a log: the share that is done and the time left, of a stage and of the run that it belongs to."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -101,3 +106,25 @@ def test_clock(duration: float, text: str) -> None:
 )
 def test_an_estimate_is_rounded(duration: float, text: str) -> None:
     assert roughly(duration) == text
+
+
+def test_sigterm_gives_the_cursor_back_that_the_bar_has_hidden() -> None:
+    code = (
+        "import os, time; from benchmark.core.log import show_messages; from benchmark.core.progress import stage\n"
+        "show_messages(20)\n"
+        "with stage('training', 3) as shown:\n"
+        "    shown.advance(); os.write(1, b'ready\\n'); time.sleep(60)"
+    )
+    terminal, stderr = os.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr)
+    os.close(stderr)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+    said = b""
+    with suppress(OSError):  # the other end is closed
+        while part := os.read(terminal, 4096):
+            said += part
+    os.close(terminal)
+    assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")

@@ -49,6 +49,20 @@ class Fragile(Defense):
         return captions
 
 
+@DEFENSES.register("starved")
+@dataclass(frozen=True)
+class Starved(Defense):
+    """Has no memory once, in the second epoch; changes nothing. ``note`` takes a line an epoch."""
+
+    note: Path
+
+    def on_captions(self, captions: Any, context: Any) -> Any:
+        """Count the epoch."""
+        if _counted(self.note) == 2:
+            raise MemoryError("another cell has it all")
+        return captions
+
+
 @DEFENSES.register("paced")
 @dataclass(frozen=True)
 class Paced(Defense):

@@ -22,6 +22,7 @@ from benchmark.grid import board, estimate
 from benchmark.grid.engines import local
 from benchmark.grid.engines.pool import Worker, start_worker
 from benchmark.grid.engines.worker import serve
+from benchmark.grid.events import Events
 from benchmark.grid.records import load_records
 from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
@@ -97,7 +98,16 @@ def test_an_estimate_counts_no_more_workers_than_there_are_cpus(monkeypatch: pyt
     engine, grid = local.Local(8), cast(Grid, SimpleNamespace(device=torch.device("cpu")))
     with engine.started(grid, [], RunSettings(device="cpu")) as crew:
         assert crew.workers == 2
-    assert engine.workers == 2  # of a dry run
+    assert engine.workers(RunSettings(), torch.device("cpu")) == 2  # of a dry run
+
+
+@pytest.mark.parametrize(("device", "workers"), [("auto", 3), ("cuda:1", 1), ("cpu", 4)])
+def test_an_estimate_counts_a_worker_for_each_gpu(device: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many CPUs there are beside them."""
+    monkeypatch.setattr(local, "usable_cpus", lambda: 16)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    where = torch.device("cuda" if device == "auto" else device)
+    assert local.Local(4).workers(RunSettings(device=device), where) == workers
 
 
 def test_no_more_workers_start_early_than_there_are_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +177,19 @@ def test_events_tell_that_there_is_nothing_to_do(jobs: list[str], tmp_path: Path
     assert run(tmp_path / "out", "--events", str(events), *jobs, attack="clean", defense="none", epochs=1) == 0
     plans = [one["cells"] for one in told(events) if one["event"] == "plan"]
     assert plans == [0]
+
+
+def test_a_reader_of_events_that_stops_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "events"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    events = Events(pipe)
+    events.tell("plan", cells=1)
+    os.close(reader)
+    for _ in range(2):
+        events.tell("plan", cells=2)
+    events.close()
+    assert capsys.readouterr().err.count(f"--events: {pipe} takes no more lines: Broken pipe") == 1
 
 
 def test_events_tell_how_far_a_quiet_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

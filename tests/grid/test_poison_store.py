@@ -30,6 +30,27 @@ def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.Capture
     assert by_cell(tmp_path)["MEM-2", "none"].epochs == before.epochs
 
 
+@pytest.mark.parametrize("left", [0, 9, -9])
+@pytest.mark.parametrize("flags", [["--dry-run"], []], ids=["dry run", "run"])
+def test_a_poison_that_was_cut_short_counts_as_missing(
+    left: int, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the plan, by which workers craft it before any of them trains on it."""
+    assert run(tmp_path, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    whole = poison.read_bytes()
+    poison.write_bytes(whole[:left])
+    capsys.readouterr()
+    assert run(tmp_path, "--rerun", "all", *flags, defense="none") == 0
+    said = capsys.readouterr().err
+    assert said.count("is damaged; crafting it anew") == 1
+    assert "to craft" in said
+    if flags == ["--dry-run"]:
+        assert not poison.exists()
+    else:
+        assert poison.read_bytes()[-1] == whole[-1]
+
+
 def test_a_poison_of_other_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As a machine with other data may have put it there."""
     assert run(tmp_path / "a", defense="none") == 0

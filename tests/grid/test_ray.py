@@ -79,14 +79,17 @@ def test_two_nodes_make_what_one_process_makes(cluster: Any, expected: dict[str,
     assert len(crafted) == len(set(crafted)) == 2
 
 
+@pytest.mark.parametrize("keeps", ["in the store", "nowhere"])
 @pytest.mark.parametrize(
     ("victim", "by"), [("node", signal.SIGKILL), ("driver", signal.SIGKILL), ("driver", signal.SIGTERM)]
 )
 def test_what_is_killed_in_the_middle_loses_nothing(
-    victim: str, by: signal.Signals, cluster: Any, expected: dict[str, Any], tmp_path: Path
+    victim: str, by: signal.Signals, keeps: str, cluster: Any, expected: dict[str, Any], tmp_path: Path
 ) -> None:
+    """Without a store a poison that was on the dead node alone is crafted again, and cells begin anew."""
     out, events, store = tmp_path / "out", tmp_path / "events", tmp_path / "store"
-    flags = ["--on", f"ray[address={cluster.address}]", "--events", str(events), "--store", f"file://{store}"]
+    flags = ["--on", f"ray[address={cluster.address}]", "--events", str(events)]
+    flags += ["--store", f"file://{store}"] if keeps == "in the store" else []
     driver = start(out, *flags, **GRID)
     while len(told(events, "cell", "done")) < 3:
         assert driver.poll() is None
@@ -127,6 +130,14 @@ def test_a_task_that_the_store_fails_runs_again(cluster: Any, tmp_path: Path) ->
     assert start(tmp_path / "out", *flags, attack="unkept", defense="none").wait() == 0
     assert {record.status for record in load_records(tmp_path / "out")} == {"done"}
     assert [path.suffix for path in store.iterdir()] == [".safetensors"]
+
+
+def test_a_cell_that_may_have_failed_for_its_node_runs_again(cluster: Any, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    flags = ["--on", f"ray[address={cluster.address}]", "--store", f"file://{tmp_path}/store"]
+    assert start(tmp_path / "out", *flags, attack="clean", defense=f"starved[note={note}]").wait() == 0
+    assert {record.status for record in load_records(tmp_path / "out")} == {"done"}
+    assert len(note.read_text().splitlines()) == 4  # the second epoch began twice
 
 
 def test_without_a_cluster_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

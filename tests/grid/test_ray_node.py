@@ -13,13 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import Failure, UsageError
 from benchmark.core.log import PACKAGES
 from benchmark.grid.engines import node, ray_node, worker
 from benchmark.grid.engines import store as stores
-from benchmark.grid.engines.ray_node import Owner, RayWork
-from benchmark.grid.engines.store import Store, StoreError
+from benchmark.grid.engines.ray_node import NodeFault, Owner, RayWork
+from benchmark.grid.engines.store import Store
 from benchmark.grid.opening import open_grid
 from benchmark.grid.runner import PlannedCell
 from benchmark.grid.settings import RunSettings
@@ -137,7 +139,7 @@ def test_a_poison_that_does_not_reach_the_store_keeps_its_checkpoint_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mend = fails_with(error, monkeypatch, store)
-    with pytest.raises((Died, StoreError)):
+    with pytest.raises((Died, NodeFault)):
         ray_node.craft(work(settings, planned, "here", store, crafts=True), Heard())
     assert [Path(name).suffix for name in store.files.ls(store.folder, detail=False)] == [".checkpoint"]
     mend()
@@ -153,7 +155,7 @@ def test_a_poison_that_the_store_lacks_is_not_crafted_by_each_cell(
     settings: RunSettings, planned: PlannedCell, store: Store
 ) -> None:
     heard = Heard()
-    with pytest.raises(StoreError, match="finds no poison"):
+    with pytest.raises(NodeFault, match="finds no poison"):
         ray_node.train(work(settings, planned, "here", store, crafts=False), heard, None)
     assert not heard.shares(resumed=False)
 
@@ -169,6 +171,41 @@ def test_a_poison_fails_unless_the_device_does_nothing_any_more(
     monkeypatch.setattr("benchmark.grid.runner.computes", lambda device: False)
     with pytest.raises(ZeroDivisionError):
         ray_node.craft(work(settings, planned, "there", None, crafts=True), Heard())
+
+
+def _unreadable() -> UsageError:
+    error = UsageError("folder photos cannot be read: Stale file handle")
+    error.__cause__ = OSError("Stale file handle")
+    return error
+
+
+@pytest.mark.parametrize("crafts", [True, False])
+@pytest.mark.parametrize(
+    "error", [OSError("No space left on device"), MemoryError(), torch.OutOfMemoryError("CUDA"), _unreadable()]
+)
+def test_what_may_be_the_nodes_fault_leaves_the_task_so_that_it_runs_again(
+    error: Exception, crafts: bool, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    def do(heard: Heard) -> Any:
+        unit = work(settings, planned, "here", None, crafts=crafts)
+        return ray_node.craft(unit, heard)[0] if crafts else ray_node.train(unit, heard, None).status
+
+    heard = Heard()
+    with monkeypatch.context() as patched:
+        # A victim's own attempt to craft its poison fails the same way.
+        patched.setattr(type(planned.cell.attack.attack), "craft", fails)
+        with pytest.raises(NodeFault) as raised:
+            do(heard)
+    failure = pickle.loads(pickle.dumps(raised.value)).failure  # it travels to the owner
+    assert (failure.kind, failure.message) == (type(error).__name__, str(error))
+    assert "in fails" in failure.where
+    (told,) = [one[3] for one in heard.said if one[1] == "message"]
+    assert told.startswith("a unit failed on ")
+    assert told.endswith(str(error) or "MemoryError")
+    assert do(Heard()) == (None if crafts else "done")  # the same process may get the unit again
 
 
 def test_a_unit_on_a_cluster_tells_its_share_every_few_seconds(
@@ -230,6 +267,21 @@ def test_an_owner_keeps_the_last_share_of_each_unit_alone() -> None:
         ("one", "share", 0.99, False, 1.0),
         ("two", "share", 0.495, False, 1.0),
     ]
+
+
+@pytest.mark.usefixtures("ray")
+def test_an_owner_keeps_the_error_that_a_node_had_at_last() -> None:
+    failure = Failure("OSError", "No space left on device", "File ...")
+
+    async def fault() -> None:
+        raise NodeFault(failure)
+
+    async def found() -> Any:
+        owner = Owner(1, 0, 3)
+        owner._begin("one", fault())
+        return (await owner.take([]))[1]["one"]
+
+    assert asyncio.run(found()) == failure
 
 
 @pytest.mark.parametrize("begins", [True, False])

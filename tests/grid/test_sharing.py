@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from benchmark.core.locks import claimed
+from benchmark.grid import sharing
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.sharing import settle
@@ -26,3 +27,22 @@ def test_a_complete_record_is_kept_whoever_is_at_the_cell(status: str, is_kept: 
         assert ours
         assert settle(cast(Grid, SimpleNamespace(keep=keep)), one, record) is record
     assert kept == [record] * is_kept
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "counts"),
+    [
+        ("done", "failed", "ours"),
+        ("done", "done", "theirs"),
+        ("failed", "failed", "theirs"),
+        ("failed", "done", "theirs"),
+    ],
+)
+def test_a_record_that_another_run_saved_meanwhile_counts_unless_it_alone_failed(
+    ours: str, theirs: str, counts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = {name: cast(Record, SimpleNamespace(status=status)) for name, status in (("ours", ours), ("theirs", theirs))}
+    monkeypatch.setattr(sharing, "_finished_meanwhile", lambda _: both["theirs"])
+    one = cast(PlannedCell, SimpleNamespace(path=tmp_path / "one.json", record=None))
+    grid = cast(Grid, SimpleNamespace(keep=lambda one, record: record))
+    assert settle(grid, one, both["ours"]) is both[counts]

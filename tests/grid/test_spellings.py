@@ -1,6 +1,7 @@
 """Two spellings of one cell: it runs once, has one record, and the plan tells cells apart."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,16 @@ def test_a_cell_is_known_under_another_spelling(tmp_path: Path, capsys: pytest.C
     (old,) = (one for one in load_records(tmp_path) if one.defense.spec == "prefix-drop")
     (new,) = (one for one in load_records(tmp_path) if one.defense.spec == "prefix-drop[n=3]")
     assert (new.key, new.epochs, new.attack.spec) == (old.key, old.epochs, same)
+
+
+def test_a_failed_record_of_this_spelling_hides_no_finished_one_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, attack=ATTACK.replace("k=2", "eps=8,k=2"), defense="none") == 0
+    (done,) = (one for one in load_records(tmp_path) if one.attack.spec != "clean")
+    failed = replace(done, attack=replace(done.attack, spec=ATTACK)).failed("MemoryError", "none is left", "")
+    failed.save(tmp_path)
+    assert len(list(tmp_path.glob("*.json"))) == 3
+    capsys.readouterr()
+    assert run(tmp_path, defense="none") == 0
+    assert "2 cells, 0 to run" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from safetensors import safe_open
@@ -13,9 +14,12 @@ from safetensors.numpy import save_file
 
 from attacks.poison import Poison
 from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
+from benchmark.submission import page
 from benchmark.submission import rules as rules_file
+from benchmark.tables.entries import Entry
 from tests.submission.submissions import COMPOSED, PRESET, RULES, forge, record_of, write_about
 from tests.tables.factory import signed
 
@@ -352,13 +356,36 @@ def test_no_folder_no_description_and_a_description_that_is_a_link(
     assert "is a link" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("attack")
+    monkeypatch.setattr("benchmark.submission.submit.open_grid", Mock(side_effect=AssertionError("work")))
+    assert main(["submit", str(folder), "--out", str(folder / "submission.yaml"), "--no-rerun"]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", ["the page", "the entry"])
+def test_an_entry_and_its_page_are_written_both_or_neither(
+    broken: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("attack")
+    board = folder.parent / "board"
+    full = Mock(side_effect=UsageError("the disk is full"))
+    where, name = {"the page": (page, "leaderboard_page"), "the entry": (Entry, "save")}[broken]
+    monkeypatch.setattr(where, name, full)
+    assert main(["submit", str(folder), "--out", str(board), "--device", "cpu", "--no-rerun"]) == 2
+    assert full.called
+    assert not [path for path in board.iterdir() if not path.name.endswith(".lock")]
+
+
 def test_a_page_of_something_else_is_not_overwritten(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make("attack")
-    page = folder.parent / "README.md"
-    page.write_text("# Mine\n")
+    other = folder.parent / "README.md"
+    other.write_text("# Mine\n")
     assert main(["submit", str(folder), "--out", str(folder.parent), "--no-rerun"]) == 2
     assert "is not the page of a leaderboard" in capsys.readouterr().err
-    assert page.read_text() == "# Mine\n"
+    assert other.read_text() == "# Mine\n"
 
 
 def test_a_plugin_for_what_the_suite_has_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,8 +58,7 @@ class Engine(ABC):
         """Whether cells run in other processes than this one, which :meth:`started` starts."""
         return True
 
-    @property
-    def workers(self) -> int | None:
+    def workers(self, settings: RunSettings, device: torch.device) -> int | None:
         """How many units it does at a time, if that is known before it starts."""
         return None
 

@@ -50,11 +50,10 @@ class Local(Engine):
         """With workers."""
         return self.jobs is not None
 
-    @property
-    def workers(self) -> int | None:
+    def workers(self, settings: RunSettings, device: torch.device) -> int | None:
         """This process, or as many as asked for, as far as there are CPUs or GPUs; ``auto`` is unknown."""
         if isinstance(self.jobs, int):
-            return min(self.jobs, max(torch.cuda.device_count(), usable_cpus()))
+            return min(self.jobs, len(_devices(settings.device, device)) or _most_beside(device))
         return 1 if self.jobs is None else None
 
     def threads(self, device: torch.device) -> int | None:
@@ -86,7 +85,7 @@ class Local(Engine):
         """Run the cells one after the other in this process, or by workers."""
         if self.jobs is not None:
             return super().run(grid, planned, settings, events, set_time_left)
-        set_time_left(self.workers, lambda: None)
+        set_time_left(self.workers(settings, grid.device), lambda: None)
         return run_grid(grid, planned, settings.rerun, events)
 
     @contextmanager

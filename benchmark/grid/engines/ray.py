@@ -35,7 +35,7 @@ from benchmark.grid.units import Unit
 _log = logging.getLogger(__name__)
 _NAMESPACE = "unlearnable-bench"
 _SECONDS_TO_ANSWER = 10.0
-_RETRIES = 3  # of a unit whose process or node died, or that the store failed
+_RETRIES = 3  # of a unit whose process or node died, or whose error may be the node's fault
 # Units in Ray's hands beyond those that run: none of its slots waits, and thousands of cells take no memory.
 _AHEAD = 16
 _SECONDS_TO_CLEAR = 60.0
@@ -289,7 +289,7 @@ class _Driver:
             if self._where.get(name) == rest[0]:
                 return  # known already: the message was meant for a driver that died
             if name in self._where:
-                self._board.waits(unit, "its process or node died")
+                self._board.waits(unit, "it failed there, or its process or node died")
             self._where[name] = rest[0]
             self._board.begins(unit, rest[0])
         elif kind == "share" and name in self._where:

@@ -5,17 +5,21 @@ the run.
 """
 
 import asyncio
+import logging
 import shutil
 import signal
 import socket
 import time
+import traceback
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmark.core.atomic_files import make_folder, replacing
@@ -49,8 +53,53 @@ class RayWork(Work):
     store: str | None
 
 
+class NodeFault(Exception):
+    """An error that another node may be spared, so that the task runs again; ``failure`` is what is kept of it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
 def craft(work: RayWork, owner: Any) -> tuple[Failure | None, PoisonBytes | None]:
-    """Craft a poison; returns what went wrong, and its file's content unless it went to the store."""
+    """Craft a poison; returns what went wrong, and its file's content unless it went to the store.
+
+    Raises:
+        NodeFault: what went wrong may be this node's fault.
+    """
+    with _node_faults(work, owner):
+        return _crafted(work, owner)
+
+
+def train(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
+    """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store.
+
+    Raises:
+        NodeFault: what went wrong may be this node's fault.
+    """
+    with _node_faults(work, owner):
+        return _trained(work, owner, poison)
+
+
+@contextmanager
+def _node_faults(work: RayWork, owner: Any) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not _may_be_the_nodes(error):
+            raise
+        told = f"{work.title} failed on {socket.gethostname()}: {first_line(error)}"
+        owner.tell.remote(work.name, "message", logging.WARNING, told)
+        raise NodeFault(Failure(type(error).__name__, str(error), traceback.format_exc())) from None
+
+
+def _may_be_the_nodes(error: BaseException) -> bool:
+    """Whether it may be this node's disk, memory or network, or what else runs there."""
+    kinds = (StoreError, OSError, MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or isinstance(error.__cause__, OSError)
+
+
+def _crafted(work: RayWork, owner: Any) -> tuple[Failure | None, PoisonBytes | None]:
     grid, one = _opened(work, owner)
     path, store = one.poison, Store.at(work.store)
     assert path is not None
@@ -66,8 +115,7 @@ def craft(work: RayWork, owner: Any) -> tuple[Failure | None, PoisonBytes | None
     return None, np.asarray(np.memmap(path, np.uint8, "r"))
 
 
-def train(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
-    """Train a victim; ``poison`` is the content of its poison's file, where that is not in the store."""
+def _trained(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
     grid, one = _opened(work, owner)
     store, path = Store.at(work.store), one.poison
     if path is not None:
@@ -108,7 +156,9 @@ def _opened(work: RayWork, owner: Any) -> tuple[Grid, PlannedCell]:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = _folder(work.settings, work.run)
     settings = replace(work.settings, out=folder / "records", poisons=str(folder / "poisons"))
-    return opened(work, settings, lambda answer: owner.tell.remote(work.name, *answer))
+    grid, one = opened(work, settings, lambda answer: owner.tell.remote(work.name, *answer))
+    grid.passes_on = _may_be_the_nodes
+    return grid, one
 
 
 class Owner:
@@ -119,14 +169,14 @@ class Owner:
     Args:
         cpus: of a task.
         gpus: of a task.
-        retries: how often a task runs again whose process or node died, or that the store failed.
+        retries: how often a task runs again whose process or node died, or that ended with a :class:`NodeFault`.
     """
 
     def __init__(self, cpus: float, gpus: float, retries: int) -> None:
         import ray
 
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
-        options |= {"max_retries": retries, "retry_exceptions": [StoreError]}
+        options |= {"max_retries": retries, "retry_exceptions": [NodeFault]}
         self._craft = ray.remote(num_returns=2, **options)(craft)
         self._train = ray.remote(**options)(train)
         self._me = ray.get_runtime_context().current_actor
@@ -209,7 +259,8 @@ class Owner:
             self._finished[name] = await outcome
         except Exception as error:
             cause = getattr(error, "cause", None) or error  # of an error in a task; its own text is the traceback
-            self._finished[name] = Failure(type(cause).__name__, first_line(cause), str(error))
+            known = cause.failure if isinstance(cause, NodeFault) else None
+            self._finished[name] = known or Failure(type(cause).__name__, first_line(cause), str(error))
         if isinstance(self._finished[name], Failure):
             self._poisons.pop(name, None)
         del self._running[name]
