@@ -36,7 +36,8 @@ AT_SCALE = {
         RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
         RunSettings(
             attack="em[eps=4],mem3[eps=4],em-wordwise[eps=2],em-wordwise[eps=4],em-keyed[eps=4],"
-            "em-keyed[eps=4,keys=1024],pil[eps=4],mem-wordwise[eps=4]",
+            "em-keyed[eps=4,keys=1024],pil[eps=4],mem-wordwise[eps=4],"
+            "through[attack=em[eps=4],defense=crop-flip+random-noise[std=2.3]]",  # sem of half its ε
             defense="none",
         ),
         RunSettings(attack="em,em-aug,tap", defense="standard"),
@@ -55,6 +56,9 @@ AT_SCALE = {
         RunSettings(attack="em-keyed,pil,lsp,ar", defense="orthogonal-projection"),
         RunSettings(attack="clean,em-keyed,pil", defense="orthogonal-projection[keys=128]"),
         RunSettings(attack="clean,tap", defense="opposite-step"),
+        RunSettings(attack="clean,mem3[place=end]", defense="suffix-drop"),
+        RunSettings(attack="text-hint", defense="rare-prefix"),
+        RunSettings(attack="em-keyed[keys=16],em-keyed[keys=1024]", defense="tile-average"),
     ),
 }
 
