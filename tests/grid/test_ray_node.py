@@ -225,10 +225,11 @@ def test_a_unit_on_a_cluster_tells_its_share_every_few_seconds(
 
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What an owner takes of Ray: tasks that are done at once. ``killed`` is whether an actor was."""
+    """What an owner takes of Ray: tasks that are done at once, with their ``names``. Was an actor ``killed``?"""
 
     class Task:
-        def options(self, **_: Any) -> "Task":
+        def options(self, name: str) -> "Task":
+            made.names.append(name)
             return self
 
         async def remote(self, *_: Any) -> str:
@@ -239,10 +240,19 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
         get_runtime_context=lambda: SimpleNamespace(current_actor="the owner"),
         kill=lambda actor: setattr(made, "killed", True),
         killed=False,
+        names=[],
     )
     monkeypatch.setitem(sys.modules, "ray", made)
     monkeypatch.setattr(ray_node, "_SECONDS_BETWEEN_TAKES", 0.01)
     return made
+
+
+def test_tasks_are_shown_by_the_titles_of_cells(ray: Any, settings: RunSettings, planned: PlannedCell) -> None:
+    async def begin() -> None:
+        await Owner(1, 0, 3).train(replace(work(settings, planned, "here", None, crafts=False), title="A × b"), None)
+
+    asyncio.run(begin())
+    assert ray.names == ["A × b"]
 
 
 @pytest.mark.usefixtures("ray")
