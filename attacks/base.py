@@ -79,6 +79,11 @@ class Attack(ABC):
     crafted_through: ClassVar[tuple[str, ...]] = ()
     builds_surrogate: ClassVar[bool] = True
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if isinstance(cls.crafted_through, str):
+            raise TypeError(f"{cls.__name__}.crafted_through is a tuple of names, such as ('{cls.crafted_through}',)")
+
     def __post_init__(self) -> None:
         check_ranges(f"attack {ATTACKS.name_of(type(self))}", self)
 

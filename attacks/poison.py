@@ -134,12 +134,17 @@ class Poison:
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether a file has a poison's header and the length that this names; its content is not read."""
+        """Whether a file has a poison's header and the length that this names; its content is not read.
+
+        A file that cannot be read now may be whole.
+        """
         try:
-            with safe_open(path, framework="pt") as file:
+            with path.open("rb"), safe_open(path, framework="pt") as file:
                 return {"poison", "sha256"} <= (file.metadata() or {}).keys()
-        except (SafetensorError, OSError):
+        except SafetensorError:
             return False
+        except OSError:
+            return True
 
     @classmethod
     def load(cls, path: Path) -> "Poison":

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.em_wordwise import WordwiseEm
 from attacks.poison import Poison
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import added_later, ranged
@@ -51,7 +52,7 @@ class Through(Attack):
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.
         defense: one with an image hook or an adversarial one, such as ``jpeg+crop-flip`` or ``adv-training[eps=4]``.
         share: of the batches that pass it; in the papers of ``em-aug``, ``sem`` and ``rem`` all.
-        trained_through: another one, in its place while a surrogate trains.
+        trained_through: the defense that batches pass while a surrogate trains; ``None``: the same one.
     """
 
     attack: str
@@ -67,6 +68,10 @@ class Through(Attack):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
         if not self.inner.builds_surrogate:
             raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")
+        if self.trained_through is not None and isinstance(self.inner, WordwiseEm):
+            raise UsageError(
+                f"attack through: {self.attack} learns its noise while surrogates train, and takes no trained_through"
+            )
         self._in_front()
 
     @cached_property

@@ -51,8 +51,8 @@ class Clip(nn.Module):
         context_length: tokens that it reads of a caption, start and end included.
         tokenizer: of its captions.
         passage: module that changes images (B, 3, H, W) in [0, 1] before they are normalised; ``None``: nothing does.
-            It is called with the images and with a function from images to their loss, which is ``None`` where their
-            captions are not known.
+            It is called with the images, with a function from images to their loss, which is ``None`` where their
+            captions are not known, and with ``trains``: whether this model trains, and is no frozen copy.
         is_frozen: whether this is a copy :meth:`for_inference`.
     """
 

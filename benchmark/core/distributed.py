@@ -23,6 +23,7 @@ from benchmark.core.errors import UsageError
 
 Value = TypeVar("Value")
 _SECONDS_TO_AGREE = 60.0
+_HIGHEST_PORT = 65_535
 _agreement: dist.ProcessGroup | None = None  # all processes, with a short timeout: some may be waiting in another call
 
 
@@ -195,7 +196,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
 
     Raises:
         UsageError: this machine has fewer CUDA devices than processes, or the variables that ``torchrun`` sets are
-            missing or no such numbers.
+            missing or out of range.
     """
     if (size := started_processes()) == 1:
         yield device
@@ -204,7 +205,9 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         if not os.environ.get(name):
             raise UsageError(f"WORLD_SIZE is {size}, but {name} is not set: start with torchrun, or unset WORLD_SIZE")
         if name != "MASTER_ADDR" and not os.environ[name].isdecimal():
-            raise UsageError(f"the environment variable {name} is '{os.environ[name]}', not a number")
+            raise UsageError(f"{name} is '{os.environ[name]}', not a whole number from 0 up")
+    if int(os.environ["MASTER_PORT"]) > _HIGHEST_PORT:
+        raise UsageError(f"MASTER_PORT is {os.environ['MASTER_PORT']}, above {_HIGHEST_PORT}")
     if (rank := int(os.environ["RANK"])) >= size:
         raise UsageError(f"RANK is {rank}, but WORLD_SIZE is {size}: ranks count from 0")
     if device.type == "cuda":

@@ -103,12 +103,16 @@ def _written() -> Iterator[None]:
 @contextmanager
 def cursor_back_at_sigterm() -> Iterator[None]:
     """While rich hides the terminal's cursor, let SIGTERM show it again before it ends the process."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    # A process that waits for others runs no handler of Python's until they answer.
+    several = (os.environ.get("WORLD_SIZE") or "1") != "1"
+    in_main = threading.current_thread() is threading.main_thread()
+    if several or not in_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
     def end(number: int, _: object) -> None:
-        os.write(2, b"\x1b[?25h")
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, b"\x1b[?25h")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

@@ -19,7 +19,7 @@ class Events:
     A file that takes no more lines, such as a pipe that nobody reads any longer, ends no run: a warning names it.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: the file cannot be opened.
     """
 
     def __init__(self, path: Path | None = None) -> None:

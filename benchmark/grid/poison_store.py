@@ -16,7 +16,7 @@ from benchmark.core.atomic_files import make_folder, temporary_folder
 from benchmark.core.cache_dir import user_path
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import PoisonError, UsageError
+from benchmark.core.errors import PoisonError, UsageError, as_usage_error
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, is_shown, stage
 from benchmark.core.registry import parameters_of
@@ -84,12 +84,12 @@ class PoisonStore:
         """Remove a file that is no whole poison, so that it counts as missing: in the plan, and for all workers.
 
         Raises:
-            UsageError: the folder cannot be written to.
+            UsageError: it cannot be removed.
         """
-        if path.is_file() and not Poison.is_whole(path):
-            with claimed(path, wait=False) as ours:
+        if Processes.current().is_first and path.is_file() and not Poison.is_whole(path):
+            with claimed(path, wait=False) as ours, as_usage_error(f"cannot remove {path}"):
                 if ours and not Poison.is_whole(path):
-                    _log.warning("%s is damaged; crafting it anew", path)
+                    _log.warning("%s was cut short and is removed", path)
                     path.unlink(missing_ok=True)
 
     def get(self, cell: Cell, train: CaptionDataset, device: torch.device, time_left: TimeLeft | None = None) -> Poison:

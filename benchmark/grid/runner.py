@@ -82,8 +82,8 @@ class Grid:
         checkpoint_every: a victim's epochs between two checkpoints; 0 for none.
         tracking: where victims' curves are shown while they train.
         time_left: the poisons to craft and the victims to train; see :mod:`benchmark.grid.estimate`.
-        passes_on: of an error in a cell or poison, whether :meth:`run` and :meth:`craft` raise it, as another machine
-            may be spared it; by default none, so that the cell or poison fails.
+        passes_on: whether :meth:`run` and :meth:`craft` raise an error instead of recording it, because another machine
+            may not meet it; by default they record all.
     """
 
     cells: Sequence[Cell]
@@ -214,7 +214,11 @@ class Grid:
         return record
 
     def craft(self, planned: PlannedCell) -> Failure | None:
-        """Craft the poison that a cell needs, unless it is there; returns what went wrong, if anything did."""
+        """Craft the poison that a cell needs, unless it is there; returns what went wrong, if anything did.
+
+        Raises:
+            Exception: one that is passed on, or after which the device computes nothing.
+        """
         cell = source_cell(planned.cell)
         try:
             self.poisons.get(cell, self.data_of(cell).train, self.device, self.time_left)

@@ -132,11 +132,16 @@ def outcome(record: Record) -> str:
 
 
 def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
-    """Save the record of a finished cell that lies there under another spelling alone."""
-    if one.record is not None and not holds_content(one.path):
+    """Save the record of a finished cell that lies there under another spelling alone, or beside a failed one."""
+    if one.record is not None and not _is_done(one.path):
         with claimed(one.path, wait=False) as ours:
-            if ours and not holds_content(one.path):
+            if ours and not _is_done(one.path):
                 one.record.save(out)
+
+
+def _is_done(path: Path) -> bool:
+    record = Record.find(path) if holds_content(path) else None
+    return record is not None and record.status == "done"
 
 
 def _discard_leftover(one: PlannedCell) -> None:
@@ -149,6 +154,11 @@ def _discard_leftover(one: PlannedCell) -> None:
 
 
 def _finished_meanwhile(one: PlannedCell) -> Record | None:
-    """The record that another run has written since the plan was made."""
+    """The record that another run has written since the plan was made.
+
+    A failed one beside a finished one of another spelling was there before: no run puts a failed one in its place.
+    """
     record = Record.find(one.path)
+    if record is not None and record.status == "failed" and one.record is not None and one.record.status == "done":
+        return None
     return None if record == one.record else record

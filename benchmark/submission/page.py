@@ -57,7 +57,7 @@ def publish(entry: Entry, folder: Path) -> Path:
     make_folder(folder)
     with claimed(folder / PAGE, wait=True):
         entries = {one.about.name: one for one in (*load_entries(folder), entry)}
-        # The page is written before the entry is saved, and takes its place after it: both are there or neither.
+        # Written before the entry is saved, so a page that cannot be written leaves no entry.
         with replacing(folder / PAGE) as page:
             page.write_text(leaderboard_page([entries[name] for name in sorted(entries)]), "utf-8")
             return entry.save(folder)

@@ -288,6 +288,7 @@ def test_the_surrogate_of_sem_is_trained_adversarially_at_the_papers_scale_alone
         ("through[attack=em,defense=ueraser]", "through ueraser, which passes no gradient to the images"),
         ("em-wordwise[through=ueraser]", "attack em-wordwise: nothing can be crafted through ueraser, which"),
         ("em-wordwise[through=adv-training]", "attack em-wordwise: nothing can be crafted through adv-training"),
+        ("through[attack=em-keyed,defense=jpeg,trained_through=grey]", "and takes no trained_through"),
         ("through[attack=em,defense=jpg]", "unknown defense 'jpg'; did you mean 'jpeg'?"),
         ("through[attack=men3,defense=jpeg]", "unknown attack 'men3'"),
     ],

@@ -276,9 +276,10 @@ def test_a_size_without_the_rest_takes_one_line(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("RANK", "x", "RANK is 'x', not a number"),
-        ("LOCAL_RANK", "-1", "LOCAL_RANK is '-1', not a number"),
-        ("MASTER_PORT", "abc", "MASTER_PORT is 'abc', not a number"),
+        ("RANK", "x", "RANK is 'x', not a whole number from 0 up"),
+        ("LOCAL_RANK", "-1", "LOCAL_RANK is '-1', not a whole number"),
+        ("MASTER_PORT", "abc", "MASTER_PORT is 'abc', not a whole number"),
+        ("MASTER_PORT", "99999", "MASTER_PORT is 99999, above 65535"),
         ("RANK", "2", "RANK is 2, but WORLD_SIZE is 2"),
     ],
 )

@@ -52,13 +52,16 @@ class Fragile(Defense):
 @DEFENSES.register("starved")
 @dataclass(frozen=True)
 class Starved(Defense):
-    """Has no memory once, in the second epoch; changes nothing. ``note`` takes a line an epoch."""
+    """Has no memory on the node that it comes to first; changes nothing. ``note`` takes that node's cache."""
 
     note: Path
 
     def on_captions(self, captions: Any, context: Any) -> Any:
-        """Count the epoch."""
-        if _counted(self.note) == 2:
+        """Look where it is."""
+        here = os.environ["UNLEARNABLE_BENCH_CACHE"]
+        if not self.note.exists():
+            self.note.write_text(here)
+        if self.note.read_text() == here:
             raise MemoryError("another cell has it all")
         return captions
 

@@ -104,6 +104,8 @@ def test_an_estimate_counts_no_more_workers_than_there_are_cpus(monkeypatch: pyt
 @pytest.mark.parametrize(("device", "workers"), [("auto", 3), ("cuda:1", 1), ("cpu", 4)])
 def test_an_estimate_counts_a_worker_for_each_gpu(device: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many CPUs there are beside them."""
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(local, "usable_cpus", lambda: 16)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     where = torch.device("cuda" if device == "auto" else device)

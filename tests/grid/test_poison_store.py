@@ -43,7 +43,7 @@ def test_a_poison_that_was_cut_short_counts_as_missing(
     capsys.readouterr()
     assert run(tmp_path, "--rerun", "all", *flags, defense="none") == 0
     said = capsys.readouterr().err
-    assert said.count("is damaged; crafting it anew") == 1
+    assert said.count("was cut short and is removed") == 1
     assert "to craft" in said
     if flags == ["--dry-run"]:
         assert not poison.exists()

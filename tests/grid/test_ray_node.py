@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import Failure, UsageError
@@ -173,15 +174,23 @@ def test_a_poison_fails_unless_the_device_does_nothing_any_more(
         ray_node.craft(work(settings, planned, "there", None, crafts=True), Heard())
 
 
-def _unreadable() -> UsageError:
-    error = UsageError("folder photos cannot be read: Stale file handle")
-    error.__cause__ = OSError("Stale file handle")
+def _caused_by(cause: Exception) -> UsageError:
+    error = UsageError(f"a file cannot be read or written: {cause}")
+    error.__cause__ = cause
     return error
 
 
 @pytest.mark.parametrize("crafts", [True, False])
 @pytest.mark.parametrize(
-    "error", [OSError("No space left on device"), MemoryError(), torch.OutOfMemoryError("CUDA"), _unreadable()]
+    "error",
+    [
+        OSError("No space left on device"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        _caused_by(OSError("Stale file handle")),
+        _caused_by(SafetensorError("I/O error: File too large")),
+    ],
 )
 def test_what_may_be_the_nodes_fault_leaves_the_task_so_that_it_runs_again(
     error: Exception, crafts: bool, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch

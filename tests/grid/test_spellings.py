@@ -64,8 +64,9 @@ def test_a_cell_is_known_under_another_spelling(tmp_path: Path, capsys: pytest.C
     assert (new.key, new.epochs, new.attack.spec) == (old.key, old.epochs, same)
 
 
+@pytest.mark.parametrize("rerun", [[], ["--rerun", "all"]], ids=["missing", "all"])
 def test_a_failed_record_of_this_spelling_hides_no_finished_one_of_another(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rerun: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, attack=ATTACK.replace("k=2", "eps=8,k=2"), defense="none") == 0
     (done,) = (one for one in load_records(tmp_path) if one.attack.spec != "clean")
@@ -73,5 +74,6 @@ def test_a_failed_record_of_this_spelling_hides_no_finished_one_of_another(
     failed.save(tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 3
     capsys.readouterr()
-    assert run(tmp_path, defense="none") == 0
-    assert "2 cells, 0 to run" in capsys.readouterr().err
+    assert run(tmp_path, *rerun, defense="none") == 0
+    assert f"2 cells, {2 if rerun else 0} to run" in capsys.readouterr().err
+    assert {record.status for record in load_records(tmp_path)} == {"done"}

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from benchmark.core.atomic_files import make_folder, replacing
 from benchmark.core.cache_dir import cache_folder
@@ -96,7 +97,8 @@ def _node_faults(work: RayWork, owner: Any) -> Iterator[None]:
 def _may_be_the_nodes(error: BaseException) -> bool:
     """Whether it may be this node's disk, memory or network, or what else runs there."""
     kinds = (StoreError, OSError, MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or isinstance(error.__cause__, OSError)
+    of_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch has no class for it
+    return of_memory or isinstance(error, kinds) or isinstance(error.__cause__, OSError | SafetensorError)
 
 
 def _crafted(work: RayWork, owner: Any) -> tuple[Failure | None, PoisonBytes | None]:
@@ -177,6 +179,7 @@ class Owner:
 
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         options |= {"max_retries": retries, "retry_exceptions": [NodeFault]}
+        options |= {"scheduling_strategy": "SPREAD"}  # else a task runs again where it has just failed
         self._craft = ray.remote(num_returns=2, **options)(craft)
         self._train = ray.remote(**options)(train)
         self._me = ray.get_runtime_context().current_actor
