@@ -14,6 +14,7 @@ import torch
 
 import benchmark.grid.estimate
 import benchmark.grid.measure
+from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.time_left import TimeLeft
@@ -123,10 +124,10 @@ def test_cells_and_poisons_that_are_there_take_no_time(tmp_path: Path) -> None:
         for one in planned:
             if one.cell.attack.choice.label == "EM":
                 finished(one).save(tmp_path)
-        path = grid.poisons.file_of(planned[-1].cell, grid.data_of(planned[-1].cell).train)
+        train = grid.data_of(planned[-1].cell).train
+        path = grid.poisons.file_of(planned[-1].cell, train)
         assert path is not None
-        path.parent.mkdir()
-        path.touch()
+        Poison(None, None, 8, train.fingerprint).save(path)
     expected = estimated(tmp_path, f"{EM},{ATTACK}", "adv-training")
     assert expected.crafting == 0  # EM's is not there, but no cell needs it
     assert expected.training == PLAIN + PLAIN + ADVERSARIAL
