@@ -58,6 +58,7 @@ AT_SCALE = {
         RunSettings(attack="clean,tap", defense="opposite-step"),
         RunSettings(attack="clean,mem3[place=end]", defense="suffix-drop"),
         RunSettings(attack="text-hint", defense="rare-prefix"),
+        RunSettings(attack="em-keyed[keys=16],em-keyed[keys=1024]", defense="tile-average"),
     ),
 }
 
