@@ -72,12 +72,14 @@ class Attack(ABC):
             images that surrogates see. The preset's strengths then hold for that defense too, and the defense's code is
             part of the poison's address.
         builds_surrogate: whether :meth:`craft` builds a surrogate, so that it can be crafted through a defense.
+        learns_in_training: whether noise is learned while a surrogate trains, and not adapted to a frozen copy.
     """
 
     version: ClassVar[int] = 1
     part_of: ClassVar[str | None] = None
     crafted_through: ClassVar[tuple[str, ...]] = ()
     builds_surrogate: ClassVar[bool] = True
+    learns_in_training: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

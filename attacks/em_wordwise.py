@@ -66,6 +66,7 @@ class WordwiseEm(Attack):
 
     version: ClassVar[int] = 2
     crafted_through: ClassVar[tuple[str, ...]] = ("through",)
+    learns_in_training: ClassVar[bool] = True
 
     eps: int = ranged(8, 1, 127, unit="1/255")
     tile: int = ranged(8, 1, 512)

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from attacks.base import ATTACKS, Attack, CraftContext
-from attacks.em_wordwise import WordwiseEm
 from attacks.poison import Poison
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import added_later, ranged
@@ -68,7 +67,7 @@ class Through(Attack):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
         if not self.inner.builds_surrogate:
             raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")
-        if self.trained_through is not None and isinstance(self.inner, WordwiseEm):
+        if self.trained_through is not None and self.inner.learns_in_training:
             raise UsageError(
                 f"attack through: {self.attack} learns its noise while surrogates train, and takes no trained_through"
             )

@@ -375,3 +375,9 @@ def test_the_contract_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["contract", "defense", "dark[share=-1]"]) == 1
     assert "✗ images and targets stay within 0 and 1" in capsys.readouterr().out
     load_file(tmp_path / "dark.py")  # a second time changes nothing
+
+
+def test_names_of_parameters_are_a_tuple() -> None:
+    """A single name in its place would be read letter by letter."""
+    with pytest.raises(TypeError, match=r"Old\.crafted_through is a tuple of names, such as \('through',\)"):
+        type("Old", (Attack,), {"crafted_through": "through"})

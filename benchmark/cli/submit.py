@@ -65,5 +65,5 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if path is None:
         show(f"{arguments.folder}: {broken} broken rule{'s' if broken != 1 else ''}; nothing was written")
         return 1
-    show(f"{path}: the entry; the leaderboard beside it has a row more")
+    show(f"{path}: the entry, shown on the leaderboard beside it")
     return 0

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from benchmark.core import progress
+from benchmark.core.printing import cursor_back_at_sigterm
 from benchmark.core.progress import clock, roughly, stage, tracked
 from benchmark.core.time_left import Task, TimeLeft
+from tests.watchdog import in_no_time
 
 
 @pytest.fixture
@@ -108,7 +110,18 @@ def test_an_estimate_is_rounded(duration: float, text: str) -> None:
     assert roughly(duration) == text
 
 
-def test_sigterm_gives_the_cursor_back_that_the_bar_has_hidden() -> None:
+def test_processes_that_wait_for_each_other_keep_the_systems_own_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler of Python's would wait for them, too."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with cursor_back_at_sigterm():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with cursor_back_at_sigterm():
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["terminal", "terminal that is gone"])
+def test_sigterm_gives_the_cursor_back_that_the_bar_has_hidden(gone: bool) -> None:
     code = (
         "import os, time; from benchmark.core.log import show_messages; from benchmark.core.progress import stage\n"
         "show_messages(20)\n"
@@ -120,8 +133,13 @@ def test_sigterm_gives_the_cursor_back_that_the_bar_has_hidden() -> None:
     os.close(stderr)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
+    if gone:
+        os.close(terminal)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == -signal.SIGTERM
+    with in_no_time():
+        assert process.wait() == -signal.SIGTERM
+    if gone:
+        return
     said = b""
     with suppress(OSError):  # the other end is closed
         while part := os.read(terminal, 4096):

@@ -11,6 +11,7 @@ from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.locks import claimed
+from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import load_records
 from tests.grid.grids import ATTACK, SCENES
 from tests.grid.test_run import by_cell, run
@@ -49,6 +50,19 @@ def test_a_poison_that_was_cut_short_counts_as_missing(
         assert not poison.exists()
     else:
         assert poison.read_bytes()[-1] == whole[-1]
+
+
+def test_a_poison_that_cannot_be_read_now_is_left_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's file, or one on a server that does not answer."""
+    poison = tmp_path / "one.safetensors"
+    poison.write_bytes(b"what it holds is not known")
+    store = PoisonStore(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+        store.discard_if_cut_short(poison)
+    assert poison.exists()
+    store.discard_if_cut_short(poison)
+    assert not poison.exists()
 
 
 def test_a_poison_of_other_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
