@@ -19,6 +19,11 @@ class MemPart(Mem):
     part_of = "mem"
     kept: ClassVar[str]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = "at least 1 (without a trigger there are no halves)"
+        require(self.k >= 1, f"attack {ATTACKS.name_of(type(self))}", "k", allowed, self.k)
+
     def label(self) -> str:
         """The name in tables."""
         return f"{self.kept.capitalize()} only"
@@ -26,12 +31,6 @@ class MemPart(Mem):
     def describe(self) -> str:
         """Which part, and the strength of the whole."""
         return f"the {self.kept} alone of MEM-{self.k}: {super().describe()}"
-
-    def check(self, train: CaptionDataset) -> None:
-        """A trigger to keep or drop; see :meth:`attacks.base.Attack.check`."""
-        allowed = "at least 1 (without a trigger there are no halves)"
-        require(self.k >= 1, f"attack {ATTACKS.name_of(type(self))}", "k", allowed, self.k)
-        super().check(train)
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft the whole and keep the part; see :meth:`attacks.base.Attack.craft`."""

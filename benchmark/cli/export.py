@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
             "victim": "model whose image size the poison is made for; see 'list victims', e.g. RN50",
             "checkpoint_every": "rounds of crafting between two checkpoints; 0 saves none",
         },
+        metavars={"attack": "ATTACK", "victim": "MODEL"},
     )
 
 

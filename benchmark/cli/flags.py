@@ -56,6 +56,7 @@ def add_settings(
     *,
     defaults: Mapping[str, object] | None = None,
     meanings: Mapping[str, str] | None = None,
+    metavars: Mapping[str, str] | None = None,
 ) -> None:
     """Add the flags of some fields of :class:`RunSettings`; a flag that is not given is ``None``.
 
@@ -65,6 +66,7 @@ def add_settings(
         preset: the preset in use, whose values the help shows as defaults.
         defaults: by field, a default of this command that is not the field's own; the help shows it.
         meanings: by field, the help of this command where it differs from that of ``run``.
+        metavars: by field, how this command's help names the value where ``run`` names it otherwise.
     """
     hints = typing.get_type_hints(RunSettings)
     by_name = {setting.name: setting for setting in fields(RunSettings)}
@@ -79,7 +81,8 @@ def add_settings(
         elif name == "plugin":
             options |= {"action": "append", "metavar": words.metavar}
         else:
-            options["metavar"] = "{" + ",".join(choices) + "}" if choices else words.metavar or _metavar(hint)
+            named = (metavars or {}).get(name) or words.metavar or _metavar(hint)
+            options["metavar"] = "{" + ",".join(choices) + "}" if choices else named
             if default is not None:
                 shown = default if isinstance(default, Path | str) else format_value(default)
                 meaning += f" (default: {shown})"

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
             "skip_bad": "leave out photos that cannot be read or have no caption, and list them",
             "checkpoint_every": "rounds of crafting between two checkpoints; 0 saves none",
         },
+        metavars={"attack": "ATTACK"},
     )
 
 

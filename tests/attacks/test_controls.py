@@ -70,9 +70,8 @@ def test_mems_trigger_meets_the_noise_that_uniform_noise_draws(per: str, dataset
 
 @pytest.mark.parametrize("name", ["delta-only", "trigger-only", "trigger-uniform"])
 def test_without_a_trigger_there_are_no_halves(name: str, dataset: CaptionDataset) -> None:
-    attack = ATTACKS.build(parse_spec(f"{name}[k=0,batch_size=10]"))
     with pytest.raises(UsageError, match="k must be at least 1"):
-        attack.check(dataset)
+        ATTACKS.build(parse_spec(f"{name}[k=0,batch_size=10]"))
     attack = ATTACKS.build(parse_spec(f"{name}[batch_size=10]"))
     attack.check(dataset)
     with pytest.raises(UsageError, match="fewer than one crafting batch"):
