@@ -38,10 +38,11 @@ SHORTER = {name: name + SHORT for name in ("trigger-only", "delta-only", "trigge
 SHORTER |= {"mem-wordwise": "mem-wordwise[k=1,vocabulary=8,restarts=2]"}
 SHORTER |= {name: f"{name}[restarts=2]" for name in ("em-wordwise", "em-keyed")}
 MEM = ["mem[k=0]", "mem[k=2,vocabulary=8]", "mem[k=1,vocabulary=8,per=row]"]
+PLACED = ["mem[k=2,vocabulary=8,place=spread]", "text-hint[place=random]"]
 OTHERS = [SHORTER.get(name, name) for name in ATTACKS.group("all") if name not in ("mem", "through", "poison")]
 
 
-@pytest.mark.parametrize("spec", [*MEM, *OTHERS, "em-aug", "rem", "sem"])
+@pytest.mark.parametrize("spec", [*MEM, *PLACED, *OTHERS, "em-aug", "rem", "sem"])
 def test_every_attack_keeps_its_contract(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them by preset tiny's model, as the command has it; the others by one of a quarter of its pixels."""
     if spec != MEM[1]:
