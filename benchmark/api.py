@@ -102,8 +102,8 @@ def train(data: CaptionDataset, settings: RunSettings, clean: CaptionDataset | N
     Args:
         data: the training set, clean or protected.
         settings: of the cell.
-        clean: the training set without its protection, for defenses whose scraper has some clean data
-            (``clean-fraction``, ``clean-start``, ``residual-purifier``); others do not look at it.
+        clean: the training set without its protection, for defenses whose scraper has some clean data, such as
+            ``clean-fraction``; others do not look at it.
 
     Raises:
         UsageError: bad settings, fewer rows than a batch, or a defense needs clean data that are not given.

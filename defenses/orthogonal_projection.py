@@ -45,15 +45,8 @@ class OrthogonalProjection(Defense):
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """The same captions, and images that are projected when they are read, rounded to 8 bits."""
-        mean: NDArray[np.float32] = train.images[:_MOST_AVERAGED].mean(axis=0, dtype=np.float32)
-        basis = torch.linalg.qr(self._weights(train, mean, at).T).Q.numpy()
-
-        def projected(images: NDArray[np.uint8], _: object) -> NDArray[np.uint8]:
-            flat = (images - mean).reshape(len(images), -1)
-            left = flat - flat @ basis @ basis.T
-            return (left.reshape(images.shape) + mean).round().clip(0, 255).astype(np.uint8)
-
-        return replace(train, images=LazyImages(train.images, change=projected))
+        mean = mean_image(train)
+        return without(train, torch.linalg.qr(self._weights(train, mean, at).T).Q.numpy(), mean)
 
     def _weights(self, train: CaptionDataset, mean: NDArray[np.float32], at: HookContext) -> torch.Tensor:
         """(K, 3·H·W) weights of the classifier from pixels (less the mean image, in [−1, 1]) to keys."""
@@ -74,3 +67,26 @@ class OrthogonalProjection(Defense):
     def describe(self) -> str:
         """The strength in words."""
         return f"{self.keys} directions, from {self.epochs} epochs of a linear classifier on caption keys"
+
+
+def mean_image(train: CaptionDataset) -> NDArray[np.float32]:
+    """(3, H, W) mean of the first 1,024 images, in steps of 1/255."""
+    mean: NDArray[np.float32] = train.images[:_MOST_AVERAGED].mean(axis=0, dtype=np.float32)
+    return mean
+
+
+def without(train: CaptionDataset, basis: NDArray[np.float32], mean: NDArray[np.float32]) -> CaptionDataset:
+    """A data set whose images lose some directions when they are read, and are rounded to 8 bits.
+
+    Args:
+        train: the data set.
+        basis: (3·H·W, K) the directions, orthonormal.
+        mean: (3, H, W); of an image, its difference from this mean is projected.
+    """
+
+    def projected(images: NDArray[np.uint8], _: object) -> NDArray[np.uint8]:
+        flat = (images - mean).reshape(len(images), -1)
+        left = flat - flat @ basis @ basis.T
+        return (left.reshape(images.shape) + mean).round().clip(0, 255).astype(np.uint8)
+
+    return replace(train, images=LazyImages(train.images, change=projected))

@@ -61,9 +61,7 @@ class ResidualPurifier(Defense):
     def _trained(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> nn.Module:
         """The network after all steps."""
         generator = np.random.default_rng(at.training)
-        photos, photo = np.unique(train.photos, return_inverse=True)
-        drawn = generator.permutation(len(photos))[: max(1, round(self.share * len(photos)))]
-        known = np.flatnonzero(np.isin(photo, drawn))
+        known = known_rows(train, self.share, generator)
         channels = (12, self.width, self.width, self.width, 12)
         with seeded_globals(at.training):
             layers = [nn.Conv2d(*pair, kernel_size=3, padding=1) for pair in pairwise(channels)]
@@ -84,6 +82,13 @@ class ResidualPurifier(Defense):
     def describe(self) -> str:
         """The strength in words."""
         return f"the scraper has {self.share:.1%} of the images with and without their noise; {self.steps} steps"
+
+
+def known_rows(train: CaptionDataset, share: float, generator: np.random.Generator) -> NDArray[np.intp]:
+    """The images of a random share of the photos, at least one; of a photo with several copies, all or none."""
+    photos, photo = np.unique(train.photos, return_inverse=True)
+    drawn = generator.permutation(len(photos))[: max(1, round(share * len(photos)))]
+    return np.flatnonzero(np.isin(photo, drawn))
 
 
 def _noise(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
