@@ -7,7 +7,7 @@ import numpy as np
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.orthogonal_projection import mean_image, without
+from defenses.orthogonal_projection import without
 from defenses.residual_purifier import known_rows
 
 _MOST_COMPARED = 1024  # images whose noise is looked at
@@ -34,12 +34,14 @@ class NoiseProjection(Defense):
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """The same captions, and images that are projected when they are read, rounded to 8 bits."""
-        known = known_rows(train, self.share, np.random.default_rng(at.training))[:_MOST_COMPARED]
-        noise = train.images[known].astype(np.float32) - clean.images[known]
+        generator = np.random.default_rng(at.training)
+        known = np.sort(generator.permutation(known_rows(train, self.share, generator))[:_MOST_COMPARED])
+        published = train.images[known].astype(np.float32)
+        noise = published - clean.images[known]
         noise -= noise.mean(axis=(2, 3), keepdims=True)
         _, lengths, directions = np.linalg.svd(noise.reshape(len(known), -1), full_matrices=False)
         real = lengths > 1e-5 * max(lengths[0], 1)  # the others are rounding errors
-        return without(train, directions[: self.directions][real[: self.directions]].T, mean_image(train))
+        return without(train, directions[: self.directions][real[: self.directions]].T, published.mean(axis=0))
 
     def describe(self) -> str:
         """The strength in words."""

@@ -45,7 +45,7 @@ class OrthogonalProjection(Defense):
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         """The same captions, and images that are projected when they are read, rounded to 8 bits."""
-        mean = mean_image(train)
+        mean: NDArray[np.float32] = train.images[:_MOST_AVERAGED].mean(axis=0, dtype=np.float32)
         return without(train, torch.linalg.qr(self._weights(train, mean, at).T).Q.numpy(), mean)
 
     def _weights(self, train: CaptionDataset, mean: NDArray[np.float32], at: HookContext) -> torch.Tensor:
@@ -67,12 +67,6 @@ class OrthogonalProjection(Defense):
     def describe(self) -> str:
         """The strength in words."""
         return f"{self.keys} directions, from {self.epochs} epochs of a linear classifier on caption keys"
-
-
-def mean_image(train: CaptionDataset) -> NDArray[np.float32]:
-    """(3, H, W) mean of the first 1,024 images, in steps of 1/255."""
-    mean: NDArray[np.float32] = train.images[:_MOST_AVERAGED].mean(axis=0, dtype=np.float32)
-    return mean
 
 
 def without(train: CaptionDataset, basis: NDArray[np.float32], mean: NDArray[np.float32]) -> CaptionDataset:
