@@ -55,10 +55,10 @@ class Mem(MemSettings, Attack):
             f"{self.step_size}/255",
         ]
         if self.k:
-            parts.append(
-                f"HotFlip in the first {self.hotflip_rounds} with {self.candidates} candidates from "
-                f"{described(self.vocabulary)}"
-            )
+            searched = min(self.hotflip_rounds, self.rounds)
+            source = described(self.vocabulary)
+            search = f"HotFlip in the first {searched} with {self.candidates} candidates from {source}"
+            parts.append(search if searched else f"a trigger drawn from {source}")
             if self.place != "front":
                 parts.append(f"the trigger {where(self.place)} each caption")
             permuted = " and ".join(self.permuted_steps)
@@ -114,6 +114,8 @@ class Mem(MemSettings, Attack):
             if not math.isfinite(losses[-1]):
                 raise VictimDiverged(f"the surrogate's loss is {losses[-1]} in crafting round {round_ + 1}")
             if self.stop_loss is not None and losses[-1] < self.stop_loss:
+                for _ in range(self.progress_steps(train) * (self.rounds - len(losses)) // self.rounds):
+                    context.progress.advance()  # the rounds that are not needed
                 break
             if context.checkpoint.is_due(round_ + 1, self.rounds):
                 context.checkpoint.save({"crafting": crafting.state(), "losses": losses})

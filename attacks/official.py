@@ -1,9 +1,9 @@
 """The reference code's own budgets, which differ between MEM and EM, and its one noise per image–caption pair.
 
-Every value is fixed, whatever the preset; those not named here are the defaults of :class:`MemSettings`. EM there has a
-sixteenth of MEM's surrogate steps and a quarter of its PGD steps; how they fall into rounds is chosen here so that a
-round keeps its eight PGD steps. The captions that EM is crafted on there also have a prefix that no victim sees. It is
-left out here, because it is a mistake and not part of a budget.
+Every value but the trigger's place is fixed, whatever the preset; those not named here are the defaults of
+:class:`MemSettings`. EM there has a sixteenth of MEM's surrogate steps and a quarter of its PGD steps; how they fall
+into rounds is chosen here so that a round keeps its eight PGD steps. The captions that EM is crafted on there also have
+a prefix that no victim sees. It is left out here, because it is a mistake and not part of a budget.
 """
 
 from dataclasses import asdict

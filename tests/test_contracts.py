@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from benchmark.cli.main import main
 from benchmark.contracts import check
 from benchmark.contracts.hooks import defense_inputs
 from benchmark.core.errors import UsageError
+from benchmark.core.parameters import ranged
 from benchmark.core.plugins import load_file
 from benchmark.data import CaptionDataset
 from benchmark.grid.choices import choose_defenses
@@ -274,6 +275,46 @@ def test_a_composition_has_a_contract_as_well() -> None:
     verdict = check("defense", "cutout+random-swap")
     assert not verdict.broken
     assert len(verdict.kept) >= 9
+    DEFENSES.register("nuisance")(Nuisance)
+    (line,) = check("defense", "cutout+nuisance[fault=has two names]").broken
+    assert line.startswith("the label is one printable line")
+
+
+def test_hooks_are_told_which_photos_rows_and_captions_belong_to() -> None:
+    @DEFENSES.register("asks")
+    class Asks(Defense):
+        """Drops every second photo, and the first word of every second photo's captions."""
+
+        def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+            assert at.photo is not None
+            return rows[at.photo[rows[:, 0]] % 2 == 0]
+
+        def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+            assert at.caption_photos is not None
+            odd = at.caption_photos % 2
+            return [text.partition(" ")[2] if drop else text for text, drop in zip(captions, odd, strict=True)]
+
+    assert not check("defense", "asks").broken
+
+
+@dataclass
+class Ample(Careless):
+    """A correct attack whose parameters have other ranges and meanings than those of the built-in ones."""
+
+    fault: str = "none"
+    steps: int = ranged(100, 10)
+    channels: Literal["rgb", "luma"] = "rgb"
+
+
+def test_a_small_budget_is_not_forced_on_parameters_that_refuse_it() -> None:
+    ATTACKS.register("ample")(Ample)
+    assert not check("attack", "ample").broken
+    with pytest.raises(UsageError, match="steps must be at least 10, got 2"):
+        check("attack", "ample[steps=2]")
+
+
+def test_crafting_that_stops_early_has_done_all_of_its_steps() -> None:
+    assert not check("attack", "mem[k=1,vocabulary=8,stop_loss=100]").broken
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The contract of an attack: what crafting a small poison shows."""
 
 import tempfile
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.placement import keeps_tokens
 from attacks.through import Through
 from benchmark.contracts.verdict import VICTIM, Verdict, captioned, note_words, random_state_kept, require
+from benchmark.core.errors import UsageError
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.data import CaptionDataset
@@ -124,8 +125,13 @@ def _difference(first: Poison, second: Poison) -> str:
 
 
 def _short(spec: Spec) -> Attack:
-    """The attack that a spec names, with a small budget where the spec gives none."""
-    attack = ATTACKS.build(spec, _SHORT)
+    """The attack that a spec names, with a small budget where the spec gives none and the attack takes it."""
+    budget = {}
+    for name, value in _SHORT.items():
+        with suppress(UsageError):  # an own parameter of that name may have another range or meaning
+            ATTACKS.build(spec, {name: value})
+            budget[name] = value
+    attack = ATTACKS.build(spec, budget)
     return attack.with_budget(_SHORT) if isinstance(attack, Through) else attack
 
 

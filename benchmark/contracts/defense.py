@@ -45,7 +45,7 @@ def defense_verdict(text: str) -> Verdict:
                 what = next((f"other {name}, {when}" for name, when in found if name), "")
                 require(not what, f"a second call with the same seed, {who}, returns {what}")
         _answers(verdict, text, given, results)
-    note_words(verdict, defense)
+    note_words(verdict, *parts)
     return verdict
 
 

@@ -55,9 +55,10 @@ def defense_answers(
         each = (slope * images).mean((1, 2, 3))
         return each.mean() if reduction == "mean" else each
 
-    at = HookContext(seed, progress, epoch, training=seed)
+    train = captioned().by_row()
+    at = HookContext(seed, progress, epoch, training=seed, photo=train.photo)
     data = data or _data_answer(defense, replace(at, progress=0.0, epoch=1))
-    pairs = captioned().by_row().pairs
+    pairs = train.pairs
     ranks = np.linspace(-1, 1, len(pairs), dtype=np.float32)
     rows = pairs.copy()
     kept = defense.on_rows(rows, lambda some: ranks[: len(some)], at)
@@ -65,10 +66,11 @@ def defense_answers(
     require(pairs_again, "on_rows returns no array (R, 2) of integers")
     require(bool((rows == pairs).all()), "on_rows changes its argument")
     images, targets = defense.on_batch(given["mixed images"], given["mixed targets"], at)
+    two_a_photo = np.arange(len(given["captions"])) // 2
     return {
         "data": data,
         "rows": kept.tolist(),
-        "captions": defense.on_captions(given["captions"], at),
+        "captions": defense.on_captions(given["captions"], replace(at, caption_photos=two_a_photo)),
         "images": defense.on_images(given["images"], at),
         "mixed images": images,
         "mixed targets": targets,

@@ -65,13 +65,15 @@ def require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def note_words(verdict: Verdict, subject: Attack | Defense) -> None:
-    """Enter whether label and description can stand in a table and under it."""
+def note_words(verdict: Verdict, *subjects: Attack | Defense) -> None:
+    """Enter whether labels and descriptions can stand in a table and under it."""
     with verdict.promise("the label is one printable line"):
-        label = subject.label()
-        require(bool(label.strip()) and label.isprintable(), ascii(label))
+        for subject in subjects:
+            label = subject.label()
+            require(bool(label.strip()) and label.isprintable(), ascii(label))
     with verdict.promise("the description is at most one printable line"):
-        require(subject.describe().isprintable(), ascii(subject.describe()))
+        for subject in subjects:
+            require(subject.describe().isprintable(), ascii(subject.describe()))
 
 
 def captioned() -> CaptionDataset:

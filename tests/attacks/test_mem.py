@@ -238,6 +238,14 @@ def test_crafting_stops_once_the_loss_is_below_lambda() -> None:
     assert len(craft(make_dataset(), rounds=3, stop_loss=1e-9).provenance["loss_per_round"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("rounds", "hotflip_rounds", "words"), [(6, 3, "HotFlip in the first 3 "), (2, 5, "HotFlip in the first 2 ")]
+)
+def test_the_rounds_of_hotflip_are_those_that_there_are(rounds: int, hotflip_rounds: int, words: str) -> None:
+    assert words in Mem(rounds=rounds, hotflip_rounds=hotflip_rounds).describe()
+    assert "HotFlip" not in Mem(rounds=rounds, hotflip_rounds=0).describe()
+
+
 def test_per_row_crafting_makes_one_noise_per_pair() -> None:
     dataset = make_dataset(12, 3)
     poison = craft(dataset, per="row")
