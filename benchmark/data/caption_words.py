@@ -71,12 +71,15 @@ def caption_keys(captions: Sequence[Sequence[str]], count: int, seed: int) -> ND
 
     Args:
         captions: of each of N images.
-        count: keys; if fewer images differ in their captions' words, as many as do.
+        count: keys; if fewer images differ in the words that have a weight, as many as do.
         seed: of the clusters' first centres.
     """
     weights = word_weights([list(texts) for texts in captions])
-    # With more keys than that, k-means would split images of the same words by what rounding makes of them.
-    count = min(count, len({tuple(sorted(_WORD.findall(" ".join(texts).lower()))) for texts in captions}))
+    # With more keys than that, k-means would split images of the same weights by what rounding makes of them.
+    rows = zip(
+        np.split(weights.indices, weights.indptr[1:-1]), np.split(weights.data, weights.indptr[1:-1]), strict=True
+    )
+    count = min(count, len({frozenset(zip(at.tolist(), own.round(5).tolist(), strict=True)) for at, own in rows}))
     leading = min(_TOPICS, min(weights.shape) - 1)
     if leading < 1:
         return np.zeros(len(captions), dtype=np.int64)

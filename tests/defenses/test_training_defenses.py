@@ -307,6 +307,16 @@ def test_more_keys_than_descriptions_split_no_images_of_the_same_words(count: in
     assert len(by_words) == len({words for words, _ in by_words}) == len({key for _, key in by_words})
 
 
+@pytest.mark.filterwarnings("error")
+def test_words_of_one_caption_alone_make_no_key() -> None:
+    """As the number of each photo, if its caption has it."""
+    captions = [[f"{('dog', 'cat')[row % 2]} number{row}"] for row in range(400)]
+    keys = caption_keys(captions, 128, seed=1)
+    assert (keys[::2] == keys[0]).all()
+    assert (keys[1::2] == keys[1]).all()
+    assert keys[0] != keys[1]
+
+
 def test_keys_of_a_few_photos_are_decided_by_the_seed() -> None:
     """Captions that share few words span few dimensions."""
     rng = np.random.default_rng(0)
