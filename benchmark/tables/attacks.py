@@ -8,7 +8,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes
 from benchmark.tables.probed import probe_measures
-from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks, flatten
+from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks, flatten, params_with_inner
 from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
     BEST,
@@ -106,7 +106,7 @@ def _table(block: Block) -> Table:
 
 def _chances(records: Iterable[Record]) -> str:
     """What chance is on the batches that poisons were crafted on, as far as the records say."""
-    params = [flatten(record.attack.params) for record in records if _CRAFTING.of(record) is not None]
+    params = [flatten(params_with_inner(record.attack)) for record in records if _CRAFTING.of(record) is not None]
     named = [one[name] for one in params for name in one if name.rpartition(".")[2] == "batch_size"]
     sizes = {size for size in named if isinstance(size, int) and size > 1}  # a plug-in may mean something else
     return "".join(f", {log(size):.2f} nats for {size}" for size in sorted(sizes))

@@ -1,16 +1,15 @@
 """Gates: what must hold before a cell of the matrix counts, judged from records alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
 from math import log
 from statistics import fmean
 from typing import Any, Literal
 
-from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import ResolvedSpec
 from benchmark.tables.iqm import clearly, difference, mean, over_seeds
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, params_with_inner
 from benchmark.tables.shares import MEANINGFUL, kept, paired_runs
 
 Verdict = Literal["holds", "fails", "not shown", "–"]
@@ -120,26 +119,12 @@ def _eps_of_noise(block: Block, attack: ResolvedSpec) -> Any:
 
 def _eps(attack: ResolvedSpec) -> float | None:
     """The ε of an attack, or of the one that it crafts through a defense; a plug-in may use the name otherwise."""
-    eps = _params(attack).get("eps")
-    if isinstance(eps, str):  # in a spec within a spec
-        return int(eps) if eps.isdecimal() else None
+    eps = params_with_inner(attack).get("eps")
     return eps if isinstance(eps, int | float) else None
 
 
-def _params(attack: ResolvedSpec) -> Mapping[str, Any]:
-    """An attack's parameters; of one that crafts another through a defense, the other's as well."""
-    inner = attack.params.get("attack")
-    if not (isinstance(inner, str) and "defense" in attack.params):
-        return attack.params
-    try:
-        spec = parse_spec(inner)
-    except UsageError:  # a plug-in's text
-        return attack.params
-    return {**attack.params, "attack": spec.name, **spec.params}
-
-
 def _without_eps(attack: ResolvedSpec) -> tuple[str, dict[str, Any]]:
-    params = _params(attack)
+    params = params_with_inner(attack)
     # The same attack through the same defense may have an alias.
     name = parse_spec(attack.spec).name if params is attack.params else ""
     return name, {key: value for key, value in params.items() if key != "eps"}

@@ -11,7 +11,7 @@ from benchmark.tables.chance import near_chance, of_dataset
 from benchmark.tables.origins import mixed_origins, mixed_poisons
 from benchmark.tables.probed import probe_note
 from benchmark.tables.published import in_order
-from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten, varies_with_seed
+from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten, params_with_inner, varies_with_seed
 from benchmark.tables.table import Caution, done_seeds
 
 _SPLITS = ("train", "val", "test")
@@ -39,7 +39,7 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
         *_attacks(attacks, records),
     ]
     for option, words in _BEYOND_ALGORITHM_1.items():
-        used = [attack.title for attack in attacks if attack.params.get(option) and _matters(option, attack)]
+        used = [attack.title for attack in attacks if _departs(option, params_with_inner(attack))]
         if used:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     lines += _defenses(records)
@@ -50,12 +50,13 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
     return [*lines, _seeds(records), *origins, *_chance(records), *near, *_time(done), *failed]
 
 
-def _matters(option: str, attack: ResolvedSpec) -> bool:
-    """Whether an option that an attack has set makes it differ from Algorithm 1.
+def _departs(option: str, params: Mapping[str, Any]) -> bool:
+    """Whether an option is set and makes an attack differ from Algorithm 1.
 
     Only attacks in rounds follow Algorithm 1. Without a trigger, ``permute_surrogate`` has no effect.
     """
-    return "rounds" in attack.params and (option != "permute_surrogate" or bool(attack.params.get("k")))
+    matters = "rounds" in params and (option != "permute_surrogate" or bool(params.get("k")))
+    return matters and bool(params.get(option))
 
 
 def _words(params: Mapping[str, Any]) -> str:

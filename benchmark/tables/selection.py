@@ -256,3 +256,22 @@ def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
         inner = flatten(value) if isinstance(value, Mapping) else None
         flat.update({key: value} if inner is None else {f"{key}.{name}": below for name, below in inner.items()})
     return flat
+
+
+def params_with_inner(attack: ResolvedSpec) -> Mapping[str, Any]:
+    """An attack's parameters; of one that crafts another through a defense, the other's as well."""
+    inner = attack.params.get("attack")
+    if not (isinstance(inner, str) and "defense" in attack.params):
+        return attack.params
+    try:
+        spec = parse_spec(inner)
+    except UsageError:  # a plug-in's text
+        return attack.params
+    return {**attack.params, "attack": spec.name, **{name: _read(value) for name, value in spec.params.items()}}
+
+
+def _read(value: str) -> Any:
+    """A value in a spec within a spec, as :func:`benchmark.core.spec.format_value` writes it."""
+    return {"yes": True, "no": False, "none": None}.get(
+        value, int(value) if value.isdecimal() and len(value) < 20 else value
+    )

@@ -4,7 +4,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, ttest_rel, tukey_hsd
+from scipy.stats import mannwhitneyu, norm, ttest_rel, tukey_hsd
 
 from benchmark.tables.iqm import (
     Interval,
@@ -99,6 +99,16 @@ def test_one_seed_gives_an_interval_from_queries_alone() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * relative * 25, rel=0.05)
     assert interval(runs({"none": [20.0]}), "attack") is None
     assert varies(runs({"none": [20.0, 21.0]}, images=1000)) == ["seeds", "queries"]
+
+
+def test_an_interval_reaches_farther_than_its_draws_where_the_level_asks_for_it() -> None:
+    """Of normal queries, with 10,000 draws: at one in ten million the normal quantile is 5.3, the farthest draw 4."""
+    one, other = runs({"none": [50.0]}, images=1000), runs({"none": [40.0]}, images=1000)
+    usual, far = (difference(one, other, ("one", "other"), average=iqm, level=level) for level in (0.05, 1e-7))
+    assert usual is not None
+    assert far is not None
+    ratio = norm.ppf(1 - 5e-8) / norm.ppf(0.975)
+    assert (far.high - far.low) / (usual.high - usual.low) == pytest.approx(ratio, rel=0.03)
 
 
 def test_queries_of_one_attack_are_hard_in_all_of_its_cells() -> None:

@@ -45,6 +45,17 @@ def test_a_fresh_surrogate_is_said() -> None:
     assert any(note.startswith("EM, MEM-3: new surrogates took") for note in table.notes)
 
 
+def test_what_an_attack_through_a_defense_does_beyond_algorithm_1_is_said() -> None:
+    """Its settings are a spec within its own, as text."""
+    inner = "em[rounds=8,permute_surrogate=yes,permute_images={},restart_every={}]"
+    used = record("em-aug", params={"attack": inner.format("yes", 8), "defense": "strong-augment"})
+    unused = record("em-aug", params={"attack": inner.format("no", "none"), "defense": "strong-augment"})
+    said = [note for note in make_tables("attacks", [record("clean"), used])[0].notes if "Algorithm 1" in note]
+    assert [note.partition(": ")[2][:14] for note in said] == ["new surrogates", "each noise was"]
+    assert all(note.startswith("EM through strong-augment") for note in said)
+    assert "Algorithm 1" not in " ".join(make_tables("attacks", [record("clean"), unused])[0].notes)
+
+
 def test_a_defenses_strength_and_effect_are_said() -> None:
     text = notes(
         record("mem3", "cutout", strength="square of 0.5", changes={"words_per_caption": 0, "pixel": 20.0}),
