@@ -5,7 +5,8 @@ their perturbations (ridge regression), and predicts the words of the other half
 something that the captions say, so a victim can match the two without looking at the picture.
 
 Both probes are linear. A perturbation that is tied to words in a way that only a network can read, such as a pattern
-at a random place, is not found.
+at a random place, is not found. A stored perturbation is cut off where its image is black or white, so on pictures with
+such surfaces it shows their shapes, and a probe reads words even from random noise.
 """
 
 import re
@@ -40,7 +41,9 @@ class Reading:
     Attributes:
         auc: area under the ROC curve, mean over words: the chance that an image whose captions have the word scores
             higher than one whose captions do not. 0.5 is chance, 1 is perfect.
-        shuffled: the same after training on the captions of other images, which can teach nothing: 0.5, but for noise.
+        shuffled: the same after training on the captions of other images, which can teach nothing: 0.5, but for noise,
+            and more where rare trigger words stand before rare caption words. Smoothing gives a rare trigger word high
+            odds for every rare word, and on the held-out images that is right by what the poison says, not by chance.
         words: at most five words with their AUC, those that are farthest above chance first; only words whose AUC is
             more than five standard deviations above chance.
     """

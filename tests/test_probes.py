@@ -79,6 +79,18 @@ def test_nothing_is_read_from_chance_or_from_what_all_images_share() -> None:
     assert probe.read_noise(np.zeros((600, 3, 8, 8), dtype=np.int8)) == alike
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_word_is_named_because_it_is_rare(seed: int) -> None:
+    """One trigger word for each of 30 kinds of unequal size, which says nothing of the captions' rare words."""
+    rng = np.random.default_rng(seed)
+    shares = 1 / np.arange(1, 31)
+    kinds = rng.choice(30, size=2000, p=shares / shares.sum())
+    captions = [[f"a thing{word} here"] for word in rng.choice(200, size=2000, p=rng.dirichlet(np.ones(200) / 2))]
+    reading = probe_of(captions, seed=seed).read_triggers([f"hint{kind}" for kind in kinds])
+    assert reading.words == {}
+    assert reading.auc == pytest.approx(reading.shuffled, abs=0.05)
+
+
 def test_naive_bayes_and_ridge_are_those_of_the_textbook() -> None:
     captions, objects = captions_of(300, seed=5)
     probe = probe_of(captions)
