@@ -25,6 +25,7 @@ from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals,
 from benchmark.data import CaptionDataset
 from victims.clip import Clip, clamp_scale, clip_loss, to_device
 from victims.optimizers import make_optimizer
+from victims.passage import Passage
 from victims.tokens import insert_trigger, trim
 from victims.training_state import load_state, training_state
 
@@ -94,7 +95,7 @@ class Crafting:
 
     def __init__(self, settings: MemSettings, rows: CaptionDataset, context: CraftContext) -> None:
         self.settings, self.rows, self.context = settings, rows, context
-        self.surrogate, self.seed, self.processes = context.surrogate, context.seed, context.processes
+        self.seed, self.processes = context.seed, context.processes
         self.model = model = self.surrogate(self.seed)
         # Beside the trigger a caption needs its first, its last and one more token.
         if settings.k > model.context_length - 3:
@@ -124,6 +125,13 @@ class Crafting:
         self._start_optimizer()
         self.queue = np.zeros(0, dtype=np.int64)
         self.passes = 0
+
+    def surrogate(self, seed: int) -> Clip:
+        """A new surrogate; what it is crafted through draws for this process's part of each batch alone."""
+        model = self.context.surrogate(seed)
+        if isinstance(model.passage, Passage):
+            model.passage.shard = self.processes.rank
+        return model
 
     def train_surrogate(self, round_: int) -> None:
         """M steps of θ on the protected pairs (Algorithm 1, lines 3–6)."""

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed
 from benchmark.core.spec import parse_spec, split_outside_brackets
@@ -24,14 +23,20 @@ class Passage(nn.Module):
     The seed and the number of batches so far are part of the model's state, so that a run that goes on from a
     checkpoint makes the same draws as an undisturbed run. Noise is adapted to a frozen copy of the surrogate. The copy
     goes on counting batches by itself, so it makes the same draws as the surrogate's next training steps. Processes
-    that share a batch seed the hooks differently, so the result depends on the number of processes.
+    that share a batch seed the hooks differently, so the result depends on the number of processes. Where each has the
+    whole batch, they draw the same.
 
     Args:
         defense: whose hooks.
         share: of the batches that pass it, drawn at random.
         seed: of what is drawn.
         in_training: whose hooks while the surrogate trains; by default those of ``defense``.
+
+    Attributes:
+        shard: number of the part of each batch that this process has, 0 for the first or the whole.
     """
+
+    shard: int = 0
 
     def __init__(self, defense: Defense, share: float, seed: int, in_training: Defense | None = None) -> None:
         super().__init__()
@@ -63,8 +68,7 @@ class Passage(nn.Module):
         passes, progress = np.random.default_rng(derive_seed(seed, "passes", number)).random(2)
         if passes >= self._share:
             return images
-        rank = Processes.current().rank
-        at = HookContext(derive_seed(seed, "passage", number, *([rank] if rank else [])), float(progress))
+        at = HookContext(derive_seed(seed, "passage", number, *([self.shard] if self.shard else [])), float(progress))
         seen = defense.on_images(images, at)
         if loss is None or not defense.is_adversarial:
             return seen

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
+from attacks.crafting import Crafting
 from attacks.uniform_noise import UniformNoise
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
@@ -140,13 +142,26 @@ def test_a_defense_that_starts_late_is_passed_for_the_rest_of_the_training() -> 
     assert 170 < sum(seen) < 230
 
 
-def test_processes_that_share_a_batch_draw_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_processes_that_share_a_batch_draw_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MEM's crafting shares batches; of attacks that have surrogates from the context each process has the whole."""
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    crops = []
+
+    def behind_crops(seed: int) -> Clip:
+        model = make_clip(seed)
+        model.passage = Passage(DEFENSES.build(parse_spec("crop-flip")), 1.0, seed=3)
+        return model
+
+    whole: list[torch.Tensor] = []
+    shared: list[torch.Tensor] = []
     for rank in (0, 1):
         monkeypatch.setattr(Processes, "current", lambda rank=rank: Processes(rank, 2))
-        crops.append(Passage(DEFENSES.build(parse_spec("crop-flip")), 1.0, seed=3)(images))
-    assert not torch.equal(*crops)
+        context = CraftContext(behind_crops, 1, tmp_path, processes=Processes(rank, 2))
+        crafting = SimpleNamespace(context=context, processes=context.processes)
+        for model, crops in ((context.surrogate(1), whole), (Crafting.surrogate(crafting, 1), shared)):  # type: ignore[arg-type]
+            assert model.passage is not None
+            crops.append(model.passage(images))
+    assert torch.equal(*whole)
+    assert not torch.equal(*shared)
 
 
 def test_every_attack_of_a_run_goes_through_and_clean_data_do_not() -> None:
