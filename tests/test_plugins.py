@@ -20,6 +20,7 @@ from benchmark.grid.plugins import load_plugins
 from benchmark.grid.records import load_records
 from defenses import DEFENSES
 from defenses.cutout import Cutout
+from tests.export.photo_files import picture
 from tests.grid.grids import ATTACK, SCENES, run
 
 DARK = """
@@ -374,6 +375,50 @@ def test_an_error_outside_a_cell_is_one_line_that_names_the_plug_ins(
     assert run(tmp_path / "out", "--plugin", str(tmp_path / "speckle.py"), attack="speckle", defense="none") == 2
     said = f"error: the plugin fails: KeyError: 'tile' (speckle.py, line {text.count(chr(10))})\n"
     assert capsys.readouterr().err.endswith(said)
+
+
+def test_an_error_of_the_system_that_a_plug_in_raises_is_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SPECKLE + "\n    def check(self, train):\n        raise OSError(5, 'boom')\n"
+    (tmp_path / "speckle.py").write_text(text)
+    assert run(tmp_path / "out", "--plugin", str(tmp_path / "speckle.py"), attack="speckle", defense="none") == 2
+    said = f"error: the plugin fails: OSError: [Errno 5] boom (speckle.py, line {text.count(chr(10))})\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_a_data_set_that_loads_nothing_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body, _, _ = GREY.format(base="DatasetSource", train=1, val=1, test=1, size=1, caption="a").partition("        def")
+    (tmp_path / "grey.py").write_text(f"{body}        return None\n")
+    flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
+    assert main(["run", "--attack", "clean", "--preset", "micro", *flags]) == 2
+    assert capsys.readouterr().err == "error: data set grey loads no Splits, but NoneType\n"
+
+
+SILENT = "    def period(self):\n        return 8\n"
+
+
+@pytest.mark.parametrize(
+    ("noise", "code", "said"),
+    [
+        ("np.zeros(train.images.shape, np.int8)", 0, "no pixel changed"),
+        ("None", 2, "error: the attack has made no noise, though it says that its noise repeats"),
+    ],
+)
+def test_photos_are_protected_by_an_attack_that_does_nothing(
+    noise: str, code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = re.sub(r"        delta = .*\n        delta\[.*\n", f"        delta = {noise}\n", SPECKLE) + f"\n{SILENT}"
+    (tmp_path / "speckle.py").write_text(silent)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        picture(80, 60, number).save(tmp_path / "photos" / f"{number}.png")
+        (tmp_path / "photos" / f"{number}.txt").write_text("a boat")
+    command = ["protect", str(tmp_path / "photos"), "--out", str(tmp_path / "mine"), "--format", "png"]
+    flags = ["--attack", "speckle", "--plugin", str(tmp_path / "speckle.py"), "--poisons", str(tmp_path / "poisons")]
+    assert main([*command, *flags, "--device", "cpu"]) == code
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
 
 
 def test_an_error_while_an_export_is_crafted_is_one_line_too(

@@ -122,7 +122,8 @@ def artifact_paths(arguments: argparse.Namespace) -> "ArtifactPaths":
     from benchmark.figures.sources import ArtifactPaths
 
     cache = cache_named(arguments)
-    return ArtifactPaths(user_path(arguments.poisons) if arguments.poisons else cache / "poisons", cache)
+    kept = arguments.poisons not in (None, "", "off")
+    return ArtifactPaths(user_path(arguments.poisons) if kept else cache / "poisons", cache)
 
 
 def cache_named(arguments: argparse.Namespace) -> Path:

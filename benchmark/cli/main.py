@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """The command line: chooses a command's file, reads its arguments and turns errors into one line and an exit code."""
 
 import argparse
@@ -8,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,8 +37,6 @@ COMMANDS = {
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 _SCRIPT = "unlearnable-bench"
-# Flags that may be given only once: argparse would keep the last value, but a user who repeats a flag wants both.
-_ONCE = ("--attack", "--defense", "--victim", "--seeds", "--protected", "--records", "--config")
 _IN_ONE_PROCESS = ("check", "export", "protect", "submit")  # only run and reproduce share work under torchrun
 _log = logging.getLogger(__name__)
 
@@ -93,18 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.error("%s", error)
         return BAD_INPUT
     except OSError as error:
+        if error.filename is None and _in_plugin(error):
+            return BAD_INPUT
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise  # of no file: not the user's input
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s%s", f"{error.filename}: " if error.filename else "", error.strerror or error)
         return BAD_INPUT
     except (Exception, SystemExit) as error:  # a plug-in may call exit, whose code would be taken for the command's
-        from benchmark.core.plugins import place_in_plugin, told_with_place
-
-        if place_in_plugin(error) is None:
+        if not _in_plugin(error):
             raise  # a fault of the suite
-        _log.debug("the error below was raised here", exc_info=True)
-        _log.error("the plugin fails: %s", told_with_place(error))
         return BAD_INPUT
     except KeyboardInterrupt:
         # A check that was interrupted draws new seeds, unless it makes the reference anew.
@@ -114,14 +110,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _in_plugin(error: BaseException) -> bool:
+    """Whether a plug-in raised an error; then it is told."""
+    from benchmark.core.plugins import place_in_plugin, told_with_place
+
+    if place_in_plugin(error) is None:
+        return False
+    _log.debug("the error below was raised here", exc_info=True)
+    _log.error("the plugin fails: %s", told_with_place(error))
+    return True
+
+
 def _execute(argv: Sequence[str]) -> int:
     for word in argv:
         require_text(word, "an argument")
         name, *rest = word.split("=", 1) if word.startswith("--") else [word]
         if not word or rest == [""]:
             raise UsageError(f"{name or 'an argument'} is empty; is a variable of the shell not set?")
-    for flag in _ONCE:
-        if sum(word.partition("=")[0] == flag for word in argv) > 1:
+    # argparse would keep the last value, but a user who repeats a flag wants both.
+    flags = Counter(word.partition("=")[0] for word in argv if word.startswith("--") and word != "--")
+    for flag, times in flags.items():
+        if times > 1 and flag != "--plugin":
             raise UsageError(f"{flag} is given twice; the first would be lost")
     parser = build_parser(argv)
     arguments, unknown = parser.parse_known_args(argv)

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmark.core.atomic_files import PARTIAL
 from benchmark.core.errors import as_usage_error
 
+_MODE = 0o666  # less the umask, as of the files beside it: a group that shares a folder shares its locks
 _log = logging.getLogger(__name__)
 
 
@@ -68,9 +69,9 @@ def _open(lock: Path) -> tuple[int, bool]:
     """The lock file, and whether nobody had made it before."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
-        return os.open(lock, flags | os.O_EXCL, 0o644), True
+        return os.open(lock, flags | os.O_EXCL, _MODE), True
     except FileExistsError:
-        return os.open(lock, flags, 0o644), False
+        return os.open(lock, flags, _MODE), False
 
 
 def _lock(handle: int, lock: Path, how: int) -> bool:

@@ -126,7 +126,9 @@ class Manifest:
             raise UsageError(f"{folder} is not an export: it has no {NAME}")
         try:
             return _read(read_inside(folder, NAME).decode())
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        except ValueError as error:
             raise UsageError(f"{path} is not a valid manifest: {error}") from error
 
 

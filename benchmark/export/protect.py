@@ -261,7 +261,8 @@ def _workers() -> int:
 
 
 def _noise(poison: Poison) -> NDArray[np.int8]:
-    assert poison.delta is not None  # an attack with a period makes noise
+    if poison.delta is None:
+        raise UsageError("the attack has made no noise, though it says that its noise repeats")
     return poison.delta
 
 
@@ -323,8 +324,9 @@ def _summary(folder: Path, manifest: Protection) -> str:
     kind = f"JPEG of quality {manifest.quality}" if manifest.kind == "jpeg" else "PNG"
     before, after = (manifest.bytes[name] / 2**20 for name in ("originals", "protected"))
     seen = manifest.read_back
+    psnr = "no pixel changed" if seen["psnr"] is None else f"PSNR {seen['psnr']:.1f} dB"
     return (
         f"wrote {folder}: {len(manifest.photos):,} photos as {kind}, {after:,.1f} MiB (originals {before:,.1f} MiB), "
-        f"{manifest.attack['label']}, ε = {manifest.eps}/255, PSNR {seen['psnr']:.1f} dB; read again at "
-        f"{manifest.resolution} px, {seen['share']:.0%} of the noise is left"
+        f"{manifest.attack['label']}, ε = {manifest.eps}/255, {psnr}; read again at {manifest.resolution} px, "
+        f"{seen['share']:.0%} of the noise is left"
     )

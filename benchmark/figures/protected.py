@@ -1,6 +1,6 @@
 """Recall against the share of the training data that is protected."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 from matplotlib.figure import Figure
@@ -42,7 +42,9 @@ def protected_share(record: Record) -> float | None:
         return 0.0 if record.defense.spec == UNDEFENDED else None
     if record.defense.spec == UNDEFENDED:
         return 1.0
-    params = record.defense.params.get(MIXED, {})
+    params = record.defense.params.get(MIXED)
+    if not isinstance(params, Mapping):
+        return None
     alone, share = list(record.defense.params) == [MIXED], params.get("share")
     return 1 - share if alone and isinstance(share, int | float) and not params.get("first") else None
 

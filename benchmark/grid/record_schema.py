@@ -83,6 +83,8 @@ class ProvenanceFacts(TypedDict, total=False):
     device: str
     finished: str
     models: str
+    threads: int
+    processes: int
     code: Mapping[str, str]
     fingerprints: Mapping[str, str]
     versions: Mapping[str, str | None]

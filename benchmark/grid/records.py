@@ -310,6 +310,8 @@ def load_records(folder: Path) -> list[Record]:
         UsageError: no such folder, one whose records lie in a folder below it, a file in it is not a record, or two
             records of one cell have other scores, as of other machines.
     """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; records are read from the folder that it is in")
     if not folder.is_dir():
         raise UsageError(f"no folder of records {folder}; 'python -m benchmark run --out {folder}' makes them")
     paths, found = list(folder.glob("*.json")), read_pack(folder)

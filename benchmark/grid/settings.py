@@ -95,7 +95,15 @@ class RunSettings:
             "MODELS",
         ),
     ] = None
-    surrogate: Annotated[str | None, Words("model on which the attack crafts the poison", "RN50", "MODEL")] = None
+    surrogate: Annotated[
+        str | None,
+        Words(
+            "model on which the attack crafts the poison",
+            "RN50",
+            "MODEL",
+            "the preset's, or for a victim of another image size that victim",
+        ),
+    ] = None
     seeds: Annotated[
         int | str, Words("how many seeds (3 means 1, 2 and 3), or which ones (4,7; a single one as '4,')", "", "SEEDS")
     ] = "1"
@@ -186,7 +194,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
-        for name, value in self._values().items():
+        for name, value in ((name, _as_flag_value(name, value)) for name, value in self._values().items()):
             for text in value if isinstance(value, tuple | list) else (value,):
                 require_text(str(text), flag(name))
                 if text == "":
@@ -296,12 +304,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if isinstance(value, Mapping):
             raise UsageError(f"{path}: {key}: expected a value or a list of values, got keys and values")
         if value is not None:
-            settings[name] = _as_flag_value(name, value)
+            settings[name] = value
     return settings
 
 
 def _as_flag_value(name: str, value: Any) -> Any:
-    """A YAML value as it would be written after the flag."""
-    if name == "plugin":
-        return value if isinstance(value, list) else [value]
-    return ",".join(map(str, value)) + ("," if name == "seeds" else "") if isinstance(value, list) else value
+    """A list, of YAML or of Python, as it would be written after the flag."""
+    if name == "plugin" or not isinstance(value, list):
+        return value
+    return ",".join(map(str, value)) + ("," if name == "seeds" else "")

@@ -4,16 +4,20 @@ Records stay what counts: a tracker is shown the very scores that the record wil
 """
 
 import importlib
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 from benchmark.grid.record_layout import CHOSEN
 from benchmark.grid.records import EpochScores, Record
 from benchmark.grid.settings import Tracker
+
+_log = logging.getLogger(__name__)
 
 PROJECT = "unlearnable-bench"
 _MODULES: Mapping[Tracker, str] = {
@@ -62,20 +66,21 @@ class Tracking:
         Args:
             cell: its record as far as it is known before it runs.
         """
-        name = Path(cell.file_name()).stem
         if self.tracker is None:
             yield _Nothing()
-        elif self.tracker == "tensorboard":
-            folder = self.folder / "tensorboard" / name
+            return
+        shown = _Shown(self.tracker, partial(self._opened, self.tracker, cell))
+        try:
+            yield shown
+        finally:
+            shown.close()
+
+    def _opened(self, tracker: Tracker, cell: Record) -> "_TensorBoard | _Run":
+        name, module = Path(cell.file_name()).stem, self._module(tracker)
+        if tracker == "tensorboard":
             # A cell that runs again logs its curve from the start: what an earlier run has logged is hidden.
-            with self._module(self.tracker).SummaryWriter(str(folder), purge_step=0) as writer:
-                yield _TensorBoard(writer)
-        else:
-            run = self._module(self.tracker).init(project=PROJECT, name=name, config=_settings(cell))
-            try:
-                yield _Run(run)
-            finally:
-                run.finish()
+            return _TensorBoard(module.SummaryWriter(str(self.folder / "tensorboard" / name), purge_step=0))
+        return _Run(module.init(project=PROJECT, name=name, config=_settings(cell)))
 
     @staticmethod
     def _module(tracker: Tracker) -> Any:
@@ -95,6 +100,9 @@ class _TensorBoard:
         for name, value in values.items():
             self.writer.add_scalar(name, value, epoch)
 
+    def close(self) -> None:
+        self.writer.close()
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -104,6 +112,42 @@ class _Run:
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=epoch)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+class _Shown:
+    """A tracker's curves until the tracker fails, as where the network is down: the training goes on without them.
+
+    Args:
+        tracker: its name.
+        opened: opens them.
+    """
+
+    def __init__(self, tracker: Tracker, opened: Callable[[], "_TensorBoard | _Run"]) -> None:
+        self._tracker = tracker
+        self._curves: _TensorBoard | _Run | None = None
+        with self._warning():
+            self._curves = opened()
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        with self._warning():
+            if self._curves is not None:
+                self._curves.log(epoch, values)
+
+    def close(self) -> None:
+        with self._warning():
+            if self._curves is not None:
+                self._curves.close()
+
+    @contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of a package that is not ours: of any kind
+            self._curves = None
+            _log.warning("--track %s shows no more of this cell: %s", self._tracker, in_one_line(error))
 
 
 def epoch_values(loss: float, scores: EpochScores | None) -> dict[str, float]:

@@ -185,6 +185,13 @@ def grow(folder: Path, records: Path) -> int:
         # Seed by seed: beside a whole seed, nobody would miss the cells that a killed check has left out of another.
         for seed in sorted(added):
             require_comparable(reference, [record for record in fresh if record.seed == seed])
+        keys = {record.key for record in reference}
+        for record in kept:
+            if record.seed in taken and record.key not in keys:
+                raise UsageError(f"{record.file_name()} has a seed of the reference, and is no cell of it")
+        if not added:
+            show(f"{folder}: stays as it is, a reference of {len(taken)} seeds, which has all of {records}")
+            return 0
         for record in fresh:
             if record.provenance.get("models") == "plain" or str(record.provenance.get("commit")).endswith("-dirty"):
                 raise UsageError(f"{record.file_name()} is of open_clip's own modules, or of code that no commit names")

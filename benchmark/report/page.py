@@ -55,6 +55,8 @@ def write_report(records: Sequence[Record], sources: ArtifactPaths, out: Path) -
     Raises:
         UsageError: no records, records that mix settings, or the file cannot be written.
     """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; --out names the file")
     page = report(records, sources)
     with replacing(out) as temporary:
         temporary.write_text(page, "utf-8")

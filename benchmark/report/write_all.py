@@ -13,7 +13,7 @@ from benchmark.figures import FIGURES
 from benchmark.figures.draw import draw_all
 from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import write
-from benchmark.grid.records import Record
+from benchmark.grid.records import Record, load_records
 from benchmark.report.page import write_report
 from benchmark.tables import IN_THE_PAPER, TABLES
 from benchmark.tables.make import make_tables
@@ -51,6 +51,9 @@ def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> N
 
 
 def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
+    there = load_records(out / "records") if (out / "records").is_dir() else []
+    others = {one.file_name() for one in there} - {one.file_name() for one in records}
+    printed = "Of a part of the records of which this command prints a table" if others else "Printed by"
     poisoned = [record for record in records if record.attack.spec != CLEAN]
     several = any(len({getattr(one, half).spec for one in poisoned}) > 1 for half in ("surrogate", "victim"))
     written = []
@@ -69,7 +72,7 @@ def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
             continue
         with replacing(path) as temporary:
             title = f"# Table {name}{' beside the paper' if beside_paper else ''}"
-            printed_by = f"Printed by\n\n```sh\npython -m benchmark {shlex.join(command)}\n```"
+            printed_by = f"{printed}\n\n```sh\npython -m benchmark {shlex.join(command)}\n```"
             temporary.write_text(f"{title}\n\n{printed_by}\n\n{text}\n", "utf-8")
         written.append(path)
     return written

@@ -4,17 +4,20 @@ import logging
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmark.cli.flags import artifact_paths
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.log import TableMessage, show_messages
 from benchmark.core.progress import Silent, stage
 from benchmark.grid.settings import RunSettings
 from tests.grid.grids import run
+from tests.tables.factory import record
 
 ROOT = Path(__file__).parents[2]
 LOG = logging.getLogger("benchmark.grid.run")
@@ -128,11 +131,53 @@ def test_only_a_command_that_goes_on_says_so(
         ["table", "1", "--records", "a", "--records=b"],
         ["run", *["--seeds", "1"] * 2],
         ["run", *["--config", "a"] * 2],
+        ["run", "--dataset", "scenes", "--dataset", "openmoji"],
     ],
 )
 def test_a_flag_that_is_given_twice_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
-    assert re.fullmatch(r"error: --(records|seeds|config) is given twice; .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"error: --(records|seeds|config|dataset) is given twice; .*\n", capsys.readouterr().err)
+
+
+def test_plug_ins_may_be_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / name for name in ("a.py", "b.py")]
+    for file in files:
+        file.write_text("")
+    assert main(["list", "defenses", *(word for file in files for word in ("--plugin", str(file)))]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--store", "s3://x"], "--store has no meaning with --on local"),
+        (["run", "--on", "ray", "--jobs", "4"], "--jobs has no meaning with --on ray"),
+        (
+            ["table", "2", "--records", __file__],
+            f"{__file__} is a file; records are read from the folder that it is in",
+        ),
+        (["run", "--config", "missing.yaml"], "cannot read missing.yaml: No such file or directory"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_a_line_says_what_the_user_wrote(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_a_report_is_not_drawn_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record("clean").save(tmp_path)
+    assert main(["report", "--records", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "is a folder; --out names the file" in capsys.readouterr().err
+
+
+def test_python_lists_are_read_as_those_of_yaml() -> None:
+    settings = RunSettings(attack=["em", "mem3"], seeds=[4], plugin=())  # type: ignore[arg-type]
+    assert (settings.attack, settings.seeds) == ("em,mem3", "4,")
+
+
+def test_poisons_that_are_not_kept_are_looked_for_where_they_usually_are() -> None:
+    kept = {word: artifact_paths(Namespace(poisons=word, cache=None)).poisons for word in (None, "off", "elsewhere")}
+    assert kept["off"] == kept[None] != kept["elsewhere"] == Path("elsewhere")
 
 
 def test_an_empty_setting_is_not_the_default() -> None:

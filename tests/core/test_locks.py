@@ -106,6 +106,17 @@ def test_a_cell_whose_poison_another_run_crafts_comes_last(
     assert undisturbed[0].items() <= results(tmp_path).items()
 
 
+def test_a_group_that_shares_a_folder_shares_its_locks(tmp_path: Path) -> None:
+    usual = os.umask(0o002)
+    try:
+        with claimed(tmp_path / "cell.json", wait=False) as ours:
+            assert ours
+            (lock,) = tmp_path.glob(".*.lock")
+            assert lock.stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(usual)
+
+
 def test_a_claim_ends_with_its_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, ready = tmp_path / "cell.json", SPAWN.Event()
     process = SPAWN.Process(target=hold, args=(path, ready))

@@ -67,6 +67,8 @@ def test_a_share_under_two_spellings_counts_once() -> None:
         (mixed("mem3", 0.25, 10), 0.75),
         (mixed("mem3", 0.25, 10, first=0.2), None),
         (record("mem3", "clean-fraction[share=0.5]+cutout"), None),
+        # A stranger's record may hold anything there.
+        (replace(one := mixed("mem3", 0.25, 10), defense=replace(one.defense, params={"clean-fraction": "x"})), None),
     ],
 )
 def test_the_share_of_a_record(one: Record, share: float | None) -> None:

@@ -185,6 +185,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "versions a list": with_value(("provenance", "versions"), ["torch"]),
     "code as text": with_value(("provenance", "code"), "0123"),
     "fingerprints a list": with_value(("provenance", "fingerprints"), []),
+    "threads a list": with_value(("provenance", "threads"), [1]),
+    "processes of text": with_value(("provenance", "processes"), "two"),
     "device a list": with_value(("provenance", "device"), ["cpu"]),
     "finished a number": with_value(("provenance", "finished"), 5),
     "another name in a spec": with_value(("attack", "paramz"), {}),

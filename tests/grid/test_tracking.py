@@ -98,6 +98,32 @@ def test_weights_and_biases_and_trackio(tracker: str, tmp_path: Path, monkeypatc
     assert finished == [True]
 
 
+@pytest.mark.parametrize("when", ["init", "log", "finish"])
+def test_a_tracker_that_fails_ends_no_training(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the network is down."""
+
+    def does(what: str) -> None:
+        if what == when:
+            raise ConnectionError("no\nnetwork")
+
+    class Run:
+        def log(self, values: dict[str, float], step: int) -> None:
+            does("log")
+
+        def finish(self) -> None:
+            does("finish")
+
+    module = ModuleType("wandb")
+    module.init = lambda **settings: does("init") or Run()  # type: ignore[attr-defined, func-returns-value]
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    assert run(tmp_path, "--track", "wandb", **WHOLE) == 0
+    (record,) = load_records(tmp_path)
+    assert (record.status, len(record.loss)) == ("done", 3)
+    assert capsys.readouterr().err.count("--track wandb shows no more of this cell: no network") == 1
+
+
 def test_a_missing_package_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,9 +236,9 @@ def test_kept_seeds_are_added_to_the_reference_once(tmp_path: Path, capsys: pyte
     for one in records([9.0, 9.5], first_seed=70):
         replace(one, provenance=provenance).save(tmp_path / "fresh")
     command = ["check", "--update", "--reference", str(tmp_path / "reference"), "--records", str(tmp_path / "fresh")]
-    for before in (8, 10):
+    for said in ("a reference of 10 seeds replaces one of 8", "stays as it is, a reference of 10 seeds"):
         assert main(command) == 0
-        assert f"a reference of 10 seeds replaces one of {before}" in capsys.readouterr().out
+        assert said in capsys.readouterr().out
         kept = load_records(tmp_path / "reference" / "records")
         assert {one.seed for one in kept} == {*range(1, 9), 70, 71}
         page = (tmp_path / "reference" / "README.md").read_text("utf-8")
@@ -282,6 +282,18 @@ def test_a_kept_seed_that_is_no_reference_is_not_added(
     (tmp_path / "empty").mkdir()
     assert main([*command[:-1], str(tmp_path / "empty")]) == 2
     assert "holds no records" in capsys.readouterr().err
+
+
+def test_seeds_that_the_reference_has_are_compared_with_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records of other settings, whose seeds are the reference's, add nothing, and would be accepted unseen."""
+    for one in records([5.0, 6.0] * 4):
+        with_provenance(one).save(tmp_path / "reference" / "records")
+        replace(with_provenance(one), recipe={**one.recipe, "epochs": 99}, key=one.key[::-1]).save(tmp_path / "fresh")
+    command = ["check", "--update", "--reference", str(tmp_path / "reference"), "--records", str(tmp_path / "fresh")]
+    assert main(command) == 2
+    assert "has a seed of the reference, and is no cell of it" in capsys.readouterr().err
 
 
 def test_two_processes_may_make_one_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,19 @@ def test_a_table_that_the_records_no_longer_make_does_not_stay(
     assert {path.name for path in tmp_path.glob("table-*")} == of_clean
 
 
+def test_a_table_of_a_part_of_a_folder_does_not_say_that_its_command_prints_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("write_all", "page"):
+        monkeypatch.setattr(f"benchmark.report.{module}.FIGURES", {})
+    both = [record("clean", loss=LOSS), record("clean", seed=2, key="2", loss=LOSS)]
+    for one in both:
+        one.save(tmp_path / "records")
+    for part, says in ((both, True), (both[:1], False)):
+        write_all(part, tmp_path, ArtifactPaths(tmp_path, tmp_path))
+        assert ("\nPrinted by\n" in (tmp_path / "table-cost.md").read_text()) is says
+
+
 def test_samples_whose_poison_is_gone_stay_and_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import torch
 from benchmark.core.distributed import started_processes
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
-from benchmark.core.registry import Registry
+from benchmark.core.registry import Registry, parameters_of
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.grid.board import Board
 from benchmark.grid.engines.agenda import gathered
@@ -158,6 +158,8 @@ def choose_engine(settings: RunSettings) -> Engine:
         if (value := getattr(settings, name)) is not None:
             if name in spec.params:
                 raise UsageError(f"--{name} {value} and --on '{spec}' both name {name}")
+            if name not in parameters_of(ENGINES.entry(spec.name).factory):
+                raise UsageError(f"--{name} has no meaning with --on {spec.name}")
             spec = Spec(spec.name, {**spec.params, name: value})
     engine = ENGINES.build(spec)
     if engine.starts_processes and started_processes() > 1:
