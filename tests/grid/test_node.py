@@ -35,3 +35,15 @@ def test_another_address_is_that_of_other_data_or_of_another_version(
     with pytest.raises(UsageError, match=said):
         node.opened(work("that"), settings, lambda _: None)
     assert node.opened(work("this"), settings, lambda _: None) == (grid, planned)
+
+
+def test_relative_paths_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of a cluster starts where the cluster was started."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "loud.py").write_text("raise ValueError('read')")
+    monkeypatch.chdir(tmp_path / "run")
+    settings = RunSettings(plugin=(Path("loud.py"),))
+    work = node.Work("this", False, "cell", b"", None, settings, threads=None, suite=suite())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"plugin .*loud\.py fails: ValueError: read"):
+        node.opened(work, settings, lambda _: None)

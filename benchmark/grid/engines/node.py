@@ -6,7 +6,7 @@ import pickle
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Work:
         settings: of the run.
         threads: to compute with; ``None``: as many as torch takes.
         suite: that the run was started with; see :func:`benchmark.grid.provenance.suite`.
+        folder: the current one of the run, from which its relative paths are read.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Work:
     settings: RunSettings
     threads: int | None
     suite: str
+    folder: str = field(default_factory=os.getcwd, kw_only=True)
 
 
 _open: tuple[Any, ExitStack, Grid] | None = None
@@ -71,6 +73,8 @@ def opened(work: Work, settings: RunSettings, send: Callable[[tuple[Any, ...]], 
     send(("begins", f"{socket.gethostname()} (process {os.getpid()})"))
     if work.threads is not None:
         torch.set_num_threads(work.threads)
+    if Path(work.folder).is_dir():
+        os.chdir(work.folder)
     load_plugins(work.settings.plugin)
     cell: Cell = pickle.loads(work.cell)
     hand_messages_to(Messages(send), logging.WARNING)
