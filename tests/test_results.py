@@ -39,6 +39,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
         ("adaptive", ["matrix"]),
         ("regime/crops", ["matrix"]),
         ("regime/through", ["matrix"]),
+        ("regime/worst-defenses", ["matrix"]),
         ("regime/fine-tuned", ["transfer", "attacks"]),
         ("regime/five-seeds", ["attacks"]),
         ("regime/twelve-seeds", ["attacks"]),
