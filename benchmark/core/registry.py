@@ -25,6 +25,7 @@ from benchmark.core.plugins import load_installed, source_of
 from benchmark.core.spec import Spec, format_value, is_name
 
 _LONGEST_SHOWN = 200  # characters of a value in a message
+_MOST_LISTED = 40  # names in a message that has a guess
 T = TypeVar("T")
 _registries: list["Registry[Any]"] = []
 
@@ -261,10 +262,15 @@ def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def unknown(kind: str, name: str, available: list[str], guess: str | None = None) -> str:
-    """The message for an unknown name: what was probably meant (``guess``, or the most similar), and what exists."""
-    close = [guess] if guess else difflib.get_close_matches(name, available, n=1, cutoff=0.5)
-    meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown {kind} '{_shortened(name)}'; {meant}available: {', '.join(available) or 'none'}"
+    """The message for an unknown name: what was probably meant (``guess``, or the most similar), and what exists.
+
+    Of more than 40 names nobody reads all, so the message ends with the guess, if there is one.
+    """
+    by_case = {one.lower(): one for one in available}
+    close = [guess] if guess else difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.5)
+    meant = f"did you mean '{by_case.get(close[0], close[0])}'?" if close else ""
+    exists = f"available: {', '.join(available) or 'none'}" if not close or len(available) <= _MOST_LISTED else ""
+    return f"unknown {kind} '{_shortened(name)}'; {' '.join(part for part in (meant, exists) if part)}"
 
 
 def convert(value: Any, hint: Any, what: str) -> Any:

@@ -27,6 +27,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
     ("arguments", "said"),
     [
         (["--attack", "mem33"], "did you mean 'mem3'"),
+        (["--attack", "MEM3"], "unknown attack 'MEM3'; did you mean 'mem3'? available: clean, em, "),
         (["--attack", "mem4"], "did you mean 'mem[k=4]'"),
         (["--attack", "mem3[eps=128]"], "attack mem: eps must be between 1 and 127 (in 1/255), got 128"),
         (["--attack", "mem3[eps=0.03]"], "takes an integer"),
@@ -52,7 +53,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--dataset", "flickr8k[root=nowhere]"], "folder nowhere does not exist"),
         (["--dataset", "imagefolder[root=nowhere]"], "folder nowhere cannot be read"),
         (["--skip-bad"], "--skip-bad: data set scenes reads no files"),
-        (["--victim", "RN5"], "did you mean 'RN50'"),
+        (["--victim", "RN5"], "unknown victim 'RN5'; did you mean 'RN50'?\n"),
         (["--victim", "ViT-B-16-SigLIP"], "another tokenizer"),
         (["--victim", "tiny[pretrained=nowhere.pt]"], "neither a file nor a tag"),
         (["--victim", "tiny[repeat=0]"], "victim tiny: repeat must be at least 1, got 0"),
