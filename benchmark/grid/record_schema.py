@@ -83,8 +83,8 @@ class ProvenanceFacts(TypedDict, total=False):
     device: str
     finished: str
     models: str
-    threads: int
-    processes: int
+    threads: int | None
+    processes: int | None
     code: Mapping[str, str]
     fingerprints: Mapping[str, str]
     versions: Mapping[str, str | None]
