@@ -59,6 +59,12 @@ AT_SCALE = {
         RunSettings(attack="clean,mem3[place=end]", defense="suffix-drop"),
         RunSettings(attack="text-hint", defense="rare-prefix"),
         RunSettings(attack="em-keyed[keys=16],em-keyed[keys=1024]", defense="tile-average"),
+        RunSettings(attack="clean,mem3,em-wordwise", defense="residual-purifier,clean-fraction,clean-start"),
+        RunSettings(attack="clean,mem3,em-wordwise,mem-wordwise,uniform-noise", defense="noise-projection"),
+        RunSettings(attack="sem", defense="tile-average,adv-training,residual-purifier"),
+        RunSettings(attack="rem", defense="tile-average,adv-training"),
+        RunSettings(attack="pil", defense="residual-purifier,clean-fraction"),
+        RunSettings(attack="mem-wordwise", defense="clean-start"),
     ),
 }
 
