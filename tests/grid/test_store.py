@@ -190,4 +190,4 @@ def test_ray_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_store_is_for_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--attack", "clean", "--out", str(tmp_path / "out"), "--store", "file:///x"]) == 2
-    assert "unknown parameter of engine local 'store'" in capsys.readouterr().err
+    assert "--store has no meaning with --on local" in capsys.readouterr().err
