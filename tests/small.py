@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import Poison
-from benchmark.data import CaptionDataset
+from benchmark.data import CaptionDataset, LazyImages
 from victims.clip import Clip, Precision, cpu_computes_bf16
 
 _BF16 = pytest.mark.skipif(not cpu_computes_bf16(), reason="this CPU has no instructions for bf16")
@@ -24,6 +24,17 @@ def make_dataset(images: int = 24, captions: int = 3, resolution: int = 32, seed
     pixels = rng.integers(0, 256, size=(images, 3, resolution, resolution), dtype=np.uint8)
     texts = [[" ".join(rng.choice(WORDS, rng.integers(3, 8))) for _ in range(captions)] for _ in range(images)]
     return CaptionDataset("made", "train", pixels, texts)
+
+
+def noting(dataset: CaptionDataset) -> tuple[CaptionDataset, list[NDArray[np.int64]]]:
+    """A data set that notes which of its images are read, and the notes."""
+    asked: list[NDArray[np.int64]] = []
+
+    def noted(images: NDArray[np.uint8], rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        asked.append(np.arange(len(dataset))[rows])
+        return images
+
+    return replace(dataset, images=LazyImages(dataset.images, change=noted)), asked
 
 
 def make_mapped_dataset(file: Path, images: int, captions: int, resolution: int) -> CaptionDataset:

@@ -392,7 +392,7 @@ def test_a_data_set_that_loads_nothing_takes_one_line(tmp_path: Path, capsys: py
     (tmp_path / "grey.py").write_text(f"{body}        return None\n")
     flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
     assert main(["run", "--attack", "clean", "--preset", "micro", *flags]) == 2
-    assert capsys.readouterr().err == "error: data set grey loads no Splits, but NoneType\n"
+    assert capsys.readouterr().err == "error: data set grey must load Splits, not NoneType\n"
 
 
 SILENT = "    def period(self):\n        return 8\n"

@@ -44,7 +44,7 @@ def _require_usable(splits: Splits, name: str, resolution: int) -> None:
         UsageError: a split without images, images of another resolution, a blank caption.
     """
     if not isinstance(splits, Splits):
-        raise UsageError(f"{name} loads no Splits, but {type(splits).__name__}")
+        raise UsageError(f"{name} must load Splits, not {type(splits).__name__}")
     for split in (splits.train, splits.val, splits.test):
         if not len(split):
             raise UsageError(f"{name} has no {split.split} images")

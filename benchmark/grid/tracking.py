@@ -147,7 +147,7 @@ class _Shown:
             yield
         except Exception as error:  # of a package that is not ours: of any kind
             self._curves = None
-            _log.warning("--track %s shows no more of this cell: %s", self._tracker, in_one_line(error))
+            _log.warning("--track %s stops showing this cell: %s", self._tracker, in_one_line(error))
 
 
 def epoch_values(loss: float, scores: EpochScores | None) -> dict[str, float]:

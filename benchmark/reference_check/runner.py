@@ -188,9 +188,9 @@ def grow(folder: Path, records: Path) -> int:
         keys = {record.key for record in reference}
         for record in kept:
             if record.seed in taken and record.key not in keys:
-                raise UsageError(f"{record.file_name()} has a seed of the reference, and is no cell of it")
+                raise UsageError(f"{record.file_name()} has a seed of the reference, but other settings")
         if not added:
-            show(f"{folder}: stays as it is, a reference of {len(taken)} seeds, which has all of {records}")
+            show(f"{folder}: unchanged; its {len(taken)} seeds include all of {records}")
             return 0
         for record in fresh:
             if record.provenance.get("models") == "plain" or str(record.provenance.get("commit")).endswith("-dirty"):

@@ -53,7 +53,7 @@ def write_all(records: Sequence[Record], out: Path, sources: ArtifactPaths) -> N
 def _write_tables(records: Sequence[Record], out: Path) -> list[Path]:
     there = load_records(out / "records") if (out / "records").is_dir() else []
     others = {one.file_name() for one in there} - {one.file_name() for one in records}
-    printed = "Of a part of the records of which this command prints a table" if others else "Printed by"
+    printed = "Made from a part of the records. A table of all of them is printed by" if others else "Printed by"
     poisoned = [record for record in records if record.attack.spec != CLEAN]
     several = any(len({getattr(one, half).spec for one in poisoned}) > 1 for half in ("surrogate", "victim"))
     written = []

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import CaptionDataset, LazyImages
+from benchmark.data import CaptionDataset
 from defenses import HookContext
 from defenses.noise_projection import NoiseProjection
-from tests.small import make_dataset
+from tests.small import make_dataset, noting
 
 AT = HookContext(seed=5, progress=0.0, epoch=1, training=9)
 HALF = NoiseProjection(share=0.5)
@@ -47,13 +47,7 @@ def test_all_images_lose_what_a_least_squares_fit_of_the_patterns_explains() -> 
     """The fit knows the patterns; the defense has seen their sums in half of the images. The mean is that half's."""
     clean = pictures()
     protected = published(clean, (8, 4, 2, 1))
-    asked: list[np.ndarray] = []
-
-    def noted(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-        asked.append(np.arange(len(clean))[rows])
-        return images
-
-    owned = replace(clean, images=LazyImages(clean.images, change=noted))
+    owned, asked = noting(clean)
     projected = HALF.on_dataset(protected, owned, AT)
     mean = left(protected)[asked[0]].mean(axis=0)
     fit, *_ = np.linalg.lstsq(patterns().T.astype(float), (left(protected) - mean).T, rcond=None)
@@ -87,15 +81,8 @@ def test_images_without_noise_stay(share: float) -> None:
 
 def test_it_sees_the_clean_images_of_the_share_alone() -> None:
     clean = pictures()
-    seen: list[np.ndarray] = []
-
-    def noted(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-        assert isinstance(rows, np.ndarray)
-        seen.append(rows)
-        return images
-
-    owned = replace(clean, images=LazyImages(clean.images, change=noted))
-    protected = replace(NoiseProjection(share=0.25)).on_dataset(published(clean, (8, 4, 2, 1)), owned, AT)
+    owned, seen = noting(clean)
+    protected = NoiseProjection(share=0.25).on_dataset(published(clean, (8, 4, 2, 1)), owned, AT)
     assert len(protected.images[:]) == len(clean)
     assert [len(rows) for rows in seen] == [len(clean) // 4]
     assert protected.captions == clean.captions

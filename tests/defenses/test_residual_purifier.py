@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import CaptionDataset, LazyImages
+from benchmark.data import CaptionDataset
 from defenses import HookContext
 from defenses.residual_purifier import ResidualPurifier
-from tests.small import make_dataset
+from tests.small import make_dataset, noting
 
 AT = HookContext(seed=5, progress=0.0, epoch=1, training=9)
 PURIFIER = ResidualPurifier(share=0.5, steps=150, width=8)
@@ -41,14 +41,8 @@ def test_noise_goes_from_images_that_the_network_has_never_seen(side: int) -> No
     clean = smooth(side)
     protected = published(clean, 8)
     assert error(protected, clean) == pytest.approx(8)
-    seen: list[np.ndarray] = []
-
-    def noted(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-        assert isinstance(rows, np.ndarray)
-        seen.append(rows)
-        return images
-
-    purified = PURIFIER.on_dataset(protected, replace(clean, images=LazyImages(clean.images, change=noted)), AT)
+    owned, seen = noting(clean)
+    purified = PURIFIER.on_dataset(protected, owned, AT)
     known = np.unique(np.concatenate(seen))
     assert len(known) == len(clean) // 2
     unknown = np.setdiff1d(np.arange(len(clean)), known)
@@ -59,14 +53,7 @@ def test_noise_goes_from_images_that_the_network_has_never_seen(side: int) -> No
 def test_copies_of_a_photo_are_known_together() -> None:
     clean = smooth().by_row()
     assert clean.photo is not None
-    seen: list[np.ndarray] = []
-
-    def noted(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-        assert isinstance(rows, np.ndarray)
-        seen.append(rows)
-        return images
-
-    owned = replace(clean, images=LazyImages(clean.images, change=noted))
+    owned, seen = noting(clean)
     replace(PURIFIER, share=0.25, steps=20).on_dataset(published(clean, 8), owned, AT)
     known = np.unique(np.concatenate(seen))
     photos = np.unique(clean.photo[known])

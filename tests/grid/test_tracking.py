@@ -121,7 +121,7 @@ def test_a_tracker_that_fails_ends_no_training(
     assert run(tmp_path, "--track", "wandb", **WHOLE) == 0
     (record,) = load_records(tmp_path)
     assert (record.status, len(record.loss)) == ("done", 3)
-    assert capsys.readouterr().err.count("--track wandb shows no more of this cell: no network") == 1
+    assert capsys.readouterr().err.count("--track wandb stops showing this cell: no network") == 1
 
 
 def test_a_missing_package_is_told_before_any_work(
