@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from benchmark.core.idle_cpus import usable_cpus
+
 _VARIABLES = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
@@ -38,8 +40,8 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def thread_pool(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """Threads, by default one for each CPU, that after an error or Ctrl-C begin nothing which is still queued."""
-    pool = ThreadPoolExecutor(count or os.cpu_count())
+    """Threads, by default one for each usable CPU, that after an error or Ctrl-C begin nothing that is still queued."""
+    pool = ThreadPoolExecutor(count or usable_cpus())
     try:
         yield pool
     finally:

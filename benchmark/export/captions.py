@@ -2,19 +2,15 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.data import CaptionDataset
+from benchmark.data.caption_files import NO_TEXT
 from benchmark.export.inside import LARGEST_FILE
 from victims.tokens import Tokenizer
-
-# Control characters, line and paragraph separators, the byte order mark, and surrogates: programs that read the files
-# may take them for line ends, drop them, or stop there.
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
 def one_line(caption: str) -> str:
@@ -36,7 +32,8 @@ def one_line(caption: str) -> str:
 
 
 def _plain(caption: str, replacement: str) -> str:
-    return " ".join(_NO_TEXT.sub(replacement, " ".join(caption.split())).split())
+    # Programs that read the files may take what is no text for line ends, drop it, or stop there.
+    return " ".join(NO_TEXT.sub(replacement, " ".join(caption.split())).split())
 
 
 def rows_of(table: str) -> Iterator[dict[str, str]]:

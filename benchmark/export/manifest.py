@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from attacks.placement import FRONT, Place
 from benchmark.core.digests import file_sha256
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.strict_json import Number, as_kind, parse_json
 from benchmark.core.threads import thread_pool
 from benchmark.export.inside import read_inside
@@ -124,12 +124,8 @@ class Manifest:
         path = folder / NAME
         if not path.exists():
             raise UsageError(f"{folder} is not an export: it has no {NAME}")
-        try:
+        with as_usage_error(f"cannot read {path}"), as_usage_error(f"{path} is not a valid manifest", (ValueError,)):
             return _read(read_inside(folder, NAME).decode())
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise UsageError(f"{path} is not a valid manifest: {error}") from error
 
 
 def _read(text: str) -> Manifest:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from benchmark.core.errors import UsageError, as_usage_error
+from benchmark.core.idle_cpus import usable_cpus
 from benchmark.core.pictures import FORMATS
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import on_white, opened, to_8_bits, turn_upright
@@ -21,6 +22,7 @@ from benchmark.export.images import profile_for_png
 Kind = Literal["jpeg", "png"]
 SUFFIXES = {"jpeg": (".jpg", ".jpeg"), "png": (".png",)}
 _MOST_EXIF, _LONGEST_SIDE = 65_533, 65_500  # bytes and pixels of a JPEG
+_MOST_WORKERS = 8  # each holds a photo in memory, and may hold the original
 # Tags that describe a photo and not how its pixels lie in the file: all that a TIFF's own list is left with.
 _CAMERA = 34665
 _MAKERS_NOTE = 37500
@@ -167,3 +169,8 @@ def _exif(image: Image.Image) -> bytes:
                     tags[tag] = value.encode("latin-1")
         return exif.tobytes() if exif else b""
     return b""
+
+
+def photo_workers() -> int:
+    """How many threads handle photos, each one at a time."""
+    return min(_MOST_WORKERS, usable_cpus())

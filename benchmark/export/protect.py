@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,7 @@ from benchmark.data.photos import Photos, find_photos
 from benchmark.export.captions import one_line_each
 from benchmark.export.manifest import NAME as MANIFEST
 from benchmark.export.manifest import hash_files
-from benchmark.export.photo import Kind, Photo, name_as, require_fit
+from benchmark.export.photo import Kind, Photo, name_as, photo_workers, require_fit
 from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
 from benchmark.export.read_back import read_back
 from benchmark.export.repeated_noise import Tile, add_repeated, tile_of
@@ -48,7 +47,6 @@ _log = logging.getLogger(__name__)
 FEWEST_MEASURED = 2000
 """The smallest number of training images for which results/ hold the strength of word-wise noise."""
 _LEAST = 2  # a photo's noise is crafted against another's
-_MOST_WORKERS = 8  # each holds a photo in memory
 _SECONDS = 20.0  # given to measuring how long crafting takes
 _WRITING = "writing photos"
 
@@ -246,7 +244,7 @@ def _tasks(
         # As noisy as the noise will be, since noise decides the size of a file.
         tile = np.random.default_rng(0).choice(np.array([-8, 8], np.int8), (3, job.period, job.period))
         written = len(job.encoded(pending[middle], tile))
-        seconds = (time.monotonic() - start) / min(_workers(), len(pending))
+        seconds = (time.monotonic() - start) / min(photo_workers(), len(pending))
         require_space(folder, int(written * sizes.sum() / sizes[middle]))
         tasks[_WRITING] = Task(_WRITING, sizes / sizes[middle] * seconds)
     return tasks
@@ -254,10 +252,6 @@ def _tasks(
 
 def _is_there(file: Path, size: int) -> bool:
     return file.is_file() and file.stat().st_size == size
-
-
-def _workers() -> int:
-    return min(_MOST_WORKERS, os.cpu_count() or 1)
 
 
 def _noise(poison: Poison) -> NDArray[np.int8]:
@@ -273,7 +267,7 @@ def _write_photos(job: _Job, tiles: Sequence[Tile], pending: Sequence[int], fold
         with replacing(folder / job.names[number]) as temporary:
             temporary.write_bytes(job.encoded(number, tiles[number]))
 
-    with thread_pool(_workers()) as pool, stage(_WRITING, len(pending), left, _WRITING) as progress:
+    with thread_pool(photo_workers()) as pool, stage(_WRITING, len(pending), left, _WRITING) as progress:
         for _ in pool.map(write, pending):
             progress.advance()
 

@@ -1,6 +1,5 @@
 """Verifying a folder of protected photos: by itself, and against the originals."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +19,10 @@ from benchmark.export.captions import one_line, rows_of
 from benchmark.export.finding import Finding, first_few
 from benchmark.export.inside import file_inside, read_inside
 from benchmark.export.layouts import UNREADABLE
-from benchmark.export.photo import Photo
+from benchmark.export.photo import Photo, photo_workers
 from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
 from benchmark.export.read_back import add_difference
 from benchmark.export.verify_export import verify_files
-
-_MOST_WORKERS = 8  # each holds two photos in memory
 
 
 def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) -> list[Finding]:
@@ -51,7 +48,7 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
     counted = f"{len(manifest.photos):,} photos have their captions, each after its trigger if there is one"
     findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
     known = {} if originals is None else {originals.name_of(file.image): file for file in originals.files}
-    with thread_pool(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with thread_pool(photo_workers()) as pool:
         checks = pool.map(lambda photo: _compare(folder, manifest, photo, known.get(photo.source)), manifest.photos)
         seen = list(tracked(checks, "verifying photos", len(manifest.photos)))
     bad = [check.bad for check in seen if check.bad]

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.reference_check.quantities import Quantity, Series, by_cell, series
@@ -101,7 +102,7 @@ def compare(reference: Sequence[Record], fresh: Sequence[Record], level: float =
     return compared
 
 
-def is_in_doubt(reference: Sequence[Record], fresh: Sequence[Record], level: float = LEVEL) -> bool:
+def is_in_doubt(reference: Sequence[Record], fresh: Sequence[Record], level: float) -> bool:
     """Whether more fresh seeds should decide: some number lies outside its interval, but none lies far outside.
 
     Student's t assumes a normal distribution. The numbers of single seeds have heavier tails, so a single seed lies a
@@ -203,7 +204,7 @@ def _settings(record: Record) -> str:
     params, code = record.dataset.params, record.provenance.get("code", {}).get("dataset")
     data = {key: value for key, value in params.items() if key not in varies_with_seed(params)}
     choices = [data, code, record.attack.params, record.defense.params]
-    return str([*choices, record.surrogate.spec, record.recipe])
+    return json_sha256([*choices, record.surrogate.spec, record.recipe])
 
 
 def _victims(records: Sequence[Record]) -> set[tuple[str, ...]]:

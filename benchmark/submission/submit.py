@@ -1,6 +1,5 @@
 """From a submission's folder to findings and, if all rules are kept, an entry of the leaderboard."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from attacks import ATTACKS
 from benchmark.contracts import check
 from benchmark.core.atomic_files import make_folder, require_possible, temporary_folder
 from benchmark.core.errors import UsageError
+from benchmark.core.idle_cpus import usable_cpus
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
 from benchmark.core.spec import parse_spec, split_outside_brackets
@@ -165,10 +165,10 @@ def _settings(submission: Submission, untrusted: bool, rules: Rules, options: Op
 def _threads(records: Sequence[Record]) -> int | None:
     """How many threads the records' victims trained with, so that a re-run rounds in the same way.
 
-    ``None`` if no record says, or if this machine has fewer CPUs: then torch's own number of threads is kept.
+    ``None`` if no record says, or if this process may use fewer CPUs: then torch's own number of threads is kept.
     """
     said = {record.provenance.get("threads") for record in records}
-    return next((one for one in said if isinstance(one, int) and 1 <= one <= (os.cpu_count() or 1)), None)
+    return next((one for one in said if isinstance(one, int) and 1 <= one <= usable_cpus()), None)
 
 
 def _eps_of_noise(records: Sequence[Record]) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmark.core.idle_cpus import beside, idle_cpus
-from benchmark.core.threads import limited_threads
+from benchmark.core.threads import limited_threads, thread_pool
 from tests.idle import idling
 
 
@@ -70,3 +70,12 @@ def test_errors_are_raised_to_who_asks(idle: int) -> None:
         result = beside(fail)
         with pytest.raises(ArithmeticError, match="no result"):
             result()
+
+
+def test_a_pool_has_no_more_threads_than_this_process_may_use_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    both = threading.Barrier(2, timeout=0.5)
+    with thread_pool() as pool:
+        waiting = [pool.submit(both.wait) for _ in range(2)]
+        with pytest.raises(threading.BrokenBarrierError):  # nobody meets the first, who is alone until then
+            waiting[0].result()

@@ -360,6 +360,13 @@ def test_of_repeated_victims_the_median_counts() -> None:
         compare(repeated([high[:7], low[:7], middle[:7]], 1), repeated([[2.0], [5.2], [99.0]], 20))
 
 
+def test_the_order_in_which_settings_are_written_does_not_matter() -> None:
+    usual, (fresh,) = records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]), records([5.0], 20)
+    other = replace(fresh, recipe=dict(sorted(fresh.recipe.items(), reverse=True)))
+    assert list(other.recipe) != list(fresh.recipe)
+    assert compare(usual, [other]) == compare(usual, [fresh])
+
+
 @pytest.mark.parametrize("part", ["attack", "defense", "dataset"])
 def test_other_parameters_are_other_settings(part: str) -> None:
     usual, (fresh,) = records([5.0, 6.0, 4.5, 5.5, 6.5, 5.0, 4.0, 6.0]), records([5.0], 20)
