@@ -9,6 +9,7 @@ from attacks.mem_settings import MemSettings
 from benchmark.core.distributed import Processes
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
+from victims.clip import Clip
 from victims.training_state import load_state
 
 
@@ -69,3 +70,11 @@ class CleanSurrogate(Attack):
             with context.checkpoint.restoring():
                 load_state(state["surrogate"], crafting.model, crafting.optimizer, crafting.table)
         return crafting, state
+
+
+def frozen_surrogate(crafting: Crafting) -> Clip:
+    """The surrogate of a crafting run, for gradients with respect to pixels alone."""
+    model = crafting.model.for_inference()
+    # The surrogate's own passage, not a copy: checkpoints hold the surrogate, and with it the count of batches.
+    model.passage = crafting.model.passage
+    return model

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from attacks.base import ATTACKS, CraftContext
-from attacks.clean_surrogate import CleanSurrogate
+from attacks.clean_surrogate import CleanSurrogate, frozen_surrogate
 from attacks.poison import Poison
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged
@@ -76,9 +76,7 @@ class T2ue(CleanSurrogate):
         """Train the surrogate, then the generator, then make all noise; see :meth:`attacks.base.Attack.craft`."""
         self.check(train)
         crafting, state = self.trained(train, context)
-        model = crafting.model.for_inference()
-        # The surrogate's own passage, not a copy: checkpoints hold the surrogate, and with it the count of batches.
-        model.passage = crafting.model.passage
+        model = frozen_surrogate(crafting)
         text = encoded(model, train)
         with seeded_globals(derive_seed(context.seed, "generator")):
             generator = Generator(text[0].shape[1], self.z, self.channels, train.resolution).to(model.device)

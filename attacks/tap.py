@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks.base import ATTACKS, CraftContext
-from attacks.clean_surrogate import CleanSurrogate
+from attacks.clean_surrogate import CleanSurrogate, frozen_surrogate
 from attacks.pgd import minimise_noise
 from attacks.poison import Poison
 from benchmark.core.errors import VictimDiverged
@@ -65,9 +65,7 @@ class Tap(CleanSurrogate):
                 np.copyto(crafting.delta, state["delta"].numpy())
                 losses = [float(loss) for loss in state["losses"]]
             context.progress.resume(self.surrogate_steps + len(losses))
-        model = crafting.model.for_inference()
-        # The surrogate's own passage, not a copy: checkpoints hold the surrogate, and with it the count of batches.
-        model.passage = crafting.model.passage
+        model = frozen_surrogate(crafting)
         generator = numpy_generator(context.seed, "targets")
         target = derangement(len(train), generator)
         captions = [train.captions[i][generator.integers(len(train.captions[i]))] for i in target]

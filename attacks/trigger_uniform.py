@@ -15,8 +15,6 @@ from benchmark.data import CaptionDataset
 class TriggerUniform(MemPart):
     """The trigger of MEM with the same parameters, and ``uniform-noise`` in place of its noise (k at least 1)."""
 
-    kept = "trigger"
-
     def label(self) -> str:
         """The name in tables."""
         return "Trigger + uniform"

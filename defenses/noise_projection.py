@@ -41,7 +41,7 @@ class NoiseProjection(Defense):
         noise -= noise.mean(axis=(2, 3), keepdims=True)
         _, lengths, directions = np.linalg.svd(noise.reshape(len(known), -1), full_matrices=False)
         real = lengths > 1e-5 * max(lengths[0], 1)  # the others are rounding errors
-        return without(train, directions[: self.directions][real[: self.directions]].T, published.mean(axis=0))
+        return without(train, directions[real][: self.directions].T, published.mean(axis=0))
 
     def describe(self) -> str:
         """The strength in words."""

@@ -122,7 +122,7 @@ def artifact_paths(arguments: argparse.Namespace) -> "ArtifactPaths":
     from benchmark.figures.sources import ArtifactPaths
 
     cache = cache_named(arguments)
-    kept = arguments.poisons not in (None, "", "off")
+    kept = arguments.poisons not in (None, "off")
     return ArtifactPaths(user_path(arguments.poisons) if kept else cache / "poisons", cache)
 
 

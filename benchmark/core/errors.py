@@ -1,6 +1,7 @@
 """Errors that a user can fix: one clear line, exit code 2."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,11 @@ class Failure(NamedTuple):
     kind: str
     message: str
     where: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """What is kept of this error."""
+        return cls(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
 
     @property
     def in_words(self) -> str:

@@ -55,7 +55,7 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """Names of one kind of thing (attacks, defenses, victims, data sets)."""
+    """Names of one kind of thing: attacks, defenses, data sets, engines or export formats."""
 
     def __init__(self, kind: str, package: str, base: type = object) -> None:
         self.kind, self._base = kind, base

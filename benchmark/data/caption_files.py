@@ -20,13 +20,13 @@ _LARGEST = 2**30  # bytes of a caption file; the largest known, of COCO, has 150
 _CAPTION_KEYS = ("captions", "caption", "text")
 # Control characters, line and paragraph separators, byte order marks, and surrogates (JSON can spell single ones, UTF-8
 # cannot).
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
+NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def clean_caption(text: str) -> str:
     """A caption on one line: control characters and line breaks become spaces, and its ends are stripped."""
-    return _NO_TEXT.sub(" ", text).strip()
+    return NO_TEXT.sub(" ", text).strip()
 
 
 def captions_in(row: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from attacks import Poison
 from attacks.placement import word_numbers
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
+from benchmark.data.dataset import spread_rows
 from benchmark.figures.sources import ArtifactPaths
 from benchmark.figures.style import VERMILION, WIDTH, heading_lines, named, styled
 from benchmark.grid.records import Record
@@ -89,7 +90,7 @@ def amplified(protected: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDAr
 
 def _draw(about: str, clean: CaptionDataset, poison: Poison) -> Figure:
     base, protected = (clean.by_row() if poison.per_row else clean), poison.protect(clean)
-    chosen = np.linspace(0, len(base) - 1, min(_PAIRS, len(base))).astype(int)
+    chosen = spread_rows(len(base), _PAIRS)
     # Words stay whole, as the trigger's are known by their numbers.
     lines = TextWrapper(_LETTERS, break_on_hyphens=False, break_long_words=False)
     captions = [lines.wrap(" ".join(protected.captions[int(index)][0].split())) for index in chosen]

@@ -225,7 +225,7 @@ class Grid:
         except (Exception, SystemExit) as error:
             if self.passes_on(error) or not computes(self.device):
                 raise
-            failure = Failure(type(error).__name__, str(error), traceback.format_exc())
+            failure = Failure.of(error)
             _let_go(error)
             return failure
         return None

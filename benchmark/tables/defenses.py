@@ -9,7 +9,7 @@ from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, in_order, paper_defenses, paper_notes, published
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks, defense_name
 from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, lost, observe_shares, recovered
 from benchmark.tables.table import (
     BEST,
@@ -181,11 +181,7 @@ def _defended(block: Block, attack: ResolvedSpec) -> list[_Row]:
     """The defenses that met the attack."""
     found = {record.defense.spec: record.defense for record in block.of(attack.spec)}
     found.pop(UNDEFENDED, None)
-    return [
-        # A defense whose parameters were written out goes by them, as there may be several of one label.
-        _Row(spec if "[" in spec else found[spec].label, attack.spec, spec, block.of(attack.spec, spec))
-        for spec in in_order(found)
-    ]
+    return [_Row(defense_name(found[spec]), attack.spec, spec, block.of(attack.spec, spec)) for spec in in_order(found)]
 
 
 def _not_run(defended: Sequence[_Row], attack: ResolvedSpec) -> list[_Row]:

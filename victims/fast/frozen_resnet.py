@@ -33,7 +33,6 @@ class FrozenResNet(nn.Module):
     def __init__(self, network: ModifiedResNet, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self.image_size = network.image_size
         self.pool = network.attnpool.to(dtype)
         self.stem = [
             _Convolution.folded(conv, norm, dtype)

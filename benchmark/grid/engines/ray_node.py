@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import time
-import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,7 +90,7 @@ def _node_faults(work: RayWork, owner: Any) -> Iterator[None]:
             raise
         told = f"{work.title} failed on {socket.gethostname()}: {first_line(error)}"
         owner.tell.remote(work.name, "message", logging.WARNING, told)
-        raise NodeFault(Failure(type(error).__name__, str(error), traceback.format_exc())) from None
+        raise NodeFault(Failure.of(error)) from None
 
 
 def _may_be_the_nodes(error: BaseException) -> bool:

@@ -175,7 +175,7 @@ class Driver:
     def __init__(
         self, jobs: Jobs, engine: Slurm, grid: Grid, settings: RunSettings, units: Sequence[Unit], board: Board
     ) -> None:
-        self._jobs, self._engine, self._grid, self._board = jobs, engine, grid, board
+        self._jobs, self._engine, self._board = jobs, engine, board
         self._agenda = Agenda(grid, units, board)
         self._settings = replace(
             settings,

@@ -48,7 +48,7 @@ class Job:
                 # The node's fault: the driver sees that the job is gone, and another job takes the unit.
                 traceback.print_exc()
                 os._exit(1)
-            return Failure(type(error).__name__, str(error), traceback.format_exc())
+            return Failure.of(error)
 
     def checkpoint(self) -> Any:
         """Tell submitit what to queue when Slurm stops the job: the same job, to go on from its last checkpoint."""
