@@ -1,4 +1,4 @@
-"""A real Slurm cluster of one node: the records of one process, whatever ends a job or the driver.
+"""A real Slurm cluster of two nodes: the records of one process, whatever ends a job, a node or the driver.
 
 Set up on a fresh machine by ``tests/tools/slurm_tests.sh``.
 """
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,70 @@ def until(true: Callable[[], bool], seconds: float = 900) -> None:
         time.sleep(0.1)
 
 
-def test_jobs_make_what_one_process_makes(tmp_path: Path) -> None:
+def running() -> dict[str, str]:
+    """The nodes of the jobs that run, by id."""
+    lines = slurm("squeue", "--noheader", "--array", "--states=running", "--format=%i|%N").splitlines()
+    return dict(line.split("|") for line in lines)
+
+
+def cut_off(node: str) -> None:
+    """Kill all that runs on a node, its daemon too, as if its power were cut, and wait until Slurm has seen it."""
+    names = {f"SLURMD_NODENAME={node}".encode(), f"NODE={node}".encode()}
+    theirs = set[int]()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if names & set((process / "environ").read_bytes().split(b"\0")):
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                watches = Path(f"/proc/{parent}/comm").read_text().startswith("slurmstepd")
+                theirs |= {int(process.name), *([int(parent)] if watches else [])}
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can report what befell another
+        for process_id in theirs:
+            os.kill(process_id, number)
+    until(lambda: "DOWN" in slurm("scontrol", "show", "node", node))
+
+
+def power_on(node: str) -> None:
+    subprocess.run(["slurmd", "-N", node], check=True, env={**os.environ, "NODE": node})
+    until(lambda: "State=IDLE " in slurm("scontrol", "show", "node", node))
+
+
+def hurry(job: str) -> None:
+    """Start a job at once that Slurm has queued again: it would wait for two minutes."""
+    until(lambda: queue().get(job) == "PENDING")
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+@pytest.fixture(scope="module")
+def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("note") / "note"
+
+
+@pytest.fixture(scope="module")
+def grid(note: Path) -> dict[str, Any]:
+    """Twelve cells, three of which train slowly, so that they can be killed in the middle."""
+    return {**GRID, "defense": f"cutout,random-swap,paced[note={note},wait=3]"}
+
+
+@pytest.fixture(scope="module")
+def of_one_process(grid: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process without Slurm makes of the grid."""
+    out = tmp_path_factory.mktemp("grid")
+    assert start(out, **grid).wait() == 0
+    return results(out)
+
+
+def test_jobs_make_what_one_process_makes(grid: dict[str, Any], of_one_process: dict[str, Any], tmp_path: Path) -> None:
     out, events = tmp_path / "out", tmp_path / "events"
-    assert start(tmp_path / "one", **GRID).wait() == 0
-    assert start(out, "--on", "slurm[partition=day]", "--jobs", "3", "--events", str(events), **GRID).wait() == 0
+    driver = start(out, "--on", "slurm[partition=day]", "--jobs", "3", "--events", str(events), **grid)
+    nodes = set[str]()
+    while driver.poll() is None:
+        nodes |= set(running().values())
+        time.sleep(0.5)
+    assert driver.wait() == 0
+    assert nodes == {"one", "two"}
     records = load_records(out)
     assert len(records) == 12
-    assert results(out) == results(tmp_path / "one")
+    assert results(out) == of_one_process
     assert not left_over(out)
     assert {record.provenance["threads"] for record in records} == {1}
     crafted = [one["title"] for one in told(events, "poison", "done")]
@@ -55,6 +113,32 @@ def test_jobs_make_what_one_process_makes(tmp_path: Path) -> None:
     assert any("_" in job for job in jobs)  # an array
     assert not list(out.glob("slurm/*/*.pkl"))  # nothing but logs
     assert not queue()
+
+
+@pytest.mark.parametrize("end", ["job", "node"])
+def test_a_grid_loses_nothing_to_a_job_or_node_that_is_killed(
+    end: str, grid: dict[str, Any], of_one_process: dict[str, Any], tmp_path: Path
+) -> None:
+    out, events = tmp_path / "out", tmp_path / "events"
+    driver = start(out, "--on", "slurm", "--jobs", "3", "--events", str(events), **grid)
+    until(lambda: "paced" in "".join(one["title"] for one in told(events, "cell", "running")))
+    slow = next(one for one in told(events, "cell", "running") if "paced" in one["title"])
+    job = slow["where"].split()[1]
+    node = running()[job]
+    if end == "job":
+        slurm("scancel", "--signal=KILL", job)
+        assert driver.wait() == 0
+    else:
+        cut_off(node)
+        hurry(job)
+        assert driver.wait() == 0
+        power_on(node)
+    assert records_of(results(out)) == records_of(of_one_process)
+    # A job that is killed is gone, and another does its work; a job whose node dies is queued again by Slurm.
+    begun = [one["where"].split()[1] for kind in ("cell", "poison") for one in told(events, kind, "running")]
+    assert (len(begun), begun.count(job)) == (15, 1 if end == "job" else 2)
+    assert not left_over(out)
+    until(lambda: not queue())
 
 
 class Paced:
@@ -82,23 +166,12 @@ class Paced:
 
 
 @pytest.fixture(scope="module")
-def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("note") / "note"
-
-
-@pytest.fixture(scope="module")
 def expected(note: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process without Slurm makes of the slow run."""
     paced = Paced(tmp_path_factory.mktemp("one") / "out", note)
     assert paced.start().wait() == 0
     assert paced.epochs() == EPOCHS
     return records_of(results(paced.out))
-
-
-def hurry(job: str) -> None:
-    """Start a job at once that Slurm has queued again: it would wait for two minutes."""
-    until(lambda: queue().get(job) == "PENDING")
-    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 @pytest.mark.parametrize("end", ["scancel", "step", "preemption", "limit", "driver", "ctrl-c"])
