@@ -146,11 +146,10 @@ class Attack(ABC):
         """Craft the poison of a training set; the set is left as it is.
 
         Args:
-            train: the clean training split.
+            train: the clean training split, which :meth:`check` has accepted.
             context: surrogate, seed, folder, progress and checkpoint.
 
         Raises:
-            UsageError: the data do not suit the attack.
             VictimDiverged: the surrogate's loss is not finite.
         """
 

@@ -128,7 +128,6 @@ class WordwiseEm(Attack):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Learn the patterns, then publish their signs; see :meth:`attacks.base.Attack.craft`."""
-        self.check(train)
         weights = self.weights(train, context.seed)
         squares = (self.tile // self.grain) ** 2
         start = torch.randn(weights.shape[1], 3 * squares, generator=torch_generator(context.seed, "patterns"))

@@ -100,7 +100,6 @@ class Mem(MemSettings, Attack):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Craft noise and triggers; see :meth:`attacks.base.Attack.craft`."""
-        self.check(train)
         crafting = Crafting(self, train.by_row() if self.per == "row" else train, context)
         losses: list[float] = []
         if (state := context.checkpoint.load()) is not None:

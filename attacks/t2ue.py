@@ -74,7 +74,6 @@ class T2ue(CleanSurrogate):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Train the surrogate, then the generator, then make all noise; see :meth:`attacks.base.Attack.craft`."""
-        self.check(train)
         crafting, state = self.trained(train, context)
         model = frozen_surrogate(crafting)
         text = encoded(model, train)

@@ -57,7 +57,6 @@ class Tap(CleanSurrogate):
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """Train the surrogate, then perturb all images; see :meth:`attacks.base.Attack.craft`."""
-        self.check(train)
         crafting, state = self.trained(train, context)
         losses: list[float] = []
         if state is not None:

@@ -311,4 +311,4 @@ def test_parameters_out_of_range(text: str) -> None:
 
 def test_fewer_rows_than_a_batch() -> None:
     with pytest.raises(UsageError, match="fewer than one crafting batch"):
-        craft(make_dataset(9))
+        Mem(**SMALL).check(make_dataset(9))
