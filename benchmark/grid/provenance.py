@@ -15,6 +15,10 @@ from benchmark.core.version import __version__
 _PACKAGES = (
     "torch",
     "open_clip_torch",
+    "timm",
+    "ftfy",
+    "regex",
+    "scipy",
     "kornia",
     "nlpaug",
     "nltk",

@@ -254,6 +254,22 @@ def test_every_group_follows_the_schedule_from_its_own_peak(recipe: Recipe) -> N
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
+def test_every_weight_moves_by_a_tenth_at_a_tenth_of_the_rate(recipe: Recipe) -> None:
+    moved = []
+    for share in (1.0, 0.1):
+        clip = make_clip()
+        optimizer = make_optimizer(clip, recipe)
+        give_gradients(clip, 1)
+        set_lr(optimizer, share)
+        before = [weight.detach().clone() for weight in clip.parameters()]
+        optimizer.step()
+        moved.append([weight.detach() - old for weight, old in zip(clip.parameters(), before, strict=True)])
+    for whole, tenth in zip(*moved, strict=True):
+        assert torch.allclose(tenth, whole / 10, rtol=1e-2, atol=1e-6)
+        assert whole.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer="adamw")], ids=["muon", "adamw"])
 def test_a_loaded_state_goes_on_as_if_nothing_had_happened(recipe: Recipe) -> None:
     clip = make_clip()
     optimizer = make_optimizer(clip, recipe)
