@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.sparse import csr_matrix
 
 from attacks.base import ATTACKS, Attack, CraftContext, require_batch
@@ -237,8 +238,6 @@ class WordwiseEm(Attack):
         mirrored = torch.rand(len(noise), 1, generator=phases) < 0.5
         rows, columns = (torch.arange(resolution) + start) % self.tile
         columns = torch.where(mirrored, columns.flip(1), columns)
-        image, rows, columns = (
-            index.to(noise.device)
-            for index in (torch.arange(len(noise))[:, None, None], rows[:, :, None], columns[:, None, :])
-        )
-        return noise.movedim(1, -1)[image, rows, columns].movedim(-1, 1)
+        # By products of matrices: the gradient of indexing is summed in no fixed order by several threads.
+        down, across = (F.one_hot(index, self.tile).to(noise)[:, None] for index in (rows, columns))
+        return down @ noise[:, :, : self.tile, : self.tile] @ across.mT

@@ -14,6 +14,7 @@ from attacks.em_wordwise import WordwiseEm
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
 from benchmark.core.seeding import derive_seed, numpy_generator
+from benchmark.core.threads import limited_threads
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
 from benchmark.export.repeated_noise import tile_of
@@ -128,6 +129,19 @@ def test_a_pattern_larger_than_the_image_is_cut_in_any_phase() -> None:
     noise = noise_of(craft(replace(SMALL, tile=48, random_phase=True), dataset))
     assert set(np.unique(noise)) <= {-8, 0, 8}
     assert noise.shape == dataset.images.shape
+
+
+def test_in_a_random_phase_several_threads_always_give_the_same_gradient() -> None:
+    attack, generator = WordwiseEm(random_phase=True), torch.Generator().manual_seed(0)
+    tiles, upstream = torch.randn(128, 192, generator=generator), torch.randn(128, 3, 32, 32, generator=generator)
+    found = set()
+    with limited_threads(5):
+        for _ in range(100):
+            patterns = tiles.clone().requires_grad_()
+            noise = attack._tiled(patterns, 32, torch.Generator().manual_seed(1))
+            (gradient,) = torch.autograd.grad((noise * upstream).sum(), patterns)
+            found.add(gradient.numpy().tobytes())
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("permute", [False, True], ids=["its own image", "another image"])
