@@ -544,6 +544,47 @@ def test_a_job_that_slurm_queues_again_waits(tmp_path: Path) -> None:
     assert states == ["running", "waiting", "failed"]  # as records without scores are
 
 
+@pytest.mark.parametrize(
+    ("hours", "checkpoints", "fails"),
+    [
+        (3.9, [0.0] * 4, True),
+        (3.9, [0.0, 0.2, 0.2, 0.2, 0.2, 0.9], True),
+        (3.9, [0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.2], False),
+        (0.9, [0.0] * 9, False),  # preempted
+    ],
+)
+def test_a_unit_that_gets_no_further_within_its_time_fails(
+    hours: float, checkpoints: list[float], fails: bool, tmp_path: Path
+) -> None:
+    """The limit is four hours."""
+
+    class Limited(Scripted):
+        begun = 0
+
+        def begin(self, job: str) -> None:
+            super().begin(job)
+            news, share = News(self.folder / f"{job}.news"), checkpoints[self.begun]
+            news.tell(("share", share, True, 0.0))
+            news.tell(("share", share + 0.05, False, 3600 * hours))
+            self.begun += 1
+
+        def states(self) -> dict[str, State]:
+            """Each time that it is asked, Slurm has just queued the job again, which then begins."""
+            found = super().states()
+            for job in list(self.left):
+                if self.begun < len(checkpoints):
+                    self.begin(job)
+                else:
+                    self.end("cell", made("cell"))
+            return found
+
+    jobs = Limited(tmp_path, lambda *_: State("PENDING", "BeginTime"))
+    failed = do(jobs, [unit("cell")])
+    said = "its job 1_0 reached its time limit 4 times without a new checkpoint; give it more than hours=4"
+    assert (failed == {"cell": said}) is fails
+    assert jobs.cancelled == (["1_0"] if fails else [])
+
+
 def test_what_a_job_had_done_before_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Resumed(Scripted):
         def begin(self, job: str) -> None:

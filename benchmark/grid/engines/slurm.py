@@ -34,6 +34,7 @@ _MOST_LOOKS_A_SECOND = 200.0  # at the two files of a job, on a file system that
 _SECONDS_BETWEEN_STATES = 10.0  # asked of Slurm, which serves a whole cluster
 _SECONDS_AFTER_REFUSAL = 60.0
 _MOST_DEATHS = 3  # of a unit's jobs
+_MOST_STALLS = 3  # times in a row that a job reaches its time limit without a new checkpoint
 _MOST_JOBS = 1000  # in an array, as clusters are set up that say nothing else
 _LEAST_HOURS = 0.1  # submitit hears of the limit 90 seconds before it
 _ENDED = frozenset(
@@ -152,12 +153,20 @@ class _Submitted:
         news: what it tells.
         begun: whether the board knows that it runs.
         missed: whether it had ended without an outcome when Slurm was last asked.
+        seconds: for which it had worked, since it last began, when it last told how far it is.
+        resumed: share of the unit that was done when it last began.
+        furthest: the highest ``resumed`` of a job that reached its time limit; −1 if it never has.
+        stalls: how often in a row it has reached its time limit without ``resumed`` beyond ``furthest``.
     """
 
     unit: Unit
     news: News
     begun: bool = False
     missed: bool = False
+    seconds: float = 0.0
+    resumed: float = 0.0
+    furthest: float = -1.0
+    stalls: int = 0
 
 
 class Driver:
@@ -280,7 +289,7 @@ class Driver:
         for job, one in list(self._submitted.items()):
             for kind, *rest in one.news.read():
                 self._take(job, one, kind, *rest)
-            if self._jobs.has_ended(job):
+            if job in self._submitted and self._jobs.has_ended(job):
                 outcome = self._jobs.outcome(job)
                 del self._submitted[job]
                 self._agenda.ends(one.unit, outcome)
@@ -290,12 +299,31 @@ class Driver:
         if kind == "message":
             _log.log(rest[0], "%s", rest[1])
         elif kind == "begins":
-            self._stops(one, "its job began again")
-            self._stillborn, one.begun = [], True
+            self._requeued(job, one, "its job began again")
+            if job not in self._submitted:
+                return
+            self._stillborn, one.begun, one.seconds, one.resumed = [], True, 0.0, 0.0
             self._board.begins(one.unit, f"job {job} on {rest[0]}")
             self._count()
         elif kind == "share" and one.begun:
-            self._board.reaches(one.unit, rest[0], resumed=rest[1])
+            share, resumed, one.seconds = rest
+            one.resumed = share if resumed else one.resumed
+            self._board.reaches(one.unit, share, resumed=resumed)
+
+    def _requeued(self, job: str, one: _Submitted, reason: str) -> None:
+        """Slurm has queued a job again. If it gets no further between two time limits, its unit fails."""
+        # One that was preempted has worked for less, and may have had bad luck.
+        if one.begun and one.seconds > 3600 * self._engine.hours / 2:
+            one.stalls = 0 if one.resumed > one.furthest else one.stalls + 1
+            one.furthest = max(one.furthest, one.resumed)
+        self._stops(one, reason)
+        if one.stalls >= _MOST_STALLS:
+            _cancelled(self._jobs, [job])
+            del self._submitted[job]
+            self._jobs.forget(job)
+            limits = f"its job {job} reached its time limit {_MOST_STALLS + 1} times without a new checkpoint"
+            message = f"{limits}; give it more than hours={self._engine.hours:g}"
+            self._agenda.ends(one.unit, Failure("NoProgress", message, ""))
 
     def _stops(self, one: _Submitted, reason: str) -> None:
         if one.begun:
@@ -330,7 +358,7 @@ class Driver:
                 continue
             one.missed = False
             if _is_waiting(state):
-                self._stops(one, "its job was queued again")
+                self._requeued(job, one, "its job was queued again")
                 self._waits(job, state.reason)
         # Not while one runs: it may be the bad luck of a single node.
         if len(self._stillborn) >= _MOST_DEATHS and all(_is_waiting(states.get(job)) for job in self._submitted):
