@@ -23,7 +23,8 @@ class RoClip(Defense):
     small presets take a larger pool.
 
     Args:
-        pool: captions in the pool, as a share of the epoch's; rounded down to a multiple of the number of processes.
+        pool: captions in the pool, as a share of the epoch's; rounded down to a multiple of the number of
+            processes, but at least one each.
         every: the pool takes part in epochs whose number this divides; others train as always.
     """
 

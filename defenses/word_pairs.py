@@ -12,7 +12,7 @@ from defenses.eda import parts
 
 Ids = NDArray[np.int64]
 
-_FEW = 100  # captions
+_FEW = 30  # captions
 
 
 @functools.lru_cache(100_000)
@@ -27,8 +27,8 @@ def one_a_photo(
     """Change captions in sets that hold one caption of a photo at most: the first of each photo, the second, and so on.
 
     A published image may have one trigger before all of its captions. Counted together, each of them would make the
-    others' trigger look common. Sets of fewer than ``_FEW`` captions, which would say little of how captions are
-    written, join the first.
+    others' trigger look common. Sets of fewer than ``_FEW`` captions, which say little of how captions are
+    written, join the first, if that is ten times as large, so that few siblings meet in it, or says as little.
 
     Args:
         captions: of an epoch.
@@ -41,7 +41,9 @@ def one_a_photo(
     _, first, counts = np.unique(photos[order], return_index=True, return_counts=True)
     number = np.empty(len(photos), dtype=np.int64)
     number[order] = np.arange(len(photos)) - np.repeat(first, counts)
-    number[np.bincount(number)[number] < _FEW] = 0
+    sizes = np.bincount(number)
+    joins = (sizes < _FEW) & ((10 * sizes <= sizes[:1]) | (sizes[:1] < _FEW))
+    number[joins[number]] = 0
     changed = list(captions)
     for each in np.unique(number):
         rows = np.flatnonzero(number == each).tolist()

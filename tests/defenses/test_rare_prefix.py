@@ -109,13 +109,14 @@ def test_words_drawn_one_by_one_go_and_captions_stay(k: int) -> None:
     assert [pair for pair in zip(after, clean, strict=True) if pair[0] != pair[1]][:3] == []
 
 
-def test_captions_of_one_photo_do_not_make_its_trigger_common() -> None:
+@pytest.mark.parametrize("count", [50, 80, 100])
+def test_captions_of_one_photo_do_not_make_its_trigger_common(count: int) -> None:
     """All five captions of a photo have one trigger; only whoever knows which belong together finds it."""
     draw = random.Random(5)
-    clean, photos = natural(500, draw), np.repeat(np.arange(100), 5)
-    fronts = [odd(3, draw) for _ in range(100)]
+    clean, photos = natural(5 * count, draw), np.repeat(np.arange(count), 5)
+    fronts = [odd(3, draw) for _ in range(count)]
     poisoned = [fronts[photo] + caption for photo, caption in zip(photos, clean, strict=True)]
-    order = np.random.default_rng(1).permutation(500)
+    order = np.random.default_rng(1).permutation(5 * count)
     given, photos = [poisoned[row] for row in order], photos[order]
     wrong = [
         sum(after != clean[row] for after, row in zip(RarePrefix().on_captions(given, at), order, strict=True))

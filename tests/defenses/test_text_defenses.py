@@ -61,10 +61,21 @@ def test_captions_are_changed_in_sets_with_one_of_each_photo(monkeypatch: pytest
     assert one_a_photo(captions, None, louder) == one_a_photo(captions, np.arange(6), louder)
     assert seen == [captions, captions]
     assert one_a_photo([], np.zeros(0, dtype=np.int64), louder) == []
-    seen.clear()
-    monkeypatch.setattr("defenses.word_pairs._FEW", 2)
-    assert one_a_photo(captions, photos, louder) == ["A1", "B1", "A2", "C1", "A3", "B2"]
-    assert seen == [["a1", "b1", "c1", "a3"], ["a2", "b2"]]
+
+
+@pytest.mark.parametrize(("photos", "few", "joins"), [(10, 2, True), (9, 2, False), (10, 1, False), (9, 10, True)])
+def test_a_set_that_is_small_beside_the_first_joins_it(
+    photos: int, few: int, joins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defenses.word_pairs._FEW", few)
+    sizes: list[int] = []
+
+    def counted(captions: list[str]) -> list[str]:
+        sizes.append(len(captions))
+        return captions
+
+    one_a_photo(["a"] * (photos + 1), np.array([*range(photos), 0]), counted)
+    assert sizes == ([photos + 1] if joins else [photos, 1])
 
 
 @pytest.mark.parametrize(
