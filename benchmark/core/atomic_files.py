@@ -34,6 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the folder or file cannot be written to, or the disk is full; ``path`` is unchanged.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a device or a pipe")
     make_folder(path.parent)
     temporary = _unused(path)
     with as_usage_error(f"cannot write {path}"):

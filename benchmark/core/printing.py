@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from benchmark.core.errors import UsageError
 
@@ -47,7 +47,10 @@ def show(*lines: object) -> None:
 
 
 def terminal(**settings: Any) -> "Console":
-    """Rich's console, for tables and bars; the text in them is made :func:`printable`, its own codes stay."""
+    """Rich's console, for tables and bars; the text in them is made :func:`printable`, its own codes stay.
+
+    On standard error nothing is shown any more once the terminal is gone, and the work goes on.
+    """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
@@ -58,7 +61,30 @@ def terminal(**settings: Any) -> "Console":
                 text = "\n".join(map(printable, segment.text.split("\n")))
                 yield segment if segment.control else Segment(text, segment.style)
 
+    if settings.pop("stderr", False):
+        settings["file"] = _Forgiving(sys.stderr)
     return Terminal(**settings)
+
+
+class _Forgiving:
+    """A stream that takes what is written to it even if nothing shows it any more, as after a terminal was closed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """All of the text, or nothing of it."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As far as there is something to flush to."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from benchmark.core.idle_cpus import usable_cpus
 
+S = TypeVar("S")
+T = TypeVar("T")
 _VARIABLES = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
@@ -36,6 +39,12 @@ def limited_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Sequence[S], ahead: int = 4096) -> Iterator[T]:
+    """The results of work on items, in order; no more are under way than ``ahead``, so that memory stays as it is."""
+    for start in range(0, len(items), ahead):
+        yield from pool.map(work, items[start : start + ahead])
 
 
 @contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LARGEST = 2**30  # bytes of a caption file; the largest known, of COCO, has 150 MB
-_CAPTION_KEYS = ("captions", "caption", "text")
+CAPTION_KEYS = ("captions", "caption", "text")
 # Control characters, line and paragraph separators, byte order marks, and surrogates (JSON can spell single ones, UTF-8
 # cannot).
 NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
@@ -36,9 +36,9 @@ def captions_in(row: Mapping[str, Any]) -> list[str]:
         KeyError: it has none of these keys.
         TypeError: the value is not text, a list of texts, or null.
     """
-    key = next((key for key in _CAPTION_KEYS if key in row), None)
+    key = next((key for key in CAPTION_KEYS if key in row), None)
     if key is None:
-        raise KeyError(", ".join(_CAPTION_KEYS))
+        raise KeyError(", ".join(CAPTION_KEYS))
     captions = [] if row[key] is None else [row[key]] if isinstance(row[key], str) else row[key]
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise TypeError(f"'{key}' is not text or a list of texts")

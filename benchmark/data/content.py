@@ -17,7 +17,7 @@ from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.progress import tracked
 from benchmark.core.reading import read_text
-from benchmark.core.threads import thread_pool
+from benchmark.core.threads import in_order, thread_pool
 from benchmark.data.caption_files import is_file_name
 from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member, open_image
 from benchmark.data.images import BadImage
@@ -116,7 +116,7 @@ def require_unchanged(images: Mapping[str, Sequence[ImageLocation]], stamps: Map
 def _hashes(images: Sequence[ImageLocation], label: str) -> list[str]:
     # Hashing and reading release the interpreter lock.
     with thread_pool() as pool:
-        return list(tracked(pool.map(_hash_of, images), label, len(images)))
+        return list(tracked(in_order(pool, _hash_of, images), label, len(images)))
 
 
 def _hash_of(image: ImageLocation) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.core.progress import tracked
-from benchmark.core.threads import thread_pool
+from benchmark.core.threads import in_order, thread_pool
 from benchmark.data.cache import SPLITS, cached_splits, require_images
 from benchmark.data.caption_files import clean_caption
 from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged
@@ -126,6 +126,6 @@ def _decode(images: list[ImageLocation], out: Images, skip_bad: bool, label: str
     with thread_pool() as pool, warnings.catch_warnings():
         # Pillow warns about oddities that read_image handles.
         warnings.simplefilter("ignore")
-        for _ in tracked(pool.map(decode, range(len(images))), label, len(images)):
+        for _ in tracked(in_order(pool, decode, range(len(images))), label, len(images)):
             pass
     return dict(sorted(bad.items()))

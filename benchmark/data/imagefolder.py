@@ -9,7 +9,15 @@ from typing import Any
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.data import DATASETS
-from benchmark.data.caption_files import captions_in, inside, parse_json, read_rows, read_text
+from benchmark.data.caption_files import (
+    CAPTION_KEYS,
+    captions_in,
+    captions_of_cell,
+    inside,
+    parse_json,
+    read_rows,
+    read_text,
+)
 from benchmark.data.file_source import UserFiles
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
@@ -107,13 +115,20 @@ def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row as a dictionary, with its name for messages (``row 3``, ``line 3``)."""
     if source.suffix in (".csv", ".tsv", ".txt"):
         for number, row in enumerate(read_rows(source, ["file_name"], source.parent).to_dict("records"), 1):
-            yield f"row {number}", {str(key): value for key, value in row.items()}
+            yield f"row {number}", {str(column): _cell(column, text) for column, text in row.items()}
     elif source.suffix == ".jsonl":
         for number, line in enumerate(read_text(source).split("\n"), 1):
             if line.strip():
                 yield f"line {number}", _object(line, f"caption file {source}: line {number}")
     else:
         raise UsageError(f"caption file {source} cannot be read: write it as metadata.csv or metadata.jsonl")
+
+
+def _cell(column: object, text: str) -> str | list[str]:
+    """What a cell of a table holds: paths are stripped, and captions may be a list in JSON."""
+    if column in CAPTION_KEYS:
+        return captions_of_cell(text)
+    return text.strip() if column == "file_name" else text
 
 
 def _object(line: str, where: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Captioned photos as people have them: a folder with a table, or with a text file beside each photo; or a data set."""
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,9 +98,11 @@ def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
 
 def _of_folder(folder: Path, copies: Path) -> list[CaptionedFile]:
     tables = [folder / name for name in TABLES if (folder / name).is_file()]
+    images = _originals(images_below(folder, IMAGES | _OTHERS | _FOREIGN), copies)
+    own_texts = {path.with_suffix(".txt") for path in images}  # of a photo that happens to be called so
+    tables = [path for path in tables if path not in own_texts]
     if len(tables) > 1:
         raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")
-    images = _originals(images_below(folder, IMAGES | _OTHERS | _FOREIGN), copies)
     files = _of_table(tables[0], images) if tables else from_texts(folder, images)
     if not files:
         raise UsageError(f"folder {folder} holds no photos")
@@ -132,7 +135,8 @@ def _originals(images: list[Path], copies: Path) -> list[Path]:
 
 def _of_table(table: Path, images: list[Path]) -> list[CaptionedFile]:
     """The photos of a table, then those of ``images`` that it does not name, which have no caption."""
-    if table.suffix == ".jsonl" or "file_name" in read_text(table).partition("\n")[0]:
+    columns = {name.strip('" \r\ufeff') for name in re.split(r"[,;\t|]", read_text(table).partition("\n")[0])}
+    if table.suffix == ".jsonl" or "file_name" in columns:
         return from_metadata(table, images)
     files = _once(read_table(table))
     named = {_place(file.image) for file in files}

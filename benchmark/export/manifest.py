@@ -14,7 +14,7 @@ from attacks.placement import FRONT, Place
 from benchmark.core.digests import file_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.strict_json import Number, as_kind, parse_json
-from benchmark.core.threads import thread_pool
+from benchmark.core.threads import in_order, thread_pool
 from benchmark.export.inside import read_inside
 from benchmark.grid.record_schema import Count, Seed
 
@@ -165,4 +165,4 @@ def hash_files(folder: Path, names: list[str], expected: Mapping[str, FileFacts]
         return FileFacts(status.st_size, "" if ruled_out else file_sha256(folder / name))
 
     with thread_pool() as pool:
-        return dict(zip(names, pool.map(facts, names), strict=True))
+        return dict(zip(names, in_order(pool, facts, names), strict=True))

@@ -153,14 +153,14 @@ def srgb_profile() -> bytes:
 def _exif(image: Image.Image) -> bytes:
     """EXIF data of an upright image, without previews, which would show the photo without noise.
 
-    Pillow leaves out the standard one. Some cameras keep another in their own notes, which are left out as well.
+    Pillow leaves out the standard one. Some cameras keep another in their own notes, and Photoshop one in a tag of its
+    own. Notes are left out, and so is every tag that does not describe the photo.
     """
     # Broken EXIF data do not make a photo unreadable.
     with contextlib.suppress(Exception):
         exif = image.getexif()
-        if image.format == "TIFF":
-            for tag in exif.keys() - _DESCRIBING:
-                del exif[tag]
+        for tag in exif.keys() - _DESCRIBING:
+            del exif[tag]
         exif.get_ifd(_CAMERA).pop(_MAKERS_NOTE, None)
         # Pillow reads texts as Latin-1, and would write ? for whatever is not ASCII, such as © in UTF-8.
         for tags in (exif, exif.get_ifd(_CAMERA)):

@@ -19,7 +19,7 @@ from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import is_shown, stage
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.core.spec import Spec, parse_spec, require_text
-from benchmark.core.threads import thread_pool
+from benchmark.core.threads import in_order, thread_pool
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.data import CaptionDataset
 from benchmark.data.cache import SPLITS
@@ -268,7 +268,7 @@ def _write_photos(job: _Job, tiles: Sequence[Tile], pending: Sequence[int], fold
             temporary.write_bytes(job.encoded(number, tiles[number]))
 
     with thread_pool(photo_workers()) as pool, stage(_WRITING, len(pending), left, _WRITING) as progress:
-        for _ in pool.map(write, pending):
+        for _ in in_order(pool, write, pending):
             progress.advance()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attacks.placement import keeps_tokens
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
-from benchmark.core.threads import thread_pool
+from benchmark.core.threads import in_order, thread_pool
 from benchmark.data.difference import Difference
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.photos import Photos
@@ -49,7 +49,9 @@ def verify_photos(folder: Path, manifest: Protection, originals: Photos | None) 
     findings.append(Finding.from_problems(wrong, counted, "photos without all their captions or triggers"))
     known = {} if originals is None else {originals.name_of(file.image): file for file in originals.files}
     with thread_pool(photo_workers()) as pool:
-        checks = pool.map(lambda photo: _compare(folder, manifest, photo, known.get(photo.source)), manifest.photos)
+        checks = in_order(
+            pool, lambda photo: _compare(folder, manifest, photo, known.get(photo.source)), manifest.photos
+        )
         seen = list(tracked(checks, "verifying photos", len(manifest.photos)))
     bad = [check.bad for check in seen if check.bad]
     findings.append(Finding.from_problems(bad, f"every photo is an intact {manifest.kind.upper()}", "bad photos"))
@@ -152,6 +154,8 @@ def _read_captions(folder: Path) -> dict[str, list[str]]:
     """The captions of each photo, by its file."""
     captions: dict[str, list[str]] = {}
     for row in rows_of(read_inside(folder, TABLE).decode()):
+        if not row.get("filepath"):
+            raise ValueError("a row names no file")
         captions.setdefault(row["filepath"], []).append(row["title"])
     return captions
 

@@ -1,7 +1,7 @@
 """Writing an export: images and captions in one of the layouts, and the manifest; either all of it or nothing."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from PIL import Image
 from attacks import Poison
 from benchmark.core.atomic_files import replacing_folder, require_space
 from benchmark.core.progress import Progress, stage
-from benchmark.core.threads import thread_pool
+from benchmark.core.threads import in_order, thread_pool
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.difference import compare
@@ -138,15 +138,9 @@ def _samples(
     def encoded(number: int) -> bytes:
         return encode_png(source.image(split, number), source.profile(split, number))
 
-    for png, texts in zip(in_order(pool, encoded, len(captions)), captions, strict=True):
+    for png, texts in zip(in_order(pool, encoded, range(len(captions)), _WINDOW), captions, strict=True):
         progress.advance()
         yield Sample(png, texts)
-
-
-def in_order(pool: ThreadPoolExecutor, work: Callable[[int], T], count: int) -> Iterator[T]:
-    """The results of ``work(0)``, ``work(1)``, …, in order; at most a window of them is computed ahead."""
-    for start in range(0, count, _WINDOW):
-        yield from pool.map(work, range(start, min(start + _WINDOW, count)))
 
 
 def _manifest(

@@ -78,6 +78,14 @@ def test_the_file_is_on_disk_before_it_gets_its_name_and_the_name_before_it_coun
     ]
 
 
+def test_a_pipe_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe: it is a device or a pipe"), replacing(tmp_path / "pipe") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+
+
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
 

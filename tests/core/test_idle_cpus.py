@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmark.core.idle_cpus import beside, idle_cpus
-from benchmark.core.threads import limited_threads, thread_pool
+from benchmark.core.threads import in_order, limited_threads, thread_pool
 from tests.idle import idling
 
 
@@ -79,3 +79,18 @@ def test_a_pool_has_no_more_threads_than_this_process_may_use_cpus(monkeypatch: 
         waiting = [pool.submit(both.wait) for _ in range(2)]
         with pytest.raises(threading.BrokenBarrierError):  # nobody meets the first, who is alone until then
             waiting[0].result()
+
+
+def test_a_pool_takes_no_more_items_than_a_window() -> None:
+    """Else a million items would take gigabytes before the first has been worked on."""
+    begun = list[int]()
+
+    def tenfold(item: int) -> int:
+        begun.append(item)
+        return 10 * item
+
+    with thread_pool(2) as pool:
+        results = in_order(pool, tenfold, range(100), ahead=5)
+        assert [next(results) for _ in range(3)] == [0, 10, 20]
+        assert len(begun) <= 5
+        assert list(results) == [10 * item for item in range(3, 100)]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +147,24 @@ def test_sigterm_gives_the_cursor_back_that_the_bar_has_hidden(gone: bool) -> No
             said += part
     os.close(terminal)
     assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
+
+
+def test_work_goes_on_where_the_terminal_is_closed(tmp_path: Path) -> None:
+    code = f"""if True:
+        import os, pty
+        terminal, mine = pty.openpty()
+        os.dup2(mine, 2)
+        os.close(mine)
+        from pathlib import Path
+        from benchmark.core.log import show_messages
+        from benchmark.core.progress import stage
+        show_messages()
+        with stage("crafting", 4) as shown:
+            for number in range(4):
+                shown.advance()
+                if number == 1:
+                    os.close(terminal)
+        Path({str(tmp_path / "done")!r}).touch()
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert (tmp_path / "done").exists()

@@ -24,6 +24,33 @@ def test_a_table_may_name_photos_above_it(tmp_path: Path) -> None:
     assert faults(f"csv[train={tmp_path}/tables/t.csv]") == {"tables/000.jpg": "", "photos/000.jpg": ""}
 
 
+@pytest.mark.parametrize("header", ["image,caption", "file_name,caption", 'file_name,"captions"'])
+def test_a_list_in_a_cell_is_several_captions_whatever_the_column_is_called(header: str, tmp_path: Path) -> None:
+    many_photos(tmp_path, 1)
+    (tmp_path / "t.csv").write_text(f'{header}\n 000.jpg,"[""a dog"", ""a cat""]"\n')
+    (file,) = find_photos(str(tmp_path / "t.csv"), Path("copies")).files
+    assert (file.captions, file.fault) == (["a dog", "a cat"], None)
+
+
+def test_a_column_whose_name_contains_another_is_not_that_one(tmp_path: Path) -> None:
+    many_photos(tmp_path, 1)
+    (tmp_path / "t.csv").write_text("image,caption,orig_file_name\n000.jpg,a dog,IMG_1.jpg\n")
+    assert faults(tmp_path / "t.csv") == {"000.jpg": ""}
+
+
+def test_the_text_of_a_photo_called_captions_is_no_table(tmp_path: Path) -> None:
+    many_photos(tmp_path, 2)
+    for number, name in enumerate(("captions", "metadata")):
+        (tmp_path / f"{number:03}.jpg").rename(tmp_path / f"{name}.jpg")
+        (tmp_path / f"{number:03}.txt").unlink(missing_ok=True)
+        (tmp_path / f"{name}.txt").write_text(f"a photo of {name}\n")
+    found = find_photos(str(tmp_path), Path("copies"))
+    assert [(file.image.name, file.captions) for file in found.files if isinstance(file.image, Path)] == [
+        ("captions.jpg", ["a photo of captions"]),
+        ("metadata.jpg", ["a photo of metadata"]),
+    ]
+
+
 def test_photos_may_be_named_by_whole_paths_in_a_folder_that_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

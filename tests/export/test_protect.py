@@ -147,6 +147,17 @@ def test_the_cameras_own_notes_are_not_published(tmp_path: Path) -> None:
         assert dict(image.getexif().get_ifd(34665)) == {33437: 2.8}
 
 
+def test_what_photoshop_keeps_inside_the_exif_data_is_not_published(tmp_path: Path) -> None:
+    many_photos(tmp_path / "photos", 2)
+    exif = Image.Exif()
+    exif.update({700: b"<x:xmpmeta/>", 34377: b"8BIM preview", ARTIST: "Ann"})
+    picture(80, 60).save(tmp_path / "photos/000.jpg", exif=exif)
+    assert b"8BIM preview" in (tmp_path / "photos/000.jpg").read_bytes()
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out/000.jpg") as image:
+        assert image.getexif().keys() - {CAMERA} == {ARTIST}
+
+
 def test_forty_photos_need_no_other_batch_and_their_number_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,11 @@ def other_words(folder: Path) -> str:
     return "captions.csv"
 
 
+def half_a_row(folder: Path) -> str:
+    (folder / "captions.csv").write_text("title,filepath\nwords\nwords,wide.png\n", encoding="utf-8")
+    return "captions.csv"
+
+
 def no_row(folder: Path) -> str:
     text = (folder / "captions.csv").read_text(encoding="utf-8").splitlines()
     (folder / "captions.csv").write_text("\n".join(text[:-1]) + "\n", encoding="utf-8")
@@ -107,10 +112,21 @@ def no_row(folder: Path) -> str:
         (other_format, "bad photos: wide.png: "),
         (other_words, "captions that are not the originals': "),
         (no_row, "photos without all their captions or triggers: "),
+        (half_a_row, "captions.csv cannot be read: a row names no file"),
         (opaque, "other transparency: seen through.png"),
         (another_row, "rows of captions.csv for other files: ../other.jpg"),
     ],
-    ids=["brighter", "without-profile", "smaller", "other-format", "other-words", "no-row", "opaque", "another-row"],
+    ids=[
+        "brighter",
+        "without-profile",
+        "smaller",
+        "other-format",
+        "other-words",
+        "no-row",
+        "half-a-row",
+        "opaque",
+        "another-row",
+    ],
 )
 def test_a_deviation_is_named_even_behind_a_true_hash(
     change: Callable[[Path], str], message: str, copied: Path, capsys: pytest.CaptureFixture[str]
