@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import glob
 import math
 import os
 import secrets
@@ -96,10 +95,10 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a hidden folder in ``parent``, removed when the block ends if it still exists.
 
-    A file beside it is locked while its process lives. So folders of this name that killed processes left behind are
-    recognised by their missing lock, and removed first.
+    A file beside it is locked while its process lives. So folders that killed processes left behind, whatever their
+    names, are recognised by their missing lock, and removed first.
     """
-    for left in parent.glob(f".{glob.escape(name)}.*{PARTIAL}"):
+    for left in filter(Path.is_dir, parent.glob(f".*.{'[0-9a-f]' * 16}{PARTIAL}")):
         # A locked folder is in use right now. If the file system has no locks, any of them might be in use.
         with contextlib.suppress(OSError), _lock_beside(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
             shutil.rmtree(left)

@@ -132,19 +132,27 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         "import os, sys\n"
         "from pathlib import Path\n"
         "from benchmark.core.atomic_files import temporary_folder\n"
-        "with temporary_folder(Path(sys.argv[1]), 'work'):\n"
+        "with temporary_folder(Path(sys.argv[1]), sys.argv[2]):\n"
         "    print('working', flush=True)\n"
         "    sys.stdin.read()\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    subprocess.run(command, check=False, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, capture_output=True)
+    subprocess.run(
+        [*command, "other work"],
+        check=False,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
     (left,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (tmp_path / ".others.partial").mkdir()  # not of this suite's making
     with subprocess.Popen(
-        command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, "work"], cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as living:
         assert living.stdout is not None
         assert living.stdout.readline() == b"working\n"
+        (tmp_path / ".others.partial").rmdir()
         (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
         assert folder != left
         with temporary_folder(tmp_path, "work") as ours:
