@@ -2,12 +2,14 @@
 
 import json
 import math
+import shlex
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 from scipy.stats import ttest_rel
 
+from benchmark.cli.main import main
 from benchmark.grid.records import load_records
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
@@ -67,6 +69,17 @@ def test_the_tables_of_several_folders_are_what_their_commands_print(place: str,
     folder = RESULTS / place
     tables = [render(make_tables(name, load_records(folder / part)), "markdown") for part, name in parts.items()]
     assert (folder / "README.md").read_text("utf-8").endswith("\n\n" + "\n\n".join(tables) + "\n")
+
+
+@pytest.mark.parametrize("file", sorted(TINY.glob("table-*.md")), ids=lambda file: file.stem)
+def test_tinys_tables_are_what_their_commands_print(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, printed = file.read_text("utf-8").partition("\n\nPrinted by\n\n```sh\n")
+    command, _, table = printed.partition("\n```\n\n")
+    monkeypatch.chdir(RESULTS.parent)
+    assert main(shlex.split(command.removeprefix("python -m benchmark "))) == 0
+    assert capsys.readouterr().out == table
 
 
 def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:

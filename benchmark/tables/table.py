@@ -1,9 +1,11 @@
 """What a table is: one line of a data frame per cell, and the measures that fill it."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from statistics import fmean, stdev
 from typing import Literal
 
 import pandas as pd
@@ -165,8 +167,19 @@ def summarise(observations: Iterable[Observation]) -> pd.DataFrame:
     """
     frame = pd.DataFrame([asdict(one) for one in observations], columns=[*_KEYS, "value", "failed"])
     grouped = frame.astype({"value": float, "failed": bool}).groupby(_KEYS, sort=False, as_index=False)
-    cells = grouped.agg(mean=("value", "mean"), std=("value", "std"), n=("value", "count"), failed=("failed", "any"))
+    cells = grouped.agg(mean=("value", _mean), std=("value", _std), n=("value", "count"), failed=("failed", "any"))
     return cells.assign(best=False)
+
+
+# Both are rounded once. Versions of pandas differ in the last bit, and with it in the last digit that is printed.
+def _mean(values: pd.Series) -> float:
+    known = values.dropna().tolist()
+    return fmean(known) if known else math.nan
+
+
+def _std(values: pd.Series) -> float:
+    known = values.dropna().tolist()
+    return stdev(known) if len(known) > 1 else math.nan
 
 
 def mark_best(cells: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,8 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.defenses import table2
 from benchmark.tables.render import render
-from benchmark.tables.table import Table
+from benchmark.tables.shares import lost
+from benchmark.tables.table import Observation, Table, summarise
 from tests.tables.factory import SCENES, record, scores
 
 FOUR = ["R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I"]
@@ -399,3 +401,18 @@ def test_nothing_to_show_is_one_line(records: list[Record], message: str) -> Non
     with pytest.raises(UsageError, match=message) as caught:
         table2(records)
     assert "\n" not in str(caught.value)
+
+
+def test_what_an_attack_adds_counts_against_what_it_takes() -> None:
+    clean = [record("clean", recalls=(50, 50), seed=seed) for seed in (1, 2)]
+    attacked = [record("em", recalls=recalls, seed=seed) for seed, recalls in ((1, (45, 45)), (2, (55, 55)))]
+    assert lost(attacked, clean) == pytest.approx({1: 10, 2: -10})
+
+
+def test_means_and_deviations_are_rounded_once() -> None:
+    """Of hundredths, as recalls are, ties in the last printed digit are common."""
+    values = [91.11, 90.02, 92.32]
+    (cell,) = summarise(
+        [Observation("row", "a", "m", "%", "em", "none", value, False) for value in values]
+    ).itertuples()
+    assert (cell.mean, cell.std) == (fmean(values), stdev(values))
