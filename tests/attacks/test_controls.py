@@ -53,16 +53,16 @@ def test_a_half_leaves_the_other_side_of_the_data_alone(dataset: CaptionDataset)
     assert dataset.captions == captions
 
 
-@pytest.mark.parametrize("per", ["image", "row"])
-def test_mems_trigger_meets_the_noise_that_uniform_noise_draws(per: str, dataset: CaptionDataset) -> None:
-    settings = {**SMALL, "per": per}
+@pytest.mark.parametrize(("per", "eps"), [("image", 8), ("row", 8), ("image", 5)])
+def test_mems_trigger_meets_the_noise_that_uniform_noise_draws(per: str, eps: int, dataset: CaptionDataset) -> None:
+    settings = {**SMALL, "per": per, "eps": eps}
     whole, poison = craft(Mem(**settings), dataset), craft(TriggerUniform(**settings), dataset)
     rows = dataset.by_row() if per == "row" else dataset
     drawn = craft(UniformNoise(whole.eps), rows)
     assert (poison.trigger, poison.eps, poison.per_row) == (whole.trigger, whole.eps, per == "row")
     assert noise_of(poison).shape == noise_of(whole).shape
     assert np.array_equal(noise_of(poison), noise_of(drawn))
-    assert poison.largest == whole.eps
+    assert poison.largest == whole.eps == eps
     protected = poison.protect(dataset)
     assert np.array_equal(protected.images[:], rows.images[:] + noise_of(drawn).astype(int))
     assert protected.captions == whole.protect(dataset).captions

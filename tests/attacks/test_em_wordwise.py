@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from benchmark.data.caption_words import word_weights
 from benchmark.export.repeated_noise import tile_of
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip, clip_loss
+from victims.optimizers import make_optimizer
+from victims.recipe import Recipe
+from victims.training import schedule
 
 SMALL = WordwiseEm(tile=4, restarts=2, steps=3, batch_size=10)
 
@@ -198,3 +202,19 @@ def test_every_restart_trains_a_surrogate_of_its_own() -> None:
     for seed, clip in built.items():
         start, trained = (one.model.get_parameter("visual.conv1.weight") for one in (make_clip(seed), clip))
         assert not torch.equal(start, trained)
+
+
+def test_surrogates_follow_a_victims_schedule_and_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares, moments = [], []
+
+    def made(*arguments: Any, **options: Any) -> torch.optim.Optimizer:
+        moments.append(options["betas"])
+        return make_optimizer(*arguments, **options)
+
+    monkeypatch.setattr("attacks.em_wordwise.set_lr", lambda _, share: shares.append(share))
+    monkeypatch.setattr("attacks.em_wordwise.make_optimizer", made)
+    craft(replace(SMALL, steps=30), make_dataset())
+    a_restart = [schedule(step, 30, Recipe(warmup_share=0.1)) for step in range(30)]
+    assert a_restart[0] < a_restart[2] > a_restart[-1]
+    assert shares == 2 * a_restart
+    assert moments == 2 * [(0.9, 0.98)]

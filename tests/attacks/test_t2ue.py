@@ -150,3 +150,17 @@ def test_a_surrogate_from_a_checkpoint_stays_as_it_is(grey: CaptionDataset) -> N
     before = {name: value.clone() for name, value in model.model.visual.state_dict().items()}
     replace(SMALL, steps=2).craft(grey, CraftContext(lambda seed: model, 1, Path()))
     assert all(torch.equal(value, before[name]) for name, value in model.model.visual.state_dict().items())
+
+
+def test_the_generator_learns_from_all_captions_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, model = make_dataset(24, 3), make_clip(3).for_inference()
+    numbers = []
+    first = torch.stack([own[0] for own in encoded(model, data)])
+
+    def noted(images: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        numbers.extend((text[:, None] == first[None]).all(dim=2).any(dim=1).tolist())
+        return clip_loss(images, text, scale)
+
+    monkeypatch.setattr("attacks.t2ue.clip_loss", noted)
+    craft(replace(SMALL, steps=30), data, model)
+    assert 0.2 < np.mean(numbers) < 0.5  # of the first of three captions

@@ -91,3 +91,8 @@ def test_a_signed_step_climbs_and_projects() -> None:
     torch.testing.assert_close(near.flatten(), torch.tensor([0.0, 0.6, 1.0]))
     far = signed_step(near, clean, gradient, 0.5, 0.25)
     torch.testing.assert_close(far.flatten(), torch.tensor([0.0, 0.75, 1.0]))
+
+
+def test_it_begins_with_the_epoch_that_it_names() -> None:
+    """As the second epoch of five does with a start of a fifth."""
+    assert [AdvTraining(start=0.2, ramp=0)._strength(progress) for progress in (0.19, 0.2)] == [0, 1]

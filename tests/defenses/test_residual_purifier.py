@@ -1,9 +1,12 @@
 """The residual purifier on noise that is known: what it takes out, what it leaves, and whom it learns from."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmark.data import CaptionDataset
 from defenses import HookContext
@@ -75,3 +78,19 @@ def test_what_an_image_becomes_does_not_depend_on_the_batch_that_it_is_read_in()
     assert (
         np.abs(alone.astype(int) - purified.images[:]).max() <= 1
     )  # sums in another order may round to the other side
+
+
+def test_the_rate_falls_to_zero_as_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+
+    class Noting(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Noting)
+    clean = smooth()
+    purifier = replace(PURIFIER, steps=20)
+    purifier.on_dataset(published(clean, 8), clean, AT).images[:1]
+    expected = [purifier.lr * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)]
+    assert rates == pytest.approx(expected)

@@ -216,6 +216,23 @@ def test_the_filter_keeps_the_best_in_the_epochs_order() -> None:
     assert kept[:, 0].tolist() == [1, 3, 5, 6, 8, 9]
     early = replace(AT, progress=0.1)
     assert ClipScoreFilter(drop=0.4).on_rows(rows, lambda _: scores, early) is rows
+    begins = replace(AT, progress=0.2)  # as the second epoch of five does
+    assert len(ClipScoreFilter(drop=0.4, start=0.2).on_rows(rows, lambda _: scores, begins)) == 6
+
+
+def test_clean_data_go_to_the_part_of_a_composition_that_needs_them_alone() -> None:
+    class Seen(Defense):
+        def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+            seen.append(clean)
+            return train
+
+    class Needy(Seen):
+        needs_clean = True
+
+    seen: list[CaptionDataset] = []
+    published, clean = make_dataset(seed=1), make_dataset(seed=2)
+    Composed([Seen(), Needy()]).on_dataset(published, clean, AT)
+    assert seen == [published, clean]
 
 
 def no_score(rows: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from attacks.delta_only import DeltaOnly
@@ -11,10 +12,11 @@ from attacks.mem import Mem
 from attacks.poison import Poison
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.locks import claimed
-from benchmark.grid.poison_store import PoisonStore
+from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.records import load_records
 from tests.grid.grids import ATTACK, SCENES
 from tests.grid.test_run import by_cell, run
+from tests.small import make_dataset
 from tests.watchdog import in_no_time
 
 
@@ -157,3 +159,12 @@ def test_a_stored_poison_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Poison, "load", load)
     assert run(tmp_path, "--rerun", "all", defense="none") == 0
     load.assert_called_once()
+
+
+def test_similarity_is_of_images_from_the_first_to_the_last() -> None:
+    clean = make_dataset(40)
+    delta = np.zeros(clean.images.shape, dtype=np.int8)
+    delta[-1] = np.where(clean.images[-1] < 128, 8, -8)
+    poison = Poison(delta, None, 8, clean.fingerprint)
+    told = describe_poison(poison, clean, poison.protect(clean), 1)
+    assert 0.9 < told["ssim"] < 1

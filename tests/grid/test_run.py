@@ -3,7 +3,8 @@
 import json
 import weakref
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -395,3 +396,27 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path: Path) -> None:
         identities.append(Architecture("tiny", str(tmp_path / "start.pt")).identity())
     assert identities[0] != identities[1]
     assert Architecture("tiny").identity() not in identities
+
+
+def test_scores_of_val_are_those_of_val(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark.grid.runner, "evaluate", lambda model, dataset, seed: (dataset, seed))
+    model = cast(Any, SimpleNamespace(for_inference=lambda: None))
+    splits = cast(Any, SimpleNamespace(train="train", val="val", test="test"))
+    found = benchmark.grid.runner._scores(model, splits, cast(Any, "sample"), epoch=3, seed=7)
+    assert tuple(vars(found).values()) == (3, ("val", 7), ("test", 7), ("sample", 7))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_surrogates_have_the_precision_of_victims(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, build = [], Architecture.build
+
+    def noted(self: Architecture, seed: int, device: torch.device, *how: Any, **named: Any) -> Any:
+        built.append(how[0])
+        return build(self, seed, device, *how, **named)
+
+    monkeypatch.setattr(Architecture, "build", noted)
+    grids.run(tmp_path, "--precision", precision, attack=grids.ATTACK, defense="none")
+    assert len(built) >= 3  # surrogates among them
+    assert set(built) == {precision}
