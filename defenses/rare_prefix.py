@@ -96,8 +96,8 @@ class _Openings:
             start: the first guess of k for all captions.
 
         Returns:
-            (N,) the k of each caption, and the log-probability of the first M words of all captions in nats; where
-            nothing settled, that of the guess before.
+            (N,) the k of each caption, and the log-probability of the first M words of all captions in nats.
+            If no k settles, it is that of the guess before.
         """
         front = np.clip(self._lengths - 1, 0, start)
         for _ in range(_ROUNDS):

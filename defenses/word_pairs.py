@@ -27,8 +27,8 @@ def one_a_photo(
     """Change captions in sets that hold one caption of a photo at most: the first of each photo, the second, and so on.
 
     A published image may have one trigger before all of its captions. Counted together, each of them would make the
-    others' trigger look common. Sets of fewer than ``_FEW`` captions, which say little of how captions are
-    written, join the first, if that is ten times as large, so that few siblings meet in it, or says as little.
+    others' trigger look common. Sets of fewer than ``_FEW`` captions say little of how captions are
+    written. They join the first if it is ten times as large, so that few siblings meet there, or if it is as small.
 
     Args:
         captions: of an epoch.

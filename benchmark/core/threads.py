@@ -42,7 +42,7 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Sequence[S], ahead: int = 4096) -> Iterator[T]:
-    """The results of work on items, in order; no more are under way than ``ahead``, so that memory stays as it is."""
+    """The results of work on items, in order; at most ``ahead`` are under way, so memory does not grow with all."""
     for start in range(0, len(items), ahead):
         yield from pool.map(work, items[start : start + ahead])
 

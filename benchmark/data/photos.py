@@ -99,7 +99,7 @@ def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
 def _of_folder(folder: Path, copies: Path) -> list[CaptionedFile]:
     tables = [folder / name for name in TABLES if (folder / name).is_file()]
     images = _originals(images_below(folder, IMAGES | _OTHERS | _FOREIGN), copies)
-    own_texts = {path.with_suffix(".txt") for path in images}  # of a photo that happens to be called so
+    own_texts = {path.with_suffix(".txt") for path in images}  # the text of a photo called captions.jpg is no table
     tables = [path for path in tables if path not in own_texts]
     if len(tables) > 1:
         raise UsageError(f"folder {folder} has several tables of captions: {', '.join(path.name for path in tables)}")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar
 
 import torch
 
@@ -20,7 +20,7 @@ from benchmark.grid.choices import pick_preset
 from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.engines.base import ENGINES, Crew, Engine, sole_run
 from benchmark.grid.engines.node import Work
-from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit
+from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit, is_alive, is_waiting
 from benchmark.grid.engines.slurm_node import Job, News
 from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
@@ -37,9 +37,6 @@ _MOST_DEATHS = 3  # of a unit's jobs
 _MOST_STALLS = 3  # times in a row that a job reaches its time limit without a new checkpoint
 _MOST_JOBS = 1000  # in an array, as clusters are set up that say nothing else
 _LEAST_HOURS = 0.1  # submitit hears of the limit 90 seconds before it
-_ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
-)
 _OF_THE_CLUSTER = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED"))  # ends that say nothing of what the job did
 _HELD = frozenset(("JobHeldAdmin", "JobHeldUser", "launch failed requeued held"))  # until somebody releases it
 _NEVER = frozenset(("PartitionTimeLimit", "InvalidAccount", "InvalidQOS"))  # reasons to wait for ever
@@ -233,7 +230,7 @@ class Driver:
         waiting = {unit.name: unit for unit in self._agenda.waiting}
         useless = []
         for job in found:
-            work, alive = self._jobs.work_of(job), _is_alive(states.get(job))
+            work, alive = self._jobs.work_of(job), is_alive(states.get(job))
             unit = waiting.get(work.name)
             # With --poisons off, each driver has a temporary folder of poisons; that of the driver that died is gone.
             has_poison = work.settings.poisons == self._settings.poisons
@@ -350,18 +347,19 @@ class Driver:
             return
         for job, one in list(self._submitted.items()):
             state = states.get(job)
-            if not _is_alive(state):
+            if not is_alive(state):
                 # Not the first time: its outcome may not have come through yet.
                 if one.missed:
                     self._died(job, one, state)
                 one.missed = True
                 continue
             one.missed = False
-            if _is_waiting(state):
+            if is_waiting(state):
                 self._requeued(job, one, "its job was queued again")
-                self._waits(job, state.reason)
+                if job in self._submitted:
+                    self._waits(job, state.reason)
         # Not while one runs: it may be the bad luck of a single node.
-        if len(self._stillborn) >= _MOST_DEATHS and all(_is_waiting(states.get(job)) for job in self._submitted):
+        if len(self._stillborn) >= _MOST_DEATHS and all(is_waiting(states.get(job)) for job in self._submitted):
             raise UsageError(f"--on slurm: jobs end before they begin; {self._stillborn[-1]}; see {self._jobs.folder}")
 
     def _waits(self, job: str, reason: str) -> None:
@@ -392,11 +390,3 @@ class Driver:
             _log.warning("job %s %s; another goes on with %s", job, how, unit.title)
             self._stops(one, f"its job {how}")
             self._agenda.put_back([unit])
-
-
-def _is_alive(state: State | None) -> bool:
-    return state is not None and state.name not in _ENDED
-
-
-def _is_waiting(state: State | None) -> TypeGuard[State]:
-    return state is not None and state.name == "PENDING"

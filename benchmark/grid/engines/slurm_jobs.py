@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from benchmark.core.errors import Failure, UsageError
 from benchmark.core.threads import worker_variables
@@ -19,6 +19,9 @@ from benchmark.grid.engines.slurm_node import Job
 from benchmark.grid.records import Record
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+_ENDED = frozenset(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
+)
 _TIMEOUTS = 1000  # time limits that a job may reach; at each it goes on from its last checkpoint
 
 
@@ -31,6 +34,16 @@ class State(NamedTuple):
 
     name: str
     reason: str
+
+
+def is_alive(state: State | None) -> bool:
+    """Whether a job waits or runs; one without a state is gone."""
+    return state is not None and state.name not in _ENDED
+
+
+def is_waiting(state: State | None) -> TypeGuard[State]:
+    """Whether a job waits."""
+    return state is not None and state.name == "PENDING"
 
 
 class Jobs:
