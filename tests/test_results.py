@@ -102,6 +102,33 @@ def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:
         assert f"| {' | '.join([name, *by_seed, spread])} |" in text
 
 
+@pytest.mark.parametrize(
+    ("attack", "defense", "name"),
+    [
+        ("pil", "none", "PIL, no defense"),
+        ("text-hint", "none", "text hints, no defense"),
+        ("sem", "none", "SEM, no defense"),
+        ("em", "none", "EM, no defense"),
+        ("em", "crop-flip", "EM × random crops"),
+        ("clean", "crop-flip", "clean data × random crops"),
+        ("clean", "adv-training", "clean data × adversarial training"),
+    ],
+)
+def test_what_is_said_of_recall_at_1_is_what_records_say(attack: str, defense: str, name: str) -> None:
+    records = [one for one in load_records(TINY / "records") if one.victim.spec == "tiny"]
+    found = {(one.attack.spec, one.defense.spec, one.seed): one for one in records}
+    columns = []
+    for at in ("recall_at_10", "recall_at_1"):
+
+        def recall(cell: tuple[str, str, int], at: str = at) -> float:
+            scores = found[cell].last.test
+            return fmean(getattr(direction, at) for direction in (scores.image_to_text, scores.text_to_image))
+
+        lost = [100 * (1 - recall((attack, defense, seed)) / recall(("clean", "none", seed))) for seed in (1, 2, 3)]
+        columns.append(f"{fmean(lost):.1f} ± {stdev(lost):.1f}")
+    assert f"| {' | '.join([name, *columns])} |" in Path("docs/tables-and-figures.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("part", ["em", "mem3"])
 def test_the_budgets_are_the_same_by_validation_recall_as_by_test_recall(part: str) -> None:
     recalls: dict[str, list[tuple[float, float]]] = {}
