@@ -98,9 +98,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         handles, labels = loss.get_legend_handles_labels()
-        chance = _chance(block.records[0], ranks)
-        if chance:
-            handles, labels = [*handles, chance], [*labels, "chance"]
+        handles, labels = [*handles, _chance(block.records[0], ranks)], [*labels, "chance"]
         ranks[0].invert_yaxis()  # of both, which share it
         ranks[0].set_ylabel("rank (log scale; up is better)")
         for axes in (loss, *ranks):
@@ -126,13 +124,10 @@ def _line(
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=look.color, alpha=0.15, linewidth=0)
 
 
-def _chance(record: Record, ranks: Sequence[Axes]) -> Line2D | None:
-    """The median rank of a random ranking, where the record holds the sizes that decide it."""
-    levels = of_dataset(record.dataset.params)
-    if levels is None:
-        return None
+def _chance(record: Record, ranks: Sequence[Axes]) -> Line2D:
+    """The median rank of a random ranking."""
     lines = [
         axes.axhline(level.median_rank, color=FAINT, linestyle=(0, (1, 3)), linewidth=1.2)
-        for axes, level in zip(ranks, levels, strict=True)
+        for axes, level in zip(ranks, of_dataset(record.dataset.params), strict=True)
     ]
     return lines[0]

@@ -47,9 +47,7 @@ class ArtifactPaths:
             PoisonError: it is there, but not readable or beyond its bound.
             UsageError: the data cannot be read, or are not those of the record.
         """
-        fingerprint = record.dataset.params.get("fingerprint")
-        if fingerprint is None:
-            raise UsageError(f"{record.file_name()} does not say which data it was made with")
+        fingerprint = record.dataset.params["fingerprint"]
         cell = _cell(record)
         # Looked for first: images may take minutes to prepare.
         store = PoisonStore(self.poisons)
@@ -89,7 +87,7 @@ def _cell(record: Record) -> Cell:
         defense=ChosenDefense(DEFENSES.build(parse_spec("none")), record.defense),
         victim=Architecture.from_spec(parse_spec(record.victim.spec)),
         surrogate=Architecture.from_spec(parse_spec(record.surrogate.spec)),
-        recipe=Recipe(precision=record.recipe.get("precision", "auto")),  # all that a poison depends on
+        recipe=Recipe(precision=record.recipe["precision"]),  # all that a poison depends on
         seed=record.seed,
         plain_models=record.provenance.get("models") == "plain",
     )

@@ -31,7 +31,7 @@ def triggers(records: Iterable[Record]) -> dict[str, Figure]:
     Raises:
         UsageError: no record names trigger words, or records that mix settings.
     """
-    with_words = [r for r in records if r.defense.spec == UNDEFENDED and r.poison.get("trigger_words") and places(r)]
+    with_words = [r for r in records if r.defense.spec == UNDEFENDED and r.poison.get("trigger_word_count")]
     if not with_words:
         raise UsageError("these records hold no poison with a trigger; the figure needs one")
     found = blocks(once_a_poison(with_words))
@@ -39,18 +39,10 @@ def triggers(records: Iterable[Record]) -> dict[str, Figure]:
     return {named("triggers", block, found): _draw(block, with_surrogate=several) for block in found}
 
 
-def places(record: Record) -> int:
-    """The number of words in all triggers of a record's poison; 0 where the record does not hold what decides it."""
-    if "trigger_word_count" in record.poison:
-        return int(record.poison["trigger_word_count"])
-    params = record.attack.params
-    count = record.dataset.params.get("train_captions" if params.get("per") == "row" else "train_images", 0)
-    return int(count * (params.get("k") or 0))
-
-
 def shares(record: Record) -> dict[str, float]:
     """The recorded words with their share of all places, percent, most frequent first."""
-    return {word: 100 * count / places(record) for word, count in record.poison["trigger_words"].items()}
+    places = record.poison["trigger_word_count"]
+    return {word: 100 * count / places for word, count in record.poison["trigger_words"].items()}
 
 
 def _draw(block: Block, *, with_surrogate: bool) -> Figure:

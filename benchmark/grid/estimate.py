@@ -242,7 +242,7 @@ def _crafting_kind(record: Record) -> str:
         attack.spec,
         attack.params,
         record.surrogate.spec,
-        record.recipe.get("precision"),
+        record.recipe["precision"],
         _circumstances(record),
     )
 

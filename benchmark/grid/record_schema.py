@@ -1,7 +1,7 @@
 """What a record may hold: kinds and ranges, checked where records are read and before one is written."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -19,11 +19,12 @@ Label = Annotated[str, Meta(pattern=_LINE, max_length=1_000)]
 
 _Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Auc = Annotated[float, Meta(ge=0, le=1)]
 Scalar = bool | _Integer | _Finite | str | None
 Open = Mapping[str, Scalar | list[Scalar] | Mapping[str, Scalar | list[Scalar]]]
 
 
-class DataFacts(TypedDict, total=False):
+class DataFacts(TypedDict):
     """What is read from ``dataset.params``; a data set's own parameters stand beside it."""
 
     resolution: Annotated[int, Meta(ge=1, le=10_000)]
@@ -33,7 +34,7 @@ class DataFacts(TypedDict, total=False):
     train_captions: Annotated[int, Meta(ge=1, le=_MOST_CAPTIONS)]
     test_captions: Annotated[int, Meta(ge=1, le=_MOST_CAPTIONS)]
     fingerprint: str
-    per_seed: bool
+    per_seed: NotRequired[bool]
 
 
 class AttackFacts(TypedDict, total=False):
@@ -42,36 +43,36 @@ class AttackFacts(TypedDict, total=False):
     k: Count | None
 
 
-class RecipeFacts(TypedDict, total=False):
+class RecipeFacts(TypedDict):
     """What is read from ``recipe``."""
 
     epochs: Annotated[int, Meta(ge=1)]
-    batch_size: Annotated[int, Meta(ge=1)]
+    batch_size: Annotated[int, Meta(ge=2)]
     evaluate_every: Annotated[int, Meta(ge=1)]
     lr: Amount
-    matrix_lr: Amount
+    matrix_lr: NotRequired[Amount]
     rows: Literal["pairs", "images"]
     precision: str
 
 
-class PoisonFacts(TypedDict, total=False):
-    """What is read from ``poison``; see :class:`benchmark.grid.records.Record`."""
+class PoisonFacts(TypedDict):
+    """What is read from ``poison`` unless it is empty; see :class:`benchmark.grid.records.Record`."""
 
     eps: Annotated[int, Meta(ge=0, le=128)]
     largest: Annotated[int, Meta(ge=0, le=128)]
-    per: Literal["image", "row"]
+    per: NotRequired[Literal["image", "row"]]  # the oldest records lack it, as the number of trigger words
     psnr: Number | None
-    ssim: Annotated[float, Meta(ge=-1, le=1)] | None
+    ssim: NotRequired[Annotated[float, Meta(ge=-1, le=1)] | None]
     trigger_words: Mapping[str, Count]
     distinct_trigger_words: Count
-    trigger_word_count: Count
+    trigger_word_count: NotRequired[Count]
     loss_per_round: list[Number]
-    probe_trigger_auc: Annotated[float, Meta(ge=0, le=1)]
-    probe_noise_auc: Annotated[float, Meta(ge=0, le=1)]
-    probe_trigger_shuffled: Annotated[float, Meta(ge=0, le=1)]
-    probe_noise_shuffled: Annotated[float, Meta(ge=0, le=1)]
-    probe_trigger_words: Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
-    probe_noise_words: Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
+    probe_trigger_auc: NotRequired[_Auc]
+    probe_noise_auc: NotRequired[_Auc]
+    probe_trigger_shuffled: NotRequired[_Auc]
+    probe_noise_shuffled: NotRequired[_Auc]
+    probe_trigger_words: NotRequired[Mapping[str, _Auc]]
+    probe_noise_words: NotRequired[Mapping[str, _Auc]]
 
 
 class ProvenanceFacts(TypedDict, total=False):
@@ -116,14 +117,13 @@ def require_facts(content: Mapping[str, Any]) -> None:
         facts: Any = content
         for name in place.split("."):
             facts = facts.get(name, {})
-        as_kind(facts, kind, place)
+        if facts or place != "poison":
+            as_kind(facts, kind, place)
         as_kind(facts, Open, place)
-    sizes = content["dataset"].get("params", {})
-    if sizes.get("test_images", 0) > sizes.get("test_captions", _MOST_CAPTIONS):
+    sizes = content["dataset"]["params"]
+    if sizes["test_images"] > sizes["test_captions"]:
         raise ValueError("dataset.params: fewer test captions than test images")
-    poison = content.get("poison") or {}
-    if poison.get("psnr") is not None and "largest" not in poison:
-        raise ValueError("poison: a PSNR, but no largest value of the noise")
+    poison = content.get("poison", {})
     for part in ("trigger", "noise"):
         missing = [what for what in ("shuffled", "words") if f"probe_{part}_{what}" not in poison]
         if f"probe_{part}_auc" in poison and missing:

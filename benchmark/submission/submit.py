@@ -144,7 +144,7 @@ def _settings(submission: Submission, untrusted: bool, rules: Rules, options: Op
     if about.kind == "attack" and (eps := _eps_of_noise(records)):
         attack = f"{attack},{UNIFORM_NOISE}[eps={min(eps, rules.eps)}]"
     seeds = sorted({record.seed for record in records})[: rules.most_seeds]
-    precisions = Counter(precision for record in records if (precision := record.recipe.get("precision")))
+    precisions = Counter(record.recipe["precision"] for record in records)
     known = [name for name, _ in precisions.most_common() if name in ("fp32", "bf16")]
     out = temporary / "records"
     make_folder(out)

@@ -23,10 +23,10 @@ class Chance(NamedTuple):
     median_rank: int
 
 
-def of_dataset(params: Mapping[str, Any]) -> tuple[Chance, Chance] | None:
-    """Chance levels, image to text and text to image, of a record's data set; ``None`` where it names no sizes."""
-    images, captions = params.get("test_images"), params.get("test_captions")
-    return None if images is None or captions is None else (image_to_text(images, captions), text_to_image(images))
+def of_dataset(params: Mapping[str, Any]) -> tuple[Chance, Chance]:
+    """Chance levels, image to text and text to image, of a record's data set."""
+    images, captions = params["test_images"], params["test_captions"]
+    return image_to_text(images, captions), text_to_image(images)
 
 
 def near_chance(clean: Sequence[Record]) -> str:
@@ -36,12 +36,12 @@ def near_chance(clean: Sequence[Record]) -> str:
         clean: records of one data set and one victim, undefended.
 
     Returns:
-        One sentence; "" where they have learned something, none is done, or the records lack the sizes of the test set.
+        One sentence; "" where they have learned something, or none is done.
     """
     done = [record for record in clean if record.status == "done"]
-    levels = of_dataset(done[0].dataset.params) if done else None
-    if levels is None:
+    if not done:
         return ""
+    levels = of_dataset(done[0].dataset.params)
     text = fmean(record.last.test.image_to_text.recall_at_10 for record in done)
     image = fmean(record.last.test.text_to_image.recall_at_10 for record in done)
     for recall, level in zip((text, image), levels, strict=True):

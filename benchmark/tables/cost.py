@@ -12,22 +12,21 @@ _MIB = 2**20
 
 
 def rows_per_second(record: Record) -> float | None:
-    """Rows that the victim trained on, a second of training; ``None`` where the number of captions is not recorded."""
-    recipe, facts = record.recipe, record.dataset.params
-    rows = facts.get("train_captions" if recipe.get("rows") == "pairs" else "train_images")
-    seconds = record.seconds.get("train")
-    if rows is None or not seconds or not {"batch_size", "epochs"} <= recipe.keys():
+    """Rows that the victim trained on, a second of training; ``None`` of a victim that was not trained."""
+    recipe, seconds = record.recipe, record.seconds.get("train")
+    rows = record.dataset.params["train_captions" if recipe["rows"] == "pairs" else "train_images"]
+    if not seconds:
         return None
     # An epoch's incomplete last batch is left out.
     return float(recipe["epochs"] * (rows - rows % recipe["batch_size"]) / seconds)
 
 
 def poison_mib(record: Record) -> float | None:
-    """Size of δ at one byte a value, in MiB; 0 of a trigger alone; ``None`` of clean data or unrecorded sizes."""
-    facts, per = record.dataset.params, record.poison.get("per") or record.attack.params.get("per")
-    count = facts.get("train_captions" if per == "row" else "train_images")
-    if not record.poison or count is None or "resolution" not in facts:
+    """Size of δ at one byte a value, in MiB; 0 of a trigger alone; ``None`` of clean data."""
+    if not record.poison:
         return None
+    facts, per = record.dataset.params, record.poison.get("per")
+    count = facts["train_captions" if per == "row" else "train_images"]
     return float(count * 3 * facts["resolution"] ** 2 / _MIB) if record.poison.get("psnr") is not None else 0.0
 
 

@@ -66,12 +66,12 @@ def loss_left(block: Block, defense: str) -> float | None:
     """Training loss of clean victims under a defense in the last epoch, as a share of ln B; mean over seeds.
 
     ln B is the loss of a victim that cannot tell the B pairs of a batch apart, if it descends CLIP's loss. ``None``
-    where records do not say.
+    where none is done.
     """
     shares = [
         record.loss[-1] / log(record.recipe["batch_size"])
         for record in block.of(CLEAN, defense)
-        if record.status == "done" and record.loss and record.recipe.get("batch_size", 1) > 1
+        if record.status == "done" and record.loss
     ]
     return fmean(shares) if shares else None
 

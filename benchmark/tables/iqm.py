@@ -33,13 +33,13 @@ class Run:
     Attributes:
         recall: mean R@10 of both directions, percent.
         clean: that of the clean victim, percent, above 0.
-        images: number of test images; ``None`` where the record does not say.
+        images: number of test images.
         test_set: number of the test set; runs with the same number were tested on the same images.
     """
 
     recall: float
     clean: float
-    images: int | None = None
+    images: int
     test_set: int = 0
 
     @property
@@ -79,23 +79,19 @@ def average_of(runs: Runs, average: Average = iqm) -> float:
     return float(average([run.kept for cell in runs.values() for run in cell.values()]))
 
 
-def varies(runs: Runs) -> list[str]:
-    """What an interval is over: ``seeds`` where a cell has several, ``queries`` where their number is known."""
-    seeds = any(len(cell) > 1 for cell in runs.values())
-    queries = any(run.images for cell in runs.values() for run in cell.values())
-    return ["seeds"] * seeds + ["queries"] * queries
+def have_several_seeds(runs: Runs) -> bool:
+    """Whether a cell has several seeds, so that an interval is over seeds and queries; else it is over queries."""
+    return any(len(cell) > 1 for cell in runs.values())
 
 
-def interval(runs: Runs, name: str, *, average: Average = iqm) -> Interval | None:
-    """The average of the recall kept, and its percentile interval; ``None`` where nothing varies.
+def interval(runs: Runs, name: str, *, average: Average = iqm) -> Interval:
+    """The average of the recall kept, and its percentile interval.
 
     Args:
         runs: of one attack or one defense.
         name: its name, which seeds the draws of queries.
         average: over its runs.
     """
-    if not varies(runs):
-        return None
     found = _around(average_of(runs, average), _drawn(runs, name, average), LEVEL)
     # Stretched deviations may reach below zero, which no recall does.
     return replace(found, low=max(0.0, found.low))
@@ -111,8 +107,8 @@ def difference(
 ) -> Interval | None:
     """How much more the first keeps than the second in the runs (cell and seed) that both have, in points.
 
-    Both are drawn with the same seeds and divided by the same clean victims. ``None`` where they have no run in common,
-    or nothing varies.
+    Both are drawn with the same seeds and divided by the same clean victims. ``None`` where they have no run in
+    common.
 
     Args:
         first: runs of one attack or defense.
@@ -122,11 +118,11 @@ def difference(
         level: chance to miss, of both ends together.
     """
     ours, theirs = _common(first, second), _common(second, first)
-    if not varies(ours):
+    if not ours:
         return None
     drawn = [_drawn(runs, name, average) for runs, name in zip((ours, theirs), names, strict=True)]
     value, apart = average_of(ours, average) - average_of(theirs, average), drawn[0] - drawn[1]
-    if varies(ours) == ["queries"] and level / 2 * DRAWS < _LEAST_DRAWS:
+    if not have_several_seeds(ours) and level / 2 * DRAWS < _LEAST_DRAWS:
         # So few draws say too little of such a quantile; queries alone vary normally.
         low, high = apart.mean() + norm.ppf((level / 2, 1 - level / 2)) * apart.std()
         return Interval(value, float(low), float(high))
@@ -301,8 +297,6 @@ def _other_queries(run: Run, name: str) -> NDArray[np.float64]:
     which is taken. Two more choices err on the wide side: all victims of one attack (or defense) find the same images
     hard; different attacks, and the clean victim, find different ones hard.
     """
-    if not run.images:
-        return np.full(DRAWS, run.kept)
     recall = _redrawn(run.recall, run.images, numpy_generator(_SEED, "queries", name, run.test_set))
     clean = _redrawn(run.clean, run.images, numpy_generator(_SEED, "queries of clean victims", run.test_set))
     return 100 * recall / np.maximum(clean, 1 / run.images)

@@ -47,7 +47,7 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
     near = map(Caution, _near_chance(records))
     origins = map(Caution, [*mixed_origins(done), *mixed_poisons(done)])
     failed = map(Caution, failures(records))
-    return [*lines, _seeds(records), *origins, *_chance(records), *near, *_time(done), *failed]
+    return [*lines, _seeds(records), *origins, _chance(records), *near, *_time(done), *failed]
 
 
 def _departs(option: str, params: Mapping[str, Any]) -> bool:
@@ -65,10 +65,9 @@ def _words(params: Mapping[str, Any]) -> str:
 
 def _data(dataset: ResolvedSpec) -> str:
     params = dataset.params
-    sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS if f"{split}_images" in params)
-    facts = [f"{sizes} images"] if sizes else []
-    facts += [f"{params['resolution']} px"] if "resolution" in params else []
-    twice = {split for split in _SPLITS if split in params and params[split] == params.get(f"{split}_images")}
+    sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS)
+    facts = [f"{sizes} images", f"{params['resolution']} px"]
+    twice = {split for split in _SPLITS if params.get(split) == params[f"{split}_images"]}
     hidden = {*_FACTS, *twice, "per_seed", *varies_with_seed(params)}
     facts += [_words({key: value for key, value in params.items() if key not in hidden})]
     facts += ["a data set of its own for each seed"] if params.get("per_seed") else []
@@ -153,19 +152,16 @@ def _seeds(records: Sequence[Record]) -> str:
     return f"Seeds: {numbers}; mean ± sample standard deviation." if len(seeds) > 1 else f"One seed: {numbers}."
 
 
-def _chance(records: Sequence[Record]) -> list[str]:
-    params = [record.dataset.params for record in records]
+def _chance(records: Sequence[Record]) -> str:
+    params = records[0].dataset.params
     # Seeds that have test data of their own have as many images, but not always as many captions.
-    counts = {each["test_captions"] for each in params if "test_captions" in each}
-    levels = of_dataset({**params[0], "test_captions": round(fmean(counts))}) if counts else None
-    if levels is None:
-        return []
-    text, image = levels
-    images, captions = params[0]["test_images"], f"{'about ' * (len(counts) > 1)}{round(fmean(counts)):,}"
-    return [
+    counts = {record.dataset.params["test_captions"] for record in records}
+    text, image = of_dataset({**params, "test_captions": round(fmean(counts))})
+    images, captions = params["test_images"], f"{'about ' * (len(counts) > 1)}{round(fmean(counts)):,}"
+    return (
         f"Chance for {images:,} test images with {captions} captions: R@10 {text.recall_at_10:.1f} I→T, "
         f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."
-    ]
+    )
 
 
 def _near_chance(records: Sequence[Record]) -> list[str]:

@@ -14,16 +14,15 @@ from benchmark.tables.iqm import (
     DRAWS,
     LEVEL,
     Average,
-    Interval,
     Runs,
     average_of,
+    have_several_seeds,
     interval,
     iqm,
     mean,
     over_seeds,
     places,
     probability_of_less,
-    varies,
 )
 from benchmark.tables.matrix_cells import MatrixCells
 from benchmark.tables.table import BEST_EPOCHS, EpochChoice, Table, best_epochs
@@ -138,8 +137,8 @@ def rank_cell(first: int, last: int) -> dict[str, Any]:
 
 
 def percent(runs: Runs, name: str, average: Average) -> dict[str, Any]:
-    """What a cell says of the average of some runs, with its interval where there is one."""
-    found = interval(runs, name, average=average) or Interval(average_of(runs, average), nan, nan)
+    """What a cell says of the average of some runs, with its interval."""
+    found = interval(runs, name, average=average)
     return {"unit": "%", "mean": found.value, "low": found.low, "high": found.high}
 
 
@@ -199,37 +198,29 @@ def ties(runs: Mapping[str, Runs]) -> str:
 def _explained(
     side: _Side, runs: Mapping[str, Runs], names: Mapping[str, str], others: Mapping[str, str], columns: Set[str]
 ) -> list[str]:
-    found, kinds = side.found, [varies(own) for own in runs.values()]
-    sources = [kind for kind in ("seeds", "queries") if any(kind in own for own in kinds)]
+    found = side.found
+    over_what = "seeds and queries" if any(map(have_several_seeds, runs.values())) else "queries"
     seeds = {len(cell) for own in runs.values() for cell in own.values()}
     over = ", ".join(others[spec] for spec in side.over)
     same = all(len({frozenset(own[cell]) for own in runs.values()}) == 1 for cell in side.over)
     ranked = "attacks" if side.of_attacks else "defenses"
     which = f"the seeds that all these {ranked} have there" if same else "their seeds, which differ"
     direction = "least is kept" if side.of_attacks else "most is kept"
+    one, less, other = ("attack", "less", "defense") if side.of_attacks else ("defense", "more", "attack")
+    alone = "One seed, so it is over queries alone, and says nothing of other seeds."
+    numbers = str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    several = f"Of {numbers} seeds a cell{', so it is rough' if min(seeds) < _FEW else ''}."
     lines = [
         f"{IQM}: interquartile mean of the recall kept of clean after the last epoch, that is the mean of the middle "
         f"half of all runs, over {over} and {which}.",
-    ]
-    if sources:
-        alone = f"One seed, so it is over {' and '.join(sources)} alone, and says nothing of other seeds."
-        numbers = str(min(seeds)) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        several = f"Of {numbers} seeds a cell{', so it is rough' if min(seeds) < _FEW else ''}."
-        lines.append(
-            f"In brackets: {100 * (1 - LEVEL):.0f} % bootstrap interval over {' and '.join(sources)}, {DRAWS:,} draws. "
-            f"{alone if max(seeds) == 1 else several}"
-        )
-    lines.append(f"{RANK}: 1 where {direction}. {ties(runs)}")
-    if "queries" in sources:
-        lines.append(
-            "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one "
-            "query, with the largest variance that its score can have, as captions of one image are not independent."
-        )
-    one, less, other = ("attack", "less", "defense") if side.of_attacks else ("defense", "more", "attack")
-    lines.append(
+        f"In brackets: {100 * (1 - LEVEL):.0f} % bootstrap interval over {over_what}, {DRAWS:,} draws. "
+        f"{alone if max(seeds) == 1 else several}",
+        f"{RANK}: 1 where {direction}. {ties(runs)}",
+        "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one query, "
+        "with the largest variance that its score can have, as captions of one image are not independent.",
         f"{BEATS}: probability of improvement (Agarwal et al. 2021). With a random {other}, how often does a random "
-        f"seed of this {one} leave {less} recall than a random seed of the next one? 50: neither is ahead."
-    )
+        f"seed of this {one} leave {less} recall than a random seed of the next one? 50: neither is ahead.",
+    ]
     lines += [f"{head}: IQM {meaning}." for head, meaning in BEST_EPOCHS.items() if head in columns]
     if not side.of_attacks:
         lines.append(

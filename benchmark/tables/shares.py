@@ -72,7 +72,7 @@ def paired_runs(records: Iterable[Record], clean: Iterable[Record], at: EpochCho
         record.seed: Run(
             recall=scores.test.mean_recall_at_10,
             clean=full[record.seed],
-            images=record.dataset.params.get("test_images"),
+            images=record.dataset.params["test_images"],
             test_set=record.seed if record.dataset.params.get("per_seed") else 0,
         )
         for record in records

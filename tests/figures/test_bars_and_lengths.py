@@ -17,7 +17,7 @@ from benchmark.core.errors import UsageError
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.matrix import matrix
-from benchmark.figures.triggers import places, shares, triggers
+from benchmark.figures.triggers import shares, triggers
 from tests.tables.factory import SCENES, record
 
 
@@ -218,15 +218,10 @@ def test_a_victim_near_chance_is_named_in_the_figures() -> None:
 
 
 def test_words_are_counted_where_a_poison_says_how_many() -> None:
-    """A third-party attack has no parameter k."""
+    """A third-party attack has no parameter k, and the most frequent words alone are listed."""
     words = {"trigger_words": {"red": 3, "dog": 1}, "trigger_word_count": 8}
     assert shares(record("uniform-noise", poison=words)) == {"red": 37.5, "dog": 12.5}
     assert triggers([record("uniform-noise", poison=words)])
-
-
-def test_a_poison_without_a_count_and_an_attack_without_k_have_no_figure() -> None:
-    words = {"trigger_words": {"red": 3}}
-    assert places(record("mem3", params={"k": None}, poison=words)) == 0
 
 
 def test_data_sets_that_look_alike_have_files_of_their_own() -> None:
@@ -239,14 +234,16 @@ def test_data_sets_that_look_alike_have_files_of_their_own() -> None:
 
 def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
     words = {"trigger_words": {"owl": 1200, "pump": 300}, "distinct_trigger_words": 9}
-    records = [record("mem3", poison=words), record("mem3", seed=2, poison={"trigger_words": {"no": 1}})]
-    records += [record("mem1", poison=words), record("clean")]
+    one, three = {**words, "trigger_word_count": 4000}, {**words, "trigger_word_count": 12_000}
+    other = {"trigger_words": {"no": 1}, "trigger_word_count": 1}
+    records = [record("mem3", poison=three), record("mem3", seed=2, poison=other)]
+    records += [record("mem1", poison=one), record("clean")]
     figure = triggers(records)["triggers"]
     first, second = figure.axes
     assert bars(first) == {"owl": 30, "pump": 7.5}  # of 4,000 triggers of one word
     assert bars(second) == {"owl": 10, "pump": 2.5}
     assert second.get_title() == "MEM-3\nseed 1, 9 words"
-    halved = triggers([*records, record("trigger-only", poison=words)])["triggers"]
+    halved = triggers([*records, record("trigger-only", poison=three)])["triggers"]
     assert [axes.get_title() for axes in halved.axes] == [
         "MEM-1\nseed 1, 9 words",
         "MEM-3, Trigger\nonly\nseed 1, 9 words",

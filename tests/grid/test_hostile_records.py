@@ -17,7 +17,7 @@ from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
-from tests.tables.factory import record, signed
+from tests.tables.factory import POISON, record, signed
 from tests.watchdog import in_no_time
 
 SCENES = "scenes[train=40,val=8,test=12,objects=30]"
@@ -163,7 +163,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "10^12 test captions": with_value(("dataset", "params", "test_captions"), 10**12),
     "half a test image": with_value(("dataset", "params", "test_images"), 0.5),
     "more images than captions": with_value(("dataset", "params", "test_captions"), 1),
-    "noise without its largest value": with_value(("poison",), {"eps": 8, "psnr": 33.0}),
+    "a poison of ε alone": with_value(("poison",), {"eps": 8}),
+    "data without sizes": with_value(("dataset", "params"), {"seed": 1}),
+    "a recipe of epochs alone": with_value(("recipe",), {"epochs": 14}),
     "resolution of 10^9": with_value(("dataset", "params", "resolution"), 10**9),
     "train images of text": with_value(("dataset", "params", "train_images"), "many"),
     "fingerprint null": with_value(("dataset", "params", "fingerprint"), None),
@@ -177,7 +179,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "trigger words below 0": with_value(("poison", "trigger_words"), {"dog": -1}),
     "AUC of text": with_value(("poison", "probe_trigger_auc"), "0.9"),
     "shuffled AUC of text": with_value(("poison", "probe_trigger_shuffled"), "x"),
-    "AUC alone": with_value(("poison",), {"eps": 8, "probe_trigger_auc": 0.6}),
+    "AUC alone": with_value(("poison",), {**POISON, "probe_trigger_auc": 0.6}),
     "AUC by word as text": with_value(("poison", "probe_trigger_words"), "dog"),
     "crafting loss NaN": with_value(("poison", "loss_per_round"), [float("nan")]),
     "crafting loss nested": with_value(("poison", "loss_per_round"), [[1.0]]),
@@ -204,6 +206,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         "recall of NaN": "NaN where a number belongs",
         "k of text": "attack.params.k: Expected `int | null`, got `str`",
         "10^12 test images": "dataset.params.test_images: Expected `int` <= 10000000",
+        "data without sizes": "dataset.params: Object missing required field",
+        "AUC alone": "poison: probe_trigger_auc, but no probe_trigger_shuffled",
         "FIFO": "not a regular file",
         "sparse gigabyte": "larger than 16 MiB",
         "100,000 brackets": "nested too deeply",

@@ -62,7 +62,7 @@ def test_a_setting_keeps_its_digits(tmp_path: Path) -> None:
 
 
 def test_what_has_to_be_there_is_written_though_it_is_empty(tmp_path: Path) -> None:
-    bare = replace(record("mem3"), key="", recipe={}, epochs=(), provenance={}, status="failed", error={"message": ""})
+    bare = replace(record("mem3"), key="", epochs=(), provenance={}, status="failed", error={"message": ""})
     bare = replace(bare, attack=ResolvedSpec("mem3", ""))
     assert Record.load(bare.save(tmp_path)) == bare
 

@@ -17,8 +17,18 @@ LABELS |= {"mem-official": "MEM-3", "em-official": "EM"}
 LENGTHS = {"em": 0, "em-official": 0, "delta-only": 3, "trigger-only": 3, "random-trigger": 3, "mem-official": 3}
 LENGTHS |= {"trigger-uniform": 3, "same-words": 3}
 LENGTHS |= {f"mem{k}": k for k in (1, 3, 5, 7)}
-SCENES = {"seed": 0, "resolution": 64, "train_images": 4000, "val_images": 500, "test_images": 1000}
-SCENES |= {"test_captions": 5000}
+SCENES: dict[str, Any] = {"seed": 0, "resolution": 64, "train_images": 4000, "val_images": 500, "test_images": 1000}
+SCENES |= {"train_captions": 20_000, "test_captions": 5000, "fingerprint": "0" * 40}
+RECIPE: dict[str, Any] = {
+    "epochs": 14,
+    "batch_size": 128,
+    "evaluate_every": 1,
+    "lr": 5e-4,
+    "rows": "images",
+    "precision": "fp32",
+}
+POISON: dict[str, Any] = {"eps": 8, "largest": 8, "per": "image", "psnr": 33.0, "loss_per_round": []}
+POISON |= {"trigger_words": {}, "distinct_trigger_words": 0}
 
 
 def retrieval(recalls: tuple[float, float], ranks: tuple[float, float]) -> Retrieval:
@@ -91,12 +101,12 @@ def record(
         ),
         victim=ResolvedSpec(victim, victim),
         surrogate=ResolvedSpec(surrogate, surrogate),
-        recipe={"epochs": epochs, "lr": 5e-4, **(recipe or {})},
+        recipe={**RECIPE, "epochs": epochs, **(recipe or {})},
         status="failed" if failed else "done",
         epochs=() if failed else tuple(found),
         changes={} if failed else dict(changes or {"words_per_caption": 0.0, "pixel": 0.0}),
         loss=() if failed else tuple(loss),
-        poison={} if name == "clean" or failed else {"eps": 8, "largest": 8, "psnr": 33.0, **(poison or {})},
+        poison={} if name == "clean" or failed else {**POISON, **(poison or {})},
         seconds={} if failed else dict(seconds or {"craft": 300.0, "train": 170.0, "evaluate": 3.0}),
         peak_memory_mb=dict(memory or {}),
         provenance={"device": "cpu (x86_64, 2 threads)"},

@@ -21,7 +21,7 @@ def notes(*records: Record) -> str:
 def test_data_victim_attack_and_seed_are_named() -> None:
     text = notes()
     assert "4,000 train / 500 val / 1,000 test images; 64 px" in text
-    assert "Victim: tiny; epochs 14, lr 0.0005." in text
+    assert "Victim: tiny; epochs 14, batch size 128, evaluate every 1, lr 0.0005, rows images, precision fp32." in text
     assert "MEM-3 up to 8/255, PSNR 33.0 dB" in text
     assert "One seed: 1." in text
 

@@ -9,7 +9,7 @@ from benchmark.grid.records import Record
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render, shown
 from benchmark.tables.table import Table
-from tests.tables.factory import SCENES, record
+from tests.tables.factory import record
 
 LEVELS = (
     ("clean", "none", 80.0), ("em", "none", 10.0), ("em", "cutout", 20.0), ("mem3", "none", 40.0),
@@ -66,11 +66,6 @@ def test_one_seed_has_an_interval_of_queries_alone_and_says_so() -> None:
     _, attacks, _ = make_tables("matrix", grid(THREE, seeds=(1,)))
     (note,) = (note for note in attacks.notes if note.startswith("In brackets"))
     assert "One seed, so it is over queries alone" in note
-    facts = {key: value for key, value in SCENES.items() if "test" not in key}
-    records = [record(attack, defense, recalls=(r, r), facts=facts) for attack, defense, r in LEVELS]
-    _, attacks, _ = make_tables("matrix", records)
-    assert texts(attacks, "rank") == {"EM": "1–2", "MEM-3": "1–2"}  # nothing varies, so nothing is told apart
-    assert not any(note.startswith("In brackets") for note in attacks.notes)
 
 
 def test_an_interval_is_over_seeds_where_any_row_has_several() -> None:
