@@ -16,6 +16,10 @@ from attacks.text_hint import hints
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
+from benchmark.data.caption_words import caption_keys
+from benchmark.data.scenes import Scenes
+from benchmark.grid.choices import choose_attacks
+from benchmark.grid.presets import PRESETS
 from tests.small import make_clip
 
 KINDS = ["a cat on a mat", "the dog in the fog", "one car afar by two trees and a house"]
@@ -135,9 +139,25 @@ def test_pils_linear_model_steps_by_its_rate_over_the_images_squared_norm() -> N
     keys, pixels = np.arange(30) % 3, images.reshape(30, -1) / 255
     rate = 0.5 / np.square(pixels).sum(axis=1).mean()
     expected = -rate * (1 / 3 - np.eye(3)[keys]).T @ pixels / 30
-    attack = Pil(keys=3, epochs=1, lr=0.5)
+    attack = Pil(keys=3, epochs=1, linear_lr=0.5)
     found = attack._linear_model(some, torch.from_numpy(keys), CraftContext(make_clip, 1, Path()))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_in_every_preset_pils_linear_model_reads_its_keys_from_the_noise(preset: str, tmp_path: Path) -> None:
+    """At the rate that presets set for surrogates it would learn nothing, and noise would be a shift of brightness."""
+    attack = choose_attacks("pil[keys=16]", PRESETS[preset])[-1].attack
+    assert isinstance(attack, Pil)
+    train = Scenes(train=256, val=8, test=8, objects=30, seed=1).load(32, tmp_path).train
+    context = CraftContext(make_clip, 1, Path())
+    keys = torch.from_numpy(caption_keys(train.captions, 16, 1))
+    weights = attack._linear_model(train, keys, context)
+    delta = torch.from_numpy(np.asarray(attack.craft(train, context).delta)).flatten(1).float()
+    read = (-delta @ weights.T).argmax(dim=1) == keys
+    assert read.float().mean() > 0.7 > 4 * keys.bincount().max() / len(keys)
+    of_one_sign = (delta > 0).float().mean(dim=1)
+    assert ((of_one_sign < 0.95) & (of_one_sign > 0.05)).float().mean() > 0.9
 
 
 def test_a_key_and_its_images_draw_apart(train: CaptionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
