@@ -10,6 +10,7 @@ from benchmark.core.distributed import Processes
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from victims.clip import Clip
+from victims.passage import Passage
 from victims.training_state import load_state
 
 
@@ -77,4 +78,6 @@ def frozen_surrogate(crafting: Crafting) -> Clip:
     model = crafting.model.for_inference()
     # The surrogate's own passage, not a copy: checkpoints hold the surrogate, and with it the count of batches.
     model.passage = crafting.model.passage
+    if isinstance(model.passage, Passage):
+        model.passage.shard = 0  # from here on each process has whole batches
     return model

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,21 +32,25 @@ _MOST_VALUES = 2**29  # of a map of some rows: 2 GiB
 class T2ue(CleanSurrogate):
     """Text-to-unlearnable examples (Ma et al. 2025, arXiv 2508.03091): noise that a generator makes from captions.
 
-    There the owner shows captions and no image. Here surrogate and generator train on the owner's own images, and the
-    generator has as many blocks as it takes to double 4 px to the image's side, not always seven.
+    δ = ε · tanh G(text, z) with a generator G that is trained by Adam, at a rate that falls as a cosine, to lower the
+    CLIP loss of protected images and their captions under a frozen CLIP. As there, G makes a map of 4 × 4 from 128
+    normal numbers z, and blocks enlarge it to the image; each block normalises its channels, and the text's embedding
+    decides their scales and shifts.
 
-    δ = ε · tanh G(text, z) with a generator G that is trained by Adam to lower the CLIP loss of protected images and
-    their captions under a frozen CLIP. As there, G maps the text's embedding and 128 normal numbers z on a map of
-    4 × 4, and blocks enlarge this map to the image; the same input sets the scale and shift of each block. The paper's
-    CLIP is OpenAI's; here it is the surrogate, trained on clean data or from a checkpoint. The text is the mean of an
-    image's captions, as its noise serves all of them.
+    There the owner shows captions and no image. Here surrogate and generator train on the owner's own images. The
+    paper's CLIP is OpenAI's; here it is the surrogate, trained on clean data or from a checkpoint. The text is the mean
+    of an image's captions, as its noise serves all of them. Channels are normalised over one image, not over a batch,
+    so that the noise of an image does not depend on others; scales and shifts are the same everywhere in the image. The
+    generator has as many blocks as it takes to double 4 px to the image's side, not always seven, and no weight decay.
 
     Args:
         steps: training steps of the generator.
-        generator_lr: Adam's learning rate.
+        generator_lr: Adam's learning rate in the first step.
         channels: of the generator's maps.
         z: normal numbers beside the text.
     """
+
+    version: ClassVar[int] = 2
 
     steps: int = ranged(10_000, 1, 1_000_000)
     generator_lr: float = ranged(1e-4, above=0, at_most=1)
@@ -94,7 +98,8 @@ class T2ue(CleanSurrogate):
     def noise(self, generator: "Generator", condition: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
         """(B, 3, H, W) in 1/255, within ε, for the texts (B, D)."""
         z = torch.randn(len(condition), self.z, generator=draws).to(condition.device)
-        return self.eps * generator.of_many(torch.cat([F.normalize(condition, dim=1), z], dim=1)).tanh()
+        text = F.normalize(condition, dim=1) * math.sqrt(condition.shape[1])  # numbers as large as those of z
+        return self.eps * generator.of_many(torch.cat([text, z], dim=1)).tanh()
 
     def _train(
         self,
@@ -123,6 +128,7 @@ class T2ue(CleanSurrogate):
             condition = torch.stack([text[row].mean(dim=0) for row in index])
             own = torch.stack([text[row][number] for row, number in zip(index, caption, strict=True)])
             images = to_device(train.batch(index), model.device).float()
+            adam.param_groups[0]["lr"] = self.generator_lr * (1 + math.cos(math.pi * step / self.steps)) / 2
             points = (images + self.noise(generator, condition, draws)).clamp(0, 255) / 255
             loss = clip_loss(model.encode_images(points, own), own, model.scale)
             adam.zero_grad(set_to_none=True)
@@ -160,7 +166,7 @@ def encoded(model: Clip, train: CaptionDataset) -> list[torch.Tensor]:
 
 
 class Generator(nn.Module):
-    """From text and z to a map (B, 3, side, side) of any values.
+    """From z, and text that decides the scales of channels, to a map (B, 3, side, side) of any values.
 
     Args:
         text: size of a text's embedding.
@@ -171,17 +177,18 @@ class Generator(nn.Module):
 
     def __init__(self, text: int, z: int, channels: int, side: int) -> None:
         super().__init__()
-        self._side, self._channels = side, channels
-        self.first = nn.Linear(text + z, channels * _FIRST**2)
-        doublings = max(0, math.ceil(math.log2(side / _FIRST)))
-        self.blocks = nn.ModuleList(_Block(text + z, channels) for _ in range(doublings))
+        self._sizes, self._side, self._channels = (text, z), side, channels
+        self.first = nn.Linear(z, channels * _FIRST**2)
+        doublings = max(1, math.ceil(math.log2(side / _FIRST)))
+        self.blocks = nn.ModuleList(_Block(text, channels) for _ in range(doublings))
         self.last = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         """(B, 3, side, side), of any values, for (B, text + z)."""
-        maps = self.first(given).view(-1, self._channels, _FIRST, _FIRST)
+        text, z = given.split(self._sizes, dim=1)
+        maps = self.first(z).view(-1, self._channels, _FIRST, _FIRST)
         for block in self.blocks:
-            maps = block(F.interpolate(maps, scale_factor=2.0), given)
+            maps = block(F.interpolate(maps, scale_factor=2.0), text)
         return self.last(F.leaky_relu(maps, 0.2))[:, :, : self._side, : self._side]
 
     def of_many(self, given: torch.Tensor) -> torch.Tensor:
@@ -198,13 +205,13 @@ class Generator(nn.Module):
 
 
 class _Block(nn.Module):
-    """Adds to a map its convolution, after a scale and a shift of every channel that the text decides."""
+    """Adds to a map its convolution, after channels are normalised, scaled and shifted as the text decides."""
 
-    def __init__(self, given: int, channels: int) -> None:
+    def __init__(self, text: int, channels: int) -> None:
         super().__init__()
-        self.affine = nn.Linear(given, 2 * channels)
+        self.affine = nn.Linear(text, 2 * channels)
         self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, maps: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        scale, shift = self.affine(given)[:, :, None, None].chunk(2, dim=1)
-        return maps + self.convolution(F.leaky_relu((1 + scale) * maps + shift, 0.2))
+    def forward(self, maps: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.affine(text)[:, :, None, None].chunk(2, dim=1)
+        return maps + self.convolution(F.leaky_relu((1 + scale) * F.instance_norm(maps) + shift, 0.2))

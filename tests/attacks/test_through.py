@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
+from attacks.clean_surrogate import frozen_surrogate
 from attacks.crafting import Crafting
 from attacks.uniform_noise import UniformNoise
 from benchmark.core.distributed import Processes
@@ -143,7 +145,7 @@ def test_a_defense_that_starts_late_is_passed_for_the_rest_of_the_training() -> 
 
 
 def test_only_processes_that_share_a_batch_draw_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MEM's crafting shares batches; of attacks that have surrogates from the context each process has the whole."""
+    """MEM's crafting shares batches; attacks on a trained or a context's surrogate give each process the whole."""
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
     def behind_crops(seed: int) -> Clip:
@@ -153,14 +155,21 @@ def test_only_processes_that_share_a_batch_draw_apart(tmp_path: Path, monkeypatc
 
     whole: list[torch.Tensor] = []
     shared: list[torch.Tensor] = []
+    frozen: list[torch.Tensor] = []
     for rank in (0, 1):
         monkeypatch.setattr(Processes, "current", lambda rank=rank: Processes(rank, 2))
         context = CraftContext(behind_crops, 1, tmp_path, processes=Processes(rank, 2))
-        crafting = SimpleNamespace(context=context, processes=context.processes)
-        for model, crops in ((context.surrogate(1), whole), (Crafting.surrogate(crafting, 1), shared)):  # type: ignore[arg-type]
+        crafting: Any = SimpleNamespace(context=context, processes=context.processes)
+        crafting.model = Crafting.surrogate(crafting, 1)
+        for crops in (whole, shared, frozen):
+            if crops is whole:
+                model = context.surrogate(1)
+            else:
+                model = crafting.model if crops is shared else frozen_surrogate(crafting)
             assert model.passage is not None
             crops.append(model.passage(images))
     assert torch.equal(*whole)
+    assert torch.equal(*frozen)
     assert not torch.equal(*shared)
 
 
