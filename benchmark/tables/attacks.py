@@ -1,7 +1,7 @@
 """Attacks without a defense: crafted poisons, the halves of a poison, and noise and words drawn at random."""
 
 from collections.abc import Iterable
-from math import log
+from math import ceil, log
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
@@ -105,8 +105,17 @@ def _table(block: Block) -> Table:
 
 
 def _chances(records: Iterable[Record]) -> str:
-    """What chance is on the batches that poisons were crafted on, as far as the records say."""
-    params = [flatten(params_with_inner(record.attack)) for record in records if _CRAFTING.of(record) is not None]
-    named = [one[name] for one in params for name in one if name.rpartition(".")[2] == "batch_size"]
-    sizes = {size for size in named if isinstance(size, int) and size > 1}  # a plug-in may mean something else
-    return "".join(f", {log(size):.2f} nats for {size}" for size in sorted(sizes))
+    """What chance is on the batches that poisons were crafted on, as far as the records say.
+
+    Losses are of batches that are full, or of equal parts of all rows, which may be a little smaller.
+    """
+    least: dict[int, float] = {}
+    for record in records:
+        params = flatten(params_with_inner(record.attack)) if _CRAFTING.of(record) is not None else {}
+        rows = record.dataset.params["train_captions" if record.poison.get("per") == "row" else "train_images"]
+        for name, size in params.items():
+            # A plug-in may mean something else by the name.
+            if name.rpartition(".")[2] == "batch_size" and isinstance(size, int) and size > 1:
+                least[size] = min(least.get(size, size), rows / ceil(rows / size))
+    ranges = {size: sorted({f"{log(part):.2f}" for part in (least[size], size)}) for size in sorted(least)}
+    return "".join(f", {' to '.join(nats)} nats for {size}" for size, nats in ranges.items())

@@ -53,10 +53,15 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
 def _departs(option: str, params: Mapping[str, Any]) -> bool:
     """Whether an option is set and makes an attack differ from Algorithm 1.
 
-    Only attacks in rounds follow Algorithm 1. Without a trigger, ``permute_surrogate`` has no effect.
+    Only attacks in rounds follow Algorithm 1. Without a trigger, ``permute_surrogate`` has no effect; a surrogate that
+    is as old as all rounds is never replaced.
     """
-    matters = "rounds" in params and (option != "permute_surrogate" or bool(params.get("k")))
-    return matters and bool(params.get(option))
+    rounds, value = params.get("rounds"), params.get(option)
+    if rounds is None or not value:
+        return False
+    if option == "restart_every" and isinstance(rounds, int) and isinstance(value, int):
+        return value < rounds
+    return option != "permute_surrogate" or bool(params.get("k"))
 
 
 def _words(params: Mapping[str, Any]) -> str:
@@ -136,8 +141,10 @@ def _effect(records: Iterable[Record]) -> str:
         *measured("loss", "the loss by {} nats", 2),
     ]
     left_out = measured("pairs_left_out", "; {} % of the pairs left out", 0)
-    spread = ", by the attack" if any(" to " in part for part in (*changed, *left_out)) else ""
-    return f"; changed {' and '.join(changed) or 'no pixel and no word'} on average{''.join(left_out)}{spread}"
+    spread = ", depending on the attack" if any(" to " in part for part in (*changed, *left_out)) else ""
+    known = left_out or changed or any("loss" in one for own in by_attack.values() for one in own)
+    unknown = "" if known else " (by how much it changes the loss was not measured)"
+    return f"; changed {' and '.join(changed) or 'no pixel and no word'} on average{''.join(left_out)}{spread}{unknown}"
 
 
 def _span(values: Sequence[float], digits: int) -> str:
@@ -184,11 +191,13 @@ def _time(done: Sequence[Record]) -> list[str]:
         for (_, surrogate, seed), one in poisons.items()
     }
     stages = {
-        ("craft", "poison"): [seconds for *_, seconds in crafted],
-        ("train", "victim"): [one.seconds["train"] for one in done if "train" in one.seconds],
-        ("evaluate", "victim"): [one.seconds["evaluate"] for one in done if "evaluate" in one.seconds],
+        "craft": [seconds for *_, seconds in crafted],
+        "train": [one.seconds["train"] for one in done if "train" in one.seconds],
+        "evaluate": [one.seconds["evaluate"] for one in done if "evaluate" in one.seconds],
     }
-    parts = [f"{stage} {_spread(values)} a {unit}" for (stage, unit), values in stages.items() if values]
+    several = len({(_poison(one), one.seconds["craft"]) for one in poisoned}) > len(poisons)
+    units = {"craft": "poison (the fastest of its times)" if several else "poison"}
+    parts = [f"{stage} {_spread(values)} a {units.get(stage, 'victim')}" for stage, values in stages.items() if values]
     devices = sorted({str(one.provenance["device"]) for one in done if "device" in one.provenance})
     return [f"Time: {', '.join(parts)}; on {' and '.join(devices) or 'an unknown device'}."] if parts else []
 

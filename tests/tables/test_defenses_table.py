@@ -199,9 +199,11 @@ def test_defenses_that_ran_only_together_have_not_run_alone() -> None:
 
 
 def test_clean_victims_under_defenses_are_shown_before_an_attack_has_met_one() -> None:
-    tables = table2([record("clean"), record("clean", "cutout", strength="a square"), record("mem3")])
+    tables = table2(
+        [record("clean"), record("clean", "cutout", strength="a square", changes={"pixel": 20.0}), record("mem3")]
+    )
     assert [table.rows for table in tables] == [("Clean", "Cutout"), ("Clean", "MEM-3")]
-    assert "Cutout: a square; changed no pixel and no word on average." in tables[0].notes
+    assert "Cutout: a square; changed 20.0/255 per pixel value on average." in tables[0].notes
     assert tables[0].notes[0] == "After the last epoch."
     tables = table2([record("clean"), record("clean", "cutout"), record("mem3"), record("mem3", "mixup")])
     assert [table.rows for table in tables] == [("Clean", "MEM-3", "Mixup")]
