@@ -17,7 +17,7 @@ from attacks.mem_settings import MemSettings
 from attacks.pgd import minimise_noise
 from attacks.placement import MOST_READ, Place, tokens_before
 from attacks.vocabulary import drawn_triggers, trigger_words
-from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.disk_space import zeros_on_disk
 from benchmark.core.errors import UsageError
 from benchmark.core.forks import in_any_order
 from benchmark.core.idle_cpus import idle_cpus

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 
 from attacks.base import ATTACKS, Attack, CraftContext, require_batch
 from attacks.poison import Poison
-from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.disk_space import zeros_on_disk
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import added_later, ranged, require
 from benchmark.core.seeding import derive_seed, numpy_generator, seeded_globals, torch_generator

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
-from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.disk_space import zeros_on_disk
 from benchmark.core.errors import VictimDiverged
 from benchmark.core.parameters import ranged, require
 from benchmark.core.seeding import torch_generator

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from attacks.base import Attack, CraftContext
 from attacks.poison import Poison
-from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.disk_space import zeros_on_disk
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import caption_keys

@@ -6,7 +6,7 @@ import numpy as np
 
 from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
-from benchmark.core.atomic_files import zeros_on_disk
+from benchmark.core.disk_space import zeros_on_disk
 from benchmark.core.parameters import ranged
 from benchmark.data import CaptionDataset
 from benchmark.data.dataset import fitting_noise

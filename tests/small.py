@@ -61,11 +61,18 @@ def make_clip_with_dropout(seed: int = 0) -> Clip:
 
 
 def make_clip(seed: int = 0, precision: Precision = "fp32", dtype: torch.dtype = torch.float32) -> Clip:
-    """A CLIP of open_clip's own classes: ModifiedResNet at 32 px, two text blocks; batch norms made non-trivial."""
+    """:func:`small_clip` on the CPU."""
+    return Clip(small_clip(dtype=dtype, seed=seed), torch.device("cpu"), precision)
+
+
+def small_clip(
+    resolution: int = 32, layers: tuple[int, ...] = (1, 1, 1, 1), dtype: torch.dtype = torch.float64, seed: int = 3
+) -> open_clip.CLIP:
+    """A CLIP of open_clip's own classes: ModifiedResNet, two text blocks; norms and statistics made non-trivial."""
     torch.manual_seed(seed)
     model = open_clip.CLIP(
         embed_dim=16,
-        vision_cfg={"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "patch_size": None},
+        vision_cfg={"image_size": resolution, "layers": layers, "width": 8, "head_width": 32, "patch_size": None},
         text_cfg={"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
     )
     for module in model.modules():
@@ -74,4 +81,4 @@ def make_clip(seed: int = 0, precision: Precision = "fp32", dtype: torch.dtype =
             torch.nn.init.normal_(module.bias, std=0.2)
             module.get_buffer("running_mean").normal_(std=0.2)
             module.get_buffer("running_var").uniform_(0.5, 1.5)
-    return Clip(model.to(dtype), torch.device("cpu"), precision)
+    return model.to(dtype)

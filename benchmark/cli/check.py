@@ -1,7 +1,6 @@
 """The ``check`` command: are poisons still as strong as the reference? Fresh seeds against reference records."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
 from benchmark.grid.settings import RunSettings
-from benchmark.reference_check import REFERENCE
+from benchmark.reference_check import LEVEL, REFERENCE
 
 EXAMPLE = "check --seeds 3"
 _JOBS = "auto"  # the models of preset micro are so small that two of them together train faster than two in turn
@@ -29,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
         metavar="N",
         help="number of fresh seeds (default: 1); with --update, of reference seeds (default: as many as now)",
     )
-    parser.add_argument("--level", metavar="P", help="probability of a false alarm, between 0 and 1 (default: 0.01)")
+    parser.add_argument(
+        "--level", metavar="P", help=f"probability of a false alarm, between 0 and 1 (default: {LEVEL:g})"
+    )
     parser.add_argument(
         "--out", type=user_path, metavar="DIR", help="folder for the fresh records (default: they are not kept)"
     )
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_settings(parser, ("device", "on", "jobs", "store", "events", "plain_models"), preset, defaults={"jobs": _JOBS})
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Compare fresh seeds with the reference, make a new reference, or add seeds to it.
 
     Returns:
@@ -70,7 +71,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"--{given[0]} has no meaning with --{idle[given[0]]}")
     if arguments.update:
         return grow(folder, arguments.records) if arguments.records else update(folder, count, how)
-    level = 0.01 if arguments.level is None else convert(arguments.level, float, "--level")
+    level = LEVEL if arguments.level is None else convert(arguments.level, float, "--level")
     if not 0 < level < 1:
         raise UsageError(f"--level must be between 0 and 1, got {level:g}")
     if arguments.records:

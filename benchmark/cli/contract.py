@@ -1,7 +1,6 @@
 """The ``contract`` command: test an attack or a defense against the plug-in contract."""
 
 import argparse
-from collections.abc import Sequence
 
 from benchmark.grid.presets import Preset
 
@@ -14,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument("spec", metavar="NAME", help="its name, with the parameters that differ from their defaults")
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Print each promise, whether it was kept, and how much a defense changes.
 
     Returns:

@@ -1,8 +1,6 @@
 """The ``export`` command: protected data as images and captions."""
 
 import argparse
-import shlex
-from collections.abc import Sequence
 
 from benchmark.cli.flags import add_seed, add_settings, settings_of_one_poison
 from benchmark.core.cache_dir import user_path
@@ -55,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     )
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Export; a poison that the store lacks is crafted first.
 
     Raises:
@@ -67,7 +65,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         settings_of_one_poison(arguments),
         arguments.out,
         arguments.format,
-        command=f"python -m benchmark {shlex.join(argv)}",
+        command=arguments.command_line,
         splits=arguments.splits,
         keep_resolution=arguments.keep_resolution,
         licence=arguments.licence,

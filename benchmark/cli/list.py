@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Print the list: in columns on a terminal, a line each elsewhere."""
     if sys.stdout.isatty():
         print_items(_items(arguments.kind), _notes(arguments.kind))

@@ -6,6 +6,7 @@ import errno
 import importlib
 import logging
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from benchmark.core.spec import require_text
 from benchmark.core.version import __version__
 from benchmark.grid.presets import Preset
 
-# Each command is a file of this folder with EXAMPLE, add_arguments(parser, preset) and execute(arguments, argv). What
-# it does stands here, for the file may take seconds to import.
+# Each command is a file of this folder with EXAMPLE, add_arguments(parser, preset) and execute(arguments). What it does
+# stands here, for the file may take seconds to import.
 COMMANDS = {
     "run": "craft poisons, train victims on the protected data, print the table",
     "export": "write protected data as PNG images and captions",
@@ -146,7 +147,8 @@ def _execute(argv: Sequence[str]) -> int:
         from benchmark.grid.plugins import load_plugins
 
         load_plugins(arguments.plugin)
-    return arguments.execute(arguments, argv)
+    arguments.command_line = f"python -m benchmark {shlex.join(argv)}"
+    return arguments.execute(arguments)
 
 
 def _level(arguments: argparse.Namespace) -> int:

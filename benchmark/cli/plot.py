@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.cli.flags import add_artifacts, add_records, artifact_paths
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_artifacts(parser)
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Draw what can be drawn, and say on standard error what cannot; all are drawn before the first is written.
 
     Raises:

@@ -1,8 +1,6 @@
 """The ``protect`` command: captioned photos of one's own with noise at full size."""
 
 import argparse
-import shlex
-from collections.abc import Sequence
 
 from benchmark.cli.flags import add_seed, add_settings, settings_of_one_poison
 from benchmark.core.cache_dir import user_path
@@ -46,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     )
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Protect the photos; a command that was killed goes on.
 
     Raises:
@@ -61,7 +59,7 @@ def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"--quality takes 1 to 100, got {quality}")
     arguments.attack = arguments.attack or "em-wordwise"
     arguments.victim = arguments.surrogate
-    command = f"python -m benchmark {shlex.join(argv)}"
+    command = arguments.command_line
     settings = settings_of_one_poison(arguments)
     protect(settings, arguments.photos, arguments.out, kind=arguments.format, quality=quality, command=command)
     return 0

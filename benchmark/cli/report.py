@@ -1,7 +1,6 @@
 """The ``report`` command: all tables and figures of some records as one HTML page."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.cli.flags import add_artifacts, add_records, artifact_paths
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_artifacts(parser)
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Write the page.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_settings(parser, names, preset, defaults={"seeds": "3"})
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Run what is missing under ``--out``/records, then write tables, figures and the report beside it.
 
     What is written shows the cells of this command alone, whatever other records lie there.

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 
 from benchmark.cli.flags import RECIPE, add_notes, add_recipe, add_settings
 from benchmark.core.cache_dir import user_path
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_recipe(parser, preset)
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Run a grid and print Table 2 of it.
 
     Returns:

@@ -1,7 +1,6 @@
 """The ``submit`` command: check records and poisons that somebody else has made, and add them to the leaderboard."""
 
 import argparse
-from collections.abc import Sequence
 
 from benchmark.cli.flags import ENTRIES, add_settings, cache_named
 from benchmark.core.cache_dir import user_path
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_settings(parser, ("device", "cache"), preset)
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Print each finding, and write an entry if no rule is broken.
 
     Returns:

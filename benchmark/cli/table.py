@@ -1,7 +1,6 @@
 """The ``table`` command: print a table from records."""
 
 import argparse
-from collections.abc import Sequence
 
 from benchmark.cli.flags import ENTRIES, RECORDS, add_notes
 from benchmark.core.cache_dir import user_path
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_notes(parser)
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Print the table.
 
     Raises:

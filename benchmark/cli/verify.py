@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     add_settings(parser, ("cache",), preset)
 
 
-def execute(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Print each finding.
 
     Returns:

@@ -1,9 +1,8 @@
-"""Atomic writes, so that a reader never sees half a file, and arrays that live in a file."""
+"""Atomic writes, so that a reader never sees half a file."""
 
 import contextlib
 import errno
 import fcntl
-import math
 import os
 import secrets
 import shutil
@@ -12,9 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from benchmark.core.errors import UsageError, as_usage_error
 
@@ -229,38 +225,3 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Require free space for a file that is written through a memory map: on a full disk, that kills the process.
-
-    Raises:
-        OSError: fewer than ``needed`` bytes are free.
-    """
-    if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
-
-
-def reserve(handle: int, size: int) -> None:
-    """Allocate the first ``size`` bytes of an open file on disk, so that no other process can use up the space.
-
-    Raises:
-        OSError: there is not enough free space.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, 0, size)
-
-
-def zeros_on_disk(folder: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """``(*shape)`` int8 zeros, memory-mapped from an unnamed file that disappears with the array or the process.
-
-    Raises:
-        UsageError: the folder cannot be written to, or lacks space for the array and two saved copies of it: the last
-            checkpoint is kept while the next one is written.
-    """
-    size = math.prod(shape)
-    with as_usage_error(f"cannot write to folder {folder}"):
-        require_space(folder, 3 * size)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            reserve(file.fileno(), size)
-            return np.memmap(file, dtype=np.int8, mode="w+", shape=shape)

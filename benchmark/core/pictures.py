@@ -1,5 +1,7 @@
 """Opening image files: only in some formats, because for others Pillow starts programs (for EPS Ghostscript)."""
 
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
@@ -8,6 +10,12 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What image files may hold, whatever they are called; Pillow counts PGM and PBM as PPM."""
+
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError),
+    *(ArithmeticError, NotImplementedError, struct.error, zlib.error),
+)
+"""What Pillow raises of broken files, depending on the format; in a profile or text behind the pixels as well."""
 
 MOST_PIXELS = 2**30 // 12
 """Pixels of the largest image that is decoded, as Pillow warns of: three copies, four bytes a pixel, make 1 GiB."""

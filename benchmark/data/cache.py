@@ -17,13 +17,14 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from benchmark.core.atomic_files import discard, require_space, reserve, temporary_folder
+from benchmark.core.atomic_files import discard, temporary_folder
 from benchmark.core.digests import json_sha256
+from benchmark.core.disk_space import require_space, reserve
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.locks import claimed
 from benchmark.core.reading import read_text
 from benchmark.core.strict_json import as_kind
-from benchmark.core.threads import thread_pool
+from benchmark.core.thread_pool import thread_pool
 from benchmark.data.dataset import CaptionDataset, Images, LazyImages, Splits
 from benchmark.data.image_location import ImageLocation
 

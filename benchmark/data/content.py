@@ -17,7 +17,7 @@ from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.progress import tracked
 from benchmark.core.reading import read_text
-from benchmark.core.threads import in_order, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
 from benchmark.data.caption_files import is_file_name
 from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member, open_image
 from benchmark.data.images import BadImage

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.core.progress import tracked
-from benchmark.core.threads import in_order, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
 from benchmark.data.cache import SPLITS, cached_splits, require_images
 from benchmark.data.caption_files import clean_caption
 from benchmark.data.content import Stamp, Stamps, content_of, require_unchanged

@@ -1,25 +1,19 @@
 """From an image file to the pixels that a model sees."""
 
 import contextlib
-import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.core.errors import UsageError, in_one_line
-from benchmark.core.pictures import FORMATS, MOST_PIXELS, open_picture
+from benchmark.core.pictures import BROKEN, FORMATS, MOST_PIXELS, open_picture
 from benchmark.data.dataset import Images
 from benchmark.data.image_location import ImageLocation, open_image
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Depending on the format, Pillow reports broken files by many kinds of errors.
-_BROKEN = (
-    *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError),
-    *(ArithmeticError, NotImplementedError, struct.error),
-)
 _LONGEST = 16  # longest side / shortest side; resizing an image a thousand times as long as wide would fill the memory
 _BAND = 2**20  # pixels of a transparent image that are put on white at a time
 
@@ -84,7 +78,7 @@ def opened(source: ImageLocation, formats: Sequence[str] = FORMATS) -> "Iterator
             yield image
     except FileNotFoundError as error:
         raise BadImage(f"image {source} does not exist") from error
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UsageError(f"image {source} cannot be read: {error.strerror}") from error
         raise BadImage(f"image {source} cannot be read: {_reason(error)}") from error
@@ -128,7 +122,7 @@ def turn_upright(image: "Image.Image") -> None:
     # Decode first, so that an error below comes from the EXIF data and not from the picture.
     image.load()
     # Broken EXIF data do not make the picture unreadable.
-    with contextlib.suppress(*_BROKEN):
+    with contextlib.suppress(*BROKEN):
         ImageOps.exif_transpose(image, in_place=True)
 
 

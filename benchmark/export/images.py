@@ -1,13 +1,11 @@
 """Lossless PNG encoding and decoding. The size of untrusted files is validated before they are decoded."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from benchmark.core.pictures import open_picture
+from benchmark.core.pictures import BROKEN, open_picture
 from benchmark.data.dataset import Images
 
 
@@ -21,10 +19,6 @@ def encode_png(image: Images, profile: bytes | None) -> bytes:
     profile, buffer = profile_for_png(profile), io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "PNG", icc_profile=profile)
     return buffer.getvalue()
-
-
-# What Pillow may raise on a damaged file, in a profile or text behind the pixels as well.
-_DAMAGED = (OSError, SyntaxError, EOFError, struct.error, zlib.error, LookupError, TypeError, AttributeError)
 
 
 def decode_png(content: bytes, side: int | None) -> Images:
@@ -44,5 +38,7 @@ def decode_png(content: bytes, side: int | None) -> Images:
             if side is not None and image.size != (side, side):
                 raise ValueError(f"the image is {image.width} × {image.height} px, not {side} × {side}")
             return np.asarray(image).transpose(2, 0, 1)
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
+    except ValueError:
+        raise
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"not a readable PNG: {error}") from error

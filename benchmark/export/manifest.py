@@ -14,7 +14,7 @@ from attacks.placement import FRONT, Place
 from benchmark.core.digests import file_sha256
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.strict_json import Number, as_kind, parse_json
-from benchmark.core.threads import in_order, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
 from benchmark.export.inside import read_inside
 from benchmark.grid.record_schema import Count, Seed
 

@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import Poison
-from benchmark.core.atomic_files import replacing, require_space, require_unused, unfinished_folder
+from benchmark.core.atomic_files import replacing, require_unused, unfinished_folder
 from benchmark.core.cache_dir import cache_folder
+from benchmark.core.disk_space import require_space
 from benchmark.core.errors import UsageError, VictimDiverged, as_usage_error
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.progress import is_shown, stage
 from benchmark.core.seeding import use_repeatable_kernels
 from benchmark.core.spec import Spec, parse_spec, require_text
-from benchmark.core.threads import in_order, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.data import CaptionDataset
 from benchmark.data.cache import SPLITS

@@ -10,7 +10,7 @@ import numpy as np
 from attacks.placement import keeps_tokens, placed, taken_out, where
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import stage
-from benchmark.core.threads import thread_pool
+from benchmark.core.thread_pool import thread_pool
 from benchmark.data import CaptionDataset, DatasetSource
 from benchmark.data.dataset import Images, fingerprint
 from benchmark.export.captions import one_line

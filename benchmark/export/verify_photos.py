@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attacks.placement import keeps_tokens
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
-from benchmark.core.threads import in_order, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
 from benchmark.data.difference import Difference
 from benchmark.data.image_files import CaptionedFile
 from benchmark.data.photos import Photos

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from attacks import Poison
-from benchmark.core.atomic_files import replacing_folder, require_space
+from benchmark.core.atomic_files import replacing_folder
+from benchmark.core.disk_space import require_space
 from benchmark.core.progress import Progress, stage
-from benchmark.core.threads import in_order, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
 from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.difference import compare

@@ -257,7 +257,7 @@ class Grid:
             known = {one["epoch"]: as_kind(one, EpochScores) for one in notes["epochs"]}
             # A resumed cell shows the epochs of the killed run, too.
             for number in range(shown + 1, epoch + 1):
-                curves.log(number, epoch_values(losses[number - 1], known.get(number)))
+                show(number, epoch_values(losses[number - 1], known.get(number)))
             shown = epoch
             _log.debug("%s: epoch %s of %s, loss %.3f%s", cell.title(), epoch, cell.recipe.epochs, losses[-1], note)
             notes["evaluate"] += time.monotonic() - start
@@ -265,7 +265,7 @@ class Grid:
             return note
 
         total = steps_per_epoch(protected, cell.recipe) * cell.recipe.epochs
-        with self.tracking.curves(base) as curves, stage(cell.title(), total, self.time_left, base.key) as progress:
+        with self.tracking.curves(base) as show, stage(cell.title(), total, self.time_left, base.key) as progress:
             log = train(
                 model,
                 protected,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from benchmark.core.errors import UsageError, in_one_line
 from benchmark.grid.record_layout import CHOSEN
@@ -26,18 +26,8 @@ _MODULES: Mapping[Tracker, str] = {
     "trackio": "trackio",
 }
 
-
-class Curves(Protocol):
-    """The curves of one cell."""
-
-    def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Values after an epoch, from 1; later epochs come later."""
-        ...
-
-
-class _Nothing:
-    def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Nobody watches."""
+Curves = Callable[[int, Mapping[str, float]], object]
+"""Takes the values after an epoch, from 1; later epochs come later."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +51,47 @@ class Tracking:
 
     @contextmanager
     def curves(self, cell: Record) -> Iterator[Curves]:
-        """The curves of a cell, open while it runs.
+        """What shows the curves of a cell while it runs; once it fails, the training goes on without it.
 
         Args:
             cell: its record as far as it is known before it runs.
         """
-        if self.tracker is None:
-            yield _Nothing()
+        tracker = self.tracker
+        if tracker is None:
+            yield _nothing
             return
-        shown = _Shown(self.tracker, partial(self._opened, self.tracker, cell))
-        try:
-            yield shown
-        finally:
-            shown.close()
+        works = True
 
-    def _opened(self, tracker: Tracker, cell: Record) -> "_TensorBoard | _Run":
+        def attempt(do: Callable[..., Any], *arguments: Any) -> Any:
+            nonlocal works
+            try:
+                return do(*arguments) if works else None
+            except Exception as error:  # of a package that is not ours: of any kind, as where the network is down
+                works = False
+                _log.warning("--track %s stops showing this cell: %s", tracker, in_one_line(error))
+                return None
+
+        log, close = attempt(self._opened, tracker, cell) or (_nothing, _nothing)
+        try:
+            yield partial(attempt, log)
+        finally:
+            attempt(close)
+
+    def _opened(self, tracker: Tracker, cell: Record) -> tuple[Curves, Callable[[], object]]:
+        """What takes the values of a cell in the tracker, and what closes it."""
         name, module = Path(cell.file_name()).stem, self._module(tracker)
         if tracker == "tensorboard":
             # A cell that runs again logs its curve from the start: what an earlier run has logged is hidden.
-            return _TensorBoard(module.SummaryWriter(str(self.folder / "tensorboard" / name), purge_step=0))
-        return _Run(module.init(project=PROJECT, name=name, config=_settings(cell)))
+            writer = module.SummaryWriter(str(self.folder / "tensorboard" / name), purge_step=0)
+
+            def log(epoch: int, values: Mapping[str, float]) -> None:
+                for name, value in values.items():
+                    writer.add_scalar(name, value, epoch)
+
+            return log, writer.close
+        # Weights & Biases and Trackio share one interface.
+        run = module.init(project=PROJECT, name=name, config=_settings(cell))
+        return lambda epoch, values: run.log(dict(values), step=epoch), run.finish
 
     @staticmethod
     def _module(tracker: Tracker) -> Any:
@@ -92,62 +103,8 @@ class Tracking:
             ) from error
 
 
-@dataclass(frozen=True)
-class _TensorBoard:
-    writer: Any
-
-    def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, epoch)
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Weights & Biases and Trackio share one interface."""
-
-    run: Any
-
-    def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        self.run.log(dict(values), step=epoch)
-
-    def close(self) -> None:
-        self.run.finish()
-
-
-class _Shown:
-    """A tracker's curves until the tracker fails, as where the network is down: the training goes on without them.
-
-    Args:
-        tracker: its name.
-        opened: opens them.
-    """
-
-    def __init__(self, tracker: Tracker, opened: Callable[[], "_TensorBoard | _Run"]) -> None:
-        self._tracker = tracker
-        self._curves: _TensorBoard | _Run | None = None
-        with self._warning():
-            self._curves = opened()
-
-    def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        with self._warning():
-            if self._curves is not None:
-                self._curves.log(epoch, values)
-
-    def close(self) -> None:
-        with self._warning():
-            if self._curves is not None:
-                self._curves.close()
-
-    @contextmanager
-    def _warning(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # of a package that is not ours: of any kind
-            self._curves = None
-            _log.warning("--track %s stops showing this cell: %s", self._tracker, in_one_line(error))
+def _nothing(*_: object) -> None:
+    """Nobody watches."""
 
 
 def epoch_values(loss: float, scores: EpochScores | None) -> dict[str, float]:

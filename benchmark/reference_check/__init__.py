@@ -4,3 +4,4 @@ from pathlib import Path
 
 PRESET = "micro"
 REFERENCE = Path("results/reference") / PRESET
+LEVEL = 0.01  # chance that an unchanged suite is called changed

@@ -29,10 +29,10 @@ from scipy import stats
 from benchmark.core.digests import json_sha256
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
+from benchmark.reference_check import LEVEL
 from benchmark.reference_check.quantities import Quantity, Series, by_cell, series
 from benchmark.tables.selection import varies_with_seed
 
-LEVEL = 0.01  # chance that an unchanged suite is called changed
 LEAST_SEEDS = 8
 _MAIN_SHARE = 0.5  # of the level, for the strength that the check is for
 _SURE_SHARE = 0.01  # of the level: outside the intervals at this level, a number has changed whatever other seeds say

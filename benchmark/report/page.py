@@ -23,7 +23,7 @@ from benchmark.grid.records import Record
 from benchmark.report.inline import PIXELS, inline, inline_png
 from benchmark.report.missing import gaps
 from benchmark.tables import TABLES
-from benchmark.tables.chance import near_chance
+from benchmark.tables.chance import all_near_chance
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.selection import CLEAN, UNDEFENDED, blocks, place
@@ -85,7 +85,7 @@ def report(records: Sequence[Record], sources: ArtifactPaths) -> str:
         datasets=_distinct(record.dataset.spec for record in records),
         victims=_distinct(record.victim.spec for record in records),
         seeds=sorted({record.seed for record in records}),
-        warnings=_near_chance(records),
+        warnings=[f"On {dataset}: {text[0].lower()}{text[1:]}" for dataset, text in all_near_chance(records)],
         opening=[drawing for drawing in drawings if drawing.kind in _FIRST],
         drawings=[drawing for drawing in drawings if drawing.kind not in _FIRST],
         missing=list(dict.fromkeys([*gaps(records, [table for made in tables.values() for table in made]), *missing])),
@@ -122,19 +122,6 @@ def one_surrogate(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         if len(names) > 1
     ]
     return kept, lines
-
-
-def _near_chance(records: Sequence[Record]) -> list[str]:
-    """A sentence for each victim whose clean victims have learned next to nothing."""
-    clean: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        if (record.attack.spec, record.defense.spec) == (CLEAN, UNDEFENDED):
-            clean[record.dataset.spec, record.victim.spec].append(record)
-    return [
-        f"On {dataset}: {sentence[0].lower()}{sentence[1:]}"
-        for (dataset, _), members in clean.items()
-        if (sentence := near_chance(members))
-    ]
 
 
 def _tables(

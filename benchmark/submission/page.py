@@ -18,9 +18,6 @@ Attacks and defenses that were submitted and accepted, one JSON file each in thi
 `python -m benchmark submit`; [Submitting](../../docs/submitting.md) says what is checked, and how to add a row.
 """
 _LARGEST = 1 << 24  # bytes
-_EMPTY = """
-There are no entries yet.
-"""
 
 
 def require_page(folder: Path) -> None:
@@ -41,8 +38,12 @@ def require_page(folder: Path) -> None:
 
 
 def leaderboard_page(entries: Sequence[Entry]) -> str:
-    """The page as Markdown; without entries it says so."""
-    return _HEAD + (f"\n{render(leaderboard(entries), 'markdown')}\n" if entries else _EMPTY)
+    """The page as Markdown.
+
+    Raises:
+        UsageError: no entries.
+    """
+    return f"{_HEAD}\n{render(leaderboard(entries), 'markdown')}\n"
 
 
 def publish(entry: Entry, folder: Path) -> Path:

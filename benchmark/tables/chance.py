@@ -1,7 +1,8 @@
 """What a victim that has learned nothing scores, computed exactly, and which victims score hardly more."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import exp, lgamma
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.grid.records import Record
+from benchmark.tables.selection import CLEAN, UNDEFENDED
 
 _MOST_FACTORS = 1000  # of a product; with more, logarithms are taken, which need no memory
 
@@ -53,6 +55,15 @@ def near_chance(clean: Sequence[Record]) -> str:
         f"{text:.1f} I→T, {image:.1f} T→I; chance {levels[0].recall_at_10:.1f}, {levels[1].recall_at_10:.1f}), so "
         "nothing is ranked on it."
     )
+
+
+def all_near_chance(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """The data set and the sentence of :func:`near_chance`, for each data set and victim that there is one for."""
+    clean: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if (record.attack.spec, record.defense.spec) == (CLEAN, UNDEFENDED):
+            clean[record.dataset.spec, record.victim.spec].append(record)
+    return [(dataset, sentence) for (dataset, _), own in clean.items() if (sentence := near_chance(own))]
 
 
 def image_to_text(images: int, captions: int) -> Chance:

@@ -6,8 +6,9 @@ from statistics import fmean
 from typing import Any
 
 from benchmark.core.spec import format_value
+from benchmark.grid.record_schema import DataFacts
 from benchmark.grid.records import Record, ResolvedSpec
-from benchmark.tables.chance import near_chance, of_dataset
+from benchmark.tables.chance import all_near_chance, of_dataset
 from benchmark.tables.origins import mixed_origins, mixed_poisons
 from benchmark.tables.probed import probe_note
 from benchmark.tables.published import in_order
@@ -15,7 +16,6 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten, params_with_i
 from benchmark.tables.table import Caution, done_seeds
 
 _SPLITS = ("train", "val", "test")
-_FACTS = (*(f"{split}_images" for split in _SPLITS), "resolution", "train_captions", "test_captions", "fingerprint")
 
 _BEYOND_ALGORITHM_1 = {
     "permute_surrogate": "captions were permuted in the surrogate's steps as well",
@@ -44,7 +44,7 @@ def notes(attacks: Sequence[ResolvedSpec], records: Sequence[Record], explained:
             lines.append(f"{', '.join(used)}: {words}, which Algorithm 1 of the paper does not have.")
     lines += _defenses(records)
     done = [record for record in records if record.status == "done"]
-    near = map(Caution, _near_chance(records))
+    near = [Caution(sentence) for _, sentence in all_near_chance(records)]
     origins = map(Caution, [*mixed_origins(done), *mixed_poisons(done)])
     failed = map(Caution, failures(records))
     return [*lines, _seeds(records), *origins, _chance(records), *near, *_time(done), *failed]
@@ -73,7 +73,7 @@ def _data(dataset: ResolvedSpec) -> str:
     sizes = " / ".join(f"{params[f'{split}_images']:,} {split}" for split in _SPLITS)
     facts = [f"{sizes} images", f"{params['resolution']} px"]
     twice = {split for split in _SPLITS if params.get(split) == params[f"{split}_images"]}
-    hidden = {*_FACTS, *twice, "per_seed", *varies_with_seed(params)}
+    hidden = {*DataFacts.__annotations__, *twice, *varies_with_seed(params)}
     facts += [_words({key: value for key, value in params.items() if key not in hidden})]
     facts += ["a data set of its own for each seed"] if params.get("per_seed") else []
     return f"Data: {dataset.label}; {'; '.join(fact for fact in facts if fact)}."
@@ -169,14 +169,6 @@ def _chance(records: Sequence[Record]) -> str:
         f"Chance for {images:,} test images with {captions} captions: R@10 {text.recall_at_10:.1f} I→T, "
         f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."
     )
-
-
-def _near_chance(records: Sequence[Record]) -> list[str]:
-    clean: dict[str, list[Record]] = {}
-    for record in records:
-        if (record.attack.spec, record.defense.spec) == (CLEAN, UNDEFENDED):
-            clean.setdefault(record.victim.spec, []).append(record)
-    return [sentence for members in clean.values() if (sentence := near_chance(members))]
 
 
 def _time(done: Sequence[Record]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -85,14 +86,8 @@ def test_halves_share_mems_budget_in_every_preset() -> None:
 
 
 def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    crafted: list[int] = []
-    original = Mem.craft
-
-    def counted(*args: Any, **settings: Any) -> Poison:
-        crafted.append(1)
-        return original(*args, **settings)
-
-    monkeypatch.setattr(Mem, "craft", counted)
+    whole = create_autospec(Mem.craft, side_effect=Mem.craft)
+    monkeypatch.setattr(Mem, "craft", whole)
     settings = (
         "[k=2,rounds=1,surrogate_steps=2,pgd_steps=2,step_size=1,hotflip_rounds=1,candidates=2,vocabulary=20,"
         "batch_size=16]"
@@ -100,7 +95,7 @@ def test_the_store_crafts_the_whole_once_for_all_of_them(tmp_path: Path, monkeyp
     attacks = ",".join(f"{name}{settings}" for name in ("trigger-only", "mem", "delta-only", "trigger-uniform"))
     flags = ["--poisons", str(tmp_path / "poisons")]
     assert run(tmp_path / "out", *flags, attack=attacks, defense="none", epochs=1) == 0
-    assert len(crafted) == 1
+    assert whole.call_count == 1
     assert len(list((tmp_path / "poisons").glob("*.safetensors"))) == 1
     found = {record.attack.label: record for record in load_records(tmp_path / "out")}
     assert {record.status for record in found.values()} == {"done"}

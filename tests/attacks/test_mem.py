@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -149,18 +150,12 @@ def test_the_loss_after_pgd_falls_from_round_to_round() -> None:
 
 
 def test_hotflip_changes_triggers_only_in_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    original = attacks.crafting.hotflip
-
-    def counted(*args: Any) -> torch.Tensor:
-        calls.append(1)
-        return original(*args)
-
-    monkeypatch.setattr(attacks.crafting, "hotflip", counted)
+    hotflip = Mock(wraps=attacks.crafting.hotflip)
+    monkeypatch.setattr(attacks.crafting, "hotflip", hotflip)
     start = craft(make_dataset(), hotflip_rounds=0)
-    assert not calls
+    assert not hotflip.called
     flipped = craft(make_dataset(), hotflip_rounds=1)
-    assert len(calls) == 3  # 24 rows in batches of at most 10, one round
+    assert hotflip.call_count == 3  # 24 rows in batches of at most 10, one round
     assert flipped.trigger != start.trigger
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmark.core.idle_cpus import beside, idle_cpus
-from benchmark.core.threads import in_order, limited_threads, thread_pool
+from benchmark.core.thread_pool import in_order, thread_pool
+from benchmark.core.threads import limited_threads
 from tests.idle import idling
 
 

@@ -70,13 +70,13 @@ def test_only_drawings_in_the_public_domain_are_used_and_each_once(
     write("theme.svg", svg("Lemon SVG theme", body=square(5)))
     write("shapes/stars/star.svg", svg("Star", body=square(6)))
     write("007.svg", svg("12", body=square(7)))
-    write("dog.svg", svg("Dog", body=square(8)))
+    write("dog.svg", svg("Dog", body=square(8), description="A dog in the rain"))
     (tmp_path / "svg" / "link.svg").symlink_to(cat)
     with caplog.at_level(logging.WARNING):
         usable, content = survey(tmp_path / "svg", tmp_path / "cache")
     assert [(each.path, each.captions) for each in usable] == [
         ("cat.svg", ("Cat", "Cat: animal, pet", "animal, pet")),
-        ("dog.svg", ("Dog",)),
+        ("dog.svg", ("Dog", "A dog in the rain")),
     ]
     assert len({each.group for each in usable}) == 2
     assert [record.getMessage() for record in caplog.records] == [

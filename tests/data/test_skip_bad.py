@@ -141,7 +141,7 @@ def test_images_are_decoded_side_by_side(source: CsvTable, tmp_path: Path, monke
             both.wait()
         return read_image(image, resolution)
 
-    monkeypatch.setattr("benchmark.core.threads.usable_cpus", lambda: 2)
+    monkeypatch.setattr("benchmark.core.thread_pool.usable_cpus", lambda: 2)
     monkeypatch.setattr(files, "read_image", wait)
     assert len(source.load(8, tmp_path / "cache").train) == 7
 
@@ -161,7 +161,7 @@ def test_an_interruption_stops_at_once_and_leaves_nothing(
         yield None
         raise error
 
-    monkeypatch.setattr("benchmark.core.threads.usable_cpus", lambda: 1)
+    monkeypatch.setattr("benchmark.core.thread_pool.usable_cpus", lambda: 1)
     monkeypatch.setattr(files, "read_image", slow)
     monkeypatch.setattr(files, "tracked", interrupted)
     with pytest.raises(error):

@@ -23,9 +23,9 @@ def at(seed: int, progress: float = 0.0) -> HookContext:
     return HookContext(seed, progress)
 
 
-def strong(picture: torch.Tensor, count: int, seed: int = 2, s: float = 1.0) -> torch.Tensor:
-    """(count, 3, H, W): one picture augmented often. Pictures of one size get the same draws with the same seed."""
-    return StrongAugment(s).on_images(picture.expand(count, 3, *picture.shape[1:]), at(seed))
+def strong(picture: torch.Tensor, count: int, s: float) -> torch.Tensor:
+    """(count, 3, H, W): one picture augmented often. Pictures of one size get the same draws."""
+    return StrongAugment(s).on_images(picture.expand(count, 3, *picture.shape[1:]), at(2))
 
 
 def colour(red: float, green: float, blue: float, side: int = 4) -> torch.Tensor:

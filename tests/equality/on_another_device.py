@@ -24,14 +24,14 @@ from tests.equality import plain
 from tests.equality.test_algorithm import SETTINGS, InDouble
 from tests.grid.grids import ATTACK, results, run
 from tests.grid.test_checkpoints import stop_at
-from tests.small import make_dataset, noise_of
+from tests.small import make_dataset, noise_of, small_clip
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
 from victims.training import train
 
 
 def double_clip(device: str, seed: int) -> InDouble:
-    return InDouble(plain.small_clip(seed=seed), torch.device(device), "fp32")
+    return InDouble(small_clip(seed=seed), torch.device(device), "fp32")
 
 
 def test_the_device_takes_no_tensor_of_another() -> None:

@@ -7,37 +7,16 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from torch import nn
 
 from attacks.mem import Mem
 from attacks.placement import Place, placed, word_numbers
 from attacks.vocabulary import trigger_words
 from benchmark.core.seeding import derive_seed, numpy_generator, torch_generator
 from benchmark.data import CaptionDataset
+from tests.small import small_clip
 from victims.recipe import Recipe
 from victims.tokens import Tokenizer
 from victims.training import epoch_rows, schedule
-
-
-def small_clip(
-    resolution: int = 32, layers: tuple[int, ...] = (1, 1, 1, 1), dtype: torch.dtype = torch.float64, seed: int = 3
-) -> open_clip.CLIP:
-    """A CLIP with a ModifiedResNet whose weights, norms and statistics are all away from their initial values."""
-    torch.manual_seed(seed)
-    model = open_clip.CLIP(
-        embed_dim=16,
-        vision_cfg={"image_size": resolution, "layers": layers, "width": 8, "head_width": 32, "patch_size": None},
-        text_cfg={"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    )
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(std=0.2)
-            module.running_var.uniform_(0.5, 1.5)
-    return model.to(dtype)
 
 
 def image_features(model: open_clip.CLIP, pixels: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from attacks.base import CraftContext
 from attacks.mem import Mem
 from tests.equality import plain
-from tests.small import make_dataset
+from tests.small import make_dataset, small_clip
 from victims.clip import Clip
 
 SETTINGS: dict[str, Any] = {
@@ -65,7 +65,7 @@ def test_noise_and_triggers_equal_those_of_the_plain_algorithm(options: dict[str
     attack = Mem(**SETTINGS, **options)
 
     def surrogate(seed: int) -> Clip:
-        return InDouble(plain.small_clip(seed=seed), torch.device("cpu"), "fp32")
+        return InDouble(small_clip(seed=seed), torch.device("cpu"), "fp32")
 
     poison = attack.craft(data, CraftContext(surrogate, seed=7, workdir=tmp_path))
     delta, trigger, losses = plain.craft(data, attack, seed=7)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.equality import plain
-from tests.small import PRECISIONS
+from tests.small import PRECISIONS, small_clip
 from victims.clip import Clip, Precision
 from victims.fast.resnet import _convolve, attention_pool
 
@@ -19,17 +19,17 @@ NETWORKS = [(32, (1, 1, 1, 1)), (56, (1, 1, 1, 1)), (64, (2, 1, 2, 1)), (96, (1,
 
 
 def clip(resolution: int, layers: tuple[int, ...], dtype: torch.dtype, precision: Precision = "fp32") -> Clip:
-    return Clip(plain.small_clip(resolution, layers, dtype), CPU, precision)
+    return Clip(small_clip(resolution, layers, dtype), CPU, precision)
 
 
-def pixels(resolution: int, dtype: torch.dtype = torch.float64, rows: int = 6) -> torch.Tensor:
+def pixels(resolution: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     generator = torch.Generator().manual_seed(resolution)
-    return torch.randint(0, 256, (rows, 3, resolution, resolution), generator=generator).to(dtype) / 255
+    return torch.randint(0, 256, (6, 3, resolution, resolution), generator=generator).to(dtype) / 255
 
 
 @pytest.mark.parametrize(("resolution", "layers"), NETWORKS)
 def test_frozen_features_and_pixel_gradients_in_fp64(resolution: int, layers: tuple[int, ...]) -> None:
-    slow = plain.small_clip(resolution, layers).eval()
+    slow = small_clip(resolution, layers).eval()
     fast = clip(resolution, layers, torch.float64).for_inference()
     weight = torch.randn(6, 16, dtype=torch.float64)
     one, other = (pixels(resolution).requires_grad_() for _ in range(2))
@@ -42,7 +42,7 @@ def test_frozen_features_and_pixel_gradients_in_fp64(resolution: int, layers: tu
 
 @pytest.mark.parametrize(("resolution", "layers"), NETWORKS)
 def test_training_features_gradients_and_statistics_in_fp64(resolution: int, layers: tuple[int, ...]) -> None:
-    slow = plain.small_clip(resolution, layers).train()
+    slow = small_clip(resolution, layers).train()
     fast = clip(resolution, layers, torch.float64).train()
     weight = torch.randn(6, 16, dtype=torch.float64)
     found, expected = (pixels(resolution).requires_grad_() for _ in range(2))
@@ -63,8 +63,8 @@ def test_training_features_gradients_and_statistics_in_fp64(resolution: int, lay
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_frozen_network_ends_where_the_training_one_does(precision: Precision) -> None:
     # As far from fp64 as plain open_clip under autocast is, or closer.
-    exact = plain.image_features(plain.small_clip(64, (2, 1, 2, 1)).eval(), pixels(64)).detach()
-    single = plain.small_clip(64, (2, 1, 2, 1), torch.float32).eval()
+    exact = plain.image_features(small_clip(64, (2, 1, 2, 1)).eval(), pixels(64)).detach()
+    single = small_clip(64, (2, 1, 2, 1), torch.float32).eval()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         usual = plain.image_features(single, pixels(64, torch.float32))
     fast = clip(64, (2, 1, 2, 1), torch.float32, precision).eval()

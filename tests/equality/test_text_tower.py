@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import victims.clip
-from tests.equality import plain
+from tests.small import small_clip
 from victims.clip import Clip
 from victims.fast.embedding import ActiveEmbedding
 
@@ -16,7 +16,7 @@ CAPTIONS = ["sun", "a red dog and one more dog", "moon", "two cats", "the old ho
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    return Clip(plain.small_clip(), torch.device("cpu"), "fp32")
+    return Clip(small_clip(), torch.device("cpu"), "fp32")
 
 
 @pytest.mark.parametrize("at_once", [2, 3, 100])

@@ -12,7 +12,7 @@ from attacks.placement import FRONT
 from benchmark.data import CaptionDataset
 from defenses.base import Defense, HookContext
 from tests.equality import plain
-from tests.small import WORDS, make_dataset
+from tests.small import WORDS, make_dataset, small_clip
 from victims.clip import Clip, clip_loss
 from victims.recipe import Recipe
 from victims.training import train
@@ -33,8 +33,8 @@ def captioned(clip: Clip, rows: int) -> tuple[torch.Tensor, CaptionDataset]:
 
 
 def test_hotflip_chooses_the_triggers_of_the_plain_search() -> None:
-    slow = plain.small_clip().eval()
-    fast = Clip(plain.small_clip(), CPU, "fp32").for_inference()
+    slow = small_clip().eval()
+    fast = Clip(small_clip(), CPU, "fp32").for_inference()
     tokens, data = captioned(fast, 6)
     images = torch.from_numpy(data.images).double() / 255
     vocabulary = torch.tensor([fast.tokenizer.encode(word)[0] for word in WORDS])
@@ -48,8 +48,8 @@ def test_hotflip_chooses_the_triggers_of_the_plain_search() -> None:
 
 
 def test_noise_equals_that_of_the_plain_descent() -> None:
-    slow = plain.small_clip().eval()
-    fast = Clip(plain.small_clip(), CPU, "fp32").for_inference()
+    slow = small_clip().eval()
+    fast = Clip(small_clip(), CPU, "fp32").for_inference()
     tokens, data = captioned(fast, 8)
     images = torch.from_numpy(data.images)
     with torch.no_grad():
@@ -69,8 +69,8 @@ def test_noise_equals_that_of_the_plain_descent() -> None:
 
 @pytest.mark.parametrize("resolution", [32, 64])
 def test_one_pgd_step_in_fp32_agrees_in_sign(resolution: int) -> None:
-    slow = plain.small_clip(resolution, dtype=torch.float32).eval()
-    fast = Clip(plain.small_clip(resolution, dtype=torch.float32), CPU, "fp32").for_inference()
+    slow = small_clip(resolution, dtype=torch.float32).eval()
+    fast = Clip(small_clip(resolution, dtype=torch.float32), CPU, "fp32").for_inference()
     data = make_dataset(32, 1, resolution)
     tokens = fast.tokenizer([own[0] for own in data.captions])
     with torch.no_grad():
@@ -90,12 +90,12 @@ def test_a_victim_trains_to_the_plain_loops_weights() -> None:
     recipe = Recipe(
         epochs=3, batch_size=8, lr=1e-3, beta1=0.8, beta2=0.98, weight_decay=0.3, rows="images", precision="fp32"
     )
-    slow, fast = plain.small_clip(), Clip(plain.small_clip(), CPU, "fp32")
+    slow, fast = small_clip(), Clip(small_clip(), CPU, "fp32")
     expected = plain.train(slow, data, recipe, seed=5)
     log = train(fast, data, recipe, InDouble(), seed=5)
     assert log.loss == pytest.approx(expected, abs=1e-5)  # the loss is summed up in fp32
     trained = fast.model.state_dict()
-    start = plain.small_clip().state_dict()
+    start = small_clip().state_dict()
     for name, weight in slow.state_dict().items():
         torch.testing.assert_close(trained[name], weight, rtol=1e-6, atol=1e-8, msg=name)
         assert not torch.equal(weight, start[name]) or name.endswith("attn_mask")
@@ -108,7 +108,7 @@ def test_a_longer_epoch_brings_in_new_tokens() -> None:
     recipe = Recipe(
         epochs=4, batch_size=8, lr=1e-3, beta1=0.8, beta2=0.98, weight_decay=0.3, rows="images", precision="fp32"
     )
-    slow, fast = plain.small_clip(), Clip(plain.small_clip(), CPU, "fp32")
+    slow, fast = small_clip(), Clip(small_clip(), CPU, "fp32")
     expected = plain.train(slow, data, recipe, seed=1)
     assert train(fast, data, recipe, InDouble(), seed=1).loss == pytest.approx(expected, abs=1e-5)
     torch.testing.assert_close(

@@ -51,13 +51,13 @@ def make_poison(train: CaptionDataset, per_row: bool = False, eps: int = EPS) ->
     return Poison(delta, trigger, eps, train.fingerprint, per_row, {"seed": 7})
 
 
-def make_source(clean: Splits, poison: Poison, names: tuple[str, ...] = ALL, full_size: bool = False) -> ExportJob:
+def make_source(clean: Splits, poison: Poison, names: tuple[str, ...] = ALL) -> ExportJob:
     """What the command would export of a MEM-3 poison."""
     preset = PRESETS["tiny"]
     _, attack = choose_attacks("mem3", preset)
     tiny = Architecture("tiny")
     cell = Cell(choose_dataset("scenes"), attack, choose_defenses("none", preset)[0], tiny, tiny, preset.recipe, 7)
-    return ExportJob(cell, clean, poison, names, full_size)
+    return ExportJob(cell, clean, poison, names, full_size=False)
 
 
 def export(folder: Path, layout: str, names: tuple[str, ...] = ALL, per_row: bool = False) -> ExportJob:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import benchmark.core.atomic_files
+import benchmark.core.disk_space
 import benchmark.export.layouts
 from attacks.poison import Poison
 from benchmark.cli.main import main
@@ -91,9 +91,9 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(tmp_path: Path, monkeypatch
 
 
 def test_space_is_required_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = benchmark.core.atomic_files.shutil.disk_usage(tmp_path)
+    usage = benchmark.core.disk_space.shutil.disk_usage(tmp_path)
     pixels = 15 * 3 * 16 * 16
-    monkeypatch.setattr(benchmark.core.atomic_files.shutil, "disk_usage", lambda folder: usage._replace(free=pixels))
+    monkeypatch.setattr(benchmark.core.disk_space.shutil, "disk_usage", lambda folder: usage._replace(free=pixels))
     monkeypatch.setattr(Folder, "write", lambda *a: pytest.fail("wrote"))
     with pytest.raises(UsageError, match=r"cannot write .*out: needs .* MiB of free space"):
         export(tmp_path / "out", "folder")

@@ -2,37 +2,18 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
 
 from benchmark.core.errors import UsageError
 from benchmark.figures.epsilon import epsilon
 from benchmark.grid.records import Record
+from tests.figures.whiskered import clean_level, ends, points
 from tests.tables.factory import record
 
 
 def at(spec: str, eps: int, recall: float, ssim: float | None = 0.9, seed: int = 1, tile: int = 8) -> Record:
     poison = {"eps": eps, "psnr": 30.0, "largest": eps, "ssim": ssim}
     return record(spec, recalls=(recall - 1, recall + 1), params={"eps": eps, "tile": tile}, poison=poison, seed=seed)
-
-
-def ends(axes: Axes) -> list[list[float]]:
-    """Where each whisker begins and ends."""
-    drawn = (segment for bars in axes.containers for lines in bars[2] for segment in lines.get_segments())
-    return [np.asarray(segment)[:, 1].tolist() for segment in drawn if len(segment)]
-
-
-def clean_level(axes: Axes) -> float:
-    return float(np.asarray(next(one for one in axes.lines if one.get_label() == "clean data").get_ydata())[0])
-
-
-def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
-    found = {}
-    for bars in axes.containers:
-        x, y = (np.asarray(values, float).round(6).tolist() for values in bars[0].get_data())
-        found[str(bars.get_label())] = (x, y)
-    return found
 
 
 def test_points_are_means_over_seeds_at_each_eps() -> None:

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
 
 from benchmark.core.errors import UsageError
 from benchmark.figures.protected import protected, protected_share
 from benchmark.grid.records import Record
+from tests.figures.whiskered import clean_level, ends, points
 from tests.tables.factory import record
 
 
@@ -16,25 +15,6 @@ def mixed(attack: str, clean: float, recall: float, seed: int = 1, first: float 
     params = {"share": clean, "first": first}
     spec = f"clean-fraction[share={clean:g}]"
     return record(attack, spec, (recall, recall), seed=seed, defense_params=params)
-
-
-def ends(axes: Axes) -> list[list[float]]:
-    """Where each whisker begins and ends."""
-    drawn = (segment for bars in axes.containers for lines in bars[2] for segment in lines.get_segments())
-    return [np.asarray(segment)[:, 1].tolist() for segment in drawn if len(segment)]
-
-
-def clean_level(axes: Axes) -> float:
-    return float(np.asarray(next(one for one in axes.lines if one.get_label() == "clean data").get_ydata())[0])
-
-
-def points(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
-    found = {}
-    for bars in axes.containers:
-        line = bars[0]
-        x, y = (np.asarray(values, float).round(6).tolist() for values in (line.get_xdata(), line.get_ydata()))
-        found[str(bars.get_label())] = (x, y)
-    return found
 
 
 def test_points_go_from_clean_data_to_all_of_it() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
-from benchmark.core import threads
+from benchmark.core import thread_pool
 from benchmark.core.errors import UsageError
 from tests.fuzz.damage import damaged
 from tests.fuzz.guard import Breach, Guard
@@ -132,7 +132,7 @@ def _child(job: Job, sender: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
-    threads.usable_cpus = lambda: 2  # threads of pools reserve address space
+    thread_pool.usable_cpus = lambda: 2  # threads of pools reserve address space
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["UNLEARNABLE_BENCH_CACHE"] = str(job.folder / "beside" / "cache")

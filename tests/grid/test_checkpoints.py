@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
 from tests.full_disk import file_of_at_most
 from tests.grid.grids import ATTACK, left_over, results, run
+from tests.malicious import Malicious
 
 FRESH = ATTACK.replace("restart_every=none", "restart_every=1")
 # Of the fourth round's surrogate the third is the first round.
@@ -85,16 +87,10 @@ def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         stop_at(patch, attacks.crafting, "minimise_noise", 8)
         assert run(tmp_path, defense="none") == 130
-    calls: list[int] = []
-    original = attacks.crafting.minimise_noise
-
-    def counted(*args: Any, **settings: Any) -> torch.Tensor:
-        calls.append(1)
-        return original(*args, **settings)
-
-    monkeypatch.setattr(attacks.crafting, "minimise_noise", counted)
+    minimise_noise = Mock(wraps=attacks.crafting.minimise_noise)
+    monkeypatch.setattr(attacks.crafting, "minimise_noise", minimise_noise)
     assert run(tmp_path, defense="none") == 0
-    assert len(calls) == 3  # the third round alone
+    assert minimise_noise.call_count == 3  # the third round alone
 
 
 def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,16 +98,10 @@ def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         stop_at(patch, victims.training, "_step_loss", 5)
         assert run(tmp_path, "--rerun", "all", attack="clean", defense="none") == 130
-    steps: list[int] = []
-    original = victims.training._step_loss
-
-    def counted(*args: Any) -> Any:
-        steps.append(1)
-        return original(*args)
-
-    monkeypatch.setattr(victims.training, "_step_loss", counted)
+    step = Mock(wraps=victims.training._step_loss)
+    monkeypatch.setattr(victims.training, "_step_loss", step)
     assert run(tmp_path, "--rerun", "all", attack="clean", defense="none") == 0
-    assert len(steps) == 2  # the third epoch alone
+    assert step.call_count == 2  # the third epoch alone
     assert not left_over(tmp_path)
 
 
@@ -138,16 +128,10 @@ def test_other_ways_of_crafting_go_on_as_well(
     with monkeypatch.context() as patch:
         stop_at(patch, place, name, number)
         assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 130
-    calls: list[int] = []
-    original = getattr(place, name)
-
-    def counted(*args: Any, **settings: Any) -> Any:
-        calls.append(1)
-        return original(*args, **settings)
-
-    monkeypatch.setattr(place, name, counted)
+    work = Mock(wraps=getattr(place, name))
+    monkeypatch.setattr(place, name, work)
     assert run(tmp_path / "stopped", attack=attack, defense="none", epochs=1) == 0
-    assert len(calls) == left
+    assert work.call_count == left
     assert results(tmp_path / "stopped") == results(tmp_path / "whole")
 
 
@@ -278,11 +262,7 @@ def test_a_failed_cell_keeps_its_checkpoint_until_it_runs_again(
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (tmp_path / "executed",))
-
-    torch.save({"state": {"x": Trap()}, "notes": "{}"}, tmp_path / "trap")
+    torch.save({"state": {"x": Malicious(tmp_path / "executed")}, "notes": "{}"}, tmp_path / "trap")
     assert Checkpoint(tmp_path / "trap").load() is None
     assert "is ignored" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()

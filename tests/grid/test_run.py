@@ -5,6 +5,7 @@ import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ import torch
 import attacks
 import benchmark.grid.runner
 from attacks.mem import Mem
-from attacks.poison import Poison
 from benchmark.cli.main import main
 from benchmark.data import LazyImages
 from benchmark.grid.events import Events
@@ -53,14 +53,8 @@ def by_cell(folder: Path) -> dict[tuple[str, str], Record]:
 
 
 def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    crafted: list[int] = []
-    craft = Mem.craft
-
-    def counted(*args: Any, **settings: Any) -> Poison:
-        crafted.append(1)
-        return craft(*args, **settings)
-
-    monkeypatch.setattr(Mem, "craft", counted)
+    craft = create_autospec(Mem.craft, side_effect=Mem.craft)
+    monkeypatch.setattr(Mem, "craft", craft)
     assert run(tmp_path) == 0
     printed = capsys.readouterr()
     for word in ("Clean", "MEM-2", "Prefix drop", "Cutout", "R@10", "Medr", "8/255"):
@@ -70,7 +64,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     records = by_cell(tmp_path)
     expected = {("Clean", "none"), ("MEM-2", "none"), ("MEM-2", "prefix-drop"), ("MEM-2", "cutout+random-swap")}
     assert set(records) == expected
-    assert len(crafted) == 1  # once for all defenses
+    assert craft.call_count == 1  # once for all defenses
     for record in records.values():
         assert record.status == "done"
         assert len(record.epochs) == len(record.loss) == 1
@@ -349,15 +343,10 @@ def test_clean_data_alone_make_a_table(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_poison_that_cannot_be_crafted_is_tried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tried: list[int] = []
-
-    def broken(*args: Any, **kwargs: Any) -> Any:
-        tried.append(1)
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(Mem, "craft", broken)
+    craft = Mock(side_effect=RuntimeError("out of memory"))
+    monkeypatch.setattr(Mem, "craft", craft)
     assert run(tmp_path) == 1
-    assert len(tried) == 1
+    assert craft.call_count == 1
     records = by_cell(tmp_path)
     assert [records["MEM-2", spec].status for spec in ("none", "prefix-drop", "cutout+random-swap")] == ["failed"] * 3
     assert records["Clean", "none"].status == "done"

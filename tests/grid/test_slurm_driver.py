@@ -114,6 +114,15 @@ class Scripted:
         (self.folder / f"{job}.news").unlink(missing_ok=True)
 
 
+class EndsOnceAsked(Scripted):
+    """Its only job, that of a cell, ends once Slurm has been asked for states."""
+
+    def states(self) -> dict[str, State]:
+        found = super().states()
+        self.end("cell", made("cell"))
+        return found
+
+
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_SECONDS_BETWEEN_LOOKS", "_SECONDS_BETWEEN_STATES", "_SECONDS_AFTER_REFUSAL"):
@@ -278,15 +287,8 @@ def test_what_happens_to_the_cluster_is_no_fault_of_the_unit(state: str, tmp_pat
 
 
 def test_who_holds_a_job_is_told_how_to_release_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Released(Scripted):
-        def states(self) -> dict[str, State]:
-            """The job is released once Slurm has been asked."""
-            found = super().states()
-            self.end("cell", made("cell"))
-            return found
-
     held = State("PENDING", "launch failed requeued held")
-    do(Released(tmp_path, lambda *_: held, begins=lambda *_: False), [unit("cell")])
+    do(EndsOnceAsked(tmp_path, lambda *_: held, begins=lambda *_: False), [unit("cell")])
     assert "job 1_0 waits until it is released (scontrol release 1_0): launch failed requeued held" in caplog.messages
 
 
@@ -531,15 +533,8 @@ def test_what_is_missing_here_is_one_line(
 
 
 def test_a_job_that_slurm_queues_again_waits(tmp_path: Path) -> None:
-    class Requeued(Scripted):
-        def states(self) -> dict[str, State]:
-            """It ends once Slurm has been asked."""
-            found = super().states()
-            self.end("cell", made("cell"))
-            return found
-
     events = tmp_path / "events"
-    do(Requeued(tmp_path, lambda *_: State("PENDING", "BeginTime")), [unit("cell")], events=events)
+    do(EndsOnceAsked(tmp_path, lambda *_: State("PENDING", "BeginTime")), [unit("cell")], events=events)
     states = [one["state"] for one in map(json.loads, events.read_text().splitlines()) if one.get("name") == "cell"]
     assert states == ["running", "waiting", "failed"]  # as records without scores are
 

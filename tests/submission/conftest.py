@@ -32,10 +32,10 @@ def of_kind(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 
 @pytest.fixture
-def make(of_kind: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def make(
+    of_kind: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registries_as_they_were: None
+) -> Callable[[str], Path]:
     """Makes a submission of a kind that keeps the rules; what it needs to count is left to tests of the gates."""
-    for registry in (ATTACKS, DEFENSES, DATASETS):
-        monkeypatch.setattr(registry, "_entries", {entry.name: entry for entry in registry.entries()})
     submissions.use_small_rules(monkeypatch)
     monkeypatch.setattr("benchmark.submission.submit.strength_problems", lambda *_: [])
     return lambda kind: Path(shutil.copytree(of_kind(kind), tmp_path / "submitted"))

@@ -1,13 +1,16 @@
-"""Records made by hand, for tables with known numbers."""
+"""Records made by hand, for tables with known numbers, and what such a table says in a cell."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from benchmark.core.digests import json_sha256
 from benchmark.grid.records import EpochScores, Record, ResolvedSpec
 from benchmark.metrics import Retrieval, RetrievalScores
 from benchmark.tables.entries import About, Entry, Kind
+from benchmark.tables.table import Table
 
 LABELS = {"clean": "Clean", "em": "EM"} | {f"mem{k}": f"MEM-{k}" for k in (1, 3, 5, 7)}
 LABELS |= {"delta-only": "Delta only", "trigger-only": "Trigger only", "uniform-noise": "Uniform noise"}
@@ -112,6 +115,18 @@ def record(
         provenance={"device": "cpu (x86_64, 2 threads)"},
         error={"type": "RuntimeError", "message": failed} if failed else {},
     )
+
+
+def cell(table: Table, row: str, column: str) -> "pd.Series[float]":
+    """The one cell of a table in that row and column."""
+    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
+    assert len(found) == 1, f"{len(found)} cells in {row}, {column}"
+    return found.iloc[0]
+
+
+def value(table: Table, row: str, column: str) -> float:
+    """The mean in that cell."""
+    return float(cell(table, row, column)["mean"])
 
 
 def entry(name: str, recall: Mapping[str, Sequence[float]], kind: Kind = "attack", **more: Any) -> Entry:

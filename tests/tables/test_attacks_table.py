@@ -10,7 +10,7 @@ from benchmark.grid.records import Record
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.table import Table
-from tests.tables.factory import record
+from tests.tables.factory import record, value
 
 NUMBERS = {"clean": 60.0, "mem3": 6.0, "em": 57.0, "delta-only": 54.0, "trigger-only": 48.0, "uniform-noise": 60.0}
 NUMBERS |= {"random-trigger": 51.0, "em-official": 45.0, "mem-official": 3.0}
@@ -23,12 +23,6 @@ ROWS = ("Clean", "MEM-3", "EM", *CONTROLS, *OFFICIAL)
 def attacks_table(*records: Record) -> Table:
     (table,) = make_tables("attacks", records)
     return table
-
-
-def value(table: Table, row: str, column: str) -> float:
-    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
-    assert len(found) == 1
-    return float(found.iloc[0]["mean"])
 
 
 def several() -> list[Record]:

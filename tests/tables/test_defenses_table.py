@@ -13,16 +13,10 @@ from benchmark.grid.records import Record
 from benchmark.tables.defenses import table2
 from benchmark.tables.render import render
 from benchmark.tables.shares import lost
-from benchmark.tables.table import Observation, Table, summarise
-from tests.tables.factory import SCENES, record, scores
+from benchmark.tables.table import Observation, summarise
+from tests.tables.factory import SCENES, cell, record, scores
 
 FOUR = ["R@10 I→T", "Medr I→T", "R@10 T→I", "Medr T→I"]
-
-
-def cell(table: Table, row: str, column: str) -> "pd.Series[float]":
-    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
-    assert len(found) == 1, f"{len(found)} cells in {row}, {column}"
-    return found.iloc[0]
 
 
 def basic() -> list[Record]:

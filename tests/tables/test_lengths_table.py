@@ -7,14 +7,7 @@ from benchmark.grid.records import Record
 from benchmark.tables.lengths import table1
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
-from benchmark.tables.table import Table
-from tests.tables.factory import record
-
-
-def mean(table: Table, row: str, column: str) -> float:
-    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
-    assert len(found) == 1
-    return float(found.iloc[0]["mean"])
+from tests.tables.factory import record, value
 
 
 def lengths() -> list[Record]:
@@ -40,18 +33,16 @@ def test_columns_are_clean_em_and_the_papers_lengths_in_order_run_or_not() -> No
 def test_controls_and_official_budgets_have_a_length_but_no_column() -> None:
     others = [record(name, recalls=(77, 77)) for name in ("delta-only", "trigger-only", "mem-official")]
     (table,) = table1([*lengths(), *others])
-    assert mean(table, "R@10", "k=3 I→T") == 3
+    assert value(table, "R@10", "k=3 I→T") == 3
 
 
 def test_each_score_lands_in_its_own_cell_and_defended_runs_in_none() -> None:
     (table,) = table1(lengths())
-    assert (mean(table, "R@10", "k=3 I→T"), mean(table, "R@10", "k=3 T→I")) == (3, 3.5)
-    assert (mean(table, "Medr", "k=0 I→T"), mean(table, "Medr", "k=0 T→I")) == (102, 202)
-    assert (mean(table, "R@10, best on clean val", "k=7 I→T"), mean(table, "R@10, best on clean val", "clean T→I")) == (
-        6,
-        10,
-    )
-    ranks = (mean(table, "Medr, best on clean val", "k=1 I→T"), mean(table, "Medr, best on clean val", "k=1 T→I"))
+    assert (value(table, "R@10", "k=3 I→T"), value(table, "R@10", "k=3 T→I")) == (3, 3.5)
+    assert (value(table, "Medr", "k=0 I→T"), value(table, "Medr", "k=0 T→I")) == (102, 202)
+    assert value(table, "R@10, best on clean val", "k=7 I→T") == 6
+    assert value(table, "R@10, best on clean val", "clean T→I") == 10
+    ranks = (value(table, "Medr, best on clean val", "k=1 I→T"), value(table, "Medr, best on clean val", "k=1 T→I"))
     assert ranks == (90, 95)
     assert not any("protected" in row for row in table.rows)
 
@@ -59,7 +50,7 @@ def test_each_score_lands_in_its_own_cell_and_defended_runs_in_none() -> None:
 def test_protected_data_choose_their_own_epoch_in_rows_of_their_own() -> None:
     (table,) = table1([record("em", recalls=(3, 4), ranks=(7, 8), best=(30, 40), protected=(50, 60))])
     assert table.rows[-2:] == ("R@10, best on protected", "Medr, best on protected")
-    assert [mean(table, row, "k=0 T→I") for row in table.rows] == [4, 8, 40, 95, 4, 8]
+    assert [value(table, row, "k=0 T→I") for row in table.rows] == [4, 8, 40, 95, 4, 8]
     assert sum("not held out" in note for note in table.notes) == 1
     # Where one epoch alone was evaluated, there is no choice to make.
     (table,) = table1([record("em", recalls=(3, 4), ranks=(7, 8))])
@@ -81,7 +72,7 @@ def test_the_paper_stands_below_ours() -> None:
 
 def test_of_settings_of_one_length_the_presets_is_shown_and_the_others_are_named() -> None:
     (table,) = table1([record("mem3[eps=4]", recalls=(50, 50)), record("mem3", recalls=(12, 8))])
-    assert mean(table, "R@10", "k=3 I→T") == 12
+    assert value(table, "R@10", "k=3 I→T") == 12
     (line,) = [note for note in table.notes if note.startswith("Not in this table")]
     assert "(mem3[eps=4])" in line
     assert not [note for note in table1([record("mem3")])[0].notes if note.startswith("Not in this table")]

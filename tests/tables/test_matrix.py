@@ -2,7 +2,6 @@
 
 from statistics import stdev
 
-import pandas as pd
 import pytest
 
 from benchmark.core.errors import UsageError
@@ -10,17 +9,11 @@ from benchmark.grid.records import Record
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.table import Caution, Table
-from tests.tables.factory import SCENES, record
+from tests.tables.factory import SCENES, cell, record
 
 
 def matrix(*records: Record) -> Table:
     return make_tables("matrix", records)[0]
-
-
-def cell(table: Table, row: str, column: str) -> "pd.Series[float]":
-    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
-    assert len(found) == 1
-    return found.iloc[0]
 
 
 def marked(table: Table, mark: str) -> set[tuple[str, str]]:

@@ -9,7 +9,7 @@ from benchmark.grid.records import Record
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render, shown
 from benchmark.tables.table import Table
-from tests.tables.factory import record
+from tests.tables.factory import cell, record, value
 
 LEVELS = (
     ("clean", "none", 80.0), ("em", "none", 10.0), ("em", "cutout", 20.0), ("mem3", "none", 40.0),
@@ -42,7 +42,7 @@ def test_attacks_and_defenses_are_ranked_by_the_middle_half_of_their_runs() -> N
     # Of em's twelve runs the middle six: 22 and 24 and their seeds, less the lowest and the highest of all.
     runs = sorted(recall + seed for recall in THREE["em"] for seed in (1, 2, 3))
     expected = 100 * fmean(runs[3:9]) / 80
-    found = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == "IQM %")].iloc[0]
+    found = cell(attacks, "EM", "IQM %")
     assert found["mean"] == pytest.approx(expected)
     assert found["low"] < expected < found["high"]
     assert found["n"] == 12
@@ -95,12 +95,10 @@ def test_the_three_selections_of_an_epoch_stand_side_by_side() -> None:
     ]
     _, attacks, _ = make_tables("matrix", records)
     for column, expected in (("IQM %", 15), ("best: clean val", 23), ("best: protected", 23)):
-        own = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == column)]
-        assert own["mean"].item() == pytest.approx(100 * expected / 80)
+        assert value(attacks, "EM", column) == pytest.approx(100 * expected / 80)
     late = [record(a, d, recalls=(r, r), best=(1, 1), protected=(70, 90)) for a, d, r in LEVELS]
     _, attacks, _ = make_tables("matrix", late)
-    own = attacks.cells[(attacks.cells["row"] == "EM") & (attacks.cells["column"] == "best: protected")]
-    assert own["mean"].item() == pytest.approx(100 * 15 / 80)
+    assert value(attacks, "EM", "best: protected") == pytest.approx(100 * 15 / 80)
     # Where one epoch alone was evaluated, there is no choice to make.
     _, attacks, _ = make_tables("matrix", [record(a, d, recalls=(r, r)) for a, d, r in LEVELS])
     assert not [text for text in (*attacks.columns, *attacks.notes) if text.startswith("best: ")]

@@ -7,14 +7,7 @@ import pytest
 from benchmark.core.errors import UsageError
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
-from benchmark.tables.table import Table
-from tests.tables.factory import record
-
-
-def value(table: Table, row: str, column: str) -> float:
-    found = table.cells[(table.cells["row"] == row) & (table.cells["column"] == column)]
-    assert len(found) == 1
-    return float(found.iloc[0]["mean"])
+from tests.tables.factory import record, value
 
 
 def test_rows_are_surrogates_and_columns_victims() -> None:

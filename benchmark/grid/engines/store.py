@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.atomic_files import make_folder, replacing
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, in_one_line
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -48,7 +48,7 @@ class Store:
             # Other nodes add files and remove them: what was listed before says nothing.
             files, folder = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            raise UsageError(f"--store {url}: {' '.join(str(error).split())}") from error
+            raise UsageError(f"--store {url}: {in_one_line(error)}") from error
         return cls(files, folder)
 
     def require_writable(self) -> None:
@@ -146,7 +146,7 @@ class Store:
             yield
         except Exception as error:  # each kind of store has errors of its own
             what = "not found: " if isinstance(error, FileNotFoundError) else ""
-            raise StoreError(f"--store {self.folder}: {what}{' '.join(str(error).split())}") from error
+            raise StoreError(f"--store {self.folder}: {what}{in_one_line(error)}") from error
 
     def _name(self, path: Path) -> str:
         return f"{self.folder.rstrip('/')}/{path.name.lstrip('.')}"
