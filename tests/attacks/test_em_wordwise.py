@@ -1,5 +1,6 @@
 """Word-wise EM: noise that words share between images, its bound, and the surrogates that learn it."""
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +20,7 @@ from benchmark.core.threads import limited_threads
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_words import word_weights
 from benchmark.export.repeated_noise import tile_of
+from defenses import Defense, HookContext
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip, clip_loss
 from victims.optimizers import make_optimizer
@@ -218,3 +220,25 @@ def test_surrogates_follow_a_victims_schedule_and_moments(monkeypatch: pytest.Mo
     assert a_restart[0] < a_restart[2] > a_restart[-1]
     assert shares == 2 * a_restart
     assert moments == 2 * [(0.9, 0.98)]
+
+
+def test_the_loss_of_a_restart_is_the_mean_of_its_last_tenth_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = itertools.count(1)
+    monkeypatch.setattr("attacks.em_wordwise.clip_loss", lambda images, *_: images.sum() * 0 + float(next(count)))
+    poison = craft(replace(SMALL, steps=30), make_dataset())
+    assert poison.provenance["loss_per_round"] == [np.mean([28, 29, 30]), np.mean([58, 59, 60])]
+    assert craft(replace(SMALL, steps=5), make_dataset()).provenance["loss_per_round"] == [65, 70]
+
+
+def test_batches_pass_a_defense_at_their_moments_and_with_draws_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments: list[HookContext] = []
+
+    class Noting(Defense):
+        def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+            moments.append(at)
+            return images
+
+    monkeypatch.setattr(WordwiseEm, "_passage", lambda _: Noting())
+    craft(replace(SMALL, steps=10, through_share=1.0), make_dataset())
+    assert [at.progress for at in moments] == pytest.approx(2 * [step / 10 for step in range(10)])
+    assert len({at.seed for at in moments}) == 20

@@ -267,3 +267,14 @@ def test_keyed_noise_is_the_same_for_all_images_of_a_key(train: CaptionDataset) 
     assert all((found[kind::3] == found[kind]).all() for kind in range(3))
     assert not (found[0] == found[1]).all()
     assert set(np.unique(np.abs(found))) == {8.0}
+
+
+def test_pil_starts_from_uniform_noise_that_the_seed_decides(train: CaptionDataset) -> None:
+    """One step of 0.8 moves the 17 equal shares of a uniform start by at most one."""
+    spec = "pil[keys=3,pgd_steps=1,epochs=1]"
+    values, counts = np.unique(noise(spec, train), return_counts=True)
+    assert values.tolist() == list(range(-8, 9))
+    assert counts[2:-2] / counts.sum() == pytest.approx(np.full(13, 1 / 16), abs=0.005)
+    one, same, other = (np.asarray(craft(spec, train, seed).delta) for seed in (1, 1, 2))
+    assert (one == same).all()
+    assert (one != other).mean() > 0.9

@@ -307,3 +307,15 @@ def test_parameters_out_of_range(text: str) -> None:
 def test_fewer_rows_than_a_batch() -> None:
     with pytest.raises(UsageError, match="fewer than one crafting batch"):
         Mem(**SMALL).check(make_dataset(9))
+
+
+def test_a_surrogates_dropout_draws_anew_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, encode = list[float](), Clip.encode_pairs
+
+    def noted(self: Clip, *pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn.append(float(torch.rand(())))  # from the global state, as dropout does
+        return encode(self, *pairs)
+
+    monkeypatch.setattr(Clip, "encode_pairs", noted)
+    craft(make_dataset())
+    assert len(set(drawn)) == len(drawn) == SMALL["rounds"] * SMALL["surrogate_steps"]

@@ -1,6 +1,7 @@
 """T2UE: noise from text alone, and that noise lowers the loss of images that the generator was never shown."""
 
 import copy
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,3 +175,24 @@ def test_the_generator_learns_from_all_captions_of_an_image(monkeypatch: pytest.
     monkeypatch.setattr("attacks.t2ue.clip_loss", noted)
     craft(replace(SMALL, steps=30), data, model)
     assert 0.2 < np.mean(numbers) < 0.5  # of the first of three captions
+
+
+def test_noise_is_published_to_the_nearest_whole_step(
+    grey: CaptionDataset, knowing: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noise(self: T2ue, generator: Generator, condition: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        steps = torch.tensor([2.6, -2.6, 1.2]).view(3, 1, 1).expand(len(condition), 3, 32, 32)
+        return steps + 0 * generator.last.weight.sum()
+
+    monkeypatch.setattr(T2ue, "noise", noise)
+    delta = noise_of(craft(replace(SMALL, steps=1), grey, knowing))
+    assert [np.unique(delta[:, channel]).tolist() for channel in range(3)] == [[3], [-3], [1]]
+
+
+def test_the_loss_of_a_pass_is_the_mean_of_its_steps(
+    grey: CaptionDataset, knowing: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of seven steps, three a pass; the last pass is unfinished."""
+    count = itertools.count(1)
+    monkeypatch.setattr("attacks.t2ue.clip_loss", lambda images, *_: images.sum() * 0 + float(next(count)))
+    assert craft(replace(SMALL, steps=7), grey, knowing).provenance["loss_per_round"] == [2, 5, 7]

@@ -14,6 +14,7 @@ from benchmark.core.seeding import numpy_generator
 from benchmark.core.spec import parse_spec
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip
+from victims.tokens import Tokenizer
 
 SMALL = Tap(surrogate_steps=6, pgd_steps=12, batch_size=8)
 
@@ -130,3 +131,39 @@ def test_the_surrogate_has_the_optimizer_and_the_rates_that_it_is_told() -> None
     # Muon moves a tall matrix by the rate times the root of its aspect ratio, here 2.
     singular = torch.linalg.svdvals(moved("transformer.resblocks.0.mlp.c_fc.weight")) / 0.05 / 2
     assert 0.6 < float(singular[8]) <= float(singular[0]) < 1.4
+
+
+def test_the_target_is_any_caption_of_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[str]] = []
+    tokens_of = Tokenizer.__call__
+
+    def noted(self: Tokenizer, captions: list[str]) -> torch.Tensor:
+        read.append(captions)
+        return tokens_of(self, captions)
+
+    monkeypatch.setattr(Tokenizer, "__call__", noted)
+    train = replace(make_dataset(60, 1), captions=[[f"{row} one", f"{row} two"] for row in range(60)])
+    replace(SMALL, surrogate_steps=0, pgd_steps=1).craft(train, CraftContext(make_clip, 3, Path()))
+    owners, numbers = zip(*(caption.split() for caption in read[-1]), strict=True)
+    assert sorted(map(int, owners)) == list(range(60))
+    assert all(int(owner) != row for row, owner in enumerate(owners))
+    assert 15 < numbers.count("two") < 45  # four standard deviations of a binomial
+
+
+def test_the_crafting_loss_is_that_of_the_published_images_and_their_targets() -> None:
+    """The mean of two batches, in the rows' order of the attack."""
+    train = make_dataset(16, 1)
+    attack = Tap(surrogate_steps=0, pgd_steps=4, batch_size=8)
+    poison = attack.craft(train, CraftContext(lambda seed: make_clip(5), 3, Path()))
+    generator = numpy_generator(3, "targets")
+    target = derangement(16, generator)
+    captions = [train.captions[other][generator.integers(1)] for other in target]
+    published, frozen, losses = poison.protect(train), make_clip(5).for_inference(), []
+    for rows in np.split(generator.permutation(16), 2):
+        with torch.no_grad():
+            text = frozen.encode_tokens(frozen.tokenizer([captions[row] for row in rows]))
+            logits = frozen.scale * frozen.encode_images(published.batch(rows)) @ text.T
+        both = (logits.log_softmax(0) + logits.log_softmax(1)).diag()
+        losses.append(float(-both.mean() / 2))
+    assert abs(losses[0] - losses[1]) > 1e-3
+    assert poison.provenance["loss_per_round"] == [pytest.approx(np.mean(losses), rel=1e-4)]

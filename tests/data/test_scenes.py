@@ -276,3 +276,32 @@ def test_another_version_is_painted_anew(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(Scenes, "version", version)
         few.load(16, tmp_path)
         assert len(painters) == count
+
+
+def test_all_drawings_stand_first_turned_and_mirrored_alike_and_the_seed_chooses_them() -> None:
+    source = Scenes(train=1500, objects=60, seed=3)
+    placed = [layout.objects[0] for layout in source.layouts("train")]
+    assert np.bincount([each.drawing for each in placed], minlength=60).min() > 5  # of 25
+    turns, mirrored = np.array([each.rotation for each in placed]), np.mean([each.mirrored for each in placed])
+    assert np.histogram(turns, bins=4, range=(-20, 20))[0] / 1500 == pytest.approx([0.25] * 4, abs=0.05)
+    assert mirrored == pytest.approx(0.5, abs=0.06)
+    others = [{one.path for one in Scenes(objects=60, seed=seed).drawings()} for seed in (3, 3, 4)]
+    assert others[0] == others[1] != others[2]
+
+
+def test_every_scene_has_a_texture_of_its_own(splits: Splits) -> None:
+    """Most corners show the ground."""
+    assert len(np.unique(splits.train.images[:][:, :, 0, 0], axis=0)) > 0.9 * len(splits.train)
+
+
+def test_captions_draw_from_all_templates_in_any_order() -> None:
+    source = Scenes(train=400, objects=60, seed=3)
+    names, layouts = [one.names[0] for one in source.drawings()], source.layouts("train")
+    first, places = set[str](), set[int]()
+    for layout, captions in zip(layouts, source._captions("train", layouts, names), strict=True):
+        if len(layout.objects) == 1:
+            first.add(re.sub(rf"(an? )?{re.escape(names[layout.objects[0].drawing])}", "it", captions[0]))
+        else:
+            places |= {place for place, text in enumerate(captions) if text.endswith(("in one picture", "together"))}
+    assert len(first) == 8
+    assert places == {0, 1, 2, 3, 4}

@@ -17,6 +17,7 @@ from benchmark.tables.iqm import (
     have_several_seeds,
     interval,
     iqm,
+    mean,
     over_seeds,
     places,
     probability_of_less,
@@ -82,9 +83,9 @@ def test_two_seeds_vary_as_much_as_the_mean_of_two() -> None:
     """A bootstrap of two seeds has half of the variance of their mean, and Student's t reaches 6.48 times as far."""
     # Both draws the same seed: the mean and √2 times its deviation. No recall is below zero.
     reach = 10 * 2**0.5 * 12.7062 / 1.95996
-    for mean, low in ((150, 150 - reach), (50, 0)):
-        found = interval(runs({"none": [mean / 2 - 5, mean / 2 + 5]}, clean=50.0), "attack")
-        assert (found.low, found.value, found.high) == pytest.approx((low, mean, mean + reach), rel=1e-4)
+    for middle, low in ((150, 150 - reach), (50, 0)):
+        found = interval(runs({"none": [middle / 2 - 5, middle / 2 + 5]}, clean=50.0), "attack")
+        assert (found.low, found.value, found.high) == pytest.approx((low, middle, middle + reach), rel=1e-4)
 
 
 def test_one_seed_gives_an_interval_from_queries_alone() -> None:
@@ -228,3 +229,24 @@ def test_equal_runs_give_equal_intervals_and_leave_the_global_state() -> None:
     before = np.random.get_state()[1].tolist()  # type: ignore[index]
     assert interval(cells, "attack") == interval(cells, "attack") != interval(cells, "another")
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index]
+
+
+def test_two_attacks_are_divided_by_one_draw_of_their_clean_victims() -> None:
+    """Victims that find every image have no luck with queries, and the clean victims' luck is the same for both."""
+    one, other = (runs({"none": [100.0], "jpeg": [100.0]}, images=1000, clean=50.0) for _ in range(2))
+    assert difference(one, other, ("one", "other")) == Interval(0, 0, 0)
+    alone = interval(one, "one")
+    assert alone is not None
+    assert alone.low < 195 < 205 < alone.high
+
+
+def test_seeds_that_share_their_test_images_share_the_luck_with_them() -> None:
+    """Two seeds of one recall: the draws of seeds are twice the same seed in half of the cases."""
+    own = {"none": {seed: Run(50.0, 100.0, 1000, seed) for seed in (1, 2)}}
+    shared = {"none": {seed: Run(50.0, 100.0, 1000, 0) for seed in (1, 2)}}
+    found = [interval(each, "attack", average=mean) for each in (own, shared)]
+    assert found[0] is not None
+    assert found[1] is not None
+    widths = [each.high - each.low for each in found if each is not None]
+    # The quantile at 97.5 % of N(0, 1) and N(0, 1/2), mixed half and half, is 1.722.
+    assert widths[0] / widths[1] == pytest.approx(1.722 / 1.96, abs=0.03)

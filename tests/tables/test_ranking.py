@@ -6,7 +6,9 @@ from statistics import fmean
 import pytest
 
 from benchmark.grid.records import Record
+from benchmark.tables.iqm import Run
 from benchmark.tables.make import make_tables
+from benchmark.tables.ranking import worst_case
 from benchmark.tables.render import render, shown
 from benchmark.tables.table import Table
 from tests.tables.factory import cell, record, value
@@ -152,3 +154,26 @@ def test_rows_are_in_the_order_of_their_ranks() -> None:
     assert attacks.rows == ("MEM-3", "EM")
     assert texts(attacks, "rank") == {"MEM-3": "1", "EM": "2"}
     assert "their seeds, which differ." in attacks.notes[0]
+
+
+def test_best_epochs_are_of_the_seeds_that_all_have_as_well() -> None:
+    records = [record("clean", recalls=(80, 80), best=(80, 80), seed=seed) for seed in (1, 2)]
+    for defense in ("none", "cutout"):
+        records += [record("em", defense, recalls=(8, 8), best=(r, r), seed=seed) for seed, r in ((1, 40), (2, 8))]
+        records.append(record("mem3", defense, recalls=(20, 20), best=(20, 20)))
+    _, attacks, _ = make_tables("matrix", records)
+    best = attacks.cells[attacks.cells["column"] == "best: clean val"].set_index("row")["mean"]
+    assert best.to_dict() == {"EM": 50, "MEM-3": 25}
+
+
+def test_the_worst_case_is_a_mean_of_shares_over_all_seeds() -> None:
+    """Of four seeds an interquartile mean would leave two out, and recalls say nothing without their clean victims."""
+    records = [record("clean", recalls=(80, 80), seed=seed) for seed in (1, 2, 3, 4)]
+    for attack, levels in (("em", (10, 10, 10, 50)), ("mem3", (5, 5, 5, 5))):
+        for defense in ("none", "cutout"):
+            records += [record(attack, defense, recalls=(r, r), seed=seed) for seed, r in enumerate(levels, start=1)]
+    _, attacks, _ = make_tables("matrix", records)
+    worst = attacks.cells[attacks.cells["column"] == "worst case %"].set_index("row")["mean"]
+    assert worst.to_dict() == {"EM": 25, "MEM-3": 6.25}
+    cells = {"jpeg": {1: Run(40, 80, 1000)}, "none": {2: Run(30, 40, 1000)}}
+    assert (worst_case(cells, of_attack=True), worst_case(cells, of_attack=False)) == ("none", "jpeg")

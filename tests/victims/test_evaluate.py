@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.metrics import retrieval
 from tests.small import make_clip, make_dataset
 from victims.clip import Clip
 from victims.evaluate import evaluate, pair_scores
@@ -48,3 +49,13 @@ def test_scores_are_those_of_features_made_one_by_one(monkeypatch: pytest.Monkey
     found = evaluate(clip, data, seed=1)
     assert found.image_to_text.mean_rank == pytest.approx(np.mean(of_images))
     assert found.text_to_image.mean_rank == pytest.approx(np.mean(of_captions))
+
+
+def test_ties_are_broken_by_the_seed_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All captions are as near to every image: the order of the ties decides all ranks."""
+    monkeypatch.setattr(Clip, "encode_many", lambda _, tokens: torch.zeros(len(tokens), 16))
+    data, clip = make_dataset(9, 3), make_clip()
+    one, same, other = (evaluate(clip, data, seed) for seed in (1, 1, 2))
+    assert one == same != other
+    owner = torch.arange(9).repeat_interleave(3)
+    assert one == retrieval(torch.zeros(9, 1), torch.zeros(27, 1), owner, seed=1)

@@ -13,7 +13,7 @@ from benchmark.core.errors import UsageError, VictimDiverged
 from benchmark.core.spec import Spec
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Composed, Loss, LossInputs, Rows, Score
+from defenses.base import HOOKS, Composed, Loss, LossInputs, Rows, Score
 from defenses.clean_pairs import CleanPairs
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
 from victims.clip import Clip
@@ -541,3 +541,56 @@ def test_dropout_draws_anew_at_every_step() -> None:
 
     train(make_clip(), make_dataset(24, 1), RECIPE, Draws(), seed=0)
     assert len(set(drawn)) == len(drawn) == 6
+
+
+class Lasting(Defense):
+    """Notes in every hook the seed of choices that last."""
+
+    needs_clean = True
+
+    def __init__(self) -> None:
+        self.seeds: dict[str, set[int]] = {}
+
+    def _note(self, hook: str, at: HookContext) -> None:
+        self.seeds.setdefault(hook, set()).add(at.training)
+
+    def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
+        self._note("on_dataset", at)
+        return train
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        self._note("on_rows", at)
+        return rows
+
+    def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
+        self._note("on_captions", at)
+        return captions
+
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        self._note("on_images", at)
+        return images
+
+    def on_batch(
+        self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._note("on_batch", at)
+        return images, targets
+
+    def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
+        self._note("adversarial", at)
+        return images
+
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        self._note("loss", at)
+        return super().loss(batch, at)
+
+
+def test_all_hooks_of_a_training_share_one_lasting_seed() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        defense = Lasting()
+        train(make_clip(), make_dataset(16, 1), RECIPE, defense, seed=seed)
+        assert list(defense.seeds) == list(HOOKS)
+        (lasting,) = set.union(*defense.seeds.values())
+        found.append(lasting)
+    assert found[0] == found[1] != found[2]
