@@ -25,8 +25,9 @@ class Tap(CleanSurrogate):
 
     There each class has another class as its target. Here each image has another image's caption, by one fixed
     permutation that leaves none in its place. PGD from zero descends the CLIP loss of a batch's images and their
-    targets against one surrogate that has been trained on clean data. The published code takes 250 steps. By
-    default it also augments the images in every step, starts from normal noise, and keeps the best of eight starts.
+    targets against one surrogate that has been trained on clean data. The published code takes 250 steps of ε/20 (0.4
+    at ε = 8), where ours are whole steps of 1/255. By default it also augments the images in every step, starts from
+    normal noise, and keeps the best of eight starts.
 
     Args:
         pgd_steps: PGD steps for each batch of images.

@@ -45,7 +45,8 @@ class Through(Attack):
 
     The published code of ``sem`` and ``rem`` averages each gradient of the noise over five draws; here a step sees one.
     There the noise starts anew from uniform noise before every step of the surrogate, takes ten PGD steps, and is found
-    once more against the last surrogate. Here it goes on from round to round, as in EM.
+    once more against the last surrogate. Here it goes on from round to round, as in EM. Its crops shift an image by up
+    to an eighth of its side and leave pixels as they are; ``crop-flip`` enlarges a part, which interpolates the noise.
 
     Args:
         attack: name and parameters, such as ``mem3`` or ``em[rounds=8]``.

@@ -24,8 +24,8 @@ class OrthogonalProjection(Defense):
     Sandoval-Segura et al. 2023, "What Can We Learn from Unlearnable Datasets?", section 4.4: x − QQᵀx, with Q from the
     QR decomposition of the weights. The classes are groups of images whose captions share words
     (:func:`benchmark.data.caption_words.caption_keys`), because captions have no classes. What is projected is an
-    image's difference from the mean of the first 1,024 images, so that the set keeps its brightness; the paper projects
-    the image itself.
+    image's difference from the mean of the first 1,024 images, so that the set keeps its brightness, and the classifier
+    sees these differences too; in the paper both use the image itself.
 
     The classifier here has biases, starts at zero and trains on batches of 128 at a constant learning rate. The paper's
     has no biases, starts at random and trains on batches of 1,024 at a learning rate that falls twice. Starting from

@@ -28,7 +28,8 @@ class SafeClip(Defense):
     a hundredth of the learning rate follows; here, CLIP's loss is added with a weight of 0.01 while they learn apart.
     There, the Gaussians are fitted once an epoch to all pairs, and one percent of them more become safe each time;
     here, to each batch by itself. Safe pairs are compared with each other alone, so that a batch with few of them
-    teaches little. The copies are those of ``cleanclip``. A step costs about twice as much. Made against a few poisoned
+    teaches little. Where the higher component is much the wider one, the pairs of the very lowest cosines belong to it
+    as well. The copies are those of ``cleanclip``. A step costs about twice as much. Made against a few poisoned
     pairs among many clean ones; where all are poisoned there is no clean component to find.
 
     Args:

@@ -13,7 +13,8 @@ class SiblingCaption(Defense):
 
     It affects attacks that protect pairs, each with a perturbation and a trigger of its own (``mem[per=row]``, as the
     reference code has them): the caption no longer fits the copy. Where an image is published once, with one trigger
-    for all its captions, it changes nothing, and neither does it for photos with a single caption.
+    for all its captions, it changes nothing, and neither does it for photos with a single caption. It is told which
+    images are copies of one photo; a scraper would have to find them.
     """
 
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:

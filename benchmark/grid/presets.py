@@ -65,9 +65,9 @@ _SMALL_EM: Mapping[str, Any] = {
     "permute_images": True,
     "restart_every": 8,
 }
-# In sem, half of the batches pass the defense, which is the default share. If all passed, as they do in the papers and
-# here in em-aug and rem, the surrogates of sem would stay near chance at these sizes. The inner maximisation of rem
-# costs three more passes at every step, so rem has only as many rounds as noise needs to reach its bound.
+# In sem, half of the batches pass the defense, which is the default share; in the papers, and here in em-aug and rem,
+# all do. The inner maximisation of rem costs three more passes at every step, so rem has only as many rounds as noise
+# needs to reach its bound.
 _SMALL_THROUGH: Mapping[str, Mapping[str, Any]] = {"em-aug": {"share": 1.0}, "rem": {"rounds": 8, "share": 1.0}}
 # The paper's: against a linear model steps cost little.
 _PIL: Mapping[str, Any] = {"pgd_steps": 30, "step_size": 0.8, "epochs": 30}
