@@ -105,7 +105,6 @@ def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:
 @pytest.mark.parametrize(
     ("attack", "defense", "name"),
     [
-        ("pil", "none", "PIL, no defense"),
         ("text-hint", "none", "text hints, no defense"),
         ("sem", "none", "SEM, no defense"),
         ("em", "none", "EM, no defense"),
@@ -218,7 +217,6 @@ def test_what_is_said_of_protected_photos_is_what_was_measured() -> None:
     ("first", "second", "is_clear"),
     [
         (("em[eps=4]", "none"), ("em", "none"), True),
-        (("pil[eps=4]", "none"), ("pil", "none"), True),
         (("em-keyed[eps=4]", "none"), ("em-keyed", "none"), False),
         (("em-wordwise[eps=2]", "none"), ("em", "none"), False),
         (("mem-wordwise[eps=4]", "none"), ("mem-wordwise", "none"), False),

@@ -35,7 +35,7 @@ AT_SCALE = {
         RunSettings(attack="mem3,em-wordwise", defense="none", victim="tiny-vit,tiny-wide"),
         RunSettings(
             attack="em[eps=4],mem3[eps=4],em-wordwise[eps=2],em-wordwise[eps=4],em-keyed[eps=4],"
-            "em-keyed[eps=4,keys=1024],pil[eps=4],mem-wordwise[eps=4],"
+            "em-keyed[eps=4,keys=1024],mem-wordwise[eps=4],"
             "through[attack=em[eps=4],defense=crop-flip+random-noise[std=2.3]]",  # sem of half its ε
             defense="none",
         ),
@@ -44,25 +44,23 @@ AT_SCALE = {
             attack="clean,em,em-aug,mem3,tap,em-wordwise",
             defense="rare-prefix,tile-average,grey,orthogonal-projection,cleanclip",
         ),
+        RunSettings(attack="em-keyed,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"),
         RunSettings(
-            attack="em-keyed,pil,mem-wordwise", defense="none,crop-flip,jpeg,prefix-drop,tile-average,cleanclip"
-        ),
-        RunSettings(
-            attack="em-keyed[keys=16],em-keyed[keys=1024],lsp,ar,t2ue,text-hint,sem,rem",
+            attack="em-keyed[keys=16],em-keyed[keys=1024],lsp,ar,pil,t2ue,text-hint,sem,rem",
             defense="none,crop-flip,jpeg,prefix-drop,cleanclip",
         ),
         RunSettings(attack="clean,mem-wordwise", defense="rare-prefix+tile-average"),
         RunSettings(attack="em-keyed,pil,lsp,ar", defense="orthogonal-projection"),
-        RunSettings(attack="clean,em-keyed,pil", defense="orthogonal-projection[keys=128]"),
+        RunSettings(attack="clean,em-keyed", defense="orthogonal-projection[keys=128]"),
         RunSettings(attack="clean,tap", defense="opposite-step"),
         RunSettings(attack="clean,mem3[place=end]", defense="suffix-drop"),
         RunSettings(attack="text-hint", defense="rare-prefix"),
+        RunSettings(attack="t2ue,text-hint", defense="tile-average"),  # then one part of the matrix has nine attacks
         RunSettings(attack="em-keyed[keys=16],em-keyed[keys=1024]", defense="tile-average"),
         RunSettings(attack="clean,mem3,em-wordwise", defense="residual-purifier,clean-fraction,clean-start"),
         RunSettings(attack="clean,mem3,em-wordwise,mem-wordwise,uniform-noise", defense="noise-projection"),
         RunSettings(attack="sem", defense="tile-average,adv-training,residual-purifier"),
         RunSettings(attack="rem", defense="tile-average,adv-training"),
-        RunSettings(attack="pil", defense="residual-purifier,clean-fraction"),
         RunSettings(attack="mem-wordwise", defense="clean-start"),
     ),
 }

@@ -124,6 +124,6 @@ def test_a_dry_run_prints_one_plan_and_writes_nothing(tmp_path: Path, capsys: py
     flags = ["--out", str(tmp_path / "out"), "--seeds", "1", "--dataset", SMALL.replace("train=130", "train=1300")]
     assert main(["reproduce", "tiny", *flags, "--dry-run"]) == 0
     (plan,) = (line for line in capsys.readouterr().err.splitlines() if " to run; " in line)
-    # Cells that several grids have, such as undefended clean data, count once; three seeds are the 669 committed ones.
-    assert plan.startswith("223 cells, 223 to run")
+    # Cells that several grids have, such as undefended clean data, count once; three seeds are the 660 committed ones.
+    assert plan.startswith("220 cells, 220 to run")
     assert not (tmp_path / "out").exists()
