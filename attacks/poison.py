@@ -52,6 +52,7 @@ class Poison:
     def __post_init__(self) -> None:
         try:
             as_kind(self.eps, _Header.__annotations__["eps"], "eps")
+            as_kind(self.trigger, list[str] | None, "trigger")
             as_kind(self.provenance, _Provenance, "provenance")
             json.dumps(self.provenance, allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -64,7 +64,9 @@ class Through(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.inner.part_of is not None or isinstance(self.inner, Through):
+        # Asked of the class, as each through within another would build the next, hundreds deep.
+        inner = ATTACKS.entry(parse_spec(self.attack).name).factory
+        if inner.part_of is not None or issubclass(inner, Through):
             raise UsageError(f"attack through: {self.attack} cannot be crafted through a defense")
         if not self.inner.builds_surrogate:
             raise UsageError(f"attack through: {self.attack} {_WITHOUT_SURROGATE}")

@@ -63,6 +63,9 @@ from benchmark.data import DATASETS, CaptionDataset, DatasetSource, Splits
 class Grey({base}):
     '''Grey images.'''
 
+    def for_seed(self, seed):
+        return {for_seed}
+
     def load(self, resolution, cache):
         def split(name, count):
             images = np.full((count, 3, {size}, {size}), 128, np.uint8)
@@ -257,6 +260,14 @@ def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch
             SPECKLE.replace("train, context", "train, context, seed"),
             "'speckle': craft is called with self, train, context: missing a required argument: 'seed'",
         ),
+        (SPECKLE.replace("int = 8", "int = 'eight'"), "the default 'eight' of parameter 'eps' is not as its type hint"),
+        (SPECKLE.replace("int = 8", "int = True"), "the default True of parameter 'eps' is not as its type hint"),
+        (SPECKLE.replace("int = 8", "int = 8.0"), "the default 8.0 of parameter 'eps' is not as its type hint"),
+        (SPECKLE.replace("    eps: int", "    version = 'x'\n    eps: int"), "'speckle': version: Expected `int`"),
+        (
+            DARK.format(name="dark", share=0.5).replace("    share:", "    version = 'x'\n    share:"),
+            "'dark': version: Expected `int`, got `str`",
+        ),
     ],
 )
 def test_a_plugin_that_fails_is_named(text: str | None, said: str, tmp_path: Path, capsys: Any) -> None:
@@ -292,6 +303,7 @@ def with_seed(method):
         ({"size": 48}, "data set grey gives train images of 48 × 48 px, asked for 32"),
         ({"test": 0}, "data set grey has no test images"),
         ({"val": 0}, "data set grey has no val images"),
+        ({"for_seed": "5"}, "data set grey: for_seed() returns int, not a DatasetSource"),
         ({"caption": " "}, "data set grey has a blank caption among its train captions"),
         ({"base": "object"}, "'grey': Grey is no DatasetSource (grey.py, line"),
         ({}, None),
@@ -301,6 +313,7 @@ def test_data_that_a_plug_in_should_not_load_are_refused(
     faults: dict[str, Any], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = {"base": "DatasetSource", "train": 40, "val": 8, "test": 12, "size": "resolution", "caption": "a dog"}
+    values["for_seed"] = "self"
     (tmp_path / "grey.py").write_text(GREY.format(**values | faults))
     flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
     assert main(["run", "--attack", "clean", "--preset", "micro", "--batch-size", "16", *flags]) == (2 if said else 0)
@@ -318,6 +331,33 @@ def test_values_that_a_constructor_refuses_take_one_line(tmp_path: Path, capsys:
     for command in (["contract", "defense", "picky"], ["run", "--defense", "picky", "--dry-run"]):
         assert main([*command, *plugin]) == 2
         assert re.fullmatch(r"error: defense picky: unsupported operand .*\n", capsys.readouterr().err)
+
+
+METHOD = "    def {name}(self):\n        return {value}\n\n    def "
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "said"),
+    [
+        ("attack", "label", "5", "label() returns int, not a text"),
+        ("attack", "describe", "None", "describe() returns NoneType, not a text"),
+        ("attack", "identity", "b''", "identity() returns bytes, not a text"),
+        ("attack", "", "('through',)", "crafted_through names 'through', which is no parameter with a defense"),
+        ("attack", "", "('eps',)", "crafted_through names 'eps', which is no parameter with a defense"),
+        ("defense", "label", "5", "label() returns int, not a text"),
+        ("defense", "describe", "None", "describe() returns NoneType, not a text"),
+    ],
+)
+def test_what_is_no_text_is_told_with_its_method(
+    kind: str, name: str, value: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (SPECKLE if kind == "attack" else DARK.format(name="speckle", share=0.5)).replace(
+        "    def ", METHOD.format(name=name, value=value) if name else f"    crafted_through = {value}\n\n    def ", 1
+    )
+    (tmp_path / "own.py").write_text(text)
+    flags = ["--plugin", str(tmp_path / "own.py"), "--dataset", SCENES, "--dry-run", "--out", str(tmp_path / "out")]
+    assert main(["run", f"--{kind}", "speckle", *flags]) == 2
+    assert capsys.readouterr().err == f"error: {kind} speckle: {said}\n"
 
 
 def test_an_attack_that_returns_no_poison_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -388,7 +428,9 @@ def test_an_error_of_the_system_that_a_plug_in_raises_is_its_own(
 
 
 def test_a_data_set_that_loads_nothing_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    body, _, _ = GREY.format(base="DatasetSource", train=1, val=1, test=1, size=1, caption="a").partition("        def")
+    body, _, _ = GREY.format(
+        base="DatasetSource", train=1, val=1, test=1, size=1, caption="a", for_seed="self"
+    ).partition("        def")
     (tmp_path / "grey.py").write_text(f"{body}        return None\n")
     flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
     assert main(["run", "--attack", "clean", "--preset", "micro", *flags]) == 2

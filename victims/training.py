@@ -84,8 +84,8 @@ def train(
 
     Raises:
         UsageError: there are fewer rows than a batch, ``clean`` does not have as many rows as ``dataset``, a defense
-            leaves fewer pairs than a batch, or it returns data, captions, images or targets whose number or shape
-            differs from what it was given.
+            leaves fewer pairs than a batch, or it returns data, captions, images or targets of another kind, number or
+            shape than it was given.
         VictimDiverged: the loss is not finite, or a weight is NaN.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -123,7 +123,7 @@ def train(
         log.changes.see_pairs(len(given), len(kept))
         rows: NDArray[np.int64] = np.resize(kept if len(kept) else given, given.shape)
         described = replace(at_epoch, caption_photos=dataset.photos[rows[:, 0]])
-        defended = defense.on_captions([dataset.captions[i][j] for i, j in rows], described)
+        defended = _texts(defense.on_captions([dataset.captions[i][j] for i, j in rows], described))
         if len(defended) != len(rows):
             raise UsageError(f"on_captions returns {len(defended)} captions for {len(rows)}")
         if epoch == 1:
@@ -254,6 +254,15 @@ def _alike(hook: str, given: torch.Tensor, returned: torch.Tensor) -> torch.Tens
     if returned.shape != given.shape:
         raise UsageError(f"{hook} returns {tuple(returned.shape)} for {tuple(given.shape)}")
     return returned
+
+
+def _texts(returned: list[str]) -> list[str]:
+    """What ``on_captions`` returned, after checking that it is texts."""
+    if not isinstance(returned, list | tuple):  # a text would be read letter by letter
+        raise UsageError(f"on_captions returns no list of texts, but {type(returned).__name__}")
+    if others := [each for each in returned if not isinstance(each, str)]:
+        raise UsageError(f"on_captions returns {type(others[0]).__name__} among its texts")
+    return list(returned)
 
 
 def _step_loss(

@@ -11,17 +11,23 @@ import inspect
 import math
 import pkgutil
 import sys
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from benchmark.core.errors import UsageError, in_one_line
 from benchmark.core.parameters import later_defaults
 from benchmark.core.plugins import load_installed, source_of
+from benchmark.core.registrable import (
+    is_method,
+    options_of,
+    parameters_of,
+    require_dataclass,
+    require_members,
+    require_readable,
+)
 from benchmark.core.spec import Spec, format_value, is_name
 
 _LONGEST_SHOWN = 200  # characters of a value in a message
@@ -82,7 +88,8 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: a name that is taken or cannot be written on the command line, a class of another kind, a
-                constructor's parameter whose values cannot be read from there, or one that hides a method or the like.
+                constructor's parameter whose values cannot be read from there or whose default is of another kind, or
+                one that hides a method or the like, or a member that is not as in the base class.
         """
 
         def decorate(factory: type[T]) -> type[T]:
@@ -90,14 +97,14 @@ class Registry(Generic[T]):
             what = f"{self.kind} '{name}'"
             if not issubclass(factory, self._base):
                 raise ValueError(f"{what}: {factory.__name__} is no {self._base.__name__}")
-            _require_dataclass(what, factory)
-            _require_readable(what, factory)
+            require_dataclass(what, factory)
+            require_readable(what, factory)
             for parameter in parameters_of(factory):
-                owners = [base for base in factory.__mro__[1:] if _is_method(vars(base).get(parameter))]
+                owners = [base for base in factory.__mro__[1:] if is_method(vars(base).get(parameter))]
                 if owners or hasattr(self._base, parameter):
                     of = f"every {self.kind}" if hasattr(self._base, parameter) else owners[0].__name__
                     raise ValueError(f"{what}: a parameter hides '{parameter}' of {of}; give it another name")
-            _require_arguments(what, factory, self._base)
+            require_members(what, factory, self._base)
             for key, fixed in {name: {}, **(aliases or {})}.items():
                 if not is_name(key):
                     raise ValueError(f"{self.kind} '{key}': letters, digits and _./:- make a name")
@@ -205,7 +212,7 @@ class Registry(Generic[T]):
         """
         factory = self.entry(name).factory
         hints = typing.get_type_hints(factory.__init__)
-        paths = {key for key, hint in hints.items() if Path in _options(hint) and str not in _options(hint)}
+        paths = {key for key, hint in hints.items() if Path in options_of(hint) and str not in options_of(hint)}
         return factory(**{k: Path(v) if k in paths and v is not None else v for k, v in params.items()})
 
     def _values(self, spec: Spec, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -256,11 +263,6 @@ def forget_failed() -> None:
         registry._entries = kept
 
 
-def parameters_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters by name."""
-    return dict(inspect.signature(factory).parameters)
-
-
 def unknown(kind: str, name: str, available: list[str], guess: str | None = None) -> str:
     """The message for an unknown name: what was probably meant (``guess``, or the most similar), and what exists.
 
@@ -281,7 +283,7 @@ def convert(value: Any, hint: Any, what: str) -> Any:
     """
     if not isinstance(value, str):
         value = format_value(value)
-    for option in _options(hint):
+    for option in options_of(hint):
         if typing.get_origin(option) is Literal:
             for choice in typing.get_args(option):
                 if format_value(choice) == value:
@@ -301,7 +303,7 @@ def convert(value: Any, hint: Any, what: str) -> Any:
                 continue
         else:
             return option(value)
-    choices = [format_value(choice) for option in _options(hint) for choice in typing.get_args(option)]
+    choices = [format_value(choice) for option in options_of(hint) for choice in typing.get_args(option)]
     close = difflib.get_close_matches(value, choices, n=1)
     meant = f"; did you mean '{close[0]}'?" if close else ""
     raise UsageError(f"{what} takes {_describe(hint)}, got '{_shortened(value)}'{meant}")
@@ -317,74 +319,10 @@ def label_of(name: str) -> str:
     return name.replace("-", " ").capitalize()
 
 
-def _require_arguments(what: str, factory: type, base: type) -> None:
-    """Refuse a class with a method that cannot be called as that of its base class is called.
-
-    Raises:
-        ValueError: it takes other arguments.
-    """
-    for name, method in vars(base).items():
-        own = inspect.getattr_static(factory, name, None)
-        if name.startswith("_") or not inspect.isfunction(method) or not inspect.isfunction(own):
-            continue
-        called_with = inspect.signature(method).parameters
-        try:
-            inspect.signature(own, follow_wrapped=False).bind(*called_with)
-        except TypeError as error:
-            raise ValueError(f"{what}: {name} is called with {', '.join(called_with)}: {error}") from error
-
-
-def _require_dataclass(what: str, factory: type) -> None:
-    """Refuse a class whose annotated parameters the constructor does not know, because the decorator was forgotten.
-
-    Raises:
-        ValueError: it has parameters and is no dataclass.
-    """
-    maker = next(each for each in factory.__mro__ if "__init__" in vars(each))
-    written_by_hand = maker is not object and "__dataclass_fields__" not in vars(maker)
-    if written_by_hand or "__dataclass_fields__" in vars(factory):
-        return
-    hints = typing.get_type_hints(factory)
-    names = inspect.get_annotations(factory)
-    fields = [name for name in names if ClassVar not in (hints[name], typing.get_origin(hints[name]))]
-    if fields:
-        raise ValueError(
-            f"{what}: {factory.__name__} has the parameters {', '.join(fields)} and is no dataclass; write "
-            "@dataclass(frozen=True) in the line above the class"
-        )
-
-
-def _require_readable(what: str, factory: Any) -> None:
-    """See that :func:`convert` can read every parameter of a constructor.
-
-    Raises:
-        ValueError: a parameter without a type hint or of a kind that the command line has no values for.
-    """
-    hints = typing.get_type_hints(factory.__init__)
-    for name, parameter in parameters_of(factory).items():
-        options = _options(hints.get(name))
-        known = all(typing.get_origin(o) is Literal or o in (bool, int, float, str, Path, type(None)) for o in options)
-        if not known or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ValueError(
-                f"{what}: parameter '{name}' needs a type hint of bool, int, float, str, Path or Literal, or one of "
-                "these with None"
-            )
-
-
-def _is_method(member: Any) -> bool:
-    return callable(member) or isinstance(member, property | cached_property | classmethod | staticmethod)
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    # None first, so that "none" is not read as a string or path.
-    return tuple(sorted(typing.get_args(hint), key=lambda o: o is not type(None))) if is_union else (hint,)
-
-
 def _describe(hint: Any) -> str:
     words = {int: "an integer", float: "a number", bool: "yes or no", type(None): "none"}
     parts = []
-    for option in _options(hint):
+    for option in options_of(hint):
         if typing.get_origin(option) is Literal:
             parts += [str(choice) for choice in typing.get_args(option)]
         else:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmark.core.parameters import check_ranges
-from benchmark.core.registry import Registry, parameters_of
+from benchmark.core.registrable import parameters_of
+from benchmark.core.registry import Registry
 from benchmark.core.spec import Spec
 from benchmark.data.dataset import CaptionDataset, LazyImages, Splits
 

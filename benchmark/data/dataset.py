@@ -82,6 +82,8 @@ def fitting_noise(images: Images, noise: NDArray[np.signedinteger]) -> NDArray[n
 class CaptionDataset:
     """Images and their captions. Treated as read-only: a protected set is a new ``CaptionDataset``.
 
+    Making one raises ValueError if images or captions are not as described here.
+
     Attributes:
         name: data set and parameters, as written on the command line.
         split: ``train``, ``val`` or ``test``.
@@ -106,6 +108,13 @@ class CaptionDataset:
             raise ValueError(f"{len(self.images)} images but captions for {len(self.captions)}")
         if not all(self.captions):
             raise ValueError("every image needs at least one caption")
+        for number, own in enumerate(self.captions):
+            if isinstance(own, str):  # it would be read letter by letter
+                raise ValueError(f"image {number} has one text in place of a list of captions: {own[:40]!a}")
+            try:
+                "".join(own).encode()
+            except (TypeError, UnicodeEncodeError) as error:
+                raise ValueError(f"the captions of image {number} are no list of texts in UTF-8: {error}") from error
 
     def __len__(self) -> int:
         return len(self.images)

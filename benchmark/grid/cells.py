@@ -9,6 +9,7 @@ import torch
 from attacks import ATTACKS, Attack
 from attacks.through import Through
 from benchmark.core.digests import json_sha256
+from benchmark.core.errors import UsageError
 from benchmark.core.plugins import source_of
 from benchmark.core.registry import Registry
 from benchmark.core.seeding import derive_seed
@@ -53,8 +54,15 @@ class ChosenDataset:
     choice: ResolvedSpec
 
     def for_seed(self, seed: int) -> "ChosenDataset":
-        """The data set of a seed's cells; itself where all seeds share one."""
+        """The data set of a seed's cells; itself where all seeds share one.
+
+        Raises:
+            UsageError: a plug-in's data set returns something else.
+        """
         source = self.source.for_seed(seed)
+        if not isinstance(source, DatasetSource):
+            kind = type(source).__name__
+            raise UsageError(f"data set {self.choice.spec}: for_seed() returns {kind}, not a DatasetSource")
         if source is self.source:
             return self
         params = {**self.choice.params, "seed": seed, "per_seed": True}
@@ -169,8 +177,15 @@ def _code_within(attack: Attack) -> list[str]:
 
 
 def defenses_within(attack: Attack) -> dict[str, list[Spec]]:
-    """The defenses that an attack is crafted through, in their order, by the parameter that names them."""
-    given = {parameter: getattr(attack, parameter) for parameter in type(attack).crafted_through}
+    """The defenses that an attack is crafted through, in their order, by the parameter that names them.
+
+    Raises:
+        UsageError: a plug-in's ``crafted_through`` names something else.
+    """
+    given: dict[str, Any] = {parameter: getattr(attack, parameter, 0) for parameter in type(attack).crafted_through}
+    if wrong := [parameter for parameter, text in given.items() if not isinstance(text, str | None)]:
+        name = ATTACKS.name_of(type(attack))
+        raise UsageError(f"attack {name}: crafted_through names '{wrong[0]}', which is no parameter with a defense")
     return {
         parameter: [parse_spec(part) for part in split_outside_brackets(text, "+") if part]
         for parameter, text in given.items()

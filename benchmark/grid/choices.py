@@ -1,7 +1,7 @@
 """What a user names, made concrete before any work begins: data, attacks, defenses, victims, seeds and their cells."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,7 +10,8 @@ import torch
 from attacks import ATTACKS
 from attacks.through import Through
 from benchmark.core.errors import UsageError
-from benchmark.core.registry import parameters_of, unknown
+from benchmark.core.registrable import parameters_of
+from benchmark.core.registry import unknown
 from benchmark.core.spec import Spec, format_value, parse_spec, split_outside_brackets
 from benchmark.data import DATASETS
 from benchmark.grid.cells import Cell, ChosenAttack, ChosenDataset, ChosenDefense, content_key, defenses_within
@@ -58,7 +59,8 @@ def choose_attacks(text: str, preset: Preset, through: str | None = None) -> lis
             usual = [Spec(part.name, {**preset.defense.get(part.name, {}), **part.params}) for part in parts]
             params[parameter] = "+".join(map(str, usual))
             attack = replace(cast(Any, attack), **{parameter: params[parameter]})
-        choice = ChosenAttack(attack, ResolvedSpec(str(spec), attack.label(), params, attack.describe()))
+        label, strength, _ = _texts(f"attack {spec}", attack.label, attack.describe, attack.identity)
+        choice = ChosenAttack(attack, ResolvedSpec(str(spec), label, params, strength))
         # Two spellings of one attack (mem3, mem3[eps=8]) are one attack, under the first.
         chosen.setdefault(content_key(type(attack).__module__, type(attack).__qualname__, params), choice)
     return sorted(chosen.values(), key=lambda choice: not choice.is_clean)
@@ -98,14 +100,14 @@ def choose_defenses(text: str, preset: Preset) -> list[ChosenDefense]:
     return list(chosen.values())
 
 
-def partly_protected(text: str | None) -> list[str]:
+def partly_protected(text: float | str | None) -> list[str]:
     """Read ``--protected``: for each share below 1, the defense ``clean-fraction`` that leaves the other images clean.
 
     Raises:
         UsageError: something else than numbers from a millionth to 1.
     """
     specs = []
-    for part in text.split(",") if text is not None else []:
+    for part in str(text).split(",") if text is not None else []:
         try:
             share = float(part)
         except ValueError:
@@ -127,15 +129,28 @@ def _composed(specs: Sequence[Spec], preset: Preset) -> ChosenDefense:
             raise UsageError(f"defense {spec.name} overrides no hook ({', '.join(HOOKS)}), so it would change nothing")
     resolved = [DEFENSES.resolve(spec, preset.defense.get(spec.name)) for spec in specs]
     name = "+".join(str(spec) for spec in specs)
-    label = " + ".join(part.label() for part in parts)
+    said = [_texts(f"defense {spec}", part.label, part.describe) for spec, part in zip(specs, parts, strict=True)]
+    labels, strengths = map(list, zip(*said, strict=True))
     defense = parts[0] if len(parts) == 1 else Composed(parts)
     params = {spec.name: params for spec, params in zip(specs, resolved, strict=True)}
     if len(params) < len(specs):
         raise UsageError(f"'{name}' names a defense twice")
-    strengths = [part.describe() for part in parts]
     if len(parts) > 1:
         strengths = [f"{spec.name}: {text}" for spec, text in zip(specs, strengths, strict=True)]
-    return ChosenDefense(defense, ResolvedSpec(name, label, params, "; ".join(strengths)))
+    return ChosenDefense(defense, ResolvedSpec(name, " + ".join(labels), params, "; ".join(strengths)))
+
+
+def _texts(what: str, *methods: Callable[[], str]) -> list[str]:
+    """What methods return, which a plug-in may have written.
+
+    Raises:
+        UsageError: no text.
+    """
+    said = [method() for method in methods]
+    for method, text in zip(methods, said, strict=True):
+        if not isinstance(text, str):
+            raise UsageError(f"{what}: {method.__name__}() returns {type(text).__name__}, not a text")
+    return said
 
 
 def choose_dataset(text: str, skip_bad: bool = False) -> ChosenDataset:

@@ -19,7 +19,7 @@ from benchmark.core.distributed import Processes
 from benchmark.core.errors import PoisonError, UsageError, as_usage_error
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, is_shown, stage
-from benchmark.core.registry import parameters_of
+from benchmark.core.registrable import parameters_of
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.core.version import __version__
 from benchmark.data import CaptionDataset

@@ -5,6 +5,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +103,20 @@ def test_a_trigger_that_captions_do_not_keep_is_refused_when_made_and_when_loade
     save_file({"delta": noise_of(poison)}, path, metadata={"poison": json.dumps(header)})
     with pytest.raises(PoisonError, match=reason):
         Poison.load(path)
+
+
+@pytest.mark.parametrize("wrong", ["x" * 24, [None] * 24, [5] * 24, [b"cat"] * 24, {"cat": 1}])
+def test_triggers_of_another_kind_are_refused(wrong: Any, dataset: CaptionDataset) -> None:
+    """A text would be read letter by letter, and no file of it could be read again."""
+    with pytest.raises(PoisonError, match="not a poison: trigger"):
+        replace(made(dataset), trigger=wrong)
+
+
+@pytest.mark.parametrize("kind", [tuple, lambda triggers: list(np.array(triggers))])
+def test_triggers_may_come_from_numpy_and_in_a_tuple(kind: Any, dataset: CaptionDataset, tmp_path: Path) -> None:
+    poison, path = made(dataset), tmp_path / "p.safetensors"
+    replace(poison, trigger=kind(poison.trigger)).save(path)
+    assert Poison.load(path).trigger == poison.trigger
 
 
 def test_signs_and_letters_of_any_language_may_be_triggers(dataset: CaptionDataset) -> None:

@@ -306,6 +306,7 @@ def test_the_surrogate_of_sem_is_trained_adversarially_at_the_papers_scale_alone
         ("through[attack=uniform-noise,defense=jpeg]", "uniform-noise builds no surrogate"),
         ("through[attack=delta-only,defense=jpeg]", "delta-only cannot be crafted through a defense"),
         (f"through[attack=through[attack={EM},defense=jpeg],defense=jpeg]", "cannot be crafted through a defense"),
+        (f"{'through[attack=' * 400}em{',defense=jpeg]' * 400}", "cannot be crafted through a defense"),
         ("through[attack=em,defense=random-swap]", "nothing can be crafted through random-swap, which"),
         ("through[attack=em,defense=jpeg+random-swap]", "nothing can be crafted through random-swap, which"),
         ("through[attack=em,defense=jpeg,trained_through=random-swap]", "nothing can be crafted through random-swap"),

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +64,17 @@ def test_pixels_that_are_no_8_bit_images_are_refused() -> None:
     for other in (images.astype(float), images[:, :1], images[0]):
         with pytest.raises(ValueError, match="uint8"):
             replace(dataset, images=other)
+
+
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [
+        (["ab"] * N, "image 0 has one text in place of a list of captions: 'ab'"),
+        ([["a dog"]] * (N - 1) + [[1]], "image 4 are no list of texts in UTF-8: .* int found"),
+        ([["a \ud800"]] * N, "image 0 are no list of texts in UTF-8: .* surrogates not allowed"),
+        ([7] * N, "image 0 are no list of texts in UTF-8"),
+    ],
+)
+def test_captions_that_are_no_lists_of_texts_are_refused(captions: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(make_dataset(N), captions=captions)

@@ -29,7 +29,7 @@ from benchmark.cli.main import build_parser
 from benchmark.core.errors import UsageError
 from benchmark.core.schedule import Job, seconds_until_done
 from benchmark.core.time_left import Task
-from benchmark.data import CaptionDataset, Splits
+from benchmark.data import CaptionDataset, DatasetSource, Splits
 from benchmark.grid.cells import ChosenDataset
 from benchmark.grid.choices import cells_of
 from benchmark.grid.poison_store import PoisonStore
@@ -86,14 +86,12 @@ class Stages:
         return {stage: seconds / faster for stage, seconds in self.seconds_per_row.items()}
 
 
-class SizedData:
+class SizedData(DatasetSource):
     """A data set of some size without pixels or words, for a planner that looks at sizes alone."""
 
-    version = 1
-
-    def for_seed(self, seed: int) -> "SizedData":
-        """All seeds share it."""
-        return self
+    def load(self, resolution: int, cache: Path) -> Splits:
+        """Nothing: a planner is given :meth:`splits`."""
+        raise NotImplementedError
 
     @staticmethod
     def splits(sizes: Sequence[int], resolution: int) -> Splits:
@@ -122,7 +120,7 @@ def units(flags: Sequence[str], sizes: Sequence[int], seconds: Mapping[str, floa
     """
     words = ["run", "--preset", "paper", *flags]
     settings = RunSettings.from_cli(build_parser(words).parse_args(words))
-    chosen = ChosenDataset(SizedData(), ResolvedSpec("flickr30k", "Flickr30K"))  # type: ignore[arg-type]
+    chosen = ChosenDataset(SizedData(), ResolvedSpec("flickr30k", "Flickr30K"))
     cells = cells_of(settings, torch.device("cpu"), chosen)
     splits = SizedData.splits(sizes, cells[0].victim.resolution)
     grid = Grid(

@@ -200,7 +200,8 @@ class Careless(Defense):
         return train
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
-        return captions[1:] if self.fault == "a caption short" else captions
+        text, numbers = cast(list[str], "x" * len(captions)), cast(list[str], [1] * len(captions))
+        return {"a caption short": captions[1:], "a text": text, "numbers": numbers}.get(self.fault, captions)
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
         grey, none = images[:, :1], cast(torch.Tensor, None)
@@ -220,6 +221,8 @@ class Careless(Defense):
     [
         ("data short", "on_dataset returns 23 images with 23 captions for 24 with 24"),
         ("a caption short", "on_captions returns 23 captions for 24"),
+        ("a text", "on_captions returns no list of texts, but str"),
+        ("numbers", "on_captions returns int among its texts"),
         ("grey", "on_images returns (8, 1, 32, 32) for (8, 3, 32, 32)"),
         ("nothing", "on_images returns no tensor of floats, but NoneType"),
         ("bytes", "on_images returns no tensor of floats, but torch.uint8"),

@@ -12,7 +12,8 @@ import torch
 from benchmark.core.distributed import started_processes
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
-from benchmark.core.registry import Registry, parameters_of
+from benchmark.core.registrable import parameters_of
+from benchmark.core.registry import Registry
 from benchmark.core.spec import Spec, parse_spec
 from benchmark.grid.board import Board
 from benchmark.grid.engines.agenda import gathered
