@@ -20,7 +20,7 @@ def require_space(folder: Path, needed: int) -> None:
         OSError: fewer than ``needed`` bytes are free.
     """
     if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, f"needs {needed / 2**20:.0f} MiB of free space")
+        raise OSError(errno.ENOSPC, f"needs {math.ceil(needed / 2**20):,} MiB of free space")
 
 
 def reserve(handle: int, size: int) -> None:

@@ -55,6 +55,11 @@ def captions_of_cell(cell: str) -> list[str]:
     return [cell]
 
 
+def cell_of(caption: str) -> str:
+    """The cell of a table that :func:`captions_of_cell` reads as this caption alone."""
+    return caption if captions_of_cell(caption) == [caption] else json.dumps([caption], ensure_ascii=False)
+
+
 def read_text(source: Path) -> str:
     """The text of a caption file in UTF-8, with or without a byte order mark.
 
@@ -142,13 +147,14 @@ def _row_within_quotes(rows: "pd.DataFrame", separator: str, paths: Collection[s
         for value in column[column.str.contains("\n", regex=False)]:
             for line in value.splitlines()[1:]:
                 fields = line.split(separator)
-                if len(fields) >= rows.shape[1] and _is_file(folder, fields[place].strip()):
+                if len(fields) >= rows.shape[1] and is_file(folder, fields[place].strip()):
                     return line
     return None
 
 
-def _is_file(folder: Path, name: str) -> bool:
-    return bool(name) and is_file_name(name) and (folder / name).is_file()
+def is_file(folder: Path, name: str) -> bool:
+    """Whether a folder has a file of that name, which may be no valid one."""
+    return bool(name) and is_file_name(name) and os.path.isfile(folder / name)  # noqa: PTH113 - of too long names, too
 
 
 def inside(folder: Path, name: str, source: Path) -> Path:

@@ -5,6 +5,7 @@ under the stamps of the files: the path, size and times of change of each. A set
 stamps; it is read once more and gets the same content hash.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -22,6 +23,8 @@ from benchmark.data.caption_files import is_file_name
 from benchmark.data.image_location import LARGEST_IMAGE, ImageLocation, Member, open_image
 from benchmark.data.images import BadImage
 
+# Errors of one file; others, such as EIO, are of the disk.
+_OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 Stamp = tuple[str, int, int, int, str, int]
 
 
@@ -36,7 +39,8 @@ class Stamps:
         """The stamp of an image file.
 
         Raises:
-            BadImage: the file is missing, is larger than 512 MiB or its permissions forbid reading it.
+            BadImage: the file is missing, is larger than 512 MiB, its permissions forbid reading it, its name is too
+                long, or it is a link that leads back to itself.
             UsageError: the disk fails.
         """
         if isinstance(image, Member):
@@ -56,7 +60,7 @@ class Stamps:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise BadImage(f"image {path} does not exist") from error
         except OSError as error:
-            kind = BadImage if isinstance(error, PermissionError) else UsageError
+            kind = BadImage if error.errno in _OF_THE_FILE else UsageError
             raise kind(f"image {path} cannot be read: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
             raise BadImage(f"image {path} cannot be read: not a file")

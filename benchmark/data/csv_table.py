@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.core.errors import UsageError
 from benchmark.data import DATASETS
-from benchmark.data.caption_files import captions_of_cell, read_rows
+from benchmark.data.caption_files import captions_of_cell, is_file, read_rows
 from benchmark.data.file_source import FilePerSplit
 from benchmark.data.image_files import CaptionedFile, captioned_file
 
@@ -61,7 +61,9 @@ def read_table(
         wanted = ", or ".join(" and ".join(pair) for pair in pairs)
         raise UsageError(f"caption file {table} needs the columns {wanted}; found: {', '.join(rows.columns)}")
     captions: dict[Path, list[str]] = {}
-    for path, caption in zip(rows[columns[0]].str.strip(), rows[columns[1]], strict=True):
+    for written, caption in zip(rows[columns[0]], rows[columns[1]], strict=True):
+        # Blanks beside a separator are no part of the name, unless there is a file of that name.
+        path = written if (bare := written.strip()) != written and is_file(folder, written) else bare
         if not path:
             raise UsageError(f"caption file {table} has a row without a path in {columns[0]}")
         captions.setdefault(folder / path, []).extend(captions_of_cell(caption))

@@ -2,15 +2,18 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO
 
 from open_clip.tokenizer import basic_clean, whitespace_clean
 
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.data import CaptionDataset
-from benchmark.data.caption_files import NO_TEXT
+from benchmark.data.caption_files import NO_TEXT, captions_of_cell, cell_of
 from benchmark.export.inside import LARGEST_FILE
 from victims.tokens import Tokenizer
+
+_COLUMNS = ("filepath", "title")
 
 
 def one_line(caption: str) -> str:
@@ -36,14 +39,34 @@ def _plain(caption: str, replacement: str) -> str:
     return " ".join(NO_TEXT.sub(replacement, " ".join(caption.split())).split())
 
 
-def rows_of(table: str) -> Iterator[dict[str, str]]:
-    """The rows of a table of captions by column, however long a caption is.
+def write_table(file: TextIO, rows: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Write a table of captions, a row for each, as open_clip and the data set ``csv`` read it.
+
+    Args:
+        file: open for text, with ``newline=""``.
+        rows: the path of each image and its captions.
+    """
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for path, captions in rows:
+        table.writerows((path, cell_of(caption)) for caption in captions)
+
+
+def rows_of(table: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a table of captions: the path of an image and its captions in this row, however long they are.
 
     Raises:
         csv.Error: a quote is not closed, or the like.
+        KeyError, ValueError: a column is missing, or a row has no value in it or a caption that is no text in UTF-8.
     """
     csv.field_size_limit(LARGEST_FILE)  # Python's own limit would refuse a caption of 130,000 characters
-    return csv.DictReader(io.StringIO(table, newline=""), strict=True)
+    for row in csv.DictReader(io.StringIO(table, newline=""), strict=True):
+        path, cell = (row[column] for column in _COLUMNS)
+        if not path or cell is None:
+            raise ValueError("a row names no file or has no caption")
+        captions = captions_of_cell(cell)
+        "".join(captions).encode()  # raises for single surrogates, which JSON can spell
+        yield path, captions
 
 
 def one_line_each(dataset: CaptionDataset) -> list[list[str]]:

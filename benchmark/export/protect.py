@@ -1,6 +1,5 @@
 """The ``protect`` function: noise at full size on every photo of a folder, in files that keep name and description."""
 
-import csv
 import logging
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from benchmark.data.content import Stamps, content_of
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import size_of
 from benchmark.data.photos import Photos, find_photos
-from benchmark.export.captions import one_line_each
+from benchmark.export.captions import one_line_each, write_table
 from benchmark.export.manifest import NAME as MANIFEST
 from benchmark.export.manifest import hash_files
 from benchmark.export.photo import Kind, Photo, name_as, photo_workers, require_fit
@@ -193,7 +192,7 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
 
     Raises:
         UsageError: a photo lies outside the folder, two would get the same name or one that a folder has, a name
-            cannot be written down, or a photo does not fit into a file of that kind.
+            cannot be written down or has a backslash, or a photo does not fit into a file of that kind.
     """
     sources = [found.relative(origin) for origin in train.origins or []]
     names = [name_as(source, kind) for source in sources]
@@ -201,6 +200,8 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
     folders = {parent.as_posix().casefold() for name in names for parent in PurePosixPath(name).parents}
     for number, (source, name) in enumerate(zip(sources, names, strict=True)):
         require_text(name, "the name of a photo")
+        if "\\" in name:
+            raise UsageError(f"{source} has a backslash, which separates folders on other systems; rename it")
         if name.casefold() in folders or PurePosixPath(name).parts[0].casefold() in (TABLE, MANIFEST):
             raise UsageError(f"{source} would become {name}, but a folder or file of that name is needed; rename it")
         # Some file systems do not tell upper from lower case.
@@ -279,10 +280,7 @@ def _finish(
     """Write captions and manifest beside the photos."""
     captions = one_line_each(poison.protect(job.train))
     with replacing(folder / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("filepath", "title"))
-        for name, texts in zip(job.names, captions, strict=True):
-            table.writerows((name, text) for text in texts)
+        write_table(file, zip(job.names, captions, strict=True))
     triggers = poison.trigger or [""] * len(captions)
     rows = zip(job.names, job.sources, captions, triggers, strict=True)
     cell = job.cell

@@ -153,15 +153,13 @@ def _against(
 def _read_captions(folder: Path) -> dict[str, list[str]]:
     """The captions of each photo, by its file."""
     captions: dict[str, list[str]] = {}
-    for row in rows_of(read_inside(folder, TABLE).decode()):
-        if not row.get("filepath"):
-            raise ValueError("a row names no file")
-        captions.setdefault(row["filepath"], []).append(row["title"])
+    for path, own in rows_of(read_inside(folder, TABLE).decode()):
+        captions.setdefault(path, []).extend(own)
     return captions
 
 
 def _has_captions(photo: ProtectedPhoto, captions: list[str]) -> bool:
-    if len(captions) != photo.captions or not all(isinstance(caption, str) for caption in captions):
+    if len(captions) != photo.captions:
         return False
     start = f"{photo.trigger} " if photo.trigger else ""
     return all(

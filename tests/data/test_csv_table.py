@@ -156,6 +156,13 @@ def test_a_row_within_quotes_is_told_for_columns_of_any_name(tmp_path: Path) -> 
         read_table(table, image_column="photo", caption_column="words")
 
 
+def test_blanks_around_a_path_are_dropped_unless_a_file_has_them(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(" lead.png", "plain.png")
+    rows = f" lead.png,one\n plain.png ,two\n {'x' * 300} ,three\n"
+    files = read_table(write(tmp_path / "a.csv", f"filepath,title\n{rows}"))
+    assert [file.image for file in files[:2]] == [tmp_path / " lead.png", tmp_path / "plain.png"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "wanted"),
     [

@@ -100,6 +100,18 @@ def test_a_failing_disk_leaves_nothing_out(source: CsvTable, tmp_path: Path, mon
     assert entries(tmp_path / "cache") == [tmp_path / "cache" / "content"]
 
 
+def test_a_link_to_itself_and_a_name_too_long_are_bad(
+    source: CsvTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "5.png").symlink_to("5.png")
+    table = tmp_path / "train.csv"
+    table.write_text(table.read_text().replace("3.png", f"{'3' * 300}.png"))
+    assert len(source.load(8, tmp_path / "cache").train) == 7
+    said = capsys.readouterr().err
+    assert "5.png cannot be read: Too many levels of symbolic links" in said
+    assert "3.png cannot be read: File name too long" in said
+
+
 def test_an_image_without_permission_is_bad(
     source: CsvTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

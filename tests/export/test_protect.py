@@ -18,6 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from attacks import Poison
 from benchmark.cli.main import main
 from benchmark.data import content
+from benchmark.data.csv_table import read_table
 from benchmark.data.images import read_image, read_upright
 from benchmark.export.photo import srgb_profile
 from tests.export.photo_files import ARTIST, CAMERA, COPYRIGHT, ORIENTATION, PROFILE, many_photos, picture, with_table
@@ -254,6 +255,20 @@ def test_a_bad_photo_outside_the_folder_is_listed_by_its_path(
     assert line.endswith("gone/b.jpg does not exist")
     assert main(["verify", str(tmp_path / "out"), "--against", str(tmp_path / "photos")]) == 0
     assert "– 1 of 4 photos of" in capsys.readouterr().out
+
+
+def test_odd_names_and_captions_are_read_back_as_they_were(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    many_photos(photos, 2)
+    (photos / "000.txt").write_text('["a dog", "a cat"]\n')
+    for suffix in (".jpg", ".txt"):
+        (photos / f"001{suffix}").rename(photos / f" lead{suffix}")
+    assert protect(photos, tmp_path / "out") == 0
+    assert main(["verify", str(tmp_path / "out"), "--against", str(photos)]) == 0
+    read = {file.image: file.captions for file in read_table(tmp_path / "out/captions.csv")}
+    assert read[tmp_path / "out/000.jpg"] == ['["a dog", "a cat"]']
+    assert (tmp_path / "out/ lead.jpg").is_file()
+    assert tmp_path / "out/ lead.jpg" in read
 
 
 def test_all_splits_of_a_data_set_are_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

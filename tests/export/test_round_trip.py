@@ -19,6 +19,7 @@ from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.data import DATASETS, CaptionDataset
+from benchmark.export.verify_export import verify_export
 from benchmark.export.writing import write_export
 from benchmark.grid.choices import cells_of
 from benchmark.grid.poison_store import PoisonStore
@@ -127,6 +128,15 @@ def test_reads_back_bit_for_bit_and_token_for_token(layout: str, per_row: bool, 
         assert manifest.splits[name].images == len(data)
         assert manifest.splits[name].captions == sum(map(len, captions))
     assert manifest.rewritten_captions > 0
+
+
+def test_a_caption_that_looks_like_a_list_in_json_stays_one(tmp_path: Path) -> None:
+    clean = make_splits()
+    texts = ['["a dog", "a cat"]', '["a", 1]', '["a dog"']
+    clean.val.captions[1][:] = texts
+    write_export(tmp_path / "out", "csv", make_source(clean, make_poison(clean.train)), "")
+    assert read_csv(tmp_path / "out")["val"][1][1] == texts
+    assert all(finding.holds for finding in verify_export(tmp_path / "out", None, tmp_path))
 
 
 def test_a_caption_that_is_blank_is_refused_and_its_image_named(tmp_path: Path) -> None:

@@ -1,14 +1,13 @@
 """A table of file names and captions, as open_clip reads it."""
 
-import csv
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmark.export.captions import rows_of
+from benchmark.export.captions import rows_of, write_table
 from benchmark.export.inside import read_inside
 from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
-from benchmark.export.layouts.parts import extract, strings, write_images
+from benchmark.export.layouts.parts import extract, write_images
 
 
 @LAYOUTS.register("csv", order=10)
@@ -24,16 +23,14 @@ class Csv(Layout):
         """See :meth:`Layout.write`."""
         for split, samples in splits.items():
             with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
-                table = csv.writer(file, lineterminator="\n")
-                table.writerow(("filepath", "title"))
-                for name, sample in write_images(folder / split, samples):
-                    table.writerows((f"{split}/{name}", caption) for caption in sample.captions)
+                images = write_images(folder / split, samples)
+                write_table(file, ((f"{split}/{name}", sample.captions) for name, sample in images))
 
     def read(self, folder: Path, split: str) -> Iterator[Sample]:
         """See :meth:`Layout.read`."""
         rows = rows_of(read_inside(folder, f"{split}.csv").decode())
-        for path, image_rows in itertools.groupby(rows, lambda row: row["filepath"]):
-            yield Sample(read_inside(folder, path), strings([row["title"] for row in image_rows]))
+        for path, image_rows in itertools.groupby(rows, lambda row: row[0]):
+            yield Sample(read_inside(folder, path), [caption for _, captions in image_rows for caption in captions])
 
     def open_clip_data(self, folder: Path, images: int) -> list[str]:
         """See :meth:`Layout.open_clip_data`."""
