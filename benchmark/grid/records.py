@@ -303,12 +303,12 @@ def read_pack(folder: Path) -> dict[str, Record]:
 def load_records(folder: Path) -> list[Record]:
     """All records in a folder, in files and in its pack, sorted by file name.
 
-    A file takes the place of the line of the same name in the pack. A cell may lie there under two spellings, with the
-    same scores.
+    A file takes the place of the line of the same name in the pack. A copy of a record under another file name counts
+    once. A cell may lie there under two spellings, with the same scores.
 
     Raises:
         UsageError: no such folder, one whose records lie in a folder below it, a file in it is not a record, or two
-            records of one cell have other scores, as of other machines.
+            records of one cell have other scores, as of other machines, or differ elsewhere under one spelling.
     """
     if folder.is_file():
         raise UsageError(f"{folder} is a file; records are read from the folder that it is in")
@@ -318,16 +318,21 @@ def load_records(folder: Path) -> list[Record]:
     if not paths and not found and (below := sorted(folder.glob("**/records"))):
         raise UsageError(f"{folder} holds no records itself; did you mean {below[0]}?")
     found |= {path.name: record for path in sorted(paths) if (record := Record.find(path)) is not None}
-    by_key: dict[str, tuple[str, Record]] = {}
+    by_key: dict[tuple[str, str], tuple[str, Record]] = {}
+    records = []
     for name, record in sorted(found.items()):
-        if record.status == "done":
-            other_name, other = by_key.setdefault(record.key, (name, record))
-            if (record.epochs, record.loss) != (other.epochs, other.loss):
+        other_name, other = by_key.setdefault((record.key, record.status), (name, record))
+        if record == other and record is not other:
+            continue
+        records.append(record)
+        if record.status == "done" and record is not other:
+            same_scores = (record.epochs, record.loss) == (other.epochs, other.loss)
+            if not same_scores or record.file_name() == other.file_name():
                 raise UsageError(
-                    f"{folder} holds two records of one cell with different scores: {other_name} "
-                    f"({describe_origin(other)}) and {name} ({describe_origin(record)}); keep one"
+                    f"{folder} holds two records of one cell{'' if same_scores else ' with different scores'}: "
+                    f"{other_name} ({describe_origin(other)}) and {name} ({describe_origin(record)}); keep one"
                 )
-    return [record for _, record in sorted(found.items())]
+    return records
 
 
 def describe_origin(record: Record) -> str:

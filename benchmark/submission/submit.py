@@ -34,7 +34,7 @@ from benchmark.submission.cells import (
 from benchmark.submission.folder import Submission, read_submission
 from benchmark.submission.page import publish, require_page
 from benchmark.submission.poisons import Poisons, check_poisons
-from benchmark.submission.rerun import compare, draw, draw_seed, run_again
+from benchmark.submission.rerun import compare, draw, draw_seed, run_again, scores_digest
 from benchmark.submission.result import entry_of
 from benchmark.submission.rules import Rules
 from benchmark.submission.strength import strength_problems
@@ -86,7 +86,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
         raise UsageError(f"{target} exists; --update replaces it, if the submitter is the same")
     require_possible(options.out)
     require_page(options.out)
-    load_entries(options.out)  # the page shows all of them, so a damaged one is told before the work
+    entries = load_entries(options.out)  # the page shows all of them, so a damaged one is told before the work
     untrusted = _prepare(submission, options)
     if not submission.records:
         problems = [*submission.problems, "records/ holds no record that can be read"]
@@ -95,7 +95,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
     with temporary_folder(options.cache, "submission") as temporary:
         settings = _settings(submission, untrusted, rules, options, temporary)
         with limited_threads(_threads(submission.records)), open_grid(settings) as grid:
-            findings, entry = _check(submission, untrusted, rules, options, grid)
+            findings, entry = _check(submission, untrusted, rules, options, grid, entries)
     if entry is None:
         return findings, None
     return findings, publish(entry, options.out)
@@ -178,7 +178,12 @@ def _eps_of_noise(records: Sequence[Record]) -> int:
 
 
 def _check(
-    submission: Submission, untrusted: bool, rules: Rules, options: Options, grid: Grid
+    submission: Submission,
+    untrusted: bool,
+    rules: Rules,
+    options: Options,
+    grid: Grid,
+    entries: Sequence[Entry],
 ) -> tuple[list[Finding], Entry | None]:
     about, day = submission.about, datetime.now(UTC).date()
     cells = required_cells(grid, about.kind, about.spec if untrusted else None)
@@ -206,6 +211,11 @@ def _check(
     if not cell_problems:
         block, problems = _block(done, about.kind, spec, rules)
         findings += _findings(problems, f"the {about.kind} counts: no gate fails")
+    if block is not None:
+        digest = scores_digest(block.records)
+        twins = [one.about.name for one in entries if one.scores == digest and one.about.name != about.name]
+        copies = [f"its scores are those of the entry {name}" for name in twins]
+        findings += _findings(copies, "its scores are those of no other entry")
     rerun: RerunCell | None = None
     if not options.rerun:
         findings.append(Finding(None, "no cell was run again: --no-rerun"))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,7 +39,8 @@ Link = Annotated[
         description="an https:// address, at most 200 characters",
     ),
 ]
-SeedText = Annotated[str, Meta(pattern=r"\A[0-9]{1,10}\Z")]
+# One spelling of each number, or two seeds would fall together.
+SeedText = Annotated[str, Meta(pattern=r"\A(0|[1-9][0-9]{0,9})\Z")]
 Kind = Literal["attack", "defense"]
 Stage = Literal["craft", "train"]
 Fact = Literal["eps", "psnr"]
@@ -186,6 +188,10 @@ def _from_content(content: object) -> Entry:
     """
     entry: Entry = as_kind(content, Entry)
     require_known(content, entry)
+    try:
+        date.fromisoformat(entry.accepted)
+    except ValueError as error:
+        raise ValueError(f"accepted: {entry.accepted} is no day: {error}") from error
     for other, by_seed in entry.recall.items():
         if not by_seed:
             raise ValueError(f"recall.{other}: no seed")

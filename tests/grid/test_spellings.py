@@ -1,18 +1,21 @@
 """Two spellings of one cell: it runs once, has one record, and the plan tells cells apart."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from attacks import ATTACKS
+from benchmark.core.errors import UsageError
 from benchmark.core.spec import Spec
 from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS, Preset
-from benchmark.grid.records import load_records
+from benchmark.grid.records import Record, load_records
 from defenses import DEFENSES
 from tests.grid.grids import ATTACK, run
+from tests.tables.factory import record
 
 
 def test_two_spellings_are_one_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +80,16 @@ def test_a_failed_record_of_this_spelling_hides_no_finished_one_of_another(
     assert run(tmp_path, *rerun, defense="none") == 0
     assert f"2 cells, {2 if rerun else 0} to run" in capsys.readouterr().err
     assert {record.status for record in load_records(tmp_path)} == {"done"}
+
+
+def test_a_copied_file_counts_once_and_another_record_of_the_cell_is_told_with_its_file(tmp_path: Path) -> None:
+    path = record("mem3").save(tmp_path)
+    copy = tmp_path / f"{path.stem} (copy).json"
+    shutil.copy(path, copy)
+    assert load_records(tmp_path) == [Record.load(path)]
+    elsewhere = replace(Record.load(path), seconds={"train": 1.0})
+    copy.write_bytes(elsewhere.save(tmp_path / "elsewhere").read_bytes())
+    with pytest.raises(UsageError) as caught:
+        load_records(tmp_path)
+    for name in (path.name, copy.name):
+        assert f" {name} (" in str(caught.value)

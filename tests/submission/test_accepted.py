@@ -47,7 +47,7 @@ def test_an_attack(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     seed = seed_that_draws(place, LSP)
     assert submit(folder, "--seed", seed) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[0] for line in lines[:-1]] == ["✓"] * 9
+    assert [line[0] for line in lines[:-1]] == ["✓"] * 10
     assert "equal to the last digit" in lines[-2]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == files
     board = folder.parent / "board"
@@ -74,6 +74,18 @@ def test_an_attack(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit(folder, "--no-rerun", "--update") == 0
     assert Entry.load(board / "latent-specks.json").rerun is None
     assert "| no |" in (board / "README.md").read_text("utf-8").replace("  ", "")
+
+
+def test_the_scores_of_an_entry_are_refused_under_another_name(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("attack")
+    assert submit(folder, "--no-rerun") == 0
+    board = folder.parent / "board"
+    before = {path: path.read_bytes() for path in board.iterdir()}
+    write_about(folder, name="my-own", authors="Somebody else")
+    capsys.readouterr()
+    assert submit(folder, "--no-rerun") == 1
+    assert "✗ its scores are those of the entry latent-specks" in capsys.readouterr().out.splitlines()
+    assert {path: path.read_bytes() for path in board.iterdir()} == before
 
 
 def test_a_record_is_of_the_cell_whose_address_and_parameters_it_has(make: Make) -> None:

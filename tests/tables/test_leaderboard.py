@@ -198,6 +198,8 @@ DAMAGES = {
     "a terminal's code": (lambda content: content["about"].update(title="\x1b[31mred"), "title"),
     "a link to code": (lambda content: content["about"].update(link="javascript:alert(1)"), "link"),
     "a day that is none": (damaged(accepted="<b>"), "accepted"),
+    "a day that no month has": (damaged(accepted="9999-99-99"), "accepted: 9999-99-99 is no day: month"),
+    "a seed in two spellings": (damaged(clean={"1": 80, "01": 80, "2": 80, "3": 80}), "clean"),
 }
 
 
