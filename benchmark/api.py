@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from attacks import Attack, Poison
-from benchmark.core.cache_dir import cache_folder
+from benchmark.core.cache_dir import cache_folder, user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
 from benchmark.core.malloc import keep_freed_memory
@@ -87,10 +87,11 @@ def craft(train: CaptionDataset, settings: RunSettings) -> Poison:
     ``poison.protect(train)`` is the data set to publish.
 
     Raises:
-        UsageError: bad settings, or data that do not suit the attack.
+        UsageError: bad settings, or data that do not suit the attack or have another resolution than the victim.
         VictimDiverged: the surrogate's loss is not finite.
     """
     cell, device = _cell(settings, "victim", "seed", "attack")
+    _require_resolution(train, cell.victim.resolution, f"victim {cell.victim}")
     cell.attack.attack.check(train)
     with PoisonStore.open(settings.poisons, settings.cache or cache_folder(), settings.checkpoint_every) as store:
         return store.get(cell, train, device)
@@ -106,12 +107,15 @@ def train(data: CaptionDataset, settings: RunSettings, clean: CaptionDataset | N
             ``clean-fraction``; others do not look at it.
 
     Raises:
-        UsageError: bad settings, fewer rows than a batch, or a defense needs clean data that are not given.
+        UsageError: bad settings, fewer rows than a batch, images of another resolution than the victim's, or a defense
+            needs clean data that are not given.
         VictimDiverged: the loss is not finite.
     """
     cell, device = _cell(settings, "victim", "seed", "defense")
     if clean is None and cell.defense.defense.needs_clean:
         raise UsageError(f"defense {cell.defense.choice.spec} needs clean data: give train the argument clean")
+    for each in (data, clean) if clean is not None else (data,):
+        _require_resolution(each, cell.victim.resolution, f"victim {cell.victim}")
     seed = cell.victim.seed_of(cell.seed)
     steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
     model = cell.build_victim(seed, device)
@@ -129,10 +133,11 @@ def evaluate(model: Clip, data: CaptionDataset, settings: RunSettings) -> Retrie
         settings: of the cell. Its seed orders ties, as between captions of the same words.
 
     Raises:
-        UsageError: bad settings.
+        UsageError: bad settings, or images of another resolution than the model's.
         VictimDiverged: the embeddings are not finite.
     """
     cell, _ = _cell(settings, "victim", "seed")
+    _require_resolution(data, model.resolution, "the model")
     return evaluate_model(model, data, cell.victim.seed_of(cell.seed))
 
 
@@ -142,7 +147,7 @@ def load_records(folder: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: no such folder, or a file in it is not a record.
     """
-    return records_frame(read_records(Path(folder)))
+    return records_frame(read_records(user_path(str(folder))))
 
 
 def draw(name: str, folder: str | Path) -> "dict[str, Figure]":
@@ -159,12 +164,18 @@ def draw(name: str, folder: str | Path) -> "dict[str, Figure]":
     from benchmark.figures.sources import ArtifactPaths
 
     cache = cache_folder()
-    figures, problems = draw_all([name], read_records(Path(folder)), ArtifactPaths(cache / "poisons", cache))
+    figures, problems = draw_all([name], read_records(user_path(str(folder))), ArtifactPaths(cache / "poisons", cache))
     if not figures:
         raise problems[0].error
     for problem in problems:
         logging.getLogger(__name__).warning("not drawn: %s", problem)
     return figures
+
+
+def _require_resolution(data: CaptionDataset, resolution: int, who: str) -> None:
+    if data.images.shape[2:] != (resolution, resolution):
+        height, width = data.images.shape[2:]
+        raise UsageError(f"{data.name} has images of {height} × {width} px, but {who} sees {resolution} px")
 
 
 def _cell(settings: RunSettings, *must_be_one: str) -> tuple[Cell, torch.device]:

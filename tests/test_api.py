@@ -2,18 +2,23 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 import benchmark as ub
 from benchmark import api
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import load_records
 from tests.grid.grids import ATTACK, SCENES
+from tests.small import make_dataset
+from tests.tables import factory
+from victims.architecture import Architecture
 
 
 def settings(out: Path, **changes: str) -> ub.RunSettings:
@@ -47,6 +52,21 @@ def test_a_defense_that_needs_clean_data_must_be_given_the_rows_that_it_trains_o
         ub.train(data.train, chosen)
     with pytest.raises(ub.UsageError, match="the clean set has 8 rows, the training set 40"):
         ub.train(data.train, chosen, clean=data.val)
+
+
+def test_data_of_another_resolution_than_the_models_are_refused_in_one_line(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    other = make_dataset(40, 2, resolution=64)
+    model = Architecture("mini").build(0, torch.device("cpu"))
+    steps: list[Callable[[], object]] = [
+        lambda: ub.craft(other, chosen),
+        lambda: ub.train(other, chosen),
+        lambda: ub.train(make_dataset(40, 2), chosen, clean=other),
+        lambda: ub.evaluate(model, other, chosen),
+    ]
+    for step in steps:
+        with pytest.raises(ub.UsageError, match=r"made has images of 64 × 64 px, but .* sees 32 px"):
+            step()
 
 
 def test_records_become_a_row_each_with_final_scores(tmp_path: Path) -> None:
@@ -133,6 +153,16 @@ def test_home_folders_are_found_where_no_shell_expands_them(tmp_path: Path, monk
     assert (settings.out, settings.plugin) == (tmp_path / "runs", (tmp_path / "mine.py",))
     with PoisonStore.open(settings.poisons, tmp_path / "cache") as store:
         assert store.folder == tmp_path / "kept"
+    factory.record("mem3").save(tmp_path / "runs")
+    assert len(ub.load_records("~/runs")) == 1
+    assert list(ub.draw("curves", "~/runs")) == ["curves"]
+
+
+def test_a_share_is_given_as_a_number_or_a_text() -> None:
+    text = ub.RunSettings(protected="0.5")
+    assert ub.RunSettings(protected=0.5) == text
+    assert ub.RunSettings(protected=[0.5]) == text  # type: ignore[arg-type]
+    assert "--protected 0.5" in text.to_command()
 
 
 def test_a_command_gives_its_settings_back() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Control characters, marks that turn the direction of writing, line and paragraph separators, and surrogates, which no
 # encoding can write.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_USUAL_WIDTH = 80  # characters, which rich takes where it knows no width
 
 
 def printable(text: object) -> str:
@@ -63,7 +64,10 @@ def terminal(**settings: Any) -> "Console":
 
     if settings.pop("stderr", False):
         settings["file"] = _Forgiving(sys.stderr)
-    return Terminal(**settings)
+    console = Terminal(**settings)
+    if not console.width:  # COLUMNS=0, as where a width is not known; nothing would be printed
+        console.width = _USUAL_WIDTH
+    return console
 
 
 class _Forgiving:

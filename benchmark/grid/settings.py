@@ -74,7 +74,7 @@ class RunSettings:
         ),
     ] = None
     protected: Annotated[
-        str | None,
+        float | str | None,
         Words(
             "shares of the training images to protect, separated by commas, besides protecting all; the other images "
             "stay clean, as under the defense clean-fraction",
@@ -201,6 +201,8 @@ class RunSettings:
                     raise UsageError(f"{flag(name)} is empty")
             if name == "seeds":
                 object.__setattr__(self, name, str(value))
+            elif name == "protected":
+                object.__setattr__(self, name, None if value is None else format_value(value))
             elif name == "plugin":
                 files = value if isinstance(value, tuple | list) else () if value is None else (value,)
                 object.__setattr__(self, name, tuple(user_path(str(path)) for path in files))

@@ -58,6 +58,14 @@ def test_tables_and_bars_on_a_terminal_keep_their_own_codes_alone() -> None:
     assert "\u202e" not in drawn
 
 
+def test_a_terminal_of_unknown_width_shows_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setenv("LINES", "0")
+    file = io.StringIO()
+    terminal(file=file, force_terminal=True, legacy_windows=False).print("a table")
+    assert "a table" in file.getvalue()
+
+
 def test_tables_of_records_have_escapes_in_every_format() -> None:
     nasty, text = record("mem3", "cutout"), NASTY.replace("\ud800", "")  # a lone surrogate is no text for pandas
     nasty = replace(nasty, defense=replace(nasty.defense, label=text, strength=text))

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import fsspec
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
@@ -358,9 +360,10 @@ def test_nodes_look_for_a_folder_where_the_driver_does(
         return made("cell")
 
     cluster.does = does
-    for store in ("shared/store", "memory://bucket/store"):
+    fsspec.register_implementation("bucket", type("Bucket", (MemoryFileSystem,), {"protocol": "bucket"}), clobber=True)
+    for store in ("shared/store", "bucket://bucket/store"):
         do(Ray(store=store), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings())
-    assert found == [str(tmp_path / "shared" / "store"), "memory://bucket/store"]
+    assert found == [str(tmp_path / "shared" / "store"), "bucket://bucket/store"]
 
 
 @pytest.mark.parametrize("wrong", ["gpus_per_cell=1.5", "gpus_per_cell=0.00001", "gpus_per_cell=-1", "cpus_per_cell=0"])

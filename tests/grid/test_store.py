@@ -1,5 +1,6 @@
 """The store of a cluster's poisons and checkpoints, on a folder; and what is said where its package is missing."""
 
+import re
 import sys
 import threading
 import time
@@ -191,3 +192,27 @@ def test_ray_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_store_is_for_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--attack", "clean", "--out", str(tmp_path / "out"), "--store", "file:///x"]) == 2
     assert "--store has no meaning with --on local" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3:/bucket/folder", "a URL has two slashes after its colon, as s3://bucket/folder"),
+        ("memory://folder", "each process has a memory of its own"),
+        ("zip://a.zip", "--store zip://a.zip: "),
+    ],
+)
+def test_urls_that_nodes_cannot_share_are_refused(
+    url: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        Store.at(url)
+
+
+@pytest.mark.parametrize(("url", "name"), [("file:{}/a", "a"), ("{}/s3:b", "s3:b"), ("file://{}/c", "c")])
+def test_folders_are_stores_however_they_are_written(url: str, name: str, tmp_path: Path) -> None:
+    made = Store.at(url.format(tmp_path))
+    assert made is not None
+    assert made.is_folder
+    assert made.folder == str(tmp_path / name)

@@ -38,17 +38,25 @@ class Store:
         """The store at a URL: ``file:///folder``, ``s3://bucket/folder``, ``gs://bucket/folder``.
 
         Raises:
-            UsageError: no such kind of URL, or the package that reads it is missing.
+            UsageError: no such kind of URL, one whose files other processes do not see, or the package that reads it is
+                missing.
         """
         if url is None:
             return None
         try:
             import fsspec
 
+            kind, colon, rest = url.partition(":")
+            kinds = {*fsspec.available_protocols()} - {"file", "local"}
+            # Without the slashes, fsspec would take it for a folder of this machine.
+            if colon and kind in kinds and not rest.startswith(("//", ":")):
+                raise ValueError(f"a URL has two slashes after its colon, as {kind}://bucket/folder")
             # Other nodes add files and remove them: what was listed before says nothing.
             files, folder = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # each kind of store has errors of its own
             raise UsageError(f"--store {url}: {in_one_line(error)}") from error
+        if "memory" in files.protocol:
+            raise UsageError(f"--store {url}: each process has a memory of its own, so nodes would share no file")
         return cls(files, folder)
 
     def require_writable(self) -> None:
