@@ -269,7 +269,7 @@ def test_a_failed_crafting_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_too_little_space_is_noticed_before_crafting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 24 * 3 * 32 * 32}))
-    with pytest.raises(UsageError, match="needs 0 MiB of free space"):
+    with pytest.raises(UsageError, match="needs 1 MiB of free space"):
         craft(make_dataset(24), workdir=tmp_path)
 
 
