@@ -39,7 +39,6 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
     ("place", "names"),
     [
         ("adaptive", ["matrix"]),
-        ("regime/crops", ["matrix"]),
         ("regime/through", ["matrix"]),
         ("regime/worst-defenses", ["matrix"]),
         ("regime/five-seeds", ["attacks"]),
@@ -61,6 +60,7 @@ def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names:
     [
         ("arsenal", {"records": "matrix", "placement": "matrix"}),
         ("protected-share", {"records": "matrix", "micro": "matrix"}),
+        ("regime/crops", {"records": "matrix", "whole-image": "matrix"}),
         ("regime/budgets", {"em": "attacks", "mem3": "attacks", "tiny": "attacks"}),
         ("regime/fine-tuned", {"records": "attacks", "on-checkpoint": "attacks"}),
     ],

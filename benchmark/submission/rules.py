@@ -12,7 +12,8 @@ class Rules:
     """What every submission has to have run, and how strong it may be.
 
     Attributes:
-        version: raised with every change, and kept in entries: those of different versions are not comparable.
+        version: raised with every change of what an entry is measured on, and kept in entries: those of different
+            versions are not comparable.
         preset: data, victim, surrogate and budgets.
         least_seeds: least number of seeds. The seeds are 1, 2, 3 and so on, so that nobody chooses them.
         most_seeds: largest number of seeds. The check makes a data set for each.
