@@ -63,6 +63,7 @@ class Tracking:
         works = True
 
         def attempt(do: Callable[..., Any], *arguments: Any) -> Any:
+            """What a call gives, ``None`` from the first failure on."""
             nonlocal works
             try:
                 return do(*arguments) if works else None

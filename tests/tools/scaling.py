@@ -86,15 +86,17 @@ class Stages:
         return {stage: seconds / faster for stage, seconds in self.seconds_per_row.items()}
 
 
+@dataclass(frozen=True)
 class SizedData(DatasetSource):
-    """A data set of some size without pixels or words, for a planner that looks at sizes alone."""
+    """A data set of some size without pixels or words, for a planner that looks at sizes alone.
+
+    Args:
+        sizes: images of each split.
+    """
+
+    sizes: tuple[int, ...]
 
     def load(self, resolution: int, cache: Path) -> Splits:
-        """Nothing: a planner is given :meth:`splits`."""
-        raise NotImplementedError
-
-    @staticmethod
-    def splits(sizes: Sequence[int], resolution: int) -> Splits:
         """So many images of each split, of five captions each."""
 
         def split(name: str, count: int) -> CaptionDataset:
@@ -103,7 +105,7 @@ class SizedData(DatasetSource):
             vars(made)["fingerprint"] = f"{name} of {count} images"  # the real one would read gigabytes of zeros
             return made
 
-        train, val, test = sizes
+        train, val, test = self.sizes
         return Splits(split("train", train), split("val", val), split("test", test))
 
 
@@ -120,9 +122,10 @@ def units(flags: Sequence[str], sizes: Sequence[int], seconds: Mapping[str, floa
     """
     words = ["run", "--preset", "paper", *flags]
     settings = RunSettings.from_cli(build_parser(words).parse_args(words))
-    chosen = ChosenDataset(SizedData(), ResolvedSpec("flickr30k", "Flickr30K"))
+    source = SizedData(tuple(sizes))
+    chosen = ChosenDataset(source, ResolvedSpec("flickr30k", "Flickr30K"))
     cells = cells_of(settings, torch.device("cpu"), chosen)
-    splits = SizedData.splits(sizes, cells[0].victim.resolution)
+    splits = source.load(cells[0].victim.resolution, Path())
     grid = Grid(
         cells,
         {(cell.seed, cell.victim.resolution): splits for cell in cells},
