@@ -52,7 +52,12 @@ class ResolvedSpec:
 
     @property
     def title(self) -> str:
-        """The label, with the spec where that says more than the same letters and digits: ``EM (em-official)``."""
+        """The label, with the spec where that says more than the same letters and digits: ``EM (em-official)``.
+
+        The spec alone where parameters are written out in either: it says all that the label says.
+        """
+        if "=" in self.spec + self.label:
+            return self.spec
         label, spec = ("".join(c for c in text.lower() if c.isalnum()) for text in (self.label, self.spec))
         return self.label if label == spec else f"{self.label} ({self.spec})"
 

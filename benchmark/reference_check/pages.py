@@ -55,24 +55,23 @@ def _span(quantity: Quantity, low: float, high: float) -> str:
 
 
 def seeds_table(judged: Mapping[tuple[int, ...], Sequence[Comparison]]) -> str:
-    """One line for each seed: every number, the interval it has to lie in and whether it does, as Markdown.
+    """One line for each number: its values of all seeds, how many lie in their intervals, and those outside.
 
     Args:
         judged: by seed; one that is in doubt comes once more, with the seeds that decide.
     """
-    first = next(iter(judged.values()))
-    rows = [
-        [
-            " + ".join(map(str, seeds)),
-            *(
-                f"{number.quantity.shown(number.now)} ({_span(number.quantity, number.low, number.high)}) "
-                f"{'✓' if number.holds else '✗'}"
-                for number in compared
-            ),
+    rows = []
+    for numbers in zip(*judged.values(), strict=True):
+        values, quantity = [number.now for number in numbers], numbers[0].quantity
+        outside = [
+            f"{quantity.shown(number.now)} ({_span(quantity, number.low, number.high)})"
+            for number in numbers
+            if not number.holds
         ]
-        for seeds, compared in judged.items()
-    ]
-    headers = ["seed", *(f"{number.cell}: {number.quantity.name}" for number in first)]
+        inside = f"{len(values) - len(outside)} of {len(values)}"
+        span = _span(quantity, min(values), max(values))
+        rows.append([numbers[0].cell, quantity.name, span, inside, "; ".join(outside) or "–"])
+    headers = ["cell or poison", "", "lowest – highest", "inside", "outside (interval)"]
     passed = [seeds for seeds, compared in judged.items() if all(number.holds for number in compared)]
     with_others = sum(len(seeds) > 1 for seeds in passed)
     checks = len({seeds[0] for seeds in judged})

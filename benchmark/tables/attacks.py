@@ -6,7 +6,7 @@ from math import ceil, log
 from benchmark.core.errors import UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
-from benchmark.tables.notes import notes
+from benchmark.tables.notes import notes, poison_notes
 from benchmark.tables.probed import probe_measures
 from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks, flatten, params_with_inner
 from benchmark.tables.shares import LOST, lost, observe_shares
@@ -92,6 +92,7 @@ def _table(block: Block) -> Table:
     missing = [name for spec, name in ROWS.items() if spec not in rows and spec not in optional]
     if missing:
         explained.append(f"Not run: {', '.join(missing)}.")
+    explained += poison_notes(block.attacks, block.of())
     return Table(
         title=f"Attacks: what each takes from an undefended victim; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec},

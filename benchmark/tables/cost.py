@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes
 from benchmark.tables.published import in_order
-from benchmark.tables.selection import CLEAN, Block, blocks, defense_name
+from benchmark.tables.selection import CLEAN, Block, blocks
 from benchmark.tables.table import Measure, Table, distinct_names, observe, seeds_by_row, summarise
 
 _MIB = 2**20
@@ -65,7 +65,7 @@ def _table(block: Block) -> Table:
     for attack in attacks:
         defenses = {record.defense.spec: record.defense for record in block.of(attack.spec)}
         for spec in in_order(defenses):
-            named.append((f"{attack.title} × {defense_name(defenses[spec])}", f"{attack.spec} × {spec}"))
+            named.append((f"{attack.title} × {defenses[spec].title}", f"{attack.spec} × {spec}"))
             members.append(block.of(attack.spec, spec))
     rows = dict(zip(distinct_names(named), members, strict=True))
     explained = [

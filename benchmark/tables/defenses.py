@@ -7,9 +7,9 @@ from benchmark.core.registry import label_of
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.chance import near_chance
-from benchmark.tables.notes import notes
+from benchmark.tables.notes import notes, poison_notes
 from benchmark.tables.published import beside, in_order, paper_defenses, paper_notes, published
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks, defense_name
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, lost, observe_shares, recovered
 from benchmark.tables.table import (
     BEST,
@@ -68,7 +68,8 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     Args:
         records: of any runs.
         beside_paper: set the paper's values and the differences beside the four columns that it has; markdown and LaTeX
-            then show only these, CSV and JSON keep all.
+            then show only these, CSV and JSON keep all. Attacks that its table lacks are left out, unless there is no
+            other.
 
     Raises:
         UsageError: no records, or records that mix settings.
@@ -77,16 +78,22 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     # Without an attack, the table shows what the defenses cost clean data.
     places = [(block, attack) for block in found for attack in block.attacks or [block.of(CLEAN)[0].attack]]
     met = [(block, attack) for block, attack in places if _defended(block, attack)]
+    if beside_paper:
+        met = [(block, attack) for block, attack in met if _in_paper(attack)] or met
     # So does a table of clean data where clean data met defenses, but no attack on the same victim did.
     waiting = [block for block in found if block.of(CLEAN) and not any(block is other for other, _ in met)]
     alone = [(block, clean) for block in waiting if _defended(block, clean := block.of(CLEAN)[0].attack)]
     return [_table(block, attack, beside_paper) for block, attack in [*alone, *(met or places)]]
 
 
+def _in_paper(attack: ResolvedSpec) -> bool:
+    return attack.label in {row["attack"] for row in published(2)["rows"]}
+
+
 def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
-    if beside_paper and attack.spec != CLEAN and attack.label in {row["attack"] for row in published(2)["rows"]}:
+    if beside_paper and attack.spec != CLEAN and _in_paper(attack):
         # The paper's value is shown, and that ours is missing.
         by_spec = {row.defense: row for row in (*defended, *not_run)}
         defended = [by_spec[spec] for spec in in_order(by_spec)]
@@ -108,6 +115,7 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
         explained += unranked
         explained += [f"Not run: {', '.join(row.name for row in not_run)}."] if not_run else []
         explained += _other_seeds(block, rows) if KEPT in columns else []
+        explained += poison_notes([attack], block.of(attack.spec))
     shown = [record for row in rows for record in row.records]
     if KEPT in columns:
         shown += [one for row in rows if row.defense != UNDEFENDED for one in block.of(CLEAN, row.defense)]
@@ -181,7 +189,7 @@ def _defended(block: Block, attack: ResolvedSpec) -> list[_Row]:
     """The defenses that met the attack."""
     found = {record.defense.spec: record.defense for record in block.of(attack.spec)}
     found.pop(UNDEFENDED, None)
-    return [_Row(defense_name(found[spec]), attack.spec, spec, block.of(attack.spec, spec)) for spec in in_order(found)]
+    return [_Row(found[spec].title, attack.spec, spec, block.of(attack.spec, spec)) for spec in in_order(found)]
 
 
 def _not_run(defended: Sequence[_Row], attack: ResolvedSpec) -> list[_Row]:

@@ -202,7 +202,8 @@ def over_seeds(runs: Mapping[str, Runs], average: Average = iqm) -> SeedMeans | 
     That is Tukey's honestly significant difference of a layout of k names × n seeds, q · √(MS / n): MS is the mean
     square of what names and seeds do not explain of each seed's average, with (k − 1)(n − 1) degrees of freedom, and q
     the studentized range's quantile. It holds for all pairs together if all names vary alike from seed to seed. Of two
-    names it is what Student's t-test of paired seeds asks for.
+    names it is what Student's t-test of paired seeds asks for. Names whose victims are the same, such as defenses that
+    change nothing, count once in MS.
 
     Args:
         runs: by name. A cell counts if all names have it, with at least two seeds in common. Of the cells that count,
@@ -219,8 +220,9 @@ def over_seeds(runs: Mapping[str, Runs], average: Average = iqm) -> SeedMeans | 
     if len(runs) < 2 or len(seeds) < 2:
         return None
     means = np.array([average([[own[cell][seed].kept for cell in common] for seed in seeds]) for own in runs.values()])
-    left = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
-    freedom = (len(runs) - 1) * (len(seeds) - 1)
+    rows = np.unique(means, axis=0)
+    left = rows - rows.mean(axis=1, keepdims=True) - rows.mean(axis=0) + rows.mean()
+    freedom = max(1, len(rows) - 1) * (len(seeds) - 1)
     spread = sqrt(float((left**2).sum()) / freedom / len(seeds))
     least = _studentized(len(runs), freedom) * spread
     return SeedMeans(dict(zip(runs, means.mean(axis=1).tolist(), strict=True)), least)

@@ -8,7 +8,7 @@ from benchmark.tables.chance import near_chance
 from benchmark.tables.gates import Verdict, is_uniform_noise, learned, stronger_than_noise, stronger_with_eps
 from benchmark.tables.iqm import Run
 from benchmark.tables.published import in_order
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, defense_name
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block
 from benchmark.tables.shares import paired_runs
 from benchmark.tables.table import EpochChoice, distinct_names
 
@@ -43,7 +43,7 @@ class MatrixCells:
         """Names of the defenses, none first, in the order of columns."""
         found = {record.defense.spec: record.defense for record in self.block.records}
         specs = in_order({UNDEFENDED, *found})
-        labels = {spec: defense_name(defense) for spec, defense in found.items()} | {UNDEFENDED: NO_DEFENSE}
+        labels = {spec: defense.title for spec, defense in found.items()} | {UNDEFENDED: NO_DEFENSE}
         return dict(zip(specs, distinct_names([(labels[spec], spec) for spec in specs]), strict=True))
 
     @cached_property

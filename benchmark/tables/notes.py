@@ -80,10 +80,8 @@ def _data(dataset: ResolvedSpec) -> str:
 
 
 def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list[str]:
-    """Settings, in one line for all attacks that differ in nothing but their trigger length; then what came out."""
+    """Settings, in one line for all attacks that differ in nothing but their trigger length."""
     settings: dict[str, list[str]] = {}
-    measured = []
-    poisons: dict[str, list[Mapping[str, Any]]] = {}
     for attack in attacks:
         if attack.spec == CLEAN:
             continue  # nothing was done to them
@@ -92,6 +90,21 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
         # Crafting with a surrogate leaves its losses; a record of any attack names the run's surrogate.
         surrogates = " or ".join(sorted({one.surrogate.spec for one in own if one.poison.get("loss_per_round")}))
         settings.setdefault(f"surrogate {surrogates}; {words}" if surrogates else words, []).append(attack.title)
+    return [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
+
+
+def poison_notes(attacks: Sequence[ResolvedSpec], records: Iterable[Record]) -> list[str]:
+    """How visible each attack's poisons are, and what probes read from them.
+
+    Args:
+        attacks: the attacks in the table.
+        records: the records in the table's rows.
+    """
+    measured = []
+    poisons: dict[str, list[Mapping[str, Any]]] = {}
+    known = list(records)
+    for attack in attacks:
+        own = sorted((one for one in known if one.attack.spec == attack.spec), key=Record.file_name)
         # A poison counts once, however many victims shared it.
         poisons[attack.title] = list({_poison(record): record.poison for record in own if record.poison}.values())
         noises = [poison for poison in poisons[attack.title] if poison.get("psnr") is not None]
@@ -101,8 +114,7 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
             ssims = [noise["ssim"] for noise in noises if noise.get("ssim") is not None]
             ssim = f", SSIM {fmean(ssims):.3f}" if ssims else ""
             measured.append(f"{attack.title} up to {largest}/255, PSNR {psnr:.1f} dB{ssim}")
-    lines = [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
-    lines += [f"Noise, measured: {'; '.join(measured)}."] if measured else []
+    lines = [f"Noise, measured: {'; '.join(measured)}."] if measured else []
     return [*lines, *probe_note(poisons)]
 
 
@@ -165,9 +177,11 @@ def _chance(records: Sequence[Record]) -> str:
     counts = {record.dataset.params["test_captions"] for record in records}
     text, image = of_dataset({**params, "test_captions": round(fmean(counts))})
     images, captions = params["test_images"], f"{'about ' * (len(counts) > 1)}{round(fmean(counts)):,}"
+    uneven = any(count % images for count in counts)
+    spread = " These are taken to have as even a number of captions as they can; if not, Medr I→T is a little higher."
     return (
         f"Chance for {images:,} test images with {captions} captions: R@10 {text.recall_at_10:.1f} I→T, "
-        f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I."
+        f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I.{spread if uneven else ''}"
     )
 
 

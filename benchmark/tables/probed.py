@@ -48,7 +48,7 @@ def probe_note(poisons: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     return [
         "AUC: how well a probe predicts the words of held-out images' captions, from their trigger (naive Bayes) or "
         "from their δ (ridge regression); mean over words, 0.5 is chance. In brackets: the same after training on "
-        f"shuffled captions, and the words that are read best. {'; '.join(sentences)}."
+        f"shuffled captions; then, in quotation marks, the words that are read best. {'; '.join(sentences)}."
     ]
 
 
@@ -59,4 +59,4 @@ def _words(by_seed: Sequence[Mapping[str, float]]) -> str:
         for word, auc in words.items():
             values.setdefault(word, []).append(auc)
     best = sorted(values, key=lambda word: (-len(values[word]), -fmean(values[word]), word))[:_NAMED]
-    return f"; {', '.join(f'{word} {fmean(values[word]):.2f}' for word in best)}" if best else ""
+    return f"; {', '.join(f'“{word}” {fmean(values[word]):.2f}' for word in best)}" if best else ""

@@ -182,15 +182,11 @@ def _gates(side: _Side, spec: str) -> list[dict[str, Any]]:
 
 def ties(runs: Mapping[str, Runs]) -> str:
     """What ranks in common mean, which depends on what the runs share."""
-    sure = f"{100 * (1 - LEVEL):.0f} % for all pairs together"
+    level = f"the level of {100 * LEVEL:.0f} % holds for all pairs together"
     if len(runs) == 1 or over_seeds(runs) is not None:
-        return (
-            "Ranks in common are ties: no further apart than other seeds and queries might put equals "
-            f"({sure}, by a bootstrap and by Tukey's test, which takes seeds to vary alike in all: one that varies "
-            "several times as much as the others is told apart too often)."
-        )
+        return f"Ranks in common are ties: other seeds or queries alone could make such a difference ({level})."
     return (
-        f"Ranks in common are ties: no further apart than a bootstrap might put equals ({sure}). No two seeds are "
+        f"Ranks in common are ties: other queries alone could make such a difference ({level}). No two seeds are "
         "shared by all, so ranks say nothing of other seeds."
     )
 
@@ -216,8 +212,6 @@ def _explained(
         f"In brackets: {100 * (1 - LEVEL):.0f} % bootstrap interval over {over_what}, {DRAWS:,} draws. "
         f"{alone if max(seeds) == 1 else several}",
         f"{RANK}: 1 where {direction}. {ties(runs)}",
-        "Queries: records hold shares of queries, not single ones. An image with all its captions counts as one query, "
-        "with the largest variance that its score can have, as captions of one image are not independent.",
         f"{BEATS}: probability of improvement (Agarwal et al. 2021). With a random {other}, how often does a random "
         f"seed of this {one} leave {less} recall than a random seed of the next one? 50: neither is ahead.",
     ]

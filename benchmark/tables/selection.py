@@ -103,11 +103,6 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     return found
 
 
-def defense_name(defense: ResolvedSpec) -> str:
-    """Its label; its spec where parameters were written out, as there may be several of one label."""
-    return defense.spec if "[" in defense.spec else defense.label
-
-
 def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records as tables show them: defenses of earlier records by the names of new ones.
 

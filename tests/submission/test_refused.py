@@ -253,7 +253,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no scores of the last epoch": (changed(loss=()), "it ends after epoch 1 with 0 losses"),
     "mixed machines": (
         in_provenance(device="cpu (another, 8 threads)"),
-        "Mixed origins: LSP (lsp[keys=4]) × Prefix drop (seed 2): cpu (another, 8 threads)",
+        "Mixed origins: lsp[keys=4] × Prefix drop (seed 2): cpu (another, 8 threads)",
     ),
     "no word of a machine": (in_provenance(device=""), "not all records say their device"),
     "no word of threads": (in_provenance(threads=None), "not all records say their threads"),

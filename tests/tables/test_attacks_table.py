@@ -64,7 +64,7 @@ def test_what_did_not_run_is_named_in_a_note() -> None:
 
 def test_a_variant_takes_the_plain_attacks_place_and_namesakes_are_told_apart() -> None:
     table = attacks_table(record("clean"), record("mem3[eps=4]"), record("mem-official"), record("mem7"))
-    assert table.rows[:3] == ("Clean", "MEM-3 (mem3[eps=4])", "MEM-7")
+    assert table.rows[:3] == ("Clean", "mem3[eps=4]", "MEM-7")
     assert table.rows[-1] == "MEM-3 (mem-official)"
     assert "MEM-3" not in table.rows
     assert pd.notna(value(table, "MEM-3 (mem-official)", "R@10 I→T"))
@@ -114,7 +114,7 @@ def test_what_probes_read_has_columns_and_a_note_where_it_was_measured() -> None
     assert ends["Trigger only"][1] == ends["Clean"][0] == ends["Clean"][1] == "–"
     (note,) = (note for note in table.notes if note.startswith("AUC: "))
     assert note.endswith(
-        "read best. MEM-3: trigger 0.65 (shuffled 0.51; blue 0.92, red 0.99, grey 0.96), δ 0.51 (shuffled 0.49); "
+        "read best. MEM-3: trigger 0.65 (shuffled 0.51; “blue” 0.92, “red” 0.99, “grey” 0.96), δ 0.51 (shuffled 0.49); "
         "Trigger only: trigger 0.55 (shuffled 0.50)."
     )
 

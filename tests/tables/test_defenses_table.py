@@ -322,7 +322,7 @@ def test_one_table_for_every_data_set_victim_and_attack() -> None:
     found = {(t.keys["dataset"], t.keys["victim"], t.keys["attack"]): t for t in tables}
     assert set(found) == {place for place in cells if place[2] != "clean"}
     for (dataset, victim, attack), table in found.items():
-        label = {"em": "EM", "mem3": "MEM-3"}.get(attack, f"MEM-3 ({attack})")
+        label = {"em": "EM", "mem3": "MEM-3"}.get(attack, attack)
         assert cell(table, label, "R@10 I→T")["mean"] == numbers[dataset, victim, attack]
         clean = numbers.get((dataset, victim, "clean"))
         assert (clean is None) == table.cells[table.cells["row"] == "Clean"].empty

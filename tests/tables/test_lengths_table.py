@@ -74,7 +74,7 @@ def test_of_settings_of_one_length_the_presets_is_shown_and_the_others_are_named
     (table,) = table1([record("mem3[eps=4]", recalls=(50, 50)), record("mem3", recalls=(12, 8))])
     assert value(table, "R@10", "k=3 I→T") == 12
     (line,) = [note for note in table.notes if note.startswith("Not in this table")]
-    assert "(mem3[eps=4])" in line
+    assert "mem3[eps=4]" in line
     assert not [note for note in table1([record("mem3")])[0].notes if note.startswith("Not in this table")]
 
 

@@ -149,7 +149,7 @@ def test_an_attack_that_fails_by_its_other_eps_may_lack_an_undefended_victim() -
     ]
     records += [record("em[eps=8]", "cutout", seed=seed, params={"eps": 8}) for seed in (1, 2, 3)]
     (note,) = (note for note in make_tables("matrix", records)[0].notes if note.startswith("In brackets"))
-    assert note.endswith(": EM (em[eps=8]): not run without a defense.")
+    assert note.endswith(": em[eps=8]: not run without a defense.")
 
 
 def test_a_matrix_needs_a_defended_victim_and_a_clean_one() -> None:
