@@ -18,6 +18,7 @@ import torch
 
 from attacks import Attack, Poison
 from benchmark.core.cache_dir import cache_folder, user_path
+from benchmark.core.devices import resolve_device
 from benchmark.core.errors import UsageError
 from benchmark.core.log import show_messages
 from benchmark.core.malloc import keep_freed_memory
@@ -36,7 +37,7 @@ from benchmark.grid.splits import load_splits, require_apart
 from benchmark.metrics import Retrieval
 from benchmark.tables.frame import records_frame
 from defenses import Defense, HookContext
-from victims.clip import Clip, resolve_device
+from victims.clip import Clip
 from victims.evaluate import evaluate as evaluate_model
 from victims.training import steps_per_epoch
 from victims.training import train as train_model

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import Poison
+from benchmark.core.devices import cpu_computes_bf16
+from benchmark.core.precision import Precision
 from benchmark.data import CaptionDataset, LazyImages
-from victims.clip import Clip, Precision, cpu_computes_bf16
+from victims.clip import Clip
 
 _BF16 = pytest.mark.skipif(not cpu_computes_bf16(), reason="this CPU has no instructions for bf16")
 PRECISIONS = ["fp32", pytest.param("bf16", marks=_BF16)]

@@ -19,10 +19,11 @@ from benchmark.core.digests import file_sha256
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, ranged
+from benchmark.core.precision import Precision
 from benchmark.core.registry import convert, unknown
 from benchmark.core.seeding import derive_seed, seeded_globals
 from benchmark.core.spec import Spec
-from victims.clip import Clip, Precision
+from victims.clip import Clip
 from victims.tokens import VOCABULARY_SIZE
 
 CONFIGS = Path(__file__).parent / "configs"

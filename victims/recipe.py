@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.core.parameters import check_ranges, ranged
+from benchmark.core.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Recipe:
     warmup_share: float = ranged(0.1, 0, 1)
     rows: Literal["pairs", "images"] = "pairs"
     evaluate_every: int = ranged(1, 1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         check_ranges("recipe", self)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.core.atomic_files import require_unused
+from benchmark.core.devices import resolve_device
 from benchmark.core.errors import UsageError, VictimDiverged, as_usage_error
 from benchmark.export.full_size import origins
 from benchmark.export.layouts import layout_of
@@ -17,7 +18,6 @@ from benchmark.grid.opening import open_grid
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.splits import require_apart
-from victims.clip import resolve_device
 
 _log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attacks import Poison
 from benchmark.core.atomic_files import replacing, require_unused, unfinished_folder
 from benchmark.core.cache_dir import cache_folder
+from benchmark.core.devices import resolve_device
 from benchmark.core.disk_space import require_space
 from benchmark.core.errors import UsageError, VictimDiverged, as_usage_error
 from benchmark.core.malloc import keep_freed_memory
@@ -41,7 +42,6 @@ from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.provenance import versions
 from benchmark.grid.records import ResolvedSpec
 from benchmark.grid.settings import RunSettings
-from victims.clip import resolve_device
 
 _log = logging.getLogger(__name__)
 FEWEST_MEASURED = 2000

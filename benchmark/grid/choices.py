@@ -9,6 +9,7 @@ import torch
 
 from attacks import ATTACKS
 from attacks.through import Through
+from benchmark.core.devices import resolve_precision
 from benchmark.core.errors import UsageError
 from benchmark.core.registrable import parameters_of
 from benchmark.core.registry import unknown
@@ -21,7 +22,6 @@ from benchmark.grid.settings import RunSettings
 from defenses import DEFENSES
 from defenses.base import HOOKS, Composed
 from victims.architecture import Architecture
-from victims.clip import resolve_precision
 
 _MOST_SEEDS = 1000
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmark.core.cache_dir import cache_folder
+from benchmark.core.devices import resolve_device
 from benchmark.core.distributed import Processes, process_group
 from benchmark.core.errors import UsageError
 from benchmark.core.malloc import keep_freed_memory
@@ -22,7 +23,6 @@ from benchmark.grid.runner import Grid
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.splits import load_splits
 from benchmark.grid.tracking import Tracking
-from victims.clip import resolve_device
 
 _log = logging.getLogger(__name__)
 # What settings that make one grid may differ in.

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from benchmark.core.atomic_files import make_folder, require_possible
+from benchmark.core.devices import resolve_device
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.log import TableMessage
@@ -18,7 +19,6 @@ from benchmark.grid.opening import open_grid
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun, RunSettings
-from victims.clip import resolve_device
 
 _log = logging.getLogger(__name__)
 

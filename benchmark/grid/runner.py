@@ -16,6 +16,7 @@ import torch
 
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.devices import computes
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import Failure, UsageError, as_usage_error
 from benchmark.core.locks import is_claimed
@@ -34,7 +35,7 @@ from benchmark.grid.records import EpochScores, Record, read_pack
 from benchmark.grid.settings import Rerun
 from benchmark.grid.splits import require_apart
 from benchmark.grid.tracking import Tracking, epoch_values
-from victims.clip import Clip, computes
+from victims.clip import Clip
 from victims.evaluate import evaluate
 from victims.training import require_batches, steps_per_epoch, train
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.flat_yaml import read_flat_yaml
+from benchmark.core.precision import Precision
 from benchmark.core.registry import convert, unknown
 from benchmark.core.spec import format_value, require_text
 from benchmark.core.strict_json import as_kind
@@ -188,7 +189,7 @@ class RunSettings:
         int | None, Words("epochs between two evaluations on validation and test data; the last epoch always has one")
     ] = None
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"] | None,
+        Precision | None,
         Words("number format that models compute in; auto takes bf16 where the device is faster in it, else fp32"),
     ] = None
 

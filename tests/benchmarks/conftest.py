@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmark.core.devices import resolve_device
 from benchmark.core.malloc import keep_freed_memory
 from benchmark.core.seeding import use_repeatable_kernels
 from tests.benchmarks.clock import Clock
 from tests.benchmarks.machine import Machine, described
 from tests.benchmarks.workload import Workload
-from victims.clip import resolve_device
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from victims.clip import resolve_device, resolve_precision
+from benchmark.core.devices import resolve_device, resolve_precision
 
 _SECONDS = 3.0
 

@@ -6,9 +6,10 @@ import open_clip
 import pytest
 import torch
 
+from benchmark.core.precision import Precision
 from tests.equality import plain
 from tests.small import PRECISIONS, small_clip
-from victims.clip import Clip, Precision
+from victims.clip import Clip
 from victims.fast.resnet import _convolve, attention_pool
 
 CPU = torch.device("cpu")

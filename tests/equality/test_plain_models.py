@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 import benchmark as ub
 import victims.fast
+from benchmark.core.precision import Precision
 from tests.equality.test_algorithm import InDouble
 from tests.small import noise_of
 from victims.architecture import Architecture
-from victims.clip import Clip, Precision
+from victims.clip import Clip
 
 FAST = Path(victims.fast.__file__).parent
 SCENES = "scenes[train=96,val=32,test=64,objects=40]"

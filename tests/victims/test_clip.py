@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.core.errors import UsageError
+from benchmark.core.precision import Precision
 from benchmark.core.spec import parse_spec
 from tests.small import PRECISIONS, make_clip
 from victims.architecture import Architecture, model_names
-from victims.clip import (
-    Clip,
-    Precision,
-    clamp_scale,
-    clip_loss,
-    computes,
-    fixed_model,
-    resolve_device,
-    resolve_precision,
-)
+from victims.clip import Clip, clamp_scale, clip_loss, fixed_model
 from victims.fast.text import text_features
 
 CAPTIONS = ["a red dog", "two cats !!! and one more cat by the old house", "sun"]
@@ -256,68 +247,3 @@ def test_victims_that_cannot_be_had(text: str, said: str) -> None:
 
 def test_the_papers_victims_are_there() -> None:
     assert {"tiny", "RN50", "RN101", "ViT-B-32", "ViT-B-16"} <= set(model_names())
-
-
-def test_a_device_that_is_not_here() -> None:
-    with pytest.raises(UsageError, match="cannot be used"):
-        resolve_device("cuda:99")
-
-
-@pytest.mark.parametrize(
-    ("error", "works"),
-    [(None, True), (torch.OutOfMemoryError("full"), True), (RuntimeError("CUDA error: device-side assert"), False)],
-)
-def test_a_device_works_unless_it_computes_nothing_any_more(
-    error: Exception | None, works: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Memory of a GPU can be full, and a CPU is not asked."""
-
-    def zeros(*_: object, **__: object) -> torch.Tensor:
-        if error is not None:
-            raise error
-        return torch.ones(1)
-
-    monkeypatch.setattr("torch.zeros", zeros)
-    assert computes(torch.device("cuda")) is works
-    assert computes(torch.device("cpu"))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="here is one")
-def test_a_gpu_that_is_not_there_does_not_work() -> None:
-    assert not computes(torch.device("cuda"))
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        ({"amx_bf16": True}, "bf16"),
-        ({"avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Processor"}, "fp32"),
-        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16"),
-        ({"avx512_bf16": False, "cpu_name": "AMD EPYC"}, "fp32"),
-        ({}, "fp32"),
-    ],
-)
-def test_auto_precision_on_a_cpu_is_bf16_only_where_it_is_fast(
-    capabilities: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert resolve_precision(torch.device("cpu"), "auto") == expected
-    assert resolve_precision(torch.device("cpu"), "bf16") == "bf16"
-
-
-@pytest.mark.parametrize(
-    ("instructions", "computes"),
-    [
-        ({"avx2"}, False),
-        ({"avx2", "avx512_bw", "avx512_vl"}, False),
-        ({"avx2", "avx512_bw", "avx512_vl", "avx512_dq"}, True),
-        ({"avx2", "avx_ne_convert"}, True),
-    ],
-)
-def test_a_cpu_without_instructions_for_bf16_does_not_take_it(
-    instructions: set[str], computes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = {"architecture": "x86_64", **dict.fromkeys(instructions, True)}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
-    with nullcontext() if computes else pytest.raises(UsageError, match="no instructions for bf16: take --precision"):
-        make_clip(precision="bf16")

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from benchmark.core.devices import computes
 from benchmark.core.errors import Failure
 from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.records import Record
 from benchmark.grid.sharing import attempt
-from victims.clip import computes
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from benchmark.core.devices import computes
 from benchmark.core.errors import UsageError
 from benchmark.core.idle_cpus import tell_idle_cpus
 from benchmark.core.log import PACKAGES
@@ -30,7 +31,6 @@ from benchmark.grid.opening import open_grid
 from benchmark.grid.plugins import load_plugins
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.sharing import attempt
-from victims.clip import computes
 
 _SECONDS_BETWEEN_SHARES = 0.5
 Request = tuple[Any, ...]
