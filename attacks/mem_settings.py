@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from attacks.placement import Kind
 from benchmark.core.parameters import added_later, ranged
 
 
@@ -61,7 +62,7 @@ class MemSettings:
     lr: float = ranged(1e-4, above=0)
     matrix_lr: float = ranged(0.02, above=0)
     weight_decay: float = ranged(0.2, 0)
-    place: Literal["front", "end", "random", "spread"] = added_later("front")
+    place: Kind = added_later("front")
 
     @property
     def permuted_steps(self) -> list[str]:
