@@ -133,13 +133,15 @@ class _Driver:
         self._in_flight: dict[str, Unit] = {}
         self._where: dict[str, str] = {}
         self._saved: list[str] = []
+        self._held: set[str] = set()
         self._needing = Counter(unit.planned.poison for unit in units if not unit.crafts)
         store = Store.at(engine.store)
         # Nodes have other current folders, and perhaps other homes.
-        self._run, self._store = run, store.folder if store is not None and store.is_folder else engine.store
-        self._has_own_store = grid.poisons.anew and self._store is not None
+        self._run, self._url = run, store.folder if store is not None and store.is_folder else engine.store
+        self._has_own_store = grid.poisons.anew and self._url is not None
         if self._has_own_store:
-            self._store = f"{str(self._store).rstrip('/')}/run-{run}"
+            self._url = f"{str(self._url).rstrip('/')}/run-{run}"
+        self._store = Store.at(self._url)
         self._takes_leftovers = settings.poisons != "off"
         # The settings for the nodes, without those that only this process needs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
@@ -217,9 +219,9 @@ class _Driver:
                 self._ray.get(task, timeout=0)
             except self._ray.exceptions.RayError as error:  # the message itself names the kind of error
                 _log.warning("what %s has of the run was not removed: %s", node, first_line(error))
-        if self._has_own_store and (store := Store.at(self._store)) is not None:
+        if self._has_own_store and self._store is not None:
             try:
-                store.clear()
+                self._store.clear()
             except StoreError as error:
                 _log.warning("what the store has of the run was not removed: %s", error)
 
@@ -257,7 +259,7 @@ class _Driver:
             run=self._run,
             threads=self._engine.threads(self._grid.device),
             suite=suite(),
-            store=self._store,
+            store=self._url,
         )
         self._in_flight[work.name] = unit
         if unit.crafts:
@@ -271,10 +273,10 @@ class _Driver:
         if path is None:
             return None
         if path.name not in self._held:
-            if (store := Store.at(self._store)) is None:
+            if self._store is None:
                 self._ask("hold", path.name, np.asarray(np.memmap(path, np.uint8, "r")))
-            elif not store.has(path):
-                store.keep(path)
+            elif not self._store.has(path):
+                self._store.keep(path)
             self._held.add(path.name)
         return path.name
 
