@@ -11,16 +11,13 @@ from torchvision.transforms.functional import resized_crop  # type: ignore[impor
 
 from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import Spec
-from defenses import DEFENSES, HookContext
+from defenses import DEFENSES
 from defenses.base import Reduction
 from defenses.strong_augment import StrongAugment
 from defenses.ueraser import UEraser
+from tests.defenses.hooks import at
 
 SIDE = 40
-
-
-def at(seed: int, progress: float = 0.0) -> HookContext:
-    return HookContext(seed, progress)
 
 
 def strong(picture: torch.Tensor, count: int, s: float) -> torch.Tensor:

@@ -4,20 +4,12 @@ import pytest
 import torch
 from torchvision.io import decode_jpeg, encode_jpeg  # type: ignore[import-untyped]
 
-from defenses import HookContext
 from defenses.crop_flip import CropFlip
 from defenses.cutout import Cutout
 from defenses.jpeg import Jpeg
 from defenses.mixup import Mixup
 from defenses.random_noise import RandomNoise
-
-
-def at(seed: int) -> HookContext:
-    return HookContext(seed, 0.0)
-
-
-def pictures(count: int, height: int = 16, width: int = 16) -> torch.Tensor:
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(3))
+from tests.defenses.hooks import at, pictures
 
 
 @pytest.mark.parametrize("std", [4.0, 16.0])

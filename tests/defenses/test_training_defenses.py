@@ -20,6 +20,7 @@ from defenses.orthogonal_projection import OrthogonalProjection
 from defenses.roclip import RoClip
 from defenses.safeclip import SafeClip
 from defenses.sibling_caption import SiblingCaption
+from tests.defenses.hooks import no_score
 from tests.small import make_dataset
 from victims.clip import clip_loss
 
@@ -233,10 +234,6 @@ def test_clean_data_go_to_the_part_of_a_composition_that_needs_them_alone() -> N
     published, clean = make_dataset(seed=1), make_dataset(seed=2)
     Composed([Seen(), Needy()]).on_dataset(published, clean, AT)
     assert seen == [published, clean]
-
-
-def no_score(rows: np.ndarray) -> np.ndarray:
-    raise AssertionError("asked for a score")
 
 
 def published(clean: CaptionDataset) -> CaptionDataset:

@@ -6,20 +6,13 @@ import torch
 from PIL import Image
 from scipy import fft, ndimage, stats
 
-from defenses import Defense, HookContext
+from defenses import Defense
 from defenses.bit_depth import BitDepth
 from defenses.blur import Blur
 from defenses.coin import Coin
 from defenses.grey import Grey
 from defenses.sharpen_lowpass import SharpenLowpass
-
-
-def at(seed: int) -> HookContext:
-    return HookContext(seed, 0.0)
-
-
-def pictures(count: int, height: int = 16, width: int = 16) -> torch.Tensor:
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(3))
+from tests.defenses.hooks import at, pictures
 
 
 def test_grey_is_pillows_luma_in_all_channels() -> None:
