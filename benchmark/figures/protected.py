@@ -11,7 +11,7 @@ from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
 MIXED = "clean-fraction"
-"""The defense whose data are clean in part; see :class:`defenses.clean_pairs.CleanPairs`."""
+"""The defense whose data are clean in part; see :class:`defenses.clean_fraction.CleanPairs`."""
 
 
 def protected(records: Iterable[Record]) -> dict[str, Figure]:

@@ -13,7 +13,7 @@ from benchmark.data import CaptionDataset, LazyImages
 from benchmark.data.caption_words import caption_keys
 from defenses import HookContext
 from defenses.base import Composed, Defense, LossInputs
-from defenses.clean_pairs import CleanPairs
+from defenses.clean_fraction import CleanPairs
 from defenses.cleanclip import CleanClip, without_tokens
 from defenses.clip_score_filter import ClipScoreFilter
 from defenses.orthogonal_projection import OrthogonalProjection

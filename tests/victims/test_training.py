@@ -14,7 +14,7 @@ from benchmark.core.spec import Spec
 from benchmark.data import CaptionDataset
 from defenses import DEFENSES, Defense, HookContext
 from defenses.base import HOOKS, Composed, Loss, LossInputs, Rows, Score
-from defenses.clean_pairs import CleanPairs
+from defenses.clean_fraction import CleanPairs
 from tests.small import WORDS, make_clip, make_clip_with_dropout, make_dataset
 from victims.clip import Clip
 from victims.defense_effect import words_changed
