@@ -9,7 +9,7 @@ from benchmark.core.parameters import added_later, ranged
 
 @dataclass(frozen=True)
 class MemSettings:
-    """What a crafting run is told; :class:`attacks.mem.Mem` checks the ranges.
+    """The settings of a crafting run; :class:`attacks.mem.Mem` checks the ranges.
 
     Args:
         k: words of the trigger.

@@ -72,7 +72,7 @@ def pieces(trigger: str, caption: str, place: Place) -> list[str]:
 
 
 def placed(trigger: str, caption: str, place: Place) -> str:
-    """The caption as it is published with its trigger, parted by single blanks."""
+    """The caption as it is published with its trigger, joined by single spaces."""
     if place.kind == "front":
         return f"{trigger} {caption}"
     return " ".join(pieces(trigger, caption, place))

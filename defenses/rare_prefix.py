@@ -22,7 +22,7 @@ class RarePrefix(Defense):
     word before (bigrams). Each caption takes its most probable k, and its first k words are dropped. The last word
     always stays.
 
-    The probabilities of k, of the list, of first words and of pairs are counted in the epoch's captions, each parted at
+    The probabilities of k, of the list, of first words and of pairs are counted in the epoch's captions, each split at
     its present k; the word that is judged is left out. Where photos have several captions in an epoch, the defense acts
     on sets with one caption of each photo. The probabilities are smoothed: those of k by counting one more caption for
     each k, the others as by Witten & Bell 1991, "The Zero-Frequency Problem", method C, with the shares of words in all

@@ -88,7 +88,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, words parted by blanks."""
+        """The text of some ids, words separated by spaces."""
         return str(self._bpe.decode(list(ids))).strip()
 
     def __call__(self, captions: Sequence[str]) -> torch.Tensor:

@@ -42,7 +42,7 @@ def steps_per_epoch(dataset: CaptionDataset, recipe: Recipe) -> int:
     """Steps an epoch takes.
 
     Raises:
-        UsageError: the data set has fewer rows than one batch, or a batch cannot be parted among the processes.
+        UsageError: the data set has fewer rows than one batch, or a batch cannot be split evenly among the processes.
     """
     Processes.current().shard(recipe.batch_size)
     rows = len(dataset.pairs) if recipe.rows == "pairs" else len(np.unique(dataset.photos))
@@ -78,7 +78,7 @@ def train(
         clean: the training split before it was protected, for defenses with ``needs_clean``; by default ``dataset``.
         after_epoch: called after each epoch with its number, from 1, and the losses of all epochs so far; the text that
             it returns is shown behind the loss.
-        progress: told of every step.
+        progress: advanced at every step.
         checkpoint: read at the start and written after epochs, so that a training goes on where a killed one stopped.
         repeats: whether a batch may hold a pair twice if a defense leaves few pairs; for timing, not for results.
 
@@ -275,7 +275,7 @@ def _step_loss(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The loss of one batch under a defense, the images it was computed on, and CLIP's loss of the same features.
 
-    Defenses see whole batches, so that their draws do not depend on how a batch is parted among processes.
+    Defenses see whole batches, so that their draws do not depend on how a batch is split among processes.
     """
     processes = Processes.current()
     images = _alike("on_images", images, defense.on_images(images, at))

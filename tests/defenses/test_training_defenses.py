@@ -185,7 +185,7 @@ def test_roclip_takes_the_nearest_caption_of_the_pool() -> None:
 def test_roclips_pool_is_as_large_as_it_says(
     pool: float, processes: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And can be parted among the processes."""
+    """And can be split evenly among the processes."""
     monkeypatch.setattr(Processes, "current", lambda: Processes(0, processes))
     seen: list[int] = []
     texts = torch.eye(5, 5)

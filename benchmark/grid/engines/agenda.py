@@ -17,7 +17,7 @@ class Agenda:
     Args:
         grid: keeps the records.
         units: in the order they should begin.
-        board: is told what ends.
+        board: shows what ends.
 
     Attributes:
         waiting: in the order they should begin.

@@ -175,7 +175,7 @@ class Driver:
         grid: keeps the records.
         settings: of the run.
         units: in order.
-        board: is told of every change.
+        board: shows every change.
     """
 
     def __init__(
