@@ -68,8 +68,7 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     Args:
         records: of any runs.
         beside_paper: set the paper's values and the differences beside the four columns that it has; markdown and LaTeX
-            then show only these, CSV and JSON keep all. Attacks that its table lacks are left out, unless there is no
-            other.
+            then show only these, CSV and JSON keep all.
 
     Raises:
         UsageError: no records, or records that mix settings.
@@ -78,22 +77,16 @@ def table2(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     # Without an attack, the table shows what the defenses cost clean data.
     places = [(block, attack) for block in found for attack in block.attacks or [block.of(CLEAN)[0].attack]]
     met = [(block, attack) for block, attack in places if _defended(block, attack)]
-    if beside_paper:
-        met = [(block, attack) for block, attack in met if _in_paper(attack)] or met
     # So does a table of clean data where clean data met defenses, but no attack on the same victim did.
     waiting = [block for block in found if block.of(CLEAN) and not any(block is other for other, _ in met)]
     alone = [(block, clean) for block in waiting if _defended(block, clean := block.of(CLEAN)[0].attack)]
     return [_table(block, attack, beside_paper) for block, attack in [*alone, *(met or places)]]
 
 
-def _in_paper(attack: ResolvedSpec) -> bool:
-    return attack.label in {row["attack"] for row in published(2)["rows"]}
-
-
 def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
     defended = _defended(block, attack)
     not_run = _not_run(defended, attack) if defended else []
-    if beside_paper and attack.spec != CLEAN and _in_paper(attack):
+    if beside_paper and attack.spec != CLEAN and attack.label in {row["attack"] for row in published(2)["rows"]}:
         # The paper's value is shown, and that ours is missing.
         by_spec = {row.defense: row for row in (*defended, *not_run)}
         defended = [by_spec[spec] for spec in in_order(by_spec)]

@@ -11,6 +11,7 @@ from benchmark.tables.cost import cost
 from benchmark.tables.defenses import table2
 from benchmark.tables.lengths import table1
 from benchmark.tables.matrix import matrix
+from benchmark.tables.selection import CLEAN
 from benchmark.tables.table import Table
 from benchmark.tables.transfer import transfer
 
@@ -30,7 +31,8 @@ def make_tables(name: str, records: Iterable[Record], *, beside_paper: bool = Fa
     Args:
         name: a key of :data:`benchmark.tables.TABLES`.
         records: of any runs.
-        beside_paper: show the paper's values and the differences beside ours.
+        beside_paper: show the paper's values and the differences beside ours. Tables of attacks of which the paper has
+            no value are left out, unless there is no other.
 
     Raises:
         UsageError: unknown name, records that do not make such a table, or the paper has none of this kind.
@@ -41,4 +43,5 @@ def make_tables(name: str, records: Iterable[Record], *, beside_paper: bool = Fa
         return _MAKERS[name](records)
     if name not in IN_THE_PAPER:
         raise UsageError(f"the paper has no table of {name} to set beside ours; it has {' and '.join(IN_THE_PAPER)}")
-    return _MAKERS[name](records, beside_paper=True)
+    tables = _MAKERS[name](records, beside_paper=True)
+    return [table for table in tables if table.cells[table.cells["attack"] != CLEAN]["paper"].notna().any()] or tables

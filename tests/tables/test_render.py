@@ -159,8 +159,8 @@ def test_an_unknown_format_says_what_exists() -> None:
 def test_the_paper_stands_beside_ours_with_the_difference() -> None:
     of_em = [record("em"), record("em", "cutout")]
     # The paper's Table 2 holds no EM: beside MEM-3 it has no table, and alone none of the paper's defenses is missing.
-    tables = [table2([*several(), record("mem3", "cutout+mixup"), *of_em], beside_paper=True)]
-    tables += [table2([record("clean"), *of_em], beside_paper=True)]
+    tables = [make_tables("2", [*several(), record("mem3", "cutout+mixup"), *of_em], beside_paper=True)]
+    tables += [make_tables("2", [record("clean"), *of_em], beside_paper=True)]
     mem, em = (lines_of(render([table], "markdown")) for (table,) in tables)
     assert mem["Defense"] == "R@10 I→T,paper,Δ,Medr I→T,paper,Δ,R@10 T→I,paper,Δ,Medr T→I,paper,Δ,seeds".split(",")
     assert mem["Clean"] == "56.0,46.5,+9.5,8.0,12,-4.0,50.0,42.7,+7.3,10,16,-6,1".split(",")
