@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 FIGURES: Mapping[str, str] = {
     "matrix": "Recall kept of clean; frames: the defense that undoes most of an attack, the strongest attack.",
-    "defenses": "Share of the lost recall that each defense recovers, and R@10 under it, beside the paper's values.",
+    "defenses": "Share of the lost recall that each defense recovers, and R@10 under it; diamonds: the paper's values.",
     "lengths": "R@10 of undefended victims by the number of trigger words, beside the paper's values.",
     "epsilon": "R@10 of undefended victims and SSIM of protected images by the bound on the noise.",
     "protected": "R@10 by the share of the training data that is protected.",
