@@ -51,7 +51,9 @@ class Architecture:
 
     Attributes:
         name: e.g. ``tiny``, ``RN50``, ``ViT-B-32``.
-        pretrained: an open_clip tag or a checkpoint file to start from; ``None`` starts from scratch.
+        pretrained: an open_clip tag or a checkpoint file to start from; ``None`` starts from scratch. A file brings
+            weights alone: images are then normalised with OpenAI's mean and standard deviation, and the activation is
+            that of ``name``. Weights that were trained with others have to be named by their tag.
         repeat: which of several victims of one seed, which share data and poison; all random choices of its training,
             start weights among them, are its own.
     """
