@@ -119,11 +119,26 @@ def turn_upright(image: "Image.Image") -> None:
     """Decode an image and turn it, in place, as its camera's orientation tag says, which is then gone."""
     from PIL import ImageOps
 
+    _scale_transparent_value(image)
     # Decode first, so that an error below comes from the EXIF data and not from the picture.
     image.load()
     # Broken EXIF data do not make the picture unreadable.
     with contextlib.suppress(*BROKEN):
         ImageOps.exif_transpose(image, in_place=True)
+
+
+def _scale_transparent_value(image: "Image.Image") -> None:
+    """Bring a PNG's transparent value to 8 bits, in place, for Pillow brings only the pixels; before it is decoded."""
+    from PIL import PngImagePlugin
+
+    clear = image.info.get("transparency")
+    if clear is None or not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+        return
+    layout = image.tile[0].args
+    if layout in ("L;2", "L;4"):
+        image.info["transparency"] = clear * (85 if layout == "L;2" else 17)
+    elif layout == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def _to_length(image: "Image.Image") -> "Image.Image":

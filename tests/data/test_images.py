@@ -1,6 +1,8 @@
 """Decoding image files: every kind ends as upright RGB of the right size, against torchvision as the oracle."""
 
+import itertools
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize  # type: ignore[import-untyped]
 
 from benchmark.core.errors import UsageError
-from benchmark.data.images import read_image
+from benchmark.data.images import read_image, read_upright
+from benchmark.export.photo import Photo
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -81,6 +84,26 @@ def test_16_bit_grey_that_is_transparent_or_unusual(tmp_path: Path) -> None:
     (tmp_path / "negative.tif").write_bytes(content.replace(tag, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
     with pytest.raises(UsageError, match="with white as zero; save it as PNG"):
         read_image(tmp_path / "negative.tif", 16)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+def test_a_png_with_a_transparent_value_of_any_depth(bits: int, channels: int, tmp_path: Path) -> None:
+    """Black below the transparent value, which has the first channel's highest bit; Pillow writes few such files."""
+    size = -(-bits * channels // 8)
+    header = struct.pack(">IIBBBBB", 1, 2, bits, channels - 1, 0, 0, 0)
+    clear = struct.pack(f">{channels}H", 1 << (bits - 1), *[0] * (channels - 1))
+    rows = zlib.compress(b"\0\x80".ljust(1 + size, b"\0") + bytes(1 + size))
+    chunks = [(b"IHDR", header), (b"tRNS", clear), (b"IDAT", rows), (b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(itertools.starmap(png_chunk, chunks)))
+    with read_upright(tmp_path / "a.png") as image:
+        assert np.asarray(image).tolist() == [[[255] * 3], [[0] * 3]]
+    alpha = Photo.read(tmp_path / "a.png", "png").alpha
+    assert alpha is not None
+    assert alpha.tolist() == [[0], [255]]
 
 
 def test_cmyk_and_animation(tmp_path: Path) -> None:
