@@ -9,11 +9,11 @@ at a random place, is not found. A stored perturbation is cut off where its imag
 such surfaces it shows their shapes, and a probe reads words even from random noise.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
@@ -27,7 +27,7 @@ MOST_FEATURES = 3072  # of a perturbation; longer ones are sketched
 _LEAST_IMAGES = 5  # that a word needs in each half; the rarer a word, the more its AUC is chance
 _LARGEST_SHARE = 0.5  # of the images; words that more of them have tell little about any
 _CHUNK = 64  # perturbations sketched at a time
-_WORD = re.compile(r"\w{3,}")
+_WORD = regex.compile(r"(?:[\p{L}\p{N}_]\p{M}*){3,}")  # as \w{3,}, and with marks such as vowel signs
 _SURE = 5.0  # standard deviations from chance; none of 1,000 words gets there by chance
 _NAMED = 5  # words
 

@@ -9,16 +9,18 @@ The library nlpaug carries deletion and swap; its count of words (⌈p·words⌉
 punctuation and its new capitals are not EDA's and are replaced.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
+
+import regex
 
 from benchmark.core.seeding import seeded_globals
 from defenses.base import HookContext
 
 WHOLE_WORDS: dict[str, Any] = {"tokenizer": str.split, "reverse_tokenizer": " ".join}
 """Arguments that make an nlpaug augmenter leave untouched words as they are."""
-_MARKS = re.compile(r"[\W_]*")
+# From the first letter or digit to the last one, with the accents and vowel signs (M) that follow it.
+_ITSELF = regex.compile(r"[\p{L}\p{N}](?:.*[\p{L}\p{N}])?\p{M}*", regex.DOTALL)
 
 
 def words_to_change(words: Sequence[str], alpha: float) -> int:
@@ -33,20 +35,13 @@ def words_to_change(words: Sequence[str], alpha: float) -> int:
 
 def parts(word: str) -> tuple[str, str, str]:
     """Punctuation before a word, the word itself, and what follows it: ``"dog's."`` is "", "dog" and "'s."."""
-    before = _marks_of(word)
-    rest = word[len(before) :]
-    after = _marks_of(rest[::-1])[::-1]
-    itself = rest.removesuffix(after)
+    found = _ITSELF.search(word)
+    if found is None:
+        return word, "", ""
+    before, itself, after = word[: found.start()], found[0], word[found.end() :]
     if itself.endswith(("'s", "’s")):
         itself, after = itself[:-2], itself[-2:] + after
     return before, itself, after
-
-
-def _marks_of(word: str) -> str:
-    """The marks that a word begins with; one pass, however long it is."""
-    match = _MARKS.match(word)
-    assert match  # it matches every string
-    return match[0]
 
 
 def augment(augmenter: Any, captions: list[str], at: HookContext) -> list[str]:

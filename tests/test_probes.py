@@ -41,10 +41,11 @@ def triggers(count: int) -> list[str]:
     return [" ".join(words) for words in np.random.default_rng(0).choice(vocabulary, size=(count, 3))]
 
 
-def test_words_are_those_of_enough_and_not_too_many_images() -> None:
-    captions = [[f"A {'rare' if i < 4 else 'usual' if i % 3 == 0 else ''} THING, on it"] for i in range(90)]
+@pytest.mark.parametrize("usual", ["usual", "cafe\u0301", "लड़की"])
+def test_words_are_those_of_enough_and_not_too_many_images(usual: str) -> None:
+    captions = [[f"A {'rare' if i < 4 else usual if i % 3 == 0 else ''} THING, on it"] for i in range(90)]
     probe = probe_of(captions)
-    assert probe.words == ["usual"]  # "thing" is everywhere, "rare" too rare, "on" and "it" too short
+    assert probe.words == [usual]  # "thing" is everywhere, "rare" too rare, "on" and "it" too short
     expected = [i >= 4 and i % 3 == 0 for i in range(90)]
     assert probe.has[:, 0].tolist() == expected
     assert probe.learn.sum() == 45

@@ -2,12 +2,12 @@
 
 import logging
 import math
-import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from scipy.sparse import csr_matrix
@@ -16,15 +16,16 @@ from scipy.sparse.linalg import svds
 from benchmark.core.seeding import derive_seed, numpy_generator
 
 _log = logging.getLogger(__name__)
-_WORD = re.compile(r"\w+")
+_WORD = regex.compile(r"[\p{L}\p{N}_][\p{L}\p{N}_\p{M}]*")  # as \w+, and with marks such as vowel signs
 _TOPICS = 128  # singular vectors
 
 
 def word_weights(captions: list[list[str]]) -> csr_matrix:
     """(N, V) float32 TF-IDF weights of the words of each image's captions, rows of unit length.
 
-    A word is a run of letters or digits, in lower case; one that only one image has is left out, because no other image
-    could share its pattern. An image that would have no word left keeps its own, so that every image gets noise.
+    A word is a run of letters or digits with their accents and vowel signs, in lower case; one that only one image has
+    is left out, because no other image could share its pattern. An image that would have no word left keeps its own, so
+    that every image gets noise.
     """
     counts = [Counter(word for caption in texts for word in _WORD.findall(caption.lower())) for texts in captions]
     images_with = Counter(word for count in counts for word in count)

@@ -16,3 +16,12 @@ def test_captions_without_words_in_common_are_told(caplog: pytest.LogCaptureFixt
 def test_captions_with_words_in_common_are_not(caplog: pytest.LogCaptureFixture) -> None:
     word_weights([["a dog runs"], ["a dog sleeps"], ["a cat"], ["unseen"]])
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [("a dog's x² ½", 5), ("एक लड़की।", 2), ("cafe\u0301, na\u00efve", 2), ("dog ❤\ufe0f", 1)],
+    ids=["english", "hindi", "loose-accent", "emoji"],
+)
+def test_accents_and_vowel_signs_belong_to_their_words(caption: str, words: int) -> None:
+    assert word_weights([[caption], [caption]]).shape == (2, words)
