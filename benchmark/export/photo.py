@@ -50,7 +50,7 @@ class Photo:
     def read(cls, source: ImageLocation, kind: Kind, formats: Sequence[str] = FORMATS) -> "Photo":
         """Read a photo for a file of that kind. For JPEG, transparent parts are put on white.
 
-        Grey, RGB and palettes stay in their colour space. CMYK is converted to sRGB.
+        Grey, RGB and palettes stay in their colour space. CMYK and Lab are converted to sRGB.
 
         Raises:
             BadImage, UsageError: as :func:`benchmark.data.images.read_upright`.
@@ -125,7 +125,7 @@ def _in_colours(image: Image.Image, profile: bytes | None) -> tuple[Image.Image,
         return image.convert("L"), profile
     if image.mode == "CMYK":
         return _from_cmyk(image, profile)
-    return image.convert("RGB"), profile
+    return image.convert("RGB"), None if image.mode == "LAB" else profile  # Pillow makes sRGB of Lab
 
 
 def _from_cmyk(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:

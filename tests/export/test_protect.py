@@ -390,6 +390,20 @@ def test_the_profile_of_what_was_cmyk_is_srgb_and_the_same_at_any_time() -> None
     assert profile.profile.creation_date.year == 2000
 
 
+def test_a_photo_in_lab_becomes_srgb_without_the_profile_of_lab(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    many_photos(photos, 2)
+    (photos / "001.jpg").unlink()
+    picture(80, 60).convert("LAB").save(photos / "001.tif", icc_profile=PROFILE)
+    assert protect(photos, out, "--format", "png") == 0
+    assert np.abs(pixels(out / "000.png") - pixels(out / "001.png")).mean() < 2 * EPS
+    assert "icc_profile" not in Image.open(out / "001.png").info
+    assert main(["verify", str(out), "--against", str(photos)]) == 0
+    assert "✗" not in capsys.readouterr().out
+
+
 def test_every_photo_carries_its_own_noise(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
