@@ -56,9 +56,8 @@ class SafeClip(Defense):
         safe = in_higher_component((images * captions).sum(dim=1).detach()) >= self.sure
         total = images.new_zeros(())
         if safe.any():
-            # A mixed image keeps the share of its target that belongs to safe captions.
+            # A mixed image keeps the share of its target that belongs to safe captions, and counts by that share.
             targets = batch.targets[safe][:, safe]
-            targets = targets / targets.sum(dim=1, keepdim=True).clamp(min=1e-6)
             total = total + safe.float().mean() * batch.contrast(images[safe], captions[safe], targets)
         if not safe.all():
             # The whole batch of copies is encoded, for batch norm sees batches.

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from defenses.base import HookContext, LossInputs
 from defenses.safeclip import SafeClip, in_higher_component
-from tests.defenses.test_training_defenses import AT, batch_of, plain_loss
+from tests.defenses.test_training_defenses import AT, SCALE, batch_of, plain_loss
 
 
 def test_pairs_are_told_apart_as_by_the_gaussians_that_they_were_drawn_from() -> None:
@@ -71,6 +71,17 @@ def test_safe_pairs_take_clips_loss_and_the_others_learn_apart() -> None:
     apart += plain_loss(TEXTS[risky].numpy(), texts[risky].numpy())
     expected = 4 / 7 * plain_loss(IMAGES[safe].numpy(), TEXTS[safe].numpy()) + 3 / 7 * apart
     assert float(WHOLE.loss(batch, AT)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_of_a_mixed_images_target_the_share_of_safe_captions_counts() -> None:
+    batch, *_ = batch_and_copies()
+    mixed = torch.eye(7)
+    mixed[0, 0], mixed[0, 4] = 0.25, 0.75  # the fifth caption is not safe
+    logits = SCALE * IMAGES[:4] @ batch.text_features[:4].T
+    rows, columns = logits.log_softmax(dim=1)[0, 0], logits.log_softmax(dim=0)[0, 0]
+    # Both lose 0.75 of the first pair's loss, as means of four rows and four columns.
+    expected = WHOLE.loss(batch, AT) + 4 / 7 * 0.75 * (rows + columns) / 2 / 4
+    assert float(WHOLE.loss(replace(batch, targets=mixed), AT)) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_at_first_modalities_learn_apart_and_hardly_from_each_other() -> None:
