@@ -286,8 +286,10 @@ class Composed(Defense):
         return train
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
-        """Each part in turn; see :meth:`Defense.on_rows`."""
+        """Each part in turn, while a pair is left; see :meth:`Defense.on_rows`."""
         for number, part in enumerate(self.parts):
+            if not np.size(rows):
+                break
             rows = part.on_rows(rows, score, _own(at, number))
         return rows
 

@@ -43,6 +43,7 @@ SCENES = "scenes[train=40,val=8,test=12,objects=30]"
         (["--defense", "cutout+cutout"], "twice"),
         (["--defense", "adv-training[eps=-1]"], "eps"),
         (["--attack", "clean", "--defense", "clean-start", "--batch-size", "16"], "of 40 pairs, and a batch has 16"),
+        (["--attack", "clean", "--defense", "clean-start[share=0.0001]+clip-score-filter[start=0]"], "none of 40"),
         (["--dataset", "scene"], "did you mean 'scenes'"),
         (["--dataset", "scenes[train=0]"], "train"),
         (["--dataset", "csv[train=nowhere.csv,test=nowhere.csv]"], "nowhere.csv"),
