@@ -103,7 +103,7 @@ class WordwiseEm(Attack):
             + f", learned by {self.restarts} surrogates of "
             f"{self.steps} steps"
             + (", each noise on other images of its batch" if self.permute_images else "")
-            + (f", {self.through_share:.0%} of the batches through {self.through}" if self.through else "")
+            + (f", {100 * self.through_share:g}% of the batches through {self.through}" if self.through else "")
             + (", in a random phase in each image" if self.random_phase else "")
         )
 

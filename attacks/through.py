@@ -96,7 +96,7 @@ class Through(Attack):
 
     def describe(self) -> str:
         """The strength in words."""
-        passed = f"{self.share:.0%} of the surrogates' batches through {self.defense}"
+        passed = f"{100 * self.share:g}% of the surrogates' batches through {self.defense}"
         return f"{self.inner.describe()}; {passed}{self._trained}"
 
     def identity(self) -> str:

@@ -75,11 +75,11 @@ class AdvTraining(Defense):
         """The strength in words."""
         text = f"ε = {self.eps:g}/255, {self.steps} PGD steps of {self._step_size:.3g}/255"
         if self.share < 1:
-            text += f" on {self.share:.0%} of each batch"
+            text += f" on {100 * self.share:g}% of each batch"
         if self.start:
-            text += f", after {self.start:.0%} of the training plain"
+            text += f", after {100 * self.start:g}% of the training plain"
         if self.ramp:
-            text += f", ε growing over {self.ramp:.0%} of the training"
+            text += f", ε growing over {100 * self.ramp:g}% of the training"
         return text
 
     @property

@@ -53,7 +53,7 @@ class CleanPairs(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        start = f", and alone in the first {self.first:.0%} of the training" if self.first else ""
+        start = f", and alone in the first {100 * self.first:g}% of the training" if self.first else ""
         return f"the scraper has clean data: {self.share:.1%} of the images{start}"
 
     def _known(self, photos: NDArray[np.int64], at: HookContext) -> NDArray[np.bool_]:

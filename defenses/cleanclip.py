@@ -46,8 +46,8 @@ class CleanClip(Defense):
     def describe(self) -> str:
         """The strength in words."""
         return (
-            f"in-modal losses of weight {self.weight:g}, on crops of at least {self.smallest:.0%} of the area and "
-            f"captions without {self.p:.0%} of their tokens"
+            f"in-modal losses of weight {self.weight:g}, on crops of at least {100 * self.smallest:g}% of the area and "
+            f"captions without {100 * self.p:g}% of their tokens"
         )
 
 

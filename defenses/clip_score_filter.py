@@ -40,4 +40,4 @@ class ClipScoreFilter(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"the {self.drop:.0%} of pairs with the lowest score, after {self.start:.0%} of the training"
+        return f"the {100 * self.drop:g}% of pairs with the lowest score, after {100 * self.start:g}% of the training"

@@ -39,4 +39,6 @@ class CropFlip(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"a random square of at least {self.smallest:.0%} of the area, mirrored with probability {self.flip:g}"
+        return (
+            f"a random square of at least {100 * self.smallest:g}% of the area, mirrored with probability {self.flip:g}"
+        )

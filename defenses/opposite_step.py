@@ -48,4 +48,4 @@ class OppositeStep(Defense):
     def describe(self) -> str:
         """The strength in words."""
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'} of {self.eps / self.steps:.3g}/255"
-        return f"{steps} down the victim's own loss, after {self.start:.0%} of the training"
+        return f"{steps} down the victim's own loss, after {100 * self.start:g}% of the training"

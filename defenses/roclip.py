@@ -51,4 +51,4 @@ class RoClip(Defense):
     def describe(self) -> str:
         """The strength in words."""
         often = "every epoch" if self.every == 1 else f"one epoch of {self.every}"
-        return f"nearest of {self.pool:.0%} of the captions, in {often}"
+        return f"nearest of {100 * self.pool:g}% of the captions, in {often}"

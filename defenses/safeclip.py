@@ -73,8 +73,8 @@ class SafeClip(Defense):
     def describe(self) -> str:
         """The strength in words."""
         return (
-            f"modalities apart for {self.apart:.0%} of the training, then CLIP's loss for pairs that are safe with a "
-            f"probability of {self.sure:.0%}"
+            f"modalities apart for {100 * self.apart:g}% of the training, then CLIP's loss for pairs that are safe "
+            f"with a probability of {100 * self.sure:g}%"
         )
 
 

@@ -47,7 +47,7 @@ class SharpenLowpass(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"centre weight {self.centre:g} ± {self.spread:g}, lowest {self.keep:.0%} of the frequencies"
+        return f"centre weight {self.centre:g} ± {self.spread:g}, lowest {100 * self.keep:g}% of the frequencies"
 
 
 def _low_pass(length: int, keep: float) -> torch.Tensor:

@@ -43,4 +43,4 @@ class StrongAugment(Defense):
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"crop of at least {1 - 0.9 * self.s:.0%} of the area, flip, colour jitter and grey at s = {self.s:g}"
+        return f"crop of at least {100 - 90 * self.s:g}% of the area, flip, colour jitter and grey at s = {self.s:g}"

@@ -87,8 +87,8 @@ class UEraser(Defense):
     def describe(self) -> str:
         """The strength in words."""
         text = f"the worst of {self.draws} draws" if self.draws > 1 else "one draw"
-        text += f", in the first {self.until:.0%} of the training" if self.draws > 1 and self.until < 1 else ""
-        return text + (f", each plasma on {self.plasma:.0%} of the images" if self.plasma != 0.5 else "")
+        text += f", in the first {100 * self.until:g}% of the training" if self.draws > 1 and self.until < 1 else ""
+        return text + (f", each plasma on {100 * self.plasma:g}% of the images" if self.plasma != 0.5 else "")
 
     def _augmented(self, images: torch.Tensor, seed: int) -> torch.Tensor:
         """(B, 3, H, W) float in [0, 1]: one draw for the batch."""

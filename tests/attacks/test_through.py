@@ -200,8 +200,9 @@ def test_a_defense_is_as_strong_as_in_the_same_run() -> None:
     assert chosen.choice.params["defense"] == "crop-flip+adv-training[eps=2,steps=3]"
     through = image_defense(chosen.choice.params["defense"], "attack through", adversarial=True)
     assert through.describe() == defense.defense.describe()
-    (_, wordwise) = choose_attacks("em-wordwise[through=jpeg+crop-flip]", preset)
+    (_, wordwise) = choose_attacks("em-wordwise[through=jpeg+crop-flip,through_share=0.004]", preset)
     assert wordwise.choice.params["through"] == "jpeg+crop-flip"
+    assert "0.4% of the batches through jpeg+crop-flip" in wordwise.choice.strength
 
 
 def test_one_draw_of_ueraser_needs_no_loss() -> None:
@@ -279,10 +280,11 @@ def test_rem_has_a_budget_of_its_own_in_small_presets() -> None:
         ("tiny", "em-aug", 100, "EM through strong-augment[s=0.6]"),
         ("tiny", "sem", 50, "EM through crop-flip+random-noise[std=2.3]"),
         ("paper", "em-aug", 100, "EM through strong-augment[s=0.6]"),
+        ("tiny", "through[attack=em,defense=jpeg,share=0.004]", 0.4, "EM through jpeg"),
     ],
 )
 def test_named_ways_have_the_budget_of_em_and_pass_the_presets_share(
-    preset: str, name: str, share: int, label: str
+    preset: str, name: str, share: float, label: str
 ) -> None:
     _, chosen = choose_attacks(name, PRESETS[preset])
     _, em = choose_attacks("em", PRESETS[preset])
