@@ -56,14 +56,19 @@ def trained(defense: str) -> dict[str, Any]:
     return {"weights": clip.state_dict(), "loss": log.loss, "pixel": log.changes.pixel}
 
 
-def differentiated(defense: str) -> dict[str, Any]:
-    clip, data = victim(), make_dataset(12, 1)
+def differentiated(defenses: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    data = make_dataset(12, 1)
     images = data.batch(np.arange(12)).double() / 255
-    tokens = clip.tokenizer([own[0] for own in data.captions])
-    loss, *_ = _step_loss(clip, images, tokens, tokens, DEFENSES.build(parse_spec(defense)), HookContext(1, 0.5))
-    loss.backward()
-    Processes.current().all_reduce_gradients(clip.parameters(), replicated=clip.log_scale)
-    return {"loss": loss.detach(), **{name: p.grad for name, p in clip.named_parameters()}}
+    for spec in defenses.split():
+        clip, defense = victim(), DEFENSES.build(parse_spec(spec))
+        tokens = clip.tokenizer([own[0] for own in data.captions])
+        loss, *_ = _step_loss(clip, images, tokens, tokens, defense, HookContext(1, 0.5))
+        loss.backward()
+        Processes.current().all_reduce_gradients(clip.parameters(), replicated=clip.log_scale)
+        found |= {f"{spec}: {name}": weight.grad for name, weight in clip.named_parameters()}
+        found[f"{spec}: loss"] = loss.detach()
+    return found
 
 
 def crafted(_: str) -> dict[str, Any]:
@@ -91,10 +96,14 @@ def both(folder: Path, work: Any, argument: str = "") -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
-@pytest.mark.parametrize("defense", ["none", "adv-training[steps=2,start=0]"])
-def test_gradients_of_two_processes(defense: str, tmp_path: Path) -> None:
-    alone = differentiated(defense)
-    for found in both(tmp_path, differentiated, defense):
+def test_gradients_of_two_processes(tmp_path: Path) -> None:
+    """Of defenses in all phases of their training; RoCLIP's pool has an even number of captions."""
+    defenses = (
+        "none adv-training[steps=2,start=0] ueraser[draws=2] opposite-step[start=0] cleanclip "
+        "safeclip[apart=0.9] safeclip[apart=0,sure=0.5] roclip[pool=0.5,every=1]"
+    )
+    alone = differentiated(defenses)
+    for found in both(tmp_path, differentiated, defenses):
         for name, gradient in alone.items():
             torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-13, msg=name)
 
