@@ -147,6 +147,9 @@ def protect(
         if len(splits.train) < FEWEST_MEASURED:
             text = "%s photos: how strong noise is that was crafted on fewer than %s has not been measured"
             _log.warning(text, f"{len(splits.train):,}", f"{FEWEST_MEASURED:,}")
+        if small := sum(min(size_of(origin)) < splits.train.resolution for origin in job.origins):
+            text = "%s of %s photos smaller than the %s px that the model sees: less of the noise is left in such"
+            _log.warning(text, f"{small:,}", f"{len(job.origins):,}", splits.train.resolution)
         with unfinished_folder(out, identity[:8]) as folder:
             pending = [number for number, name in enumerate(job.names) if not (folder / name).is_file()]
             left = TimeLeft(_tasks(job, pending, folder, store, device), trusted=1.0)

@@ -2,8 +2,9 @@
 
 A victim sees the central square of a photo, resized to R pixels. Noise that repeats a tile of s × s of these pixels is
 laid over the whole photo with the period s · (photo's shorter side) / R, in step with that square: whoever resizes the
-photo and takes the square gets the noise back. Whatever is finer than a victim's pixel would be lost in that resizing,
-so each value of the tile covers as many of the photo's pixels as one victim's pixel does.
+photo and takes the square gets most of the noise back. Whatever is finer than a victim's pixel would be lost in that
+resizing, so each value of the tile covers as many of the photo's pixels as one victim's pixel does. In a photo smaller
+than R that is less than one: each of its pixels takes the noise of a single place, and much is lost.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ _ROWS = 256  # of a photo, computed at a time
 def tile_of(noise: NDArray[np.int8], period: int) -> Tile:
     """The tile that noise repeats.
 
-    Where a pixel is so bright or dark that the noise had to be cut, other repetitions have it whole.
+    Where a pixel is so bright or dark that the noise had to be cut, other repetitions may have it whole. If none has,
+    because the image is as bright or dark at all of them, the tile is as weak there, also outside the square.
 
     Args:
         noise: (3, R, R) of one image, in steps of 1/255.

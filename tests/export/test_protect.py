@@ -175,11 +175,21 @@ def test_two_photos_suffice_and_one_does_not(tmp_path: Path, capsys: pytest.Capt
     many_photos(tmp_path / "two", 2)
     many_photos(tmp_path / "one", 1)
     assert protect(tmp_path / "two", tmp_path / "out") == 0
+    assert "smaller than" not in capsys.readouterr().err
     for number in range(2):
         change = pixels(tmp_path / f"out/{number:03}.jpg") - pixels(tmp_path / f"two/{number:03}.jpg")
         assert np.abs(change).mean() > 2
     assert protect(tmp_path / "one", tmp_path / "out of one") == 2
     assert "holds one photo" in capsys.readouterr().err
+
+
+def test_photos_smaller_than_the_models_input_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 3)
+    for name, size in {"000.jpg": (48, 31), "001.jpg": (32, 32)}.items():
+        picture(*size).save(tmp_path / "photos" / name)
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert "1 of 3 photos smaller than the 32 px that the model sees: less of the noise is left in such\n" in said
 
 
 def test_a_table_without_a_photo_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
