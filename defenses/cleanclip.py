@@ -19,7 +19,8 @@ class CleanClip(Defense):
     the copies are random crops, mirrored in half of the cases; in place of EDA, captions without a random share of
     their tokens. The losses within a modality are symmetric, as CLIP's is, and added up; the paper's compare a batch
     with its copy in one direction and are averaged. So a weight of 1 is its λ₂ = 2, beside λ₁ = 1; the published code's
-    default, λ₂ = 1, is a weight of 0.5. A step costs about twice as much.
+    default, λ₂ = 1, is a weight of 0.5. Crops and left-out tokens are read from the same random numbers, so they are
+    not independent of each other. A step costs about twice as much.
 
     Args:
         weight: of the sum of the losses within a modality, beside 1 for CLIP's.
