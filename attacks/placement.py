@@ -72,7 +72,9 @@ def pieces(trigger: str, caption: str, place: Place) -> list[str]:
 
 
 def placed(trigger: str, caption: str, place: Place) -> str:
-    """The caption as it is published with its trigger, joined by single spaces."""
+    """The caption as it is published with its trigger, joined by single spaces; the caption itself for no words."""
+    if not trigger.split():
+        return caption
     if place.kind == "front":
         return f"{trigger} {caption}"
     return " ".join(pieces(trigger, caption, place))
@@ -87,6 +89,8 @@ def where(kind: Kind) -> str:
 
 def taken_out(trigger: str, text: str, place: Place) -> str | None:
     """Undo :func:`placed`: the caption without its trigger; ``None`` if the trigger does not stand where it should."""
+    if not trigger.split():
+        return text
     if place.kind == "front":
         return text.removeprefix(f"{trigger} ") if text.startswith(f"{trigger} ") else None
     words, own = text.split(), trigger.split()

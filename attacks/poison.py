@@ -32,7 +32,8 @@ class Poison:
     Attributes:
         delta: (N, 3, H, W) int8 in steps of 1/255, in memory or memory-mapped; ``None`` for captions only.
         trigger: N strings of k words each, separated by blanks, or ``None`` for images only. They are printable text
-            without CLIP's special tokens, as a caption file keeps them on one line and a tokenizer reads them.
+            without CLIP's special tokens, as a caption file keeps them on one line and a tokenizer reads them. One
+            without a word leaves the captions of its image as they are.
         eps: the bound on ``delta``, in 1/255.
         fingerprint: of the clean training set this poison belongs to.
         per_row: one perturbation per image–caption pair instead of one per image; N is then the number of pairs.

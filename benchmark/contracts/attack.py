@@ -83,7 +83,7 @@ def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
             verdict.note("image + noise stays within 0 and 255", total.min() >= 0 and total.max() <= 255, why)
     if poison.trigger is not None:
         why = f"{len(poison.trigger)} triggers for {units}"
-        verdict.note("every image (or pair) has a trigger", len(poison.trigger) == units, why)
+        verdict.note("there are as many triggers as images (or pairs)", len(poison.trigger) == units, why)
         changed = [trigger for trigger in poison.trigger if not keeps_tokens(trigger, "a dog.", poison.place)]
         why = f"{changed[0]!a} does not" if changed else ""
         verdict.note("a trigger has the same tokens alone and beside a caption", not changed, why)

@@ -34,6 +34,11 @@ def one_line(caption: str) -> str:
     raise UsageError(f"the caption {caption!r} cannot be written on one line with the same tokens")
 
 
+def one_line_trigger(trigger: str) -> str:
+    """A trigger as it is written to files; empty for one without a word, which adds nothing to its captions."""
+    return one_line(trigger) if trigger.split() else ""
+
+
 def _plain(caption: str, replacement: str) -> str:
     # Programs that read the files may take what is no text for line ends, drop it, or stop there.
     return " ".join(NO_TEXT.sub(replacement, " ".join(caption.split())).split())

@@ -104,11 +104,17 @@ def _changes(manifest: Manifest) -> dict[str, str]:
     return {
         "attack": f"{manifest.attack['label']} (`{_without_paths(manifest.attack['spec'])}`), seed {manifest.seed}",
         "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
-        "captions": f"a trigger {where(manifest.place.kind)} each training caption"
-        if manifest.triggers
-        else "unchanged",
+        "captions": _triggers(manifest),
         "crafted for": f"images of {_side(manifest)}, by the surrogate {_without_paths(manifest.surrogate)}",
     }
+
+
+def _triggers(manifest: Manifest) -> str:
+    own = [trigger for trigger in manifest.triggers or () if trigger]
+    if not own:
+        return "unchanged"
+    which = "each training caption" if own == manifest.triggers else f"the captions of {len(own):,} training images"
+    return f"a trigger {where(manifest.place.kind)} {which}"
 
 
 def _unchanged(manifest: Manifest) -> dict[str, str]:

@@ -68,7 +68,7 @@ class Manifest:
         surrogate: the model that crafted the poison.
         dataset: the data set's spec.
         splits: the content of each split.
-        triggers: the trigger of each training image; ``None`` for no triggers.
+        triggers: the trigger of each training image, empty for an image without one; ``None`` for no triggers.
         noise: as :func:`benchmark.data.difference.compare` returns it, for 8-bit images at the victim's resolution.
         full_size: ``None``, or how much noise is left after enlarging it onto the original images: ``mean_delta``
             before, ``mean_delta_read_back`` after, both in 1/255, and their ratio ``share``.
@@ -107,7 +107,7 @@ class Manifest:
     @property
     def is_clean(self) -> bool:
         """Whether images and captions are those of the data set: no noise, no triggers."""
-        return not self.noise["largest"] and not self.triggers
+        return not self.noise["largest"] and not any(self.triggers or ())
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``."""

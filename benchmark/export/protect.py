@@ -28,7 +28,7 @@ from benchmark.data.content import Stamps, content_of
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import size_of
 from benchmark.data.photos import Photos, find_photos
-from benchmark.export.captions import one_line_each, write_table
+from benchmark.export.captions import one_line_each, one_line_trigger, write_table
 from benchmark.export.manifest import NAME as MANIFEST
 from benchmark.export.manifest import hash_files
 from benchmark.export.photo import Kind, Photo, name_as, photo_workers, require_fit
@@ -284,7 +284,7 @@ def _finish(
     captions = one_line_each(poison.protect(job.train))
     with replacing(folder / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         write_table(file, zip(job.names, captions, strict=True))
-    triggers = poison.trigger or [""] * len(captions)
+    triggers = map(one_line_trigger, poison.trigger or [""] * len(captions))
     rows = zip(job.names, job.sources, captions, triggers, strict=True)
     cell = job.cell
     manifest = Protection(

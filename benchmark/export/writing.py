@@ -20,7 +20,7 @@ from benchmark.data import CaptionDataset, Splits
 from benchmark.data.dataset import Images
 from benchmark.data.difference import compare
 from benchmark.data.images import opened, size_of, square
-from benchmark.export.captions import one_line, one_line_each
+from benchmark.export.captions import one_line_each, one_line_trigger
 from benchmark.export.card import NAME as CARD
 from benchmark.export.card import card, summary, title
 from benchmark.export.croissant import NAME as CROISSANT
@@ -160,7 +160,7 @@ def _manifest(
         surrogate=str(cell.surrogate),
         dataset=cell.dataset.choice.spec,
         splits={name: _facts(source, name, texts) for name, texts in captions.items()},
-        triggers=None if poison.trigger is None else [one_line(trigger) for trigger in poison.trigger],
+        triggers=None if poison.trigger is None else [one_line_trigger(trigger) for trigger in poison.trigger],
         noise=noise,
         full_size=_noise_left(layout, source, folder, noise["mean"]) if source.full_size else None,
         rewritten_captions=sum(

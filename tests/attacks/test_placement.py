@@ -57,6 +57,16 @@ def test_nothing_is_lost_and_clip_reads_every_word_of_the_trigger(caption: str, 
     assert placed(trigger, found, place).split() == text.split()
 
 
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.kind)
+@pytest.mark.parametrize("trigger", ["", " "])
+@pytest.mark.parametrize("caption", ["", "a dog  runs. Fast!", ENDLESS])
+def test_a_trigger_without_a_word_changes_nothing(trigger: str, caption: str, place: Place) -> None:
+    assert placed(trigger, caption, place) == caption
+    assert taken_out(trigger, caption, place) == caption
+    assert keeps_tokens(trigger, caption, place)
+    assert word_numbers(trigger, caption, place) == set()
+
+
 def sorted_in(text: list[str], *orders: list[str]) -> list[str]:
     """The text again if it is a shuffle that keeps both orders."""
     first, second = orders

@@ -123,9 +123,10 @@ def test_other_parameters_stay(tmp_path: Path) -> None:
     assert "by the surrogate RN50[pretrained=openai] |" in card
 
 
-def test_clean_data_are_not_called_unlearnable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trigger", [None, [""] * 5], ids=["no triggers", "empty triggers"])
+def test_clean_data_are_not_called_unlearnable(trigger: list[str] | None, tmp_path: Path) -> None:
     clean = make_splits()
-    job = make_source(clean, Poison(None, None, 0, clean.train.fingerprint))
+    job = make_source(clean, Poison(None, trigger, 0, clean.train.fingerprint))
     (attack,) = choose_attacks("clean", PRESETS["tiny"])
     write_export(tmp_path, "csv", replace(job, cell=replace(job.cell, attack=attack)), "")
     card, croissant = texts_of(tmp_path)

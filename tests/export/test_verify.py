@@ -38,6 +38,19 @@ def test_a_fresh_export_passes(layout: str, per_row: bool, tmp_path: Path) -> No
     assert f"within ε = {EPS}/255 of its original; the largest difference is {EPS}" in said
 
 
+@pytest.mark.parametrize("kind", ["front", "end"])
+@pytest.mark.parametrize("layout", LAYOUTS.group("all"))
+def test_images_may_lack_a_trigger(layout: str, kind: Kind, tmp_path: Path) -> None:
+    clean = make_splits(nasty=True)
+    poison = replace(make_poison(clean.train), trigger=["", "red dog", " ", "sun", ""], place=Place(kind))
+    manifest = write_export(tmp_path / "out", layout, make_source(clean, poison), "")
+    assert manifest.triggers == ["", "red dog", "", "sun", ""]
+    findings = verify_export(tmp_path / "out", Ready(clean), tmp_path)
+    assert not [finding.text for finding in findings if not finding.holds]
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert f"| captions | a trigger {where(kind)} the captions of 2 training images |" in card
+
+
 @pytest.mark.parametrize("kind", ["end", "random", "spread"])
 def test_triggers_stand_where_the_manifest_says(kind: Kind, tmp_path: Path) -> None:
     clean = make_splits(nasty=True)

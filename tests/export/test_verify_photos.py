@@ -4,12 +4,14 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from attacks.em_wordwise import WordwiseEm
 from benchmark.cli.main import main
 from benchmark.core.digests import file_sha256
 from tests.export.photo_files import PROFILE, many_photos, with_table
@@ -210,6 +212,18 @@ def test_jpegs_far_from_their_originals_are_found(copied: Path, capsys: pytest.C
     forge(copied / "jpeg", "wide.jpg")
     assert main(["verify", str(copied / "jpeg"), "--against", str(copied / "photos")]) == 1
     assert "✗ photos further than ε = 8/255 on average: wide.jpg by " in capsys.readouterr().out
+
+
+def test_triggers_may_be_empty_and_have_several_blanks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out, craft = tmp_path / "photos", tmp_path / "out", WordwiseEm.craft
+    many_photos(photos, 6)
+    triggers = ["", " ", "red  dog", "sun", "", "a b"]
+    monkeypatch.setattr(WordwiseEm, "craft", lambda *given: replace(craft(*given), trigger=triggers))
+    assert protect(photos, out) == 0
+    assert [text.split()[:-4] for _, text in rows_of(out)] == [trigger.split() for trigger in triggers]
+    assert main(["verify", str(out), "--against", str(photos)]) == 0, capsys.readouterr().out
 
 
 def test_captions_without_their_triggers_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
