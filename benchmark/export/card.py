@@ -100,12 +100,13 @@ def _body(manifest: Manifest) -> str:
 
 def _changes(manifest: Manifest) -> dict[str, str]:
     noise = manifest.noise
+    surrogate = "" if manifest.surrogate is None else f", by the surrogate {_without_paths(manifest.surrogate)}"
     change = f"the largest change is {noise['largest']}/255, the mean {noise['mean']:.3f}/255"
     return {
         "attack": f"{manifest.attack['label']} (`{_without_paths(manifest.attack['spec'])}`), seed {manifest.seed}",
         "bound": f"ε = {manifest.eps}/255 on every pixel value; {change}",
         "captions": _triggers(manifest),
-        "crafted for": f"images of {_side(manifest)}, by the surrogate {_without_paths(manifest.surrogate)}",
+        "crafted for": f"images of {_side(manifest)}{surrogate}",
     }
 
 

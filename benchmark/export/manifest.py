@@ -65,7 +65,7 @@ class Manifest:
         eps: the bound on the noise, in 1/255.
         per_row: whether there is one image for each image–caption pair.
         resolution: height and width in pixels at which the noise is defined.
-        surrogate: the model that crafted the poison.
+        surrogate: the model that crafted the poison; ``None`` for an attack that builds none.
         dataset: the data set's spec.
         splits: the content of each split.
         triggers: the trigger of each training image, empty for an image without one; ``None`` for no triggers.
@@ -89,7 +89,7 @@ class Manifest:
     eps: Annotated[int, Meta(ge=0, le=127)]
     per_row: bool
     resolution: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
-    surrogate: str
+    surrogate: str | None
     dataset: str
     splits: Mapping[str, SplitFacts]
     triggers: list[str] | None

@@ -296,7 +296,7 @@ def _finish(
         eps=poison.eps,
         resolution=job.train.resolution,
         period=job.period,
-        surrogate=str(cell.surrogate),
+        surrogate=cell.crafted_by,
         photos=[ProtectedPhoto(name, source, len(texts), trigger) for name, source, texts, trigger in rows],
         left_out=list(left_out),
         bytes={

@@ -50,7 +50,7 @@ class Protection:
         eps: bound on the noise, in 1/255.
         resolution: side in pixels of the images that the noise was crafted on.
         period: side in such pixels of the square that the noise repeats.
-        surrogate: the model that crafted the poison.
+        surrogate: the model that crafted the poison; ``None`` for an attack that builds none.
         photos: in the order of the originals.
         left_out: a line for each photo that ``--skip-bad`` left out: its name, a colon, the reason.
         bytes: size of the originals (``originals``) and of these photos (``protected``).
@@ -71,7 +71,7 @@ class Protection:
     eps: Annotated[int, Meta(ge=0, le=127)]
     resolution: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
     period: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
-    surrogate: str
+    surrogate: str | None
     photos: list[ProtectedPhoto]
     left_out: list[str]
     bytes: Mapping[str, Count]

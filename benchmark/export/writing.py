@@ -157,7 +157,7 @@ def _manifest(
         eps=poison.eps,
         per_row=poison.per_row,
         resolution=protected.resolution,
-        surrogate=str(cell.surrogate),
+        surrogate=cell.crafted_by,
         dataset=cell.dataset.choice.spec,
         splits={name: _facts(source, name, texts) for name, texts in captions.items()},
         triggers=None if poison.trigger is None else [one_line_trigger(trigger) for trigger in poison.trigger],

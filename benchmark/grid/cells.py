@@ -95,6 +95,11 @@ class Cell:
     plain_models: bool = False
     command: str = ""
 
+    @property
+    def crafted_by(self) -> str | None:
+        """The surrogate, as on the command line; ``None`` if the attack builds none."""
+        return str(self.surrogate) if self.attack.attack.builds_surrogate else None
+
     def build_victim(self, seed: int, device: torch.device) -> Clip:
         """The victim before its training."""
         return self.victim.build(seed, device, self.recipe.precision, self.plain_models)

@@ -96,20 +96,30 @@ def test_neither_file_tells_where_the_owners_files_lie(secret: str, tmp_path: Pa
     job = make_source(clean, poison)
     _, attack = choose_attacks(f"poison[file={tmp_path / secret}/x|y.safetensors]", PRESETS["tiny"])
     surrogate = Architecture("RN50", f"/home/me/{secret}/w.pt")
-    job = replace(job, cell=replace(job.cell, attack=attack, surrogate=surrogate))
-    write_export(tmp_path / "out", "csv", job, "")
-    card, croissant = texts_of(tmp_path / "out")
-    for text in (card, croissant):
+    texts: list[str] = []
+    for name, cell in (("stored", replace(job.cell, attack=attack)), ("mem", replace(job.cell, surrogate=surrogate))):
+        write_export(tmp_path / name, "csv", replace(job, cell=cell), "")
+        texts += texts_of(tmp_path / name)
+    for text in texts:
         assert "secret" not in text
         assert "/home" not in text
         assert str(tmp_path) not in text
         assert "safetensors" not in text
         assert "w.pt" not in text
-    rows = re.findall(r"^\| (?:attack|crafted for) .*$", card, re.MULTILINE)
-    assert rows == [
-        r"| attack | Poison x\|y (`poison`), seed 7 |",
-        "| crafted for | images of 16 × 16 px, by the surrogate RN50 |",
-    ]
+    assert r"| attack | Poison x\|y (`poison`), seed 7 |" in texts[0]
+    assert "| crafted for | images of 16 × 16 px, by the surrogate RN50 |" in texts[2]
+
+
+@pytest.mark.parametrize(("spec", "surrogate"), [("mem3", "tiny"), ("uniform-noise", None), ("lsp", None)])
+def test_only_a_surrogate_that_the_attack_builds_is_named(spec: str, surrogate: str | None, tmp_path: Path) -> None:
+    clean = make_splits()
+    job = make_source(clean, make_poison(clean.train))
+    _, attack = choose_attacks(spec, PRESETS["tiny"])
+    write_export(tmp_path, "csv", replace(job, cell=replace(job.cell, attack=attack)), "")
+    assert Manifest.load(tmp_path).surrogate == surrogate
+    said = "images of 16 × 16 px" + (f", by the surrogate {surrogate}" if surrogate else "")
+    assert f"| crafted for | {said} |" in texts_of(tmp_path)[0]
+    assert all(finding.holds for finding in verify_export(tmp_path, None, tmp_path))
 
 
 def test_other_parameters_stay(tmp_path: Path) -> None:

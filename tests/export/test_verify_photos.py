@@ -14,6 +14,7 @@ from PIL import Image
 from attacks.em_wordwise import WordwiseEm
 from benchmark.cli.main import main
 from benchmark.core.digests import file_sha256
+from benchmark.export.protected import Protection
 from tests.export.photo_files import PROFILE, many_photos, with_table
 from tests.export.protecting import protect, rows_of
 
@@ -212,6 +213,18 @@ def test_jpegs_far_from_their_originals_are_found(copied: Path, capsys: pytest.C
     forge(copied / "jpeg", "wide.jpg")
     assert main(["verify", str(copied / "jpeg"), "--against", str(copied / "photos")]) == 1
     assert "✗ photos further than ε = 8/255 on average: wide.jpg by " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_only_a_surrogate_that_the_attack_builds_is_named(
+    built: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WordwiseEm, "builds_surrogate", built)
+    many_photos(tmp_path / "photos", 6)
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    protection = Protection.load(tmp_path / "out")
+    assert protection is not None
+    assert (protection.surrogate is not None) == built
 
 
 def test_triggers_may_be_empty_and_have_several_blanks(
