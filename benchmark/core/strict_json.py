@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,6 +15,14 @@ from benchmark.core.reading import read_text
 MOST = 10**12
 Number = Annotated[float, Meta(ge=-MOST, le=MOST)]
 Amount = Annotated[float, Meta(ge=0, le=MOST)]
+
+_OF_A_KEY = "`key` in "  # how msgspec begins the place of a dictionary that has a wrong key
+# What msgspec says, and the same in plain words; "{}" is what is at fault, a key or a value.
+_PLAIN = {
+    r"\AObject missing required field `(.*)`": r"the key '\1' is missing",
+    r"\AInvalid enum value": "unknown {}",
+    r"\AExpected `str` matching regex .*": "a {} of another form than it has to have",
+}
 
 
 def read_json(path: Path, most_bytes: int) -> Any:
@@ -95,7 +104,11 @@ def as_kind(content: Any, kind: Any, where: str = "") -> Any:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
-        place = ".".join(part for part in (where, place.strip("`").removeprefix("$").removeprefix(".")) if part)
+        kind_of = "key" if place.startswith(_OF_A_KEY) else "value"
+        place = place.removeprefix(_OF_A_KEY).strip("`").removeprefix("$").removeprefix(".")
+        place = ".".join(part for part in (where, place) if part)
+        for pattern, plain in _PLAIN.items():
+            message = re.sub(pattern, plain.format(kind_of), message, flags=re.DOTALL)
         raise ValueError(f"{place}: {message}" if place else message) from error
 
 

@@ -91,15 +91,15 @@ def _explained(error: ValueError) -> str:
 
     For a key with fixed choices or a pattern, say in words what its value has to be, as msgspec does not.
     """
-    key, _, said = str(error).partition(": ")
+    key = str(error).partition(": ")[0]
     hint = get_type_hints(_File, include_extras=True).get(key)
     if get_origin(hint) is Literal:
         return f"{key} has to be {' or '.join(get_args(hint))}"
-    if "matching regex" not in said:
-        return str(error)
     # ``plugin`` may be missing, so its hint has two options.
-    (meta,) = next(option for option in (hint, *get_args(hint)) if get_origin(option) is Annotated).__metadata__
-    return f"{key} has to be {meta.description}"
+    for option in (hint, *get_args(hint)):
+        if get_origin(option) is Annotated:
+            return f"{key} has to be {option.__metadata__[0].description}"
+    return str(error)
 
 
 def read_submission(folder: Path) -> Submission:

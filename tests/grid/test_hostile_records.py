@@ -206,7 +206,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         "recall of NaN": "NaN where a number belongs",
         "k of text": "attack.params.k: Expected `int | null`, got `str`",
         "10^12 test images": "dataset.params.test_images: Expected `int` <= 10000000",
-        "data without sizes": "dataset.params: Object missing required field",
+        "data without sizes": "dataset.params: the key 'resolution' is missing",
         "AUC alone": "poison: probe_trigger_auc, but no probe_trigger_shuffled",
         "FIFO": "not a regular file",
         "sparse gigabyte": "larger than 16 MiB",

@@ -84,7 +84,7 @@ def _changed(change: dict[str, Any]) -> dict[str, Any]:
         ("14", "epochs: no columns"),
         ({"epoch": 14}, "epochs.epoch: not a list of 0 values, one for each epoch"),
         ({"epoch": [1], "val": {"image_to_text": [1]}}, "epochs.val.image_to_text: no columns"),
-        ({"epoch": [1, 2]}, "epochs[0]: Object missing required field `val`"),
+        ({"epoch": [1, 2]}, "epochs[0]: the key 'val' is missing"),
         (_changed({"val": [1, 2]})["epochs"], "epochs.val: no columns"),
         (_changed({"val": {"image_to_text": {"recall_at_10": []}}})["epochs"], "epochs.val.image_to_text.recall_at_10"),
         (_changed({"val": {"a": {"b": {"c": {"d": [1]}}}}})["epochs"], "unknown field 'epochs.val.a'"),

@@ -316,10 +316,11 @@ def test_a_budget_over_the_presets(
 ABOUTS: dict[str, tuple[dict[str, Any], str]] = {
     "a name with separators": ({"name": "../../mine"}, "name has to be 1 to 40 small letters"),
     "a name of no letters": ({"name": ".."}, "name has to be 1 to 40 small letters"),
-    "a key that is missing": ({"licence": None}, "licence"),
+    "a key that is missing": ({"licence": None}, "the key 'licence' is missing"),
     "an unknown key": ({"licens": "MIT"}, "did you mean 'licence'?"),
     "a kind that is none": ({"kind": "both"}, "kind has to be attack or defense"),
     "a line break": ({"title": "a\nb"}, "title has to be one line"),
+    "a list for a title": ({"title": ["a", "b"]}, "title has to be one line"),
     "a title of nothing": ({"title": "  "}, "title has to be one line"),
     "a link of another kind": ({"link": "javascript:alert(1)"}, "link has to be an https:// address"),
     "a link that ends": ({"link": "https://a.org/)<script>"}, "link"),
