@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 from typing import Any, Literal
 
 from attacks import ATTACKS
@@ -20,6 +21,7 @@ from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
 from benchmark.tables.table import ranges
 
 _MOST_LINES = 20  # of records that belong to no cell
+_SHOWN = 60  # characters of a value
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +169,23 @@ def _json(value: Any) -> str:
 
 def _first_difference(expected: Any, said: Any) -> str:
     if not isinstance(expected, Mapping):
-        return f"{format_value(said)}, by the rules {format_value(expected)}"
+        return _both(said, expected)
     ours, theirs = flatten(expected), flatten(said)
     names = (key for key in {**ours, **theirs} if _json(ours.get(key)) != _json(theirs.get(key)))
     if (name := next(names, None)) is None:
         return "empty parts are written otherwise"
-    # Cut, because a stranger's text may be of any length.
-    return f"{name[:60]} is {format_value(theirs.get(name))[:60]}, by the rules {format_value(ours.get(name))[:60]}"
+    return f"{name[:60]} is {_both(theirs.get(name), ours.get(name))}"
+
+
+def _both(said: Any, expected: Any) -> str:
+    """Two different values, cut around where they begin to differ: a stranger's text may be of any length."""
+    texts = [format_value(said), format_value(expected)]
+    if texts[0] == texts[1]:  # 1 and "1"
+        texts = [_json(said), _json(expected)]
+    same = len(commonprefix(texts))  # noqa: RUF071 - of characters
+    start = max(0, same - _SHOWN // 2) if max(map(len, texts)) > _SHOWN else 0
+    parts = [f"{'…' if start else ''}{text[start : start + _SHOWN]}" for text in texts]
+    return ", by the rules ".join(parts)
 
 
 def seed_problems(records: Sequence[Record], rules: Rules) -> list[str]:

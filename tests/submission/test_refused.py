@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from attacks.lsp import Lsp
 from attacks.poison import Poison
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
@@ -97,6 +98,10 @@ def label(record: Record) -> Record:
 
 def of_params(record: Record) -> Record:
     return replace(record, attack=replace(record.attack, params={**record.attack.params, "rms": 9.0}))
+
+
+def keys_as_text(record: Record) -> Record:
+    return replace(record, attack=replace(record.attack, params={**record.attack.params, "keys": "4"}))
 
 
 def called_nothing(record: Record) -> Record:
@@ -237,6 +242,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a longer training": (in_recipe(epochs=2), "recipe: epochs is 2, by the rules 1"),
     "a budget of its own": (lambda folder: forge(folder, PLACE, of_params), "attack: rms is 9, by the rules 6"),
     "another label": (lambda folder: forge(folder, PLACE, label), "label is A famous attack, by the rules"),
+    "a number as text": (lambda folder: forge(folder, PLACE, keys_as_text), 'attack: keys is "4", by the rules 4'),
     "an attack of no name": (lambda folder: forge(folder, PLACE, called_nothing), ".json: 'lsp[': a '[' without a ']'"),
     "empty parameters": (
         lambda folder: forge(folder, PLACE, with_empty_params),
@@ -286,6 +292,17 @@ def test_a_forgery_is_told(forgery: str, make: Make, capsys: pytest.CaptureFixtu
     change(folder)
     lines = broken(folder, capsys)
     assert [line for line in lines if said in line], lines
+
+
+def test_long_values_are_shown_around_their_first_difference(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, long = make("attack"), "word " * 30
+    monkeypatch.setattr(Lsp, "describe", lambda _: f"{long}calm")
+    forge(folder, PLACE, lambda record: replace(record, attack=replace(record.attack, strength=f"{long}wild")))
+    shown = f"…{long[-30:]}"
+    said = f"attack: strength is {shown}wild, by the rules {shown}calm"
+    assert [line for line in broken(folder, capsys) if line.endswith(said)]
 
 
 def test_a_defense_with_clean_data_is_refused(
