@@ -31,7 +31,7 @@ from benchmark.submission.cells import (
     required_cells,
     seed_problems,
 )
-from benchmark.submission.folder import Submission, read_submission
+from benchmark.submission.folder import ABOUT, Submission, read_submission
 from benchmark.submission.page import publish, require_page
 from benchmark.submission.poisons import Poisons, check_poisons
 from benchmark.submission.rerun import compare, draw, draw_seed, run_again, scores_digest
@@ -131,7 +131,12 @@ def _prepare(submission: Submission, options: Options) -> bool:
             return True
         load_plugins([submission.plugin])
     for name in names:
-        registry.entry(name)
+        try:
+            registry.entry(name)
+        except UsageError as error:
+            if submission.plugin is not None:
+                raise
+            raise UsageError(f"{error}, that of a submission is named under 'plugin' in {ABOUT}") from error
     return False
 
 

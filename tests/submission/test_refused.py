@@ -345,7 +345,7 @@ ABOUTS: dict[str, tuple[dict[str, Any], str]] = {
     "somebody's poison": ({"spec": "poison[file=x]"}, "attack poison cannot be submitted"),
     "several attacks": ({"spec": "lsp,ar"}, "is not a name"),
     "an unknown attack": ({"spec": "lspp"}, "did you mean 'lsp'?"),
-    "one that is not loaded": ({"spec": "xyz"}, "a file of your own is loaded with --plugin"),
+    "one that is not loaded": ({"spec": "xyz"}, "that of a submission is named under 'plugin' in submission.yaml"),
     "a group of defenses": ({"kind": "defense", "spec": "standard"}, "unknown defense 'standard'"),
     "a plug-in elsewhere": ({"plugin": "../speck.py"}, "plugin has to be the name of a .py file"),
     "a plug-in that is missing": ({"plugin": "speck.py"}, "speck.py: No such file"),
