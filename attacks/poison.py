@@ -59,6 +59,8 @@ class Poison:
         except (TypeError, ValueError) as error:
             raise PoisonError(f"not a poison: {error}") from error
         if self.delta is not None:
+            if not isinstance(self.delta, np.ndarray):
+                raise PoisonError(f"a perturbation is a NumPy array of int8, got a {type(self.delta).__name__}")
             if self.delta.dtype != np.int8:
                 raise PoisonError(f"a perturbation is int8, got {self.delta.dtype}")
             if self.delta.ndim != 4 or 0 in self.delta.shape[1:]:

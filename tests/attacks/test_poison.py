@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -199,6 +200,8 @@ def test_a_poison_of_another_type_or_shape_is_refused(dataset: CaptionDataset, t
     poison, path = made(dataset), tmp_path / "p.safetensors"
     with pytest.raises(PoisonError, match="int8"):
         replace(poison, delta=noise_of(poison).astype(np.int16))
+    with pytest.raises(PoisonError, match="a perturbation is a NumPy array of int8, got a Tensor"):
+        replace(poison, delta=torch.from_numpy(noise_of(poison)))  # type: ignore[arg-type]
     replace(poison, delta=noise_of(poison)[:, :1]).save(path)
     with pytest.raises(PoisonError, match="the images are"):
         Poison.load(path).protect(dataset)
