@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli.flags import add_settings, cache_named
 from benchmark.core.cache_dir import user_path
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.grid.presets import Preset
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--against",
         metavar="DATASET",
-        help="clean data set, or folder of original photos, to compare images and captions with (default: the files' "
-        "own checks alone)",
+        help="compare images and captions with the originals: of an export or a poison the data set that it was made "
+        "from, of protected photos their folder or table (default: the files' own checks alone)",
     )
     add_settings(parser, ("cache",), preset)
 
@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
         0 if everything holds, 1 if anything fails.
 
     Raises:
-        UsageError: the path is neither an export nor a poison, or the data set cannot be read.
+        UsageError: the path is none of these, or the originals cannot be read or are not of its kind.
     """
     from benchmark.data.photos import find_photos
     from benchmark.export.protected import Protection
@@ -46,13 +46,27 @@ def execute(arguments: argparse.Namespace) -> int:
 
     path: Path = arguments.path
     if (protection := Protection.load(path)) is not None:
-        originals = find_photos(arguments.against, path) if arguments.against else None
+        with as_usage_error("--against, for protected photos", (UsageError,)):
+            originals = find_photos(arguments.against, path) if arguments.against else None
         findings = verify_photos(path, protection, originals)
         return _show(path, findings)
     if not path.exists():
         raise UsageError(f"{path} does not exist")
+    if path.is_file() and path.suffix != ".safetensors":
+        raise UsageError(
+            f"{path} is a single file; verify takes the folder of an export or of protected photos, or a poison's "
+            ".safetensors file"
+        )
     cache = cache_named(arguments)
-    clean = choose_dataset(arguments.against).source if arguments.against else None
+    try:
+        clean = choose_dataset(arguments.against).source if arguments.against else None
+    except UsageError as error:
+        if not user_path(arguments.against).exists():
+            raise
+        raise UsageError(
+            f"--against {arguments.against}: an export or a poison is compared with the data set that it was made "
+            "from, such as scenes or csv[…], not with a folder or table"
+        ) from error
     findings = verify_export(path, clean, cache) if path.is_dir() else verify_poison(path, clean, cache)
     return _show(path, findings)
 

@@ -362,6 +362,27 @@ def test_the_commands_words_and_exit_codes(tmp_path: Path, capsys: pytest.Captur
         assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "train.csv"])
+def test_a_file_of_an_export_is_not_taken_for_a_poison(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(tmp_path / "out", "csv", ("train",))
+    assert main(["verify", str(tmp_path / "out" / file)]) == 2
+    said = f"{file} is a single file; verify takes the folder of an export or of protected photos, or a poison's"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["out", "p.safetensors"])
+def test_originals_in_a_folder_are_no_data_set(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export(tmp_path / "out", "csv", ("train",))
+    make_poison(make_splits().train).save(tmp_path / "p.safetensors")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    assert main(["verify", str(tmp_path / path), "--against", str(photos)]) == 2
+    said = f"error: --against {photos}: an export or a poison is compared with the data set that it was made from"
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_names_of_strangers_do_not_steer_the_terminal(tmp_path: Path) -> None:
     export(tmp_path / "out", "folder", ("train",))
     (tmp_path / "out" / "\x1b[2Jgone\n").write_text("")

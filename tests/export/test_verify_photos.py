@@ -239,6 +239,12 @@ def test_triggers_may_be_empty_and_have_several_blanks(
     assert main(["verify", str(out), "--against", str(photos)]) == 0, capsys.readouterr().out
 
 
+def test_a_data_set_is_no_folder_of_originals(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(copied / "png"), "--against", "scenes"]) == 2
+    said = "error: --against, for protected photos: scenes is neither a folder of photos nor a table of captions"
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_captions_without_their_triggers_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     many_photos(photos, 6)
