@@ -145,12 +145,14 @@ def from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
     files = []
     for image in images:
         text = next((path for path in (image.with_suffix(".txt"), image.with_suffix(".TXT")) if path in texts), None)
+        if text is None:
+            said = f"image {image} has no caption: no {image.with_suffix('.txt')}, and no table of captions in {folder}"
+            files.append(CaptionedFile(image, [], said))
+            continue
         try:
-            captions = [] if text is None else read_text(text).split("\n")
+            files.append(captioned_file(image, read_text(text).split("\n"), text))
         except UsageError as error:
             files.append(CaptionedFile(image, [], str(error)))
-        else:
-            files.append(captioned_file(image, captions, text or image.with_suffix(".txt")))
     stems = {image.with_suffix("") for image in images}
     without_image = [path for path in sorted(texts) if path.with_suffix("") not in stems]
     return files + [CaptionedFile(path, [], f"caption file {path} has no image beside it") for path in without_image]

@@ -26,7 +26,7 @@ from benchmark.data import CaptionDataset
 from benchmark.data.cache import SPLITS
 from benchmark.data.content import Stamps, content_of
 from benchmark.data.image_location import ImageLocation
-from benchmark.data.images import size_of
+from benchmark.data.images import BadImage, size_of
 from benchmark.data.photos import Photos, find_photos
 from benchmark.export.captions import one_line_each, one_line_trigger, write_table
 from benchmark.export.manifest import NAME as MANIFEST
@@ -130,7 +130,10 @@ def protect(
     use_repeatable_kernels(device)
     keep_freed_memory()
     cell = _cell(settings, found, device)
-    splits = found.load(cell.surrogate.resolution, cache)
+    try:
+        splits = found.load(cell.surrogate.resolution, cache)
+    except BadImage as error:
+        raise UsageError(f"{error}; --skip-bad leaves such photos out") from error
     cell = _cell(settings, found, device, len(splits.train))
     cell.attack.attack.check(splits.train)
     job = _job(cell, found, splits.train, kind, quality)

@@ -26,7 +26,11 @@ def test_attacks_whose_noise_does_not_repeat_are_refused(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda photos: (photos / "001.txt").unlink(), "image {photos}/001.jpg has no caption"),
+        (
+            lambda photos: (photos / "001.txt").unlink(),
+            "error: image {photos}/001.jpg has no caption: no {photos}/001.txt, and no table of captions in {photos}; "
+            "--skip-bad leaves such photos out",
+        ),
         (
             lambda photos: (photos / "IMG.HEIC").touch(),
             "image {photos}/IMG.HEIC is in a format that cannot be read here",
