@@ -88,11 +88,12 @@ def craft(train: CaptionDataset, settings: RunSettings) -> Poison:
     ``poison.protect(train)`` is the data set to publish.
 
     Raises:
-        UsageError: bad settings, or data that do not suit the attack or have another resolution than the victim.
+        UsageError: bad settings, no split, or one that does not suit the attack or has another resolution than the
+            victim.
         VictimDiverged: the surrogate's loss is not finite.
     """
     cell, device = _cell(settings, "victim", "seed", "attack")
-    _require_resolution(train, cell.victim.resolution, f"victim {cell.victim}")
+    _require_split(train, cell.victim.resolution, f"victim {cell.victim}")
     cell.attack.attack.check(train)
     with PoisonStore.open(settings.poisons, settings.cache or cache_folder(), settings.checkpoint_every) as store:
         return store.get(cell, train, device)
@@ -108,15 +109,15 @@ def train(data: CaptionDataset, settings: RunSettings, clean: CaptionDataset | N
             ``clean-fraction``; others do not look at it.
 
     Raises:
-        UsageError: bad settings, fewer rows than a batch, images of another resolution than the victim's, or a defense
-            needs clean data that are not given.
+        UsageError: bad settings, no split, fewer rows than a batch, images of another resolution than the victim's, or
+            a defense needs clean data that are not given.
         VictimDiverged: the loss is not finite.
     """
     cell, device = _cell(settings, "victim", "seed", "defense")
     if clean is None and cell.defense.defense.needs_clean:
         raise UsageError(f"defense {cell.defense.choice.spec} needs clean data: give train the argument clean")
     for each in (data, clean) if clean is not None else (data,):
-        _require_resolution(each, cell.victim.resolution, f"victim {cell.victim}")
+        _require_split(each, cell.victim.resolution, f"victim {cell.victim}")
     seed = cell.victim.seed_of(cell.seed)
     steps = steps_per_epoch(data, cell.recipe) * cell.recipe.epochs
     model = cell.build_victim(seed, device)
@@ -134,11 +135,11 @@ def evaluate(model: Clip, data: CaptionDataset, settings: RunSettings) -> Retrie
         settings: of the cell. Its seed orders ties, as between captions of the same words.
 
     Raises:
-        UsageError: bad settings, or images of another resolution than the model's.
+        UsageError: bad settings, no split, or images of another resolution than the model's.
         VictimDiverged: the embeddings are not finite.
     """
     cell, _ = _cell(settings, "victim", "seed")
-    _require_resolution(data, model.resolution, "the model")
+    _require_split(data, model.resolution, "the model")
     return evaluate_model(model, data, cell.victim.seed_of(cell.seed))
 
 
@@ -173,7 +174,9 @@ def draw(name: str, folder: str | Path) -> "dict[str, Figure]":
     return figures
 
 
-def _require_resolution(data: CaptionDataset, resolution: int, who: str) -> None:
+def _require_split(data: CaptionDataset, resolution: int, who: str) -> None:
+    if not isinstance(data, CaptionDataset):
+        raise UsageError(f"a split is needed, such as data.train, got a {type(data).__name__}")
     if data.images.shape[2:] != (resolution, resolution):
         height, width = data.images.shape[2:]
         raise UsageError(f"{data.name} has images of {height} × {width} px, but {who} sees {resolution} px")

@@ -69,6 +69,27 @@ def test_data_of_another_resolution_than_the_models_are_refused_in_one_line(tmp_
             step()
 
 
+@pytest.mark.parametrize("kind", ["Splits", "Poison"])
+def test_what_is_no_split_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    chosen, split = settings(tmp_path), make_dataset(40, 2)
+    wrong: Any = ub.Splits(split, split, split) if kind == "Splits" else ub.Poison(None, None, 0, split.fingerprint)
+    model = Architecture("mini").build(0, torch.device("cpu"))
+    steps: list[Callable[[], object]] = [
+        lambda: ub.craft(wrong, chosen),
+        lambda: ub.train(wrong, chosen),
+        lambda: ub.train(split, chosen, clean=wrong),
+        lambda: ub.evaluate(model, wrong, chosen),
+    ]
+    for step in steps:
+        with pytest.raises(ub.UsageError, match=rf"^a split is needed, such as data\.train, got a {kind}$"):
+            step()
+
+
+def test_a_run_of_nothing_is_refused_in_one_line() -> None:
+    with pytest.raises(ub.UsageError, match=r"^run takes at least one RunSettings$"):
+        ub.run()
+
+
 def test_records_become_a_row_each_with_final_scores(tmp_path: Path) -> None:
     ub.run(settings(tmp_path, attack="clean", defense="none,cutout"))
     frame = ub.load_records(tmp_path)

@@ -50,6 +50,8 @@ def run(
     Raises:
         UsageError: bad input, found before any work.
     """
+    if not grids:
+        raise UsageError("run takes at least one RunSettings")
     settings = grids[0]
     require_possible(settings.out)
     if settings.events is not None:
