@@ -159,7 +159,7 @@ def test_settings_are_checked_where_they_are_made() -> None:
     [
         {"epochs": "two"}, {"epochs": 2.5}, {"rerun": "some"}, {"rerun": None}, {"track": "x"},
         {"checkpoint_every": -1}, {"checkpoint_every": 1.5}, {"out": None}, {"victim": 5}, {"dry_run": 1},
-        {"attack": {"mem3": "em"}}, {"epochs": [1, 2]},
+        {"attack": {"mem3": "em"}}, {"epochs": [1, 2]}, {"epochs": (1, 2)},
     ],
 )  # fmt: skip
 def test_a_setting_of_the_wrong_kind_is_refused_where_it_is_made(wrong: dict[str, Any]) -> None:

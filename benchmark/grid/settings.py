@@ -43,8 +43,8 @@ class Words(NamedTuple):
 class RunSettings:
     """What to run. Every field is a flag of ``run`` and a key of its YAML file, with ``-`` written for ``_``.
 
-    Values may be given as text, as on the command line: ``epochs="2"`` is ``epochs=2``. What each field means is
-    written beside it, and printed by ``run --help``. The fields from ``epochs`` on are those of
+    Values may be given as text, as on the command line, or as lists: ``epochs="2"`` is ``epochs=2``. What each field
+    means is written beside it, and printed by ``run --help``. The fields from ``epochs`` on are those of
     :class:`victims.recipe.Recipe`; ``None`` leaves the preset's value.
 
     Raises:
@@ -312,7 +312,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _as_flag_value(name: str, value: Any) -> Any:
-    """A list, of YAML or of Python, as it would be written after the flag."""
-    if name == "plugin" or not isinstance(value, list):
+    """A list, of YAML or of Python, or a tuple, as it would be written after the flag."""
+    if name == "plugin" or not isinstance(value, list | tuple):
         return value
     return ",".join(map(str, value)) + ("," if name == "seeds" else "")

@@ -170,9 +170,10 @@ def test_a_report_is_not_drawn_for_a_folder(tmp_path: Path, capsys: pytest.Captu
     assert "is a folder; --out names the file" in capsys.readouterr().err
 
 
-def test_python_lists_are_read_as_those_of_yaml() -> None:
-    settings = RunSettings(attack=["em", "mem3"], seeds=[4], plugin=())  # type: ignore[arg-type]
-    assert (settings.attack, settings.seeds) == ("em,mem3", "4,")
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_python_lists_and_tuples_are_read_as_lists_of_yaml(kind: Any) -> None:
+    settings = RunSettings(attack=kind(["em", "mem3"]), seeds=kind([4]), protected=kind([0.5]), plugin=())
+    assert (settings.attack, settings.seeds, settings.protected) == ("em,mem3", "4,", "0.5")
 
 
 def test_poisons_that_are_not_kept_are_looked_for_where_they_usually_are() -> None:
