@@ -161,8 +161,9 @@ class Poison:
         if not path.is_file():
             raise PoisonError(f"no poison file {path}")
         try:
-            # As numpy arrays the library would copy tensors into memory; as torch tensors it maps them.
-            with safe_open(path, framework="pt") as file:
+            # Opened first, as the library calls every file that it cannot open a missing one. As numpy arrays it would
+            # copy tensors into memory; as torch tensors it maps them.
+            with path.open("rb"), safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 delta = file.get_tensor("delta").numpy() if "delta" in file.keys() else None  # noqa: SIM118
             if delta is not None:

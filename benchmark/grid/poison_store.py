@@ -103,7 +103,7 @@ class PoisonStore:
                 as a run of its own.
 
         Raises:
-            UsageError: the data do not suit the attack, or the folder cannot be written to.
+            UsageError: the data do not suit the attack, the file cannot be read now, or the folder not written to.
             VictimDiverged: the surrogate diverged.
         """
         if cell.attack.attack.part_of:
@@ -228,9 +228,15 @@ def source_cell(cell: Cell) -> Cell:
 
 
 def _stored(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> Poison | None:
-    """The poison in a file; ``None`` if there is none, or a damaged one, or one that does not belong there."""
-    if not path.is_file():
-        return None
+    """The poison in a file; ``None`` if there is none, or a damaged one, or one that does not belong there.
+
+    Raises:
+        UsageError: the file cannot be read now. It may be whole, so that none must take its place.
+    """
+    with as_usage_error(f"cannot read {path}"):
+        if not path.is_file():
+            return None
+        path.open("rb").close()
     try:
         poison = Poison.load(path)
     except PoisonError as error:

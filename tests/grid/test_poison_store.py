@@ -10,7 +10,7 @@ import pytest
 from attacks.delta_only import DeltaOnly
 from attacks.mem import Mem
 from attacks.poison import Poison
-from benchmark.core.errors import VictimDiverged
+from benchmark.core.errors import PoisonError, VictimDiverged
 from benchmark.core.locks import claimed
 from benchmark.grid.poison_store import PoisonStore, describe_poison
 from benchmark.grid.records import load_records
@@ -18,6 +18,18 @@ from tests.grid.grids import ATTACK, SCENES
 from tests.grid.test_run import by_cell, run
 from tests.small import make_dataset
 from tests.watchdog import in_no_time
+
+
+def deny_poisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse to read poisons."""
+    real = Path.open
+
+    def refused(path: Path, *how: Any, **more: Any) -> Any:
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
 
 
 def test_a_damaged_poison_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,11 +72,25 @@ def test_a_poison_that_cannot_be_read_now_is_left_where_it_is(tmp_path: Path, mo
     poison.write_bytes(b"what it holds is not known")
     store = PoisonStore(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+        deny_poisons(patched)
         store.discard_if_cut_short(poison)
+        with pytest.raises(PoisonError, match="Permission denied"):
+            Poison.load(poison)
     assert poison.exists()
     store.discard_if_cut_short(poison)
     assert not poison.exists()
+
+
+def test_no_other_is_crafted_in_place_of_a_poison_that_cannot_be_read_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, defense="none") == 0
+    (poison,) = (tmp_path / "poisons").glob("*.safetensors")
+    before = poison.stat()
+    deny_poisons(monkeypatch)
+    assert run(tmp_path, "--rerun", "all", defense="none") == 1
+    assert f"× none failed: cannot read {poison}: Permission denied" in capsys.readouterr().err
+    assert poison.stat() == before
 
 
 def test_a_poison_of_other_data_is_crafted_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
