@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +136,8 @@ class Poison:
             try:
                 save_file(tensors, temporary, metadata={"poison": header, "sha256": _digest(header, self.delta)})
             except SafetensorError as error:  # an OSError reaches Python as this
+                if found := re.search(r"\(os error (\d+)\)", str(error)):
+                    raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
                 raise UsageError(f"cannot write {path}: {in_one_line(error)}") from error
 
     @staticmethod

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.core.errors import as_usage_error
+from benchmark.core.errors import UsageError, as_usage_error
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a file could not be written for want of space: that ends a run, as no cell is to blame for it."""
+    cause = error.__cause__ if isinstance(error, UsageError) else None
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def require_space(folder: Path, needed: int) -> None:

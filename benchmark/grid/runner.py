@@ -17,6 +17,7 @@ import torch
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.devices import computes
+from benchmark.core.disk_space import is_full_disk
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import Failure, UsageError, as_usage_error
 from benchmark.core.locks import is_claimed
@@ -180,7 +181,7 @@ class Grid:
         cell and the first writes the record.
 
         Raises:
-            UsageError: the record cannot be written.
+            UsageError: the record cannot be written, or the disk is full.
             Exception: an error in one of several processes alone, for which the others wait in vain; or one that is
                 passed on.
         """
@@ -190,7 +191,7 @@ class Grid:
         try:
             record = checkpoint.afresh_if_unfit(lambda: self._run(cell, data, base, checkpoint)).as_kept()
         except (Exception, SystemExit) as error:
-            if self.passes_on(error) or not (computes(self.device) and Processes.current().failed_alike(error)):
+            if self._ends_run(error) or not (computes(self.device) and Processes.current().failed_alike(error)):
                 raise
             where = next((told for kept, told in self._uncraftable.values() if kept is error), traceback.format_exc())
             record = base.failed(type(error).__name__, str(error), where)
@@ -218,18 +219,23 @@ class Grid:
         """Craft the poison that a cell needs, unless it is there; returns what went wrong, if anything did.
 
         Raises:
+            UsageError: the disk is full.
             Exception: one that is passed on, or after which the device computes nothing.
         """
         cell = source_cell(planned.cell)
         try:
             self.poisons.get(cell, self.data_of(cell).train, self.device, self.time_left)
         except (Exception, SystemExit) as error:
-            if self.passes_on(error) or not computes(self.device):
+            if self._ends_run(error) or not computes(self.device):
                 raise
             failure = Failure.of(error)
             _let_go(error)
             return failure
         return None
+
+    def _ends_run(self, error: BaseException) -> bool:
+        """Whether an error is no cell's own: after it others would fail as well, or another machine may not meet it."""
+        return is_full_disk(error) or self.passes_on(error)
 
     def _run(self, cell: Cell, data: Splits, base: Record, checkpoint: Checkpoint) -> Record:
         peak_device_memory_mb(self.device)  # reset: what ran before, as poisons for other cells, may have taken more
@@ -307,7 +313,7 @@ class Grid:
             try:
                 whole = self.poisons.get(source, clean, self.device, self.time_left)
             except (Exception, SystemExit) as error:
-                if not self.passes_on(error):
+                if not self._ends_run(error):
                     self._uncraftable[crafted] = error, traceback.format_exc()
                 raise
             poison = self.poisons.derive(cell, whole, clean)

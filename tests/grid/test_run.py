@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,17 +11,20 @@ from unittest.mock import Mock, create_autospec
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import attacks
 import benchmark.grid.runner
 from attacks.mem import Mem
 from benchmark.cli.main import main
+from benchmark.core.errors import UsageError
 from benchmark.data import LazyImages
 from benchmark.grid.events import Events
 from benchmark.grid.records import Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.grid.grids import SCENES, data_seen
+from tests.grid.test_estimate import opened
 from tests.memory import backing_file, linux_only
 from victims.architecture import Architecture
 
@@ -235,6 +239,30 @@ def test_a_full_disk_ends_the_run_with_one_line(
     assert run(tmp_path, attack="clean", defense="none") == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("No space left on device")
     assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("writes", "error"),
+    [
+        ("benchmark.core.checkpoints.torch.save", OSError(28, "No space left on device")),
+        ("attacks.poison.save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
+    ],
+)
+def test_a_disk_that_gets_full_ends_the_run_and_fails_no_cell(
+    writes: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The small record of a failure would fit, so that all other cells would fail, and not run again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(writes, Mock(side_effect=error))
+        assert grids.run(tmp_path, "--checkpoint-every", "1", defense="none") == 2
+        assert capsys.readouterr().err.splitlines()[-1].endswith(": No space left on device")
+        with opened(tmp_path / "another", grids.ATTACK, "none") as (grid, planned):
+            grid.poisons = replace(grid.poisons, checkpoint_every=1)
+            with pytest.raises(UsageError, match="No space left on device"):
+                grid.craft(planned[-1])
+    assert {record.status for record in by_cell(tmp_path).values()} <= {"done"}
+    assert grids.run(tmp_path, defense="none") == 0
+    assert len(by_cell(tmp_path)) == 2
 
 
 def test_an_attack_that_ends_the_program_fails_its_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """What the driver of Slurm jobs does next, with jobs that are made up; and what the engine asks for."""
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from benchmark.core.errors import Failure, UsageError
+from benchmark.core.errors import Failure, UsageError, as_usage_error
 from benchmark.core.spec import parse_spec
 from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
@@ -480,6 +481,26 @@ def test_a_job_fails_its_unit_unless_its_gpu_does_nothing_any_more(
             assert failure.kind == "ZeroDivisionError"
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_job_that_meets_a_full_disk_ends_the_run_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def craft(one: Any) -> None:
+        with as_usage_error("cannot write there"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        with pytest.raises(EndedError):
+            job_of(craft, RunSettings(), tmp_path, monkeypatch)()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"), begins=lambda *_: False)
+    jobs.add("cell", "1")
+    with pytest.raises(UsageError, match="job 1 ended: cannot write there: Disk quota exceeded"):
+        do(jobs, [unit("cell")])
+    assert not jobs.left
 
 
 def test_jobs_ask_for_what_the_engine_names() -> None:

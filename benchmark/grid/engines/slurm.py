@@ -205,7 +205,8 @@ class Driver:
         """Do all units; the records of cells that failed, by key.
 
         Raises:
-            UsageError: Slurm refuses jobs, or would never start them, or they end before they begin.
+            UsageError: Slurm refuses jobs, or would never start them, or they end before they begin; or a job met a
+                full disk.
         """
         self._find()
         while self._agenda.waiting or self._submitted:
@@ -295,6 +296,9 @@ class Driver:
     def _take(self, job: str, one: _Submitted, kind: str, *rest: Any) -> None:
         if kind == "message":
             _log.log(rest[0], "%s", rest[1])
+        elif kind == "refused":
+            self._jobs.forget(job)  # so that the same command submits its unit again
+            raise UsageError(f"--on slurm: job {job} ended: {rest[0]}")
         elif kind == "begins":
             self._requeued(job, one, "its job began again")
             if job not in self._submitted:

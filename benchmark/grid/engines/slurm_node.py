@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from benchmark.core.devices import computes
+from benchmark.core.disk_space import is_full_disk
 from benchmark.core.errors import Failure
 from benchmark.grid.engines.node import Work, opened
 from benchmark.grid.records import Record
@@ -43,11 +44,16 @@ class Job:
                 return grid.craft(one)
             return attempt(grid, replace(one, record=self.record), wait=True)
         except Exception as error:
-            device = self.work.settings.device
-            if device.startswith("cuda") and not computes(torch.device(device)):
-                # The node's fault: the driver sees that the job is gone, and another job takes the unit.
-                traceback.print_exc()
-                os._exit(1)
+            device, is_full = self.work.settings.device, is_full_disk(error)
+            if is_full or (device.startswith("cuda") and not computes(torch.device(device))):
+                # No fault of the unit's: the driver sees that the job is gone. Another job takes the unit, unless the
+                # driver hears of a full disk.
+                try:
+                    traceback.print_exc()
+                    if is_full:
+                        news.tell(("refused", str(error)))
+                finally:
+                    os._exit(1)
             return Failure.of(error)
 
     def checkpoint(self) -> Any:
