@@ -419,6 +419,18 @@ def test_news_are_read_once_and_whole(tmp_path: Path) -> None:
     assert driver.read() == [["message", 30, "ä"]]
 
 
+def test_a_line_in_which_a_job_died_hides_nothing(tmp_path: Path) -> None:
+    """Slurm queues the job again under the same number, so that it goes on in the same file."""
+    path = tmp_path / "news"
+    job, driver = News(path), News(path)
+    job.tell(("begins", "one node"))
+    with path.open("a") as file:
+        file.write('["share", 0.')
+    assert driver.read() == [["begins", "one node"]]
+    job.tell(("begins", "another"))
+    assert driver.read() == [["begins", "another"]]
+
+
 class EndedError(BaseException):
     pass
 

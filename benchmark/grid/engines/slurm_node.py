@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -96,12 +97,13 @@ class News:
 
     def tell(self, answer: tuple[Any, ...]) -> None:
         """Add a line."""
-        # Other machines see what is written when the file is closed.
+        # Other machines see what is written when the file is closed. What an earlier start of the job has written may
+        # end within a line, which must not swallow this one.
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(answer) + "\n")
+            file.write(f"\n{json.dumps(answer)}\n")
 
     def read(self) -> list[list[Any]]:
-        """The lines that are new since the last call."""
+        """The whole lines that are new since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)
@@ -109,4 +111,8 @@ class News:
         except FileNotFoundError:
             return []
         self._read += len(whole + newline)
-        return [json.loads(line) for line in whole.splitlines()]
+        answers = []
+        for line in whole.splitlines():
+            with suppress(ValueError):  # an empty line, or one in which a job died
+                answers.append(json.loads(line))
+        return answers
