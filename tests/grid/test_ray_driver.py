@@ -372,6 +372,27 @@ def test_numbers_out_of_range_are_refused(wrong: str) -> None:
         ENGINES.build(parse_spec(f"ray[{wrong}]"))
 
 
+def test_how_long_a_task_has_worked_is_told(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that takes it over does not know when it began."""
+    told: list[tuple[float, Any]] = []
+    monkeypatch.setattr(Board, "reaches", lambda self, unit, share, **how: told.append((share, how)))
+
+    def tells_and_ends() -> None:
+        if "cell" not in cluster.running:
+            return
+        if told:
+            cluster.loop.call_soon_threadsafe(cluster.running.pop("cell").set_result, trained())
+        else:
+            (owner,) = cluster.actors.values()
+            for said in (("begins", "a node"), ("share", 0.5, False, 7.0)):
+                owner.tell.remote("cell", *said).result()
+
+    cluster.does = lambda work: None
+    with in_no_time():
+        do(Ray(), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings(), tells_and_ends)
+    assert told == [(0.5, {"resumed": False, "seconds": 7.0})]
+
+
 def test_the_cause_of_an_error_is_told() -> None:
     text = "The actor died:, \x1b[36mray::Owner()\x1b[39m\n  File 'x'\n\nModuleNotFoundError: No module 'benchmark'\n"
     assert _ends_of(RuntimeError(text)) == "The actor died:, ray::Owner() … ModuleNotFoundError: No module 'benchmark'"

@@ -613,13 +613,15 @@ def test_a_unit_that_gets_no_further_within_its_time_fails(
     assert jobs.cancelled == (["1_0"] if fails else [])
 
 
-def test_what_a_job_had_done_before_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_job_had_done_before_and_since_when_it_works_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Resumed(Scripted):
         def begin(self, job: str) -> None:
             super().begin(job)
-            News(self.folder / f"{job}.news").tell(("share", 0.9, True, 0.0))
+            News(self.folder / f"{job}.news").tell(("share", 0.9, True, 7.0))
 
     told: list[tuple[float, Any]] = []
     monkeypatch.setattr(Board, "reaches", lambda self, unit, share, **how: told.append((share, how)))
     do(Resumed(tmp_path), [unit("cell")])
-    assert told == [(0.9, {"resumed": True})]
+    assert told == [(0.9, {"resumed": True, "seconds": 7.0})]

@@ -295,7 +295,8 @@ class _Driver:
             self._where[name] = rest[0]
             self._board.begins(unit, rest[0])
         elif kind == "share" and name in self._where:
-            self._board.reaches(unit, rest[0], resumed=rest[1])
+            share, resumed, seconds = rest
+            self._board.reaches(unit, share, resumed=resumed, seconds=seconds)
 
     def _end(self, unit: Unit, outcome: Record | Failure | None) -> None:
         if unit.crafts and outcome is None:

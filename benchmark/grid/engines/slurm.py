@@ -309,7 +309,7 @@ class Driver:
         elif kind == "share" and one.begun:
             share, resumed, one.seconds = rest
             one.resumed = share if resumed else one.resumed
-            self._board.reaches(one.unit, share, resumed=resumed)
+            self._board.reaches(one.unit, share, resumed=resumed, seconds=one.seconds)
 
     def _requeued(self, job: str, one: _Submitted, reason: str) -> None:
         """Slurm has queued a job again. If it gets no further between two time limits, its unit fails."""
