@@ -572,6 +572,7 @@ def test_a_job_that_slurm_queues_again_waits(tmp_path: Path) -> None:
     assert states == ["running", "waiting", "failed"]  # as records without scores are
 
 
+@pytest.mark.parametrize("tells", [True, False])
 @pytest.mark.parametrize(
     ("hours", "checkpoints", "fails"),
     [
@@ -582,9 +583,11 @@ def test_a_job_that_slurm_queues_again_waits(tmp_path: Path) -> None:
     ],
 )
 def test_a_unit_that_gets_no_further_within_its_time_fails(
-    hours: float, checkpoints: list[float], fails: bool, tmp_path: Path
+    hours: float, checkpoints: list[float], fails: bool, tells: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit is four hours."""
+    """The limit is four hours. A job may reach it within a step, and tell nothing of it."""
+    now = [0.0]
+    monkeypatch.setattr(slurm, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None))
 
     class Limited(Scripted):
         begun = 0
@@ -593,12 +596,14 @@ def test_a_unit_that_gets_no_further_within_its_time_fails(
             super().begin(job)
             news, share = News(self.folder / f"{job}.news"), checkpoints[self.begun]
             news.tell(("share", share, True, 0.0))
-            news.tell(("share", share + 0.05, False, 3600 * hours))
+            if tells:
+                news.tell(("share", share + 0.05, False, 3600 * hours))
             self.begun += 1
 
         def states(self) -> dict[str, State]:
             """Each time that it is asked, Slurm has just queued the job again, which then begins."""
             found = super().states()
+            now[0] += 0 if tells else 3600 * hours
             for job in list(self.left):
                 if self.begun < len(checkpoints):
                     self.begin(job)

@@ -20,7 +20,15 @@ from benchmark.grid.choices import pick_preset
 from benchmark.grid.engines.agenda import Agenda
 from benchmark.grid.engines.base import ENGINES, Crew, Engine, sole_run
 from benchmark.grid.engines.node import Work
-from benchmark.grid.engines.slurm_jobs import Jobs, RefusedError, State, import_submitit, is_alive, is_waiting
+from benchmark.grid.engines.slurm_jobs import (
+    Jobs,
+    RefusedError,
+    State,
+    Submitted,
+    import_submitit,
+    is_alive,
+    is_waiting,
+)
 from benchmark.grid.engines.slurm_node import Job, News
 from benchmark.grid.provenance import suite
 from benchmark.grid.records import Record
@@ -141,31 +149,6 @@ def _cancelled(jobs: Jobs, ids: Sequence[str] = (), *, running: bool = True) -> 
     return True
 
 
-@dataclass
-class _Submitted:
-    """A job whose outcome is not there yet.
-
-    Attributes:
-        unit: what it does.
-        news: what it tells.
-        begun: whether the board knows that it runs.
-        missed: whether it had ended without an outcome when Slurm was last asked.
-        seconds: for which it had worked, since it last began, when it last told how far it is.
-        resumed: share of the unit that was done when it last began.
-        furthest: the highest ``resumed`` of a job that reached its time limit; −1 if it never has.
-        stalls: how often in a row it has reached its time limit without ``resumed`` beyond ``furthest``.
-    """
-
-    unit: Unit
-    news: News
-    begun: bool = False
-    missed: bool = False
-    seconds: float = 0.0
-    resumed: float = 0.0
-    furthest: float = -1.0
-    stalls: int = 0
-
-
 class Driver:
     """Submits units as they can begin, and follows their jobs.
 
@@ -194,7 +177,7 @@ class Driver:
             events=None,
             rerun="missing",
         )
-        self._submitted: dict[str, _Submitted] = {}
+        self._submitted: dict[str, Submitted] = {}
         self._deaths: Counter[str] = Counter()
         self._stillborn: list[str] = []  # jobs that died before they began, since one began last
         self._submit_from = self._ask_from = -math.inf
@@ -267,7 +250,7 @@ class Driver:
             self._follow(job, unit)
 
     def _follow(self, job: str, unit: Unit) -> None:
-        self._submitted[job] = _Submitted(unit, News(self._jobs.folder / f"{job}.news"))
+        self._submitted[job] = Submitted(unit, News(self._jobs.folder / f"{job}.news"))
 
     def _job(self, unit: Unit) -> Job:
         work = Work(
@@ -293,7 +276,7 @@ class Driver:
                 self._agenda.ends(one.unit, outcome)
                 self._jobs.forget(job)
 
-    def _take(self, job: str, one: _Submitted, kind: str, *rest: Any) -> None:
+    def _take(self, job: str, one: Submitted, kind: str, *rest: Any) -> None:
         if kind == "message":
             _log.log(rest[0], "%s", rest[1])
         elif kind == "refused":
@@ -304,17 +287,20 @@ class Driver:
             if job not in self._submitted:
                 return
             self._stillborn, one.begun, one.seconds, one.resumed = [], True, 0.0, 0.0
+            one.heard = time.monotonic()
             self._board.begins(one.unit, f"job {job} on {rest[0]}")
             self._count()
         elif kind == "share" and one.begun:
             share, resumed, one.seconds = rest
+            one.heard = time.monotonic()
             one.resumed = share if resumed else one.resumed
             self._board.reaches(one.unit, share, resumed=resumed, seconds=one.seconds)
 
-    def _requeued(self, job: str, one: _Submitted, reason: str) -> None:
+    def _requeued(self, job: str, one: Submitted, reason: str) -> None:
         """Slurm has queued a job again. If it gets no further between two time limits, its unit fails."""
-        # One that was preempted has worked for less, and may have had bad luck.
-        if one.begun and one.seconds > 3600 * self._engine.hours / 2:
+        # One that was preempted has worked for less, and may have had bad luck. Within a step a job tells nothing.
+        worked = one.seconds + time.monotonic() - one.heard
+        if one.begun and worked > 3600 * self._engine.hours / 2:
             one.stalls = 0 if one.resumed > one.furthest else one.stalls + 1
             one.furthest = max(one.furthest, one.resumed)
         self._stops(one, reason)
@@ -326,7 +312,7 @@ class Driver:
             message = f"{limits}; give it more than hours={self._engine.hours:g}"
             self._agenda.ends(one.unit, Failure("NoProgress", message, ""))
 
-    def _stops(self, one: _Submitted, reason: str) -> None:
+    def _stops(self, one: Submitted, reason: str) -> None:
         if one.begun:
             one.begun = False
             self._board.waits(one.unit, reason)
@@ -376,7 +362,7 @@ class Driver:
                 _log.info("job %s waits: %s", job, reason)
             self._reasons.add(reason)
 
-    def _died(self, job: str, one: _Submitted, state: State | None) -> None:
+    def _died(self, job: str, one: Submitted, state: State | None) -> None:
         """A job is gone without an outcome: submit its unit again, which goes on from the checkpoint."""
         unit, begun = one.unit, one.begun
         how = "is gone" if state is None else f"ended as {state.name}"

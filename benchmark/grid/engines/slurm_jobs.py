@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from benchmark.core.errors import Failure, UsageError
 from benchmark.core.threads import worker_variables
 from benchmark.grid.engines.node import Work
-from benchmark.grid.engines.slurm_node import Job
+from benchmark.grid.engines.slurm_node import Job, News
 from benchmark.grid.records import Record
+from benchmark.grid.units import Unit
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 _ENDED = frozenset(
@@ -44,6 +46,33 @@ def is_alive(state: State | None) -> bool:
 def is_waiting(state: State | None) -> TypeGuard[State]:
     """Whether a job waits."""
     return state is not None and state.name == "PENDING"
+
+
+@dataclass
+class Submitted:
+    """A job whose outcome is not there yet.
+
+    Attributes:
+        unit: what it does.
+        news: what it tells.
+        begun: whether the board knows that it runs.
+        missed: whether it had ended without an outcome when Slurm was last asked.
+        seconds: for which it had worked, since it last began, when it last told how far it is.
+        heard: when it told that or that it begins, on this process's clock.
+        resumed: share of the unit that was done when it last began.
+        furthest: the highest ``resumed`` of a job that reached its time limit; −1 if it never has.
+        stalls: how often in a row it has reached its time limit without ``resumed`` beyond ``furthest``.
+    """
+
+    unit: Unit
+    news: News
+    begun: bool = False
+    missed: bool = False
+    seconds: float = 0.0
+    heard: float = 0.0
+    resumed: float = 0.0
+    furthest: float = -1.0
+    stalls: int = 0
 
 
 class Jobs:
