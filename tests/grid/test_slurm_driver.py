@@ -389,19 +389,38 @@ def test_variables_of_the_users_own_change_no_command(tmp_path: Path, monkeypatc
     core = SimpleNamespace(utils=SimpleNamespace(FailedJobError=Refused))
     monkeypatch.setattr(slurm_jobs, "import_submitit", lambda: SimpleNamespace(SlurmExecutor=Executor, core=core))
     squeue = tmp_path / "squeue"
-    squeue.write_text('#!/bin/sh\necho "1|RUNNING|${SQUEUE_PARTITION:-None}"\n')
+    squeue.write_text(
+        '#!/bin/sh\necho "$@" > "$0.asked"\necho "1|RUNNING|${SQUEUE_PARTITION:-${SLURM_CLUSTERS:-None}}"\n'
+    )
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    for name in ("SQUEUE_PARTITION", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_JOB_NAME", "SLURM_JOB_ID"):
+    own = "SQUEUE_PARTITION SBATCH_PARTITION SBATCH_QOS SBATCH_JOB_NAME SBATCH_CLUSTERS SLURM_CLUSTERS SLURM_JOB_ID"
+    for name in (*own.split(), "LOGNAME"):
         monkeypatch.setenv(name, "mine")
     jobs = slurm_jobs.Jobs(tmp_path, "unlearnable-1", {"partition": "day"}, 1)
     assert jobs.states() == {"1": State("RUNNING", "None")}
+    assert f"--user={os.getuid()}" in (tmp_path / "squeue.asked").read_text().split()
     with pytest.raises(RefusedError, match="a limit"):
         jobs.submit([])
     # The engine names a partition, but no QOS: that is the user's to choose.
     assert {name for name in found if name.startswith(("SBATCH_", "SLURM_"))} == {"SBATCH_QOS"}
     assert os.environ["SBATCH_PARTITION"] == "mine"
     assert not list(tmp_path.glob("*.pkl"))
+
+
+def test_an_sbatch_that_names_no_job_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unclear(RuntimeError):
+        pass
+
+    def submit_array(_: Any) -> None:
+        raise Unclear('Could not make sense of sbatch output "welcome"\nJob instance will not')
+
+    executor = SimpleNamespace(update_parameters=lambda **_: None, submit_array=submit_array)
+    utils = SimpleNamespace(FailedJobError=KeyError, FailedSubmissionError=Unclear)
+    submitit = SimpleNamespace(SlurmExecutor=lambda *_, **__: executor, core=SimpleNamespace(utils=utils))
+    monkeypatch.setattr(slurm_jobs, "import_submitit", lambda: submitit)
+    with pytest.raises(UsageError, match=r'^--on slurm: Could not make sense of sbatch output "welcome"$'):
+        slurm_jobs.Jobs(tmp_path, "unlearnable-1", {}, 1).submit([])
 
 
 def test_news_are_read_once_and_whole(tmp_path: Path) -> None:

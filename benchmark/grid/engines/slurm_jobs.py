@@ -1,6 +1,5 @@
 """Jobs of a Slurm cluster: submitting them, what state they are in, what came of them."""
 
-import getpass
 import io
 import os
 import shlex
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from benchmark.core.errors import Failure, UsageError
+from benchmark.core.errors import Failure, UsageError, first_line
 from benchmark.core.threads import worker_variables
 from benchmark.grid.engines.node import Work
 from benchmark.grid.engines.slurm_node import Job, News
@@ -89,7 +88,7 @@ class Jobs:
         self.folder, self.name, self._submitit = folder, name, import_submitit()
         variables = worker_variables(threads)
         # Variables that sbatch reads for what is named here.
-        always = "JOB_NAME REQUEUE NO_REQUEUE SIGNAL ARRAY_INX TIMELIMIT CPUS_PER_TASK".split()
+        always = "CLUSTERS JOB_NAME REQUEUE NO_REQUEUE SIGNAL ARRAY_INX TIMELIMIT CPUS_PER_TASK".split()
         named = [one.upper() for one in parameters if one in ("partition", "account", "qos", "gpus_per_node")]
         self._named = [f"SBATCH_{one}" for one in (*always, *named, *(["MEM_"] if "mem" in parameters else []))]
         self._executor = self._submitit.SlurmExecutor(
@@ -107,6 +106,7 @@ class Jobs:
 
         Raises:
             RefusedError: Slurm does not take them.
+            UsageError: ``sbatch`` names no job, as one that a site has put in its place.
         """
         try:
             with _without("SLURM_", "SUBMITIT_", *self._named), redirect_stderr(io.StringIO()):
@@ -115,6 +115,8 @@ class Jobs:
             for left in self.folder.glob("[0-9a-f]" * 32 + ".pkl"):  # what the jobs would have done
                 left.unlink(missing_ok=True)
             raise RefusedError("; ".join(str(error).splitlines()) or "sbatch failed") from error
+        except self._submitit.core.utils.FailedSubmissionError as error:
+            raise UsageError(f"--on slurm: {first_line(error)}") from error
 
     def submitted(self) -> list[str]:
         """The ids of the jobs that were not forgotten."""
@@ -168,17 +170,13 @@ class Jobs:
 
     def _asked(self, command: str, *arguments: str) -> str:
         """What a command of Slurm's says of the jobs of this run."""
-        ours = [f"--name={self.name}", f"--user={getpass.getuser()}"]
-        # Defaults of the user's own, such as SQUEUE_PARTITION, would leave jobs out.
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
-        done = subprocess.run(
-            [command, *arguments, *ours],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=variables,
-        )
+        ours = [f"--name={self.name}", f"--user={os.getuid()}"]
+        # Defaults of the user's own, such as SQUEUE_PARTITION, would leave jobs out, and SLURM_CLUSTERS would ask other
+        # clusters than the one that jobs are submitted to.
+        with _without("SLURM_", "SQUEUE_", "SCANCEL_"):
+            done = subprocess.run(
+                [command, *arguments, *ours], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            )
         if done.returncode:
             raise RefusedError("; ".join(done.stderr.split("\n")).strip("; ") or f"{command} failed")
         return done.stdout
@@ -188,8 +186,8 @@ class Jobs:
 def _without(*prefixes: str) -> Iterator[None]:
     """Remove environment variables with these prefixes while the block runs, except ``SLURM_CONF``.
 
-    With them, sbatch would submit other jobs than it is asked to. Slurm sets some of them if this process is part of a
-    job itself. Others are the user's own defaults, which would take precedence over the options in a job's script.
+    With them, Slurm's commands would do other than they are asked to. Slurm sets some of them if this process is part
+    of a job itself. Others are the user's own defaults, which would take precedence over the options in a job's script.
     """
     ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefixes)}
     if "SLURM_CONF" in ours:
