@@ -273,10 +273,27 @@ def test_what_slurm_does_not_take_is_tried_again_while_other_jobs_run(tmp_path: 
 
 
 def test_half_as_many_are_submitted_where_slurm_takes_no_more(tmp_path: Path) -> None:
-    names = list("abcdefg")
-    jobs = Scripted(tmp_path, refusals=1)
-    assert len(do(jobs, [unit(name) for name in names])) == 7
-    assert [len(array) for array in jobs.arrays] == [3, 3, 1]
+    names = list("abcdefghijklmnop")
+    jobs = Scripted(tmp_path, refusals=3)
+    assert len(do(jobs, [unit(name) for name in names])) == 16
+    assert [len(array) for array in jobs.arrays] == [2, 4, 8, 2]  # and more again as it takes them
+
+
+def test_what_slurm_does_not_do_for_hours_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = list[int]()
+
+    class Full(Scripted):
+        def submit(self, jobs: Sequence[Any]) -> list[str]:
+            asked.append(len(jobs))
+            if len(asked) == 9:
+                self.end("slow", made("slow"))
+            return super().submit(jobs)
+
+    jobs = Full(tmp_path, lambda name, _: State("RUNNING", "None") if name == "slow" else well(name, 1), refusals=9)
+    jobs.add("slow", "9")
+    assert len(do(jobs, [unit("slow"), *map(unit, "abcd")])) == 5
+    assert asked == [4, 2, *[1] * 8, 2, 1]  # no call that cannot help
+    assert caplog.messages.count("Slurm takes no more jobs at present: no more") == 1
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL", "BOOT_FAIL"])
@@ -339,8 +356,7 @@ def test_jobs_that_run_end_with_ctrl_c_alone(
     grid = cast(Grid, SimpleNamespace(out=tmp_path))
     with pytest.raises(error), Slurm().started(grid, [], RunSettings()):
         raise error
-    assert cancelled  # at least those that wait
-    assert any(cancelled) == (error is KeyboardInterrupt)
+    assert cancelled == [error is KeyboardInterrupt]  # at least those that wait
     assert bool(jobs.left) == (error is not KeyboardInterrupt)
 
 

@@ -127,16 +127,17 @@ class Slurm(Engine):
         make_folder(folder)
         with sole_run(folder, "slurm"):
             jobs = Jobs(folder, f"unlearnable-{run}", self.parameters(), self.cpus)
+            all_end = False
             try:
                 yield Crew(lambda units, board: Driver(jobs, self, grid, settings, units, board).run())
             except KeyboardInterrupt:
-                if _cancelled(jobs):
-                    for job in jobs.submitted():
-                        jobs.forget(job)
+                all_end = True
                 raise
             finally:
                 # After an error, jobs that run go on, and the same command finds them.
-                _cancelled(jobs, running=False)
+                if _cancelled(jobs, running=all_end) and all_end:
+                    for job in jobs.submitted():
+                        jobs.forget(job)
 
 
 def _cancelled(jobs: Jobs, ids: Sequence[str] = (), *, running: bool = True) -> bool:
@@ -183,6 +184,7 @@ class Driver:
         self._submit_from = self._ask_from = -math.inf
         self._at_once = _MOST_JOBS
         self._reasons: set[str] = set()
+        self._warned = ""
 
     def run(self) -> dict[str, Record]:
         """Do all units; the records of cells that failed, by key.
@@ -238,14 +240,15 @@ class Driver:
         except RefusedError as error:
             self._agenda.put_back(units)
             # A cluster may limit how many jobs of somebody wait: half as many may be few enough.
-            self._at_once = len(units) // 2 or _MOST_JOBS
+            self._at_once = max(1, len(units) // 2)
             if len(units) > 1:
                 return
             if not self._submitted:
                 raise UsageError(f"--on slurm: {error}") from error
-            _log.warning("Slurm takes no more jobs at present: %s", error)
+            self._warn(f"Slurm takes no more jobs at present: {error}")
             self._submit_from = time.monotonic() + _SECONDS_AFTER_REFUSAL
             return
+        self._at_once = min(2 * self._at_once, _MOST_JOBS)
         for job, unit in zip(ids, units, strict=True):
             self._follow(job, unit)
 
@@ -328,8 +331,14 @@ class Driver:
         try:
             return self._jobs.states()
         except RefusedError as error:
-            _log.warning("Slurm does not answer at present: %s", error)
+            self._warn(f"Slurm does not answer at present: {error}")
             return None
+
+    def _warn(self, said: str) -> None:
+        """Warn of what may be so for hours, unless that was the last warning of this kind."""
+        if said != self._warned:
+            self._warned = said
+            _log.warning("%s", said)
 
     def _look(self) -> None:
         """Ask Slurm for the jobs, and see what it has ended or queued again."""
