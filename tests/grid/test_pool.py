@@ -344,21 +344,29 @@ def test_a_worker_that_dies_while_it_starts_is_replaced_before_work_begins(monke
     assert crafted == ["p"] * 3
 
 
-def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "workers", "how"),
+    [
+        (-9, 2, "was ended by signal 9, like the 2 before it; memory may be short, and fewer --jobs need less"),
+        (-9, 1, "was ended by signal 9, like the 2 before it; memory may be short"),
+        (-11, 2, "was ended by signal 11, like the 2 before it"),
+        (1, 2, "ended with exit code 1, like the 2 before it"),
+    ],
+)
+def test_a_unit_whose_worker_dies_runs_again_and_at_most_three_times(
+    code: int, workers: int, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried: list[str] = []
 
-    def answer(_: Scripted, kind: str, key: str) -> tuple[Any, ...] | None:
+    def answer(worker: Scripted, kind: str, key: str) -> tuple[Any, ...] | None:
         tried.append(key)
+        worker.code = code
         if key == "deadly" or (key == "once" and tried.count("once") == 1):
             return None
         return ("trained", made(key))
 
-    said = do(monkeypatch, [unit("deadly"), unit("once"), unit("well")], 2, answer)
-    assert said == {
-        "deadly": "its worker was ended by signal 9, like the 2 before it",
-        "once": "made once",
-        "well": "made well",
-    }
+    said = do(monkeypatch, [unit("deadly"), unit("once"), unit("well")], workers, answer)
+    assert said == {"deadly": f"its worker {how}", "once": "made once", "well": "made well"}
     assert tried.count("deadly") == 3
     assert tried.count("once") == 2
 

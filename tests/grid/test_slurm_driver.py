@@ -196,7 +196,7 @@ def test_a_unit_whose_job_ends_without_an_outcome_is_submitted_again(tmp_path: P
 
     jobs, events = Scripted(tmp_path, script), tmp_path / "events"
     said = do(jobs, [unit("deadly"), unit("once"), unit("well")], events=events)
-    assert "ended as OUT_OF_MEMORY, like the 2 before it" in said.pop("deadly")
+    assert "ended as OUT_OF_MEMORY, like the 2 before it; give it more by memory=GB; see" in said.pop("deadly")
     assert said == {"once": "made once", "well": "made well"}
     assert sorted(name for array in jobs.arrays for name in array) == ["deadly"] * 3 + ["once"] * 2 + ["well"]
     states = [one["state"] for one in map(json.loads, events.read_text().splitlines()) if one.get("name") == "once"]

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -299,8 +300,10 @@ class Pool:
         if unit is not None:
             self._deaths[unit.name] += 1
             if self._deaths[unit.name] >= _MOST_DEATHS:
-                failure = Failure("WorkerDied", f"its worker {how}, like the {_MOST_DEATHS - 1} before it", "")
-                self._end(unit, failure)
+                message = f"its worker {how}, like the {_MOST_DEATHS - 1} before it"
+                if code == -signal.SIGKILL:  # as the system ends processes for want of memory
+                    message += "; memory may be short" + (", and fewer --jobs need less" if len(self) > 1 else "")
+                self._end(unit, Failure("WorkerDied", message, ""))
             else:
                 _log.warning("%s %s; another goes on with %s", worker.where, how, unit.title)
                 self._board.waits(unit, f"its worker {how}")

@@ -383,7 +383,8 @@ class Driver:
                 _log.warning("jobs end before they begin; no more are submitted until one begins")
         self._deaths[unit.name] += begun and (state is None or state.name not in _OF_THE_CLUSTER)
         if self._deaths[unit.name] >= _MOST_DEATHS:
-            message = f"its job {job} {how}, like the {_MOST_DEATHS - 1} before it; see {self._jobs.folder}"
+            advice = "; give it more by memory=GB" if state is not None and state.name == "OUT_OF_MEMORY" else ""
+            message = f"its job {job} {how}, like the {_MOST_DEATHS - 1} before it{advice}; see {self._jobs.folder}"
             self._agenda.ends(unit, Failure("JobDied", message, ""))
         else:
             _log.warning("job %s %s; another goes on with %s", job, how, unit.title)
