@@ -55,9 +55,10 @@ def run(
     settings = grids[0]
     require_possible(settings.out)
     if settings.events is not None:
-        require_possible(settings.events.parent)
         if settings.events.is_dir():
             raise UsageError(f"--events: {settings.events} is a folder")
+        if not settings.events.exists():  # else it may be a pipe or a device, whose folder takes no files
+            require_possible(settings.events.parent)
     engine, device = choose_engine(settings), resolve_device(settings.device)
     with (
         limited_threads(engine.threads(device)),
@@ -94,7 +95,7 @@ def run(
             return []
         make_folder(grid.out)
         make_folder(grid.poisons.folder)
-        if settings.events is not None:
+        if settings.events is not None and not settings.events.exists():
             make_folder(settings.events.parent)
         with closing(Events(settings.events)) as events:
             records = engine.run(grid, planned, settings, events, set_time_left)

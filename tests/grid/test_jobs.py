@@ -194,6 +194,15 @@ def test_a_reader_of_events_that_stops_ends_no_run(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err.count(f"--events: {pipe} takes no more lines: Broken pipe") == 1
 
 
+def test_events_go_where_no_file_can_be_made(tmp_path: Path) -> None:
+    """As into a pipe of the shell's: ``--events >(program)``."""
+    theirs, ours = os.pipe()
+    assert run(tmp_path, "--events", f"/dev/fd/{ours}", attack="clean", defense="none") == 0
+    os.close(ours)
+    with os.fdopen(theirs, encoding="utf-8") as pipe:
+        assert [json.loads(line)["event"] for line in pipe] == ["plan", "cell", "cell"]
+
+
 def test_events_tell_how_far_a_quiet_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds in ("EVENTS", "ESTIMATES"):
         monkeypatch.setattr(board, f"_SECONDS_BETWEEN_{seconds}", 0.0)
