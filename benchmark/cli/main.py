@@ -84,9 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         complete(build_parser(os.environ.get("COMP_LINE", "").split()))
     show_messages(logging.INFO)
+    arguments = argparse.Namespace()
     try:
         with whole_output():
-            return _execute(argv)
+            return _execute(argv, arguments)
     except UsageError as error:
         _log.debug("the error below was raised here", exc_info=True)
         _log.error("%s", error)
@@ -105,8 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         # A check that was interrupted draws new seeds, unless it makes the reference anew.
-        goes_on = argv[:1] in (["run"], ["reproduce"], ["export"], ["protect"]) or "--update" in argv
-        goes_on = goes_on and "--rerun all" not in " ".join(argv).replace("=", " ")
+        asked = vars(arguments)
+        goes_on = asked.get("command") in ("run", "reproduce", "export", "protect") or asked.get("update")
+        goes_on = goes_on and asked.get("rerun") != "all"
         _log.info("interrupted%s", "; the same command goes on where it stopped" if goes_on else "")
         return INTERRUPTED
 
@@ -122,7 +124,8 @@ def _in_plugin(error: BaseException) -> bool:
     return True
 
 
-def _execute(argv: Sequence[str]) -> int:
+def _execute(argv: Sequence[str], arguments: argparse.Namespace) -> int:
+    """Read the arguments, into a namespace that the caller has, and run the command."""
     for word in argv:
         require_text(word, "an argument")
         name, *rest = word.split("=", 1) if word.startswith("--") else [word]
@@ -134,7 +137,7 @@ def _execute(argv: Sequence[str]) -> int:
         if times > 1 and flag != "--plugin":
             raise UsageError(f"{flag} is given twice; the first would be lost")
     parser = build_parser(argv)
-    arguments, unknown = parser.parse_known_args(argv)
+    _, unknown = parser.parse_known_args(argv, arguments)
     if unknown:
         raise UsageError(_unknown_flag(parser, unknown, arguments.command))
     show_messages(_level(arguments))

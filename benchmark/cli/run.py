@@ -39,6 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from benchmark.tables.defenses import table2
 
     settings = RunSettings.from_cli(arguments)
+    arguments.rerun = settings.rerun  # which --config may set; after Ctrl-C, it decides what is said
     if settings.dry_run and arguments.quiet and not arguments.dry_run:
         show_messages(logging.INFO)  # --config asks for the plan, which is all that a dry run has to say
     records = run(settings)

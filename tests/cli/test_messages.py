@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -123,6 +124,16 @@ def test_only_a_command_that_goes_on_says_so(
     said = capsys.readouterr().err
     assert said.startswith("interrupted")
     assert ("goes on where it stopped" in said) is goes_on
+
+
+@pytest.mark.parametrize("rerun", ["failed", "all"])
+def test_a_settings_file_may_say_that_a_command_does_not_go_on(
+    rerun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "settings.yaml").write_text(f"rerun: {rerun}\n")
+    monkeypatch.setattr("benchmark.grid.run.run", Mock(side_effect=KeyboardInterrupt))
+    assert main(["run", "--config", str(tmp_path / "settings.yaml")]) == 130
+    assert ("goes on where it stopped" in capsys.readouterr().err) is (rerun == "failed")
 
 
 @pytest.mark.parametrize(
