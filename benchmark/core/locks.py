@@ -30,7 +30,7 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
         Whether this process holds the claim; always true with ``wait``.
 
     Raises:
-        UsageError: the folder cannot be written to, or its file system has no locks.
+        UsageError: the folder cannot be written to, the lock is another user's, or the file system has no locks.
     """
     # The lock file stays. If it were removed, one process could hold the old file while another locks a new one.
     lock = path.with_name(f".{path.name}.lock")
@@ -71,7 +71,8 @@ def _open(lock: Path) -> tuple[int, bool]:
     try:
         return os.open(lock, flags | os.O_EXCL, _MODE), True
     except FileExistsError:
-        return os.open(lock, flags, _MODE), False
+        with as_usage_error(f"cannot open the lock {lock}"):
+            return os.open(lock, flags, _MODE), False
 
 
 def _lock(handle: int, lock: Path, how: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed
 from tests.grid.grids import ATTACK, left_over, results, run
 
@@ -115,6 +116,14 @@ def test_a_group_that_shares_a_folder_shares_its_locks(tmp_path: Path) -> None:
             assert lock.stat().st_mode & 0o777 == 0o664
     finally:
         os.umask(usual)
+
+
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """As another user's: its folder may take files all the same."""
+    lock = tmp_path / ".cell.json.lock"
+    lock.mkdir()
+    with pytest.raises(UsageError, match=f"cannot open the lock {lock}: "), claimed(tmp_path / "cell.json", wait=False):
+        pass
 
 
 def test_a_claim_ends_with_its_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
