@@ -1,5 +1,6 @@
 """Checkpoints of long stages: the whole state in one file, replaced atomically, so that a killed run can resume."""
 
+import errno
 import json
 import logging
 import math
@@ -15,8 +16,10 @@ import torch
 
 from benchmark.core.atomic_files import replacing
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import first_line
+from benchmark.core.errors import UsageError, first_line
 
+# Of an OSError: without a number it is a library's own; a position that damage made up is no valid argument.
+_OF_DAMAGE = (None, errno.EINVAL, errno.ENOENT)
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -76,6 +79,7 @@ class Checkpoint:
         Call this when the stage begins. Tensors are memory-mapped. Nothing in the file is executed.
 
         Raises:
+            UsageError: it cannot be read now. It may be whole, so that none must take its place.
             RuntimeError: several processes have read different checkpoints.
         """
         state = self._load()
@@ -99,6 +103,8 @@ class Checkpoint:
                 raise TypeError("no state or notes")
             self.check_notes(notes)
         except Exception as error:  # readers meet damage with errors of every kind; each of them means a new start
+            if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
+                raise UsageError(f"cannot read checkpoint {self.path}: {error.strerror or error}") from error
             _log.warning("checkpoint %s is damaged (%s) and is ignored", self.path, first_line(error))
             return None
         self.notes.update(notes)

@@ -1,10 +1,12 @@
 """Whatever byte of a checkpoint changes: the same state is read, or none with a warning. Nothing in it is executed."""
 
+import errno
 import io
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.errors import UsageError
 from tests.malicious import Malicious
 
 STATE = {"epoch": 3, "weights": torch.arange(6.0), "loss": [1.5, 0.5], "moments": {"a": torch.ones(2, 2)}}
@@ -115,6 +118,20 @@ def compressed() -> bytes:
 )
 def test_what_is_no_checkpoint(content: bytes, read: Reader) -> None:
     assert not read(content)
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_given_up(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a server that does not answer: a stage that began anew would save over it."""
+    checkpoint = Checkpoint(tmp_path / "state")
+    assert checkpoint.path is not None
+    checkpoint.path.write_bytes(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZipFile", Mock(side_effect=OSError(errno.ESTALE, "Stale file handle")))
+        with pytest.raises(UsageError, match=r"cannot read checkpoint .*: Stale file handle"):
+            checkpoint.load()
+    assert checkpoint.load() is not None
 
 
 def test_compressed_parts_are_not_unpacked(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
