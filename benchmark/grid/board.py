@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from benchmark.core.printing import cursor_back_at_sigterm, printable, terminal
@@ -27,6 +28,7 @@ _SECONDS_BETWEEN_TABLES = 0.5
 _SECONDS_BETWEEN_ESTIMATES = 1.0
 _ESTIMATING = 0.02  # at most this share of the time, however many units there are
 _MOST_FAILURES = 10  # on the table of a terminal
+_MOST_RUNNING = 10  # in a line of a log
 
 
 class Board:
@@ -136,8 +138,11 @@ class Board:
         if now - self._line >= _SECONDS_BETWEEN_LINES and not sys.stderr.isatty():
             self._line = now
             parts = [
-                f"{self.units[name].title}: {self._percent(name)} ({where})" for name, where in self._where.items()
+                f"{self.units[name].title}: {self._percent(name)} ({where})"
+                for name, where in islice(self._where.items(), _MOST_RUNNING)
             ]
+            if (more := len(self._where) - len(parts)) > 0:
+                parts.append(f"and {more} more")
             _log.info("%s%s", "; ".join(parts) or "nothing runs at present", self._rest())
 
     def counts(self) -> dict[str, int]:

@@ -134,12 +134,21 @@ def test_a_log_tells_what_runs_or_that_nothing_does(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("benchmark.grid.board._SECONDS_BETWEEN_LINES", 0.0)
-    board = Board([unit("one")], Pace({}), Events())
+    units = [unit(str(number)) for number in range(13)]
+    board = Board(units, Pace({}), Events())
     with caplog.at_level("INFO", "benchmark.grid.board"):
         board.tick()
-        board.begins(unit("one"), "here")
+        board.begins(units[0], "here")
         board.tick()
-    assert caplog.messages == ["nothing runs at present", "one: 0 % (here)"]
+        for one in units[1:]:
+            board.begins(one, "there")
+        board.tick()
+    several = [f"{number}: 0 % (there)" for number in range(1, 10)]
+    assert caplog.messages == [
+        "nothing runs at present",
+        "0: 0 % (here)",
+        "; ".join(["0: 0 % (here)", *several, "and 3 more"]),
+    ]
 
 
 def test_the_table_is_drawn_by_ticks_alone_and_not_by_each(
