@@ -45,6 +45,7 @@ class Estimate:
         not_timed: attacks whose crafting time is unknown.
         workers: that share the tasks; ``None`` if their number is unknown.
         whole: seconds until all is done; one task after the other if the number of workers is unknown.
+        measured: whether work that no record tells of was to be timed.
     """
 
     time_left: TimeLeft
@@ -53,14 +54,14 @@ class Estimate:
     not_timed: Sequence[str]
     workers: int | None
     whole: float
+    measured: bool = True
 
     def __str__(self) -> str:
         """One line, e.g. ``about 7 min with 2 workers: 3 min of crafting and 9 min of training between them``."""
         if self.training is None:
-            return (
-                "no estimate of the time: no step was timed, because the work is too short, a step takes too long, or "
-                "the work runs elsewhere"
-            )
+            why = "the work is too short to be timed, or a step takes too long"
+            elsewhere = "the work runs elsewhere, and no record tells how long it takes there"
+            return f"no estimate of the time: {why if self.measured else elsewhere}"
         parts = {"crafting": self.crafting, "training": self.training}
         words = [f"{roughly(seconds)} of {what}" for what, seconds in parts.items() if seconds > 0]
         whole = f"about {roughly(self.whole)}"
@@ -160,6 +161,7 @@ def estimate(
         not_timed=sorted({work.attack for work in todo if work.attack and work.kind not in costs}),
         workers=workers,
         whole=time_left.pace.left(waiting, workers or 1) or 0.0,
+        measured=measure,
     )
 
 

@@ -242,9 +242,18 @@ def test_an_error_of_one_process_alone_ends_the_timing(tmp_path: Path, monkeypat
         estimated(tmp_path, "clean", "none")
 
 
+@pytest.mark.usefixtures("costs")
+def test_work_that_runs_elsewhere_is_not_measured(tmp_path: Path) -> None:
+    with opened(tmp_path, EM, "none") as (grid, planned):
+        expected = estimate(grid, planned, "missing", measure=False)
+    assert str(expected) == (
+        "no estimate of the time: the work runs elsewhere, and no record tells how long it takes there"
+    )
+
+
 def test_too_little_work_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--dry-run") == 0
-    assert "no estimate of the time" in capsys.readouterr().err
+    assert "no estimate of the time: the work is too short to be timed" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
