@@ -67,7 +67,7 @@ class _Counted(ABC):
     def _left(self) -> str:
         """``2 min 05 s left``; in a run of several stages ``2 min 05 s left (run: 1 h 10 min)``."""
         stage, run = self._time_left.left_in_task(), self._time_left.left()
-        return f"{clock(stage)} left" + (f" (run: {clock(run)})" if run > stage else "")
+        return f"{clock(stage)} left" + (f" (run: {clock(run)})" if run is not None and run > stage else "")
 
 
 class _Bar(_Counted):

@@ -129,6 +129,11 @@ class Pace:
         running = {name: self._left_of(name, begun, speeds) for name, begun in self._running.items()}
         return seconds_until_done(self._jobs(waiting, speeds), running, workers)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known of the speed."""
+        return self._speeds() is not None
+
     def one_by_one(self, waiting: Iterable[str] = ()) -> float:
         """Seconds of what runs and of tasks that have not begun, one after the other.
 
@@ -280,8 +285,13 @@ class TimeLeft:
         """Seconds until the running task is done."""
         return self.pace.one_by_one()
 
-    def left(self) -> float:
-        """Seconds until all tasks are done, if other runs in the same folder keep taking their share of them."""
+    def left(self) -> float | None:
+        """Seconds until all tasks are done, if other runs in the same folder keep taking their share of them.
+
+        ``None`` while some wait and nothing is known of the speed.
+        """
+        if self.waiting and not self.pace.is_known:
+            return None
         here = self.left_in_task()
         waiting = self.pace.one_by_one(self.waiting) - here
         if own := self.pace.cost_done():

@@ -49,8 +49,9 @@ def run_grid(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun, events: E
         records[one.key] = record
         number += 1
         grid.see_other_runs(todo)
-        left = f"; {clock(grid.time_left.left())} left" if number < len(todo) else ""
-        _log.info("[%s/%s] %s: %s%s", number, len(todo), one.cell.title(), outcome(record), left)
+        left = grid.time_left.left() if number < len(todo) else None
+        rest = "" if left is None else f"; {clock(left)} left"
+        _log.info("[%s/%s] %s: %s%s", number, len(todo), one.cell.title(), outcome(record), rest)
         return True
 
     waiting = todo

@@ -29,7 +29,17 @@ def work(left: TimeLeft, clock: Clock, name: str, *seconds: float) -> None:
 
 def test_before_anything_has_run_all_tasks_count_as_expected() -> None:
     tasks = {"poison": Task("craft", steps(30, 10)), "victim": Task("train", steps(5, 5)), "other": Task("new")}
-    assert TimeLeft(tasks).left() == 50
+    assert TimeLeft(tasks, trusted=1.0).left() == 50
+
+
+def test_nothing_is_said_where_no_time_is_known() -> None:
+    """Costs are then in passes of a model, and not in seconds."""
+    clock = Clock()
+    left = TimeLeft({name: Task("train", steps(10)) for name in "abc"}, clock=clock)
+    left.done_elsewhere("a")
+    assert left.left() is None
+    work(left, clock, "b", 3)
+    assert left.left() == pytest.approx(3 * 1 / 2)  # another run does as much
 
 
 def test_a_machine_half_as_fast_doubles_what_is_left() -> None:
@@ -95,7 +105,7 @@ def test_steps_of_a_killed_run_are_done_but_not_timed() -> None:
         {"a": Task("train", steps(1, 1, 1, 1, 1, 1, 1, 1, 1, 1), done=8.0), "b": Task("train", steps(*[1] * 10))},
         clock=clock,
     )
-    assert left.left() == 12
+    assert left.left() is None
     with left.working("a", 10):
         left.resume(8)
         clock.now += 3
@@ -121,7 +131,7 @@ def test_another_run_that_does_as_much_halves_what_is_left() -> None:
 def test_a_task_of_unknown_cost_counts_once_one_of_its_kind_has_run() -> None:
     clock = Clock()
     tasks = {"plugin 1": Task("plugin"), "plugin 2": Task("plugin"), "victim": Task("train", steps(5))}
-    left = TimeLeft(tasks, clock=clock)
+    left = TimeLeft(tasks, trusted=1.0, clock=clock)
     assert left.left() == 5
     with left.working("plugin 1", 4):
         clock.now += 3
@@ -133,7 +143,7 @@ def test_a_task_of_unknown_cost_counts_once_one_of_its_kind_has_run() -> None:
 
 def test_a_task_that_fails_or_is_dropped_is_no_longer_waited_for() -> None:
     clock = Clock()
-    left = TimeLeft({name: Task("train", steps(10, 10)) for name in "abc"}, clock=clock)
+    left = TimeLeft({name: Task("train", steps(10, 10)) for name in "abc"}, trusted=1.0, clock=clock)
 
     def fail() -> None:
         with left.working("a", 2):

@@ -288,6 +288,16 @@ def test_the_grids_line_counts_crafting_and_other_runs(
     assert "left" not in lines[-1]
 
 
+def test_a_line_says_no_time_where_none_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Grid, "run", lambda grid, one: finished(one))
+    with opened(tmp_path, "clean", "cutout,adv-training") as (grid, planned):
+        grid.time_left = estimate(grid, planned, "missing", measure=False).time_left
+        run_grid(grid, planned, "missing", Events())
+    assert " left" not in capsys.readouterr().err
+
+
 def test_measuring_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(name: str) -> dict[str, Any]:
         assert run(tmp_path / name, defense="adv-training,cutout+random-insertion") == 0

@@ -30,7 +30,7 @@ class _Watched(TimeLeft):
 
     def advance(self) -> None:
         super().advance()
-        self.said.append((time.monotonic(), self.left()))
+        self.said.append((time.monotonic(), self.left() or 0.0))
 
     @contextmanager
     def working(self, name: str, steps: int) -> Iterator[None]:
@@ -50,7 +50,11 @@ def main(flags: list[str]) -> None:
     def watched(grid: Any, *rest: Any) -> Any:
         nonlocal time_left
         time_left = grid.time_left
-        time_left.__class__, time_left.said, time_left.tasks = _Watched, [(time.monotonic(), time_left.left())], []
+        time_left.__class__, time_left.said, time_left.tasks = (
+            _Watched,
+            [(time.monotonic(), time_left.left() or 0.0)],
+            [],
+        )
         records = run_grid(grid, *rest)
         ends.append(time.monotonic())
         return records
