@@ -16,7 +16,8 @@ import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
-from benchmark.core.errors import UsageError
+import attacks
+from benchmark.core.errors import DamagedPoison, UsageError
 from benchmark.core.spec import parse_spec
 from benchmark.core.time_left import Pace
 from benchmark.grid.board import Board
@@ -338,15 +339,30 @@ def test_a_poison_that_the_store_has_is_not_copied_there_again(cluster: Cluster,
     grid = grid_of(tmp_path / "poisons")
     poisons = [grid.poisons.folder / name for name in ("there already", "not yet")]
     for poison in poisons:
-        poison.write_text("a poison")
+        attacks.Poison(None, ["word"], 8, "of the data").save(poison)
     store = Store.at(f"file://{tmp_path}/store")
     assert store is not None
     store.keep(poisons[0])
     before = (tmp_path / "store" / "there already").stat()
     do(Ray(store=f"file://{tmp_path}/store"), grid, [unit(one.name, one) for one in poisons], RunSettings())
-    assert (tmp_path / "store" / "not yet").read_text() == "a poison"
+    assert (tmp_path / "store" / "not yet").read_bytes() == poisons[1].read_bytes()
     after = (tmp_path / "store" / "there already").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_damaged_poison_goes_to_no_node(kept: bool, cluster: Cluster, tmp_path: Path) -> None:
+    grid = grid_of(tmp_path / "poisons")
+    path = grid.poisons.folder / "poison"
+    attacks.Poison(None, ["word"], 8, "of the data").save(path)
+    path.write_bytes(path.read_bytes().replace(b"word", b"ward"))
+    how = Ray(store=f"file://{tmp_path}/store") if kept else Ray()
+    with pytest.raises(
+        DamagedPoison, match="does not match its SHA-256; remove it, and the same command crafts it anew"
+    ):
+        do(how, grid, [unit("cell", path)], RunSettings())
+    assert not cluster.begun
+    assert not (tmp_path / "store" / "poison").exists()
 
 
 def test_nodes_look_for_a_folder_where_the_driver_does(

@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from attacks import Poison
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import Failure, UsageError, first_line, in_one_line
+from benchmark.core.errors import DamagedPoison, Failure, UsageError, first_line, in_one_line
 from benchmark.core.locks import claimed
 from benchmark.grid.board import Board
 from benchmark.grid.cells import content_key
@@ -268,15 +269,21 @@ class _Driver:
             self._ask("train", work, self._hold(unit))
 
     def _hold(self, unit: Unit) -> str | None:
-        """Make sure that the cluster has a cell's poison. Returns the poison's name, ``None`` for clean data."""
+        """Make sure that the cluster has a cell's poison. Returns the poison's name, ``None`` for clean data.
+
+        Raises:
+            PoisonError: the poison here is damaged or cannot be read.
+        """
         path = unit.planned.poison
         if path is None:
             return None
         if path.name not in self._held:
-            if self._store is None:
-                self._ask("hold", path.name, np.asarray(np.memmap(path, np.uint8, "r")))
-            elif not self._store.has(path):
-                self._store.keep(path)
+            if self._store is None or not self._store.has(path):
+                _require_whole(path)
+                if self._store is None:
+                    self._ask("hold", path.name, np.asarray(np.memmap(path, np.uint8, "r")))
+                else:
+                    self._store.keep(path)
             self._held.add(path.name)
         return path.name
 
@@ -312,6 +319,14 @@ class _Driver:
             self._needing[poison] -= 1
             if poison is not None and poison.name in self._held and not self._needing[poison]:
                 self._ask("drop", poison.name)
+
+
+def _require_whole(path: Path) -> None:
+    """Require that a poison's content is what was saved: each node would find the damage, and craft its own."""
+    try:
+        Poison.load(path)
+    except DamagedPoison as error:
+        raise DamagedPoison(f"{error}; remove it, and the same command crafts it anew") from error
 
 
 def _in_words(node: dict[str, float]) -> str:
