@@ -302,8 +302,7 @@ class _Driver:
             self._where[name] = rest[0]
             self._board.begins(unit, rest[0])
         elif kind == "share" and name in self._where:
-            share, resumed, seconds = rest
-            self._board.reaches(unit, share, resumed=resumed, seconds=seconds)
+            self._board.reaches(unit, rest[0], resumed=rest[1], seconds=rest[2])
 
     def _end(self, unit: Unit, outcome: Record | Failure | None) -> None:
         if unit.crafts and outcome is None:
