@@ -79,9 +79,9 @@ def _table(block: Block) -> Table:
     ]
     if crafted:
         explained.append(
-            "crafting loss: of the last surrogate at the end, or of the generator; TAP's is towards other images' "
-            f"captions. Where it is near chance (the logarithm of the crafting batch{_chances(block.of())}), the "
-            "surrogates have learned nothing from the poison."
+            "crafting loss: of the last surrogate at the end, or of the generator. Where it is near chance (the "
+            f"logarithm of the crafting batch{_chances(block.of())}), the surrogates have learned nothing from the "
+            "poison. TAP's is towards other images' captions; near chance, its noise has not moved images there."
         )
     if rows.keys() & {"delta-only", "trigger-only", "trigger-uniform"}:
         explained.append(
