@@ -63,6 +63,7 @@ def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names:
         ("regime/crops", {"records": "matrix", "whole-image": "matrix"}),
         ("regime/budgets", {"em": "attacks", "mem3": "attacks", "tiny": "attacks"}),
         ("regime/fine-tuned", {"records": "attacks", "on-checkpoint": "attacks"}),
+        ("regime/counter-checks", {"unlearned": "attacks", "tile-7": "matrix", "micro": "attacks"}),
     ],
 )
 def test_the_tables_of_several_folders_are_what_their_commands_print(place: str, parts: dict[str, str]) -> None:
