@@ -77,7 +77,7 @@ def test_two_runs_at_once_do_the_work_of_one(undisturbed: tuple[dict[str, Any], 
         assert process.exitcode == 0
     assert results(tmp_path / "out") == undisturbed[0]
     texts = [log.read_text() for log in logs]
-    assert sum(text.count("crafted MEM-2") for text in texts) == 1
+    assert sum(text.count(f"crafted {ATTACK},") for text in texts) == 1
     assert sum("waiting for another run" in text for text in texts) >= 1
 
 

@@ -86,7 +86,7 @@ def test_json_stays_json_and_says_the_same(tmp_path: Path, capsys: pytest.Captur
     assert main(["table", "2", "--records", str(tmp_path), "--format", "json"]) == 0
     out = capsys.readouterr().out
     assert not [letter for letter in STEERING if letter != "\n" and letter in out]
-    assert label in {cell["row"] for table in json.loads(out) for cell in table["cells"]}
+    assert f"{label} (cutout)" in {cell["row"] for table in json.loads(out) for cell in table["cells"]}
 
 
 def test_reports_have_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

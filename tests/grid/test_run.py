@@ -61,7 +61,7 @@ def test_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(Mem, "craft", craft)
     assert run(tmp_path) == 0
     printed = capsys.readouterr()
-    for word in ("Clean", "MEM-2", "Prefix drop", "Cutout", "R@10", "Medr", "8/255"):
+    for word in ("Clean", ATTACK, "Prefix drop", "Cutout", "R@10", "Medr", "8/255"):
         assert word in printed.out
     assert "4 cells, 4 to run" in printed.err
     assert printed.err.count(" to craft ") == 3
