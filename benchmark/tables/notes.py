@@ -178,7 +178,7 @@ def _chance(records: Sequence[Record]) -> str:
     text, image = of_dataset({**params, "test_captions": round(fmean(counts))})
     images, captions = params["test_images"], f"{'about ' * (len(counts) > 1)}{round(fmean(counts)):,}"
     uneven = any(count % images for count in counts)
-    spread = " These are taken to have as even a number of captions as they can; if not, Medr I→T is a little higher."
+    spread = " This takes captions as spread evenly over the images; if they are not, Medr I→T is a little higher."
     return (
         f"Chance for {images:,} test images with {captions} captions: R@10 {text.recall_at_10:.1f} I→T, "
         f"{image.recall_at_10:.1f} T→I; Medr {text.median_rank} I→T, {image.median_rank} T→I.{spread if uneven else ''}"

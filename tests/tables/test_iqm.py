@@ -4,7 +4,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, norm, ttest_rel, tukey_hsd
+from scipy.stats import mannwhitneyu, norm, studentized_range, ttest_rel, tukey_hsd
 
 from benchmark.tables.iqm import (
     Interval,
@@ -150,6 +150,11 @@ def test_the_least_difference_is_tukeys() -> None:
     intervals = tukey_hsd(*values).confidence_interval(0.95)
     assert found.least == pytest.approx(float(intervals.high[0, 1] - intervals.low[0, 1]) / 2, rel=0.1)
     assert found.means == pytest.approx({str(number): own.mean() for number, own in enumerate(values)})
+    # A name whose victims are another's adds to the pairs, and not to what seeds are known to do.
+    copied = over_seeds({str(number): runs({"none": values[min(number, 2)].tolist()}) for number in range(4)})
+    assert copied is not None
+    ratio = studentized_range.ppf(0.95, 4, 2 * 199) / studentized_range.ppf(0.95, 3, 2 * 199)
+    assert copied.least == pytest.approx(found.least * ratio)
     assert over_seeds({"one": runs({"none": [1.0, 2.0]})}) is None
     assert over_seeds({name: runs({"none": [1.0]}) for name in "ab"}) is None
 

@@ -1,6 +1,7 @@
 """The lines under a table say what the numbers rest on."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -128,6 +129,13 @@ def test_attacks_of_one_budget_share_a_line_and_others_do_not() -> None:
     assert {"EM: surrogate tiny; rounds 6.", "MEM-3: rounds 6."} <= set(table1([em, record("mem3")])[0].notes)
     unequal = table1([record("em", params={"rounds": 2}, poison=BY_A_SURROGATE), mem3])[0].notes
     assert {"EM: surrogate tiny; rounds 2.", "MEM-3: surrogate tiny; rounds 6."} <= set(unequal)
+
+
+def test_chance_says_where_captions_are_taken_as_spread_evenly() -> None:
+    one = record("mem3")
+    uneven = replace(one, dataset=replace(one.dataset, params={**one.dataset.params, "test_captions": 5001}))
+    assert "captions as spread evenly" in "\n".join(table2([uneven])[0].notes)
+    assert "captions as spread evenly" not in notes()
 
 
 def test_chance_at_the_papers_size() -> None:
