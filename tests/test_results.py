@@ -235,3 +235,33 @@ def test_what_is_said_to_be_stronger_is_so_by_students_test_of_paired_seeds(
     clean = recalls["clean", "none"]
     ours, theirs = ([recalls[cell][seed] / clean[seed] for seed in sorted(clean)] for cell in (first, second))
     assert (ttest_rel(ours, theirs).pvalue < 0.05) == is_clear
+
+
+def test_what_is_said_of_a_checkpoints_gain_is_what_was_measured() -> None:
+    """The share of what training on clean data adds to the checkpoint that each attack takes, over three seeds."""
+    place = RESULTS / "regime" / "fine-tuned"
+    text = " ".join((place / "README.md").read_text("utf-8").split())
+
+    def recalls(folder: str, attack: str) -> list[tuple[float, float]]:
+        found = [one for one in load_records(place / folder) if "pretrained" in one.victim.spec]
+        last = [one.last.test for one in sorted(found, key=lambda one: one.seed) if one.attack.spec == attack]
+        return [(scores.image_to_text.recall_at_10, scores.text_to_image.recall_at_10) for scores in last]
+
+    untrained, clean = recalls("untrained", "clean"), recalls("records", "clean")
+    whole = [sum(both) / 2 for both in untrained]
+    assert f"it reaches {fmean(whole):.1f} ± {stdev(whole):.1f}, and" in text
+
+    def taken(folder: str, attack: str, *directions: int) -> str:
+        shares = []
+        for start, end, left in zip(untrained, clean, recalls(folder, attack), strict=True):
+            start_sum, end_sum, left_sum = (sum(both[one] for one in directions) for both in (start, end, left))
+            shares.append(100 * (end_sum - left_sum) / (end_sum - start_sum))
+        return f"{fmean(shares):.0f} ± {stdev(shares):.0f}"
+
+    assert f"by training**, {taken('records', 'mem3', 0, 1)} %" in text
+    assert f"all of it and more ({taken('records', 'mem3', 1)} %), from image to text" in text
+    assert f"from image to text {taken('records', 'mem3', 0)} %" in text
+    assert f"in place of its own it takes {taken('records', 'mem-wordwise', 0, 1)} %" in text
+    assert f"Text hints take {taken('records', 'text-hint', 0, 1)} %" in text
+    assert f"word-wise EM {taken('records', 'em-wordwise', 0, 1)} %" in text
+    assert f"or {taken('on-checkpoint', 'mem3', 0, 1)} % of the gain" in text
