@@ -1,6 +1,7 @@
 """docs/submitting.md says what the rules are, and its example is read."""
 
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,14 +17,16 @@ TEXT = Path("docs/submitting.md").read_text("utf-8")
 
 
 def test_the_commands_run_what_the_rules_ask_for() -> None:
-    attack, defense = RULES.settings("attack", "my-noise")
+    attack, defense = map(shlex.quote, RULES.settings("attack", "my-noise"))
     assert f"run --attack {attack} --defense {defense} --seeds {RULES.least_seeds} " in TEXT
     assert f"'uniform-noise[eps={RULES.eps}]' --defense none --seeds {RULES.least_seeds} " in TEXT
-    attack, defense = RULES.settings("defense", "my-defense")
+    attack, defense = map(shlex.quote, RULES.settings("defense", "my-defense"))
     assert f"run --attack {attack} --defense {defense} --seeds {RULES.least_seeds} " in TEXT
     assert f"Version {RULES.version}." in TEXT
     assert f"| `{RULES.preset}`: data" in TEXT
     assert f"at most {RULES.eps}/255" in TEXT
+    *first, last = (f"{least:g}" for least in RULES.attacks.values())
+    assert f"they have to take at least {', '.join(first)} and {last} % of the recall" in TEXT
 
 
 def test_the_rules_name_what_exists() -> None:
