@@ -103,7 +103,7 @@ class Crafting:
                 f"a trigger of {settings.k} words leaves no room for a caption: the surrogate takes "
                 f"{model.context_length} tokens"
             )
-        self.place = Place(settings.place, 0 if settings.place == "front" else self.seed)
+        self.place = Place.seeded(settings.place, self.seed)
         if settings.place != "front" and model.context_length < MOST_READ + 2:
             raise UsageError(
                 f"place={settings.place} needs a surrogate that reads {MOST_READ + 2} tokens; this one reads "

@@ -35,6 +35,11 @@ class Place:
     kind: Kind = "front"
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
+    @classmethod
+    def seeded(cls, kind: Kind, seed: int) -> "Place":
+        """That place; the seed is kept only where it matters, so that all triggers in front stand at one place."""
+        return cls(kind, 0 if kind == "front" else seed)
+
     def cuts(self, caption: str, trigger: str) -> list[int]:
         """For each word of a trigger the number of the caption's characters that stand before it, ascending."""
         words = trigger.split()

@@ -1,11 +1,12 @@
-"""Control: words before the captions that nobody searched for."""
+"""Control: words in the captions that nobody searched for."""
 
 from dataclasses import dataclass
 
 from attacks.base import ATTACKS, Attack, CraftContext
+from attacks.placement import Kind, Place, where
 from attacks.poison import Poison
 from attacks.vocabulary import described, drawn_triggers, require_words, trigger_words
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import added_later, ranged
 from benchmark.data import CaptionDataset
 from victims.tokens import Tokenizer
 
@@ -18,16 +19,18 @@ class RandomTrigger(Attack):
     Args:
         k: words of the trigger.
         vocabulary: as in ``mem``.
+        place: as in ``mem``.
     """
 
     builds_surrogate = False
 
     k: int = ranged(3, 1, 32)
     vocabulary: int | None = ranged(None, 2, unit="words")
+    place: Kind = added_later("front")
 
     def describe(self) -> str:
         """The strength in words."""
-        return f"k = {self.k}, drawn at random from {described(self.vocabulary)}"
+        return f"k = {self.k}, drawn at random from {described(self.vocabulary)}{self._where()}"
 
     def progress_steps(self, train: CaptionDataset) -> int:
         """All triggers are drawn at once."""
@@ -42,4 +45,8 @@ class RandomTrigger(Attack):
         tokenizer = Tokenizer()
         words = trigger_words(tokenizer, train, self.vocabulary, context.seed)
         triggers = [tokenizer.decode(ids) for ids in drawn_triggers(words, len(train), self.k, context.seed).tolist()]
-        return Poison(delta=None, trigger=triggers, eps=0, fingerprint=train.fingerprint)
+        place = Place.seeded(self.place, context.seed)
+        return Poison(delta=None, trigger=triggers, eps=0, fingerprint=train.fingerprint, place=place)
+
+    def _where(self) -> str:
+        return "" if self.place == "front" else f", {where(self.place)} each caption"

@@ -56,7 +56,7 @@ class TextHint(Attack):
         """Draw the words; no surrogate is built. See :meth:`attacks.base.Attack.craft`."""
         keys = caption_keys(train.captions, self.keys, context.seed)
         words = context.numpy_generator("words of keys").permutation(hints(train))
-        place = Place(self.place, 0 if self.place == "front" else context.seed)
+        place = Place.seeded(self.place, context.seed)
         return Poison(None, words[keys % len(words)].tolist(), eps=0, fingerprint=train.fingerprint, place=place)
 
 

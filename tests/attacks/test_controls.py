@@ -1,7 +1,7 @@
 """The controls: what each leaves of a poison, and that it is the very poison of MEM."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import create_autospec
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.delta_only import DeltaOnly
 from attacks.mem import Mem
+from attacks.placement import Kind
 from attacks.random_trigger import RandomTrigger
 from attacks.same_words import SameWords
 from attacks.trigger_only import TriggerOnly
@@ -173,7 +174,18 @@ def test_a_random_trigger_depends_on_the_seed_and_takes_its_words_from_the_vocab
     assert len(every) > 1500  # of 2,100 places, from some tens of thousands of words
     for wrong, message in (({"k": 0}, "k must"), ({"k": 33}, "k must"), ({"vocabulary": 1}, "at least 2")):
         with pytest.raises(UsageError, match=message):
-            RandomTrigger(**wrong)
+            RandomTrigger(**wrong)  # type: ignore[arg-type]
+
+
+def test_random_words_stand_where_mems_would(dataset: CaptionDataset) -> None:
+    front, spread = craft(RandomTrigger(2, 5), dataset), craft(RandomTrigger(2, 5, "spread"), dataset)
+    mem = craft(TriggerOnly(**{**SMALL, "k": 2, "vocabulary": 5, "hotflip_rounds": 0, "place": "spread"}), dataset)
+    assert front.trigger == spread.trigger == mem.trigger
+    captions = spread.protect(dataset).captions
+    assert captions == mem.protect(dataset).captions != front.protect(dataset).captions
+    one, *others = (craft(SameWords(2, 5, place), dataset) for place in get_args(Kind))
+    assert all(other.trigger == one.trigger for other in others)
+    assert len({str(own.protect(dataset).captions) for own in (one, *others)}) == 4
 
 
 def test_the_same_words_stand_before_every_caption_of_every_image() -> None:
@@ -183,6 +195,7 @@ def test_the_same_words_stand_before_every_caption_of_every_image() -> None:
     words = craft(RandomTrigger(1, 5), dataset).trigger or []
     trigger = (poison.trigger or [""])[0]
     assert len(trigger.split()) == 3
+    assert trigger == (craft(RandomTrigger(3, 5), dataset).trigger or [])[0]
     assert set(trigger.split()) <= set(words)
     assert poison.protect(dataset).captions == [[f"{trigger} {caption}" for caption in own] for own in captions]
     assert (poison.delta, poison.eps) == (None, 0)
