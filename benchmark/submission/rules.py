@@ -21,8 +21,9 @@ class Rules:
         trigger_tokens: most tokens that a trigger adds to a caption, of the 75 that CLIP reads. A word takes at least
             one token, in MEM exactly one, so a trigger has no more words than rare-prefix can drop.
         defenses: what an attack meets. Besides the group, defenses that know an attack: rare-prefix drops a trigger in
-            front of captions, up to the longest that these rules allow, suffix-drop one at their end, and tile-average
-            averages out noise that repeats. The composition undoes a trigger and noise together.
+            front of captions, up to the longest that these rules allow, suffix-drop three words at their end, and
+            tile-average averages out noise that repeats. The composition undoes a trigger and noise together. cleanclip
+            knows no attack, and leaves most where a trigger is elsewhere.
         attacks: what a defense meets: noise, a trigger in front of captions, one spread over them, noise tied to words.
             With each goes the least percentage of the recall that it has to take undefended, so that nobody submits a
             defense against weak poisons: about half to four fifths of what it takes in our own records.
@@ -34,7 +35,7 @@ class Rules:
     most_seeds: int = 12
     eps: int = 8
     trigger_tokens: int = 8
-    defenses: str = "standard,rare-prefix,suffix-drop,tile-average,rare-prefix+tile-average"
+    defenses: str = "standard,rare-prefix,suffix-drop,tile-average,rare-prefix+tile-average,cleanclip"
     attacks: Mapping[str, float] = field(
         default_factory=lambda: {"em": 30, "mem3": 80, "mem3[place=spread]": 75, "em-wordwise": 60}
     )
