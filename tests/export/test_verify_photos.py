@@ -212,7 +212,24 @@ def test_jpegs_far_from_their_originals_are_found(copied: Path, capsys: pytest.C
     Image.fromarray((pixels + 20).clip(0, 255).astype(np.uint8)).save(file, quality=95)
     forge(copied / "jpeg", "wide.jpg")
     assert main(["verify", str(copied / "jpeg"), "--against", str(copied / "photos")]) == 1
-    assert "✗ photos further than ε = 8/255 on average: wide.jpg by " in capsys.readouterr().out
+    said = "✗ photos further from their originals than ε = 8/255 and JPEG's own loss on average: wide.jpg by "
+    assert said in capsys.readouterr().out
+
+
+def test_what_jpeg_alone_changes_is_no_deviation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Low quality changes grain by far more than ε."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    many_photos(photos, 3)
+    grain = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(grain).save(photos / "000.png")
+    (photos / "000.jpg").unlink()
+    assert protect(photos, out, "--quality", "20") == 0
+    assert np.abs(np.asarray(Image.open(out / "000.jpg")).astype(int) - grain).mean() > 20
+    assert main(["verify", str(out), "--against", str(photos)]) == 0, capsys.readouterr().out
+    Image.new("RGB", (80, 60)).save(out / "000.jpg")
+    forge(out, "000.jpg")
+    assert main(["verify", str(out), "--against", str(photos)]) == 1
+    assert "JPEG's own loss on average: 000.jpg by 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("built", [True, False])
