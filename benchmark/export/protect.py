@@ -28,7 +28,7 @@ from benchmark.data.content import Stamps, content_of
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import BadImage, size_of
 from benchmark.data.photos import Photos, find_photos
-from benchmark.export.captions import one_line_each, one_line_trigger, write_table
+from benchmark.export.captions import one_line, one_line_each, one_line_trigger, write_table
 from benchmark.export.manifest import NAME as MANIFEST
 from benchmark.export.manifest import hash_files
 from benchmark.export.photo import Kind, Photo, name_as, photo_workers, require_fit
@@ -198,14 +198,18 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
 
     Raises:
         UsageError: a photo lies outside the folder, two would get the same name or one that a folder has, a name
-            cannot be written down or has a backslash, or a photo does not fit into a file of that kind.
+            or a caption cannot be written down, a name has a backslash, or a photo does not fit into a file of that
+            kind.
     """
     sources = [found.relative(origin) for origin in train.origins or []]
     names = [name_as(source, kind) for source in sources]
     taken: dict[str, int] = {}
     folders = {parent.as_posix().casefold() for name in names for parent in PurePosixPath(name).parents}
-    for number, (source, name) in enumerate(zip(sources, names, strict=True)):
+    for number, (source, name, captions) in enumerate(zip(sources, names, train.captions, strict=True)):
         require_text(name, "the name of a photo")
+        with as_usage_error(f"photo {source}", (UsageError,)):
+            for caption in captions:
+                one_line(caption)
         if "\\" in name:
             raise UsageError(f"{source} has a backslash, which separates folders on other systems; rename it")
         if name.casefold() in folders or PurePosixPath(name).parts[0].casefold() in (TABLE, MANIFEST):
@@ -221,11 +225,16 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
 
 
 def _left_out(job: _Job, found: Photos, reasons: Sequence[str]) -> list[str]:
-    """A line for each photo that is not protected: its name, and why."""
+    """A line for each photo that is not protected: its name, and why.
+
+    Raises:
+        UsageError: a name cannot be written down.
+    """
     protected = set(job.sources)
     lines = []
     for file in found.files:
         if (name := found.name_of(file.image)) not in protected:
+            require_text(name, "the name of a photo")
             own = (text for text in reasons if f"image {file.image} " in text)
             reason = file.fault or next(own, "it cannot be used")
             lines.append(f"{name}: {reason}")

@@ -129,6 +129,25 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(
     assert not list(tmp_path.glob("poisons/*"))
 
 
+def test_what_cannot_be_written_down_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of a photo that is left out, and a caption."""
+    photos = tmp_path / "photos"
+    many_photos(photos, 4)
+    bad = photos / os.fsdecode(b"caf\xe9.jpg")
+    bad.write_bytes(b"no picture")
+    bad.with_suffix(".txt").write_text("a photo\n")
+    assert protect(photos, tmp_path / "out", "--skip-bad") == 2
+    assert "error: the name of a photo is no text in UTF-8" in capsys.readouterr().err
+    bad.unlink()
+    (photos / "002.txt").write_text("&#160;â€™ Ã\xa0a\n", encoding="utf-8")
+    assert protect(photos, tmp_path / "out", "--skip-bad") == 2
+    said = r"error: photo 002.jpg: the caption '&#160;â€™ Ã\xa0a' cannot be written on one line"
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("poisons/*"))
+
+
 def test_a_photo_is_not_at_once_a_folder_of_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many_photos(tmp_path / "photos", 3)
     many_photos(tmp_path / "photos/a.jpg", 1)
