@@ -145,7 +145,10 @@ def protect(
                 raise UsageError(f"folder {out} holds other photos, or these protected otherwise; name a new folder")
             if lost := [name for name, facts in done.files.items() if not _is_there(out / name, facts.bytes)]:
                 raise UsageError(f"folder {out} was whole, but {lost[0]} is missing or changed; name a new folder")
-            _log.info("%s is already whole", out)
+            if done.left_out != left_out:
+                done = replace(done, left_out=left_out)
+                done.save(out)
+            _log.info("%s is already whole by names and sizes; verify compares the content", out)
             return done
         if len(splits.train) < FEWEST_MEASURED:
             text = "%s photos: how strong noise is that was crafted on fewer than %s has not been measured"

@@ -226,7 +226,7 @@ def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureF
     for _ in range(2):
         assert protect(photos, photos / "out") == 0
     whole = (photos / "out/001.jpg").read_bytes()
-    assert "already whole" in capsys.readouterr().err
+    assert "already whole by names and sizes; verify compares the content" in capsys.readouterr().err
     (photos / "out/001.jpg").write_bytes(b"")
     assert protect(photos, photos / "out") == 2
     assert "was whole, but 001.jpg is missing or changed; name a new folder" in capsys.readouterr().err
@@ -252,6 +252,10 @@ def test_bad_photos_are_left_out_and_listed_on_request(tmp_path: Path, capsys: p
     assert [name for name, _ in rows_of(tmp_path / "out")] == ["000.jpg", "002.jpg", "004.jpg"]
     assert "2 of 5 images are left out" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out/manifest.json").read_text())["left_out"]) == 2
+    (tmp_path / "photos/later.jpg").touch()
+    assert protect(tmp_path / "photos", tmp_path / "out", "--skip-bad") == 0
+    assert main(["verify", str(tmp_path / "out"), "--against", str(tmp_path / "photos")]) == 0
+    assert "– 3 of 6 photos of" in capsys.readouterr().out
 
 
 def test_a_bad_photo_outside_the_folder_is_listed_by_its_path(
