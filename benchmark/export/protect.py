@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import Poison
-from benchmark.core.atomic_files import replacing, require_unused, unfinished_folder
+from benchmark.core.atomic_files import UNFINISHED, replacing, require_unused, unfinished_folder
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.devices import resolve_device
 from benchmark.core.disk_space import require_space
@@ -164,6 +164,9 @@ def protect(
             tiles = [tile_of(noise, job.period) for noise in _noise(poison)]
             _write_photos(job, tiles, pending, folder, left)
             manifest = _finish(job, poison, folder, identity, left_out, command)
+    start = f"{out.name}{UNFINISHED}"
+    if others := [str(path) for path in out.absolute().parent.iterdir() if path.name.startswith(start)]:
+        _log.warning("left by commands that were killed, of other photos or with other flags: %s", ", ".join(others))
     _log.info("%s", _summary(out, manifest))
     return manifest
 

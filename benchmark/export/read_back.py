@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.core.errors import UsageError
 from benchmark.core.progress import tracked
 from benchmark.data.dataset import spread_rows
 from benchmark.data.difference import Difference
 from benchmark.data.image_location import ImageLocation
-from benchmark.data.images import on_white, square
+from benchmark.data.images import BadImage, on_white, square
 from benchmark.export.photo import Kind, Photo
 
 _MOST = 20  # photos
@@ -32,11 +33,18 @@ def read_back(
     Returns:
         See :attr:`benchmark.export.protected.Protection.read_back`. The share is the projection on the crafted noise,
         so that what JPEG adds does not count as noise that is left.
+
+    Raises:
+        UsageError: a photo cannot be read.
     """
     rows, full, resolution = spread_rows(len(originals), _MOST), Difference(), noise.shape[-1]
     left = np.zeros(3)  # sums of seen · crafted, crafted², seen²
     for row in tracked(rows.tolist(), "reading back", len(rows)):
-        before, after = Photo.read(originals[row], kind), Photo.read(protected[row], kind)
+        before = Photo.read(originals[row], kind)
+        try:
+            after = Photo.read(protected[row], kind)
+        except BadImage as error:
+            raise UsageError(f"{error}; remove it and run the command again") from error
         add_difference(full, before.pixels, after.pixels)
         seen = _square(after, resolution) - _square(before, resolution)
         crafted = noise[row].astype(np.float64)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -225,8 +226,10 @@ def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureF
     shutil.copy(photos / "000.jpg", photos / "out.unfinished-0123")
     for _ in range(2):
         assert protect(photos, photos / "out") == 0
+    said = capsys.readouterr().err
+    assert f"of other photos or with other flags: {photos}/out.unfinished-0123\n" in said
+    assert "already whole by names and sizes; verify compares the content" in said
     whole = (photos / "out/001.jpg").read_bytes()
-    assert "already whole by names and sizes; verify compares the content" in capsys.readouterr().err
     (photos / "out/001.jpg").write_bytes(b"")
     assert protect(photos, photos / "out") == 2
     assert "was whole, but 001.jpg is missing or changed; name a new folder" in capsys.readouterr().err
@@ -368,6 +371,22 @@ def test_the_same_command_again_changes_nothing_and_another_is_refused(
     (tmp_path / "mine/file").touch()
     assert protect(tmp_path / "photos", tmp_path / "mine") == 2
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["file"]
+
+
+def test_a_damaged_photo_that_a_killed_command_has_left_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    many_photos(photos, 3)
+    assert protect(photos, out) == 0
+    unfinished = tmp_path / f"out.unfinished-{json.loads((out / 'manifest.json').read_text())['identity'][:8]}"
+    out.rename(unfinished)
+    (unfinished / "001.jpg").write_bytes(b"damaged")
+    assert protect(photos, out) == 2
+    assert re.search(r"/001\.jpg cannot be read: .*; remove it and run the command again\n", capsys.readouterr().err)
+    (unfinished / "001.jpg").unlink()
+    assert protect(photos, out) == 0
+    assert main(["verify", str(out), "--against", str(photos)]) == 0
 
 
 def test_photos_are_read_once_to_be_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
