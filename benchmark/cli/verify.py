@@ -38,6 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
         UsageError: the path is none of these, or the originals cannot be read or are not of its kind.
     """
     from benchmark.data.photos import find_photos
+    from benchmark.export.manifest import Manifest
     from benchmark.export.protected import Protection
     from benchmark.export.verify_export import verify_export
     from benchmark.export.verify_photos import verify_photos
@@ -57,6 +58,8 @@ def execute(arguments: argparse.Namespace) -> int:
             f"{path} is a single file; verify takes the folder of an export or of protected photos, or a poison's "
             ".safetensors file"
         )
+    if path.is_dir():
+        Manifest.load(path)  # so that a folder that is no export is told of before what it is compared with
     cache = cache_named(arguments)
     try:
         clean = choose_dataset(arguments.against).source if arguments.against else None

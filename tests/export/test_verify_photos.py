@@ -203,6 +203,12 @@ def test_a_manifest_that_is_none_is_one_line(copied: Path, capsys: pytest.Captur
     path.write_text(json.dumps(manifest))
     assert main(["verify", str(copied / "png")]) == 2
     assert "is not a valid manifest" in capsys.readouterr().err
+    path.write_text("{")
+    assert main(["verify", str(copied / "png"), "--against", str(copied / "photos")]) == 2
+    assert "is not a valid manifest" in capsys.readouterr().err
+    path.unlink()
+    assert main(["verify", str(copied / "png"), "--against", str(copied / "photos")]) == 2
+    assert "is not an export: it has no manifest.json" in capsys.readouterr().err
 
 
 def test_jpegs_far_from_their_originals_are_found(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
