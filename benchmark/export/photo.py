@@ -98,13 +98,17 @@ def require_fit(source: ImageLocation, kind: Kind) -> None:
     """Require that a photo fits into a file of that kind, from its header alone.
 
     Raises:
-        UsageError: a JPEG cannot hold it.
+        UsageError: a file of that kind cannot hold it.
         BadImage: as :func:`benchmark.data.images.read_upright`.
     """
-    if kind == "png":
-        return
     with opened(source, FORMATS) as image:
-        if len(_exif(image)) > _MOST_EXIF or max(image.size) > _LONGEST_SIDE:
+        profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
+        if kind == "png" and profile_for_png(profile) != profile:
+            raise UsageError(
+                f"photo {source} does not fit into a PNG, whose colour profile may have 1 MiB; leave it out, or write "
+                "JPEG (--format jpeg)"
+            )
+        if kind == "jpeg" and (len(_exif(image)) > _MOST_EXIF or max(image.size) > _LONGEST_SIDE):
             raise UsageError(
                 f"photo {source} does not fit into a JPEG, which has {_MOST_EXIF:,} bytes for EXIF data and sides of "
                 f"up to {_LONGEST_SIDE:,} px; leave it out, or write PNG (--format png)"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from attacks.em_wordwise import WordwiseEm
+from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from tests.export.photo_files import ARTIST, many_photos, picture
@@ -168,6 +169,20 @@ def test_what_no_jpeg_can_hold_is_refused_before_the_work(tmp_path: Path, capsys
     assert "long.png does not fit into a JPEG, which has 65,533 bytes for EXIF data" in capsys.readouterr().err
     assert not list(tmp_path.glob("poisons/*"))
     assert protect(photos, tmp_path / "out", "--format", "png") == 0
+
+
+def test_a_profile_that_no_png_can_hold_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    many_photos(photos, 4)
+    picture(80, 60).save(photos / "001.jpg", icc_profile=b"much" * 2**19)
+    assert protect(photos, tmp_path / "out", "--format", "png") == 2
+    said = "001.jpg does not fit into a PNG, whose colour profile may have 1 MiB; leave it out, or write JPEG"
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("poisons/*"))
+    assert protect(photos, tmp_path / "out") == 0
+    assert main(["verify", str(tmp_path / "out"), "--against", str(photos)]) == 0
 
 
 def test_names_that_differ_in_case_alone_are_not_written_over_each_other(
