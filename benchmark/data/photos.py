@@ -144,12 +144,13 @@ def _of_table(table: Path, images: list[Path]) -> list[CaptionedFile]:
 
 
 def _once(files: list[CaptionedFile]) -> list[CaptionedFile]:
-    """Each photo once, with the captions of all its mentions."""
+    """Each photo once, with the captions of all its mentions; of later ones, those that are new."""
     by_place: dict[str, CaptionedFile] = {}
     for file in files:
         place = _place(file.image)
         if known := by_place.get(place):
-            file = replace(known, captions=known.captions + file.captions, fault=known.fault and file.fault)
+            new = [caption for caption in file.captions if caption not in known.captions]
+            file = replace(known, captions=known.captions + new, fault=known.fault and file.fault)
         by_place[place] = file
     return list(by_place.values())
 

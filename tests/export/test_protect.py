@@ -291,11 +291,13 @@ def test_odd_names_and_captions_are_read_back_as_they_were(tmp_path: Path) -> No
 def test_all_splits_of_a_data_set_are_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many_photos(tmp_path / "photos", 5)
     for name, numbers in {"a": (0, 1, 2), "b": (2, 3, 4)}.items():
-        table = "".join(f"photos/{number:03}.jpg,in {name}\n" for number in numbers)
+        table = "".join(f"photos/{number:03}.jpg,in {name}\nphotos/{number:03}.jpg,in both\n" for number in numbers)
         (tmp_path / f"{name}.csv").write_text(f"filepath,title\n{table}")
     assert protect(f"csv[train={tmp_path}/a.csv,test={tmp_path}/b.csv]", tmp_path / "out") == 0
     rows = rows_of(tmp_path / "out")
-    assert [name for name, _ in rows] == ["000.jpg", "001.jpg", "002.jpg", "002.jpg", "003.jpg", "004.jpg"]
+    assert [" ".join(row) for row in rows[:4]] == ["000.jpg in a", "000.jpg in both", "001.jpg in a", "001.jpg in both"]
+    assert [" ".join(row) for row in rows[4:7]] == ["002.jpg in a", "002.jpg in both", "002.jpg in b"]
+    assert [name for name, _ in rows[7:]] == ["003.jpg", "003.jpg", "004.jpg", "004.jpg"]
     assert protect("scenes[train=2,val=2,test=2]", tmp_path / "scenes") == 2
     assert "has no photo files" in capsys.readouterr().err
 
