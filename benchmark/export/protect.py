@@ -2,6 +2,7 @@
 
 import logging
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -210,7 +211,7 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
     sources = [found.relative(origin) for origin in train.origins or []]
     names = [name_as(source, kind) for source in sources]
     taken: dict[str, int] = {}
-    folders = {parent.as_posix().casefold() for name in names for parent in PurePosixPath(name).parents}
+    folders = {_as_one(parent.as_posix()) for name in names for parent in PurePosixPath(name).parents}
     for number, (source, name, captions) in enumerate(zip(sources, names, train.captions, strict=True)):
         require_text(name, "the name of a photo")
         with as_usage_error(f"photo {source}", (UsageError,)):
@@ -218,16 +219,22 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
                 one_line(caption)
         if "\\" in name:
             raise UsageError(f"{source} has a backslash, which separates folders on other systems; rename it")
-        if name.casefold() in folders or PurePosixPath(name).parts[0].casefold() in (TABLE, MANIFEST):
+        if _as_one(name) in folders or PurePosixPath(name).parts[0].casefold() in (TABLE, MANIFEST):
             raise UsageError(f"{source} would become {name}, but a folder or file of that name is needed; rename it")
-        # Some file systems do not tell upper from lower case.
-        if (first := taken.setdefault(name.casefold(), number)) != number:
+        if (first := taken.setdefault(_as_one(name), number)) != number:
             # Members of two archives may have one name.
             told = sources if sources[first] != source else train.origins or []
-            raise UsageError(f"{told[first]} and {told[number]} would both become {name}; rename one of them")
+            same = names[first] == name
+            what = f"both become {name}" if same else "become names that some systems take for one"
+            raise UsageError(f"{told[first]} and {told[number]} would {what}; rename one of them")
     for origin in train.origins or []:
         require_fit(origin, kind)
     return _Job(cell, train, sources, names, kind, quality)
+
+
+def _as_one(name: str) -> str:
+    """The same for names that some file systems take for one: different in case, or in how accents are encoded."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _left_out(job: _Job, found: Photos, reasons: Sequence[str]) -> list[str]:

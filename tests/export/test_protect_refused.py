@@ -185,11 +185,14 @@ def test_a_profile_that_no_png_can_hold_is_refused_before_the_work(
     assert main(["verify", str(tmp_path / "out"), "--against", str(photos)]) == 0
 
 
-def test_names_that_differ_in_case_alone_are_not_written_over_each_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("names", [("É.JPG", "É.jpg"), ("E\u0301.jpg", "\u00c9.jpg")], ids=["case", "accents"])
+def test_names_that_some_file_systems_take_for_one_are_not_written_over_each_other(
+    names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Some file systems take them for one."""
     many_photos(tmp_path / "photos", 3)
-    picture(80, 60, 7).save(tmp_path / "photos" / "001.JPG")
+    for number, name in enumerate(names):
+        picture(80, 60, number).save(tmp_path / "photos" / name)
+        (tmp_path / "photos" / name).with_suffix(".txt").write_text("a photo\n")
     assert protect(tmp_path / "photos", tmp_path / "out") == 2
-    assert "001.JPG and 001.jpg would both become 001.jpg; rename one" in capsys.readouterr().err
+    said = f"{names[0]} and {names[1]} would become names that some systems take for one; rename one of them"
+    assert said in capsys.readouterr().err
