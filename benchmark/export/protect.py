@@ -180,6 +180,8 @@ def _cell(settings: RunSettings, found: Photos, device: torch.device, photos: in
     """
     dataset = ChosenDataset(found, ResolvedSpec(found.name, "photos"))
     *clean, cell = cells_of(settings, device, dataset)
+    if cell.attack.is_clean:
+        raise UsageError("clean adds no noise; take em-wordwise, mem-wordwise or em-keyed")
     if len(clean) != 1:
         raise UsageError("photos are protected by one attack, with one seed and for one victim")
     choice = cell.attack.choice

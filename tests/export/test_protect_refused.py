@@ -17,10 +17,16 @@ from tests.export.photo_files import ARTIST, many_photos, picture
 from tests.export.protecting import protect
 
 
-def test_attacks_whose_noise_does_not_repeat_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [("mem3", "mem3 makes noise that does not repeat"), ("clean", "clean adds no noise; take em-wordwise")],
+)
+def test_attacks_without_noise_that_repeats_are_refused(
+    attack: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     many_photos(tmp_path / "photos", 2)
-    assert protect(tmp_path / "photos", tmp_path / "out", "--attack", "mem3") == 2
-    assert "mem3 makes noise that does not repeat" in capsys.readouterr().err
+    assert protect(tmp_path / "photos", tmp_path / "out", "--attack", attack) == 2
+    assert f"error: {said}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
