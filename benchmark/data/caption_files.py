@@ -123,7 +123,10 @@ def read_rows(table: Path, paths: Collection[str], folder: Path) -> "pd.DataFram
     except pd.errors.EmptyDataError as error:
         raise UsageError(f"caption file {table} is empty") from error
     except (ValueError, pd.errors.ParserWarning) as error:
-        raise UsageError(f"caption file {table} cannot be read: {in_one_line(error)}") from error
+        said = in_one_line(error)
+        if isinstance(error, pd.errors.ParserWarning) or re.search(r"in line \d+, saw", said):
+            said = "a row has more fields than the header; put captions that contain the separator in quotes"
+        raise UsageError(f"caption file {table} cannot be read: {said}") from error
     # Column names that differ only in blanks around them become equal here, which pandas has not seen. As pandas does
     # with equal names, the first column keeps the name and later ones get a number after it.
     names = [str(name).strip() for name in rows.columns]
@@ -157,7 +160,7 @@ def is_file(folder: Path, name: str) -> bool:
     return bool(name) and is_file_name(name) and os.path.isfile(folder / name)  # noqa: PTH113 - of too long names, too
 
 
-def inside(folder: Path, name: str, source: Path) -> Path:
+def inside(folder: Path, name: object, source: Path) -> Path:
     """The path of the file ``name`` in a folder. Symbolic links in the folder are the user's own and are followed.
 
     Args:
@@ -167,7 +170,10 @@ def inside(folder: Path, name: str, source: Path) -> Path:
 
     Raises:
         UsageError: the name is empty, absolute, leads out of the folder, or is not a valid file name.
+        TypeError: the name is no text.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"the file name {name!r} is no text")
     path = PurePosixPath(name)
     if not path.parts:
         raise UsageError(f"caption file {source} has a row without a file name")

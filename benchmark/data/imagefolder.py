@@ -146,8 +146,8 @@ def from_texts(folder: Path, images: list[Path]) -> list[CaptionedFile]:
     for image in images:
         text = next((path for path in (image.with_suffix(".txt"), image.with_suffix(".TXT")) if path in texts), None)
         if text is None:
-            said = f"image {image} has no caption: no {image.with_suffix('.txt')}, and no table of captions in {folder}"
-            files.append(CaptionedFile(image, [], said))
+            missing = f"no {image.with_suffix('.txt')}, and no table such as metadata.csv in {folder}"
+            files.append(CaptionedFile(image, [], f"image {image} has no caption: {missing}"))
             continue
         try:
             files.append(captioned_file(image, read_text(text).split("\n"), text))

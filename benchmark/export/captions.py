@@ -62,10 +62,12 @@ def rows_of(table: str) -> Iterator[tuple[str, list[str]]]:
 
     Raises:
         csv.Error: a quote is not closed, or the like.
-        KeyError, ValueError: a column is missing, or a row has no value in it or a caption that is no text in UTF-8.
+        ValueError: a column is missing, or a row has no value in it or a caption that is no text in UTF-8.
     """
     csv.field_size_limit(LARGEST_FILE)  # Python's own limit would refuse a caption of 130,000 characters
     for row in csv.DictReader(io.StringIO(table, newline=""), strict=True):
+        if lacking := [column for column in _COLUMNS if column not in row]:
+            raise ValueError(f"it lacks the column {lacking[0]}")
         path, cell = (row[column] for column in _COLUMNS)
         if not path or cell is None:
             raise ValueError("a row names no file or has no caption")

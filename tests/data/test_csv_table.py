@@ -63,6 +63,12 @@ def test_a_short_row_has_no_caption(tmp_path: Path) -> None:
         assert re.search(r"a\.csv: image .*x\.png has no caption", file.fault or "")
 
 
+@pytest.mark.parametrize("rows", ["x.png,a cat, asleep\n", "x.png,a cat\ny.png,a dog, awake\n"])
+def test_a_separator_in_a_caption_without_quotes_is_told(rows: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="more fields than the header; put captions that contain the separator in qu"):
+        read_table(write(tmp_path / "a.csv", f"filepath,title\n{rows}"))
+
+
 def test_a_caption_that_is_missing_beside_others_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As a known row of Kaggle's Flickr30k, whose second bar is missing: an image of five captions keeps four."""
     rows = "x.png| 0| one\nx.png| 1  two\ny.png| 0| three\n"

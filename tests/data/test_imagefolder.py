@@ -67,7 +67,7 @@ def test_a_missing_val_is_cut_from_train(tmp_path: Path, make_images: MakeImages
         ("metadata.jsonl", '{"file_name": "0.png", "text": "x"}\n{"file', "line 2 cannot be read"),
         ("metadata.jsonl", "[1]\n", "line 1 is not a JSON object"),
         ("metadata.jsonl", '{"file_name": "0.png", "text": 3}', "line 1 .*not text or a list of texts"),
-        ("metadata.jsonl", '{"file_name": 3, "text": "x"}', "line 1 is invalid"),
+        ("metadata.jsonl", '{"file_name": 3, "text": "x"}', "line 1 is invalid: the file name 3 is no text"),
         ("metadata.jsonl", "[" * 100_000, "nested too deeply"),
         ("metadata.parquet", "PAR1", "write it as metadata.csv or metadata.jsonl"),
     ],
@@ -87,7 +87,7 @@ def test_bad_metadata_are_named_in_one_line(
     ("listed", "said"),
     [
         (True, r"metadata\.csv: image .*alone\.png has no caption"),
-        (False, r"^image .*alone\.png has no caption: no .*alone\.txt, and no table of captions in .*train$"),
+        (False, r"^image .*alone\.png has no caption: no .*alone\.txt, and no table such as metadata\.csv in .*train$"),
         (None, r"alone\.txt has no image beside it"),
         ("latin", r"alone\.txt cannot be read: .*utf-8"),
     ],

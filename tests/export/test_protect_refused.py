@@ -35,8 +35,8 @@ def test_attacks_without_noise_that_repeats_are_refused(
     [
         (
             lambda photos: (photos / "001.txt").unlink(),
-            "error: image {photos}/001.jpg has no caption: no {photos}/001.txt, and no table of captions in {photos}; "
-            "--skip-bad leaves such photos out",
+            "error: image {photos}/001.jpg has no caption: no {photos}/001.txt, and no table such as metadata.csv in "
+            "{photos}; --skip-bad leaves such photos out",
         ),
         (
             lambda photos: (photos / "IMG.HEIC").touch(),

@@ -100,6 +100,11 @@ def half_a_row(folder: Path) -> str:
     return "captions.csv"
 
 
+def no_titles(folder: Path) -> str:
+    (folder / "captions.csv").write_text("filepath,caption\nwide.png,words\n", encoding="utf-8")
+    return "captions.csv"
+
+
 def no_row(folder: Path) -> str:
     text = (folder / "captions.csv").read_text(encoding="utf-8").splitlines()
     (folder / "captions.csv").write_text("\n".join(text[:-1]) + "\n", encoding="utf-8")
@@ -116,6 +121,7 @@ def no_row(folder: Path) -> str:
         (other_words, "captions that are not the originals': "),
         (no_row, "photos without all their captions or triggers: "),
         (half_a_row, "captions.csv cannot be read: a row names no file"),
+        (no_titles, "captions.csv cannot be read: it lacks the column title"),
         (opaque, "other transparency: seen through.png"),
         (another_row, "rows of captions.csv for other files: ../other.jpg"),
     ],
@@ -127,6 +133,7 @@ def no_row(folder: Path) -> str:
         "other-words",
         "no-row",
         "half-a-row",
+        "no-titles",
         "opaque",
         "another-row",
     ],
