@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.idle_cpus import usable_cpus
-from benchmark.core.pictures import FORMATS
+from benchmark.core.pictures import BROKEN, FORMATS
 from benchmark.data.image_location import ImageLocation
 from benchmark.data.images import on_white, opened, to_8_bits, turn_upright
 from benchmark.export.images import profile_for_png
@@ -113,6 +113,13 @@ def require_fit(source: ImageLocation, kind: Kind) -> None:
                 f"photo {source} does not fit into a JPEG, which has {_MOST_EXIF:,} bytes for EXIF data and sides of "
                 f"up to {_LONGEST_SIDE:,} px; leave it out, or write PNG (--format png)"
             )
+
+
+def has_more_pictures(source: ImageLocation) -> bool:
+    """Whether a file holds others behind its first picture: an animation or pages."""
+    with opened(source, FORMATS) as image, contextlib.suppress(*BROKEN):
+        return bool(getattr(image, "is_animated", False))
+    return False
 
 
 def name_as(name: str, kind: Kind) -> str:

@@ -32,7 +32,7 @@ from benchmark.data.photos import Photos, find_photos
 from benchmark.export.captions import one_line, one_line_each, one_line_trigger, write_table
 from benchmark.export.manifest import NAME as MANIFEST
 from benchmark.export.manifest import hash_files
-from benchmark.export.photo import Kind, Photo, name_as, photo_workers, require_fit
+from benchmark.export.photo import Kind, Photo, has_more_pictures, name_as, photo_workers, require_fit
 from benchmark.export.protected import TABLE, ProtectedPhoto, Protection
 from benchmark.export.read_back import read_back
 from benchmark.export.repeated_noise import Tile, add_repeated, tile_of
@@ -157,6 +157,8 @@ def protect(
         if small := sum(min(size_of(origin)) < splits.train.resolution for origin in job.origins):
             text = "%s of %s photos smaller than the %s px that the model sees: less of the noise is left in such"
             _log.warning(text, f"{small:,}", f"{len(job.origins):,}", splits.train.resolution)
+        if several := sum(map(has_more_pictures, job.origins)):
+            _log.warning("%s files with several pictures, of which the first alone is protected", f"{several:,}")
         with unfinished_folder(out, identity[:8]) as folder:
             pending = [number for number, name in enumerate(job.names) if not (folder / name).is_file()]
             left = TimeLeft(_tasks(job, pending, folder, store, device), trusted=1.0)

@@ -193,6 +193,18 @@ def test_photos_smaller_than_the_models_input_are_counted(tmp_path: Path, capsys
     assert "1 of 3 photos smaller than the 32 px that the model sees: less of the noise is left in such\n" in said
 
 
+def test_files_with_several_pictures_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_photos(tmp_path / "photos", 4)
+    others = [picture(80, 60, 8), picture(80, 60, 9)]
+    for name in ("000.gif", "001.tif", "002.webp"):
+        photo = (tmp_path / "photos" / name).with_suffix(".jpg")
+        Image.open(photo).save(photo.with_name(name), save_all=True, append_images=others)
+        photo.unlink()
+    assert protect(tmp_path / "photos", tmp_path / "out") == 0
+    assert "3 files with several pictures, of which the first alone is protected\n" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "out"), "--against", str(tmp_path / "photos")]) == 0
+
+
 def test_a_table_without_a_photo_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "captions.jsonl").touch()
     assert protect(tmp_path / "captions.jsonl", tmp_path / "out") == 2
