@@ -76,8 +76,9 @@ def test_the_tables_of_several_folders_are_what_their_commands_print(place: str,
 def test_tinys_tables_are_what_their_commands_print(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, _, printed = file.read_text("utf-8").partition("\n\nPrinted by\n\n```sh\n")
+    heading, _, printed = file.read_text("utf-8").partition("\n\nPrinted by\n\n```sh\n")
     command, _, table = printed.partition("\n```\n\n")
+    assert heading.startswith("# Table ")
     monkeypatch.chdir(RESULTS.parent)
     assert main(shlex.split(command.removeprefix("python -m benchmark "))) == 0
     assert capsys.readouterr().out == table

@@ -1,7 +1,6 @@
 """Tables are functions of records: what is installed, and in which order records come, changes none of them."""
 
 import random
-import shlex
 from collections.abc import Iterator
 from dataclasses import make_dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from attacks import ATTACKS
 from attacks.clean import Clean
-from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.registry import Registry
 from benchmark.grid.records import EpochScores, Record, load_records
@@ -110,15 +108,6 @@ def test_records_from_before_a_score_was_added_are_read(tmp_path: Path, monkeypa
         else:
             with pytest.raises(UsageError, match="recall_at_20: Expected `float"):
                 load_records(tmp_path)
-
-
-@pytest.mark.parametrize("page", sorted(RECORDS.parent.glob("table-*.md")), ids=lambda page: page.stem)
-def test_a_committed_table_is_what_its_command_prints(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    heading, _, rest = page.read_text("utf-8").partition("\n\nPrinted by\n\n```sh\n")
-    command, _, table = rest.partition("\n```\n\n")
-    assert heading.startswith("# Table ")
-    assert main(shlex.split(command.removeprefix("python -m benchmark "))) == 0
-    assert capsys.readouterr().out == table
 
 
 def test_a_failed_cell_that_was_mended_and_run_again_counts_nowhere() -> None:
