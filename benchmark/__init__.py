@@ -1,4 +1,5 @@
 """Unlearnable Bench: multimodal unlearnable examples against defenses. The Python API is :mod:`benchmark.api`."""
+# ruff: noqa: F403, F405 - the names of __all__ are those of benchmark.api, which a test compares
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -6,26 +7,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from benchmark.api import (
-        Attack,
-        CaptionDataset,
-        Clip,
-        Defense,
-        HookContext,
-        Poison,
-        Record,
-        Retrieval,
-        RunSettings,
-        Splits,
-        UsageError,
-        craft,
-        draw,
-        evaluate,
-        load_dataset,
-        load_records,
-        run,
-        train,
-    )
+    from benchmark.api import *
 
 __all__ = [
     "Attack",
