@@ -122,13 +122,8 @@ def _problems(
     longest = max((len(tokenizer.encode(trigger)) for trigger in set(poison.trigger or [])), default=0)
     if longest > rules.trigger_tokens:
         yield f"{path}: a trigger has {longest} tokens, the rules allow {rules.trigger_tokens}"
-    if poison.delta is not None:
-        if poison.eps > rules.eps:
-            yield f"{path}: ε is {poison.eps}/255, the rules allow {rules.eps}/255"
-        expected = (train.by_row() if poison.per_row else train).images.shape
-        if poison.delta.shape != expected:
-            yield f"{path}: the noise is {poison.delta.shape}, the images are {expected}"
-            return
+    if poison.delta is not None and poison.eps > rules.eps:
+        yield f"{path}: ε is {poison.eps}/255, the rules allow {rules.eps}/255"
     try:
         protected = poison.protect(train)
     except PoisonError as error:

@@ -148,6 +148,13 @@ def wrong_eps(folder: Path) -> None:
     replace(Poison.load(path), eps=16).save(path)
 
 
+def cropped_noise(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    poison = Poison.load(path)
+    assert poison.delta is not None
+    replace(poison, delta=poison.delta[:, :, :-1]).save(path)
+
+
 def swapped(folder: Path) -> None:
     first, second = poison_of(folder, 1), poison_of(folder, 2)
     one, other = Poison.load(first), Poison.load(second)
@@ -274,6 +281,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a poison of nothing": (of_nothing, "loss_per_round of the poison is [3.2], measured in lsp-seed2-"),
     "noise of half ε": (weak_noise, "it has noise of ε = 4/255, by the attack's parameters ε is 8/255"),
     "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
+    "noise of another size": (cropped_noise, "the poison is (40, 3, 31, 32), the images are (40, 3, 32, 32)"),
     "a long trigger": (long_trigger, "tokens, the rules allow 8"),
     "a noise for each caption": (of_rows, "by the rules a photo is published once"),
     "swapped poisons": (swapped, "the poison belongs to other data"),
