@@ -8,7 +8,7 @@ from attacks.base import ATTACKS, Attack, CraftContext
 from attacks.poison import Poison
 from benchmark.core.cache_dir import user_path
 from benchmark.core.digests import file_sha256
-from benchmark.core.errors import PoisonError
+from benchmark.core.errors import PoisonError, as_usage_error
 from benchmark.data import CaptionDataset
 
 
@@ -47,12 +47,8 @@ class Stored(Attack):
 
     def check(self, train: CaptionDataset) -> None:
         """Check that the poison belongs to the training set; see :meth:`attacks.base.Attack.check`."""
-        if self._poison.fingerprint != train.fingerprint:
-            raise PoisonError(
-                f"{self._path} was crafted for other data (fingerprint {self._poison.fingerprint[:12]}…) "
-                f"than {train.name} ({train.fingerprint[:12]}…)"
-            )
-        self._poison.protect(train)  # refuses noise or triggers of another number or shape
+        with as_usage_error(str(self._path), (PoisonError,)):
+            self._poison.protect(train)  # refuses other data, and noise or triggers of another number or shape
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         """The stored poison; see :meth:`attacks.base.Attack.craft`."""

@@ -153,7 +153,7 @@ def test_a_stored_poison_of_another_shape_is_refused_at_once(dataset: CaptionDat
     whole = made(dataset)
     assert whole.delta is not None
     replace(whole, delta=whole.delta[:, :, :-1]).save(tmp_path / "p.safetensors")
-    with pytest.raises(PoisonError, match="the images are"):
+    with pytest.raises(UsageError, match=r"p\.safetensors: the poison is .*, the images are"):
         ATTACKS.build(parse_spec(f"poison[file={tmp_path}/p.safetensors]")).check(dataset)
 
 
