@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.export.inside import read_inside, size_of_png
 from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
-from benchmark.export.layouts.parts import extract, strings, write_images
+from benchmark.export.layouts.parts import extracts, strings, write_images
 
 
 @LAYOUTS.register("coco", order=30)
@@ -50,5 +50,5 @@ class Coco(Layout):
 
     def captions(self, split: str) -> CaptionSource:
         """See :meth:`Layout.captions`."""
-        paths = {"image": "annotations[*].image_id", "caption": "annotations[*].caption"}
-        return CaptionSource(self._table(split), {name: extract(jsonPath=path) for name, path in paths.items()})
+        fields = extracts("jsonPath", image="annotations[*].image_id", caption="annotations[*].caption")
+        return CaptionSource(self._table(split), fields)

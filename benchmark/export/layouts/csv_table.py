@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.export.captions import rows_of, write_table
 from benchmark.export.inside import read_inside
 from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
-from benchmark.export.layouts.parts import extract, write_images
+from benchmark.export.layouts.parts import extracts, write_images
 
 
 @LAYOUTS.register("csv", order=10)
@@ -38,5 +38,4 @@ class Csv(Layout):
 
     def captions(self, split: str) -> CaptionSource:
         """See :meth:`Layout.captions`."""
-        columns = {"image": "filepath", "caption": "title"}
-        return CaptionSource(f"{split}.csv", {name: extract(column=column) for name, column in columns.items()})
+        return CaptionSource(f"{split}.csv", extracts("column", image="filepath", caption="title"))

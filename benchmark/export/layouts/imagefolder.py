@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.export.inside import read_inside
 from benchmark.export.layouts import HUGGING_FACE_SPLITS, LAYOUTS, CaptionSource, Layout, Sample, Samples
-from benchmark.export.layouts.parts import extract, lines, strings, write_images
+from benchmark.export.layouts.parts import extracts, lines, strings, write_images
 
 
 @LAYOUTS.register("imagefolder", order=50)
@@ -36,6 +36,5 @@ class ImageFolder(Layout):
 
     def captions(self, split: str) -> CaptionSource:
         """See :meth:`Layout.captions`."""
-        columns = {"image": "file_name", "captions": "captions"}
-        fields = {name: extract(column=column) for name, column in columns.items()}
+        fields = extracts("column", image="file_name", captions="captions")
         return CaptionSource(f"{HUGGING_FACE_SPLITS[split]}/{self._TABLE}", fields)

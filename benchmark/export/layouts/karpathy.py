@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.export.inside import read_inside
 from benchmark.export.layouts import LAYOUTS, CaptionSource, Layout, Sample, Samples
-from benchmark.export.layouts.parts import extract, strings, write_images
+from benchmark.export.layouts.parts import extracts, strings, write_images
 
 
 @LAYOUTS.register("karpathy", order=20)
@@ -44,8 +44,8 @@ class Karpathy(Layout):
 
     def captions(self, split: str) -> CaptionSource:
         """See :meth:`Layout.captions`."""
-        paths = {"split": "images[*].split", "image": "images[*].filename", "captions": "images[*].sentences"}
-        fields = {name: extract(jsonPath=path) for name, path in paths.items()}
-        return CaptionSource(
-            self._TABLE, {**fields, "captions": fields["captions"] | {"transform": {"jsonPath": "raw"}}}
+        fields = extracts(
+            "jsonPath", split="images[*].split", image="images[*].filename", captions="images[*].sentences"
         )
+        fields["captions"]["transform"] = {"jsonPath": "raw"}
+        return CaptionSource(self._TABLE, fields)

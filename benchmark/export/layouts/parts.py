@@ -34,12 +34,11 @@ def strings(value: Any) -> list[str]:
     return value
 
 
-def extract(**what: str) -> dict[str, Any]:
-    """What Croissant extracts for a field: ``column="title"``, ``jsonPath=…`` or ``fileProperty=…``."""
-    return {"extract": what}
+def extracts(what: str, /, **fields: str) -> dict[str, Any]:
+    """What Croissant extracts for fields: of each the ``column``, the ``jsonPath`` or the ``fileProperty``."""
+    return {name: {"extract": {what: value}} for name, value in fields.items()}
 
 
 def texts_beside(split: str) -> CaptionSource:
     """The captions in the text file of each image."""
-    fields = {"file": extract(fileProperty="filename"), "text": extract(fileProperty="content")}
-    return CaptionSource(f"{split}/*.txt", fields)
+    return CaptionSource(f"{split}/*.txt", extracts("fileProperty", file="filename", text="content"))
