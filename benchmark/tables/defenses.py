@@ -14,16 +14,15 @@ from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept
 from benchmark.tables.table import (
     BEST,
     BEST_TERMS,
-    DIRECTIONS,
     FINER,
     LAST,
+    RECALLS,
     Observation,
     Table,
     all_of,
     distinct_names,
     done_seeds,
     mark_best,
-    measure,
     observe,
     score_columns,
     seeds_by_row,
@@ -31,7 +30,6 @@ from benchmark.tables.table import (
     unrun,
 )
 
-RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
 _TERMS = {
     **BEST_TERMS,
     f"clean {RECALLS[0].name}": "clean: R@10 of a victim that trains on clean data under the same defense.",

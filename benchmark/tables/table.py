@@ -83,6 +83,7 @@ def _best(at: EpochChoice) -> Measure:
     return Measure(f"best: {at}", "%", read)
 
 
+RECALLS = tuple(measure("R@10", direction) for direction in DIRECTIONS)
 LAST = tuple(measure(kind, direction) for direction in DIRECTIONS for kind in ("R@10", "Medr"))
 FINER = tuple(measure("R@1", direction) for direction in DIRECTIONS)
 _SATURATED = 90.0  # percent: where a victim's R@10 is higher, small effects show in its R@1 alone

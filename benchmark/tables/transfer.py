@@ -6,10 +6,7 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
 from benchmark.tables.selection import CLEAN, UNDEFENDED, as_shown, blocks, compare_settings
-from benchmark.tables.table import DIRECTIONS, Observation, Table, measure, observe, seeds_by_row, summarise
-
-_SHOWN = tuple(measure("R@10", direction) for direction in DIRECTIONS)
-_KEPT = tuple(measure("Medr", direction) for direction in DIRECTIONS)
+from benchmark.tables.table import LAST, RECALLS, Observation, Table, observe, seeds_by_row, summarise
 
 
 def transfer(records: Iterable[Record]) -> list[Table]:
@@ -51,9 +48,9 @@ def _table(attack: ResolvedSpec, clean: list[Record], attacked: list[Record]) ->
         observe(record, row, f"{record.victim.spec} {one.name}", one)
         for row, own in shown.items()
         for record in own
-        for one in (*_SHOWN, *_KEPT)
+        for one in LAST
     ]
-    columns = [f"{victim} {one.name}" for victim in victims for one in _SHOWN]
+    columns = [f"{victim} {one.name}" for victim in victims for one in RECALLS]
     dataset = attacked[0].dataset
     members = [record for own in shown.values() for record in own]
     explained = ["After the last epoch. Rows: what crafted the poison; columns: what was trained on it, undefended."]
