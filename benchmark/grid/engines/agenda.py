@@ -1,6 +1,6 @@
 """What a run still has to do, whoever does it: which units can begin, and what follows when one ends."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from benchmark.core.errors import Failure
@@ -31,14 +31,13 @@ class Agenda:
         self.waiting = list(units)
         self.failed: dict[str, Record] = {}
 
-    def ready(self) -> list[Unit]:
+    def ready(self) -> Iterator[Unit]:
         """The units that can begin, in order."""
-        return [unit for unit in self.waiting if unit.needs not in self._poisons]
+        return (unit for unit in self.waiting if unit.needs not in self._poisons)
 
     def take(self, most: int) -> list[Unit]:
         """The first units that can begin; they wait no more."""
-        can = (unit for unit in self.waiting if unit.needs not in self._poisons)
-        if taken := list(islice(can, max(0, most))):
+        if taken := list(islice(self.ready(), max(0, most))):
             self.remove(taken)
         return taken
 

@@ -206,7 +206,7 @@ class Pool:
 
         If there is none and all workers are free, the first unit that can begin, though another run works on it.
         """
-        can = self._agenda.ready()
+        can = list(self._agenda.ready())
         free = next((unit for unit in can if unit.name not in self._busy), None)
         if free is None and can and not any(worker.unit for worker in self._workers):
             return can[0]
