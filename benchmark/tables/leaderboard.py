@@ -8,7 +8,18 @@ from typing import Any
 from benchmark.core.errors import UsageError
 from benchmark.tables.entries import Entry, Kind, RerunCell, Stage
 from benchmark.tables.iqm import DRAWS, LEVEL, Runs, average_of, iqm, mean
-from benchmark.tables.ranking import IQM, RANK, WORST, cells_frame, percent, rank_cell, ranks_of, ties, worst_case
+from benchmark.tables.ranking import (
+    IQM,
+    RANK,
+    WORST,
+    cells_frame,
+    of_shared_seeds,
+    percent,
+    rank_cell,
+    ranks_of,
+    ties,
+    worst_case,
+)
 from benchmark.tables.selection import CLEAN, UNDEFENDED
 from benchmark.tables.table import Table, distinct_names
 
@@ -43,7 +54,7 @@ def _table(kind: Kind, rules: int, entries: Sequence[Entry]) -> Table:
     worst = {name: worst_case(runs, of_attack=kind == "attack") for name, runs in ranked.items()}
     cases: dict[str, Runs] = {name: {_CELL: ranked[name][where]} for name, where in worst.items()}
     sign = 1 if kind == "attack" else -1
-    ranks = ranks_of(cases, best_keeps_most=kind == "defense", average=mean)
+    ranks = ranks_of(of_shared_seeds(cases), best_keeps_most=kind == "defense", average=mean)
     # Ranks are over the seeds that all have in common; means over all seeds of each could order them otherwise.
     in_order = sorted(entries, key=lambda entry: (*ranks[entry.about.name],
                       sign * average_of(cases[entry.about.name], mean), entry.about.name))  # fmt: skip

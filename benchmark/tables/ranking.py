@@ -62,7 +62,7 @@ def rankings(found: MatrixCells) -> list[Table]:
 def _table(side: _Side) -> Table:
     found, block = side.found, side.found.block
     names, others = (found.attacks, found.defenses) if side.of_attacks else (found.defenses, found.attacks)
-    runs = _of_shared_seeds({spec: side.runs(spec) for spec in side.ranked})
+    runs = of_shared_seeds({spec: side.runs(spec) for spec in side.ranked})
     ranks = ranks_of(runs, best_keeps_most=not side.of_attacks)
     by_average = sorted(runs, key=lambda spec: average_of(runs[spec]) * (1 if side.of_attacks else -1))
     best_first = _as_ranked(by_average, ranks)
@@ -97,7 +97,7 @@ def _table(side: _Side) -> Table:
     )
 
 
-def _of_shared_seeds(runs: Mapping[str, Runs]) -> Mapping[str, Runs]:
+def of_shared_seeds(runs: Mapping[str, Runs]) -> Mapping[str, Runs]:
     """Of each cell the seeds that all names have there. If they share none in some cell, all seeds of all cells."""
     cells = next(iter(runs.values()))
     shared = {cell: set.intersection(*(set(own[cell]) for own in runs.values())) for cell in cells}

@@ -73,6 +73,16 @@ def test_rows_are_in_the_order_of_their_ranks() -> None:
     assert [cell([twelve, three], row, "rank").text for row in table.rows] == ["1", "2"]
 
 
+@pytest.mark.parametrize("rest", [31, 5])
+def test_ranks_count_only_the_seeds_that_all_entries_have(rest: int) -> None:
+    """Else who sends more seeds could choose the number that looks best."""
+    few = entry("few", {"none": [40, 41, 42]})
+    many = entry("many", {"none": [20, 21, 22, *[21] * 9]})
+    more = entry("more", {"none": [30, 31, 32, *[rest] * 9]})
+    entries = [few, many, more]
+    assert [cell(entries, row, "rank").text for row in ("Many", "More", "Few")] == ["1", "2", "3"]
+
+
 def test_no_defense_may_be_the_worst_case() -> None:
     weak = entry("weak", {"none": [70, 70, 70], "mixup": [40, 40, 40]})
     assert cell([weak], "Weak", "under").text == "none"
