@@ -75,13 +75,6 @@ def planned(settings: RunSettings) -> PlannedCell:
         return next(one for one in grid.plan() if one.poison is not None)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store.at(f"file://{tmp_path}/store")
-    assert made is not None
-    return made
-
-
 def work(settings: RunSettings, one: PlannedCell, where: str, store: Store | None, *, crafts: bool) -> RayWork:
     """A unit as the node with that cache gets it."""
     assert settings.cache is not None

@@ -17,13 +17,6 @@ from benchmark.grid.engines.store import Store, StoreError, mirrored
 from tests.watchdog import in_no_time
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store.at(f"file://{tmp_path}/store")
-    assert made is not None
-    return made
-
-
 def test_a_file_travels_by_its_name(store: Store, tmp_path: Path) -> None:
     (tmp_path / ".one.checkpoint").write_text("state")
     store.keep(tmp_path / ".one.checkpoint")
