@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmark.data.openmoji import OpenMoji
-from benchmark.data.scenes import Scenes
 from defenses import HookContext
 from defenses.rare_prefix import RarePrefix, added_words
+from tests.defenses.hooks import scene_captions
 
 ODD = "violin shrimp tear urn beer laptop crystals goat moose syringe bullet ladder".split()
 PEOPLE, DOINGS, PLACES = ("man", "woman", "child"), ("sits", "stands", "sleeps"), ("house", "tree", "car")
@@ -81,9 +81,7 @@ def natural(count: int, draw: random.Random) -> list[str]:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[str]:
-    source = Scenes(train=500, objects=150, seed=1)
-    names = [drawing.names[0] for drawing in source.drawings()]
-    return [own[0] for own in source._captions("train", source.layouts("train"), names)]
+    return scene_captions(500)
 
 
 def odd(k: int, draw: random.Random) -> str:

@@ -4,8 +4,8 @@ import pytest
 
 from benchmark.core.spec import parse_spec
 from benchmark.data.openmoji import OpenMoji
-from benchmark.data.scenes import Scenes
 from defenses import DEFENSES, HookContext
+from tests.defenses.hooks import scene_captions
 
 # 16 captions with openings of their own: "a" (8), "on grey" (4), "two" (4).
 CLEAN = [
@@ -25,9 +25,7 @@ def different(after: list[str], before: list[str]) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[str]:
-    source = Scenes(train=1000, objects=150, seed=1)
-    names = [drawing.names[0] for drawing in source.drawings()]
-    return [own[0] for own in source._captions("train", source.layouts("train"), names)]
+    return scene_captions(1000)
 
 
 def test_what_stands_before_all_captions_goes_and_their_own_openings_stay() -> None:
