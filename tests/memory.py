@@ -21,10 +21,19 @@ def backing_file(array: np.ndarray) -> str:
     raise ValueError("the array lies nowhere")
 
 
+def memory(what: str, process: int | str = "self") -> int:
+    """Bytes of memory of a process, by the name that ``/proc`` has for it, as ``VmRSS``.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) << 10
+
+
 def anonymous_mb() -> float:
     """RssAnon of this process, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+    return memory("RssAnon") / 2**20
 
 
 class AnonymousPeak:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.memory import memory
+
 _PROCESSES = frozenset(
     ("subprocess.Popen", "os.posix_spawn", "os.system", "os.exec", "os.spawn", "os.fork", "os.forkpty", "pty.spawn")
 )
@@ -74,12 +76,12 @@ class Guard:
             Breach: the promise was broken, even if the reader has swallowed the first such error.
         """
         self._breaches.clear()
-        before = _memory("VmRSS")
+        before = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         # A single allocation that is too large fails; one in pieces shows in the peak, even if its failure is caught.
         # Files that are mapped to be read, as poisons are, do not count.
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (_memory("VmData") + self.memory * 3 // 2, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory("VmData") + self.memory * 3 // 2, hard))
         faulthandler.dump_traceback_later(2 * self.seconds, exit=True)
         self._folder, start = os.path.realpath(folder), time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
@@ -90,7 +92,7 @@ class Guard:
             self._folder, self.took = "", time.monotonic() - start
             faulthandler.cancel_dump_traceback_later()
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-            self.used = max(_memory("VmHWM") - before, 0)
+            self.used = max(memory("VmHWM") - before, 0)
             if self.used > self.memory:
                 self._breaches.append(f"takes more than {self.memory >> 20} MiB of memory")
             if self._breaches:
@@ -128,9 +130,3 @@ def _named(path: Any, handle: int) -> str:
     start = str(Path(f"/proc/self/fd/{handle}").readlink()) if handle >= 0 else ""
     parent, name = os.path.split(os.path.join(start, os.fsdecode(path)))  # noqa: PTH118
     return os.path.join(os.path.realpath(parent), name)  # noqa: PTH118
-
-
-def _memory(what: str) -> int:
-    """Bytes of memory by the name that ``/proc`` has for it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) << 10

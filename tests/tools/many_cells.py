@@ -26,6 +26,7 @@ from benchmark.cli.main import main as command_line
 from benchmark.grid.board import Board
 from benchmark.grid.provenance import device_name, git_commit
 from defenses import DEFENSES
+from tests.memory import memory
 
 PLUGIN = Path(__file__).with_name("no_op.py")
 _SAMPLES = 20
@@ -46,10 +47,9 @@ def flags(cells: int, out: Path) -> list[str]:
 def resident(process: int | str = "self") -> float:
     """Resident memory of a process, in MiB; 0 if it is gone."""
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        return memory("VmRSS", process) / 2**20
     except OSError:
         return 0.0
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def owner() -> str | None:
