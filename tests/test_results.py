@@ -263,6 +263,9 @@ def test_what_is_said_of_a_checkpoints_gain_is_what_was_measured() -> None:
     assert f"all of it and more ({taken('records', 'mem3', 1)} %), from image to text" in text
     assert f"from image to text {taken('records', 'mem3', 0)} %" in text
     assert f"in place of its own it takes {taken('records', 'mem-wordwise', 0, 1)} %" in text
+    assert f"in front of each caption take more**: {taken('records', 'random-trigger', 0, 1)} %" in text
+    assert f"MEM's trigger without its noise takes {taken('records', 'trigger-only', 0, 1)} %" in text
+    assert f"in front of all captions take {taken('records', 'same-words', 0, 1)} %" in text
     assert f"Text hints take {taken('records', 'text-hint', 0, 1)} %" in text
     assert f"word-wise EM {taken('records', 'em-wordwise', 0, 1)} %" in text
     assert f"or {taken('on-checkpoint', 'mem3', 0, 1)} % of the gain" in text
