@@ -653,6 +653,18 @@ def test_a_unit_that_gets_no_further_within_its_time_fails(
     assert jobs.cancelled == (["1_0"] if fails else [])
 
 
+def test_a_job_that_got_no_further_while_no_driver_listened_fails_its_unit(tmp_path: Path) -> None:
+    jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"), begins=lambda *_: False)
+    jobs.add("cell", "1")
+    news = News(tmp_path / "1.news")
+    for _ in range(6):
+        news.tell(("begins", "node"))
+        news.tell(("share", 0.05, False, 3600 * 3.9))
+    (said,) = do(jobs, [unit("cell")]).values()
+    assert said.startswith("its job 1 reached its time limit 4 times")
+    assert jobs.cancelled == ["1"]
+
+
 def test_what_a_job_had_done_before_and_since_when_it_works_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

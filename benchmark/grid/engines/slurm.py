@@ -272,6 +272,8 @@ class Driver:
         """Take what jobs tell, and what they end with."""
         for job, one in list(self._submitted.items()):
             for kind, *rest in one.news.read():
+                if job not in self._submitted:
+                    break  # the line before ended its unit
                 self._take(job, one, kind, *rest)
             if job in self._submitted and self._jobs.has_ended(job):
                 outcome = self._jobs.outcome(job)
