@@ -34,6 +34,7 @@ _LEGEND_LINES = 3  # of a label
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's palette, without yellow, which is too light for lines on white.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+_COLOURS_OF_LINES = (INK, GREEN, SKY, VERMILION, PURPLE, BLUE, ORANGE, FAINT)
 
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
@@ -76,7 +77,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
 
 
 class Look(NamedTuple):
-    """Colour, marker and dashes of a line: the marker tells it from all others, the colour from most.
+    """Colour, marker and dashes of a line: the marker tells it from all others of :data:`_LOOKS`, the colour from most.
 
     The two attacks with MEM's trigger share a colour, and so do the two with random words; their dashes differ.
     """
@@ -115,13 +116,21 @@ _SPARE = (
 
 
 def looks(specs: Iterable[str]) -> dict[str, Look]:
-    """A look for each attack: known names have their own in every figure, others get what is left."""
+    """A look for each attack: known names have their own in every figure, others get what is left.
+
+    Where no look is left, those that were given come again in another colour.
+    """
     specs = list(specs)
     taken = {spec: _LOOKS[spec] for spec in specs if spec in _LOOKS}
     # Clean data's look and EM's come last, so that few figures give them to another attack.
     free = [look for look in (*_SPARE, *reversed(_LOOKS.values())) if look not in taken.values()]
     others = [spec for spec in specs if spec not in taken]
-    return taken | {spec: free[number % len(free)] for number, spec in enumerate(others)}
+    return taken | {spec: _recoloured(free[n % len(free)], n // len(free)) for n, spec in enumerate(others)}
+
+
+def _recoloured(look: Look, steps: int) -> Look:
+    place = _COLOURS_OF_LINES.index(look.color) + steps
+    return look._replace(color=_COLOURS_OF_LINES[place % len(_COLOURS_OF_LINES)])
 
 
 def whiskers(axes: Axes, values: Mapping[float, Sequence[float]], label: str, look: Look) -> None:

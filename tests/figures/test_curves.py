@@ -132,6 +132,7 @@ def test_controls_have_a_figure_of_their_own_and_every_line_its_own_look() -> No
     together = looks(("clean", "mem3", *names[6:])).values()
     assert len({(look.color, look.linestyle) for look in together}) == len(together) == 9
     assert len({look.marker for look in looks("abcdefghijklmnopqrstu").values()}) == 21
+    assert len(set(looks(["mem3", *map(str, range(40))]).values())) == 41
 
 
 def test_many_lines_have_no_bands() -> None:
