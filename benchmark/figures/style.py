@@ -73,7 +73,8 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
     lines = [line for label in labels for line in label.split("\n")]
     columns = max(1, min(4, int(letters / (max(map(len, lines)) + LEGEND_SAMPLE))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
-    return -(-len(lines) // columns)
+    # It is filled column by column.
+    return max(len("\n".join(column).split("\n")) for column in np.array_split(labels, columns))
 
 
 class Look(NamedTuple):

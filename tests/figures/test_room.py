@@ -1,5 +1,6 @@
 """A legend below the axes and the heading above them stay within their figure, whatever they say."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -22,6 +23,14 @@ def test_no_name_is_cut_off(width: float, count: int) -> None:
         high = legend.height / figure.dpi
         assert 0.13 * lines < high < 0.2 * lines + 0.1  # inches
         assert axes.get_window_extent().y0 > legend.y1
+
+
+def test_a_legend_is_as_high_as_its_highest_column() -> None:
+    names = ["an attack\nwith parameters"] * 3 + ["MEM-3"] * 3 + ["of thirty-six letters, so two columns"]
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+        handles = figure.subplots().plot(np.zeros((2, len(names))))
+        assert legend_below(figure, handles, names) == 7
 
 
 def test_a_very_long_name_goes_on_in_another_line() -> None:
