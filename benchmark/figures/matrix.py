@@ -29,6 +29,7 @@ _MOST_UPRIGHT = 9  # columns whose names have room beside each other
 _UPRIGHT_LETTERS = 14  # of a line of such a name
 _ROW_LETTERS = 44  # of a row's name in a line
 _CELL = 0.38  # inches of a column, so that its numbers have room beside those of the next
+_ROW, _HIGH_ROW = 0.34, 0.44  # inches of a row, and of one with room for a name of three lines
 _BESIDE_CELLS = 3.0  # inches of the names of attacks and of what leans out at the right
 _LIGHT = 55  # percent from which text is white on blue
 
@@ -66,9 +67,11 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
     lefts = {column: place + (_GAP if column != NO_DEFENSE else 0.0) for place, column in enumerate(table.columns)}
     tops = {row: place + (_GAP if row == CLEAN_ROW else 0.0) for place, row in enumerate(table.rows)}
     right, bottom = max(lefts.values()) + 1, max(tops.values()) + 1
+    names_of_rows = [in_lines(row, _ROW_LETTERS, 3) for row in tops]
+    high = _HIGH_ROW if any(name.count("\n") == 2 for name in names_of_rows) else _ROW
     with styled():
         width = max(WIDTH, _BESIDE_CELLS + _CELL * right)
-        figure = Figure(figsize=(width, 1.75 + 0.34 * bottom), layout="constrained")
+        figure = Figure(figsize=(width, 1.75 + high * bottom), layout="constrained")
         axes = figure.subplots()
         for top in tops.values():
             for left in lefts.values():
@@ -83,7 +86,7 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
             axes.set_xticks(middles, upright, fontsize=7)
         else:
             axes.set_xticks(middles, names, fontsize=7, rotation=40, ha="left", rotation_mode="anchor")
-        axes.set_yticks([top + 0.5 for top in tops.values()], [in_lines(row, _ROW_LETTERS, 3) for row in tops])
+        axes.set_yticks([top + 0.5 for top in tops.values()], names_of_rows)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

@@ -1,7 +1,7 @@
 """Lengths, defenses and triggers: the numbers drawn are the records'."""
 
 import warnings
-from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -180,21 +180,24 @@ def test_numbers_of_neighbouring_cells_do_not_run_into_each_other(count: int) ->
     assert not [1 for number, one in enumerate(boxes) for other in boxes[:number] if one.overlaps(other)]
 
 
-def test_a_long_name_of_an_attack_stays_within_the_matrix() -> None:
-    spec = f"mem[{','.join(f'parameter_{number}={number}' for number in range(12))}]"
-    records = [record(attack, defense) for attack in ("clean", "mem3") for defense in ("none", "jpeg")]
-    records = [
-        replace(one, attack=replace(one.attack, spec=spec)) if one.attack.spec == "mem3" else one for one in records
-    ]
+def test_long_names_of_attacks_stay_within_the_matrix_and_their_rows() -> None:
+    parameters = ",".join(f"parameter_{number}={number}" for number in range(12))
+    records = [record("clean", defense) for defense in ("none", "jpeg")]
+    for k in range(20):
+        records += [record(f"mem3[k={k},{parameters}]", one, params={"k": k}) for one in ("none", "jpeg")]
     figure = matrix(records)["matrix"]
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a layout that was given up
         canvas.draw()
     (axes,) = figure.axes
-    for label in axes.get_yticklabels():
+    names = axes.get_yticklabels()
+    assert len(names) == 21
+    for label in names:
         assert label.get_window_extent().x0 >= 0
         assert len(label.get_text().split("\n")) <= 3
+    for upper, lower in pairwise(label.get_window_extent() for label in names):
+        assert upper.y0 > lower.y1
 
 
 def test_the_matrix_is_pale_where_a_gate_fails() -> None:
