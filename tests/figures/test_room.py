@@ -44,14 +44,21 @@ def test_a_very_long_name_goes_on_in_another_line() -> None:
         assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scenes, victim tiny\n" + "thick frame: what undoes most; dashed: the strongest attack; " * 3,
+        "em-wordwise[random_phase=true,grain=2,steps=1488,restarts=1,through=jpeg+crop-flip,through_share=1] on scenes",
+    ],
+)
 @pytest.mark.parametrize("width", [WIDTH, 0.65 * WIDTH])
-def test_a_long_heading_goes_on_in_another_line(width: float) -> None:
+def test_a_long_heading_goes_on_in_another_line(width: float, text: str) -> None:
     with styled():
         figure = Figure(figsize=(width, 3), layout="constrained")
         axes = figure.subplots()
-        heading(figure, "scenes, victim tiny\n" + "thick frame: what undoes most; dashed: the strongest attack; " * 3)
+        heading(figure, text)
         figure.draw_without_rendering()
-        (text,) = figure.texts
-        placed = text.get_window_extent()
+        (drawn,) = figure.texts
+        placed = drawn.get_window_extent()
         assert placed.x1 <= figure.bbox.x1
         assert placed.y0 > axes.get_window_extent().y1

@@ -53,7 +53,9 @@ def test_surrogates_are_named_where_there_are_several() -> None:
     (figure,) = triggers(RECORDS).values()
     assert "surrogate" not in figure.get_suptitle()
     other = [record("mem3", victim="RN50", surrogate="RN50", poison=WORDS)]
-    assert [one.get_suptitle().rpartition(", ")[2] for one in triggers([*LENGTHS, *other]).values()] == [
+    assert [
+        " ".join(one.get_suptitle().rpartition(", ")[2].split()) for one in triggers([*LENGTHS, *other]).values()
+    ] == [
         "surrogate RN50",
         "surrogate tiny",
     ]
