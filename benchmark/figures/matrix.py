@@ -31,7 +31,7 @@ _ROW_LETTERS = 44  # of a row's name in a line
 _CELL = 0.38  # inches of a column, so that its numbers have room beside those of the next
 _ROW, _HIGH_ROW = 0.34, 0.44  # inches of a row, and of one with room for a name of three lines
 _BESIDE_CELLS = 3.0  # inches of the names of attacks and of what leans out at the right
-_LIGHT = 55  # percent from which text is white on blue
+_LIGHT = 85  # percent from which white text stands out from the blue more than dark text
 
 
 def matrix(records: Iterable[Record]) -> dict[str, Figure]:

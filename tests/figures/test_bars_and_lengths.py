@@ -8,10 +8,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.typing import ColorType
 
 from benchmark.core.errors import UsageError
 from benchmark.figures.defenses import defenses
@@ -294,6 +295,27 @@ def test_a_cell_is_the_bluer_the_more_is_kept() -> None:
         (text,) = (one for one in axes.texts if one.get_text() == said)
         over = [one for one in boxes if one.get_bbox().contains(*text.get_position())]
         assert over[-1].get_facecolor()[0] == pytest.approx(1 - share, abs=0.01)  # from white to a blue without red
+
+
+def test_numbers_stand_out_from_their_cells() -> None:
+    records = [record("clean", d, recalls=(100, 100)) for d in ("none", *"abcde")]
+    kept = {"none": 20, "a": 50, "b": 60, "c": 75, "d": 90, "e": 99}
+    records += [record("mem3", defense, recalls=(share, share)) for defense, share in kept.items()]
+    (axes,) = matrix(records)["matrix"].axes
+    boxes = [one for one in axes.patches if isinstance(one, Rectangle) and one.get_width() == 1]
+    for share in kept.values():
+        (text,) = (one for one in axes.texts if one.get_text() == f"{share}.0")
+        cell = [one for one in boxes if one.get_bbox().contains(*text.get_position())][-1]
+        dark, light = sorted((luminance(text.get_color()), luminance(cell.get_facecolor())))
+        assert (light + 0.05) / (dark + 0.05) > 3.9, (
+            share
+        )  # dark or white, one of them has so much on any of these blues
+
+
+def luminance(colour: ColorType) -> float:
+    """Of sRGB, as the Web Content Accessibility Guidelines define it, 0 to 1."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
 def test_ranks_stand_beside_their_attacks() -> None:
