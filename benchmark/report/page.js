@@ -43,3 +43,8 @@ for (const frame of document.querySelectorAll(".frame")) {
   new ResizeObserver(update).observe(inner);
   frame.classList.add("ready");
 }
+
+// On paper nothing can be opened.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});

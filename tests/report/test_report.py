@@ -171,6 +171,13 @@ def test_what_may_be_wider_than_the_page_can_be_scrolled_and_says_so(text: str) 
     assert len(re.findall(r"<div class=\"?frame\"?>", text)) == wide
 
 
+def test_on_paper_nothing_is_cut_off_or_closed(page: Page, text: str) -> None:
+    rules = text[text.index("@media print {") : text.index("</style>")]
+    assert ".scroll { overflow: visible; }" in rules
+    assert "svg, img { max-width: 100%; }" in rules
+    assert re.search(r'addEventListener\("beforeprint", [^;]*"details"\)\) details.open = true', page.scripts[0])
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_at_chance_nothing_is_ranked_and_the_page_says_so(text: str) -> None:
     facts = {**SCENES, "test_images": 20, "test_captions": 100}  # where chance is 41.6 and 50.0
