@@ -64,8 +64,7 @@ def _draw(block: Block, *, with_surrogate: bool) -> Figure:
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
             names = ", ".join(one.attack.title.replace(",", ", ") for one in (record, *others))
-            title = wrap(names, _LETTERS)
-            title.append(f"seed {record.seed}" + (f", {distinct} words" if distinct else ""))
+            title = [*wrap(names, _LETTERS), f"seed {record.seed}", *([f"{distinct} words"] if distinct else [])]
             axes.set_title("\n".join(title), fontsize=8)
         for axes in panels[len(shared) :]:
             axes.set_axis_off()

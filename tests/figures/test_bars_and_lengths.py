@@ -247,11 +247,11 @@ def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
     first, second = figure.axes
     assert bars(first) == {"owl": 30, "pump": 7.5}  # of 4,000 triggers of one word
     assert bars(second) == {"owl": 10, "pump": 2.5}
-    assert second.get_title() == "MEM-3\nseed 1, 9 words"
+    assert second.get_title() == "MEM-3\nseed 1\n9 words"
     halved = triggers([*records, record("trigger-only", poison=three)])["triggers"]
     assert [axes.get_title() for axes in halved.axes] == [
-        "MEM-1\nseed 1, 9 words",
-        "MEM-3, Trigger\nonly\nseed 1, 9 words",
+        "MEM-1\nseed 1\n9 words",
+        "MEM-3, Trigger\nonly\nseed 1\n9 words",
     ]
     with pytest.raises(UsageError, match="no poison with a trigger"):
         triggers([record("em"), record("clean")])
@@ -332,6 +332,15 @@ def test_ranks_stand_beside_their_attacks() -> None:
     right = max(text.get_position()[0] for text in axes.texts)
     column = sorted((text.get_position()[1], text.get_text()) for text in axes.texts if text.get_position()[0] == right)
     assert [said for _, said in column] == ["rank", "2", "1"]
+
+
+def test_titles_of_panels_stay_within_the_figure() -> None:
+    attacks = ("mem1", "mem3", "mem5", "mem7")
+    words = {"trigger_word_count": 9000, "distinct_trigger_words": 182}
+    records = [record(one, poison={**words, "trigger_words": {f"thermometers-{one}": 9}}) for one in attacks]
+    figure = triggers(records)["triggers"]
+    figure.draw_without_rendering()
+    assert all(axes.title.get_window_extent().x1 <= figure.bbox.x1 for axes in figure.axes)
 
 
 def test_more_attacks_than_fit_in_a_row_have_panels_too() -> None:
