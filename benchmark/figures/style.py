@@ -1,6 +1,7 @@
 """How every figure looks, and how it is written: for print and for colour-blind readers."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -170,8 +171,9 @@ def about(block: Block) -> str:
 
 
 def in_lines(text: str, letters: int, most: int) -> str:
-    """A name in lines of so many letters; what is beyond the most lines is left out."""
-    lines = [part for line in text.split("\n") for part in wrap(line, letters)]
+    """A name in lines of so many letters, broken after commas; what is beyond the most lines is left out."""
+    text = re.sub(r",[ \n]*", ", ", text)
+    lines = [part for line in text.split("\n") for part in wrap(line, letters, break_on_hyphens=False)]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmark.figures.style import WIDTH, heading, legend_below, styled
+from benchmark.figures.style import WIDTH, heading, in_lines, legend_below, styled
 
 NAMES = ["clean data", "MEM-3", "EM word-wise", "EM of 128 keys (em-keyed)", "MEM-3 (mem3[surrogate_steps=31])"]
 
@@ -42,6 +42,13 @@ def test_a_very_long_name_goes_on_in_another_line() -> None:
         figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
         assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
+
+
+def test_names_break_between_parameters() -> None:
+    name = "em-wordwise[random_phase=true,steps=124,through=crop-flip,through_share=1]"
+    lines = ["em-wordwise[random_phase=true, steps=124,", "through=crop-flip, through_share=1]"]
+    assert in_lines(name, 44, 3).split("\n") == lines
+    assert in_lines("\n".join(lines), 44, 3).split("\n") == lines
 
 
 @pytest.mark.parametrize(
