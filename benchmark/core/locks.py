@@ -19,12 +19,13 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
+def claimed(path: Path, *, wait: bool, tidy: bool = False) -> Iterator[bool]:
     """Hold the claim on making the file ``path`` while the block runs.
 
     Args:
         path: the file to be made; its folder exists.
         wait: whether to wait while another process holds the claim; a line on standard error says so.
+        tidy: whether to remove what a killed process left half-written for ``path``. It reads the whole folder.
 
     Yields:
         Whether this process holds the claim; always true with ``wait``.
@@ -41,10 +42,9 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
         if wait and not held:
             _log.info("waiting for another run, which is making %s", path.name)
             held = _lock(handle, lock, fcntl.LOCK_EX)
-        if held and not is_first:
-            # Remove what a killed process left half-written: nobody but the holder of the claim writes here. To look
-            # for it at the first claim as well would read the whole folder once for every file in it. Folders are left
-            # to ``temporary_folder``.
+        if tidy and held and not is_first:
+            # Nobody but the holder of the claim writes here, and before the first claim nobody did. Folders are left to
+            # ``temporary_folder``.
             for left in path.parent.glob(f".*{glob.escape(path.name)}*{PARTIAL}"):
                 if not left.is_dir():
                     left.unlink(missing_ok=True)

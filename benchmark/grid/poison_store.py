@@ -137,7 +137,7 @@ class PoisonStore:
         processes = Processes.current()
         make_folder(self.folder)
         checkpoint = Checkpoint.beside(path, self.checkpoint_every)
-        with claimed(path, wait=True) if processes.is_first else nullcontext():
+        with claimed(path, wait=True, tidy=True) if processes.is_first else nullcontext():
             theirs = _stored(path, train) if processes.is_first else None
             if not processes.broadcast_object(theirs is not None):
                 if time_left is None and processes.broadcast_object(is_shown()):

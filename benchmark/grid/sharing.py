@@ -78,7 +78,7 @@ def attempt(grid: Grid, one: PlannedCell, *, wait: bool, begins: Callable[[], ob
     """
     if not wait and grid.poison_is_being_made(one):
         return None
-    with claimed(one.path, wait=wait) as ours:
+    with claimed(one.path, wait=wait, tidy=True) as ours:
         if not ours:
             return None
         record = _finished_meanwhile(one)

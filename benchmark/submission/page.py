@@ -56,7 +56,7 @@ def publish(entry: Entry, folder: Path) -> Path:
         UsageError: the folder cannot be written to, or another file in it is no entry.
     """
     make_folder(folder)
-    with claimed(folder / PAGE, wait=True):
+    with claimed(folder / PAGE, wait=True, tidy=True):
         entries = {one.about.name: one for one in (*load_entries(folder), entry)}
         # Written before the entry is saved, so a page that cannot be written leaves no entry.
         with replacing(folder / PAGE) as page:

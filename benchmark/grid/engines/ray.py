@@ -309,7 +309,7 @@ class _Driver:
             self._held.add(_name(unit))
             if self._store is None:
                 (reference,) = self._ask("poison", _name(unit))
-                with claimed(Path(unit.name), wait=False) as ours:
+                with claimed(Path(unit.name), wait=False, tidy=True) as ours:
                     if ours:  # else another run makes the same file here
                         with replacing(Path(unit.name)) as temporary:
                             self._ray.get(reference).tofile(temporary)

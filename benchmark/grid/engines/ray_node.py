@@ -121,7 +121,7 @@ def _trained(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
     store, path = Store.at(work.store), one.poison
     if path is not None:
         make_folder(path.parent)
-        with claimed(path, wait=True):
+        with claimed(path, wait=True, tidy=True):
             if not path.is_file() and poison is not None:
                 with replacing(path) as temporary:
                     poison.tofile(temporary)
@@ -131,7 +131,7 @@ def _trained(work: RayWork, owner: Any, poison: PoisonBytes | None) -> Record:
                     raise StoreError(f"--store {work.store}: {socket.gethostname()} finds no poison {path.name} there")
     checkpoint = Checkpoint.beside(one.path, grid.checkpoint_every)
     make_folder(grid.out)
-    with claimed(one.path, wait=True), mirrored(checkpoint.path, store):
+    with claimed(one.path, wait=True, tidy=True), mirrored(checkpoint.path, store):
         record = grid.run(replace(one, record=None))
         one.path.unlink(missing_ok=True)  # it goes to the driver
         return record
