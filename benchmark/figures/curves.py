@@ -23,6 +23,7 @@ from benchmark.figures.style import (
     looks,
     named,
     styled,
+    told_apart,
 )
 from benchmark.grid.records import Record
 from benchmark.tables.attacks import CONTROLS
@@ -52,7 +53,7 @@ def curves(records: Iterable[Record]) -> dict[str, Figure]:
     done = [record for record in records if record.defense.spec == UNDEFENDED and record.status == "done"]
     if not done:
         raise UsageError("these records hold no undefended victim that is done; the curves need one")
-    found = blocks(done)
+    found = told_apart(blocks(done))
     figures = {}
     for block in found:
         others = [attack.spec for attack in block.attacks if not is_mem(attack.spec)]

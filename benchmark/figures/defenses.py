@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import BLUE, INK, SKY, VERMILION, WIDTH, heading, named, styled
+from benchmark.figures.style import BLUE, INK, SKY, VERMILION, WIDTH, heading, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.defenses import table2
@@ -38,7 +38,7 @@ def defenses(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: no attack met a defense, or records that mix settings.
     """
     records = list(records)
-    by_place = {(block.dataset.spec, block.victim.spec): block for block in blocks(records)}
+    by_place = {(block.dataset.spec, block.victim.spec): block for block in told_apart(blocks(records))}
     drawn = []
     for table in table2(records, beside_paper=True):
         block = by_place[table.keys["dataset"], table.keys["victim"]]

@@ -7,7 +7,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, whiskers
+from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, told_apart, whiskers
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.gates import by_eps
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -29,7 +29,7 @@ def epsilon(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: no attack has several ε, or records that mix settings.
     """
     done = [record for record in records if record.defense.spec == UNDEFENDED and record.status == "done"]
-    found = [block for block in (blocks(done) if done else []) if _families(block)]
+    found = [block for block in told_apart(blocks(done) if done else []) if _families(block)]
     if not found:
         raise UsageError(
             "these records hold no undefended attack with several ε; run 'mem3[eps=4]', say, beside 'mem3'"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import BLUE, INK, ORANGE, WIDTH, about, heading, named, styled
+from benchmark.figures.style import BLUE, INK, ORANGE, WIDTH, about, heading, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.lengths import LENGTHS, by_length
 from benchmark.tables.published import published
@@ -34,7 +34,7 @@ def lengths(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: no undefended EM or MEM victim is done, or records that mix settings.
     """
     done = [record for record in records if record.defense.spec == UNDEFENDED and record.status == "done"]
-    found = [block for block in (blocks(done) if done else []) if by_length(block)]
+    found = [block for block in told_apart(blocks(done) if done else []) if by_length(block)]
     if not found:
         raise UsageError("these records hold no undefended em or mem attack that is done; the figure needs one")
     # One length makes no curve; where others have several, it is left to the tables.

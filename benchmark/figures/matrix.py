@@ -9,7 +9,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchmark.figures.style import BLUE, FAINT, INK, VERMILION, WIDTH, heading, in_lines, named, styled
+from benchmark.figures.style import BLUE, FAINT, INK, VERMILION, WIDTH, heading, in_lines, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.matrix import CLEAN_ROW
@@ -52,7 +52,7 @@ def matrix(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: nothing met a defense, no clean victim is done, or records that mix settings.
     """
     records = list(records)
-    by_place = {(block.dataset.spec, block.victim.spec): block for block in blocks(records)}
+    by_place = {(block.dataset.spec, block.victim.spec): block for block in told_apart(blocks(records))}
     tables: dict[tuple[str, str], list[Table]] = {}
     for table in make_matrix(records):
         tables.setdefault((table.keys["dataset"], table.keys["victim"]), []).append(table)

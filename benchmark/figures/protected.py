@@ -6,7 +6,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, whiskers
+from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, told_apart, whiskers
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
@@ -30,7 +30,7 @@ def protected(records: Iterable[Record]) -> dict[str, Figure]:
         UsageError: no attack has protected a part of the data, or records that mix settings.
     """
     done = [record for record in records if record.status == "done" and protected_share(record) is not None]
-    found = [block for block in (blocks(done) if done else []) if _parts(block)]
+    found = [block for block in told_apart(blocks(done) if done else []) if _parts(block)]
     if not found:
         raise UsageError("these records hold no attack that protects a part of the data; run with --protected")
     return {named("protected", block, found): _draw(block) for block in found}

@@ -17,7 +17,7 @@ from benchmark.core.errors import UsageError
 from benchmark.data import CaptionDataset
 from benchmark.data.dataset import spread_rows
 from benchmark.figures.sources import ArtifactPaths
-from benchmark.figures.style import VERMILION, WIDTH, heading_lines, named, styled
+from benchmark.figures.style import VERMILION, WIDTH, heading_lines, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks, once_a_poison
 
@@ -74,7 +74,7 @@ def candidates_by_name(records: Iterable[Record]) -> dict[str, tuple[Block, list
     attacked = [r for r in records if r.attack.spec != CLEAN and r.defense.spec == UNDEFENDED and r.status == "done"]
     if not attacked:
         raise UsageError("these records hold no undefended attack that is done; the figure needs one")
-    all_blocks = blocks(once_a_poison(attacked))
+    all_blocks = told_apart(blocks(once_a_poison(attacked)))
     return {
         named("samples", block, all_blocks, attack.spec): (block, block.of(attack.spec))
         for block in all_blocks

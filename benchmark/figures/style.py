@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from math import nan
 from pathlib import Path
@@ -156,6 +158,17 @@ def named(kind: str, block: Block, blocks: list[Block], *more: str) -> str:
     about += [block.dataset.spec] if len({one.dataset.spec for one in blocks}) > 1 else []
     about += [block.victim.spec] if len({one.victim.spec for one in blocks}) > 1 else []
     return "-".join([kind, *map(_file_name, about)])
+
+
+def told_apart(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks, data sets that share a label with their specs for labels, as in headings."""
+    specs: dict[str, set[str]] = defaultdict(set)
+    for one in blocks:
+        specs[one.dataset.label].add(one.dataset.spec)
+    return [
+        replace(one, dataset=replace(one.dataset, label=one.dataset.spec)) if len(specs[one.dataset.label]) > 1 else one
+        for one in blocks
+    ]
 
 
 def _file_name(spec: str) -> str:

@@ -6,7 +6,7 @@ from textwrap import wrap
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import BLUE, WIDTH, heading, named, styled
+from benchmark.figures.style import BLUE, WIDTH, heading, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.selection import UNDEFENDED, Block, blocks, once_a_poison
 
@@ -34,7 +34,7 @@ def triggers(records: Iterable[Record]) -> dict[str, Figure]:
     with_words = [r for r in records if r.defense.spec == UNDEFENDED and r.poison.get("trigger_word_count")]
     if not with_words:
         raise UsageError("these records hold no poison with a trigger; the figure needs one")
-    found = blocks(once_a_poison(with_words))
+    found = told_apart(blocks(once_a_poison(with_words)))
     several = len({record.surrogate.spec for block in found for record in block.records}) > 1
     return {named("triggers", block, found): _draw(block, with_surrogate=several) for block in found}
 

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.typing import ColorType
 
 from benchmark.core.errors import UsageError
+from benchmark.figures.curves import curves
 from benchmark.figures.defenses import defenses
 from benchmark.figures.lengths import lengths
 from benchmark.figures.matrix import matrix
@@ -229,12 +230,19 @@ def test_words_are_counted_where_a_poison_says_how_many() -> None:
     assert triggers([record("uniform-noise", poison=words)])
 
 
-def test_data_sets_that_look_alike_have_files_of_their_own() -> None:
+def test_data_sets_that_look_alike_have_files_and_headings_of_their_own() -> None:
     names = ("csv[train=a/b.csv]", "csv[train=a-b.csv]", f"csv[train={'x' * 300}]")
     records = [record(attack, dataset=name) for name in names for attack in ("clean", "mem3")]
     files = lengths(records)
     assert len(files) == 3
     assert max(map(len, files)) < 100
+    records += [record("mem3", "jpeg", dataset=name, loss=[3.0] * 14) for name in names]
+    for draw in (lengths, defenses, matrix, curves):
+        headings = [figure.get_suptitle() for figure in draw(records).values()]
+        assert len(set(headings)) == 3
+        assert all("csv[train=" in heading for heading in headings)
+    (alone,) = lengths(records[:2]).values()
+    assert "csv[" not in alone.get_suptitle()
 
 
 def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
