@@ -147,9 +147,11 @@ def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, miss
     if name == "samples":
         records = _of_one_attack(records)
     figures, problems = draw_all([name], records, sources)
-    drawings = [
-        Drawing(name, inline(figure, file_name, FIGURES[name]), FIGURES[name]) for file_name, figure in figures.items()
-    ]
+    drawings = []
+    for file_name, figure in figures.items():
+        # With its heading: for those who do not see it, the figures of one kind would be alike. Samples have none.
+        caption = " ".join(f"{FIGURES[name]} {figure.get_suptitle()}".split())
+        drawings.append(Drawing(name, inline(figure, file_name, caption), caption))
     if name == "samples":
         # They are large, so there is one on the page.
         yield from drawings[:1] or _drawn_earlier(records, sources, problems)

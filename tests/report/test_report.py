@@ -171,6 +171,14 @@ def test_what_may_be_wider_than_the_page_can_be_scrolled_and_says_so(text: str) 
     assert len(re.findall(r"<div class=\"?frame\"?>", text)) == wide
 
 
+def test_figures_are_told_apart_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {"defenses": "What each defense recovers."})
+    page = Page(report([*several(), record("em", "cutout", recalls=(53, 48))], NOWHERE))
+    names = attributes(page, "svg", "aria-label") + attributes(page, "img", "alt")
+    assert {name.partition(" on ")[0].rpartition(" ")[2] for name in names} == {"MEM-3", "EM"}
+    assert all(name.startswith("What each defense recovers. ") for name in names)
+
+
 def test_on_paper_nothing_is_cut_off_or_closed(page: Page, text: str) -> None:
     rules = text[text.index("@media print {") : text.index("</style>")]
     assert ".scroll { overflow: visible; }" in rules
