@@ -46,18 +46,39 @@ def leaderboard_page(entries: Sequence[Entry]) -> str:
     return f"{_HEAD}\n{render(leaderboard(entries), 'markdown')}\n"
 
 
-def publish(entry: Entry, folder: Path) -> Path:
+def require_new(target: Path, *, update: bool) -> None:
+    """See that an entry replaces none unasked.
+
+    Raises:
+        UsageError: the file is there, and ``update`` is false.
+    """
+    if target.exists() and not update:
+        raise UsageError(f"{target} exists; --update replaces it, if the submitter is the same")
+
+
+def twins(name: str, scores: str, entries: Sequence[Entry]) -> list[str]:
+    """What is wrong with an entry of that name and that digest of scores: each other one that has the same."""
+    same = [one.about.name for one in entries if scores and one.scores == scores and one.about.name != name]
+    return [f"its scores are those of the entry {name}" for name in same]
+
+
+def publish(entry: Entry, folder: Path, *, update: bool) -> Path:
     """Save an entry and write the page of all entries anew, one process at a time: the page lacks none of them.
 
     Returns:
         The entry's file.
 
     Raises:
-        UsageError: the folder cannot be written to, or another file in it is no entry.
+        UsageError: the folder cannot be written to, or another file in it is no entry; or another process has published
+            one of this name, unless ``update`` is true, or of these scores.
     """
     make_folder(folder)
     with claimed(folder / PAGE, wait=True, tidy=True):
-        entries = {one.about.name: one for one in (*load_entries(folder), entry)}
+        require_new(folder / f"{entry.about.name}.json", update=update)
+        kept = load_entries(folder)
+        if copies := twins(entry.about.name, entry.scores, kept):
+            raise UsageError(f"{entry.about.name}: {copies[0]}")
+        entries = {one.about.name: one for one in (*kept, entry)}
         # Written before the entry is saved, so a page that cannot be written leaves no entry.
         with replacing(folder / PAGE) as page:
             page.write_text(leaderboard_page([entries[name] for name in sorted(entries)]), "utf-8")

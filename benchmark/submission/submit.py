@@ -32,7 +32,7 @@ from benchmark.submission.cells import (
     seed_problems,
 )
 from benchmark.submission.folder import ABOUT, Submission, read_submission
-from benchmark.submission.page import publish, require_page
+from benchmark.submission.page import publish, require_new, require_page, twins
 from benchmark.submission.poisons import Poisons, check_poisons
 from benchmark.submission.rerun import compare, draw, draw_seed, run_again, scores_digest
 from benchmark.submission.result import entry_of
@@ -81,9 +81,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
         UsageError: what is submitted cannot be read, is not known, or has an entry already.
     """
     rules, submission = rules_file.RULES, read_submission(folder)
-    target = options.out / f"{submission.about.name}.json"
-    if target.exists() and not options.update:
-        raise UsageError(f"{target} exists; --update replaces it, if the submitter is the same")
+    require_new(options.out / f"{submission.about.name}.json", update=options.update)
     require_possible(options.out)
     require_page(options.out)
     entries = load_entries(options.out)  # the page shows all of them, so a damaged one is told before the work
@@ -98,7 +96,7 @@ def submit(folder: Path, options: Options) -> tuple[list[Finding], Path | None]:
             findings, entry = _check(submission, untrusted, rules, options, grid, entries)
     if entry is None:
         return findings, None
-    return findings, publish(entry, options.out)
+    return findings, publish(entry, options.out, update=options.update)
 
 
 def _prepare(submission: Submission, options: Options) -> bool:
@@ -218,9 +216,7 @@ def _check(
         findings += _findings(problems, f"the {about.kind} counts: no gate fails")
     if block is not None:
         digest = scores_digest(block.records)
-        twins = [one.about.name for one in entries if one.scores == digest and one.about.name != about.name]
-        copies = [f"its scores are those of the entry {name}" for name in twins]
-        findings += _findings(copies, "its scores are those of no other entry")
+        findings += _findings(twins(about.name, digest, entries), "its scores are those of no other entry")
     rerun: RerunCell | None = None
     if not options.rerun:
         findings.append(Finding(None, "no cell was run again: --no-rerun"))

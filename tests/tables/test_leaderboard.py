@@ -240,13 +240,30 @@ def test_the_page_has_the_entries_of_two_that_publish_at_once(tmp_path: Path) ->
     """Who comes second waits for the first, and then reads its entry, too."""
     with ThreadPoolExecutor() as pool:
         with claimed(tmp_path / PAGE, wait=True):
-            second = pool.submit(publish, TOUGH, tmp_path)
+            second = pool.submit(publish, TOUGH, tmp_path, update=False)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.5)
             assert not (tmp_path / "tough.json").exists()
             FRAGILE.save(tmp_path)
         assert second.result(timeout=60) == tmp_path / "tough.json"
     assert (tmp_path / PAGE).read_text("utf-8") == leaderboard_page([FRAGILE, TOUGH])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (replace(FRAGILE, about=TOUGH.about), "exists; --update"),
+        (replace(FRAGILE, scores="ab"), "of the entry fragile"),
+    ],
+)
+def test_who_publishes_second_replaces_and_repeats_nothing(other: Entry, said: str, tmp_path: Path) -> None:
+    """Both were checked while the folder had neither entry."""
+    file = other.save(tmp_path)
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match=said):
+        publish(replace(TOUGH, scores="ab"), tmp_path, update=False)
+    assert [*tmp_path.glob("*.json")] == [file]
+    assert file.read_bytes() == before
 
 
 def test_seeds_are_not_left_out_of_a_worst_case() -> None:
