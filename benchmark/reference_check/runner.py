@@ -135,7 +135,7 @@ def update(folder: Path, count: int | None, how: RunSettings) -> int:
     """
     commit = git_commit() or "no-commit"
     work = folder / f".update-{commit}"
-    _undo_half_a_swap(folder, work)
+    _undo_half_a_swap(folder)
     old = load_records(folder / "records") if (folder / "records").is_dir() else []
     if strangers := [record for record in old if record.provenance.get("preset") != PRESET]:
         raise UsageError(f"{folder} holds records that are no reference, such as {strangers[0].file_name()}")
@@ -172,13 +172,12 @@ def grow(folder: Path, records: Path) -> int:
             or is of open_clip's own modules or of code that no commit names.
     """
     work = folder / ".update-grown"
-    _undo_half_a_swap(folder, work)
     kept = load_records(records)
     if not kept:
         raise UsageError(f"--records: {records} holds no records")
     _reference(folder)
     with claimed(folder / "records", wait=True):
-        reference = _reference(folder)
+        reference = load_records(folder / "records")
         taken = {record.seed for record in reference}
         fresh = [record for record in kept if record.seed not in taken]
         added = {record.seed for record in fresh}
@@ -215,15 +214,20 @@ def _swap(folder: Path, work: Path, records: Sequence[Record]) -> None:
     shutil.rmtree(work)
 
 
-def _undo_half_a_swap(folder: Path, work: Path) -> None:
+def _undo_half_a_swap(folder: Path) -> None:
     """Put the old records back, if an update was killed between moving them away and putting the new ones there."""
-    if work.is_dir():
-        with claimed(folder / "records", wait=True):
-            if (work / "replaced").is_dir() and not (folder / "records").is_dir():
+    if (folder / "records").is_dir() or not any(folder.glob(".update-*/replaced")):
+        return
+    with claimed(folder / "records", wait=True):
+        for work in folder.glob(".update-*"):
+            # Without new records, the old ones are those of an update that was killed after its swap.
+            is_half = (work / "replaced").is_dir() and (work / "reference").is_dir()
+            if is_half and not (folder / "records").is_dir():
                 (work / "replaced").replace(folder / "records")
 
 
 def _reference(folder: Path) -> list[Record]:
+    _undo_half_a_swap(folder)
     if not (folder / "records").is_dir():
         raise UsageError(f"no reference in {folder}; run check in a checkout of the suite, or name one by --reference")
     return load_records(folder / "records")

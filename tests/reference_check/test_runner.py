@@ -470,6 +470,20 @@ def test_an_update_that_is_killed_in_its_swap_goes_on(
     assert {path.name for path in tmp_path.iterdir()} == {"records", ".records.lock", "README.md"}
 
 
+def test_who_reads_the_reference_undoes_half_a_swap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The update may have been one at another commit, and nobody may ever run it again."""
+    killed = tmp_path / ".update-a1"
+    for place in ("replaced", "reference"):
+        (killed / place).mkdir(parents=True)
+    for one in records([5.0] * 8):
+        one.save(killed / "replaced")
+    (tmp_path / ".update-b2" / "replaced").mkdir(parents=True)  # killed after its swap
+    (tmp_path / "fresh").mkdir()
+    assert main(["check", "--reference", str(tmp_path), "--records", str(tmp_path / "fresh")]) == 2
+    assert "holds no records" in capsys.readouterr().err
+    assert len(load_records(tmp_path / "records")) == 8
+
+
 @pytest.mark.usefixtures("planned_only")
 def test_a_cell_too_many_in_the_reference_is_told_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
