@@ -330,10 +330,11 @@ class Grid:
 
     def see_other_runs(self, planned: Sequence[PlannedCell]) -> None:
         """Take note of poisons and records that other runs have finished since this one began."""
-        for one in planned:
-            if one.record is None and one.path.is_file():
+        waiting = self.time_left.waiting
+        for one in planned if waiting else ():
+            if one.record is None and one.key in waiting and one.path.is_file():
                 self.time_left.done_elsewhere(one.key)
-            if one.poison is not None and one.poison.is_file():
+            if one.poison is not None and str(one.poison) in waiting and one.poison.is_file():
                 self.time_left.done_elsewhere(str(one.poison))
 
     def poison_is_being_made(self, planned: PlannedCell) -> bool:
