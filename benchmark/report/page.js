@@ -31,12 +31,16 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-// What is wider than the page says so until it has been scrolled to its end.
+// What is wider than the page says so until it has been scrolled to its end, and can be reached by keys.
 for (const frame of document.querySelectorAll(".frame")) {
   const inner = frame.querySelector(".scroll");
+  const caption = frame.closest("figure")?.querySelector("figcaption") ?? frame.closest("section").querySelector("h2");
   const update = () => {
     const hidden = inner.scrollWidth - inner.clientWidth;
     frame.classList.toggle("wide", hidden > 1);
+    inner.tabIndex = hidden > 1 ? 0 : -1;
+    inner.role = hidden > 1 ? "region" : null;
+    inner.ariaLabel = hidden > 1 ? caption.textContent : null;
     frame.classList.toggle("cut", hidden - inner.scrollLeft > 1);
   };
   inner.addEventListener("scroll", update, { passive: true });

@@ -157,7 +157,7 @@ def _html(table: Table) -> str:
     terms = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return (
         f"<figure>\n<figcaption>{escape(table.title)}</figcaption>\n"
-        f"<div class=frame><div class=scroll tabindex=0><table>\n<thead><tr>{head}</tr></thead>\n"
+        f"<div class=frame><div class=scroll><table>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody>\n</table></div></div>\n"
         f"<details><summary>Terms and settings</summary><ul>{terms}</ul></details>\n</figure>"
     )
