@@ -2,10 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
 from benchmark.core.parameters import check_ranges, describe_fields
 from benchmark.core.progress import Progress, Silent
+from benchmark.core.registrable import parameters_of
 from benchmark.core.registry import Registry, label_of
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import CaptionDataset
@@ -152,6 +153,41 @@ class Attack(ABC):
         Raises:
             VictimDiverged: the surrogate's loss is not finite.
         """
+
+
+def whole_of(attack: Attack, params: Mapping[str, Any]) -> "tuple[Attack, dict[str, Any]]":
+    """The attack that an attack is ``part_of``, and those of the parameters that it has.
+
+    Args:
+        attack: one that names another.
+        params: its parameters as in records.
+
+    Raises:
+        UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.
+    """
+    assert attack.part_of is not None
+    part, name = f"attack {ATTACKS.name_of(type(attack))}", attack.part_of
+    known = parameters_of(ATTACKS.entry(name).factory)
+    if missing := sorted(known.keys() - parameters_of(type(attack)).keys()):
+        raise UsageError(f"{part} is a part of {name} and lacks its {', '.join(missing)}")
+    own = {key: params[key] for key in known if key in params}
+    whole = ATTACKS.restore(name, own)
+    if whole.part_of is not None:
+        raise UsageError(f"{part} is a part of {name}, which is a part itself")
+    return whole, own
+
+
+def derived(attack: Attack, whole: Poison, train: CaptionDataset, context: CraftContext) -> Poison:
+    """What :meth:`Attack.derive_from` returns.
+
+    Raises:
+        UsageError: no poison.
+    """
+    poison = attack.derive_from(whole, train, context)
+    if not isinstance(poison, Poison):
+        kind = type(poison).__name__
+        raise UsageError(f"attack {ATTACKS.name_of(type(attack))}: derive_from returned {kind}, not a Poison")
+    return poison
 
 
 def require_batch(train: CaptionDataset, rows: int, batch_size: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from attacks import ATTACKS, Attack, CraftContext, Poison
+from attacks.uniform_noise import UniformNoise
 from benchmark.cli.main import main
 from benchmark.contracts import check
 from benchmark.contracts.hooks import defense_inputs
@@ -269,6 +270,29 @@ def test_a_broken_promise_of_an_attack_is_found(fault: str, promise: str | None)
     ATTACKS.register("careless")(Careless)
     broken = check("attack", f"careless[fault={fault}]").broken
     assert any(promise in line for line in broken) if promise else not broken
+
+
+@dataclass(frozen=True)
+class Part(UniformNoise):
+    """Leaves 0 to 255, unless it returns nothing."""
+
+    nothing: bool = False
+    part_of = "uniform-noise"
+
+    def derive_from(self, whole: Poison, train: CaptionDataset, context: CraftContext) -> Poison:
+        assert whole.delta is not None
+        drawn = np.random.randint(7, 9, whole.delta.shape, np.int8)
+        return None if self.nothing else replace(whole, delta=drawn)  # type: ignore[return-value]
+
+
+def test_of_an_attack_that_changes_anothers_poison_its_own_one_is_tested() -> None:
+    ATTACKS.register("half")(Part)
+    unclean, drawn, leaves = check("attack", "half").broken
+    assert unclean == "the global random state is left unchanged"
+    assert drawn.startswith("the same seed gives the same poison: ")
+    assert leaves == "image + noise stays within 0 and 255: it reaches 7 and 263"
+    (nothing,) = check("attack", "half[nothing=yes]").broken
+    assert "UsageError: attack half: derive_from returned NoneType, not a Poison" in nothing
 
 
 def test_a_composition_has_a_contract_as_well() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from attacks import ATTACKS, Attack, CraftContext, Poison
+from attacks.base import derived, whole_of
 from attacks.placement import keeps_tokens
 from attacks.through import Through
 from benchmark.contracts.verdict import VICTIM, Verdict, captioned, note_words, random_state_kept, require
@@ -39,15 +40,15 @@ def attack_verdict(text: str) -> Verdict:
     """Craft with an attack three times; see :func:`benchmark.contracts.check`."""
     spec, verdict, train = parse_spec(text), Verdict(), captioned()
     images, captions = train.images[:].copy(), [list(each) for each in train.captions]
-    attack = _short(spec)
+    attack, whole = _short(spec)
     attack.check(train)
     poisons: list[Poison] = []
     untouched, progress = [], _Counter()
     with verdict.promise("crafting returns a poison"):
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
-        for crafting in (attack, attack, _short(spec)):
+        for crafting in ((attack, whole), (attack, whole), _short(spec)):
             with random_state_kept(verdict) if not poisons else nullcontext():
-                poisons.append(_crafted(crafting, train, 1, Silent() if poisons else progress))
+                poisons.append(_crafted(*crafting, train, 1, Silent() if poisons else progress))
             untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
     verdict.note("the training set is left unchanged", all(untouched))
     if len(poisons) == 3:
@@ -59,7 +60,7 @@ def attack_verdict(text: str) -> Verdict:
         verdict.note("the same seed gives the same poison", not why, why)
         _poison(verdict, train, poisons[0])
         with verdict.promise("crafting reports as many steps as progress_steps() says, or none"):
-            expected = attack.progress_steps(train)
+            expected = whole.progress_steps(train)
             require(progress.steps in (0, expected), f"{progress.steps} in place of {expected}")
         if (period := attack.period()) is not None:
             with verdict.promise("the noise repeats with its period()"):
@@ -124,22 +125,26 @@ def _difference(first: Poison, second: Poison) -> str:
     return ", ".join(different)
 
 
-def _short(spec: Spec) -> Attack:
-    """The attack that a spec names, with a small budget where the spec gives none and the attack takes it."""
+def _short(spec: Spec) -> tuple[Attack, Attack]:
+    """The attack that a spec names, with a small budget where the spec gives none and the attack takes it.
+
+    With it comes what has to craft: the attack that it is a part of, or itself.
+    """
     budget = {}
     for name, value in _SHORT.items():
         with suppress(UsageError):  # an own parameter of that name may have another range or meaning
             ATTACKS.build(spec, {name: value})
             budget[name] = value
     attack = ATTACKS.build(spec, budget)
-    return attack.with_budget(_SHORT) if isinstance(attack, Through) else attack
+    attack = attack.with_budget(_SHORT) if isinstance(attack, Through) else attack
+    return attack, whole_of(attack, ATTACKS.resolve(spec, budget))[0] if attack.part_of else attack
 
 
-def _crafted(attack: Attack, train: CaptionDataset, seed: int, progress: Progress) -> Poison:
+def _crafted(attack: Attack, whole: Attack, train: CaptionDataset, seed: int, progress: Progress) -> Poison:
     architecture, cpu = Architecture(VICTIM), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         context = CraftContext(lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder), progress)
-        poison = attack.craft(train, context)
-    if not isinstance(poison, Poison):
-        raise TypeError(f"craft returned {type(poison).__name__}")
-    return poison
+        poison = whole.craft(train, context)
+        if not isinstance(poison, Poison):
+            raise TypeError(f"craft returned {type(poison).__name__}")
+        return derived(attack, poison, train, context) if attack.part_of else poison

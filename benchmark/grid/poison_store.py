@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from attacks import ATTACKS, CraftContext, Poison
+from attacks import CraftContext, Poison
+from attacks.base import derived, whole_of
 from benchmark.core.atomic_files import make_folder, temporary_folder
 from benchmark.core.cache_dir import user_path
 from benchmark.core.checkpoints import Checkpoint
@@ -19,7 +20,6 @@ from benchmark.core.distributed import Processes
 from benchmark.core.errors import PoisonError, UsageError, as_usage_error
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock, is_shown, stage
-from benchmark.core.registrable import parameters_of
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.core.version import __version__
 from benchmark.data import CaptionDataset
@@ -161,7 +161,7 @@ class PoisonStore:
             whole: the poison of :func:`source_cell`.
             train: the clean training set.
         """
-        return cell.attack.attack.derive_from(whole, train, self._context(cell, torch.device("cpu")))
+        return derived(cell.attack.attack, whole, train, self._context(cell, torch.device("cpu")))
 
     def _context(self, cell: Cell, device: torch.device) -> CraftContext:
         return CraftContext(
@@ -213,16 +213,9 @@ def source_cell(cell: Cell) -> Cell:
     Raises:
         UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.
     """
-    name, given = cell.attack.attack.part_of, cell.attack.choice.params
-    if name is None:
+    if (name := cell.attack.attack.part_of) is None:
         return cell
-    known = parameters_of(ATTACKS.entry(name).factory)
-    if missing := sorted(known.keys() - parameters_of(type(cell.attack.attack)).keys()):
-        raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name} and lacks its {', '.join(missing)}")
-    params = {key: given[key] for key in known if key in given}
-    attack = ATTACKS.restore(name, params)
-    if attack.part_of is not None:
-        raise UsageError(f"attack {cell.attack.choice.spec} is a part of {name}, which is a part itself")
+    attack, params = whole_of(cell.attack.attack, cell.attack.choice.params)
     choice = ResolvedSpec(name, attack.label(), params, attack.describe())
     return replace(cell, attack=ChosenAttack(attack, choice))
 
