@@ -85,6 +85,9 @@ class Nuisance(Defense):
             raise RuntimeError("no luck")
         if self.fault == "exits":
             sys.exit("no more")
+        if self.fault == "goes by its calls":
+            self.calls = self.calls % 3 + 1
+            return [str(self.calls) * len(captions[0])] * len(captions)
         if self.fault == "counts its calls":
             self.calls += 1
             return captions if self.calls <= 3 else [caption.upper() for caption in captions]
@@ -159,6 +162,10 @@ class Nuisance(Defense):
         (
             "counts its calls",
             "a second call with the same seed, by the same object, returns other captions, at the first",
+        ),
+        (
+            "goes by its calls",
+            "a second call with the same seed, by a new object with which the training goes on, returns other captions",
         ),
         ("loses the captions", "on_captions returns None, no list"),
         ("loses the images", "shape and dtype: what on_images returns is None"),

@@ -1,6 +1,6 @@
 """The contract of a defense: what its hooks return at three moments of a training."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,25 +35,44 @@ def defense_verdict(text: str) -> Verdict:
     verdict.note("the arguments are left unchanged", not changed, f"the {changed} are not")
     given = defense_inputs()
     if results:
-        with verdict.promise("all randomness comes from the context's seed"):
-            # One object defends many victims, so what it keeps from one must not show in the next.
-            repeated = {"by the same object": defense, "by a new object": _joined(_parts(text))}
-            for who, again in repeated.items():
-                with seeded_globals(1):
-                    repeat = _training(again, given)
-                found = [(difference(answers, repeat[when]), when) for when, answers in results.items()]
-                what = next((f"other {name}, {when}" for name, when in found if name), "")
-                require(not what, f"a second call with the same seed, {who}, returns {what}")
-        _answers(verdict, text, given, results)
+        if _answers(verdict, text, given, results):
+            with verdict.promise("all randomness comes from the context's seed"):
+                _require_same(text, defense, given, results)
     note_words(verdict, *parts)
     return verdict
 
 
-def _training(defense: Defense, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the hooks return at each moment of one training; an error names the moment."""
+def _require_same(text: str, defense: Defense, given: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
+    """Require the same results in further trainings with the same seed, and in one that others continue."""
+
+    def continued() -> dict[str, dict[str, Any]]:
+        # The last moment first, so that a count kept in a module cannot fit either.
+        new = ((when, _joined(_parts(text))) for when in reversed(_MOMENTS))
+        return {when: answers for when, other in new for answers in _training(other, given, [when]).values()}
+
+    # One object defends many victims, so what it keeps from one must not show in the next. A training that was killed
+    # goes on with a new object.
+    repeated: dict[str, Callable[[], dict[str, dict[str, Any]]]] = {
+        "by the same object": lambda: _training(defense, given),
+        "by a new object": lambda: _training(_joined(_parts(text)), given),
+        "by a new object with which the training goes on": continued,
+    }
+    for who, again in repeated.items():
+        with seeded_globals(1):
+            repeat = again()
+        found = [(difference(answers, repeat[when]), when) for when, answers in results.items()]
+        what = next((f"other {name}, {when}" for name, when in found if name), "")
+        require(not what, f"a second call with the same seed, {who}, returns {what}")
+
+
+def _training(
+    defense: Defense, given: dict[str, Any], moments: Iterable[str] = tuple(_MOMENTS)
+) -> dict[str, dict[str, Any]]:
+    """What the hooks return at moments of one training; an error names the moment."""
     results: dict[str, dict[str, Any]] = {}
     data = None  # on_dataset is called once
-    for when, (progress, epoch) in _MOMENTS.items():
+    for when in moments:
+        progress, epoch = _MOMENTS[when]
         try:
             results[when] = defense_answers(defense, given, 7, progress, epoch, data)
         except (Exception, SystemExit) as error:
@@ -63,10 +82,13 @@ def _training(defense: Defense, given: dict[str, Any]) -> dict[str, dict[str, An
     return results
 
 
-def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
+def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[str, dict[str, Any]]) -> bool:
     """Enter whether the hooks' results keep their promises at every moment of a training.
 
     Enter also how much the hooks change in the middle of the training.
+
+    Returns:
+        Whether they are of the kinds and shapes that they should be, so that others can be compared with them.
     """
     intact = True
     for promise, reason in _PROMISES.items():
@@ -82,6 +104,7 @@ def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[s
             )
     with verdict.promise("a 63-bit seed is accepted"):
         defense_answers(_joined(_parts(text)), given, seed=2**63 - 1)
+    return intact
 
 
 def _rows_why(given: dict[str, Any], answers: dict[str, Any]) -> str:
