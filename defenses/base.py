@@ -192,7 +192,8 @@ class Defense:
         error, which the hook must not catch.
 
         Args:
-            rows: (R, 2) int64 image and caption indices, in the epoch's order.
+            rows: (R, 2) int64, an image's index and which of its own captions, in the epoch's order; no pair is twice
+                among those that come back.
             score: from pairs (R, 2) to the cosine similarity (R,) of image and caption to the victim as it is now.
             at: the moment in training.
         """

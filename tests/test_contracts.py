@@ -72,6 +72,10 @@ class Nuisance(Defense):
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
         if self.fault == "changes its rows":
             rows[0] = rows[1]
+        if self.fault == "repeats a pair":
+            return rows[[0, 1, 0]]
+        if self.fault == "scores other captions":
+            return rows[score(np.stack([rows[:, 0], np.roll(rows[:, 0], 1)], axis=1)) > -2]
         if self.fault == "returns a mask of rows":
             return score(rows) > 0  # type: ignore[return-value]
         return rows
@@ -120,6 +124,9 @@ class Nuisance(Defense):
     def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
         loss = super().loss(batch, at)
         faults: dict[str, Callable[[], Any]] = {"loses its gradient": loss.detach, "is a number": loss.item}
+        faults["is not a number"] = lambda: loss * torch.nan
+        if self.fault == "has an infinite slope":
+            return loss + (batch.image_features - batch.image_features.detach()).pow(2).sum().sqrt()
         if self.fault == "learns its scale alone":
             scale = torch.ones((), requires_grad=True)
             return loss.detach() * scale
@@ -142,6 +149,10 @@ class Nuisance(Defense):
         ("leaves an image out", "on_dataset returns other numbers of images or captions"),
         ("changes its rows", "on_rows changes its argument"),
         ("returns a mask of rows", "every hook returns: ValueError: on_rows returns no array (R, 2) of integers"),
+        ("repeats a pair", "only pairs that went in come back, and some do: on_rows returns a pair twice"),
+        ("scores other captions", "on_rows asks for the score of (0, 41), no image and caption of its own"),
+        ("has an infinite slope", "every hook returns: ValueError: the gradient is not finite"),
+        ("is not a number", "the loss is finite: it is nan, at the first step"),
         ("loses its gradient", "every hook returns: ValueError: the loss has no gradient"),
         ("is a number", "every hook returns: ValueError: loss returns no scalar tensor"),
         ("learns its scale alone", "tower learns from the loss"),
@@ -177,6 +188,7 @@ def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None)
     broken = check("defense", f"nuisance[fault={fault}]").broken
     assert any(promise in line for line in broken) if promise else not broken
     assert fault != "fails in the end" or broken[0].endswith("), at the last step")
+    assert fault != "is not a number" or broken == [promise]
     assert fault != "exits" or broken[0].endswith("), at the first step")
 
 
@@ -411,6 +423,7 @@ def test_the_contract_says_how_much_a_defense_changes() -> None:
     assert 0.4 < dark < 0.6
     assert pixels == f"on_images changes pixels by {51 * dark:.2g}/255 on average"
     assert targets == "on_batch moves 25% of an image's target to other captions"
+    assert check("defense", "clean-fraction[share=0.5]").measured == ["on_dataset changes the data"]
     assert check("defense", "none").measured == ["no hook changes anything"]
 
 

@@ -211,8 +211,9 @@ def _no_scores(pairs: NDArray[np.int64]) -> NDArray[np.float32]:
 def _require_batch(kept: NDArray[np.int64], rows: NDArray[np.int64], least: int) -> None:
     if np.ndim(kept) == 0:
         raise UsageError(f"on_rows returns no pairs, but {type(kept).__name__}")
-    if len(kept) < min(least, len(rows)):
-        raise UsageError(f"the defense leaves {len(kept) or 'none'} of {len(rows)} pairs, and a batch has {least}")
+    left = len(kept) if kept is rows else len(np.unique(kept, axis=0))
+    if left < min(least, len(rows)):
+        raise UsageError(f"the defense leaves {left or 'none'} of {len(rows)} pairs, and a batch has {least}")
 
 
 def _epoch(dataset: CaptionDataset, recipe: Recipe, seed: int, epoch: int) -> tuple[NDArray[np.int64], HookContext]:

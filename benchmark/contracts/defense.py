@@ -34,10 +34,9 @@ def defense_verdict(text: str) -> Verdict:
     changed = difference(given, defense_inputs())
     verdict.note("the arguments are left unchanged", not changed, f"the {changed} are not")
     given = defense_inputs()
-    if results:
-        if _answers(verdict, text, given, results):
-            with verdict.promise("all randomness comes from the context's seed"):
-                _require_same(text, defense, given, results)
+    if results and _answers(verdict, text, given, results):
+        with verdict.promise("all randomness comes from the context's seed"):
+            _require_same(text, defense, given, results)
     note_words(verdict, *parts)
     return verdict
 
@@ -115,6 +114,8 @@ def _rows_why(given: dict[str, Any], answers: dict[str, Any]) -> str:
     foreign = {*map(tuple, answers["rows"])} - {tuple(pair) for pair in given["rows"]}
     if foreign:
         return f"on_rows returns {min(foreign)}, which did not go in"
+    if len({*map(tuple, answers["rows"])}) < len(answers["rows"]):
+        return "on_rows returns a pair twice"
     return "" if answers["rows"] else "on_rows returns none"
 
 

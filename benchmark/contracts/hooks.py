@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmark.contracts.verdict import captioned, require
+from benchmark.data import CaptionDataset
 from defenses import Defense, HookContext
-from defenses.base import LossInputs, Reduction
+from defenses.base import LossInputs, Reduction, Rows
 from victims.clip import clip_loss
 
 
@@ -25,7 +27,7 @@ def defense_inputs() -> dict[str, Any]:
 
     caption = "cheap violin seven A small dog sits near the red house"
     return {
-        "data": train.fingerprint,
+        "data": _published().fingerprint,
         "rows": train.pairs.tolist(),
         "captions": [caption, "car", "the boat left of a tree", *[caption.upper()] * 20],
         "images": images(),
@@ -61,7 +63,15 @@ def defense_answers(
     pairs = train.pairs
     ranks = np.linspace(-1, 1, len(pairs), dtype=np.float32)
     rows = pairs.copy()
-    kept = defense.on_rows(rows, lambda some: ranks[: len(some)], at)
+    similarities = dict(zip(map(tuple, pairs.tolist()), ranks, strict=True))
+
+    def score(some: Rows) -> NDArray[np.float32]:
+        asked = [*map(tuple, some.tolist())]
+        foreign = next((pair for pair in asked if pair not in similarities), None)
+        require(foreign is None, f"on_rows asks for the score of {foreign}, no image and caption of its own")
+        return np.array([similarities[pair] for pair in asked], dtype=np.float32)
+
+    kept = defense.on_rows(rows, score, at)
     pairs_again = isinstance(kept, np.ndarray) and kept.dtype.kind == "i" and kept.shape[1:] == (2,)
     require(pairs_again, "on_rows returns no array (R, 2) of integers")
     require(bool((rows == pairs).all()), "on_rows changes its argument")
@@ -80,17 +90,21 @@ def defense_answers(
 
 
 def _data_answer(defense: Defense, at: HookContext) -> str:
-    """The fingerprint of the data that ``on_dataset`` returns; that of the clean data if it changes nothing."""
-    train = captioned().by_row()
-    # As an owner with uniform noise would publish it.
-    published = replace(train, images=np.asarray(train.images[:] ^ 1, dtype=np.uint8))
+    """The fingerprint of the data that ``on_dataset`` returns."""
+    train, published = captioned().by_row(), _published()
     clean, before = train if defense.needs_clean else published, published.fingerprint
     data = defense.on_dataset(published, clean, at)
     # A fingerprint is worked out once; that of a copy tells what has become of the images and captions.
     require(replace(published).fingerprint == before, "on_dataset changes its argument")
     as_many = [*map(len, data.captions)] == [*map(len, published.captions)]
     require(as_many, "on_dataset returns other numbers of images or captions; pairs are left out in on_rows")
-    return train.fingerprint if data.fingerprint == before else data.fingerprint
+    return data.fingerprint
+
+
+def _published() -> CaptionDataset:
+    """The data as an owner with uniform noise would publish them."""
+    train = captioned().by_row()
+    return replace(train, images=np.asarray(train.images[:] ^ 1, dtype=np.uint8))
 
 
 def _loss_answer(defense: Defense, at: HookContext) -> float:
@@ -100,6 +114,8 @@ def _loss_answer(defense: Defense, at: HookContext) -> float:
     require(isinstance(loss, torch.Tensor) and loss.ndim == 0, "loss returns no scalar tensor")
     require(loss.requires_grad, "the loss has no gradient")
     gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    finite = all(each is None or bool(each.isfinite().all()) for each in gradients)
+    require(finite or not loss.isfinite(), "the gradient is not finite")
     require(any(each is not None and bool(each.any()) for each in gradients), "no tower learns from the loss")
     return float(loss.detach())
 
@@ -131,8 +147,8 @@ def difference(first: dict[str, Any], second: dict[str, Any]) -> str:
 
     def same(a: Any, b: Any) -> bool:
         both = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-        if both:  # NaN equals NaN: that values are not finite is another promise
+        if both:  # NaN equals NaN, here and below: that values are not finite is another promise
             return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
-        return type(a) is type(b) and bool(a == b)
+        return type(a) is type(b) and bool(a == b or (a != a and b != b))
 
     return next((name for name, value in first.items() if not same(value, second[name])), "")

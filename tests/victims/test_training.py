@@ -163,20 +163,20 @@ def test_scores_are_the_victims_cosines_at_that_moment() -> None:
 
 
 class Greedy(Defense):
-    """Keeps so many pairs."""
+    """Keeps so many pairs, each so many times."""
 
-    def __init__(self, pairs: int) -> None:
-        self.pairs = pairs
+    def __init__(self, pairs: int, times: int = 1) -> None:
+        self.pairs, self.times = pairs, times
 
     def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
-        return rows[: self.pairs]
+        return rows[: self.pairs].repeat(self.times, axis=0)
 
 
-@pytest.mark.parametrize(("pairs", "said"), [(0, "none"), (7, "7")])
-def test_a_defense_that_leaves_less_than_a_batch_is_refused(pairs: int, said: str) -> None:
+@pytest.mark.parametrize(("pairs", "times", "said"), [(0, 1, "none"), (7, 1, "7"), (7, 3, "7")])
+def test_a_defense_that_leaves_less_than_a_batch_is_refused(pairs: int, times: int, said: str) -> None:
     """Else a pair would stand in a batch twice, as a negative of itself."""
     with pytest.raises(UsageError, match=f"leaves {said} of 24 pairs, and a batch has 8"):
-        train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(pairs), seed=0)
+        train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(pairs, times), seed=0)
 
 
 def test_a_defense_that_returns_no_pairs_is_refused() -> None:
