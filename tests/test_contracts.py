@@ -100,6 +100,10 @@ class Nuisance(Defense):
         return captions
 
     def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        if self.fault == "changes the default dtype":
+            torch.set_default_dtype(torch.float64)
+        if self.fault == "turns gradients off":
+            torch.set_grad_enabled(False)
         faults: dict[str, Callable[[], Any]] = {
             "leaves the range": lambda: images + 1,
             "widens": lambda: images.double(),
@@ -164,6 +168,8 @@ class Nuisance(Defense):
         ),
         ("widens", "what on_images returns is (8, 3, 16, 16) float64 for (8, 3, 16, 16) float32"),
         ("draws from global state", "global random state"),
+        ("changes the default dtype", "gradients and the default dtype are left as they are"),
+        ("turns gradients off", "every hook returns: ValueError: a hook leaves gradients turned off"),
         ("keeps a gradient", "carry no gradient: what on_images returns"),
         ("halves the targets", "sum to one: that of the first is 0.5"),
         ("has two names", "the label is one printable line: ValueError: 'two\\nnames'"),
@@ -187,6 +193,8 @@ def test_a_broken_promise_of_a_defense_is_found(fault: str, promise: str | None)
     DEFENSES.register("nuisance")(Nuisance)
     broken = check("defense", f"nuisance[fault={fault}]").broken
     assert any(promise in line for line in broken) if promise else not broken
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
     assert fault != "fails in the end" or broken[0].endswith("), at the last step")
     assert fault != "is not a number" or broken == [promise]
     assert fault != "exits" or broken[0].endswith("), at the first step")
@@ -209,7 +217,12 @@ class Careless(Attack):
         return "tab\t" if self.fault == "description with a tab" else ""
 
     def period(self) -> int | None:
-        return {"repeats": 4, "repeats elsewhere": 8, "no pixels": 0}.get(self.fault)
+        return {"repeats": 4, "repeats elsewhere": 8, "no pixels": 0, "many pixels": 65}.get(self.fault)
+
+    def pilot(self) -> tuple[Attack, int] | None:
+        if self.fault == "is its own pilot":
+            return self, 8
+        return 8 if self.fault == "pilot without an attack" else None  # type: ignore[return-value]
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         images = train.images[:].astype(int)
@@ -234,6 +247,8 @@ class Careless(Attack):
             trigger[:5] = [["red dog", "dog red"][self.calls % 2]] * 5
         if self.fault == "drops its noise at times" and self.calls == 2:
             return Poison(None, trigger, 8, train.fingerprint)
+        if self.fault == "gradients":
+            torch.set_grad_enabled(False)
         if self.fault == "global state":
             np.random.rand()
         if self.fault == "raises":
@@ -263,7 +278,11 @@ class Careless(Attack):
         ("shows two steps", "reports as many steps as progress_steps() says, or none: ValueError: 2 in place of 1"),
         ("repeats", None),
         ("repeats elsewhere", "values differ from those 8 pixels to the right"),
-        ("no pixels", "the noise repeats with its period(): ValueError: it is 0"),
+        ("no pixels", "the noise repeats with its period(): ValueError: it is 0, on images of 64 pixels"),
+        ("many pixels", "the noise repeats with its period(): ValueError: it is 65, on images of 64 pixels"),
+        ("is its own pilot", None),
+        ("pilot without an attack", "pilot() is None, or a shorter attack and a number of rows: ValueError: it is 8"),
+        ("gradients", "gradients and the default dtype are left as they are"),
         ("overflows", "within 0 and 255"),
         ("writes on the images", "training set is left unchanged"),
         ("forgets the seed", "same seed gives the same poison: 7 of 258,048 values of the noise differ"),
@@ -287,8 +306,16 @@ class Careless(Attack):
 )
 def test_a_broken_promise_of_an_attack_is_found(fault: str, promise: str | None) -> None:
     ATTACKS.register("careless")(Careless)
-    broken = check("attack", f"careless[fault={fault}]").broken
-    assert any(promise in line for line in broken) if promise else not broken
+    verdict = check("attack", f"careless[fault={fault}]")
+    assert any(promise in line for line in verdict.broken) if promise else not verdict.broken
+    assert torch.is_grad_enabled()
+    assert fault != "none" or verdict.measured == [
+        "noise up to 4/255 in 100% of the images, triggers of 2 words on average"
+    ]
+
+
+def test_the_contract_says_if_an_attack_does_nothing() -> None:
+    assert check("attack", "clean").measured == ["neither noise nor a trigger"]
 
 
 @dataclass(frozen=True)

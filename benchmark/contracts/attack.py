@@ -1,7 +1,7 @@
 """The contract of an attack: what crafting a small poison shows."""
 
 import tempfile
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from attacks import ATTACKS, Attack, CraftContext, Poison
 from attacks.base import derived, whole_of
 from attacks.placement import keeps_tokens
 from attacks.through import Through
-from benchmark.contracts.verdict import VICTIM, Verdict, captioned, note_words, random_state_kept, require
+from benchmark.contracts.verdict import VICTIM, Verdict, captioned, global_state_kept, note_words, require
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.spec import Spec, parse_spec
@@ -47,7 +47,7 @@ def attack_verdict(text: str) -> Verdict:
     with verdict.promise("crafting returns a poison"):
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
         for crafting in ((attack, whole), (attack, whole), _short(spec)):
-            with random_state_kept(verdict) if not poisons else nullcontext():
+            with global_state_kept(Verdict() if poisons else verdict):
                 poisons.append(_crafted(*crafting, train, 1, Silent() if poisons else progress))
             untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
     verdict.note("the training set is left unchanged", all(untouched))
@@ -62,6 +62,8 @@ def attack_verdict(text: str) -> Verdict:
         with verdict.promise("crafting reports as many steps as progress_steps() says, or none"):
             expected = whole.progress_steps(train)
             require(progress.steps in (0, expected), f"{progress.steps} in place of {expected}")
+        with verdict.promise("pilot() is None, or a shorter attack and a number of rows"):
+            _require_pilot(whole, train)
         if (period := attack.period()) is not None:
             with verdict.promise("the noise repeats with its period()"):
                 _require_period(train, poisons[0], period)
@@ -88,13 +90,37 @@ def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
         changed = [trigger for trigger in poison.trigger if not keeps_tokens(trigger, "a dog.", poison.place)]
         why = f"{changed[0]!a} does not" if changed else ""
         verdict.note("a trigger has the same tokens alone and beside a caption", not changed, why)
+    verdict.measured.append(_strength(poison))
     with verdict.promise("every image keeps its captions"):
         require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
 
 
+def _require_pilot(attack: Attack, train: CaptionDataset) -> None:
+    if (pilot := attack.pilot()) is None:
+        return
+    pair = isinstance(pilot, tuple) and len(pilot) == 2
+    require(pair and isinstance(pilot[0], Attack) and isinstance(pilot[1], int), f"it is {pilot!a}")
+    steps, kinds = attack.progress_steps(train), len(attack.step_kinds(train))
+    require(kinds == steps, f"step_kinds() has {kinds} for the {steps} steps of progress_steps()")
+
+
+def _strength(poison: Poison) -> str:
+    """How much a poison changes, in words."""
+    parts = []
+    if poison.delta is not None:
+        changed = float(poison.delta.reshape(len(poison.delta), -1).any(axis=1).mean())
+        units = "pairs" if poison.per_row else "images"
+        parts.append(f"noise up to {poison.largest}/255 in {changed:.0%} of the {units}")
+    if poison.trigger is not None:
+        words = sum(len(trigger.split()) for trigger in poison.trigger) / len(poison.trigger)
+        parts.append(f"triggers of {words:.2g} words on average")
+    return ", ".join(parts) or "neither noise nor a trigger"
+
+
 def _require_period(train: CaptionDataset, poison: Poison, period: int) -> None:
     """Compare the noise of each pixel with that of the pixel one period away, where neither is cut off at 0 or 255."""
-    require(period >= 1, f"it is {period}")
+    side = train.resolution
+    require(isinstance(period, int) and 1 <= period <= side, f"it is {period}, on images of {side} pixels")
     if poison.delta is None:
         return
     delta = np.asarray(poison.delta[:])

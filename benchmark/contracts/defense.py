@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from benchmark.contracts.hooks import defense_answers, defense_inputs, difference
-from benchmark.contracts.verdict import Verdict, note_words, random_state_kept, require
+from benchmark.contracts.verdict import Verdict, global_state_kept, note_words, require
 from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense
@@ -29,7 +29,7 @@ def defense_verdict(text: str) -> Verdict:
             why = f"{type(part).__name__} has none of {', '.join(HOOKS)}"
             verdict.note("at least one hook is overridden", part.has_hooks, why)
     results: dict[str, dict[str, Any]] = {}
-    with verdict.promise("every hook returns"), random_state_kept(verdict):
+    with verdict.promise("every hook returns"), global_state_kept(verdict):
         results = _training(defense, given)
     changed = difference(given, defense_inputs())
     verdict.note("the arguments are left unchanged", not changed, f"the {changed} are not")
@@ -57,7 +57,7 @@ def _require_same(text: str, defense: Defense, given: dict[str, Any], results: d
         "by a new object with which the training goes on": continued,
     }
     for who, again in repeated.items():
-        with seeded_globals(1):
+        with seeded_globals(1), global_state_kept(Verdict()):
             repeat = again()
         found = [(difference(answers, repeat[when]), when) for when, answers in results.items()]
         what = next((f"other {name}, {when}" for name, when in found if name), "")
@@ -101,7 +101,7 @@ def _answers(verdict: Verdict, text: str, given: dict[str, Any], results: dict[s
             verdict.note(
                 "it changes nothing, as it says", not any(difference(given, answers) for answers in results.values())
             )
-    with verdict.promise("a 63-bit seed is accepted"):
+    with verdict.promise("a 63-bit seed is accepted"), global_state_kept(Verdict()):
         defense_answers(_joined(_parts(text)), given, seed=2**63 - 1)
     return intact
 

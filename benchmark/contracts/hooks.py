@@ -112,6 +112,7 @@ def _loss_answer(defense: Defense, at: HookContext) -> float:
     batch, weights = _loss_inputs()
     loss = defense.loss(batch, at)
     require(isinstance(loss, torch.Tensor) and loss.ndim == 0, "loss returns no scalar tensor")
+    require(torch.is_grad_enabled(), "a hook leaves gradients turned off")
     require(loss.requires_grad, "the loss has no gradient")
     gradients = torch.autograd.grad(loss, weights, allow_unused=True)
     finite = all(each is None or bool(each.isfinite().all()) for each in gradients)

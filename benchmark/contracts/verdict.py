@@ -86,10 +86,20 @@ def captioned() -> CaptionDataset:
 
 
 @contextmanager
-def random_state_kept(verdict: Verdict) -> Iterator[None]:
-    """Enter whether the block leaves the global random state as it is; nothing if it ends with an error."""
+def global_state_kept(verdict: Verdict) -> Iterator[None]:
+    """Enter whether the block leaves the global state as it is; nothing if it ends with an error.
+
+    That is the random state, whether gradients are computed, and the default dtype. The last two are restored.
+    """
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    yield
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        yield
+        kept = torch.is_grad_enabled() == gradients and torch.get_default_dtype() == dtype
+        verdict.note("gradients and the default dtype are left as they are", kept)
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
     same = random.getstate() == python and torch.equal(torch.get_rng_state(), pytorch)
     same = same and all(np.array_equal(old, new) for old, new in zip(numpy, np.random.get_state(), strict=True))
     verdict.note("the global random state is left unchanged", same)

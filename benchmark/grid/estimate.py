@@ -205,7 +205,8 @@ def _measured(todo: Sequence[_Work]) -> dict[str, Costs]:
             except Exception as error:  # the work itself will raise it, and fail alone
                 if not Processes.current().failed_alike(error):
                     raise
-                _log.warning("a step could not be timed: %s: %s", type(error).__name__, first_line(error))
+                what = f"crafting {work.attack}" if work.attack else "training"
+                _log.warning("a step of %s could not be timed: %s: %s", what, type(error).__name__, first_line(error))
                 measured = None
             if measured is not None:
                 costs[work.kind] = measured
