@@ -119,7 +119,8 @@ def _prepare(submission: Submission, options: Options) -> bool:
     if submission.plugin is not None:
         known = {entry.name for entry in registry.entries() if source_of(entry.factory) is None}
         if all(name in known for name in names):
-            raise UsageError(f"spec: the suite has {about.spec} itself, so no plug-in belongs to it")
+            through = "; an attack of a plug-in cannot be submitted through a defense" if "through" in names else ""
+            raise UsageError(f"spec: the suite has {'+'.join(names)} itself, so no plug-in belongs to it{through}")
         if not options.trust_plugin:
             if about.kind == "defense" and options.rerun:
                 raise UsageError(
@@ -135,6 +136,9 @@ def _prepare(submission: Submission, options: Options) -> bool:
             if submission.plugin is not None:
                 raise
             raise UsageError(f"{error}, that of a submission is named under 'plugin' in {ABOUT}") from error
+    if about.kind == "attack" and (whole := ATTACKS.entry(names[0]).factory.part_of) is not None:
+        changed = f"{names[0]} changes the poison of {whole}, so its own is not stored"
+        raise UsageError(f"{changed}; it cannot be submitted")
     return False
 
 
@@ -201,7 +205,7 @@ def _check(
         *(
             _findings(budget_problems(done, rules), "every attack keeps to the values that the preset sets")
             if about.kind == "attack"
-            else _findings(clean_data_problems(cells), "the defense has no clean data")
+            else _clean_data(cells, untrusted=untrusted)
         ),
         *_findings(_origin_problems(done), "all records are of one machine, one commit and the same packages"),
         *_findings(poison_problems, "every poison is intact, within its ε, of these data, and as its records say"),
@@ -236,6 +240,14 @@ def _check(
 def _findings(problems: Sequence[str], passed: str) -> list[Finding]:
     """A finding for each problem, or that there is none."""
     return [Finding(False, problem) for problem in problems] or [Finding(True, passed)]
+
+
+def _clean_data(cells: Sequence[RequiredCell], *, untrusted: bool) -> list[Finding]:
+    """Whether the defense has no clean data of its own, which only its class knows."""
+    if untrusted:
+        unchecked = "whether the defense has clean data was not checked, as its plug-in was not executed"
+        return [Finding(None, unchecked)]
+    return _findings(clean_data_problems(cells), "the defense has no clean data")
 
 
 def _addresses(cells: Sequence[RequiredCell], kind: Kind, *, agree: bool) -> list[Finding]:

@@ -12,6 +12,7 @@ import torch
 from benchmark.cli.main import main
 from benchmark.core.seeding import numpy_generator
 from benchmark.core.threads import limited_threads
+from benchmark.grid.records import load_records
 from benchmark.submission.page import leaderboard_page
 from benchmark.submission.rerun import draw_seed
 from benchmark.tables.entries import Entry, load_entries
@@ -110,6 +111,22 @@ def test_a_defense(make: Make) -> None:
     assert (entry.about.spec, set(entry.recall)) == (COMPOSED, {"clean", "lsp[keys=4]"})
     assert entry.rerun is not None
     assert entry.rerun.drawn.startswith("from the scores and 20")
+
+
+def test_whether_a_defense_has_clean_data_is_not_known_unless_its_plugin_is_executed(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make("defense")
+    for record in load_records(folder / "records"):
+        if record.defense.spec == COMPOSED:
+            (folder / "records" / record.file_name()).unlink()
+            replace(record, defense=replace(record.defense, spec="mine")).save(folder / "records")
+    (folder / "mine.py").write_text("raise SystemExit\n")
+    write_about(folder, kind="defense", spec="mine", plugin="mine.py")
+    submit(folder, "--no-rerun")
+    out = capsys.readouterr().out
+    assert "– whether the defense has clean data was not checked, as its plug-in was not executed" in out
+    assert "no clean data" not in out
 
 
 def test_a_plugin_is_executed_only_if_it_is_trusted(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

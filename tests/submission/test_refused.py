@@ -351,6 +351,10 @@ ABOUTS: dict[str, tuple[dict[str, Any], str]] = {
     "a link that ends": ({"link": "https://a.org/)<script>"}, "link"),
     "a spec that reads a file": ({"spec": "poison[file=/etc/passwd]"}, "spec names a file"),
     "somebody's poison": ({"spec": "poison[file=x]"}, "attack poison cannot be submitted"),
+    "part of an attack": (
+        {"spec": "delta-only[k=2]"},
+        "delta-only changes the poison of mem, so its own is not",
+    ),
     "several attacks": ({"spec": "lsp,ar"}, "is not a name"),
     "an unknown attack": ({"spec": "lspp"}, "did you mean 'lsp'?"),
     "one that is not loaded": ({"spec": "xyz"}, "that of a submission is named under 'plugin' in submission.yaml"),
@@ -414,12 +418,21 @@ def test_a_page_of_something_else_is_not_overwritten(make: Make, capsys: pytest.
     assert other.read_text() == "# Mine\n"
 
 
-def test_a_plugin_for_what_the_suite_has_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("lsp[keys=4]", "the suite has lsp itself, so no plug-in belongs to it"),
+        ("through[attack=speck,defense=jpeg]", "an attack of a plug-in cannot be submitted through a defense"),
+    ],
+)
+def test_a_plugin_for_what_the_suite_has_itself(
+    spec: str, said: str, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make("attack")
     (folder / "lsp.py").write_text("raise SystemExit\n")
-    write_about(folder, plugin="lsp.py")
+    write_about(folder, spec=spec, plugin="lsp.py")
     assert submit(folder, "--trust-plugin") == 2
-    assert "so no plug-in belongs to it" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_a_defense_of_its_own_is_not_run_again_untrusted(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
