@@ -89,8 +89,9 @@ def _attacks(attacks: Sequence[ResolvedSpec], records: Sequence[Record]) -> list
         words = attack.strength or _words({key: value for key, value in attack.params.items() if key != "k"})
         # Crafting with a surrogate leaves its losses; a record of any attack names the run's surrogate.
         surrogates = " or ".join(sorted({one.surrogate.spec for one in own if one.poison.get("loss_per_round")}))
-        settings.setdefault(f"surrogate {surrogates}; {words}" if surrogates else words, []).append(attack.title)
-    return [f"{', '.join(labels)}: {words}." for words, labels in settings.items()]
+        parts = [f"surrogate {surrogates}" if surrogates else "", words]
+        settings.setdefault("; ".join(part for part in parts if part), []).append(attack.title)
+    return [f"{', '.join(labels)}: {words or 'no parameters'}." for words, labels in settings.items()]
 
 
 def poison_notes(attacks: Sequence[ResolvedSpec], records: Iterable[Record]) -> list[str]:
@@ -130,7 +131,8 @@ def _defenses(records: Iterable[Record]) -> list[str]:
         # On clean captions, which have no trigger, a defense changes fewer words.
         attacked = [record for record in defended if record.attack.spec != CLEAN] or defended
         defense = defended[0].defense
-        lines.append(f"{defense.title}: {defense.strength or _words(defense.params)}{_effect(attacked)}.")
+        parts = [defense.strength or _words(defense.params), _effect(attacked)]
+        lines.append(f"{defense.title}: {'; '.join(part for part in parts if part) or 'no parameters'}.")
     return lines
 
 
@@ -156,7 +158,7 @@ def _effect(records: Iterable[Record]) -> str:
     spread = ", depending on the attack" if any(" to " in part for part in (*changed, *left_out)) else ""
     known = left_out or changed or any("loss" in one for own in by_attack.values() for one in own)
     unknown = "" if known else " (by how much it changes the loss was not measured)"
-    return f"; changed {' and '.join(changed) or 'no pixel and no word'} on average{''.join(left_out)}{spread}{unknown}"
+    return f"changed {' and '.join(changed) or 'no pixel and no word'} on average{''.join(left_out)}{spread}{unknown}"
 
 
 def _span(values: Sequence[float], digits: int) -> str:

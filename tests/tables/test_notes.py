@@ -66,9 +66,11 @@ def test_a_defenses_strength_and_effect_are_said() -> None:
         record("mem3", "cutout", seed=2, strength="square of 0.5", changes={"words_per_caption": 0, "pixel": 21.0}),
         record("mem3", "random-swap", changes={"words_per_caption": 1.25, "pixel": 0}, defense_params={"alpha": 0.1}),
         record("mem3", "mixup", strength="λ"),
+        record("mem3", "grey", changes={"words_per_caption": 0, "pixel": 20.0}),
         record("clean", "random-swap", changes={"words_per_caption": 9.0, "pixel": 0}, defense_params={"alpha": 0.1}),
     )
     assert "Cutout: square of 0.5; changed 20.5/255 per pixel value on average." in text
+    assert "Grey: changed 20.0/255 per pixel value on average." in text
     assert "Random swap: random-swap.alpha 0.1; changed 1.25 words per caption on average." in text
     assert (
         "Mixup: λ; changed no pixel and no word on average (by how much it changes the loss was not measured)." in text
@@ -129,6 +131,10 @@ def test_attacks_of_one_budget_share_a_line_and_others_do_not() -> None:
     assert {"EM: surrogate tiny; rounds 6.", "MEM-3: rounds 6."} <= set(table1([em, record("mem3")])[0].notes)
     unequal = table1([record("em", params={"rounds": 2}, poison=BY_A_SURROGATE), mem3])[0].notes
     assert {"EM: surrogate tiny; rounds 2.", "MEM-3: surrogate tiny; rounds 6."} <= set(unequal)
+    bare = [
+        replace(one, attack=replace(one.attack, params={"k": one.attack.params["k"]})) for one in (em, record("mem3"))
+    ]
+    assert {"EM: surrogate tiny.", "MEM-3: no parameters."} <= set(table1(bare)[0].notes)
 
 
 def test_chance_says_where_captions_are_taken_as_spread_evenly() -> None:
