@@ -13,7 +13,7 @@ from attacks.poison import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
-from benchmark.core.parameters import check_ranges, describe_fields
+from benchmark.core.parameters import check_ranges, describe_fields, require
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.registrable import parameters_of
 from benchmark.core.registry import Registry, label_of
@@ -88,7 +88,10 @@ class Attack(ABC):
             raise TypeError(f"{cls.__name__}.crafted_through is a tuple of names, such as ('{cls.crafted_through}',)")
 
     def __post_init__(self) -> None:
-        check_ranges(f"attack {ATTACKS.name_of(type(self))}", self)
+        owner, k = f"attack {ATTACKS.name_of(type(self))}", getattr(self, "k", None)
+        check_ranges(owner, self)
+        # Tables order attacks by it.
+        require(k is None or (type(k) is int and k >= 0), owner, "k", "a whole number from 0 on, or none", k)
 
     def label(self) -> str:
         """The name in tables, one printable line; by default the registered name: ``my-noise`` is ``My noise``."""

@@ -470,6 +470,21 @@ def test_parameters_out_of_range_take_one_form_of_message() -> None:
         assert str(raised.value) == message
 
 
+@pytest.mark.parametrize("k", ["0.5", "-1", "2"])
+def test_a_parameter_k_is_a_whole_number(k: str) -> None:
+    """Tables order attacks by it, and records hold no other."""
+
+    @ATTACKS.register("counted")
+    @dataclass(frozen=True)
+    class Counted(UniformNoise):
+        """Has a k of another kind."""
+
+        k: float = 1.0
+
+    with pytest.raises(UsageError, match=f"attack counted: k must be a whole number from 0 on, or none, got {k}"):
+        check("attack", f"counted[k={k}]")
+
+
 def test_a_class_that_lacks_a_method_takes_one_line() -> None:
     class Unfinished(Attack):
         """Nothing but a name."""

@@ -71,7 +71,7 @@ class Grey({base}):
             images = np.full((count, 3, {size}, {size}), 128, np.uint8)
             return CaptionDataset("grey", name, images, [["{caption}"] for number in range(count)])
 
-        return Splits(split("train", {train}), split("val", {val}), split("test", {test}))
+        return Splits(split("{first}", {train}), split("val", {val}), split("test", {test}))
 """
 HINTLESS, ANYTHING = "def __init__(self, share=0.5): pass", "def __init__(self, **share: float): pass"
 FAINT = '''
@@ -263,6 +263,12 @@ def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch
         (SPECKLE.replace("int = 8", "int = 'eight'"), "the default 'eight' of parameter 'eps' is not as its type hint"),
         (SPECKLE.replace("int = 8", "int = True"), "the default True of parameter 'eps' is not as its type hint"),
         (SPECKLE.replace("int = 8", "int = 8.0"), "the default 8.0 of parameter 'eps' is not as its type hint"),
+        (
+            GREY.replace("Grey({base})", "Grey(SeededSource)")
+            .replace("import numpy", "from benchmark.data.seeded_source import SeededSource\nimport numpy")
+            .replace("def for_seed(self, seed):\n        return {for_seed}", "def __init__(self): pass"),
+            "Grey has an __init__ of its own, which does not take seed",
+        ),
         (SPECKLE.replace("    eps: int", "    version = 'x'\n    eps: int"), "'speckle': version: Expected `int`"),
         (
             DARK.format(name="dark", share=0.5).replace("    share:", "    version = 'x'\n    share:"),
@@ -301,6 +307,7 @@ def with_seed(method):
     ("faults", "said"),
     [
         ({"size": 48}, "data set grey gives train images of 48 × 48 px, asked for 32"),
+        ({"first": "val"}, "data set grey calls its train split 'val'"),
         ({"test": 0}, "data set grey has no test images"),
         ({"val": 0}, "data set grey has no val images"),
         ({"for_seed": "5"}, "data set grey: for_seed() returns int, not a DatasetSource"),
@@ -313,7 +320,7 @@ def test_data_that_a_plug_in_should_not_load_are_refused(
     faults: dict[str, Any], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = {"base": "DatasetSource", "train": 40, "val": 8, "test": 12, "size": "resolution", "caption": "a dog"}
-    values["for_seed"] = "self"
+    values |= {"for_seed": "self", "first": "train"}
     (tmp_path / "grey.py").write_text(GREY.format(**values | faults))
     flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
     assert main(["run", "--attack", "clean", "--preset", "micro", "--batch-size", "16", *flags]) == (2 if said else 0)

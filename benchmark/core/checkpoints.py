@@ -60,9 +60,11 @@ class Checkpoint:
         """Replace the checkpoint by ``state``: tensors, numbers, strings, and lists and dicts of them.
 
         Raises:
+            TypeError: it holds something else, which could not be loaded without executing code.
             UsageError: the folder cannot be written to, or the disk is full; the old checkpoint is kept.
         """
         assert self.path is not None
+        _require_kinds(state)
         seconds = self.earlier + time.monotonic() - self._start
         with replacing(self.path) as temporary, temporary.open("wb") as file:
             try:
@@ -156,6 +158,20 @@ class Checkpoint:
         """Remove the file, once the stage's result has been saved."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _require_kinds(state: Any, where: str = "") -> None:
+    """Refuse what loading would take for damage, such as arrays and numbers of NumPy's."""
+    if isinstance(state, dict):
+        for key, value in state.items():
+            _require_kinds(key, where)
+            _require_kinds(value, f"{where}[{key!r}]")
+    elif isinstance(state, list | tuple):
+        for value in state:
+            _require_kinds(value, where)
+    elif not isinstance(state, torch.Tensor) and type(state) not in (bool, int, float, str, bytes, type(None)):
+        kind = f"{type(state).__module__}.{type(state).__qualname__}"
+        raise TypeError(f"a checkpoint holds tensors, numbers, strings, lists and dicts; state{where} is a {kind}")
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -18,6 +18,14 @@ class SeededSource(DatasetSource):
 
     seed: int | None = ranged(None, 0)
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} has an __init__ of its own, which does not take seed; write its parameters as fields "
+                "below @dataclass(frozen=True, kw_only=True)"
+            )
+
     def for_seed(self, seed: int) -> "SeededSource":
         """The data set of a cell's seed; itself if its seed is given."""
         return replace(self, seed=seed) if self.seed is None else self

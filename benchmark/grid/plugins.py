@@ -32,7 +32,8 @@ def load_plugins(paths: Iterable[str | Path]) -> None:
             forget_failed()
             raise
         if ran and _entries() == before:
-            _log.warning("plugin %s registers no attack, defense or data set", path)
+            others = "models that it adds to open_clip can be victims"
+            _log.warning("plugin %s registers no attack, defense or data set; %s", path, others)
 
 
 def _entries() -> int:

@@ -41,11 +41,13 @@ def _require_usable(splits: Splits, name: str, resolution: int) -> None:
     """See that a plug-in's data set loads what its contract promises.
 
     Raises:
-        UsageError: a split without images, images of another resolution, a blank caption.
+        UsageError: a split of another name, a split without images, images of another resolution, a blank caption.
     """
     if not isinstance(splits, Splits):
         raise UsageError(f"{name} must load Splits, not {type(splits).__name__}")
-    for split in (splits.train, splits.val, splits.test):
+    for key, split in {"train": splits.train, "val": splits.val, "test": splits.test}.items():
+        if split.split != key:
+            raise UsageError(f"{name} calls its {key} split '{split.split}'")
         if not len(split):
             raise UsageError(f"{name} has no {split.split} images")
         if split.images.shape[2:] != (resolution, resolution):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -266,6 +267,16 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, capsys: pytest.Capt
     assert Checkpoint(tmp_path / "trap").load() is None
     assert "is ignored" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(np.zeros(2), "numpy.ndarray"), (np.float64(2), "numpy.float64"), ({1}, "builtins.set")]
+)
+def test_what_could_not_be_loaded_is_not_saved(value: Any, kind: str, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state")
+    with pytest.raises(TypeError, match=rf"strings, lists and dicts; state\['x'\] is a {kind}$"):
+        checkpoint.save({"x": [value]})
+    assert not checkpoint.exists()
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
