@@ -166,7 +166,7 @@ class Nuisance(Defense):
             "fails in the end",
             "every hook returns: IndexError: list index out of range (in on_images, ",
         ),
-        ("widens", "what on_images returns is (8, 3, 16, 16) float64 for (8, 3, 16, 16) float32"),
+        ("widens", "what on_images returns is (8, 3, 64, 64) float64 for (8, 3, 64, 64) float32"),
         ("draws from global state", "global random state"),
         ("changes the default dtype", "gradients and the default dtype are left as they are"),
         ("turns gradients off", "every hook returns: ValueError: a hook leaves gradients turned off"),

@@ -7,23 +7,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.contracts.verdict import captioned, require
+from benchmark.contracts.verdict import VICTIM, captioned, require
 from benchmark.data import CaptionDataset
 from defenses import Defense, HookContext
 from defenses.base import LossInputs, Reduction, Rows
+from victims.architecture import Architecture
 from victims.clip import clip_loss
 
 
 def defense_inputs() -> dict[str, Any]:
-    """What the contract gives to the hooks, by what they may change: data, rows, captions, images (8, 3, 16, 16),
-    targets and the loss.
+    """What the contract gives to the hooks, by what they may change: data, rows, captions, images (8, 3, S, S) in
+    preset tiny's resolution S, targets and the loss.
     """
     generator = torch.Generator().manual_seed(0)
     train = captioned().by_row()
+    side = train.resolution
 
     def images() -> torch.Tensor:
         """Smooth ones, for what a filter does to white noise says nothing of photos."""
-        return torch.nn.functional.interpolate(torch.rand(8, 3, 4, 4, generator=generator), 16, mode="bilinear")
+        coarse = torch.rand(8, 3, side // 4, side // 4, generator=generator)
+        return torch.nn.functional.interpolate(coarse, side, mode="bilinear")
 
     caption = "cheap violin seven A small dog sits near the red house"
     return {
@@ -51,7 +54,7 @@ def defense_answers(
         epoch: from 1.
         data: the fingerprint of what ``on_dataset`` made at an earlier moment; ``None`` calls it.
     """
-    slope = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    slope = torch.randn(given["images"].shape[1:], generator=torch.Generator().manual_seed(1))
 
     def loss(images: torch.Tensor, reduction: Reduction = "mean") -> torch.Tensor:
         each = (slope * images).mean((1, 2, 3))
@@ -124,10 +127,10 @@ def _loss_answer(defense: Defense, at: HookContext) -> float:
 def _loss_inputs() -> tuple[LossInputs, list[torch.Tensor]]:
     """A batch of eight with random features, by towers that are one matrix each, and these matrices."""
     generator = torch.Generator().manual_seed(2)
-    images = torch.rand(8, 3, 16, 16, generator=generator)
+    images = torch.rand(8, 3, *[Architecture(VICTIM).resolution] * 2, generator=generator)
     tokens = torch.randint(1, 99, (8, 6), generator=generator)
     tokens[:, 0], tokens[:, -1] = 49406, 49407
-    pixels, words = (torch.randn(size, 4, generator=generator).requires_grad_() for size in (768, 49408))
+    pixels, words = (torch.randn(size, 4, generator=generator).requires_grad_() for size in (images[0].numel(), 49408))
 
     def encode_images(some: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(some.flatten(1) @ pixels, dim=-1)
