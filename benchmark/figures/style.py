@@ -66,15 +66,15 @@ _SETTINGS: Any = {
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> int:
-    """Draw a legend below all axes, in as many columns, at most four, as fit beside each other.
+    """Draw a legend below all axes, in as many columns, two to four, as fit beside each other.
 
     Returns:
         How many lines of text high it is.
     """
     letters = int(LEGEND_LETTERS * figure.get_figwidth() / WIDTH)
-    labels = [in_lines(label, letters - LEGEND_SAMPLE, _LEGEND_LINES) for label in labels]
+    labels = [in_lines(label, letters // 2 - LEGEND_SAMPLE, _LEGEND_LINES) for label in labels]
     lines = [line for label in labels for line in label.split("\n")]
-    columns = max(1, min(4, int(letters / (max(map(len, lines)) + LEGEND_SAMPLE))))
+    columns = max(2, min(4, int(letters / (max(map(len, lines)) + LEGEND_SAMPLE))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
     # It is filled column by column.
     return max(len("\n".join(column).split("\n")) for column in np.array_split(labels, columns))
