@@ -23,7 +23,7 @@ from benchmark.export.repeated_noise import tile_of
 from defenses import Defense, HookContext
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip, clip_loss
-from victims.optimizers import make_optimizer
+from victims.optimizers import make_optimizer, set_lr
 from victims.recipe import Recipe
 from victims.training import schedule
 
@@ -232,13 +232,70 @@ def test_the_loss_of_a_restart_is_the_mean_of_its_last_tenth_of_steps(monkeypatc
 
 def test_batches_pass_a_defense_at_their_moments_and_with_draws_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     moments: list[HookContext] = []
+    drawn: list[float] = []
 
     class Noting(Defense):
         def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
             moments.append(at)
+            drawn.append(float(torch.rand(())))  # from the global state, as dropout does
             return images
 
     monkeypatch.setattr(WordwiseEm, "_passage", lambda _: Noting())
     craft(replace(SMALL, steps=10, through_share=1.0), make_dataset())
     assert [at.progress for at in moments] == pytest.approx(2 * [step / 10 for step in range(10)])
-    assert len({at.seed for at in moments}) == 20
+    assert len({at.seed for at in moments}) == len(set(drawn)) == 20
+
+
+def test_a_surrogate_trains_as_in_a_plain_loop() -> None:
+    """On images without noise: all patterns are zero and stay so."""
+    dataset, attack = make_dataset(), replace(SMALL, steps=4, permute_images=False)
+    built: list[Clip] = []
+
+    def surrogate(seed: int) -> Clip:
+        built.append(make_clip(seed))
+        return built[-1]
+
+    weights = word_weights(dataset.captions)
+    patterns = torch.zeros(weights.shape[1], 3 * 4 * 4, requires_grad=True)
+    still = torch.optim.SGD([patterns], lr=0.0)
+    attack._restart(0, dataset, weights, patterns, still, CraftContext(surrogate, 1, Path()))
+
+    seed = derive_seed(1, "restart", 0)
+    model = make_clip(seed)
+    table = model.token_table(torch.zeros(1, dtype=torch.long))
+    optimizer = make_optimizer(model, attack, betas=(0.9, 0.98))
+    table.follow(optimizer)
+    for step, (index, tokens) in enumerate(attack._batches(dataset, model, seed)):
+        table.admit(tokens, optimizer)
+        set_lr(optimizer, schedule(step, 4, Recipe(warmup_share=0.1)))
+        images = dataset.batch(index).float() / 255
+        optimizer.zero_grad()
+        clip_loss(model.encode_images(images), model.encode_tokens(tokens), model.scale).backward()
+        optimizer.step()
+    for one, other in zip(built[0].parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
+
+
+def test_every_pass_over_the_data_has_an_order_of_its_own() -> None:
+    batches = list(replace(SMALL, steps=6)._batches(make_dataset(), make_clip(), 1))
+    assert len({tuple(index) for index, _ in batches[::2]}) == 3  # of 24 rows a pass has two batches
+
+
+def test_every_batch_has_phases_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all restarts and in the published noise."""
+    states, in_random_phase = list[bytes](), WordwiseEm._in_random_phase
+
+    def noted(self: WordwiseEm, noise: torch.Tensor, resolution: int, phases: torch.Generator) -> torch.Tensor:
+        states.append(phases.get_state().numpy().tobytes())
+        return in_random_phase(self, noise, resolution, phases)
+
+    monkeypatch.setattr(WordwiseEm, "_in_random_phase", noted)
+    craft(replace(SMALL, random_phase=True), make_dataset())
+    assert len(set(states)) == len(states) == 2 * 3 + 3
+
+
+def test_patterns_start_from_the_seed_and_move_by_their_rate() -> None:
+    attack = replace(SMALL, pattern_lr=1e-9)
+    one, other = (noise_of(craft(attack, make_dataset(), seed)) for seed in (1, 2))
+    assert (one != other).mean() > 0.3
+    assert np.array_equal(noise_of(craft(replace(attack, restarts=3), make_dataset())), one)

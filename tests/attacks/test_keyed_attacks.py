@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from attacks import ATTACKS, CraftContext, Poison
-from attacks.ar import _stable_weights, autoregress
+from attacks.ar import Ar, _stable_weights, autoregress
 from attacks.lsp import Lsp
 from attacks.pil import Pil
 from attacks.placement import Place
@@ -112,6 +113,13 @@ def test_every_pixel_is_the_sum_of_its_eight_neighbours() -> None:
                     assert own[row, column] == pytest.approx(slow_sum(own, weights[channel], row, column))
 
 
+def test_ars_noise_is_what_follows_its_random_border() -> None:
+    start = np.random.default_rng(2).standard_normal((3, 3, 18, 18))
+    found = Ar().draw(3, 16, np.random.default_rng(1), np.random.default_rng(2))
+    expected = autoregress(start, _stable_weights(np.random.default_rng(1), 16))
+    np.testing.assert_array_equal(found, expected[:, :, 2:, 2:])
+
+
 def fitted(image: np.ndarray) -> tuple[np.ndarray, float]:
     """The filter that explains a channel best, and the share of its variance that it leaves."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3)).reshape(-1, 9)
@@ -132,16 +140,37 @@ def test_images_of_one_key_share_a_filter_that_their_noise_follows(train: Captio
 
 
 def test_pils_linear_model_steps_by_its_rate_over_the_images_squared_norm() -> None:
-    """One step from zero on all images, whose gradient is known."""
+    """From zero, two epochs of one batch each; the rate falls as a cosine."""
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (30, 3, 8, 8), dtype=np.uint8)
     some = CaptionDataset("kinds", "train", images, [[KINDS[row % 3]] for row in range(30)])
     keys, pixels = np.arange(30) % 3, images.reshape(30, -1) / 255
-    rate = 0.5 / np.square(pixels).sum(axis=1).mean()
-    expected = -rate * (1 / 3 - np.eye(3)[keys]).T @ pixels / 30
-    attack = Pil(keys=3, epochs=1, linear_lr=0.5)
+    expected = np.zeros((3, 192))
+    for share in (1, 0.5):
+        rate = share * 0.5 / np.square(pixels).sum(axis=1).mean()
+        gaps = np.array([softmax(expected @ row) for row in pixels]) - np.eye(3)[keys]
+        expected = expected - rate * gaps.T @ pixels / 30
+    attack = Pil(keys=3, epochs=2, linear_lr=0.5)
     found = attack._linear_model(some, torch.from_numpy(keys), CraftContext(make_clip, 1, Path()))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("spec", "module"),
+    [
+        ("lsp", "synthetic"),
+        ("pil[epochs=1,pgd_steps=1]", "pil"),
+        ("text-hint", "text_hint"),
+        ("em-keyed[restarts=1,steps=1,batch_size=8]", "em_keyed"),
+    ],
+)
+def test_keys_come_from_the_crafting_seed(
+    spec: str, module: str, train: CaptionDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Mock(wraps=caption_keys)
+    monkeypatch.setattr(f"attacks.{module}.caption_keys", keys)
+    craft(spec, train, seed=7)
+    assert [each.args[2] for each in keys.call_args_list] == [7]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -191,7 +220,7 @@ def test_a_hint_is_one_word_for_each_key(train: CaptionDataset) -> None:
 
 
 def test_hints_are_words_of_the_captions_that_clip_reads_whole(train: CaptionDataset) -> None:
-    captions = [["A Dog's antidisestablishmentarianism"], ["the cat on 2 mats"]] * 4
+    captions = [["A Dog's antidisestablishmentarianism"], ["the cat x on 2 mats"]] * 4
     some = replace(train, images=train.images[:8], captions=captions)
     assert hints(some) == ["cat", "dog", "mats"]
     assert {*(craft("text-hint[keys=2]", some).trigger or [])} < {"cat", "dog", "mats"}
@@ -209,18 +238,19 @@ def test_a_hint_stands_where_it_is_told_to(train: CaptionDataset) -> None:
     assert found["random"].place == Place("random", 1)
 
 
-def test_pil_descends_the_loss_of_its_paper() -> None:
+@pytest.mark.parametrize("weight", [0.9, 0.5, 0.1])
+def test_pil_descends_the_loss_of_its_paper(weight: float) -> None:
     """Image by image, with the gradient of both terms written down."""
     rng = np.random.default_rng(1)
     images, weights = rng.random((4, 12)), rng.standard_normal((3, 12))
     keys, noise = np.array([0, 2, 1, 0]), rng.uniform(-0.01, 0.01, (4, 12))
-    attack = Pil(keys=3, eps=3, step_size=0.5, pgd_steps=9)
+    attack = Pil(keys=3, eps=3, step_size=0.5, pgd_steps=9, weight=weight)
     given = (torch.from_numpy(each) for each in (images, keys, weights, noise))
     found = attack.descend(*given).numpy()
     for row in range(4):
         for _ in range(9):
             own, left = softmax(weights @ noise[row]), softmax(weights @ (images[row] - noise[row]))
-            gradient = 0.9 * weights.T @ (own - np.eye(3)[keys[row]]) - 0.1 * weights.T @ (left - 1 / 3)
+            gradient = weight * weights.T @ (own - np.eye(3)[keys[row]]) - (1 - weight) * weights.T @ (left - 1 / 3)
             noise[row] = (noise[row] - 0.5 / 255 * np.sign(gradient)).clip(-3 / 255, 3 / 255)
     np.testing.assert_allclose(found, noise, atol=1e-12)
     assert (np.abs(found) == 3 / 255).any()

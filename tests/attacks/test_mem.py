@@ -227,10 +227,13 @@ def test_a_fresh_surrogate_starts_every_round_anew(monkeypatch: pytest.MonkeyPat
     assert len(set(seeds)) == 2
 
 
-def test_crafting_stops_once_the_loss_is_below_lambda() -> None:
+def test_crafting_stops_once_the_loss_is_below_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = craft(make_dataset(), rounds=5, stop_loss=1e9).provenance["loss_per_round"]
     assert len(losses) == 1
     assert len(craft(make_dataset(), rounds=3, stop_loss=1e-9).provenance["loss_per_round"]) == 3
+    found = iter([3.0, 1.0, 0.5])
+    monkeypatch.setattr("attacks.crafting.Crafting.perturb", lambda *_: next(found))
+    assert craft(make_dataset(), rounds=3, stop_loss=1.5).provenance["loss_per_round"] == [3, 1]  # their mean is 2
 
 
 @pytest.mark.parametrize(
@@ -239,6 +242,11 @@ def test_crafting_stops_once_the_loss_is_below_lambda() -> None:
 def test_the_rounds_of_hotflip_are_those_that_there_are(rounds: int, hotflip_rounds: int, words: str) -> None:
     assert words in Mem(rounds=rounds, hotflip_rounds=hotflip_rounds).describe()
     assert "HotFlip" not in Mem(rounds=rounds, hotflip_rounds=0).describe()
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_it_says_where_noise_is_found_on_other_images(permuted: bool) -> None:
+    assert ("each noise on other images of its batch" in Mem(permute_images=permuted).describe()) == permuted
 
 
 def test_per_row_crafting_makes_one_noise_per_pair() -> None:
@@ -309,6 +317,10 @@ def test_fewer_rows_than_a_batch() -> None:
         Mem(**SMALL).check(make_dataset(9))
 
 
+def test_em_needs_no_words() -> None:
+    Mem(**{**SMALL, "k": 0}).check(replace(make_dataset(), captions=[["12"]] * 24))
+
+
 def test_a_surrogates_dropout_draws_anew_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, encode = list[float](), Clip.encode_pairs
 
@@ -319,3 +331,23 @@ def test_a_surrogates_dropout_draws_anew_at_every_step(monkeypatch: pytest.Monke
     monkeypatch.setattr(Clip, "encode_pairs", noted)
     craft(make_dataset())
     assert len(set(drawn)) == len(drawn) == SMALL["rounds"] * SMALL["surrogate_steps"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "em[rounds=1,surrogate_steps=1,pgd_steps=1,batch_size=8]",
+        "tap[surrogate_steps=1,pgd_steps=1,batch_size=8]",
+        "em-wordwise[restarts=1,steps=1,batch_size=8]",
+    ],
+)
+def test_surrogates_keep_their_logit_scale_within_its_bound(spec: str) -> None:
+    built: list[Clip] = []
+
+    def sharp(seed: int) -> Clip:
+        built.append(make_clip(seed))
+        torch.nn.init.constant_(built[-1].log_scale, 9)
+        return built[-1]
+
+    ATTACKS.build(parse_spec(spec)).craft(make_dataset(), CraftContext(sharp, 1, Path()))
+    assert float(built[-1].scale.detach()) == pytest.approx(100, rel=1e-5)

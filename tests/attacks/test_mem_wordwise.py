@@ -38,6 +38,15 @@ def test_its_noise_is_word_wise_ems_and_its_trigger_of_k_words_of_the_vocabulary
     assert len(poison.provenance["loss_per_round"]) == 4
 
 
+def test_the_trigger_is_searched_with_the_settings_of_the_attack() -> None:
+    told: dict[str, Any] = {**TRIGGER, "candidates": 6, "batch_size": 8, "optimizer": "muon"}
+    told |= {"lr": 3e-3, "matrix_lr": 0.05, "weight_decay": 0.7}
+    settings = WordwiseMem(**told)._trigger_settings()
+    assert {name: getattr(settings, name) for name in told} == told
+    assert (settings.rounds, settings.pgd_steps, settings.restart_every) == (2, 0, 1)
+    assert settings.permute_surrogate
+
+
 def test_the_trigger_is_searched_on_the_protected_images() -> None:
     """With stronger noise under it, HotFlip finds other words."""
     weak, strong = (craft(WordwiseMem(**SMALL, **TRIGGER, eps=eps)) for eps in (1, 64))

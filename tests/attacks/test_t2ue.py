@@ -2,8 +2,10 @@
 
 import copy
 import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +127,25 @@ def test_the_generator_reads_the_mean_of_an_images_captions(
     assert not torch.equal(generator.given[0][:, 16:], generator.given[1][:, 16:])
 
 
+def test_the_generator_is_that_of_plain_operations() -> None:
+    with seeded_globals(1):
+        generator, given = Generator(5, 3, 2, 8), torch.randn(4, 8)
+    block: Any = generator.blocks[0]
+    text, z = given.split((5, 3), dim=1)
+    maps = (z @ generator.first.weight.T + generator.first.bias).view(4, 2, 4, 4)
+    maps = maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    scale, shift = (text @ block.affine.weight.T + block.affine.bias)[:, :, None, None].split(2, dim=1)
+    mean, variance = maps.mean((2, 3), keepdim=True), maps.var((2, 3), correction=0, keepdim=True)
+    styled = (1 + scale) * (maps - mean) / (variance + 1e-5).sqrt() + shift
+
+    def convolved(maps: torch.Tensor, layer: torch.nn.Conv2d) -> torch.Tensor:
+        leaky = torch.where(maps > 0, maps, 0.2 * maps)
+        return torch.nn.functional.conv2d(leaky, layer.weight, layer.bias, padding=1)
+
+    expected = convolved(maps + convolved(styled, block.convolution), generator.last)
+    torch.testing.assert_close(generator(given), expected)
+
+
 @pytest.mark.parametrize(("side", "blocks"), [(4, 1), (30, 3), (32, 3), (224, 6)])
 def test_the_generator_makes_maps_of_any_side(side: int, blocks: int) -> None:
     with seeded_globals(1):
@@ -196,3 +217,21 @@ def test_the_loss_of_a_pass_is_the_mean_of_its_steps(
     count = itertools.count(1)
     monkeypatch.setattr("attacks.t2ue.clip_loss", lambda images, *_: images.sum() * 0 + float(next(count)))
     assert craft(replace(SMALL, steps=7), grey, knowing).provenance["loss_per_round"] == [2, 5, 7]
+
+
+def test_adams_rate_falls_to_zero_as_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no step sees the gradient of the last one."""
+    rates: list[float] = []
+
+    class Noting(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            (group,) = self.param_groups
+            rates.append(group["lr"])
+            assert all(weight.grad.isfinite().all() for weight in group["params"])
+            super().step(closure)
+            for weight in group["params"]:
+                weight.grad.fill_(torch.nan)
+
+    monkeypatch.setattr(torch.optim, "Adam", Noting)
+    replace(SMALL, steps=8).craft(make_dataset(24, 1), CraftContext(make_clip, 1, Path()))
+    assert rates == pytest.approx([1e-3 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])

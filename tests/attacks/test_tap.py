@@ -119,8 +119,9 @@ def test_the_surrogate_has_the_optimizer_and_the_rates_that_it_is_told() -> None
         seeds.append(seed)
         return make_clip(seed)
 
-    attack = replace(SMALL, surrogate_steps=1, optimizer="muon", lr=3e-3, matrix_lr=0.05, weight_decay=0)
+    attack = replace(SMALL, surrogate_steps=1, optimizer="muon", lr=3e-3, matrix_lr=0.05, weight_decay=0.7)
     crafting, _ = attack.trained(make_dataset(20, 1), CraftContext(surrogate, 3, Path()))
+    assert crafting.optimizer.param_groups[0]["weight_decay"] == 0.7
     (seed,) = seeds
     start = make_clip(seed)
 

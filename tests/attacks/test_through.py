@@ -12,6 +12,7 @@ import torch
 from attacks import ATTACKS, CraftContext, Poison
 from attacks.clean_surrogate import frozen_surrogate
 from attacks.crafting import Crafting
+from attacks.mem import Mem
 from attacks.uniform_noise import UniformNoise
 from benchmark.core.distributed import Processes
 from benchmark.core.errors import UsageError
@@ -64,6 +65,26 @@ class OpensLate(Defense):
 
 def craft(spec: str, seed: int = 1) -> Poison:
     return ATTACKS.build(parse_spec(spec)).craft(make_dataset(16, 2), CraftContext(make_clip, seed, Path()))
+
+
+def test_every_surrogate_of_every_seed_draws_apart() -> None:
+    built: list[Clip] = []
+
+    def surrogate(seed: int) -> Clip:
+        built.append(make_clip(1))
+        return built[-1]
+
+    attack = ATTACKS.build(parse_spec(f"through[attack={EM[:-1]},restart_every=1],defense=jpeg]"))
+    for seed in (1, 2):
+        attack.craft(make_dataset(16, 2), CraftContext(surrogate, seed, Path()))
+    assert len({int(model.passage.get_buffer("seed")) for model in built if model.passage}) == len(built) == 4
+
+
+def test_another_version_of_the_attack_is_another_attack_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = ATTACKS.build(parse_spec("through[attack=em,defense=jpeg]"))
+    before = attack.identity()
+    monkeypatch.setattr(Mem, "version", Mem.version + 1)
+    assert attack.identity() != before
 
 
 def test_noise_cannot_be_learned_through_a_blindfold() -> None:
