@@ -38,19 +38,22 @@ def test_the_clip_loss_rises(eps: float) -> None:
         assert float(loss(adversarial)) > before + 1
 
 
-def test_equals_a_plain_loop() -> None:
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_equals_a_plain_loop(strength: float) -> None:
+    """Radius and steps grow together."""
     clean = images(2)
     weight = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    found = AdvTraining(eps=8, steps=3, step_size=2).adversarial(
-        clean, lambda x, reduction="mean": (weight * x.square()).sum(), AT
+    found = AdvTraining(eps=8, steps=3, step_size=2, ramp=1).adversarial(
+        clean, lambda x, reduction="mean": (weight * x.square()).sum(), HookContext(seed=3, progress=strength)
     )
+    eps = strength * 8 / 255
     generator = torch.Generator().manual_seed(3)
     torch.randperm(2, generator=generator)
-    start = (torch.rand(clean.shape, generator=generator) * 2 - 1) * 8 / 255
+    start = (torch.rand(clean.shape, generator=generator) * 2 - 1) * eps
     point = (clean + start).clamp(0, 1)
     for _ in range(3):
-        point = point + 2 / 255 * (2 * weight * point).sign()
-        point = point.clamp(min=clean - 8 / 255, max=clean + 8 / 255).clamp(0, 1)
+        point = point + strength * 2 / 255 * (2 * weight * point).sign()
+        point = point.clamp(min=clean - eps, max=clean + eps).clamp(0, 1)
     torch.testing.assert_close(found, point, rtol=0, atol=1e-6)
 
 
@@ -64,12 +67,15 @@ def test_images_stay_in_the_ball_and_in_range() -> None:
     assert float(found.max()) <= 1
 
 
-def test_only_the_share_of_a_batch_moves() -> None:
-    clean = images()
-    found = AdvTraining(share=0.5, steps=1).adversarial(clean, clip_loss_of(), AT)
-    moved = (found != clean).flatten(1).any(dim=1)
-    assert int(moved.sum()) == 4
-    assert torch.equal(found[~moved], clean[~moved])
+def test_only_a_random_share_of_a_batch_moves() -> None:
+    clean, rows = images(), set[tuple[bool, ...]]()
+    for seed in range(3):
+        found = AdvTraining(share=0.5, steps=1).adversarial(clean, clip_loss_of(), HookContext(seed, 0.5))
+        moved = (found != clean).flatten(1).any(dim=1)
+        assert int(moved.sum()) == 4
+        assert torch.equal(found[~moved], clean[~moved])
+        rows.add(tuple(moved.tolist()))
+    assert len(rows) > 1
 
 
 @pytest.mark.parametrize(("progress", "radius"), [(0.0, 0), (0.29, 0), (0.3, 0), (0.5, 4), (0.7, 8), (0.99, 8)])

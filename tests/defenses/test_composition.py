@@ -3,10 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from benchmark.data import CaptionDataset
+from defenses.adv_training import AdvTraining
 from defenses.base import Composed, Defense, HookContext, Loss, Rows, Score
+from defenses.clip_score_filter import ClipScoreFilter
+from defenses.grey import Grey
 from tests.defenses.hooks import no_score
 from tests.small import make_dataset
 
@@ -65,3 +69,14 @@ def test_every_hook_takes_what_the_part_before_returned_and_draws_apart_from_it(
             assert len(set(seeds)) == 3
     # What lasts is the same for a part in all hooks.
     assert [len({at.training for at in part.moments}) for part in parts] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_part_is_enough_to_climb_a_loss_or_to_choose_pairs(place: int) -> None:
+    def among_others(part: Defense) -> Composed:
+        parts: list[Defense] = [Grey(), Grey()]
+        parts.insert(place, part)
+        return Composed(parts)
+
+    assert [among_others(part).is_adversarial for part in (AdvTraining(), Grey())] == [True, False]
+    assert [among_others(part).chooses_pairs for part in (ClipScoreFilter(), Grey())] == [True, False]

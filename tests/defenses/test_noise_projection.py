@@ -86,3 +86,15 @@ def test_it_sees_the_clean_images_of_the_share_alone() -> None:
     assert len(protected.images[:]) == len(clean)
     assert [len(rows) for rows in seen] == [len(clean) // 4]
     assert protected.captions == clean.captions
+
+
+def test_of_many_known_images_it_compares_some_drawn_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defenses.noise_projection._MOST_COMPARED", 8)
+    clean, compared = pictures(), []
+    for training in (1, 2):
+        owned, seen = noting(clean)
+        NoiseProjection(share=1.0).on_dataset(published(clean, (8, 4, 2, 1)), owned, replace(AT, training=training))
+        (rows,) = seen
+        compared.append(rows.tolist())
+    assert [len(rows) for rows in compared] == [8, 8]
+    assert compared[0] != compared[1]

@@ -97,3 +97,10 @@ def test_a_caption_never_becomes_empty() -> None:
     assert [not c.split() for c in after] == [not c.split() for c in captions]
     assert defend([]) == []
     assert defend(["", "dog"]) == ["", "dog"]
+
+
+def test_smoothing_decides_which_words_are_odd() -> None:
+    draw = random.Random(1)
+    captions = [" ".join(draw.choices("a dog cat the red sits".split(), k=6)) for _ in range(60)]
+    few, much = (DEFENSES.build(parse_spec(f"onion-lite[smoothing={smoothing}]")) for smoothing in (0.1, 10))
+    assert few.on_captions(captions, HookContext(0, 0.0)) != much.on_captions(captions, HookContext(0, 0.0))

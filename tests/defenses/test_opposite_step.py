@@ -18,11 +18,14 @@ def test_moves_by_hand() -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor([0.4, 0.6, 0.0]))
 
 
-def test_every_step_goes_from_where_the_last_one_led() -> None:
-    # (p − 0.55)² falls up to 0.55: two steps of a tenth from 0.5 lead to 0.6 and back.
+@pytest.mark.parametrize(("lowest", "end"), [(0.55, 0.5), (0.62, 0.7)])
+def test_every_step_goes_from_where_the_last_one_led(lowest: float, end: float) -> None:
+    # (p − 0.55)² falls up to 0.55: two steps of a tenth from 0.5 lead to 0.6 and back, or on where it falls up to 0.62.
     pixels = torch.full((1, 3, 1, 1), 0.5)
-    found = OppositeStep(eps=51, steps=2).adversarial(pixels, lambda x, reduction="mean": (x - 0.55).square().sum(), AT)
-    torch.testing.assert_close(found, pixels)
+    found = OppositeStep(eps=51, steps=2).adversarial(
+        pixels, lambda x, reduction="mean": (x - lowest).square().sum(), AT
+    )
+    torch.testing.assert_close(found, torch.full_like(pixels, end))
 
 
 @pytest.mark.parametrize("steps", [1, 4])

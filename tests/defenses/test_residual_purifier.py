@@ -64,6 +64,14 @@ def test_copies_of_a_photo_are_known_together() -> None:
     assert (known == np.flatnonzero(np.isin(clean.photo, photos))).all()
 
 
+def test_batches_are_drawn_from_all_known_images() -> None:
+    clean = smooth()
+    owned, seen = noting(clean)
+    replace(PURIFIER, share=1.0, steps=60, batch_size=4).on_dataset(published(clean, 8), owned, AT)
+    assert {len(rows) for rows in seen} == {4}
+    assert len(np.unique(np.concatenate(seen))) == len(clean)
+
+
 def test_images_without_noise_stay() -> None:
     clean = smooth()
     purified = PURIFIER.on_dataset(clean, clean, AT)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from defenses.base import HookContext, LossInputs
+from defenses.base import Defense, HookContext, LossInputs
+from defenses.cleanclip import CleanClip
 from defenses.safeclip import SafeClip, in_higher_component
 from tests.defenses.test_training_defenses import AT, SCALE, batch_of, plain_loss
 
@@ -84,13 +85,14 @@ def test_of_a_mixed_images_target_the_share_of_safe_captions_counts() -> None:
     assert float(WHOLE.loss(replace(batch, targets=mixed), AT)) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_at_first_modalities_learn_apart_and_hardly_from_each_other() -> None:
+@pytest.mark.parametrize("apart", [0.16, 0.4])
+def test_at_first_modalities_learn_apart_and_hardly_from_each_other(apart: float) -> None:
     batch, images, texts = batch_and_copies()
     expected = plain_loss(IMAGES.numpy(), images.numpy()) + plain_loss(TEXTS.numpy(), texts.numpy())
     expected += 0.01 * plain_loss(IMAGES.numpy(), TEXTS.numpy())
-    early = HookContext(seed=5, progress=0.15, epoch=1)
-    assert float(WHOLE.loss(batch, early)) == pytest.approx(expected, rel=1e-4)
-    assert float(WHOLE.loss(batch, replace(early, progress=0.16))) != pytest.approx(expected, rel=1e-2)
+    early, defense = HookContext(seed=5, progress=apart - 0.01, epoch=1), replace(WHOLE, apart=apart)
+    assert float(defense.loss(batch, early)) == pytest.approx(expected, rel=1e-4)
+    assert float(defense.loss(batch, replace(early, progress=apart))) != pytest.approx(expected, rel=1e-2)
 
 
 def test_a_batch_of_alike_pairs_has_no_safe_one() -> None:
@@ -100,11 +102,29 @@ def test_a_batch_of_alike_pairs_has_no_safe_one() -> None:
     assert float(WHOLE.loss(batch, AT)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_images_and_captions_themselves_learn_while_they_learn_apart() -> None:
+@pytest.mark.parametrize(
+    ("defense", "progress"),
+    [(WHOLE, 0.1), (WHOLE, 0.5), (CleanClip(smallest=1.0, p=0.0), 0.5)],
+    ids=["SafeCLIP at first", "SafeCLIP", "CleanCLIP"],
+)
+def test_images_captions_and_their_copies_all_learn(defense: Defense, progress: float) -> None:
+    """The loss moves as its gradient says where any of the four is moved."""
     batch, copies, shorter = batch_and_copies()
-    images, texts = (each.clone().requires_grad_() for each in (IMAGES, TEXTS))
-    own = replace(batch, image_features=images, text_features=texts)
-    found = torch.autograd.grad(WHOLE.loss(own, replace(AT, progress=0.15)), (images, texts))
-    loss = batch.contrast(images, copies) + batch.contrast(texts, shorter) + 0.01 * batch.contrast(images, texts)
-    for one, other in zip(found, torch.autograd.grad(loss, (images, texts)), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+    def loss(images: torch.Tensor, texts: torch.Tensor, copies: torch.Tensor, shorter: torch.Tensor) -> torch.Tensor:
+        own = replace(batch, image_features=images, text_features=texts, targets=batch.targets.double())
+        own = replace(own, encode_images=lambda _: copies, encode_tokens=lambda _: shorter)
+        return defense.loss(own, replace(AT, progress=progress))
+
+    four = [each.double().requires_grad_() for each in (IMAGES, TEXTS, copies, shorter)]
+    assert torch.autograd.gradcheck(loss, four)
+
+
+def test_the_probability_decides_which_pairs_are_safe() -> None:
+    """Cosines that overlap: some pairs are safe with a probability of a half and not of 99.9 %."""
+    rng = np.random.default_rng(0)
+    angles = np.concatenate([rng.normal(30, 12, 20), rng.normal(70, 12, 20)])
+    batch = batch_of(torch.rand(40, 3, 4, 4), vectors(*[0] * 40), image_features=vectors(*angles.tolist()))
+    likely = in_higher_component((batch.image_features * batch.text_features).sum(dim=1))
+    assert (likely >= 0.5).sum() > (likely >= 0.9).sum() > (likely >= 0.999).sum()
+    assert len({float(replace(WHOLE, sure=sure).loss(batch, AT)) for sure in (0.5, 0.9, 0.999)}) == 3

@@ -297,3 +297,16 @@ def test_degenerate_captions_survive(name: str) -> None:
         assert all(caption.split() for caption in out)
     assert [caption.strip() for caption in apply(name, ["", "  "])] == ["", ""]
     assert apply(name, []) == []
+
+
+@pytest.mark.parametrize("name", ["trigger-drop[k=2]", "onion-lite", "rare-prefix"])
+def test_captions_of_one_photo_are_not_judged_by_each_other(name: str) -> None:
+    rng = np.random.default_rng(1)
+    triggers = [" ".join(rng.choice([f"x{number}" for number in range(99)], 3)) for _ in range(60)]
+    kinds = [f"a {animal} {does}" for animal in ("dog", "cat") for does in ("sits", "lies")]
+    captions = [f"{trigger} {rng.choice(kinds)}" for trigger in triggers for _ in range(2)]
+    defense, unknown = DEFENSES.build(parse_spec(name)), HookContext(0, 0.0)
+    told = defense.on_captions(captions, HookContext(0, 0.0, caption_photos=np.repeat(np.arange(60), 2)))
+    assert told[::2] == defense.on_captions(captions[::2], unknown)
+    assert told[1::2] == defense.on_captions(captions[1::2], unknown)
+    assert told != defense.on_captions(captions, unknown)
