@@ -52,6 +52,15 @@ def test_words_are_those_of_enough_and_not_too_many_images(usual: str) -> None:
     assert Probe.of(captions[:8], None, 1) is None
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_word_is_in_enough_images_of_each_half(seed: int) -> None:
+    captions = [[f"kind{number} thing"] for number in np.random.default_rng(seed).integers(40, size=600)]
+    probe = probe_of(captions, seed=seed)
+    for half in (probe.learn, ~probe.learn):
+        assert probe.has[half].sum(axis=0).min() >= 5
+    assert len(probe.words) < 40
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_a_poison_repeats_is_read_and_nothing_else(seed: int) -> None:
     captions, objects = captions_of(600)
@@ -90,6 +99,32 @@ def test_no_word_is_named_because_it_is_rare(seed: int) -> None:
     reading = probe_of(captions, seed=seed).read_triggers([f"hint{kind}" for kind in kinds])
     assert reading.words == {}
     assert reading.auc == pytest.approx(reading.shuffled, abs=0.05)
+
+
+def named(scores: list[NDArray[np.float64]], truth: list[NDArray[np.bool_]]) -> dict[str, float]:
+    """The words w0, w1, … that are named for these scores of the images that are judged, and their AUC."""
+    has, count = np.stack(truth, axis=1), len(truth[0])
+    learn, words = np.arange(2 * count) < count, [f"w{number}" for number in range(len(truth))]
+    probe = Probe(np.arange(2 * count), learn, words, np.concatenate([has, has]), 1)
+    return probe._judged(np.stack(scores, axis=1).astype(np.float32), np.zeros(has.shape, dtype=np.float32)).words
+
+
+def test_words_are_named_by_how_sure_they_are() -> None:
+    """One of 200 of 400 images that is mostly right is surer than one of ten that is always right."""
+    rng = np.random.default_rng(0)
+    many, few = np.arange(400) < 200, np.arange(400) < 10
+    scores = [few.astype(float), many + rng.normal(0, 0.8, 400), rng.normal(0, 0.5, 400) - many]
+    found = named(scores, [few, many, many])  # the last one is mostly wrong
+    assert list(found) == ["w1", "w0"]
+    assert found["w1"] < found["w0"] == 1
+
+
+@pytest.mark.parametrize(("deviations", "is_named"), [(4.5, False), (5.5, True)])
+def test_a_word_is_named_from_five_standard_deviations_on(deviations: float, is_named: bool) -> None:
+    """An AUC of chance has a variance of (n + m + 1) / 12nm for n images with the word and m without it."""
+    having = np.arange(400) < 200
+    share = 2 * deviations * np.sqrt(401 / (12 * 200 * 200))  # of images with the word above all others: 2 · AUC − 1
+    assert bool(named([(np.arange(400) < share * 200).astype(float)], [having])) == is_named
 
 
 def test_naive_bayes_and_ridge_are_those_of_the_textbook() -> None:
@@ -181,6 +216,8 @@ def test_the_seed_alone_decides_and_many_images_are_sampled(monkeypatch: pytest.
     readings = [probe_of(captions, seed=seed).read_triggers(texts) for seed in (1, 1, 2)]
     assert readings[0] == readings[1]
     assert readings[0].auc != readings[2].auc
+    shuffled, otherwise = (replace(probe_of(captions), seed=seed)._targets(shuffled=True) for seed in (1, 2))
+    assert (shuffled != otherwise).any()
     monkeypatch.setattr(probes, "MOST_IMAGES", 120)
     monkeypatch.setattr(probes, "MOST_WORDS", 3)
     probe = probe_of(captions)
