@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from benchmark.core.errors import UsageError
 from benchmark.core.precision import Precision
 from benchmark.core.spec import parse_spec
-from tests.small import PRECISIONS, make_clip
+from tests.small import PRECISIONS, make_clip, small_clip
 from victims.architecture import Architecture, model_names
 from victims.clip import Clip, clamp_scale, clip_loss, fixed_model
 from victims.fast.text import text_features
@@ -87,6 +87,15 @@ def test_images_are_normalised_inside() -> None:
     torch.testing.assert_close(clip.encode_images(pixels.float() / 255), expected, rtol=0, atol=1e-5)
 
 
+def test_a_tower_that_names_its_mean_and_deviation_gets_images_normalised_by_them() -> None:
+    model: Any = small_clip(dtype=torch.float32)
+    model.visual.image_mean, model.visual.image_std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    clip, pixels = Clip(model, torch.device("cpu"), "fp32").eval(), torch.rand(3, 3, 32, 32)
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+    expected = model.encode_image((pixels - mean) / std, normalize=True)
+    torch.testing.assert_close(clip.encode_images(pixels), expected, rtol=0, atol=1e-5)
+
+
 def test_folded_batchnorm_is_the_same_function_with_the_same_gradient() -> None:
     clip = make_clip(dtype=torch.float64).eval()
     frozen = clip.for_inference()
@@ -156,6 +165,14 @@ def test_loss_of_each_image_and_its_caption_by_hand() -> None:
     for targets in (None, torch.eye(2)):
         found = clip_loss(images, texts, torch.tensor(2.0), targets, reduction="none")
         torch.testing.assert_close(found, torch.stack([first, second]) / 2)
+
+
+def test_the_loss_that_a_passage_climbs_is_of_each_image_where_it_asks_for_that() -> None:
+    clip, images = make_clip().eval(), torch.rand(4, 3, 32, 32)
+    loss = clip._loss_against(F.normalize(torch.randn(4, 16), dim=1))
+    each, mean = loss(images, "none"), loss(images, "mean")
+    assert each.shape == (4,)
+    assert float(each.mean()) == pytest.approx(float(mean), rel=1e-5)
 
 
 def test_soft_targets_by_hand() -> None:

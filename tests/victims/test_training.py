@@ -55,6 +55,8 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
     assert values[550] == pytest.approx(0.5)
     assert values[1000] == pytest.approx(0.0)
     assert schedule(49, 1000, replace(recipe, warmup_steps=100)) == pytest.approx(0.5)
+    longer = replace(recipe, warmup_share=0.3)
+    assert [schedule(step, 1000, longer) for step in (149, 299, 650)] == pytest.approx([0.5, 1, 0.5])
 
 
 def test_dropout_draws_from_the_seed_alone() -> None:
@@ -315,6 +317,9 @@ def test_a_defense_is_told_which_captions_describe_one_photo(by_row: bool) -> No
     told: list[dict[str, int]] = []
 
     class Told(Defense):
+        def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+            return rows[::-1]
+
         def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
             assert at.caption_photos is not None
             told.append(dict(zip(captions, at.caption_photos.tolist(), strict=True)))
