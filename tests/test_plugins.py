@@ -436,7 +436,7 @@ def test_an_error_of_the_system_that_a_plug_in_raises_is_its_own(
 
 def test_a_data_set_that_loads_nothing_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body, _, _ = GREY.format(
-        base="DatasetSource", train=1, val=1, test=1, size=1, caption="a", for_seed="self"
+        base="DatasetSource", first="train", train=1, val=1, test=1, size=1, caption="a", for_seed="self"
     ).partition("        def")
     (tmp_path / "grey.py").write_text(f"{body}        return None\n")
     flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
