@@ -32,9 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UsageError(f"cannot write {path}: it is a device or a pipe")
     make_folder(path.parent)
-    temporary = _unused(path)
-    with as_usage_error(f"cannot write {path}"):
-        temporary.touch(exist_ok=False)
+    with as_usage_error(f"cannot write {path}"), _temporary_file(path) as temporary:
         mode = temporary.stat().st_mode
         try:
             yield temporary
@@ -45,6 +43,26 @@ def replacing(path: Path) -> Iterator[Path]:
             _synchronise_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftover(temporary: Path) -> None:
+    """Remove a file that a killed process left half-written; one that is being written now is left alone."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), temporary.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """Yield a new file beside ``path``, locked while the block runs: see :func:`remove_leftover`."""
+    while True:
+        temporary = _unused(path)
+        with temporary.open("xb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if temporary.exists():  # nobody took it for a leftover before it was locked
+                yield temporary
+                return
 
 
 def _synchronise_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmark.core.atomic_files import PARTIAL
+from benchmark.core.atomic_files import PARTIAL, remove_leftover
 from benchmark.core.errors import as_usage_error
 
 _MODE = 0o666  # less the umask, as of the files beside it: a group that shares a folder shares its locks
@@ -43,11 +43,10 @@ def claimed(path: Path, *, wait: bool, tidy: bool = False) -> Iterator[bool]:
             _log.info("waiting for another run, which is making %s", path.name)
             held = _lock(handle, lock, fcntl.LOCK_EX)
         if tidy and held and not is_first:
-            # Nobody but the holder of the claim writes here, and before the first claim nobody did. Folders are left to
-            # ``temporary_folder``.
+            # Before the first claim nobody wrote here. Folders are left to ``temporary_folder``.
             for left in path.parent.glob(f".*{glob.escape(path.name)}*{PARTIAL}"):
                 if not left.is_dir():
-                    left.unlink(missing_ok=True)
+                    remove_leftover(left)
         yield held
     finally:
         os.close(handle)

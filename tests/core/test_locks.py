@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import UsageError
 from benchmark.core.locks import claimed, is_claimed
 from tests.grid.grids import ATTACK, left_over, results, run
@@ -171,3 +172,16 @@ def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     with claimed(path, wait=True, tidy=True):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {*names[2:], folder.name, ".cell.json.lock"}
+
+
+def test_what_a_driver_writes_while_another_run_takes_the_claim_is_no_leftover(tmp_path: Path) -> None:
+    """A driver saves a finished record even if another run has just begun to look at the cell."""
+    path = tmp_path / "cell.json"
+    with claimed(path, wait=True):
+        pass
+    with replacing(path) as temporary:
+        temporary.write_text("a record")
+        with claimed(path, wait=True, tidy=True):
+            assert temporary.exists()
+    assert path.read_text() == "a record"
+    assert {left.name for left in tmp_path.iterdir()} == {path.name, ".cell.json.lock"}
