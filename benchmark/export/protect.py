@@ -169,7 +169,7 @@ def protect(
             manifest = _finish(job, poison, folder, identity, left_out, command)
     start = f"{out.name}{UNFINISHED}"
     if others := [str(path) for path in out.absolute().parent.iterdir() if path.name.startswith(start)]:
-        _log.warning("left by commands that were killed, of other photos or with other flags: %s", ", ".join(others))
+        _log.warning("unfinished, of other photos or other flags: %s", ", ".join(others))
     _log.info("%s", _summary(out, manifest))
     return manifest
 

@@ -239,7 +239,7 @@ def test_copies_may_lie_among_the_photos(tmp_path: Path, capsys: pytest.CaptureF
     for _ in range(2):
         assert protect(photos, photos / "out") == 0
     said = capsys.readouterr().err
-    assert f"of other photos or with other flags: {photos}/out.unfinished-0123\n" in said
+    assert f"unfinished, of other photos or other flags: {photos}/out.unfinished-0123\n" in said
     assert "already whole by names and sizes; verify compares the content" in said
     whole = (photos / "out/001.jpg").read_bytes()
     (photos / "out/001.jpg").write_bytes(b"")
