@@ -1,6 +1,6 @@
 """The cells of the matrix attack × defense: which there are, which count, and which make a part without gaps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,3 +98,14 @@ class MatrixCells:
             attacks = [attack for attack in self.competing if all(attack in met[defense] for defense in chosen)]
             parts.append((attacks, [spec for spec in self.defenses if spec in chosen] if attacks else []))
         return max(parts, key=lambda part: len(part[0]) * len(part[1]), default=([], []))
+
+    def same_victims(self, attacks: Sequence[str], defenses: Sequence[str]) -> list[list[str]]:
+        """The defenses in groups that left the same victims of all these attacks, by their scores in every epoch.
+
+        A defense that changes nothing leaves undefended victims.
+        """
+        groups: dict[object, list[str]] = {}
+        for defense in defenses:
+            victims = [(attack, run.seed, run.epochs) for attack in attacks for run in self.block.of(attack, defense)]
+            groups.setdefault(tuple(victims), []).append(defense)
+        return list(groups.values())

@@ -50,12 +50,14 @@ def rankings(found: MatrixCells) -> list[Table]:
     """Attacks, the strongest first, and defenses, the best first, each where at least two can be compared.
 
     Both are over the largest part of the matrix in which every cell has run and counts
-    (:attr:`benchmark.tables.matrix_cells.MatrixCells.complete_part`). Columns: the ranks that the data allow; the
-    interquartile mean (:mod:`benchmark.tables.iqm`) of the recall kept after the last epoch with its 95 % interval, and
-    after :func:`benchmark.tables.table.best_epochs`; the worst case; and the gates.
+    (:attr:`benchmark.tables.matrix_cells.MatrixCells.complete_part`). For attacks, defenses that left the same victims
+    count once; otherwise a defense that changes nothing would count undefended victims twice. Columns: the ranks that
+    the data allow; the interquartile mean (:mod:`benchmark.tables.iqm`) of the recall kept after the last epoch with
+    its 95 % interval, and after :func:`benchmark.tables.table.best_epochs`; the worst case; and the gates.
     """
     attacks, defenses = found.complete_part
-    sides = (_Side(found, attacks, defenses, True), _Side(found, defenses, attacks, False))
+    once = [group[0] for group in found.same_victims(attacks, defenses)]
+    sides = (_Side(found, attacks, once, True), _Side(found, defenses, attacks, False))
     return [_table(side) for side in sides if len(side.ranked) > 1]
 
 
@@ -221,6 +223,12 @@ def _explained(
             f"clean loss / ln B: of a clean victim's last epoch; the gate asks for at most {MOST_LOSS:g}. It is the "
             "loss that the victim descends, which some defenses change."
         )
+    if side.of_attacks:
+        copies = [group for group in found.same_victims(*found.complete_part) if len(group) > 1]
+        lines += [
+            f"Counted once, as their victims are the same: {', '.join(others[each] for each in group)}."
+            for group in copies
+        ]
     apart = [spec for spec in names if spec not in side.ranked]
     fails = [attack for attack in found.attacks if attack not in found.competing]
     fails += [defense for defense, verdict in found.loss_gate.items() if verdict == "fails"]

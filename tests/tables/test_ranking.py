@@ -90,6 +90,20 @@ def test_rankings_are_over_the_largest_part_that_all_have_run() -> None:
     assert "MEM-5" in table.rows
 
 
+def test_defenses_that_left_the_same_victims_count_once_for_attacks() -> None:
+    """Mixup changes nothing here; cutout does to MEM-3's victims alone. Each defense is still ranked."""
+    _, attacks, defenses = make_tables(
+        "matrix", grid({"em": (10.0, 10.0, 10.0, 70.0), "mem3": (10.0, 30.0, 10.0, 70.0)})
+    )
+    assert set(attacks.cells["n"][attacks.cells["column"] == "IQM %"]) == {9}
+    # Three seeds of 10, 30 and 70: the middle five of nine, less the other seeds' one or two points.
+    assert value(attacks, "MEM-3", "IQM %") == pytest.approx(100 * fmean((13, 31, 32, 33, 71)) / 80)
+    assert "Counted once, as their victims are the same: No defense, Mixup." in attacks.notes
+    assert attacks.notes[0].endswith("over No defense, Cutout, JPEG and the seeds that all these attacks have there.")
+    assert set(defenses.rows) == {"No defense", "Cutout", "Mixup", "JPEG"}
+    assert not any(note.startswith("Counted once") for note in defenses.notes)
+
+
 def test_the_three_selections_of_an_epoch_stand_side_by_side() -> None:
     records = [
         record(attack, defense, recalls=(r, r), best=(r + 8 * (attack != "clean"),) * 2, protected=(90, 70))
