@@ -130,6 +130,20 @@ def test_what_is_said_of_recall_at_1_is_what_records_say(attack: str, defense: s
     assert f"| {' | '.join([name, *columns])} |" in Path("docs/tables-and-figures.md").read_text("utf-8")
 
 
+def test_what_is_said_of_the_epochs_that_protected_data_choose_is_what_records_say() -> None:
+    places = ("tiny/records", "arsenal/records", "arsenal/placement", "openclipart/records")
+    cells = {one.key: one for place in places for one in load_records(RESULTS / place)}
+    chosen = [(one.best_on_protected, one.last) for one in cells.values()]
+    apart = [
+        abs(best.test.mean_recall_at_10 - last.test.mean_recall_at_10) for best, last in chosen if best is not None
+    ]
+    assert len(apart) == len(cells)
+    text = " ".join(Path("docs/method.md").read_text("utf-8").split())
+    assert f"is the last one in {sum(best == last for best, last in chosen)} of the {len(cells)} cells" in text
+    assert sum(points > 3 for points in apart) == 5
+    assert "In five cells the recall at that epoch differs from the last one's by more than three points" in text
+
+
 @pytest.mark.parametrize("part", ["em", "mem3"])
 def test_the_budgets_are_the_same_by_validation_recall_as_by_test_recall(part: str) -> None:
     recalls: dict[str, list[tuple[float, float]]] = {}
