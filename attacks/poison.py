@@ -54,8 +54,11 @@ class Poison:
 
     def __post_init__(self) -> None:
         try:
-            as_kind(self.eps, _Header.__annotations__["eps"], "eps")
-            as_kind(self.trigger, list[str] | None, "trigger")
+            for name in ("eps", "fingerprint", "per_row", "trigger"):
+                as_kind(getattr(self, name), _Header.__annotations__[name], name)
+            if not isinstance(self.place, Place):
+                raise TypeError(f"place: Expected `Place`, such as Place('end'), got `{type(self.place).__name__}`")
+            as_kind(asdict(self.place), Place, "place")
             as_kind(self.provenance, _Provenance, "provenance")
             json.dumps(self.provenance, allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from attacks import ATTACKS, Attack, CraftContext, Poison
+from attacks.placement import Place
 from attacks.uniform_noise import UniformNoise
 from benchmark.cli.main import main
 from benchmark.contracts import check
@@ -267,7 +268,8 @@ class Careless(Attack):
             "line break": "red\ndog",
             "control character": "red \x07 dog",
         }.get(self.fault, trigger[4])
-        return Poison(delta, trigger, 8, train.fingerprint)
+        place: Any = "end" if self.fault == "place as a text" else Place()
+        return Poison(delta, trigger, 8, train.fingerprint, place=place)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +295,7 @@ class Careless(Attack):
         ("returns nothing", "crafting returns a poison: TypeError: craft returned NoneType"),
         ("beyond ε", "crafting returns a poison: DamagedPoison"),
         ("floats", "crafting returns a poison: PoisonError: a perturbation is int8"),
+        ("place as a text", "PoisonError: not a poison: place: Expected `Place`, such as Place('end'), got `str`"),
         ("too few triggers", "crafting returns a poison: DamagedPoison: there are 20 triggers for 21 images"),
         ("another size", "the images' shape: (21, 3, 63, 64), the images' is (21, 3, 64, 64)"),
         ("special token", "crafting returns a poison: PoisonError: the trigger of row 4 has a special token"),

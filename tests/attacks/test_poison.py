@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from attacks import ATTACKS
+from attacks.placement import Place
 from attacks.poison import Poison
 from benchmark.core.errors import DamagedPoison, PoisonError, UsageError
 from benchmark.core.spec import parse_spec
@@ -118,6 +119,11 @@ def test_triggers_may_come_from_numpy_and_in_a_tuple(kind: Any, dataset: Caption
     poison, path = made(dataset), tmp_path / "p.safetensors"
     replace(poison, trigger=kind(poison.trigger)).save(path)
     assert Poison.load(path).trigger == poison.trigger
+
+
+def test_a_place_that_no_file_could_name_is_refused(dataset: CaptionDataset) -> None:
+    with pytest.raises(PoisonError, match="not a poison: place"):
+        replace(made(dataset), place=Place("middle"))  # type: ignore[arg-type]
 
 
 def test_signs_and_letters_of_any_language_may_be_triggers(dataset: CaptionDataset) -> None:
@@ -281,6 +287,8 @@ def test_a_file_without_its_hash_is_damaged(dataset: CaptionDataset, tmp_path: P
         ("provenance", {"seconds": "nan"}),
         ("provenance", {"seconds": -1}),
         ("provenance", {"else": {"deep": float("inf")}}),
+        ("place", "end"),
+        ("place", {"kind": "middle"}),
     ],
     ids=str,
 )
@@ -293,9 +301,8 @@ def test_a_header_of_other_kinds_is_refused(dataset: CaptionDataset, tmp_path: P
         save_file({"delta": noise_of(poison)}, path, metadata={"poison": text})
         with pytest.raises(PoisonError, match=r"not a readable poison|not a poison: "):
             Poison.load(path)
-    if field in ("eps", "provenance"):
-        with pytest.raises(PoisonError, match="not a poison: "):
-            replace(poison, **{field: value})  # type: ignore[arg-type]
+    with pytest.raises(PoisonError, match="not a poison: "):
+        replace(poison, **{field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", '{"eps": 8, "eps": 8}', "8", "\0"])
