@@ -71,7 +71,7 @@ class Grey({base}):
             images = np.full((count, 3, {size}, {size}), 128, np.uint8)
             return CaptionDataset("grey", name, images, [["{caption}"] for number in range(count)])
 
-        return Splits(split("{first}", {train}), split("val", {val}), split("test", {test}))
+        return Splits(split("{first}", {train}), {val}, split("test", {test}))
 """
 HINTLESS, ANYTHING = "def __init__(self, share=0.5): pass", "def __init__(self, **share: float): pass"
 FAINT = '''
@@ -309,7 +309,8 @@ def with_seed(method):
         ({"size": 48}, "data set grey gives train images of 48 × 48 px, asked for 32"),
         ({"first": "val"}, "data set grey calls its train split 'val'"),
         ({"test": 0}, "data set grey has no test images"),
-        ({"val": 0}, "data set grey has no val images"),
+        ({"val": 'split("val", 0)'}, "data set grey has no val images"),
+        ({"val": None}, "data set grey must load a CaptionDataset as its val split, not NoneType"),
         ({"for_seed": "5"}, "data set grey: for_seed() returns int, not a DatasetSource"),
         ({"caption": " "}, "data set grey has a blank caption among its train captions"),
         ({"base": "object"}, "'grey': Grey is no DatasetSource (grey.py, line"),
@@ -319,8 +320,8 @@ def with_seed(method):
 def test_data_that_a_plug_in_should_not_load_are_refused(
     faults: dict[str, Any], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = {"base": "DatasetSource", "train": 40, "val": 8, "test": 12, "size": "resolution", "caption": "a dog"}
-    values |= {"for_seed": "self", "first": "train"}
+    values = {"base": "DatasetSource", "train": 40, "val": 'split("val", 8)', "test": 12, "size": "resolution"}
+    values |= {"caption": "a dog", "for_seed": "self", "first": "train"}
     (tmp_path / "grey.py").write_text(GREY.format(**values | faults))
     flags = ["--dataset", "grey", "--plugin", str(tmp_path / "grey.py"), "--dry-run", "--out", str(tmp_path / "out")]
     assert main(["run", "--attack", "clean", "--preset", "micro", "--batch-size", "16", *flags]) == (2 if said else 0)

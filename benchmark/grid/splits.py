@@ -41,11 +41,13 @@ def _require_usable(splits: Splits, name: str, resolution: int) -> None:
     """See that a plug-in's data set loads what its contract promises.
 
     Raises:
-        UsageError: a split of another name, a split without images, images of another resolution, a blank caption.
+        UsageError: no split, one of another name or without images, images of another resolution, a blank caption.
     """
     if not isinstance(splits, Splits):
         raise UsageError(f"{name} must load Splits, not {type(splits).__name__}")
     for key, split in {"train": splits.train, "val": splits.val, "test": splits.test}.items():
+        if not isinstance(split, CaptionDataset):
+            raise UsageError(f"{name} must load a CaptionDataset as its {key} split, not {type(split).__name__}")
         if split.split != key:
             raise UsageError(f"{name} calls its {key} split '{split.split}'")
         if not len(split):
