@@ -84,8 +84,8 @@ def train(
 
     Raises:
         UsageError: there are fewer rows than a batch, ``clean`` does not have as many rows as ``dataset``, a defense
-            leaves fewer pairs than a batch, or it returns data, captions, images or targets of another kind, number or
-            shape than it was given.
+            leaves fewer pairs than a batch, or it returns data, pairs, captions, images or targets of another kind,
+            number or shape than it was given, or a loss that cannot be descended.
         VictimDiverged: the loss is not finite, or a weight is NaN.
     """
     progress, checkpoint, processes = progress or Silent(), checkpoint or Checkpoint(), Processes.current()
@@ -99,6 +99,8 @@ def train(
         _owned(published, clean) if defense.needs_clean else published,
         HookContext(derive_seed(seed, "dataset"), 0.0, training=lasting),
     )
+    if not isinstance(dataset, CaptionDataset):
+        raise UsageError(f"on_dataset returns no CaptionDataset, but {type(dataset).__name__}")
     if [*map(len, dataset.captions)] != [*map(len, published.captions)]:
         raise UsageError(
             f"on_dataset returns {len(dataset):,} images with {len(dataset.pairs):,} captions for {len(published):,} "
@@ -209,8 +211,9 @@ def _no_scores(pairs: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _require_batch(kept: NDArray[np.int64], rows: NDArray[np.int64], least: int) -> None:
-    if np.ndim(kept) == 0:
-        raise UsageError(f"on_rows returns no pairs, but {type(kept).__name__}")
+    if not isinstance(kept, np.ndarray) or kept.shape[1:] != (2,) or kept.dtype.kind != "i":
+        found = f"{kept.dtype} {kept.shape}" if isinstance(kept, np.ndarray) else type(kept).__name__
+        raise UsageError(f"on_rows returns no array (R, 2) of integers, but {found}")
     left = len(kept) if kept is rows else len(np.unique(kept, axis=0))
     if left < min(least, len(rows)):
         raise UsageError(f"the defense leaves {left or 'none'} of {len(rows)} pairs, and a batch has {least}")
@@ -281,8 +284,10 @@ def _step_loss(
     processes = Processes.current()
     images = _alike("on_images", images, defense.on_images(images, at))
     eye = torch.eye(len(images), device=model.device)
-    mixed, targets = defense.on_batch(images, eye, at)
-    images, targets = _alike("on_batch", images, mixed), _alike("on_batch", eye, targets)
+    mixed = defense.on_batch(images, eye, at)
+    if not isinstance(mixed, tuple | list) or len(mixed) != 2:
+        raise UsageError(f"on_batch returns no images with their targets, but {type(mixed).__name__}")
+    images, targets = (_alike("on_batch", *each) for each in zip((images, eye), mixed, strict=True))
 
     def encode_images(some: torch.Tensor) -> torch.Tensor:
         return processes.gather(model.encode_images(some[processes.shard(len(some))]))
@@ -306,6 +311,9 @@ def _step_loss(
     loss = defense.loss(batch, at)
     if not defense.has_own_loss:
         return loss, images, loss.detach()
+    if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
+        found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise UsageError(f"loss returns no scalar tensor with a gradient, but {found}")
     with torch.no_grad():
         return loss, images, Defense.loss(defense, batch, at)
 

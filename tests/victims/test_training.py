@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -181,15 +181,6 @@ def test_a_defense_that_leaves_less_than_a_batch_is_refused(pairs: int, times: i
         train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(pairs, times), seed=0)
 
 
-def test_a_defense_that_returns_no_pairs_is_refused() -> None:
-    class Forgetful(Defense):
-        def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
-            return cast(Rows, None)
-
-    with pytest.raises(UsageError, match="on_rows returns no pairs, but NoneType"):
-        train(make_clip(), make_dataset(24, 3), RECIPE, Forgetful(), seed=0)
-
-
 class Careless(Defense):
     """Returns something of another kind than it was given."""
 
@@ -199,7 +190,16 @@ class Careless(Defense):
     def on_dataset(self, train: CaptionDataset, clean: CaptionDataset, at: HookContext) -> CaptionDataset:
         if self.fault == "data short":
             return replace(train, images=train.images[1:], captions=train.captions[1:])
-        return train
+        return cast(CaptionDataset, None) if self.fault == "no data" else train
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        kept = {
+            "no pairs": None,
+            "a mask": rows[:, 0] >= 0,
+            "floats": rows.astype(float),
+            "row numbers": rows[:, 0],
+        }
+        return cast(Rows, kept.get(self.fault, rows))
 
     def on_captions(self, captions: list[str], at: HookContext) -> list[str]:
         text, numbers = cast(list[str], "x" * len(captions)), cast(list[str], [1] * len(captions))
@@ -212,15 +212,32 @@ class Careless(Defense):
     def on_batch(
         self, images: torch.Tensor, targets: torch.Tensor, at: HookContext
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.fault == "images alone":
+            return cast(Any, images)
         return images, targets[0] if self.fault == "one target" else targets
 
     def adversarial(self, images: torch.Tensor, loss: Loss, at: HookContext) -> torch.Tensor:
         return images[1:] if self.fault == "an image short" else images
 
+    def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
+        loss = super().loss(batch, at)
+        each = {"no loss": None, "a number": 1.0, "no gradient": loss.detach(), "a loss each": loss * torch.ones(8)}
+        return cast(torch.Tensor, each.get(self.fault, loss))
+
 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
+        ("no data", "on_dataset returns no CaptionDataset, but NoneType"),
+        ("no pairs", "on_rows returns no array (R, 2) of integers, but NoneType"),
+        ("a mask", "on_rows returns no array (R, 2) of integers, but bool (24,)"),
+        ("floats", "on_rows returns no array (R, 2) of integers, but float64 (24, 2)"),
+        ("row numbers", "on_rows returns no array (R, 2) of integers, but int64 (24,)"),
+        ("images alone", "on_batch returns no images with their targets, but Tensor"),
+        ("no loss", "loss returns no scalar tensor with a gradient, but NoneType"),
+        ("a number", "loss returns no scalar tensor with a gradient, but float"),
+        ("no gradient", "loss returns no scalar tensor with a gradient, but a tensor ()"),
+        ("a loss each", "loss returns no scalar tensor with a gradient, but a tensor (8,)"),
         ("data short", "on_dataset returns 23 images with 23 captions for 24 with 24"),
         ("a caption short", "on_captions returns 23 captions for 24"),
         ("a text", "on_captions returns no list of texts, but str"),
