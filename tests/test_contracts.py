@@ -220,6 +220,9 @@ class Careless(Attack):
     def period(self) -> int | None:
         return {"repeats": 4, "repeats elsewhere": 8, "no pixels": 0, "many pixels": 65}.get(self.fault)
 
+    def progress_steps(self, train: CaptionDataset) -> int:
+        return {"half a step": 0.5, "steps as a text": "1"}.get(self.fault, 1)  # type: ignore[return-value]
+
     def pilot(self) -> tuple[Attack, int] | None:
         if self.fault == "is its own pilot":
             return self, 8
@@ -235,6 +238,10 @@ class Careless(Attack):
             delta[..., ::4] = np.minimum(delta[..., ::4], 2)
         if self.fault == "repeats elsewhere":
             delta[:, :, :, 0] = np.minimum(delta[:, :, :, 0], 1)
+        if self.fault == "saves an array" and context.checkpoint.is_due(1, 2):
+            context.checkpoint.save({"delta": delta})
+        if self.fault == "saves unasked":
+            context.checkpoint.save({"round": 1})
         for _ in range({"shows progress": 1, "shows two steps": 2}.get(self.fault, 0)):
             context.progress.advance()
         if self.fault == "another size":
@@ -278,6 +285,13 @@ class Careless(Attack):
         ("none", None),
         ("shows progress", None),
         ("shows two steps", "reports as many steps as progress_steps() says, or none: ValueError: 2 in place of 1"),
+        ("half a step", "as progress_steps() says, or none: ValueError: progress_steps() returns 0.5"),
+        ("steps as a text", "as progress_steps() says, or none: ValueError: progress_steps() returns '1'"),
+        (
+            "saves an array",
+            "poison: TypeError: a checkpoint holds tensors, numbers, strings, lists and dicts; state['de",
+        ),
+        ("saves unasked", "poison: AssertionError: a checkpoint is saved only where is_due() says so (in craft, "),
         ("repeats", None),
         ("repeats elsewhere", "values differ from those 8 pixels to the right"),
         ("no pixels", "the noise repeats with its period(): ValueError: it is 0, on images of 64 pixels"),

@@ -12,6 +12,7 @@ from attacks.base import derived, whole_of
 from attacks.placement import keeps_tokens
 from attacks.through import Through
 from benchmark.contracts.verdict import VICTIM, Verdict, captioned, global_state_kept, note_words, require
+from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.spec import Spec, parse_spec
@@ -48,7 +49,8 @@ def attack_verdict(text: str) -> Verdict:
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
         for crafting in ((attack, whole), (attack, whole), _short(spec)):
             with global_state_kept(Verdict() if poisons else verdict):
-                poisons.append(_crafted(*crafting, train, 1, Silent() if poisons else progress))
+                saves = len(poisons) == 1  # so that a state which no checkpoint holds is found
+                poisons.append(_crafted(*crafting, train, 1, Silent() if poisons else progress, saves=saves))
             untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
     verdict.note("the training set is left unchanged", all(untouched))
     if len(poisons) == 3:
@@ -61,6 +63,7 @@ def attack_verdict(text: str) -> Verdict:
         _poison(verdict, train, poisons[0])
         with verdict.promise("crafting reports as many steps as progress_steps() says, or none"):
             expected = whole.progress_steps(train)
+            require(type(expected) is int and expected >= 0, f"progress_steps() returns {expected!a}")
             require(progress.steps in (0, expected), f"{progress.steps} in place of {expected}")
         with verdict.promise("pilot() is None, or a shorter attack and a number of rows"):
             _require_pilot(whole, train)
@@ -166,10 +169,15 @@ def _short(spec: Spec) -> tuple[Attack, Attack]:
     return attack, whole_of(attack, ATTACKS.resolve(spec, budget))[0] if attack.part_of else attack
 
 
-def _crafted(attack: Attack, whole: Attack, train: CaptionDataset, seed: int, progress: Progress) -> Poison:
+def _crafted(
+    attack: Attack, whole: Attack, train: CaptionDataset, seed: int, progress: Progress, *, saves: bool
+) -> Poison:
     architecture, cpu = Architecture(VICTIM), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
-        context = CraftContext(lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder), progress)
+        checkpoint = Checkpoint(Path(folder) / "checkpoint") if saves else Checkpoint()
+        context = CraftContext(
+            lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder), progress, checkpoint
+        )
         poison = whole.craft(train, context)
         if not isinstance(poison, Poison):
             raise TypeError(f"craft returned {type(poison).__name__}")

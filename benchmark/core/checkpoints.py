@@ -63,7 +63,7 @@ class Checkpoint:
             TypeError: it holds something else, which could not be loaded without executing code.
             UsageError: the folder cannot be written to, or the disk is full; the old checkpoint is kept.
         """
-        assert self.path is not None
+        assert self.path is not None, "a checkpoint is saved only where is_due() says so"
         _require_kinds(state)
         seconds = self.earlier + time.monotonic() - self._start
         with replacing(self.path) as temporary, temporary.open("wb") as file:
