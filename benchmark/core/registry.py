@@ -87,14 +87,16 @@ class Registry(Generic[T]):
             aliases: further names and the parameters each fixes, e.g. ``{"mem3": {"k": 3}}``.
 
         Raises:
-            ValueError: a name that is taken or cannot be written on the command line, a class of another kind, a
-                constructor's parameter whose values cannot be read from there or whose default is of another kind, or
-                one that hides a method or the like, or a member that is not as in the base class.
+            ValueError: a name that is taken or cannot be written on the command line, a text as groups, a class of
+                another kind, a constructor's parameter whose values cannot be read from there or whose default is of
+                another kind, or one that hides a method or the like, or a member that is not as in the base class.
         """
 
         def decorate(factory: type[T]) -> type[T]:
             """Enter the class, and each of its aliases, under their names."""
             what = f"{self.kind} '{name}'"
+            if isinstance(groups, str):  # it would be read letter by letter
+                raise ValueError(f"{what}: groups is a tuple of names, such as ('{groups}',)")
             if not issubclass(factory, self._base):
                 raise ValueError(f"{what}: {factory.__name__} is no {self._base.__name__}")
             require_dataclass(what, factory)
