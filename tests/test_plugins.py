@@ -237,6 +237,7 @@ def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch
         (DARK.format(name="dark", share=0.5).replace("(Defense)", ""), "'dark': Dark is no Defense"),
         (DARK.format(name="dark", share=0.5).replace("share: float = 0.5", HINTLESS), "'share' needs a type hint"),
         (DARK.format(name="dark", share=0.5).replace("share: float", "share: list[int]"), "'share' needs a type hint"),
+        (DARK.format(name="dark", share=0.5).replace("float", "'lost'"), "name 'lost' is not defined (own.py, line 5)"),
         (
             DARK.format(name="dark", share=0.5).replace('"dark"', '"dark", groups="images"'),
             "'dark': groups is a tuple of names, such as ('images',)",

@@ -70,6 +70,7 @@ def place_in_plugin(error: BaseException) -> str | None:
         f"{Path(frame.f_code.co_filename).name}, line {line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
         if (module := frame.f_globals.get("__name__", "")) in _sources or module.partition(".")[0] in _packages
+        if not frame.f_code.co_filename.startswith("<")  # a type hint in quotes, which Python evaluates by itself
     ]
     return places[-1] if places else None
 
