@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmark.api import RunSettings, load_dataset
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.core.plugins import load_file, load_installed, source_of
@@ -438,6 +439,16 @@ def test_an_error_of_the_system_that_a_plug_in_raises_is_its_own(
     assert run(tmp_path / "out", "--plugin", str(tmp_path / "speckle.py"), attack="speckle", defense="none") == 2
     said = f"error: the plugin fails: OSError: [Errno 5] boom (speckle.py, line {text.count(chr(10))})\n"
     assert capsys.readouterr().err.endswith(said)
+
+
+def test_images_of_an_own_data_set_cannot_be_written_on(tmp_path: Path) -> None:
+    """An attack or a defense that did would change the data of all cells after its own."""
+    sizes = {"train": 1, "val": 'split("val", 1)', "test": 1, "size": "resolution"}
+    text = GREY.format(base="DatasetSource", first="train", for_seed="self", caption="a", **sizes)
+    (tmp_path / "grey.py").write_text(text)
+    data = load_dataset(RunSettings(dataset="grey", preset="micro", plugin=(tmp_path / "grey.py",)))
+    with pytest.raises(ValueError, match="read-only"):
+        data.train.images[0] = 0  # type: ignore[index]
 
 
 def test_a_data_set_that_loads_nothing_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

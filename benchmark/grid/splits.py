@@ -33,6 +33,9 @@ def load_splits(cells: Sequence[Cell], cache_folder: Path) -> dict[tuple[int, in
         if place not in loaded:
             loaded[place] = cell.dataset.source.load(resolution, cache_folder)
             _require_usable(loaded[place], f"data set {cell.dataset.choice.spec}", resolution)
+            for split in (loaded[place].train, loaded[place].val, loaded[place].test):
+                if isinstance(split.images, np.ndarray):  # all cells share them, so no plug-in may write on them
+                    split.images.flags.writeable = False
         by_cell[cell.seed, resolution] = loaded[place]
     return by_cell
 
