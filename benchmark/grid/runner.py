@@ -177,8 +177,8 @@ class Grid:
     def run(self, planned: PlannedCell) -> Record:
         """Run a cell whose claim is held and write its record; an error in it becomes a failed record.
 
-        A record that was complete stays where its cell fails when it runs again. With several processes, all run the
-        cell and the first writes the record.
+        A complete record stays where the cell fails. With several processes, all run the cell and the first writes the
+        record.
 
         Raises:
             UsageError: the record cannot be written, or the disk is full.
@@ -206,12 +206,11 @@ class Grid:
         """Write a record that a cell ended with, unless it failed and a complete one is there; returns what is written.
 
         Raises:
-            UsageError: the record cannot be written.
+            UsageError: the record cannot be written, or one that is there cannot be read.
         """
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         record = replace(record, provenance={**record.provenance, "finished": finished})
-        better = record.status == "done" or planned.record is None or planned.record.status == "failed"
-        if better and Processes.current().is_first:
+        if Processes.current().is_first and (record.status == "done" or not _is_done(planned)):
             record.save(self.out)
         return record
 
@@ -360,6 +359,11 @@ def _records_by_key(folder: Path) -> _Kept:
     for name, place in (read_pack(folder) | files).items():
         found[Path(name).stem.rpartition("_")[2]][name] = place
     return found
+
+
+def _is_done(planned: PlannedCell) -> bool:
+    """Whether a cell has a complete record: since the plan, or saved meanwhile by a driver, which needs no claim."""
+    return any(one is not None and one.status == "done" for one in (planned.record, Record.find(planned.path)))
 
 
 def _check_notes(described: dict[str, Any], notes: dict[str, Any]) -> None:

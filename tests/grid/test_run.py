@@ -225,6 +225,14 @@ def test_a_record_that_was_complete_outlives_a_failing_rerun(
     assert (tmp_path / kept).read_bytes() == before[kept]
 
 
+def test_a_complete_record_that_was_saved_meanwhile_outlives_a_failure(tmp_path: Path) -> None:
+    """A cluster's driver saves one even while another run is at its cell."""
+    with opened(tmp_path, "clean", "none") as (grid, (one,)):
+        saved = grid.run(one)
+        grid.keep(one, one.planned_record.failed("MemoryError", "", ""))
+    assert Record.load(one.path) == saved
+
+
 def test_a_full_disk_ends_the_run_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
