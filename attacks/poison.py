@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from attacks.placement import FRONT, Place, placed
-from benchmark.core.atomic_files import replacing
+from benchmark.core.atomic_files import replacing, temporary_folder
 from benchmark.core.errors import DamagedPoison, PoisonError, UsageError, in_one_line
 from benchmark.core.strict_json import Amount, Number, as_kind, parse_json
 from benchmark.data import CaptionDataset, LazyImages
@@ -135,13 +135,16 @@ class Poison:
         }
         header = json.dumps(content)
         tensors = {} if self.delta is None else {"delta": np.ascontiguousarray(self.delta)}
-        with replacing(path) as temporary:
+        # The library writes into a file that it names itself: in this folder it goes once a killed process has left it.
+        with replacing(path) as temporary, temporary_folder(path.parent, path.name) as folder:
+            written = folder / path.name
             try:
-                save_file(tensors, temporary, metadata={"poison": header, "sha256": _digest(header, self.delta)})
+                save_file(tensors, written, metadata={"poison": header, "sha256": _digest(header, self.delta)})
             except SafetensorError as error:  # an OSError reaches Python as this
                 if found := re.search(r"\(os error (\d+)\)", str(error)):
                     raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
                 raise UsageError(f"cannot write {path}: {in_one_line(error)}") from error
+            written.replace(temporary)
 
     @staticmethod
     def is_whole(path: Path) -> bool:

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import pickle
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from attacks import ATTACKS
 from attacks.placement import Place
 from attacks.poison import Poison
 from benchmark.core.errors import DamagedPoison, PoisonError, UsageError
+from benchmark.core.locks import claimed
 from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset, LazyImages
 from tests.full_disk import file_of_at_most
@@ -317,3 +321,27 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, dataset: Cap
     with pytest.raises(UsageError, match=r"cannot write .*File too large"), file_of_at_most(100):
         made(dataset).save(tmp_path / "poison.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_has_written_of_a_poison_goes_with_the_next(
+    tmp_path: Path, dataset: CaptionDataset
+) -> None:
+    """The library writes into a file with a name of its own. Here the system ends the process in the middle."""
+    code = (
+        "import resource, signal, sys\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from attacks.poison import Poison\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "Poison(np.zeros((9, 3, 8, 8), np.int8), None, 8, '').save(Path(sys.argv[1]))\n"
+    )
+    path = tmp_path / "poison.safetensors"
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGXFSZ
+    with claimed(path, wait=True):
+        pass
+    with claimed(path, wait=True, tidy=True):  # as the next run does, by which the lock is no new file
+        made(dataset).save(path)
+    assert {left.name for left in tmp_path.iterdir()} == {path.name, f".{path.name}.lock"}
