@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -150,6 +151,19 @@ def test_what_is_written_in_the_last_second_is_in_the_store(store: Store, tmp_pa
         path.write_text("state")
         raise MemoryError
     assert (tmp_path / "store" / "one.checkpoint").read_text() == "state"
+
+
+def test_a_stage_is_done_though_the_store_does_not_remove_its_checkpoint(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The record would be lost with the task, which would run again."""
+    path = tmp_path / ".one.checkpoint"
+    path.write_text("state")
+    store.keep(path)
+    monkeypatch.setattr(store.files, "rm_file", Mock(side_effect=OSError("no route")))
+    with mirrored(path, store):
+        path.unlink()
+    assert caplog.messages == [f"checkpoint .one.checkpoint stays in the store: --store {store.folder}: no route"]
 
 
 def test_a_store_that_takes_nothing_is_told_before_any_work(store: Store, tmp_path: Path) -> None:

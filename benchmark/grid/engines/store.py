@@ -180,7 +180,10 @@ def mirrored(path: Path | None, store: Store | None) -> Iterator[None]:
         over.set()
         copier.join()
     if not path.is_file():  # a stage that is done removes its checkpoint
-        store.discard(path)
+        try:
+            store.discard(path)
+        except StoreError as error:  # for which the stage's result must not be lost
+            _log.warning("checkpoint %s stays in the store: %s", path.name, error)
 
 
 def _copy_changes(path: Path, before: tuple[int, int] | None, store: Store, over: threading.Event) -> None:
