@@ -452,6 +452,23 @@ def test_a_cell_that_fits_on_no_node_ends_the_run_before_it_begins(
     assert not cluster.begun
 
 
+@pytest.mark.parametrize(
+    ("gpus", "device", "sent"), [(1.0, "auto", "cuda"), (0.0, "auto", "auto"), (1.0, "cpu", "cpu")]
+)
+def test_a_node_whose_gpu_is_gone_does_not_take_its_cpu(
+    gpus: float, device: str, sent: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    devices: list[str] = []
+
+    def does(work: RayWork) -> Record:
+        devices.append(work.settings.device)
+        return trained()
+
+    cluster.does, cluster.resources = does, [{"CPU": 1.0, "GPU": gpus}]
+    do(Ray(), grid_of(tmp_path / "poisons"), [unit("cell")], RunSettings(device=device))
+    assert devices == [sent]
+
+
 def test_nodes_that_join_later_are_filled(cluster: Cluster, tmp_path: Path) -> None:
     cluster.does = lambda work: None  # all run on
     cluster.resources = [{"CPU": 1.0}]

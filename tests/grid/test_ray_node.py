@@ -5,6 +5,7 @@ import itertools
 import logging
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -154,17 +155,31 @@ def test_a_poison_that_the_store_lacks_is_not_crafted_by_each_cell(
     assert not heard.shares(resumed=False)
 
 
-def test_a_poison_fails_unless_the_device_does_nothing_any_more(
-    settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("crafts", [True, False])
+def test_an_error_is_the_nodes_fault_if_its_gpu_does_nothing_any_more(
+    crafts: bool, settings: RunSettings, planned: PlannedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then the error leaves the task, which Ray ends together with its process, as that has a GPU."""
+    """Else a node whose GPU is gone would fail one cell after the other, each in no time."""
+    works = threading.Event()
+
+    def do(where: str) -> str:
+        unit = work(replace(settings, device="cuda"), planned, where, None, crafts=crafts)
+        if crafts:
+            failure, _ = ray_node.craft(unit, Heard())
+            assert failure is not None
+            return failure.kind
+        return ray_node.train(unit, Heard(), None).error["type"]
+
     monkeypatch.setattr(type(planned.cell.attack.attack), "craft", lambda *_: 1 / 0)
-    failure, content = ray_node.craft(work(settings, planned, "here", None, crafts=True), Heard())
-    assert failure is not None
-    assert (failure.kind, content) == ("ZeroDivisionError", None)
-    monkeypatch.setattr("benchmark.grid.runner.computes", lambda device: False)
-    with pytest.raises(ZeroDivisionError):
-        ray_node.craft(work(settings, planned, "there", None, crafts=True), Heard())
+    monkeypatch.setattr("benchmark.grid.opening.resolve_device", lambda _: torch.device("cpu"))
+    for module in ("runner", "engines.ray_node"):
+        monkeypatch.setattr(f"benchmark.grid.{module}.computes", lambda _: works.is_set())
+    works.set()
+    assert do("here") == "ZeroDivisionError"
+    works.clear()
+    with pytest.raises(NodeFault) as raised:
+        do("there")
+    assert raised.value.failure.kind == "ZeroDivisionError"
 
 
 def _caused_by(cause: Exception) -> UsageError:

@@ -144,12 +144,12 @@ class _Driver:
             self._url = f"{str(self._url).rstrip('/')}/run-{run}"
         self._store = Store.at(self._url)
         self._takes_leftovers = settings.poisons != "off"
+        usual = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+        self._gpus = gpus = usual if engine.gpus_per_cell is None else engine.gpus_per_cell
+        # For auto, a node whose GPU does not answer would take the CPU.
+        settings = replace(settings, device="cuda" if gpus and settings.device == "auto" else settings.device)
         # The settings for the nodes, without those that only this process needs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
-        gpus = engine.gpus_per_cell
-        if gpus is None:
-            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
-        self._gpus = gpus
         board.workers = self._slots()
         if board.workers < 1:
             raise UsageError(

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from benchmark.core.atomic_files import make_folder, replacing
 from benchmark.core.cache_dir import cache_folder
 from benchmark.core.checkpoints import Checkpoint
+from benchmark.core.devices import computes
 from benchmark.core.errors import Failure, first_line
 from benchmark.core.locks import claimed
 from benchmark.grid.engines.node import Work, opened
@@ -86,7 +87,9 @@ def _node_faults(work: RayWork, owner: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _may_be_the_nodes(error):
+        device = work.settings.device
+        gpu_is_gone = device.startswith("cuda") and not computes(torch.device(device))
+        if not (gpu_is_gone or _may_be_the_nodes(error)):
             raise
         told = f"{work.title} failed on {socket.gethostname()}: {first_line(error)}"
         owner.tell.remote(work.name, "message", logging.WARNING, told)
