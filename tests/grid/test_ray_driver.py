@@ -5,7 +5,7 @@ import concurrent.futures
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -322,15 +322,16 @@ def test_only_a_run_that_crafts_anew_leaves_the_poisons_of_the_store_aside(
 
 
 @pytest.mark.parametrize("poisons", ["off", "a folder"])
-def test_what_a_failed_run_left_is_for_the_same_command_unless_it_keeps_no_poisons(
+def test_what_a_failed_run_left_is_for_its_rerun_unless_it_keeps_no_poisons(
     poisons: str, cluster: Cluster, tmp_path: Path
 ) -> None:
     found: list[bool] = []
     cluster.does = crafting(found, tmp_path / "node", lambda: made("cell"))
-    for folder in ("once", "again") if poisons == "off" else ("the folder", "the folder"):
-        grid = grid_of(tmp_path / folder, anew=True)
+    command = RunSettings(poisons=poisons)
+    for settings in (command, replace(command, rerun="failed")):
+        grid = grid_of(tmp_path / (settings.rerun if poisons == "off" else "the folder"), anew=True)
         how = Ray(store=f"file://{tmp_path}/store")
-        do(how, grid, units_with(grid.poisons.folder / "poison"), RunSettings(poisons=poisons))
+        do(how, grid, units_with(grid.poisons.folder / "poison"), settings)
     assert found == [False, poisons != "off"]
     assert cluster.cleared == (2 if poisons == "off" else 0)
 

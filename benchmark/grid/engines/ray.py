@@ -146,9 +146,8 @@ class _Driver:
         self._takes_leftovers = settings.poisons != "off"
         usual = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
         self._gpus = gpus = usual if engine.gpus_per_cell is None else engine.gpus_per_cell
-        # For auto, a node whose GPU does not answer would take the CPU.
+        # For the nodes, without what this process alone needs. For auto, one whose GPU is gone would take the CPU.
         settings = replace(settings, device="cuda" if gpus and settings.device == "auto" else settings.device)
-        # The settings for the nodes, without those that only this process needs.
         self._settings = replace(settings, on="local", jobs=None, store=None, events=None, rerun="missing")
         board.workers = self._slots()
         if board.workers < 1:
@@ -334,10 +333,11 @@ def _in_words(node: dict[str, float]) -> str:
 
 def _run_name(grid: Grid, planned: Sequence[PlannedCell], settings: RunSettings) -> str:
     """The name of a run: by it, the same command on the same machine finds the tasks of an earlier driver."""
-    # A temporary folder of poisons would name each driver another run.
+    # A temporary folder of poisons would name each driver another run. With --rerun, cells that failed go on.
     poisons = None if settings.poisons == "off" else str(grid.poisons.folder.absolute())
     where = [socket.gethostname(), str(grid.out.absolute()), poisons]
-    return content_key(where, replace(settings, events=None).to_command(), [one.key for one in planned])[:12]
+    command = replace(settings, events=None, rerun="missing").to_command()
+    return content_key(where, command, [one.key for one in planned])[:12]
 
 
 def _name(unit: Unit) -> str:
