@@ -15,7 +15,7 @@ from benchmark.core.errors import UsageError, as_usage_error
 
 def is_full_disk(error: BaseException) -> bool:
     """Whether a file could not be written for want of space: that ends a run, as no cell is to blame for it."""
-    cause = error.__cause__ if isinstance(error, UsageError) else None
+    cause = error.__cause__ if isinstance(error, UsageError) else error
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import torch
 
 from benchmark.core.devices import computes
+from benchmark.core.disk_space import is_full_disk
 from benchmark.core.errors import UsageError
 from benchmark.core.idle_cpus import tell_idle_cpus
 from benchmark.core.log import PACKAGES
@@ -56,9 +57,11 @@ def main() -> None:
             # Not before: the parent has shown what opening the grid has to say.
             hand_messages_to(Messages(send), level)
             serve(grid, requests.get, send)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         if settings.device == "cuda" and not computes(torch.device("cuda")):
             raise  # the fault of this worker's GPU: the parent goes on with the others
+        if not (isinstance(error, UsageError) or is_full_disk(error)):
+            raise
         send(("refused", str(error)))
 
 
