@@ -273,6 +273,7 @@ def test_a_disk_that_gets_full_ends_the_run_and_fails_no_cell(
     assert len(by_cell(tmp_path)) == 2
 
 
+@pytest.mark.usefixtures("registries_as_they_were")
 @pytest.mark.parametrize("jobs", [[], ["--jobs", "1", "--plugin", str(Path(__file__).with_name("mini_plugin.py"))]])
 def test_a_plug_in_that_meets_a_full_disk_ends_the_run_and_fails_no_cell(
     jobs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -281,10 +282,7 @@ def test_a_plug_in_that_meets_a_full_disk_ends_the_run_and_fails_no_cell(
     plugin = tmp_path / "writes.py"
     full = 'raise OSError(28, "No space left on device")'
     plugin.write_text(LEAVES.replace("sys.exit(0)", full).replace("leaves", "writes").replace("Leaves", "Writes"))
-    try:
-        assert run(tmp_path / "out", "--plugin", str(plugin), *jobs, attack="writes", defense="none") == 2
-    finally:
-        del attacks.ATTACKS._entries["writes"]
+    assert run(tmp_path / "out", "--plugin", str(plugin), *jobs, attack="writes", defense="none") == 2
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert {record.status for record in by_cell(tmp_path / "out").values()} <= {"done"}
 
