@@ -1,6 +1,6 @@
 """The cells of the matrix attack × defense: which there are, which count, and which make a part without gaps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,11 +99,14 @@ class MatrixCells:
             parts.append((attacks, [spec for spec in self.defenses if spec in chosen] if attacks else []))
         return max(parts, key=lambda part: len(part[0]) * len(part[1]), default=([], []))
 
-    def same_victims(self, attacks: Sequence[str], defenses: Sequence[str]) -> list[list[str]]:
-        """The defenses in groups that left the same victims of all these attacks, by their scores in every epoch.
+    @cached_property
+    def same_victims(self) -> list[list[str]]:
+        """Defenses of :attr:`complete_part`, those together that left the same victims of all its attacks.
 
-        A defense that changes nothing leaves undefended victims.
+        Victims are the same if their scores are, in every epoch. A defense that changes nothing leaves undefended
+        victims.
         """
+        attacks, defenses = self.complete_part
         groups: dict[object, list[str]] = {}
         for defense in defenses:
             victims = [(attack, run.seed, run.epochs) for attack in attacks for run in self.block.of(attack, defense)]

@@ -56,7 +56,7 @@ def rankings(found: MatrixCells) -> list[Table]:
     its 95 % interval, and after :func:`benchmark.tables.table.best_epochs`; the worst case; and the gates.
     """
     attacks, defenses = found.complete_part
-    once = [group[0] for group in found.same_victims(attacks, defenses)]
+    once = [group[0] for group in found.same_victims]
     sides = (_Side(found, attacks, once, True), _Side(found, defenses, attacks, False))
     return [_table(side) for side in sides if len(side.ranked) > 1]
 
@@ -224,7 +224,7 @@ def _explained(
             "loss that the victim descends, which some defenses change."
         )
     if side.of_attacks:
-        copies = [group for group in found.same_victims(*found.complete_part) if len(group) > 1]
+        copies = [group for group in found.same_victims if len(group) > 1]
         lines += [
             f"Counted once, as their victims are the same: {', '.join(others[each] for each in group)}."
             for group in copies
