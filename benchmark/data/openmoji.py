@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark.core.errors import UsageError
-from benchmark.core.parameters import ranged, require
+from benchmark.core.parameters import added_later, ranged, require
 from benchmark.core.progress import tracked
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, Splits
@@ -20,7 +20,7 @@ from benchmark.data.seeded_source import SeededSource
 @DATASETS.register("openmoji", order=10)
 @dataclass(frozen=True)
 class OpenMoji(SeededSource):
-    """Single OpenMoji drawings on white (about 3,950) with their human-written names and aliases.
+    """Single OpenMoji drawings on white or grey (about 3,950) with their human-written names and aliases.
 
     Variants of one drawing (skin tones, genders) are separate images, as in the packages, and may fall into different
     splits.
@@ -28,6 +28,7 @@ class OpenMoji(SeededSource):
     Attributes:
         val: share of the drawings in val.
         test: share of the drawings in test; together with ``val`` below 1.
+        ground: grey level behind the drawings, from 0 to 255. On white, the default, noise can only darken.
         seed: decides which drawing goes to which split; see :class:`SeededSource`.
 
     Raises:
@@ -40,11 +41,13 @@ class OpenMoji(SeededSource):
 
     val: float = ranged(0.1, above=0)
     test: float = ranged(0.2, above=0)
+    ground: int = added_later(255)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         together = self.val + self.test
         require(together < 1, "data set openmoji", "val and test", "below 1 together", together)
+        require(0 <= self.ground <= 255, "data set openmoji", "ground", "between 0 and 255", self.ground)
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The drawings at ``resolution`` pixels squared, rasterised once and then read from the cache.
@@ -57,10 +60,10 @@ class OpenMoji(SeededSource):
 
         def draw(split: str, out: Images) -> None:
             for index, drawing in enumerate(tracked(drawings[split], f"rasterising drawings ({split})")):
-                out[index] = _on_white(drawing, resolution)
+                out[index] = _on_grey(drawing, resolution, self.ground)
 
         order = {split: [drawing.emoji for drawing in chosen] for split, chosen in drawings.items()}
-        key = {"version": self.version, "drawings": order, **package_versions()}
+        key = {"version": self.version, "drawings": order, "ground": self.ground, **package_versions()}
         return cached_splits(cache, self.written_name(), "openmoji", key, captions, resolution, draw)
 
     def drawings(self) -> dict[str, list[Drawing]]:
@@ -79,7 +82,7 @@ class OpenMoji(SeededSource):
         return {split: [everything[index] for index in part] for split, part in parts.items()}
 
 
-def _on_white(drawing: Drawing, resolution: int) -> Images:
+def _on_grey(drawing: Drawing, resolution: int, ground: int) -> Images:
     pixels = rasterise(drawing, resolution).astype(np.float32)
     alpha = pixels[..., 3:] / 255
-    return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8).transpose(2, 0, 1)
+    return np.rint(pixels[..., :3] * alpha + ground * (1 - alpha)).astype(np.uint8).transpose(2, 0, 1)

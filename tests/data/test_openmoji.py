@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmark.core.errors import UsageError
-from benchmark.data import openmoji
+from benchmark.core.spec import parse_spec
+from benchmark.data import DATASETS, openmoji
 from benchmark.data.drawings import all_drawings, rasterise
 from benchmark.data.openmoji import OpenMoji
 
@@ -45,9 +46,11 @@ def test_the_seed_decides_the_split() -> None:
     assert OpenMoji(seed=1).drawings()["test"] != OpenMoji(seed=2).drawings()["test"]
 
 
-def test_pixels_are_the_drawing_on_white(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ground", [255, 128])
+def test_pixels_are_the_drawing_on_its_ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ground: int) -> None:
     monkeypatch.setattr(openmoji, "all_drawings", lambda: all_drawings()[1000:1010])
-    source = OpenMoji(val=0.2, test=0.2, seed=0)
+    OpenMoji(val=0.2, test=0.2, seed=0).load(48, tmp_path)  # on white, in the same cache
+    source = OpenMoji(val=0.2, test=0.2, ground=ground, seed=0)
     splits = source.load(48, tmp_path)
     assert splits.train.images.shape == (6, 3, 48, 48)
     drawing = source.drawings()["train"][0]
@@ -55,7 +58,7 @@ def test_pixels_are_the_drawing_on_white(tmp_path: Path, monkeypatch: pytest.Mon
     pixels = rasterise(drawing, 48).transpose(2, 0, 1)
     image = splits.train.images[0]
     clear, solid = pixels[3] == 0, pixels[3] == 255
-    assert (image[:, clear] == 255).all()
+    assert (image[:, clear] == ground).all()
     assert clear.any()
     assert np.array_equal(image[:, solid], pixels[:3, solid])
 
@@ -64,6 +67,16 @@ def test_pixels_are_the_drawing_on_white(tmp_path: Path, monkeypatch: pytest.Mon
 def test_shares_out_of_range(shares: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match=r"data set openmoji: (val and test|val|test) must be"):
         OpenMoji(*shares)
+
+
+@pytest.mark.parametrize("ground", [-1, 256])
+def test_a_ground_that_is_no_grey_level(ground: int) -> None:
+    with pytest.raises(UsageError, match="data set openmoji: ground must be between 0 and 255"):
+        OpenMoji(ground=ground)
+
+
+def test_white_was_the_ground_before_there_was_a_choice() -> None:
+    assert "ground" not in DATASETS.resolve(parse_spec("openmoji"))
 
 
 def test_an_empty_split_is_told() -> None:
