@@ -12,7 +12,7 @@ import numpy as np
 from attacks.poison import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.core.parameters import check_ranges, describe_fields, require
 from benchmark.core.progress import Progress, Silent
 from benchmark.core.registrable import parameters_of
@@ -166,11 +166,12 @@ def whole_of(attack: Attack, params: Mapping[str, Any]) -> "tuple[Attack, dict[s
         params: its parameters as in records.
 
     Raises:
-        UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.
+        UsageError: there is no such attack, the attack lacks a parameter of the whole, or the whole is itself a part.
     """
     assert attack.part_of is not None
     part, name = f"attack {ATTACKS.name_of(type(attack))}", attack.part_of
-    known = parameters_of(ATTACKS.entry(name).factory)
+    with as_usage_error(f"{part}: part_of", (UsageError,)):
+        known = parameters_of(ATTACKS.entry(name).factory)
     if missing := sorted(known.keys() - parameters_of(type(attack)).keys()):
         raise UsageError(f"{part} is a part of {name} and lacks its {', '.join(missing)}")
     own = {key: params[key] for key in known if key in params}

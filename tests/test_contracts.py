@@ -221,12 +221,30 @@ class Careless(Attack):
         return {"repeats": 4, "repeats elsewhere": 8, "no pixels": 0, "many pixels": 65}.get(self.fault)
 
     def progress_steps(self, train: CaptionDataset) -> int:
+        if self.fault.startswith("goes on"):
+            return 3
         return {"half a step": 0.5, "steps as a text": "1"}.get(self.fault, 1)  # type: ignore[return-value]
 
     def pilot(self) -> tuple[Attack, int] | None:
         if self.fault == "is its own pilot":
             return self, 8
         return 8 if self.fault == "pilot without an attack" else None  # type: ignore[return-value]
+
+    def rounds(self, delta: np.ndarray, context: CraftContext) -> None:
+        """Three rounds, each of which takes the noise out of a row of all images."""
+        begun = 0
+        if (state := context.checkpoint.load()) is not None:
+            with context.checkpoint.restoring():
+                begun = state["rounds" if self.fault == "goes on with an unknown state" else "round"]
+            if self.fault != "goes on without its noise":
+                delta[:, :, :begun] = 0
+            if self.fault != "goes on without its progress":
+                context.progress.resume(begun)
+        for number in range(begun, 3):
+            delta[:, :, number] = 0
+            context.progress.advance()
+            if context.checkpoint.is_due(number + 1, 3):
+                context.checkpoint.save({"round": number + 1})
 
     def craft(self, train: CaptionDataset, context: CraftContext) -> Poison:
         images = train.images[:].astype(int)
@@ -238,6 +256,8 @@ class Careless(Attack):
             delta[..., ::4] = np.minimum(delta[..., ::4], 2)
         if self.fault == "repeats elsewhere":
             delta[:, :, :, 0] = np.minimum(delta[:, :, :, 0], 1)
+        if self.fault.startswith("goes on"):
+            self.rounds(delta, context)
         if self.fault == "saves an array" and context.checkpoint.is_due(1, 2):
             context.checkpoint.save({"delta": delta})
         if self.fault == "saves unasked":
@@ -292,6 +312,10 @@ class Careless(Attack):
             "poison: TypeError: a checkpoint holds tensors, numbers, strings, lists and dicts; state['de",
         ),
         ("saves unasked", "poison: AssertionError: a checkpoint is saved only where is_due() says so (in craft, "),
+        ("goes on", None),
+        ("goes on without its noise", "goes on from its checkpoint to the same poison: ValueError: 8,023 of"),
+        ("goes on without its progress", "to the same poison: ValueError: it reports 1 steps in place of 3"),
+        ("goes on with an unknown state", "to the same poison: UnfitCheckpointError: 'rounds'"),
         ("repeats", None),
         ("repeats elsewhere", "values differ from those 8 pixels to the right"),
         ("no pixels", "the noise repeats with its period(): ValueError: it is 0, on images of 64 pixels"),

@@ -131,6 +131,7 @@ def test_a_part_of_another_attacks_poison_crafts_nothing_of_its_own(
     [
         ('    part_of = "mem"\n', '    part_of = "uniform-noise"\n', None),
         ('    part_of = "mem"\n', '    part_of = "delta-only"\n', "part of delta-only, which is a part itself"),
+        ('    part_of = "mem"\n', '    part_of = "mme"\n', "attack faint: part_of: unknown attack 'mme'"),
         ("(Mem):", "(UniformNoise):", "is a part of mem and lacks its batch_size, candidates"),
     ],
 )

@@ -36,10 +36,19 @@ class _Counter(Silent):
         """Count one."""
         self.steps += 1
 
+    def resume(self, units: int) -> None:
+        """Count those of the killed crafting."""
+        self.steps = units
+
 
 def attack_verdict(text: str) -> Verdict:
-    """Craft with an attack three times; see :func:`benchmark.contracts.check`."""
-    spec, verdict, train = parse_spec(text), Verdict(), captioned()
+    """Craft with an attack three times, and from a checkpoint; see :func:`benchmark.contracts.check`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _verdict(parse_spec(text), Path(folder) / "checkpoint")
+
+
+def _verdict(spec: Spec, saved: Path) -> Verdict:
+    verdict, train = Verdict(), captioned()
     images, captions = train.images[:].copy(), [list(each) for each in train.captions]
     attack, whole = _short(spec)
     attack.check(train)
@@ -49,8 +58,8 @@ def attack_verdict(text: str) -> Verdict:
         # One object crafts for many seeds, so what it keeps from the first must not show in the second.
         for crafting in ((attack, whole), (attack, whole), _short(spec)):
             with global_state_kept(Verdict() if poisons else verdict):
-                saves = len(poisons) == 1  # so that a state which no checkpoint holds is found
-                poisons.append(_crafted(*crafting, train, 1, Silent() if poisons else progress, saves=saves))
+                checkpoint = Checkpoint(saved) if len(poisons) == 1 else Checkpoint()
+                poisons.append(_crafted(*crafting, train, 1, Silent() if poisons else progress, checkpoint))
             untouched.append(bool((train.images[:] == images).all()) and train.captions == captions)
     verdict.note("the training set is left unchanged", all(untouched))
     if len(poisons) == 3:
@@ -65,6 +74,9 @@ def attack_verdict(text: str) -> Verdict:
             expected = whole.progress_steps(train)
             require(type(expected) is int and expected >= 0, f"progress_steps() returns {expected!a}")
             require(progress.steps in (0, expected), f"{progress.steps} in place of {expected}")
+        if saved.is_file():
+            with verdict.promise("a killed crafting goes on from its checkpoint to the same poison"):
+                _require_resumed(poisons[0], progress.steps, _short(spec), train, Checkpoint(saved))
         with verdict.promise("pilot() is None, or a shorter attack and a number of rows"):
             _require_pilot(whole, train)
         if (period := attack.period()) is not None:
@@ -96,6 +108,16 @@ def _poison(verdict: Verdict, train: CaptionDataset, poison: Poison) -> None:
     verdict.measured.append(_strength(poison))
     with verdict.promise("every image keeps its captions"):
         require(len(poison.protect(train).pairs) == len(train.pairs), "some are lost")
+
+
+def _require_resumed(
+    poison: Poison, steps: int, short: tuple[Attack, Attack], train: CaptionDataset, checkpoint: Checkpoint
+) -> None:
+    """Craft on from the last checkpoint of a whole crafting, as if that had been killed after it."""
+    progress = _Counter()
+    difference = _difference(poison, _crafted(*short, train, 1, progress, checkpoint))
+    require(not difference, difference)
+    require(progress.steps == steps, f"it reports {progress.steps} steps in place of {steps}")
 
 
 def _require_pilot(attack: Attack, train: CaptionDataset) -> None:
@@ -170,11 +192,10 @@ def _short(spec: Spec) -> tuple[Attack, Attack]:
 
 
 def _crafted(
-    attack: Attack, whole: Attack, train: CaptionDataset, seed: int, progress: Progress, *, saves: bool
+    attack: Attack, whole: Attack, train: CaptionDataset, seed: int, progress: Progress, checkpoint: Checkpoint
 ) -> Poison:
     architecture, cpu = Architecture(VICTIM), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint(Path(folder) / "checkpoint") if saves else Checkpoint()
         context = CraftContext(
             lambda weights: architecture.build(weights, cpu, "fp32"), seed, Path(folder), progress, checkpoint
         )

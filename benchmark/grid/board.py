@@ -176,7 +176,7 @@ class Board:
             table.add_row(*map(Text, map(printable, (where, self._percent(name), self.units[name].title))))
         failures = [f"{self.units[name].title} failed: {reason}" for name, reason in self._failures.items()]
         counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
-        head = f"{self.cells} cells: {counts}{self._rest()}"
+        head = f"{'1 cell' if self.cells == 1 else f'{self.cells} cells'}: {counts}{self._rest()}"
         return Group(Text(printable(head)), table, *(Text(printable(line)) for line in failures[-_MOST_FAILURES:]))
 
     def _becomes(self, unit: Unit, state: str, **facts: Any) -> None:

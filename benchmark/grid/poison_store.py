@@ -211,7 +211,7 @@ def source_cell(cell: Cell) -> Cell:
     If the cell's attack crafts its own poison, the cell itself.
 
     Raises:
-        UsageError: the attack lacks a parameter of the whole, or the whole is itself a part.
+        UsageError: as for :func:`attacks.base.whole_of`.
     """
     if (name := cell.attack.attack.part_of) is None:
         return cell

@@ -114,5 +114,6 @@ def plan_table(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> Tabl
         poison = "–" if item.poison is None else "cached" if item.poison.is_file() else "to craft"
         rows.append([cell.seed, str(cell.victim), cell.attack.choice.title, cell.defense.choice.spec, poison, state])
     running = sum(item.has_to_run(rerun) for item in planned)
-    head = f"{len(planned)} cells, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"
+    cells = "1 cell" if len(planned) == 1 else f"{len(planned)} cells"
+    head = f"{cells}, {running} to run; records in {grid.out}, poisons in {grid.poisons.folder}"
     return TableMessage(head, ("seed", "victim", "attack", "defense", "poison", "cell"), rows)

@@ -64,10 +64,10 @@ def test_quiet_leaves_the_table_and_errors(tmp_path: Path, capsys: pytest.Captur
     assert first.err == ""
     assert first.out.startswith("**Table 2")
     assert run(tmp_path, "--quiet", "--dry-run", **grid) == 0
-    assert capsys.readouterr().err.startswith("1 cells, 0 to run")
+    assert capsys.readouterr().err.startswith("1 cell, 0 to run")
     (tmp_path / "plan.yaml").write_text("dry-run: true\n")
     assert run(tmp_path, "--quiet", "--config", str(tmp_path / "plan.yaml"), **grid) == 0
-    assert capsys.readouterr().err.startswith("1 cells, 0 to run")
+    assert capsys.readouterr().err.startswith("1 cell, 0 to run")
     assert run(tmp_path, "--quiet", **{**grid, "attack": "mem33"}) == 2
     assert capsys.readouterr().err.startswith("error: unknown attack 'mem33'")
     assert run(tmp_path, **grid) == 0
