@@ -87,7 +87,9 @@ def survey(folder: Path, cache: Path) -> tuple[list[Clipart], str]:
     return usable, content
 
 
-def drawn(folder: Path, paths: Sequence[str], side: int, label: str) -> Iterator[Images | BadDrawing]:
+def drawn(
+    folder: Path, paths: Sequence[str], side: int, label: str, ground: int = 255
+) -> Iterator[Images | BadDrawing]:
     """The picture of each file, (3, side, side) uint8, or why there is none. Shows the progress.
 
     Raises:
@@ -96,7 +98,7 @@ def drawn(folder: Path, paths: Sequence[str], side: int, label: str) -> Iterator
 
     def picture(path: str) -> Images | BadDrawing:
         try:
-            return draw(read_svg(folder / path).text, side)
+            return draw(read_svg(folder / path).text, side, ground)
         except BadDrawing as error:
             return error
 

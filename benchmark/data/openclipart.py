@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError, as_usage_error
-from benchmark.core.parameters import ranged
+from benchmark.core.parameters import added_later, ranged, require
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import cached_splits
@@ -30,6 +30,8 @@ class OpenClipart(SeededSource):
         train: number of training images.
         val: number of validation images.
         test: number of test images.
+        ground: grey level behind the drawings, from 0 to 255. On white, the default, noise can only darken. What a
+            drawing itself paints white stays white.
         seed: decides which drawing goes to which split; see :class:`SeededSource`.
 
     Raises:
@@ -43,6 +45,11 @@ class OpenClipart(SeededSource):
     train: int = ranged(2500, 1)
     val: int = ranged(200, 1)
     test: int = ranged(400, 1)
+    ground: int = added_later(255)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.ground <= 255, "data set openclipart", "ground", "between 0 and 255", self.ground)
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The drawings at ``resolution`` pixels squared, drawn once and then read from the cache.
@@ -58,14 +65,15 @@ class OpenClipart(SeededSource):
         def draw(split: str, out: Images) -> None:
             paths = [drawing.path for drawing in parts[split]]
             with as_usage_error("openclipart: a drawing cannot be read"):
-                for index, picture in enumerate(drawn(folder, paths, resolution, f"rasterising drawings ({split})")):
+                pictures = drawn(folder, paths, resolution, f"rasterising drawings ({split})", self.ground)
+                for index, picture in enumerate(pictures):
                     if isinstance(picture, BadDrawing):  # it could be drawn in the survey
                         raise UsageError(f"openclipart: {folder / paths[index]} cannot be drawn: {picture}")
                     out[index] = picture
 
         captions = {split: [list(drawing.captions) for drawing in part] for split, part in parts.items()}
         order = {split: [drawing.path for drawing in part] for split, part in parts.items()}
-        key = {"version": self.version, "content": content, "drawings": order}
+        key = {"version": self.version, "content": content, "drawings": order, "ground": self.ground}
         return cached_splits(cache, self.written_name(), "openclipart", key, captions, resolution, draw)
 
     def split(self, usable: list[Clipart]) -> dict[str, list[Clipart]]:

@@ -83,8 +83,8 @@ def read_svg(path: Path) -> SvgFile:
     )
 
 
-def draw(text: str, side: int) -> Images:
-    """An SVG as a picture on white: (3, side, side) uint8. The empty page around the drawing is cut off.
+def draw(text: str, side: int, ground: int = 255) -> Images:
+    """An SVG as a picture on a grey level: (3, side, side) uint8. The empty page around the drawing is cut off.
 
     Call it in a thread with a stack of 64 MiB: on a usual one, deeply nested elements crash the process.
 
@@ -94,16 +94,19 @@ def draw(text: str, side: int) -> Images:
     from PIL import Image
 
     size = 2 * side
-    page = _on_white(text, size)
+    page = _on_page(text, size, 255)  # what is drawn is found on white
     left, top, right, bottom = _box(page)
     if (longest := max(right - left, bottom - top)) < side:
-        page = _on_white(text, min(_FINEST, size * side // longest))
+        size = min(_FINEST, size * side // longest)
+        page = _on_page(text, size, 255)
         left, top, right, bottom = _box(page)
+    if ground != 255:
+        page = _on_page(text, size, ground)
     width, height = right - left, bottom - top
     inner = round(side * (1 - 2 * _MARGIN))
     fitted = (max(1, round(inner * width / max(width, height))), max(1, round(inner * height / max(width, height))))
     drawing = Image.fromarray(page[top:bottom, left:right]).resize(fitted, Image.Resampling.BICUBIC)
-    picture = Image.new("RGB", (side, side), "white")
+    picture = Image.new("RGB", (side, side), (ground, ground, ground))
     picture.paste(drawing, ((side - fitted[0]) // 2, (side - fitted[1]) // 2))
     return np.asarray(picture).transpose(2, 0, 1)
 
@@ -121,8 +124,8 @@ def _plain(text: str | None) -> str:
     return " ".join(html.unescape(text or "").replace("_", " ").split())
 
 
-def _on_white(text: str, size: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, the longer side of ``size`` pixels."""
+def _on_page(text: str, size: int, ground: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, the longer side of ``size`` pixels, on a page of one grey level."""
     import resvg_py
 
     try:
@@ -130,7 +133,7 @@ def _on_white(text: str, size: int) -> NDArray[np.uint8]:
             svg_string=text,
             width=size,
             height=size,
-            background="#ffffff",
+            background=f"#{ground:02x}{ground:02x}{ground:02x}",
             dpi=96.0,
             skip_system_fonts=True,
             font_files=[_font_file()],

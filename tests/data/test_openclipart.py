@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from benchmark.core.errors import UsageError
 from benchmark.data.clipart_survey import Clipart, survey
@@ -199,6 +200,20 @@ def test_a_picture_is_the_drawing_cut_out_in_the_middle_of_white() -> None:
     assert (picture[:, outside] == 255).all()
 
 
+@pytest.mark.parametrize("body", [SQUARE.format(200, 0, 0), '<circle cx="90" cy="90" r="1" fill="#c80000"/>'])
+def test_another_ground_is_seen_wherever_a_drawing_has_nothing(body: str) -> None:
+    hidden = body.replace("rgb(200,0,0)", "#808080").replace("#c80000", "#808080")
+    white, grey, one_colour = (
+        draw(f"{HEAD}{text}</svg>", 48, ground) for text, ground in ((body, 255), (body, 128), (hidden, 128))
+    )
+    outside, inside = ((white == np.array(colour)[:, None, None]).all(axis=0) for colour in ([255] * 3, [200, 0, 0]))
+    for pixels, colour in ((outside, [128] * 3), (inside, [200, 0, 0])):
+        far = binary_erosion(pixels, iterations=3)  # near an edge, resizing overshoots
+        assert far.any()
+        assert (grey[:, far] == np.array(colour)[:, None]).all()
+    assert (one_colour == 128).all()  # a drawing in the ground's colour is found all the same
+
+
 def test_small_drawings_are_drawn_finely() -> None:
     # A disc that takes a fiftieth of the page: enlarged from few pixels, its edge would be grey over many.
     picture = draw(f'{HEAD}<circle cx="90" cy="90" r="1"/></svg>', 64).astype(int)
@@ -241,17 +256,27 @@ def test_drawings_that_look_alike_share_a_group(write: Callable[[str, str], Path
     assert first == second != third
 
 
-def test_splits_hold_the_pictures_of_their_captions(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("ground", [255, 128])
+def test_splits_hold_the_pictures_of_their_captions(
+    ground: int, write: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     for number in range(12):
         write(f"{number:02}.svg", svg(f"Number {'abcdefghijkl'[number] * 2}", body=square(number)))
-    source = OpenClipart(tmp_path / "svg", train=6, val=2, test=3, seed=5)
+    OpenClipart(tmp_path / "svg", train=6, val=2, test=3, seed=5).load(16, tmp_path / "cache")
+    source = OpenClipart(tmp_path / "svg", train=6, val=2, test=3, ground=ground, seed=5)
     for _ in range(2):  # made, then read
         splits = source.load(16, tmp_path / "cache")
         for split in (splits.train, splits.val, splits.test):
             for image, captions in zip(np.asarray(split.images), split.captions, strict=True):
                 number = "abcdefghijkl".index(captions[0][-1])
-                assert np.array_equal(image, draw(HEAD + square(number) + "</svg>", 16))
+                assert np.array_equal(image, draw(HEAD + square(number) + "</svg>", 16, ground))
     assert [len(splits.train), len(splits.val), len(splits.test)] == [6, 2, 3]
+
+
+@pytest.mark.parametrize("ground", [-1, 256])
+def test_a_ground_that_is_no_grey_level(ground: int) -> None:
+    with pytest.raises(UsageError, match="data set openclipart: ground must be between 0 and 255"):
+        OpenClipart(ground=ground)
 
 
 def test_too_few_drawings(write: Callable[[str, str], Path], tmp_path: Path) -> None:
