@@ -34,7 +34,8 @@ class Checkpoint:
 
     Attributes:
         path: the file; ``None`` saves nothing.
-        every: units (epochs, crafting rounds) between two checkpoints.
+        every: units (epochs, crafting rounds) between two checkpoints. With 0 none is saved, but one that an earlier
+            run saved is used all the same.
         notes: JSON values that the stage's caller wants saved along with the state.
         earlier: seconds of work in the loaded checkpoint, by runs that were killed.
         check_notes: raises an error if loaded notes are not as the caller writes them.
@@ -49,12 +50,13 @@ class Checkpoint:
 
     @classmethod
     def beside(cls, result: Path, every: int) -> "Checkpoint":
-        """The checkpoint for the file ``result``: a hidden file beside it. With ``every`` 0, no checkpoint."""
-        return cls(result.with_name(f".{result.name}.checkpoint"), every) if every else cls()
+        """The checkpoint for the file ``result``: a hidden file beside it."""
+        return cls(result.with_name(f".{result.name}.checkpoint"), every)
 
     def is_due(self, unit: int, last: int) -> bool:
         """Whether this process saves after ``unit`` (from 1); not after the last, whose result is saved instead."""
-        return self.path is not None and unit % self.every == 0 and unit < last and Processes.current().is_first
+        saves = self.path is not None and self.every > 0
+        return saves and unit % self.every == 0 and unit < last and Processes.current().is_first
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by ``state``: tensors, numbers, strings, and lists and dicts of them.

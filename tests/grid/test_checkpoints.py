@@ -84,14 +84,16 @@ def test_stopped_anywhere(
     assert not left_over(tmp_path)
 
 
-def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("every", ["1", "0"])  # 0 saves none, but uses and removes an earlier one
+def test_it_really_goes_on(every: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, attacks.crafting, "minimise_noise", 8)
         assert run(tmp_path, defense="none") == 130
     minimise_noise = Mock(wraps=attacks.crafting.minimise_noise)
     monkeypatch.setattr(attacks.crafting, "minimise_noise", minimise_noise)
-    assert run(tmp_path, defense="none") == 0
+    assert run(tmp_path, "--checkpoint-every", every, defense="none") == 0
     assert minimise_noise.call_count == 3  # the third round alone
+    assert not left_over(tmp_path)
 
 
 def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
