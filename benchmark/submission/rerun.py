@@ -100,7 +100,7 @@ def compare(
             return Finding(True, f"{said}; equal to the last digit, on the same kind of machine ({device})"), result
         why = "on the same kind of machine all scores and losses have to be equal"
         return Finding(False, f"{said}; {why} ({device})"), None
-    low, high = allowed(recorded, found)
+    low, high = allowed(recorded, found.values())
     text = f"{said}; on another kind of machine ({device}) {low:.2f} to {high:.2f} is accepted"
     return Finding(low <= now <= high, text), replace(result, low=low, high=high)
 
@@ -112,10 +112,15 @@ def machine(record: Record) -> dict[str, object]:
     return {**{fact: record.provenance.get(fact) for fact in _FACTS}, "versions": kind}
 
 
-def allowed(recorded: Record, found: Mapping[RequiredCell, Record]) -> tuple[float, float]:
-    """The recalls, in percent, that a re-run on another kind of machine may have; see the head of this file."""
+def allowed(recorded: Record, cells: Iterable[Record]) -> tuple[float, float]:
+    """The recalls, in percent, that a re-run on another kind of machine may have; see the head of this file.
+
+    Args:
+        recorded: the record of the cell that is run again.
+        cells: the records of all cells of the submission.
+    """
     by_cell: dict[tuple[str, str], list[float]] = {}
-    for record in found.values():
+    for record in cells:
         by_cell.setdefault((record.attack.spec, record.defense.spec), []).append(OF_VICTIMS.scale(recall(record)))
     squares = sum(sum((value - fmean(values)) ** 2 for value in values) for values in by_cell.values())
     freedom = sum(len(values) - 1 for values in by_cell.values())

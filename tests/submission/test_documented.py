@@ -5,11 +5,16 @@ import shlex
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from benchmark.data import DATASETS
 from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
+from benchmark.grid.records import load_records
+from benchmark.reference_check.quantities import recall
 from benchmark.submission.folder import read_about
 from benchmark.submission.page import leaderboard_page
+from benchmark.submission.rerun import allowed
 from benchmark.submission.rules import RULES
 from benchmark.tables.entries import About, load_entries
 
@@ -35,6 +40,20 @@ def test_the_rules_name_what_exists() -> None:
     assert len(choose_attacks(",".join(RULES.attacks), preset)) == 1 + len(RULES.attacks)
     defenses = [one.choice.spec for one in choose_defenses(RULES.defenses, preset)]
     assert {"none", "prefix-drop", "jpeg", "crop-flip", "rare-prefix", "tile-average"} <= set(defenses)
+
+
+@pytest.mark.parametrize("attack", ["em", "mem3"])
+def test_the_ranges_of_a_re_run_are_those_of_the_records(attack: str) -> None:
+    defenses = [one.choice.spec for one in choose_defenses(RULES.defenses, PRESETS[RULES.preset])]
+    asked = {(data, defense) for data in ("clean", attack) for defense in defenses} | {("uniform-noise", "none")}
+    records = [one for one in load_records(Path("results/tiny/records")) if one.victim.spec == RULES.preset]
+    held = [one for one in records if (one.attack.spec, one.defense.spec) in asked]
+    for data, spec in (("poisoned", attack), ("clean", "clean")):
+        own = [one for one in held if (one.attack.spec, one.defense.spec) == (spec, "none")]
+        _, middle, _ = sorted(own, key=recall)
+        low, high = allowed(middle, held)
+        span = f"{low:.0f} to {high:.0f} %" if low > 0 else f"up to {high:.0f} %"
+        assert f"| `{attack}` | {data} | {recall(middle):.0f} % | {span} |" in TEXT
 
 
 def test_the_example_is_read(tmp_path: Path) -> None:
