@@ -144,6 +144,25 @@ def test_what_is_said_of_the_epochs_that_protected_data_choose_is_what_records_s
     assert "In five cells the recall at that epoch differs from the last one's by more than three points" in text
 
 
+def test_what_is_said_of_rankings_over_four_attacks_is_what_records_say() -> None:
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for one in load_records(TINY / "records"):
+        if one.victim.spec == "tiny":
+            own = recalls.setdefault((one.attack.spec, one.defense.spec), {})
+            own[one.seed] = one.last.test.mean_recall_at_10
+    clean = recalls["clean", "none"]
+
+    def middle_half(defense: str) -> float:
+        cells = [recalls[attack, defense] for attack in ("mem3", "em", "em-wordwise", "mem-wordwise")]
+        kept = sorted(100 * own[seed] / clean[seed] for own in cells for seed in clean)
+        return fmean(kept[len(kept) // 4 : -(len(kept) // 4)])
+
+    cleanclip, crops, tiles = (f"{middle_half(defense):.0f}" for defense in ("cleanclip", "crop-flip", "tile-average"))
+    text = " ".join(Path("docs/tables-and-figures.md").read_text("utf-8").split())
+    said = f"the IQM would be {cleanclip} for CleanCLIP, {crops} for random crops and {tiles} for `tile-average`"
+    assert said in text
+
+
 @pytest.mark.parametrize("part", ["em", "mem3"])
 def test_the_budgets_are_the_same_by_validation_recall_as_by_test_recall(part: str) -> None:
     recalls: dict[str, list[tuple[float, float]]] = {}
