@@ -237,9 +237,9 @@ def shown(cell: Any) -> str:
     return value if getattr(cell, "counts", True) else f"({value})"
 
 
-def _rounded(value: float, digits: int) -> str:
-    """A number with so many digits after the point; a number that rounds to 0 has no minus sign."""
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+def _rounded(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many digits after the point; one that rounds to 0 has no minus sign. ``sign``: of a format."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def _paper(cell: Any) -> str:
@@ -247,7 +247,7 @@ def _paper(cell: Any) -> str:
 
 
 def _difference(cell: Any) -> str:
-    return MISSING if pd.isna(cell.difference) else f"{cell.difference:+.{_digits(cell)}f}"
+    return MISSING if pd.isna(cell.difference) else _rounded(cell.difference, _digits(cell), "+")
 
 
 def _digits(cell: Any) -> int:

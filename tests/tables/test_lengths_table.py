@@ -70,6 +70,14 @@ def test_the_paper_stands_below_ours() -> None:
     assert lines[7][7:9] == [f"{103 - 412:+d}", f"{203 - 308:+d}"]
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_minus_sign() -> None:
+    lines = render(table1([record("mem1", recalls=(4.27, 2.52))], beside_paper=True), "markdown").split("\n")
+    (differences,) = [
+        [part.strip() for part in line.split("|")] for line in lines if line.startswith("| Δ") and "." in line
+    ]
+    assert differences[6:8] == ["+0.0", "+0.0"]  # the paper has 4.3 and 2.5
+
+
 def test_of_settings_of_one_length_the_presets_is_shown_and_the_others_are_named() -> None:
     (table,) = table1([record("mem3[eps=4]", recalls=(50, 50)), record("mem3", recalls=(12, 8))])
     assert value(table, "R@10", "k=3 I→T") == 12
