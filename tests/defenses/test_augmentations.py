@@ -1,10 +1,12 @@
 """Strong augmentation draws what it says, and UEraser trains on the worst draw."""
 
 import colorsys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop  # type: ignore[import-untyped]
 from torchvision.transforms.functional import resized_crop  # type: ignore[import-untyped]
@@ -107,6 +109,19 @@ def test_strong_augmentation_is_differentiable() -> None:
     assert (gradient * step).sum().item() == pytest.approx((ahead - behind).item() / 2, rel=1e-2)
 
 
+class Instead:
+    """In place of one of kornia's augmentations."""
+
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor] = lambda images: images) -> None:
+        self.change = change
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return self.change(images)
+
+    def set_rng_device_and_dtype(self, device: torch.device, dtype: torch.dtype) -> None:
+        pass
+
+
 class Spy:
     """A loss that keeps what it is asked for, and answers in turn with what each image is to have."""
 
@@ -122,11 +137,11 @@ class Spy:
 
 def test_ueraser_trains_on_the_draw_of_each_image_with_the_highest_loss() -> None:
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    losses = [[9.0, 0, 1, 0], [8.0, 1, 2, 0], [7.0, 2, 3, 0], [6.0, 3, 4, 0], [5.0, 4, 0, 1]]
+    losses = [[9.0, 0, 1, 0], [8.0, 1, 2, 3], [7.0, 2, 3, 1], [6.0, 3, 4, 2], [5.0, 4, 0, 1]]
     spy = Spy(*losses)
     chosen = UEraser().adversarial(images, spy, at(6))
     assert len(spy.seen) == 5
-    for image, worst in enumerate((0, 4, 3, 4)):
+    for image, worst in enumerate((0, 4, 3, 1)):
         assert [torch.equal(chosen[image], draw[image]) for draw in spy.seen] == [
             number == worst for number in range(5)
         ]
@@ -181,6 +196,43 @@ def test_ueraser_lays_each_plasma_over_half_of_the_images(grey: float, expected:
         shares.append(float((seen.std((1, 2, 3)) > 1e-4).float().mean()))
     # Some operations make every image flat.
     assert np.median([share for share in shares if share]) == pytest.approx(expected, abs=0.1)
+
+
+def test_ueraser_brightens_before_it_changes_the_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, change in (
+        ("RandomPlasmaBrightness", lambda images: images + 0.25),
+        ("RandomPlasmaContrast", lambda images: 0.5 * images),
+        ("auto.TrivialAugment", lambda images: images**2),
+    ):
+        monkeypatch.setattr(f"kornia.augmentation.{name}", lambda change=change, **_: Instead(change))
+    seen = UEraser(draws=1).on_images(torch.full((4, 3, 2, 2), 0.75), at(1))
+    assert torch.equal(seen, torch.full((4, 3, 2, 2), 0.25))
+
+
+def test_ueraser_draws_plasma_of_the_roughness_and_the_intensity_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 5 × 5 px each corner of a cell is drawn by itself, and its centre is their mean mixed with one more draw."""
+    monkeypatch.setattr("kornia.augmentation.auto.TrivialAugment", Instead)
+    count, draw = 6000, np.random.default_rng(0)
+
+    def plasma() -> NDArray[np.float64]:
+        corners, mixed = draw.random((count, 4)), draw.uniform(0.3, 0.7, count)
+        return np.column_stack([corners, (1 - mixed) * corners.mean(1) + mixed * draw.random(count)])
+
+    def seen(grey: float, other: str) -> NDArray[np.float64]:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"kornia.augmentation.{other}", lambda **_: Instead())
+            images = UEraser(draws=1, plasma=1).on_images(torch.full((count, 3, 5, 5), grey), at(1))
+        return images[:, 0, [0, 0, 2, 2, 1], [0, 2, 0, 2, 1]].double().numpy()
+
+    brightness = (0.5 + (2 * plasma() - 1) * draw.uniform(0.5, 1, (count, 1))).clip(0, 1)
+    contrast = (0.25 * 4 * plasma() / 2 + 0.5).clip(0, 1)
+    for found, expected in (
+        (seen(0.5, "RandomPlasmaContrast"), brightness),
+        (seen(0.625, "RandomPlasmaBrightness"), contrast),
+    ):
+        assert stats.ks_2samp(found[:, 0], expected[:, 0]).pvalue > 1e-3
+        off_centre = [values[:, 4] - values[:, :4].mean(1) for values in (found, expected)]
+        assert stats.ks_2samp(*off_centre).pvalue > 1e-3
 
 
 def test_ueraser_draws_one_operation_of_trivial_augment_for_each_batch() -> None:
