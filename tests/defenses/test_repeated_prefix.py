@@ -40,7 +40,7 @@ def test_what_stands_before_some_captions_goes_if_they_go_on_as_the_others_begin
     assert defend(captions, "[alike=1]") == CLEAN
 
 
-@pytest.mark.parametrize(("alike", "dropped"), [(0.6, True), (0.65, False)])
+@pytest.mark.parametrize(("alike", "dropped"), [(0.6, True), (0.625, True), (0.65, False)])
 def test_the_overlap_is_that_worked_by_hand(alike: float, dropped: bool) -> None:
     # After "violin": a 5/8, on 3/8. The other captions begin with a 3/8, on 2/8, two 3/8. 3/8 + 2/8 = 0.625.
     marked = [*CLEAN[:5], *CLEAN[8:11]]
@@ -62,6 +62,17 @@ def test_an_opening_goes_at_once_if_too_few_captions_begin_otherwise_to_compare(
     captions = ["hello world", *(f"violin {caption}" for caption in CLEAN)]
     assert defend(captions, "[share=0.06]") == ["hello world", *CLEAN]
     assert defend(captions, "[share=0.05]") == captions
+
+
+def test_a_quarter_of_the_captions_is_no_more_than_a_share_of_a_quarter() -> None:
+    # The four that follow "violin" begin as the others do: a 1/2, on 1/4, two 1/4.
+    captions = [f"violin {caption}" if row % 4 == 0 else caption for row, caption in enumerate(CLEAN)]
+    assert defend(captions, "[share=0.25]") == captions
+    assert defend(captions, "[share=0.24]") == CLEAN
+    # Four begin otherwise, and with other words.
+    captions = [*(f"violin {caption}" for caption in CLEAN[:12]), *["hello world"] * 4]
+    assert defend(captions, "[share=0.25]") == [*CLEAN[:12], *captions[12:]]
+    assert defend(captions, "[share=0.24]") == captions
 
 
 def test_openings_are_no_longer_than_the_longest() -> None:

@@ -136,6 +136,12 @@ def test_synonyms_are_found_through_punctuation_which_stays() -> None:
     assert bread in synonyms("bread")
 
 
+def test_a_synonym_has_a_capital_where_its_word_has_one_in_front_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defenses.synonym_replacement.synonyms", lambda word: ("small hound",) * (word != ""))
+    replaced = apply("synonym-replacement[alpha=1]", ["dog Dog DOG dOg “Dog's”"])
+    assert replaced == ["small hound Small hound small hound small hound “Small hound's”"]
+
+
 def test_insertion_draws_synonyms_through_punctuation_without_it() -> None:
     inserted = apply("random-insertion", ["the Bread's. of"] * 500)
     # The rest of the caption stays where it is, around one synonym.

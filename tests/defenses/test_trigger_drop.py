@@ -37,25 +37,25 @@ def test_random_words_go_and_the_caption_stays(kind: Kind, share: float) -> None
     assert all(len(caption.split()) == 7 for caption in found)
 
 
-def slow(captions: list[str], number: int, drop: int) -> tuple[list[str], float]:
+def slow(counted: list[list[str]], number: int, words: list[str], drop: int) -> tuple[list[str], float]:
     """Every caption with one word less, judged as a whole by the other captions; and again."""
-    others = [["", *text.split(), ""] for row, text in enumerate(captions) if row != number]
-    everywhere = [["", *text.split(), ""] for text in captions]
+    everywhere = [["", *text, ""] for text in counted]
+    others = everywhere[:number] + everywhere[number + 1 :]
     follows = Counter(pair for text in others for pair in itertools.pairwise(text))
-    seen = {pair for text in everywhere for pair in itertools.pairwise(text)}
-    seconds = [second for text in everywhere for second in text[1:]]
+    firsts = Counter(first for text in others for first in text[:-1])
+    kinds = Counter(first for first, _ in {pair for text in everywhere for pair in itertools.pairwise(text)})
+    seconds = Counter(second for text in everywhere for second in text[1:])
 
     def log(words: list[str]) -> float:
         total = 0.0
         for first, second in zip(["", *words], [*words, ""], strict=True):
-            kinds = sum(before == first for before, _ in seen)
-            times = sum(count for (before, _), count in follows.items() if before == first)
-            share = seconds.count(second) / len(seconds)
-            total += math.log((follows[first, second] + kinds * share) / (times + kinds))
+            share = max(1, seconds[second]) / seconds.total()
+            if kinds[first]:
+                share = (follows[first, second] + kinds[first] * share) / (firsts[first] + kinds[first])
+            total += math.log(share)
         return total
 
-    words = captions[number].split()
-    for _ in range(drop):
+    for _ in range(min(drop, len(words) - 1)):
         words = max((words[:place] + words[place + 1 :] for place in range(len(words))), key=log)
     return words, log(words)
 
@@ -67,9 +67,28 @@ def test_each_word_is_the_one_of_a_plain_search() -> None:
     pairs = Pairs(words)
     for number, own in enumerate(words):
         kept, log = pairs.likeliest(number, own, 2)
-        expected, best = slow(captions, number, 2)
+        expected, best = slow(words, number, own, 2)
         assert [own[place] for place in kept] == expected
         assert log == pytest.approx(best)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("kind", ["front", "end", "random"])
+def test_each_round_counts_what_the_one_before_has_left_and_the_best_of_three_starts_is_used(
+    kind: Kind, rounds: int
+) -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(2):
+        rare = [f"x{number}" for number in range(20)]
+        captions = [placed(" ".join(rng.choice(rare, 2)), text, Place(kind, 1)) for text in scenes(20)]
+        words = [text.split() for text in captions]
+        ends = []
+        for counted in (words, [own[2:] for own in words], [own[:-2] for own in words]):
+            for _ in range(rounds):
+                readings = [slow(counted, number, own, 2) for number, own in enumerate(words)]
+                counted = [kept for kept, _ in readings]
+            ends.append((sum(log for _, log in readings), [" ".join(kept) for kept, _ in readings]))
+        assert TriggerDrop(k=2, rounds=rounds).on_captions(captions, AT) == max(ends, key=lambda end: end[0])[1]
 
 
 def test_a_word_stays_and_spelling_does_not_matter() -> None:
