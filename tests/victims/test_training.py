@@ -20,7 +20,7 @@ from victims.clip import Clip
 from victims.defense_effect import words_changed
 from victims.evaluate import evaluate
 from victims.recipe import Recipe
-from victims.training import epoch_rows, schedule, steps_per_epoch, train
+from victims.training import epoch_rows, require_batches, schedule, steps_per_epoch, train
 
 RECIPE = Recipe(epochs=2, batch_size=8, lr=1e-3, rows="images", precision="fp32")
 
@@ -55,6 +55,7 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
     assert values[550] == pytest.approx(0.5)
     assert values[1000] == pytest.approx(0.0)
     assert schedule(49, 1000, replace(recipe, warmup_steps=100)) == pytest.approx(0.5)
+    assert schedule(0, 19, recipe) == 1  # a tenth of 19 steps is one step, and no more than a tenth may warm up
     longer = replace(recipe, warmup_share=0.3)
     assert [schedule(step, 1000, longer) for step in (149, 299, 650)] == pytest.approx([0.5, 1, 0.5])
 
@@ -179,6 +180,28 @@ def test_a_defense_that_leaves_less_than_a_batch_is_refused(pairs: int, times: i
     """Else a pair would stand in a batch twice, as a negative of itself."""
     with pytest.raises(UsageError, match=f"leaves {said} of 24 pairs, and a batch has 8"):
         train(make_clip(), make_dataset(24, 3), RECIPE, Greedy(pairs, times), seed=0)
+
+
+class Late(Greedy):
+    """Keeps all pairs but in the third epoch, and notes what it is asked."""
+
+    def __init__(self, pairs: int) -> None:
+        super().__init__(pairs)
+        self.asked: list[tuple[Any, HookContext]] = []
+
+    def on_rows(self, rows: Rows, score: Score, at: HookContext) -> Rows:
+        self.asked.append((rows.tolist(), at))
+        return super().on_rows(rows, score, at) if at.epoch == 3 else rows
+
+
+def test_a_defense_chooses_pairs_before_a_training_as_it_will_in_every_epoch_of_it() -> None:
+    dataset, recipe, before, within = make_dataset(24, 3), replace(RECIPE, epochs=4), Late(8), Late(8)
+    require_batches(dataset, recipe, before, seed=5)
+    train(make_clip(), dataset, recipe, within, seed=5)
+    assert [at.epoch for _, at in before.asked] == [1, 2, 3, 4]
+    assert before.asked == within.asked
+    with pytest.raises(UsageError, match="leaves 7 of 24 pairs, and a batch has 8"):
+        require_batches(dataset, recipe, Late(7), seed=5)
 
 
 class Careless(Defense):
