@@ -67,12 +67,14 @@ def test_images_stay_in_the_ball_and_in_range() -> None:
     assert float(found.max()) <= 1
 
 
-def test_only_a_random_share_of_a_batch_moves() -> None:
+@pytest.mark.parametrize(("share", "moving"), [(0.5, 4), (0.35, 3), (0.05, 1)])
+def test_only_a_random_share_of_a_batch_moves(share: float, moving: int) -> None:
+    """Of eight images the nearest number, and one at least."""
     clean, rows = images(), set[tuple[bool, ...]]()
     for seed in range(3):
-        found = AdvTraining(share=0.5, steps=1).adversarial(clean, clip_loss_of(), HookContext(seed, 0.5))
+        found = AdvTraining(share=share, steps=1).adversarial(clean, clip_loss_of(), HookContext(seed, 0.5))
         moved = (found != clean).flatten(1).any(dim=1)
-        assert int(moved.sum()) == 4
+        assert int(moved.sum()) == moving
         assert torch.equal(found[~moved], clean[~moved])
         rows.add(tuple(moved.tolist()))
     assert len(rows) > 1

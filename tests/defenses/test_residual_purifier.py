@@ -10,7 +10,7 @@ import torch
 
 from benchmark.data import CaptionDataset
 from defenses import HookContext
-from defenses.residual_purifier import ResidualPurifier
+from defenses.residual_purifier import ResidualPurifier, _noise
 from tests.small import make_dataset, noting
 
 AT = HookContext(seed=5, progress=0.0, epoch=1, training=9)
@@ -37,6 +37,23 @@ def published(clean: CaptionDataset, eps: int) -> CaptionDataset:
 def error(train: CaptionDataset, clean: CaptionDataset) -> np.ndarray:
     """(N,) mean absolute error of each image, in 1/255."""
     return np.abs(train.images[:].astype(int) - clean.images[:]).mean(axis=(1, 2, 3))
+
+
+def test_a_side_that_is_odd_is_continued_by_its_edge() -> None:
+    images = torch.randint(256, (2, 3, 7, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    network = torch.nn.Conv2d(3, 3, 3, padding=1)  # at the last column and row it sees what is put behind them
+    longer = torch.from_numpy(np.pad(images.numpy(), ((0, 0), (0, 0), (0, 1), (0, 1)), mode="edge"))
+    assert torch.equal(_noise(network, images), _noise(network, longer)[:, :, :7, :5])
+
+
+def test_what_lies_beyond_black_and_white_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = smooth()
+    clean = replace(clean, images=np.random.default_rng(1).integers(256, size=clean.images.shape).astype(np.uint8))
+    noise = np.random.default_rng(2).normal(0, 20, clean.images.shape)
+    monkeypatch.setattr(ResidualPurifier, "_trained", lambda *_: None)
+    monkeypatch.setattr("defenses.residual_purifier._noise", lambda *_: torch.from_numpy(noise))
+    purified = PURIFIER.on_dataset(clean, clean, AT).images[:]
+    assert np.array_equal(purified, (clean.images[:] - noise).round().clip(0, 255))
 
 
 @pytest.mark.parametrize("side", [24, 25])

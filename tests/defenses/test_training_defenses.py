@@ -16,6 +16,7 @@ from defenses.base import Composed, Defense, LossInputs
 from defenses.clean_fraction import CleanPairs
 from defenses.cleanclip import CleanClip, without_tokens
 from defenses.clip_score_filter import ClipScoreFilter
+from defenses.crop_flip import CropFlip
 from defenses.orthogonal_projection import OrthogonalProjection
 from defenses.roclip import RoClip
 from defenses.safeclip import SafeClip
@@ -88,8 +89,11 @@ def test_copies_are_crops_and_captions_without_some_tokens(defense: Defense) -> 
         return torch.eye(6, 3)
 
     batch = batch_of(images, torch.eye(6, 3) + 0.1, tokens=tokens, encode_images=encode, encode_tokens=encode)
-    defense.loss(batch, replace(AT, progress=0.1))
+    early = replace(AT, progress=0.1)
+    defense.loss(batch, early)
     crops, shorter = seen
+    assert torch.equal(crops, CropFlip(smallest=0.5).on_images(images, early))
+    assert torch.equal(shorter, without_tokens(tokens, 0.3, early.torch_generator()))
     for image, crop in zip(images, crops, strict=True):
         assert not any(torch.allclose(crop, one, atol=1e-3) for one in (image, image.flip(-1)))
     assert (shorter[:, 0] == START).all()
@@ -380,7 +384,9 @@ def test_the_projection_is_what_least_squares_leaves_of_each_image(monkeypatch: 
 def test_the_linear_model_descends_the_cross_entropy_of_pixels_and_keys() -> None:
     """Weights and offsets, from zero, in two epochs of three batches; an image does not always tell its key."""
     images = np.random.default_rng(3).integers(60, 196, size=(300, 3, 4, 4)).astype(np.uint8)
-    train = CaptionDataset("kinds", "train", images, [[KINDS[row % 3 * (row % 2)]] for row in range(300)])
+    more = make_dataset(20).captions  # each of the three kinds is described in twenty ways
+    captions = [[f"{KINDS[row % 3 * (row % 2)]} {more[row % 20][0]}"] for row in range(300)]
+    train = CaptionDataset("kinds", "train", images, captions)
     mean = images.mean(axis=0, dtype=np.float32)
     keys = caption_keys(train.captions, 3, AT.training)
     pixels = (images - mean).reshape(300, -1) / 255
