@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from attacks import CraftContext, Poison
 from attacks.em_wordwise import WordwiseEm
@@ -299,3 +300,16 @@ def test_patterns_start_from_the_seed_and_move_by_their_rate() -> None:
     one, other = (noise_of(craft(attack, make_dataset(), seed)) for seed in (1, 2))
     assert (one != other).mean() > 0.3
     assert np.array_equal(noise_of(craft(replace(attack, restarts=3), make_dataset())), one)
+
+
+def test_patterns_start_as_normal_numbers_with_a_deviation_of_one_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else tanh would be steep everywhere, or nowhere."""
+    starts: list[torch.Tensor] = []
+
+    def restart(_: WordwiseEm, number: int, train: Any, weights: Any, patterns: torch.Tensor, *__: Any) -> float:
+        starts.append(patterns.detach().flatten())
+        return 0.0
+
+    monkeypatch.setattr(WordwiseEm, "_restart", restart)
+    craft(replace(SMALL, tile=32, restarts=1), make_dataset())
+    assert stats.kstest(starts[0].numpy(), stats.norm(0, 0.5).cdf).pvalue > 1e-3

@@ -93,6 +93,12 @@ def test_lsp_draws_squares_around_a_corner_at_its_separation(separation: float) 
     np.testing.assert_allclose(np.cov(points.T), np.eye(12), atol=0.12)
 
 
+def test_where_squares_do_not_divide_an_image_some_are_a_pixel_larger() -> None:
+    (drawn,) = Lsp(squares=4).draw(1, 10, np.random.default_rng(1), np.random.default_rng(2))
+    for line in (drawn[0, 0], drawn[0, :, 0]):
+        assert np.flatnonzero(np.diff(line)).tolist() == [2, 4, 7]
+
+
 def slow_sum(noise: np.ndarray, weights: np.ndarray, row: int, column: int) -> float:
     places = [(-2, -2), (-2, -1), (-2, 0), (-1, -2), (-1, -1), (-1, 0), (0, -2), (0, -1)]
     terms = zip(weights, places, strict=True)

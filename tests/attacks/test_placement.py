@@ -57,6 +57,15 @@ def test_nothing_is_lost_and_clip_reads_every_word_of_the_trigger(caption: str, 
     assert placed(trigger, found, place).split() == text.split()
 
 
+@pytest.mark.parametrize("kind", ["front", "end", "spread"])
+def test_clip_reads_a_trigger_whose_words_are_several_tokens_each(kind: Kind) -> None:
+    trigger = "unlearnability qwertyuiop"
+    ids = Tokenizer().encode(trigger)
+    assert len(ids) > 4
+    (read,) = Tokenizer()([placed(trigger, ENDLESS, Place(kind))]).tolist()
+    assert [id_ for id_ in read if id_ in ids] == ids
+
+
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.kind)
 @pytest.mark.parametrize("trigger", ["", " "])
 @pytest.mark.parametrize("caption", ["", "a dog  runs. Fast!", ENDLESS])
