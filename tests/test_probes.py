@@ -52,6 +52,11 @@ def test_words_are_those_of_enough_and_not_too_many_images(usual: str) -> None:
     assert Probe.of(captions[:8], None, 1) is None
 
 
+def test_a_word_of_half_of_the_images_is_probed_and_one_of_more_is_not() -> None:
+    captions = [[f"{'half' if i < 45 else 'other'} {'more' if i < 46 else ''}"] for i in range(90)]
+    assert sorted(probe_of(captions).words) == ["half", "other"]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_word_is_in_enough_images_of_each_half(seed: int) -> None:
     captions = [[f"kind{number} thing"] for number in np.random.default_rng(seed).integers(40, size=600)]

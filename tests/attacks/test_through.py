@@ -21,7 +21,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.choices import choose_attacks, choose_defenses
 from benchmark.grid.presets import PRESETS
 from defenses import DEFENSES, Defense, HookContext
-from defenses.base import Reduction
+from defenses.base import Composed, Reduction
 from tests.idle import idling
 from tests.small import make_clip, make_dataset, noise_of
 from victims.clip import Clip, clip_loss
@@ -220,7 +220,11 @@ def test_a_defense_is_as_strong_as_in_the_same_run() -> None:
     defense = choose_defenses("crop-flip+adv-training", preset)[-1]
     assert chosen.choice.params["defense"] == "crop-flip+adv-training[eps=2,steps=3]"
     through = image_defense(chosen.choice.params["defense"], "attack through", adversarial=True)
-    assert through.describe() == defense.defense.describe()
+    assert isinstance(through, Composed)
+    assert isinstance(defense.defense, Composed)
+    assert [part.describe() for part in through.parts] == [part.describe() for part in defense.defense.parts]
+    _, own = choose_attacks("rem", preset)  # which names a strength of its own
+    assert own.choice.params["defense"] == "crop-flip+adv-training[eps=4,steps=3]"
     (_, wordwise) = choose_attacks("em-wordwise[through=jpeg+crop-flip,through_share=0.004]", preset)
     assert wordwise.choice.params["through"] == "jpeg+crop-flip"
     assert "0.4% of the batches through jpeg+crop-flip" in wordwise.choice.strength

@@ -10,7 +10,14 @@ from attacks.mem import Mem
 from benchmark.core.errors import UsageError
 from benchmark.figures.sources import _cell
 from benchmark.grid.cells import Cell
-from benchmark.grid.choices import choose_attacks, choose_dataset, choose_defenses, partly_protected
+from benchmark.grid.choices import (
+    choose_attacks,
+    choose_dataset,
+    choose_defenses,
+    choose_surrogates,
+    choose_victims,
+    partly_protected,
+)
 from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import load_records
@@ -139,3 +146,9 @@ def test_other_shares_are_refused(text: str) -> None:
 def test_poisons_of_other_data_lie_in_files_of_their_own(tmp_path: Path) -> None:
     store = PoisonStore(tmp_path)
     assert store.path(cell(), "a") != store.path(cell(), "b")
+
+
+def test_the_surrogate_of_a_repeated_victim_is_its_first_repeat() -> None:
+    """Else repeats, which are to show how much victims of one poison differ, would each have their own."""
+    victims = choose_victims("RN50[repeat=2],RN50[repeat=3]")  # at another resolution than the preset's surrogate
+    assert {str(one) for one in choose_surrogates(victims, None, PRESETS["tiny"]).values()} == {"RN50"}

@@ -332,6 +332,13 @@ def test_a_defense_may_train_on_other_data_and_what_it_changes_is_measured() -> 
     assert log.changes.pixel == pytest.approx(float(change.mean()), rel=0.01)
 
 
+def test_clean_data_have_a_row_for_each_pair_where_the_published_have() -> None:
+    clean, recipe = make_dataset(8, 2), replace(RECIPE, epochs=1)
+    published = replace(clean, images=np.asarray(255 - clean.images[:])).by_row()
+    expected = train(make_clip(), clean.by_row(), recipe, Defense(), seed=0)
+    assert train(make_clip(), published, recipe, Swapped(), seed=0, clean=clean).loss == expected.loss
+
+
 def test_pairs_left_out_and_the_change_of_a_loss_are_measured() -> None:
     """A quarter of the pairs in one epoch of two; one nat more in the first half of the training, one less after."""
 
