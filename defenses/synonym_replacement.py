@@ -20,8 +20,9 @@ class SynonymReplacement(Defense):
 
     Wei & Zou 2019, section 2, with their recommended α = 0.1. Stop words are never replaced, and with fewer than n
     words that have synonyms, only those are. A synonym may have several words. Punctuation around a word is kept, and a
-    capital at its start if it has no others. Where a word stands twice in a caption, each place is drawn by itself, as
-    the paper says; the authors' code replaces both places by the same synonym.
+    capital at its start if it is written as a title is (``str.istitle``: "Dog", but not "T-shirt"). Where a word stands
+    twice in a caption, each place is drawn by itself, as the paper says; the authors' code replaces both places by the
+    same synonym.
 
     ``paraphrase`` says every word that has synonyms in another way. It keeps the order of the words, which a rewriting
     by a language model would not.
