@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from benchmark.core.seeding import numpy_generator
-from victims.tokens import MOST_IDS, Tokenizer
+from victims.tokens import BLANKS, MOST_IDS, Tokenizer
 
 MOST_READ = 75
 """Tokens that CLIP reads of a text, besides start and end."""
 
 Kind = Literal["front", "end", "random", "spread"]
-_WORD_END = re.compile(r"(?<=\S)(?!\S)")
+# From the first character that the tokenizer does not drop to the next blank: as many words as in the published file.
+_WORD = re.compile(rf"[^{BLANKS}\x00-\x1f\x7f\ufeff][^{BLANKS}]*")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Place:
             return [0] * len(words)
         encode = Tokenizer().encode
         room = MOST_READ - len(encode(trigger))
-        ends = [0, *(match.end() for match in _WORD_END.finditer(caption))]
+        ends = [0, *(match.end() for match in _WORD.finditer(caption))]
         fitting = len(ends) - 1
         if len(encode(caption, room + 1)) > room:
             fitting = bisect_right(ends, room, lo=1, key=lambda end: len(encode(caption[:end], room + 1))) - 1
@@ -71,9 +72,9 @@ def pieces(trigger: str, caption: str, place: Place) -> list[str]:
     """The trigger's words and what of the caption stands around them, in the order of the published text."""
     found, start = [], 0
     for word, cut in zip(trigger.split(), place.cuts(caption, trigger), strict=True):
-        found += [caption[start:cut].strip(), word]
+        found += [caption[start:cut].strip(BLANKS), word]
         start = cut
-    return [piece for piece in (*found, caption[start:].strip()) if piece]
+    return [piece for piece in (*found, caption[start:].strip(BLANKS)) if piece]
 
 
 def placed(trigger: str, caption: str, place: Place) -> str:
@@ -97,7 +98,8 @@ def taken_out(trigger: str, text: str, place: Place) -> str | None:
     if not trigger.split():
         return text
     if place.kind == "front":
-        return text.removeprefix(f"{trigger} ") if text.startswith(f"{trigger} ") else None
+        # The blank is missing behind the trigger of a caption without a word.
+        return text[len(trigger) + 1 :] if f"{text} ".startswith(f"{trigger} ") else None
     words, own = text.split(), trigger.split()
     for places in _places(len(words) - len(own), len(own), place):
         found = {number + before for number, before in enumerate(places)}

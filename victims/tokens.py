@@ -16,6 +16,9 @@ _REMEMBERED_TEXTS = 100  # long ones
 _LONG_TEXT = 1000  # characters; up to here open_clip cleans a text in a fraction of a second, whatever it holds
 _LONG_WORD = 200  # characters, and bytes of a part of a word
 MOST_IDS = 1000  # ids of a text; 75 reach a model
+BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))).translate(dict.fromkeys(b"\x0b\x1c\x1d\x1e\x1f\x85"))
+"""What separates words for CLIP's tokenizer. Python also takes six control characters for blanks: the tokenizer drops
+five of them and reads U+0085 as an ellipsis."""
 
 
 class _Vocabulary(NamedTuple):

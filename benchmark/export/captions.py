@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
@@ -11,9 +12,10 @@ from benchmark.core.errors import UsageError, as_usage_error
 from benchmark.data import CaptionDataset
 from benchmark.data.caption_files import NO_TEXT, captions_of_cell, cell_of
 from benchmark.export.inside import LARGEST_FILE
-from victims.tokens import Tokenizer
+from victims.tokens import BLANKS, Tokenizer
 
 _COLUMNS = ("filepath", "title")
+_BLANKS = re.compile(f"[{BLANKS}]+")
 
 
 def one_line(caption: str) -> str:
@@ -22,14 +24,14 @@ def one_line(caption: str) -> str:
     Raises:
         UsageError: nothing would be left, or the tokens would change.
     """
-    if caption and caption == _plain(caption, ""):
+    if caption and caption == _plain(caption):
         return caption
     encode = Tokenizer().encode
-    # The tokenizer drops some such characters, reads others as spaces, and repairs the rest by guessing.
-    # The last is slow on long captions, so it is tried only if the others fail.
-    ways = (lambda it: _plain(it, " "), lambda it: _plain(it, ""), lambda it: whitespace_clean(basic_clean(it)))
+    # The tokenizer drops some such characters and repairs the rest by guessing. That is slow on long captions, so it is
+    # tried only if the other way fails.
+    ways = (_plain, lambda it: whitespace_clean(basic_clean(it)))
     for text in (way(caption) for way in ways):
-        if text == _plain(text, "") != "" and encode(text) == encode(caption):
+        if text == _plain(text) != "" and encode(text) == encode(caption):
             return text
     raise UsageError(f"the caption {caption!r} cannot be written on one line with the same tokens")
 
@@ -39,9 +41,9 @@ def one_line_trigger(trigger: str) -> str:
     return one_line(trigger) if trigger.split() else ""
 
 
-def _plain(caption: str, replacement: str) -> str:
+def _plain(caption: str) -> str:
     # Programs that read the files may take what is no text for line ends, drop it, or stop there.
-    return " ".join(NO_TEXT.sub(replacement, " ".join(caption.split())).split())
+    return " ".join(NO_TEXT.sub("", _BLANKS.sub(" ", caption)).split())
 
 
 def write_table(file: TextIO, rows: Iterable[tuple[str, Sequence[str]]]) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import shlex
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 import benchmark.export.shards
 from attacks.mem import Mem
+from attacks.placement import Place
 from attacks.poison import Poison
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
@@ -221,3 +223,18 @@ def test_clean_data_and_poisons_of_captions_alone_are_exported(tmp_path: Path) -
         assert list(captions) == poison.protect(clean.train).captions
         assert manifest.noise["psnr"] is None
         assert manifest.noise["ssim"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("place", [Place(), Place("end"), Place("random", 3), Place("spread")], ids=lambda it: it.kind)
+def test_a_trigger_is_found_among_control_characters(place: Place, tmp_path: Path) -> None:
+    # Some are blanks in Python, and the tokenizer drops them or reads an ellipsis; one caption has no word at all.
+    hard = ["a b c\x85d", "a b\x0bc d", "\x85a b c", "a b c.\x1cd e", "a b \ufeff c\x00 d", "a \x1f b c", "\ufeff"]
+    clean = make_splits(images=len(hard))
+    train = replace(clean.train, captions=[[caption] for caption in hard])
+    poison = Poison(None, ["moon"] * len(hard), 0, train.fingerprint, place=place)
+    source = make_source(replace(clean, train=train), poison, ("train",))
+    encode = Tokenizer().encode
+    for before, (after,) in zip(hard, source.published["train"].captions, strict=True):
+        assert sorted(encode(after)) == sorted(encode("moon") + encode(before))
+    write_export(tmp_path / "out", "csv", source, "")
+    assert [str(finding) for finding in verify_export(tmp_path / "out", None, tmp_path) if finding.holds is False] == []
