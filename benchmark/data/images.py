@@ -81,7 +81,7 @@ def opened(source: ImageLocation, formats: Sequence[str] = FORMATS) -> "Iterator
     except (*BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UsageError(f"image {source} cannot be read: {error.strerror}") from error
-        raise BadImage(f"image {source} cannot be read: {_reason(error)}") from error
+        raise BadImage(f"image {source} cannot be read: {_reason(error, formats)}") from error
 
 
 def square(image: "Image.Image", resolution: int) -> Images:
@@ -105,11 +105,12 @@ def square_within(size: tuple[int, int], resolution: int) -> tuple[tuple[int, in
     return (width, height), (left, top, left + resolution, top + resolution)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, formats: Sequence[str]) -> str:
     from PIL import Image
 
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not an image in one of the formats {', '.join(FORMATS)}"
+        which = "one of the formats" if len(formats) > 1 else "the format"
+        return f"not an image in {which} {', '.join(formats)}"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels"
     return in_one_line(error)

@@ -85,7 +85,8 @@ def _compare(folder: Path, manifest: Protection, photo: ProtectedPhoto, original
     try:
         after = Photo.read(file_inside(folder, photo.file), manifest.kind, formats=(manifest.kind.upper(),))
     except (OSError, ValueError, UsageError) as error:
-        return _Check(bad=f"{photo.file}: {error}")
+        reason = str(error).removeprefix(f"image {folder / photo.file} ")  # it is named already
+        return _Check(bad=f"{photo.file}: {reason}")
     if original is None:
         return _Check()
     before = Photo.read(original.image, manifest.kind)

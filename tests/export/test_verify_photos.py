@@ -117,7 +117,7 @@ def no_row(folder: Path) -> str:
         (brighter, "photos more than ε = 8/255 from their originals: wide.png by 17/255"),
         (without_profile, "other colour profiles: turned.png"),
         (smaller, "originals not found or of other size: wide.webp"),
-        (other_format, "bad photos: wide.png: "),
+        (other_format, "bad photos: wide.png: cannot be read: not an image in the format PNG"),
         (other_words, "captions that are not the originals': "),
         (no_row, "photos without all their captions or triggers: "),
         (half_a_row, "captions.csv cannot be read: a row names no file"),
