@@ -217,7 +217,7 @@ def _job(cell: Cell, found: Photos, train: CaptionDataset, kind: Kind, quality: 
     taken: dict[str, int] = {}
     folders = {_as_one(parent.as_posix()) for name in names for parent in PurePosixPath(name).parents}
     for number, (source, name, captions) in enumerate(zip(sources, names, train.captions, strict=True)):
-        require_text(name, "the name of a photo")
+        require_text(source, "the name of a photo")
         with as_usage_error(f"photo {source}", (UsageError,)):
             for caption in captions:
                 one_line(caption)

@@ -118,7 +118,7 @@ def test_a_folder_without_a_name_of_its_own_is_refused_before_any_work(
     ("name", "message"),
     [
         ("captions.csv/x.jpg", "captions.csv/x.jpg would become captions.csv/x.jpg, but a folder or file"),
-        (os.fsdecode(b"caf\xe9.jpg"), "the name of a photo is no text in UTF-8"),
+        (os.fsdecode(b"caf\xe9.png"), "the name of a photo is no text in UTF-8: 'caf\\udce9.png'"),
         ("back\\slash.jpg", "back\\slash.jpg has a backslash, which separates folders on other systems"),
     ],
 )
