@@ -70,6 +70,8 @@ def read_text(source: Path) -> str:
         return reading.read_text(source, _LARGEST, "utf-8-sig")
     except FileNotFoundError as error:
         raise UsageError(f"caption file {source} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"caption file {source} cannot be read: it is not in UTF-8; save it in UTF-8") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"caption file {source} cannot be read: {error}") from error
 

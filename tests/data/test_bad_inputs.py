@@ -205,7 +205,7 @@ ROWS: dict[str, tuple[Spoil, str, bool]] = {
     ),
     "a caption file that is not UTF-8": (
         lambda image: (image.parent / "train.csv").write_bytes(b"filepath,title\n0.png,caf\xe9\n"),
-        r"train\.csv cannot be read: .*utf-8",
+        r"train\.csv cannot be read: it is not in UTF-8",
         False,
     ),
     "a caption file that is missing": (lambda image: (image.parent / "train.csv").unlink(), "does not exist", False),

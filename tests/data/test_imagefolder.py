@@ -89,7 +89,7 @@ def test_bad_metadata_are_named_in_one_line(
         (True, r"metadata\.csv: image .*alone\.png has no caption"),
         (False, r"^image .*alone\.png has no caption: no .*alone\.txt, and no table such as metadata\.csv in .*train$"),
         (None, r"alone\.txt has no image beside it"),
-        ("latin", r"alone\.txt cannot be read: .*utf-8"),
+        ("latin", r"alone\.txt cannot be read: it is not in UTF-8; save it in UTF-8"),
     ],
 )
 def test_an_image_or_a_caption_on_its_own(
