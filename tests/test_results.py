@@ -163,6 +163,34 @@ def test_what_is_said_of_rankings_over_four_attacks_is_what_records_say() -> Non
     assert said in text
 
 
+def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for folder in ("openmoji/records", "openclipart/records", "openclipart/grey"):
+        for one in load_records(RESULTS / folder):
+            if one.defense.spec == "none":
+                own = recalls.setdefault((one.dataset.spec, one.attack.spec), {})
+                own[one.seed] = one.last.test.mean_recall_at_10
+
+    def lost(data: str, attack: str) -> str:
+        clean = recalls[data, "clean"]
+        shares = [100 * (1 - recall / clean[seed]) for seed, recall in recalls[data, attack].items()]
+        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+
+    strong = lost("openmoji", "em-wordwise[eps=16]")
+    page = (RESULTS / "openmoji" / "README.md").read_text("utf-8")
+    for title, data in (("OpenMoji", "openmoji"), ("Open Clip Art", "openclipart")):
+        for name, attack in (("word-wise EM", "em-wordwise"), ("MEM-3", "mem3")):
+            shown = strong if (data, attack) == ("openmoji", "em-wordwise") else "–"
+            white, grey = lost(data, attack), lost(f"{data}[ground=128]", attack)
+            assert f"| {title}, {name} | {white} | {grey} | {shown} |" in page
+    text = " ".join((RESULTS / "openclipart" / "README.md").read_text("utf-8").split())
+    for attack, said in (("em-wordwise", "word-wise EM takes"), ("mem3", "MEM-3 takes")):
+        assert f"{said} {lost('openclipart[ground=128]', attack)}" in text
+    owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
+    assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
+    assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
+
+
 @pytest.mark.parametrize("part", ["em", "mem3"])
 def test_the_budgets_are_the_same_by_validation_recall_as_by_test_recall(part: str) -> None:
     recalls: dict[str, list[tuple[float, float]]] = {}
