@@ -452,6 +452,17 @@ def test_a_defense_without_a_hook_fails_and_does_not_run() -> None:
         choose_defenses("empty", PRESETS["tiny"])
 
 
+def test_of_a_composition_every_promise_is_told_once() -> None:
+    kept = check("defense", "jpeg+cutout").kept
+    assert len(set(kept)) == len(kept)
+
+
+@pytest.mark.parametrize("text", ["standard", "jpeg+table2"])
+def test_a_group_is_no_defense(text: str) -> None:
+    with pytest.raises(UsageError, match=r"'(standard|table2)' is a group of defenses; name one"):
+        check("defense", text)
+
+
 def test_a_defense_that_says_it_changes_nothing_must_change_nothing() -> None:
     @DEFENSES.register("modest")
     class Modest(Defense):

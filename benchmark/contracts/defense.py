@@ -8,6 +8,7 @@ import torch
 
 from benchmark.contracts.hooks import defense_answers, defense_inputs, difference
 from benchmark.contracts.verdict import Verdict, global_state_kept, note_words, require
+from benchmark.core.errors import UsageError
 from benchmark.core.seeding import seeded_globals
 from benchmark.core.spec import parse_spec, split_outside_brackets
 from defenses import DEFENSES, Defense
@@ -24,10 +25,10 @@ def defense_verdict(text: str) -> Verdict:
     verdict, given = Verdict(), defense_inputs()
     parts = _parts(text)
     defense = _joined(parts)
-    for part in parts:
-        if not part.changes_nothing:
-            why = f"{type(part).__name__} has none of {', '.join(HOOKS)}"
-            verdict.note("at least one hook is overridden", part.has_hooks, why)
+    if asked := [part for part in parts if not part.changes_nothing]:
+        idle = [type(part).__name__ for part in asked if not part.has_hooks]
+        why = f"{idle[0]} has none of {', '.join(HOOKS)}" if idle else ""
+        verdict.note("at least one hook is overridden", not idle, why)
     results: dict[str, dict[str, Any]] = {}
     with verdict.promise("every hook returns"), global_state_kept(verdict):
         results = _training(defense, given)
@@ -210,7 +211,15 @@ def _effect(given: dict[str, Any], results: dict[str, Any]) -> str:
 
 
 def _parts(text: str) -> list[Defense]:
-    return [DEFENSES.build(parse_spec(part)) for part in split_outside_brackets(text, "+")]
+    """The defenses that a text such as ``jpeg+crop-flip`` joins.
+
+    Raises:
+        UsageError: one of them is a group, or unknown.
+    """
+    parts = split_outside_brackets(text, "+")
+    if group := next((part for part in parts if part in DEFENSES.groups()), None):
+        raise UsageError(f"'{group}' is a group of defenses; name one, or several joined by +")
+    return [DEFENSES.build(parse_spec(part)) for part in parts]
 
 
 def _joined(parts: Sequence[Defense]) -> Defense:

@@ -69,6 +69,8 @@ def read_about(folder: Path) -> tuple[About, Path | None]:
     path = folder / ABOUT
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}")
+    if not os.path.lexists(path):
+        raise UsageError(f"{folder} is not a submission: it has no {ABOUT}")
     if (problem := _not_ordinary(path)) is not None:
         raise UsageError(problem)
     content = read_flat_yaml(path)

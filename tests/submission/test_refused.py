@@ -381,6 +381,7 @@ def test_no_folder_no_description_and_a_description_that_is_a_link(
     folder = make("attack")
     (folder / "submission.yaml").rename(tmp_path / "elsewhere.yaml")
     assert submit(folder) == 2
+    assert f"error: {folder} is not a submission: it has no submission.yaml" in capsys.readouterr().err
     (folder / "submission.yaml").symlink_to(tmp_path / "elsewhere.yaml")
     assert submit(folder) == 2
     assert "is a link" in capsys.readouterr().err
