@@ -15,7 +15,8 @@ MOST_READ = 75
 """Tokens that CLIP reads of a text, besides start and end."""
 
 Kind = Literal["front", "end", "random", "spread"]
-# From the first character that the tokenizer does not drop to the next blank: as many words as in the published file.
+# A word begins at the first character that the tokenizer does not drop, and ends at the next blank. So there are as
+# many as in the published file.
 _WORD = re.compile(rf"[^{BLANKS}\x00-\x1f\x7f\ufeff][^{BLANKS}]*")
 
 
@@ -98,7 +99,7 @@ def taken_out(trigger: str, text: str, place: Place) -> str | None:
     if not trigger.split():
         return text
     if place.kind == "front":
-        # The blank is missing behind the trigger of a caption without a word.
+        # A caption without a word leaves no blank behind the trigger.
         return text[len(trigger) + 1 :] if f"{text} ".startswith(f"{trigger} ") else None
     words, own = text.split(), trigger.split()
     for places in _places(len(words) - len(own), len(own), place):

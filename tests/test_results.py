@@ -20,6 +20,16 @@ TINY = RESULTS / "tiny"
 MB = 10**6
 
 
+def recalls_at_tiny() -> dict[tuple[str, str], dict[int, float]]:
+    """R@10 of preset tiny's victims, in percent, by attack and defense, then by seed."""
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for one in load_records(TINY / "records"):
+        if one.victim.spec == "tiny":
+            own = recalls.setdefault((one.attack.spec, one.defense.spec), {})
+            own[one.seed] = one.last.test.mean_recall_at_10
+    return recalls
+
+
 def test_every_table_is_there() -> None:
     names = {"1", "1-beside-paper", "2", "2-beside-paper", "matrix", "attacks", "transfer", "cost"}
     assert {page.stem.removeprefix("table-") for page in TINY.glob("table-*.md")} == names
@@ -145,11 +155,7 @@ def test_what_is_said_of_the_epochs_that_protected_data_choose_is_what_records_s
 
 
 def test_what_is_said_of_rankings_over_four_attacks_is_what_records_say() -> None:
-    recalls: dict[tuple[str, str], dict[int, float]] = {}
-    for one in load_records(TINY / "records"):
-        if one.victim.spec == "tiny":
-            own = recalls.setdefault((one.attack.spec, one.defense.spec), {})
-            own[one.seed] = one.last.test.mean_recall_at_10
+    recalls = recalls_at_tiny()
     clean = recalls["clean", "none"]
 
     def middle_half(defense: str) -> float:
@@ -289,11 +295,7 @@ def test_what_is_said_of_protected_photos_is_what_was_measured() -> None:
 def test_what_is_said_to_be_stronger_is_so_by_students_test_of_paired_seeds(
     first: tuple[str, str], second: tuple[str, str], is_clear: bool
 ) -> None:
-    recalls: dict[tuple[str, str], dict[int, float]] = {}
-    for one in load_records(TINY / "records"):
-        if one.victim.spec == "tiny":
-            own = recalls.setdefault((one.attack.spec, one.defense.spec), {})
-            own[one.seed] = one.last.test.mean_recall_at_10
+    recalls = recalls_at_tiny()
     clean = recalls["clean", "none"]
     ours, theirs = ([recalls[cell][seed] / clean[seed] for seed in sorted(clean)] for cell in (first, second))
     assert (ttest_rel(ours, theirs).pvalue < 0.05) == is_clear

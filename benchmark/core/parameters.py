@@ -68,12 +68,14 @@ def ranged(
     return field(default=default, metadata=metadata)
 
 
-def added_later(default: T) -> T:
+def added_later(default: T, at_least: float | None = None, at_most: float | None = None) -> T:
     """A dataclass field added after results were recorded; its default is the value that those results used.
 
-    At that value it is left out of resolved specs, and so of addresses, so that old records stay valid.
+    At that value it is left out of resolved specs, and so of addresses, so that old records stay valid. A range is
+    checked as that of :func:`ranged` is.
     """
-    return field(default=default, metadata={_LATER: True})
+    is_ranged = at_least is not None or at_most is not None
+    return field(default=default, metadata={_LATER: True, **({_KEY: Range(at_least, at_most)} if is_ranged else {})})
 
 
 def later_defaults(factory: type) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from benchmark.core.cache_dir import user_path
 from benchmark.core.errors import UsageError, as_usage_error
-from benchmark.core.parameters import added_later, ranged, require
+from benchmark.core.parameters import added_later, ranged
 from benchmark.core.seeding import numpy_generator
 from benchmark.data import DATASETS, Splits
 from benchmark.data.cache import cached_splits
@@ -45,11 +45,7 @@ class OpenClipart(SeededSource):
     train: int = ranged(2500, 1)
     val: int = ranged(200, 1)
     test: int = ranged(400, 1)
-    ground: int = added_later(255)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.ground <= 255, "data set openclipart", "ground", "between 0 and 255", self.ground)
+    ground: int = added_later(255, 0, 255)
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The drawings at ``resolution`` pixels squared, drawn once and then read from the cache.
@@ -63,6 +59,7 @@ class OpenClipart(SeededSource):
         parts = self.split(usable)
 
         def draw(split: str, out: Images) -> None:
+            """Fill ``out`` with the pictures of a split."""
             paths = [drawing.path for drawing in parts[split]]
             with as_usage_error("openclipart: a drawing cannot be read"):
                 pictures = drawn(folder, paths, resolution, f"rasterising drawings ({split})", self.ground)

@@ -41,13 +41,12 @@ class OpenMoji(SeededSource):
 
     val: float = ranged(0.1, above=0)
     test: float = ranged(0.2, above=0)
-    ground: int = added_later(255)
+    ground: int = added_later(255, 0, 255)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         together = self.val + self.test
         require(together < 1, "data set openmoji", "val and test", "below 1 together", together)
-        require(0 <= self.ground <= 255, "data set openmoji", "ground", "between 0 and 255", self.ground)
 
     def load(self, resolution: int, cache: Path) -> Splits:
         """The drawings at ``resolution`` pixels squared, rasterised once and then read from the cache.
@@ -59,6 +58,7 @@ class OpenMoji(SeededSource):
         captions = {split: [list(drawing.names) for drawing in chosen] for split, chosen in drawings.items()}
 
         def draw(split: str, out: Images) -> None:
+            """Fill ``out`` with the pictures of a split."""
             for index, drawing in enumerate(tracked(drawings[split], f"rasterising drawings ({split})")):
                 out[index] = _on_grey(drawing, resolution, self.ground)
 

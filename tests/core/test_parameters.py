@@ -78,7 +78,12 @@ def test_what_was_added_later_is_named_with_what_held_before() -> None:
     class Grown:
         count: int = ranged(2, 1)
         kind: str = added_later("plain")
+        level: int = added_later(255, 0, 255)
 
-    assert later_defaults(Grown) == {"kind": "plain"}
+    assert later_defaults(Grown) == {"kind": "plain", "level": 255}
+    for level in (0, 255):
+        check_ranges("knob", Grown(level=level))
+    with pytest.raises(UsageError, match="knob: level must be between 0 and 255, got 256"):
+        check_ranges("knob", Grown(level=256))
     assert later_defaults(Knobs) == later_defaults(int) == {}
     assert Grown().kind == "plain"
