@@ -189,9 +189,14 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
             shown = strong if (data, attack) == ("openmoji", "em-wordwise") else "–"
             white, grey = lost(data, attack), lost(f"{data}[ground=128]", attack)
             assert f"| {title}, {name} | {white} | {grey} | {shown} |" in page
+        for name, attack in (("MEM-3 word-wise", "mem-wordwise"), ("random trigger", "random-trigger")):
+            assert f"| {title}, {name} | {lost(data, attack)} | – | – |" in page
+    said_of_trigger = f"With a trigger as well, word-wise EM takes {lost('openmoji', 'mem-wordwise')} on white"
+    assert said_of_trigger in page
     text = " ".join((RESULTS / "openclipart" / "README.md").read_text("utf-8").split())
     for attack, said in (("em-wordwise", "word-wise EM takes"), ("mem3", "MEM-3 takes")):
         assert f"{said} {lost('openclipart[ground=128]', attack)}" in text
+    assert f"random words alone takes {lost('openclipart', 'random-trigger')}" in text
     owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
     assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
