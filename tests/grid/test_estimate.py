@@ -1,5 +1,6 @@
 """A grid's estimate: what counts and what does not, by made-up costs; and that measuring changes no result."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +18,22 @@ import benchmark.grid.measure
 from attacks import Poison
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import VictimDiverged
+from benchmark.core.progress import Progress
 from benchmark.core.time_left import TimeLeft
+from benchmark.data import CaptionDataset
 from benchmark.grid.cells import Cell
 from benchmark.grid.estimate import Estimate, estimate
 from benchmark.grid.events import Events
-from benchmark.grid.measure import _over_all_steps, crafting_costs, training_costs
+from benchmark.grid.measure import _over_all_steps, crafting_costs, steps_per_second, training_costs
 from benchmark.grid.opening import open_grid
+from benchmark.grid.protected_sample import protected_sample
 from benchmark.grid.records import EpochScores, Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import RunSettings
 from benchmark.grid.sharing import run_grid
 from benchmark.metrics import Retrieval, RetrievalScores
 from tests.grid.grids import ATTACK, SCENES, left_over, results, run
+from victims.clip import Clip
 
 PLAIN, ADVERSARIAL, CRAFTING = 10.0, 40.0, 100.0
 EM = ATTACK.replace("k=2", "k=0")
@@ -166,6 +171,31 @@ def test_records_of_this_machine_tell_more_than_a_measurement(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("costs")
+def test_of_several_records_of_the_same_work_the_middle_one_counts(tmp_path: Path) -> None:
+    with opened(tmp_path, EM, "none") as (grid, planned):
+        _, poisoned = planned
+        taken = [(20.0, 900.0), (30.0, 300.0), (80.0, 400.0)]
+        known = [finished(poisoned, train=train, craft=craft) for train, craft in taken]
+        seconds = [{**record.seconds, "evaluate": 5.0} for record in known]
+        known = [replace(record, seconds=own) for record, own in zip(known, seconds, strict=True)]
+        expected = estimate(grid, planned, "missing", known=known, measure=False)
+    assert expected.training == pytest.approx(2 * (30 + 5))  # a clean victim trains as long
+    assert expected.crafting == pytest.approx(400)
+
+
+@pytest.mark.usefixtures("costs")
+def test_a_record_of_another_surrogate_or_of_plain_models_tells_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path, EM, "none") as (grid, planned):
+        record = finished(planned[-1], train=70.0, craft=500.0)
+        plain = replace(record, provenance={**record.provenance, "models": "plain"})
+        other = replace(record, surrogate=replace(record.surrogate, spec="RN50"))
+        assert estimate(grid, planned, "missing", known=[plain], measure=False).training is None
+        of_victims = estimate(grid, planned, "missing", known=[other], measure=False)
+    assert of_victims.training == pytest.approx(70 + 70)
+    assert len(of_victims.not_timed) == 1
+
+
+@pytest.mark.usefixtures("costs")
 def test_what_is_not_timed_takes_as_long_as_plain_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass of adversarial training takes less, for most compute no gradients of weights."""
     monkeypatch.setattr(benchmark.grid.estimate, "_MEASURING", -1.0)
@@ -176,17 +206,79 @@ def test_what_is_not_timed_takes_as_long_as_plain_training(tmp_path: Path, monke
         assert estimate(grid, planned, "missing", known=known).training == pytest.approx(10 + 20 + 10)
 
 
-def test_an_evaluation_counts_though_there_was_no_time_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("defense", "passes"), [("none", 1), ("adv-training[start=0,steps=3]", 4)])
+def test_an_evaluation_counts_though_there_was_no_time_for_one(
+    defense: str, passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = iter(range(1000))
     monkeypatch.setattr(benchmark.grid.measure, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
-    with opened(tmp_path, "clean", "none") as (grid, planned):
-        cell = planned[0].cell
+    with opened(tmp_path, "clean", defense) as (grid, planned):
+        cell = planned[-1].cell
         cell = replace(cell, recipe=replace(cell.recipe, epochs=60, evaluate_every=60))
         data = grid.data_of(cell)
         costs = training_costs(cell, data, grid.device, deadline=1.5)  # passes with the second step
     assert costs is not None
     assert set(costs[:-1]) == {1.0}  # a step takes a second
-    assert costs[-1] == pytest.approx((len(data.val.pairs) + len(data.test.pairs)) / cell.recipe.batch_size / 3)
+    batches = (len(data.val.pairs) + len(data.test.pairs)) / cell.recipe.batch_size
+    assert costs[-1] == pytest.approx(batches / 3 / passes)
+
+
+def test_an_evaluation_takes_as_long_as_its_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caption takes a second here; validation images are timed, and those of test and of the protected sample not."""
+    now = [0.0]
+    monkeypatch.setattr(benchmark.grid.measure, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def evaluate(model: Clip, data: CaptionDataset, seed: int) -> None:
+        now[0] += len(data.pairs)
+
+    monkeypatch.setattr(benchmark.grid.measure, "evaluate", evaluate)
+    with opened(tmp_path, "clean", "none") as (grid, planned):
+        cell = planned[0].cell
+        cell = replace(cell, recipe=replace(cell.recipe, epochs=60, evaluate_every=30))
+        data = grid.data_of(cell)
+        costs = training_costs(cell, data, grid.device, deadline=float("inf"))
+    assert costs is not None
+    sample = protected_sample(data.train, cell.recipe, len(data.val), 1)
+    assert sample is not None
+    assert costs.sum() == 2 * sum(len(split.pairs) for split in (data.val, data.test, sample))
+
+
+def test_the_speed_is_that_of_the_steps_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step takes ten seconds here, the others half a second each."""
+    now = [0.0]
+    monkeypatch.setattr(benchmark.grid.measure, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def train(*_: Any, progress: Progress, **__: Any) -> None:
+        for seconds in itertools.chain([10.0], itertools.repeat(0.5)):
+            now[0] += seconds
+            progress.advance()
+
+    monkeypatch.setattr(benchmark.grid.measure, "train", train)
+    with opened(tmp_path, "clean", "none") as (grid, planned):
+        cell = planned[0].cell
+        data = grid.data_of(cell)
+        assert steps_per_second(cell, data, grid.device, 20.0) == 2.0
+        assert steps_per_second(cell, data, grid.device, 5.0) == 0.1  # time for the first alone
+
+
+def test_a_step_of_crafting_takes_the_median_of_those_that_were_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps of word-wise EM are timed, of 9, 1, 4 and 2 seconds. The lower of the two in the middle counts."""
+    now = iter([0, 9, 10, 14, 16])
+    monkeypatch.setattr(benchmark.grid.measure, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    with opened(tmp_path, "em-wordwise[restarts=2,steps=60,batch_size=16]", "none") as (grid, planned):
+        cell = planned[-1].cell
+        costs = crafting_costs(cell, grid.data_of(cell).train, grid.device, deadline=float("inf"))
+    assert costs is not None
+    assert costs.tolist() == [2.0] * 120
+
+
+def test_crafting_is_not_timed_if_time_is_up_before_every_kind_of_step(tmp_path: Path) -> None:
+    with opened(tmp_path, "mem3[rounds=30,surrogate_steps=30,candidates=2,batch_size=16]", "none") as (grid, planned):
+        cell = planned[-1].cell
+        assert not cell.attack.is_clean
+        assert crafting_costs(cell, grid.data_of(cell).train, grid.device, deadline=0.0) is None
 
 
 @pytest.mark.usefixtures("costs")
