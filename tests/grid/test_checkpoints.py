@@ -1,10 +1,12 @@
 """A run that is stopped anywhere and started again ends with the results of one that was not."""
 
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,9 +18,12 @@ import attacks.crafting
 import attacks.em_wordwise
 import attacks.t2ue
 import attacks.tap
+import benchmark.grid.poison_store
+import benchmark.grid.runner
 import victims.training
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.errors import UsageError
+from benchmark.grid.records import load_records
 from tests.full_disk import file_of_at_most
 from tests.grid.grids import ATTACK, left_over, results, run
 from tests.malicious import Malicious
@@ -94,6 +99,36 @@ def test_it_really_goes_on(every: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert run(tmp_path, "--checkpoint-every", every, defense="none") == 0
     assert minimise_noise.call_count == 3  # the third round alone
     assert not left_over(tmp_path)
+
+
+def counted(patch: pytest.MonkeyPatch, module: Any) -> None:
+    """Let a second pass whenever a module reads the clock."""
+    patch.setattr(module, "time", SimpleNamespace(monotonic=map(float, itertools.count()).__next__))
+
+
+def test_the_seconds_of_a_training_add_up_over_epochs_and_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted(monkeypatch, benchmark.grid.runner)
+    with monkeypatch.context() as patch:
+        stop_at(patch, victims.training, "_step_loss", 5)  # in the third epoch
+        assert run(tmp_path, attack="clean", defense="none") == 130
+    assert run(tmp_path, attack="clean", defense="none") == 0
+    (record,) = load_records(tmp_path)
+    assert (record.seconds["train"], record.seconds["evaluate"]) == (3.0, 3.0)
+
+
+def test_the_seconds_of_crafting_add_up_over_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted(monkeypatch, benchmark.grid.poison_store)
+    with monkeypatch.context() as patch:
+        stop_at(patch, attacks.crafting, "minimise_noise", 8)
+        assert run(tmp_path, defense="none") == 130
+    earlier = Checkpoint(next((tmp_path / "poisons").glob(".*.checkpoint")))
+    earlier.load()
+    assert earlier.earlier > 0
+    assert run(tmp_path, defense="none") == 0
+    poisoned = next(record for record in load_records(tmp_path) if record.attack.spec != "clean")
+    assert poisoned.seconds["craft"] == pytest.approx(1 + earlier.earlier, rel=1e-5)
 
 
 def test_a_second_run_of_finished_cells_goes_on_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
 from benchmark.core.locks import claimed
+from benchmark.core.time_left import Task, TimeLeft
 from benchmark.grid import sharing
+from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.sharing import settle
@@ -27,6 +30,31 @@ def test_a_complete_record_is_kept_whoever_is_at_the_cell(status: str, is_kept: 
         assert ours
         assert settle(cast(Grid, SimpleNamespace(keep=keep)), one, record) is record
     assert kept == [record] * is_kept
+
+
+def test_what_another_run_has_finished_waits_no_longer(tmp_path: Path) -> None:
+    record, poison = tmp_path / "cell.json", tmp_path / "poison.safetensors"
+    grid = Grid(
+        cells=[],
+        splits={},
+        out=tmp_path,
+        poisons=PoisonStore(tmp_path),
+        device=torch.device("cpu"),
+        provenance={},
+        time_left=TimeLeft({"cell": Task("cell"), str(poison): Task(str(poison))}),
+    )
+    one = cast(PlannedCell, SimpleNamespace(key="cell", record=None, path=record, poison=poison))
+    grid.see_other_runs([one])
+    assert set(grid.time_left.waiting) == {"cell", str(poison)}
+    with claimed(poison, wait=False):
+        assert grid.poison_is_being_made(one)
+        poison.touch()
+        assert not grid.poison_is_being_made(one)
+    grid.see_other_runs([one])
+    assert set(grid.time_left.waiting) == {"cell"}
+    record.touch()
+    grid.see_other_runs([one])
+    assert not grid.time_left.waiting
 
 
 @pytest.mark.parametrize(
