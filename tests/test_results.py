@@ -200,6 +200,8 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
     owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
     assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
+    with_trigger = [lost(data, "mem-wordwise") for data in ("openmoji", "openclipart")]
+    assert f"it takes {' and '.join(with_trigger)} on white" in owners
 
 
 @pytest.mark.parametrize("part", ["em", "mem3"])
