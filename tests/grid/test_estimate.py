@@ -78,11 +78,11 @@ def estimated(out: Path, attack: str, defense: str) -> Estimate:
         return estimate(grid, planned, "missing")
 
 
-def finished(planned: PlannedCell, train: float = 0.0, craft: float = 0.0) -> Record:
+def finished(planned: PlannedCell, train: float = 0.0, craft: float = 0.0, evaluate: float = 0.0) -> Record:
     """Its record, as a run would write it."""
     scores = RetrievalScores(*np.ones(len(RetrievalScores.__dataclass_fields__)).tolist())
     both = Retrieval(scores, scores)
-    seconds = {"craft": craft, "train": train, "evaluate": 0.0}
+    seconds = {"craft": craft, "train": train, "evaluate": evaluate}
     return replace(planned.planned_record, epochs=(EpochScores(2, both, both),), seconds=seconds)
 
 
@@ -175,9 +175,7 @@ def test_of_several_records_of_the_same_work_the_middle_one_counts(tmp_path: Pat
     with opened(tmp_path, EM, "none") as (grid, planned):
         _, poisoned = planned
         taken = [(20.0, 900.0), (30.0, 300.0), (80.0, 400.0)]
-        known = [finished(poisoned, train=train, craft=craft) for train, craft in taken]
-        seconds = [{**record.seconds, "evaluate": 5.0} for record in known]
-        known = [replace(record, seconds=own) for record, own in zip(known, seconds, strict=True)]
+        known = [finished(poisoned, train=train, craft=craft, evaluate=5.0) for train, craft in taken]
         expected = estimate(grid, planned, "missing", known=known, measure=False)
     assert expected.training == pytest.approx(2 * (30 + 5))  # a clean victim trains as long
     assert expected.crafting == pytest.approx(400)
