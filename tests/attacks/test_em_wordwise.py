@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.sparse import csr_matrix
 
 from attacks import CraftContext, Poison
 from attacks.em_wordwise import WordwiseEm
@@ -87,6 +88,22 @@ def test_noise_belongs_to_the_words() -> None:
     assert np.array_equal(noise[0], noise[1])
     assert np.array_equal(noise[0], noise[2])
     assert not np.array_equal(noise[0], noise[3])
+
+
+def test_the_noise_has_the_signs_of_the_patterns_that_were_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if surrogates had learned to brighten what is a cat and to darken what is a dog."""
+
+    def learn(
+        self: WordwiseEm, number: int, train: CaptionDataset, weights: csr_matrix, patterns: torch.Tensor, *_: Any
+    ) -> float:
+        with torch.no_grad():
+            patterns[0], patterns[1] = 0.3, -0.2  # words are in alphabetical order
+        return 1.0
+
+    monkeypatch.setattr(WordwiseEm, "_restart", learn)
+    dataset = grey(make_dataset(images=4))
+    noise = noise_of(craft(SMALL, replace(dataset, captions=[["cat"], ["dog"], ["cat"], ["dog"]])))
+    assert [np.unique(of_image).tolist() for of_image in noise] == [[8], [-8], [8], [-8]]
 
 
 def test_noise_is_a_tile_of_plus_and_minus_eps_and_leaves_captions_alone() -> None:
