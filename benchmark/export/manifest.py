@@ -123,7 +123,7 @@ class Manifest:
         """
         path = folder / NAME
         if not path.exists():
-            raise UsageError(f"{folder} is not an export: it has no {NAME}")
+            raise UsageError(f"{folder} has no {NAME}, so it is neither an export nor a folder of protected photos")
         with as_usage_error(f"cannot read {path}"), as_usage_error(f"{path} is not a valid manifest", (ValueError,)):
             return _read(read_inside(folder, NAME).decode())
 

@@ -1,6 +1,7 @@
 """What a folder of protected photos says of itself: its ``manifest.json``."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from msgspec import Meta
 from benchmark.core.atomic_files import replacing
 from benchmark.core.errors import as_usage_error
 from benchmark.core.strict_json import Number, as_kind, parse_json
+from benchmark.export.finding import first_few
 from benchmark.export.inside import read_inside
 from benchmark.export.manifest import LARGEST_SIDE, NAME, FileFacts
 from benchmark.export.photo import Kind
@@ -100,4 +102,8 @@ class Protection:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             return None
         with as_usage_error(f"{folder / NAME} is not a valid manifest", (ValueError,)):
-            return as_kind(content, cls)
+            protection: Protection = as_kind(content, cls)
+            counted = Counter(photo.file for photo in protection.photos)
+            if twice := [file for file, count in counted.items() if count > 1]:
+                raise ValueError(f"it lists {first_few(twice)} twice")
+            return protection

@@ -68,7 +68,7 @@ class _Check:
 
     Attributes:
         bad: why it cannot be read; empty if it can.
-        difference: from its original; ``None`` if that is not known or has another size.
+        difference: from its original; ``None`` if that is not known or has another size or colour mode.
         same_profile: whether both have the same ICC profile.
         same_alpha: whether the same pixels are transparent; a JPEG has none.
         loss: of a JPEG further than ε from its original on average, how much of that may be JPEG's, in 1/255; else 0.
@@ -136,7 +136,9 @@ def _against(
     yield Finding.from_problems(missing, there, "originals that are missing")
     other = [photo.source for photo, check in pairs if not check.bad and check.difference is None]
     yield Finding.from_problems(
-        other, "every photo has the size of its original", "originals not found or of other size"
+        other,
+        "every photo has the size and colour mode of its original",
+        "originals not found, or of another size or colour mode",
     )
     profiles = [photo.file for photo, check in pairs if not check.same_profile]
     yield Finding.from_problems(profiles, "every photo has its original's colour profile", "other colour profiles")

@@ -83,6 +83,12 @@ def smaller(folder: Path) -> str:
     return "wide.png"
 
 
+def grey(folder: Path) -> str:
+    with Image.open(folder / "wide.png") as image:
+        image.convert("L").save(folder / "wide.png")
+    return "wide.png"
+
+
 def other_format(folder: Path) -> str:
     Image.open(folder / "wide.png").save(folder / "wide.png", "BMP")
     return "wide.png"
@@ -116,7 +122,8 @@ def no_row(folder: Path) -> str:
     [
         (brighter, "photos more than ε = 8/255 from their originals: wide.png by 17/255"),
         (without_profile, "other colour profiles: turned.png"),
-        (smaller, "originals not found or of other size: wide.webp"),
+        (smaller, "originals not found, or of another size or colour mode: wide.webp"),
+        (grey, "originals not found, or of another size or colour mode: wide.webp"),
         (other_format, "bad photos: wide.png: cannot be read: not an image in the format PNG"),
         (other_words, "captions that are not the originals': "),
         (no_row, "photos without all their captions or triggers: "),
@@ -129,6 +136,7 @@ def no_row(folder: Path) -> str:
         "brighter",
         "without-profile",
         "smaller",
+        "grey",
         "other-format",
         "other-words",
         "no-row",
@@ -210,12 +218,16 @@ def test_a_manifest_that_is_none_is_one_line(copied: Path, capsys: pytest.Captur
     path.write_text(json.dumps(manifest))
     assert main(["verify", str(copied / "png")]) == 2
     assert "is not a valid manifest" in capsys.readouterr().err
+    manifest["photos"][0] = manifest["photos"][1]
+    path.write_text(json.dumps(manifest))
+    assert main(["verify", str(copied / "png")]) == 2
+    assert f"it lists {manifest['photos'][1]['file']} twice" in capsys.readouterr().err
     path.write_text("{")
     assert main(["verify", str(copied / "png"), "--against", str(copied / "photos")]) == 2
     assert "is not a valid manifest" in capsys.readouterr().err
     path.unlink()
     assert main(["verify", str(copied / "png"), "--against", str(copied / "photos")]) == 2
-    assert "is not an export: it has no manifest.json" in capsys.readouterr().err
+    assert "has no manifest.json, so it is neither an export nor a folder of protected" in capsys.readouterr().err
 
 
 def test_jpegs_far_from_their_originals_are_found(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
