@@ -344,6 +344,17 @@ def test_work_that_runs_elsewhere_is_not_measured(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("epochs", "is_measured"), [(29, False), (30, True)])
+def test_a_training_is_measured_from_sixty_steps_on(epochs: int, is_measured: bool, tmp_path: Path) -> None:
+    """Six of them are timed; with a few thousand photos, a victim has about a hundred."""
+    with opened(tmp_path, "clean", "none") as (grid, planned):
+        cell = planned[0].cell
+        longer = replace(cell, recipe=replace(cell.recipe, epochs=epochs))
+        costs = training_costs(longer, grid.data_of(cell), grid.device, float("inf"))
+    assert (costs is not None) == is_measured
+    assert costs is None or len(costs) == 2 * epochs + 1
+
+
 def test_too_little_work_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--dry-run") == 0
     assert "no estimate of the time: the work is too short to be timed" in capsys.readouterr().err
