@@ -81,6 +81,18 @@ def test_a_poison_that_cannot_be_read_now_is_left_where_it_is(tmp_path: Path, mo
     assert not poison.exists()
 
 
+def test_a_poison_that_was_cut_short_is_left_to_the_run_that_is_making_it(tmp_path: Path) -> None:
+    poison = tmp_path / "one.safetensors"
+    poison.write_bytes(b"cut short")
+    store = PoisonStore(tmp_path)
+    with claimed(poison, wait=False) as ours:
+        assert ours
+        store.discard_if_cut_short(poison)
+        assert poison.exists()
+    store.discard_if_cut_short(poison)
+    assert not poison.exists()
+
+
 def test_no_other_is_crafted_in_place_of_a_poison_that_cannot_be_read_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
