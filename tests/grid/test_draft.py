@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.grid.grids import ATTACK, SCENES
 def grid(tmp_path: Path) -> Iterator[Grid]:
     settings = RunSettings(
         attack=f"clean,uniform-noise,{ATTACK},{ATTACK.replace('mem', 'delta-only')}",
-        defense="none,cutout",
+        defense="none,random-swap",  # of another version
         dataset=SCENES.replace("]", ",seed=0]"),  # one for both seeds
         seeds="2",
         out=tmp_path,
@@ -40,6 +41,26 @@ def test_a_plan_holds_what_each_cell_would_get_alone(grid: Grid) -> None:
         data = grid.data_of(one.cell)
         assert one.planned_record == Draft(grid.device, grid.provenance).record(one.cell, data, one.key)
         assert one.poison == grid.poisons.file_of(one.cell, data.train)
+
+
+def test_a_record_describes_its_data_and_models(grid: Grid) -> None:
+    cell = grid.cells[0]
+    data = grid.data_of(cell)
+    for plain, name in ((False, "fast"), (True, "plain")):
+        record = Draft(grid.device, grid.provenance).record(replace(cell, plain_models=plain), data, "key")
+        assert record.provenance["models"] == name
+        assert record.provenance["fingerprints"] == {"val": data.val.fingerprint, "test": data.test.fingerprint}
+        told = {name: record.dataset.params[name] for name in ("train_images", "val_images", "test_images")}
+        assert told == {"train_images": 40, "val_images": 8, "test_images": 12}
+        captions = [sum(map(len, split.captions)) for split in (data.train, data.test)]
+        assert [record.dataset.params[name] for name in ("train_captions", "test_captions")] == captions
+        assert captions[1] > 12
+
+
+def test_what_was_made_of_objects_that_are_gone_is_not_taken_for_others(grid: Grid) -> None:
+    """Python gives new objects the ids of old ones."""
+    draft = Draft(grid.device, grid.provenance)
+    assert [draft._once("number", (object(),), partial(int, number)) for number in range(100)] == list(range(100))
 
 
 def test_a_part_that_no_record_may_hold_is_refused_wherever_it_comes(grid: Grid) -> None:

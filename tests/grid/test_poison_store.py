@@ -194,6 +194,14 @@ def test_a_stored_poison_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     load.assert_called_once()
 
 
+def test_every_word_of_every_trigger_is_counted() -> None:
+    clean = make_dataset(4)
+    poison = Poison(None, ["red dog", "red cat", "red dog", ""], 0, clean.fingerprint)
+    told = describe_poison(poison, clean, poison.protect(clean), 1)
+    assert told["trigger_words"] == {"red": 3, "dog": 2, "cat": 1}
+    assert (told["distinct_trigger_words"], told["trigger_word_count"]) == (3, 6)
+
+
 def test_similarity_is_of_images_from_the_first_to_the_last() -> None:
     clean = make_dataset(40)
     delta = np.zeros(clean.images.shape, dtype=np.int8)

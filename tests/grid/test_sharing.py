@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.locks import claimed
 from benchmark.core.time_left import Task, TimeLeft
 from benchmark.grid import sharing
@@ -30,6 +31,19 @@ def test_a_complete_record_is_kept_whoever_is_at_the_cell(status: str, is_kept: 
         assert ours
         assert settle(cast(Grid, SimpleNamespace(keep=keep)), one, record) is record
     assert kept == [record] * is_kept
+
+
+def test_a_checkpoint_that_another_run_goes_on_from_is_left(tmp_path: Path) -> None:
+    """A run of ``--rerun all`` may be at a cell that has a record."""
+    one = cast(PlannedCell, SimpleNamespace(path=tmp_path / "one.json"))
+    checkpoint = Checkpoint.beside(one.path, 1)
+    checkpoint.save({"epoch": 1})
+    with claimed(one.path, wait=False) as ours:
+        assert ours
+        sharing._discard_leftover(one)
+        assert checkpoint.exists()
+    sharing._discard_leftover(one)
+    assert not checkpoint.exists()
 
 
 def test_what_another_run_has_finished_waits_no_longer(tmp_path: Path) -> None:
