@@ -11,10 +11,8 @@ from attacks.poison import Poison
 from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.spec import format_value, parse_spec
 from benchmark.data import CaptionDataset
-from benchmark.export.verify_poison import verify_poison
-from benchmark.grid.choices import choose_dataset
+from benchmark.export.verify_poison import verify_captions, verify_triggers
 from benchmark.grid.poison_store import describe_poison
-from benchmark.grid.presets import PRESETS
 from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid
 from benchmark.submission.cells import RequiredCell
@@ -39,7 +37,7 @@ class _Stored:
 
 
 def check_poisons(
-    found: Mapping[RequiredCell, Record], files: Sequence[Path], grid: Grid, rules: Rules, cache: Path
+    found: Mapping[RequiredCell, Record], files: Sequence[Path], grid: Grid, rules: Rules
 ) -> tuple[Poisons, list[str]]:
     """Find the poison of every attack and seed, and say what is not as it has to be.
 
@@ -48,7 +46,6 @@ def check_poisons(
         files: ordinary files that should be poisons.
         grid: with the data of every seed.
         rules: with the largest ε.
-        cache: folder of prepared images.
 
     Returns:
         The files of the poisons that were found, and a line for each problem.
@@ -69,7 +66,7 @@ def check_poisons(
             problems.append(f"{attack}, seed {seed}: {how_many} with these parameters; there has to be one")
             continue
         used[attack, seed] = named[0].path
-        problems += _problems(named[0], own, trains[attack, seed], rules, cache)
+        problems += _problems(named[0], own, trains[attack, seed], rules)
     every = [one.path for several in stored.values() for one in several]
     problems += [f"{path} is the poison of no record" for path in every if path not in used.values()]
     return used, problems
@@ -109,9 +106,7 @@ def _identity(attack: str, params: Any, seed: Any) -> str:
     return json.dumps([parse_spec(attack).name, params, seed], sort_keys=True)
 
 
-def _problems(
-    stored: _Stored, records: Sequence[Record], train: CaptionDataset, rules: Rules, cache: Path
-) -> Iterator[str]:
+def _problems(stored: _Stored, records: Sequence[Record], train: CaptionDataset, rules: Rules) -> Iterator[str]:
     path, poison, asked = stored.path, stored.poison, records[0].attack.params.get("eps")
     if asked is not None and (poison.delta is None or poison.eps != asked):
         has = "no noise" if poison.delta is None else f"noise of ε = {poison.eps}/255"
@@ -129,8 +124,7 @@ def _problems(
     except PoisonError as error:
         yield f"{path}: {error}"
         return
-    source = choose_dataset(PRESETS[rules.preset].dataset).source
-    for finding in verify_poison(path, source, cache):
+    for finding in (verify_triggers(poison), *verify_captions(poison, train, protected)):
         if finding.holds is False:
             yield f"{path}: {finding.text}"
     facts = describe_poison(poison, train, protected, records[0].seed)

@@ -196,7 +196,7 @@ def _check(
     cells = required_cells(grid, about.kind, about.spec if untrusted else None)
     found, cell_problems = match(cells, submission.records)
     done = [record for record in found.values() if record.status == "done"]
-    poisons, poison_problems = check_poisons(found, submission.poisons, grid, rules, options.cache)
+    poisons, poison_problems = check_poisons(found, submission.poisons, grid, rules)
     findings = [
         *_findings(submission.problems, "all files are ordinary ones; records match their SHA-256"),
         *_findings(seed_problems(submission.records, rules), "the seeds are 1 to n"),

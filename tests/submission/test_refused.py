@@ -169,6 +169,14 @@ def long_trigger(folder: Path) -> None:
     replace(poison, trigger=["cat"] * (len(poison.delta) - 1) + ["w" * 40]).save(path)  # one word
 
 
+def broken_trigger(folder: Path) -> None:
+    path = poison_of(folder, 2)
+    poison = Poison.load(path)
+    assert poison.delta is not None
+    # Alone it keeps its tokens; with the space that is put behind it, ftfy reads the two as "à".
+    replace(poison, trigger=["voilÃ"] * len(poison.delta)).save(path)
+
+
 def of_rows(folder: Path) -> None:
     path = poison_of(folder, 2)
     replace(Poison.load(path), per_row=True).save(path)
@@ -283,6 +291,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
     "noise of another size": (cropped_noise, "the poison is (40, 3, 31, 32), the images are (40, 3, 32, 32)"),
     "a long trigger": (long_trigger, "tokens, the rules allow 8"),
+    "a trigger that changes": (broken_trigger, "captions whose tokens change beside their trigger"),
     "a noise for each caption": (of_rows, "by the rules a photo is published once"),
     "swapped poisons": (swapped, "the poison belongs to other data"),
     "a damaged poison": (flipped_byte, "its content does not match its SHA-256"),
