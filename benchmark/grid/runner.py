@@ -52,6 +52,8 @@ class PlannedCell:
         key: its address.
         path: the file of its record.
         record: what lies there, if anything does.
+        respelled: whether ``record`` is finished and was found under another spelling's name, so that its own file is
+            missing or of a failure.
         planned_record: its record as far as it is known before it runs: settings, no scores.
         poison: the file of its poison, or of the one it is a part of, existing or not; ``None`` for clean data.
     """
@@ -60,6 +62,7 @@ class PlannedCell:
     key: str
     path: Path
     record: Record | None
+    respelled: bool
     planned_record: Record
     poison: Path | None
 
@@ -143,18 +146,20 @@ class Grid:
                 continue
             planned_record = draft.record(cell, data, key)
             path = self.out / planned_record.file_name()
-            known = self._known(path.name, planned_record, kept)
+            known, respelled = self._known(path.name, planned_record, kept)
             # All defenses share a poison, and so its address.
             shared = id(cell.attack), id(data), cell.surrogate, cell.recipe.precision, cell.seed, cell.plain_models
             if shared not in poisons:
                 poisons[shared] = file = self.poisons.file_of(cell, data.train)
                 if file is not None:
                     self.poisons.discard_if_cut_short(file)
-            planned[key] = PlannedCell(cell, key, path, known, planned_record, poisons[shared])
+            planned[key] = PlannedCell(cell, key, path, known, respelled, planned_record, poisons[shared])
         return list(planned.values())
 
-    def _known(self, name: str, planned_record: Record, kept: "_Kept") -> Record | None:
+    def _known(self, name: str, planned_record: Record, kept: "_Kept") -> tuple[Record | None, bool]:
         """The record of a cell, found by its file's name, or else by its key if it was saved under another spelling.
+
+        The second value tells whether it was.
 
         In the second case only a finished record counts, and it gets the present spelling; a failed one of the present
         spelling counts where there is no finished one.
@@ -168,11 +173,11 @@ class Grid:
                 continue
             if other == name:
                 if record.status == "done":
-                    return record
+                    return record, False
                 failed = record
             elif record.key == planned_record.key and record.status == "done":
-                return replace(record, **{chosen: getattr(planned_record, chosen) for chosen in CHOSEN})
-        return failed
+                return replace(record, **{chosen: getattr(planned_record, chosen) for chosen in CHOSEN}), True
+        return failed, False
 
     def run(self, planned: PlannedCell) -> Record:
         """Run a cell whose claim is held and write its record; an error in it becomes a failed record.

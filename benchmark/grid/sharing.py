@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.atomic_files import holds_content
 from benchmark.core.checkpoints import Checkpoint
 from benchmark.core.distributed import Processes
 from benchmark.core.locks import claimed
 from benchmark.core.progress import clock
 from benchmark.grid.events import Events
-from benchmark.grid.records import Record, read_pack
+from benchmark.grid.records import Record
 from benchmark.grid.runner import Grid, PlannedCell
 from benchmark.grid.settings import Rerun
 
@@ -108,12 +107,11 @@ def settle(grid: Grid, one: PlannedCell, record: Record) -> Record:
 
 def tidy(grid: Grid, planned: Sequence[PlannedCell], rerun: Rerun) -> None:
     """For cells that are done, remove leftover checkpoints, and save records that lack their present file name."""
-    packed = read_pack(grid.out)
     for one in planned:
         if one.record is not None and one.record.status == "done" and not one.has_to_run(rerun):
             _discard_leftover(one)
-            if one.path.name not in packed:
-                _save_under_this_spelling(one, grid.out)
+            if one.respelled:
+                _save_under_this_spelling(one, one.record, grid.out)
 
 
 def facts_of(record: Record) -> dict[str, Any]:
@@ -132,17 +130,11 @@ def outcome(record: Record) -> str:
     return f"{scores} in {clock(record.seconds['train'] + record.seconds['evaluate'])}"
 
 
-def _save_under_this_spelling(one: PlannedCell, out: Path) -> None:
-    """Save the record of a finished cell that lies there under another spelling alone, or beside a failed one."""
-    if one.record is not None and not _is_done(one.path):
-        with claimed(one.path, wait=False) as ours:
-            if ours and not _is_done(one.path):
-                one.record.save(out)
-
-
-def _is_done(path: Path) -> bool:
-    record = Record.find(path) if holds_content(path) else None
-    return record is not None and record.status == "done"
+def _save_under_this_spelling(one: PlannedCell, record: Record, out: Path) -> None:
+    """Save the record of a finished cell, unless another run has saved it meanwhile."""
+    with claimed(one.path, wait=False) as ours:
+        if ours and ((theirs := Record.find(one.path)) is None or theirs.status != "done"):
+            record.save(out)
 
 
 def _discard_leftover(one: PlannedCell) -> None:
