@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from benchmark.core.cache_dir import cache_folder, user_path
 from benchmark.core.errors import UsageError
 from benchmark.core.printing import show
-from benchmark.core.registry import unknown
+from benchmark.core.registry import convert, unknown
 from benchmark.core.spec import format_value
 from benchmark.grid.presets import PRESETS, Preset
 from benchmark.grid.settings import RunSettings, flag, words_of
@@ -131,9 +131,17 @@ def cache_named(arguments: argparse.Namespace) -> Path:
     return user_path(arguments.cache) if arguments.cache else cache_folder()
 
 
-def add_seed(parser: argparse.ArgumentParser) -> None:
-    """Add ``--seed``, for commands that craft one poison."""
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the attack (default: 1)")
+def add_seed(
+    parser: argparse.ArgumentParser, default: int | None = 1, meaning: str = "seed of the attack (default: 1)"
+) -> None:
+    """Add ``--seed``, by default for commands that craft one poison."""
+    parser.add_argument("--seed", type=_seed, default=default, metavar="N", help=meaning)
+
+
+def _seed(text: str) -> int:
+    if not 0 <= (seed := int(convert(text, int, "--seed"))) < 2**31:
+        raise UsageError(f"--seed takes a seed from 0 to {2**31 - 1}, got {seed}")
+    return seed
 
 
 def settings_of_one_poison(arguments: argparse.Namespace) -> RunSettings:
@@ -142,8 +150,6 @@ def settings_of_one_poison(arguments: argparse.Namespace) -> RunSettings:
     Raises:
         UsageError: a value of the wrong kind or out of range.
     """
-    if not 0 <= arguments.seed < 2**31:
-        raise UsageError(f"--seed takes a seed from 0 to 2147483647, got {arguments.seed}")
     return RunSettings.from_cli(
         argparse.Namespace(**{**vars(arguments), "out": None, "seeds": f"{arguments.seed},", "defense": "none"})
     )

@@ -2,14 +2,11 @@
 
 import argparse
 
-from benchmark.cli.flags import ENTRIES, add_settings, cache_named
+from benchmark.cli.flags import ENTRIES, add_seed, add_settings, cache_named
 from benchmark.core.cache_dir import user_path
-from benchmark.core.errors import UsageError
-from benchmark.core.registry import convert
 from benchmark.grid.presets import Preset
 
 EXAMPLE = "submit my-submission"
-_SEEDS = 2**31
 
 
 def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
@@ -18,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser, preset: Preset) -> None:
     parser.add_argument(
         "--out", type=user_path, default=ENTRIES, metavar="DIR", help=f"folder of the leaderboard (default: {ENTRIES})"
     )
-    parser.add_argument(
-        "--seed",
-        metavar="N",
-        help="seed that picks the cell to run again, and is printed (default: from the records' scores and the day)",
+    add_seed(
+        parser,
+        default=None,
+        meaning="seed that picks the cell to run again, and is printed (default: from the records' scores and the day)",
     )
     parser.add_argument("--no-rerun", action="store_true", help="run no cell again; the row then says so")
     parser.add_argument(
@@ -46,14 +43,11 @@ def execute(arguments: argparse.Namespace) -> int:
     from benchmark.core.printing import show
     from benchmark.submission.submit import Options, submit
 
-    seed = None if arguments.seed is None else convert(arguments.seed, int, "--seed")
-    if seed is not None and not 0 <= seed < _SEEDS:
-        raise UsageError(f"--seed must be between 0 and {_SEEDS - 1}, got {seed}")
     options = Options(
         out=arguments.out,
         cache=cache_named(arguments),
         device=arguments.device or "auto",
-        seed=seed,
+        seed=arguments.seed,
         rerun=not arguments.no_rerun,
         trust_plugin=arguments.trust_plugin,
         update=arguments.update,

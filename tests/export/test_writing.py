@@ -117,7 +117,8 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     [
         (["--attack", "mem3,em"], "an export takes one attack"),
         (["--victim", "tiny,RN50"], "an export takes one attack"),
-        (["--seed", "-1"], "--seed takes a seed"),
+        (["--seed", "-1"], "--seed takes a seed from 0 to 2147483647, got -1"),
+        (["--seed", "one"], "--seed takes an integer, got 'one'"),
         (["--format", "zip"], "unknown --format 'zip'; available: folder, "),
         (["--licence", "free; for all"], "--licence takes an SPDX name such as CC-BY-4.0"),
         (["--licence", "MIT"], "--licence MIT: scenes[train=8,val=2,test=2,objects=30] is under CC-BY-SA-4.0"),
