@@ -34,11 +34,8 @@ class CleanClip(Defense):
 
     def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
         """Nats: CLIP's loss + weight · (images with their copies + captions with theirs)."""
-        crops = CropFlip(self.smallest).on_images(batch.images, at)
-        images = batch.contrast(batch.image_features, batch.encode_images(crops))
-        shorter = without_tokens(batch.tokens, self.p, at.torch_generator())
-        captions = batch.contrast(batch.text_features, batch.encode_tokens(shorter))
-        return super().loss(batch, at) + self.weight * (images + captions)
+        within = loss_within_modalities(batch, self.smallest, self.p, at)
+        return super().loss(batch, at) + self.weight * within
 
     def label(self) -> str:
         """The name in tables."""
@@ -50,6 +47,24 @@ class CleanClip(Defense):
             f"in-modal losses of weight {self.weight:g}, on crops of at least {100 * self.smallest:g}% of the area and "
             f"captions without {100 * self.p:g}% of their tokens"
         )
+
+
+def loss_within_modalities(
+    batch: LossInputs, smallest: float, p: float, at: HookContext, among: torch.Tensor | slice = slice(None)
+) -> torch.Tensor:
+    """Nats: the loss of images and their crops plus that of captions and their copies with tokens left out.
+
+    Args:
+        batch: whose images and captions.
+        smallest: smallest area of a crop.
+        p: probability that a token is left out.
+        at: the moment in training.
+        among: the pairs that are compared. Copies are made of the whole batch, for batch norm sees batches.
+    """
+    crops = CropFlip(smallest).on_images(batch.images, at)
+    images = batch.contrast(batch.image_features[among], batch.encode_images(crops)[among])
+    shorter = without_tokens(batch.tokens, p, at.torch_generator())
+    return images + batch.contrast(batch.text_features[among], batch.encode_tokens(shorter)[among])
 
 
 def without_tokens(tokens: torch.Tensor, p: float, generator: torch.Generator) -> torch.Tensor:

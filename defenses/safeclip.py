@@ -6,8 +6,7 @@ import torch
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext, LossInputs
-from defenses.cleanclip import without_tokens
-from defenses.crop_flip import CropFlip
+from defenses.cleanclip import loss_within_modalities
 
 _WHISPER = 0.01  # of CLIP's loss while the modalities learn apart, as the paper's learning rate is then a hundredth
 _ROUNDS = 50
@@ -46,13 +45,10 @@ class SafeClip(Defense):
 
     def loss(self, batch: LossInputs, at: HookContext) -> torch.Tensor:
         """Nats: CLIP's loss of the safe pairs plus the losses within a modality of the others, by their shares."""
-        crops = CropFlip(self.smallest).on_images(batch.images, at)
-        shorter = without_tokens(batch.tokens, self.p, at.torch_generator())
         images, captions = batch.image_features, batch.text_features
         if at.progress < self.apart:
-            own = batch.contrast(images, batch.encode_images(crops))
-            own = own + batch.contrast(captions, batch.encode_tokens(shorter))
-            return own + _WHISPER * super().loss(batch, at)
+            within = loss_within_modalities(batch, self.smallest, self.p, at)
+            return within + _WHISPER * super().loss(batch, at)
         safe = in_higher_component((images * captions).sum(dim=1).detach()) >= self.sure
         total = images.new_zeros(())
         if safe.any():
@@ -60,10 +56,8 @@ class SafeClip(Defense):
             targets = batch.targets[safe][:, safe]
             total = total + safe.float().mean() * batch.contrast(images[safe], captions[safe], targets)
         if not safe.all():
-            # The whole batch of copies is encoded, for batch norm sees batches.
-            own = batch.contrast(images[~safe], batch.encode_images(crops)[~safe])
-            own = own + batch.contrast(captions[~safe], batch.encode_tokens(shorter)[~safe])
-            total = total + (~safe).float().mean() * own
+            within = loss_within_modalities(batch, self.smallest, self.p, at, ~safe)
+            total = total + (~safe).float().mean() * within
         return total
 
     def label(self) -> str:
