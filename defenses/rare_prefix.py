@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.word_pairs import Ids, Words, one_a_photo
+from defenses.word_pairs import Ids, Words, one_a_photo, without_first
 
 _ROUNDS = 20
 Logs = NDArray[np.float64]
@@ -45,11 +45,7 @@ class RarePrefix(Defense):
         return one_a_photo(captions, at.caption_photos, self._without_front)
 
     def _without_front(self, captions: list[str]) -> list[str]:
-        lengths = added_words(captions, self.longest).tolist()
-        return [
-            caption.split(maxsplit=length)[-1] if length else caption
-            for caption, length in zip(captions, lengths, strict=True)
-        ]
+        return without_first(captions, added_words(captions, self.longest).tolist())
 
     def describe(self) -> str:
         """The strength in words."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmark.core.parameters import ranged
 from defenses.base import DEFENSES, Defense, HookContext
-from defenses.word_pairs import bare
+from defenses.word_pairs import bare, without_first
 
 _Opening = tuple[str, ...]
 
@@ -48,10 +48,7 @@ class RepeatedPrefix(Defense):
                 if len(words) > size and words[:size] == opening:
                     rows[number] = words[size:]
                     dropped[number] += size
-        return [
-            caption.split(maxsplit=size)[-1] if size else caption
-            for caption, size in zip(captions, dropped, strict=True)
-        ]
+        return without_first(captions, dropped)
 
     def describe(self) -> str:
         """The strength in words."""

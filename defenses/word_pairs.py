@@ -21,6 +21,14 @@ def bare(word: str) -> str:
     return (parts(word)[1] or word).lower()
 
 
+def without_first(captions: Sequence[str], lengths: Sequence[int]) -> list[str]:
+    """Captions without their first words, as many as ``lengths`` says for each; the last word of a caption stays."""
+    return [
+        caption.split(maxsplit=length)[-1] if length else caption
+        for caption, length in zip(captions, lengths, strict=True)
+    ]
+
+
 def one_a_photo(
     captions: list[str], photos: NDArray[np.int64] | None, change: Callable[[list[str]], list[str]]
 ) -> list[str]:
