@@ -35,11 +35,11 @@ def minimise_noise(
     clean = images.to(torch.int16)
     lowest = (-clean).clamp(min=-eps)
     highest = (255 - clean).clamp(max=eps)
-    noise = torch.minimum(torch.maximum(delta.to(torch.int16), lowest), highest)
+    noise = delta.to(torch.int16).clamp(lowest, highest)
     for step in range(steps):
         base = clean if bases is None else clean[bases[step]]
         point = ((base + noise).clamp(0, 255).float() / 255).requires_grad_()
         (gradient,) = torch.autograd.grad(loss(point, step), point)
         noise = noise - step_size * gradient.sign().to(torch.int16)
-        noise = torch.minimum(torch.maximum(noise, lowest), highest)
+        noise = noise.clamp(lowest, highest)
     return noise.to(torch.int8)

@@ -108,4 +108,4 @@ def signed_step(
         (B, 3, H, W) float, within ``eps`` of ``clean`` and in [0, 1].
     """
     moved = images + step_size * gradient.sign()
-    return torch.minimum(torch.maximum(moved, clean - eps), clean + eps).clamp(0, 1)
+    return moved.clamp(clean - eps, clean + eps).clamp(0, 1)
