@@ -493,6 +493,12 @@ class Measured(Defense):
         return images, targets.lerp(targets.roll(1, dims=0), 0.25)
 
 
+@dataclass(frozen=True)
+class Blackened(Defense):
+    def on_images(self, images: torch.Tensor, at: HookContext) -> torch.Tensor:
+        return images * 0
+
+
 def test_the_contract_says_how_much_a_defense_changes() -> None:
     DEFENSES.register("measured")(Measured)
     (line,) = check("defense", "measured").measured
@@ -500,9 +506,13 @@ def test_the_contract_says_how_much_a_defense_changes() -> None:
     assert words == "on_captions changes 2 words per caption"
     dark = float((defense_inputs()["images"] <= 0.5).float().mean())
     assert 0.4 < dark < 0.6
-    assert pixels == f"on_images changes pixels by {51 * dark:.2g}/255 on average"
+    assert pixels == f"on_images changes pixels by {51 * dark:.3g}/255 on average"
     assert targets == "on_batch moves 25% of an image's target to other captions"
     assert check("defense", "clean-fraction[share=0.5]").measured == ["on_dataset changes the data"]
+    DEFENSES.register("blackened")(Blackened)
+    grey = float(defense_inputs()["images"].mean()) * 255
+    assert grey > 100  # three digits, which must not become 1.3e+02
+    assert check("defense", "blackened").measured[0].startswith(f"on_images changes pixels by {grey:.0f}/255 on")
     assert check("defense", "none").measured == ["no hook changes anything"]
 
 

@@ -200,11 +200,11 @@ def _effect(given: dict[str, Any], results: dict[str, Any]) -> str:
     effects = {"on_captions changes {:.2g} words per caption": words}
     for hook, name in (("on_images", "images"), ("on_batch", "mixed images"), ("adversarial", "adversarial")):
         pixel = float((results[name].detach() - given[name]).abs().mean()) * 255
-        effects[f"{hook} changes pixels by {{:.2g}}/255 on average"] = pixel
+        effects[f"{hook} changes pixels by {{:.3g}}/255 on average"] = pixel
     if given["data"] != results["data"]:
         effects["on_dataset changes the data"] = 1.0
     effects["on_rows leaves out {:.0%} of the pairs"] = 1 - len(results["rows"]) / len(given["rows"])
-    effects["the loss differs by {:.2g} nats"] = abs(results["loss"] - given["loss"])
+    effects["the loss differs by {:.3g} nats"] = abs(results["loss"] - given["loss"])
     moved = float((results["mixed targets"] - given["mixed targets"]).abs().sum(dim=1).mean()) / 2
     effects["on_batch moves {:.0%} of an image's target to other captions"] = moved
     return ", ".join(effect.format(size) for effect, size in effects.items() if size) or "no hook changes anything"
