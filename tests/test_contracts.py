@@ -304,7 +304,7 @@ class Careless(Attack):
     [
         ("none", None),
         ("shows progress", None),
-        ("shows two steps", "reports as many steps as progress_steps() says, or none: ValueError: 2 in place of 1"),
+        ("shows two steps", "as progress_steps() says, or none: ValueError: craft reports 2, not 1"),
         ("half a step", "as progress_steps() says, or none: ValueError: progress_steps() returns 0.5"),
         ("steps as a text", "as progress_steps() says, or none: ValueError: progress_steps() returns '1'"),
         (

@@ -73,7 +73,7 @@ def _verdict(spec: Spec, saved: Path) -> Verdict:
         with verdict.promise("crafting reports as many steps as progress_steps() says, or none"):
             expected = whole.progress_steps(train)
             require(type(expected) is int and expected >= 0, f"progress_steps() returns {expected!a}")
-            require(progress.steps in (0, expected), f"{progress.steps} in place of {expected}")
+            require(progress.steps in (0, expected), f"craft reports {progress.steps}, not {expected}")
         if saved.is_file():
             with verdict.promise("a killed crafting goes on from its checkpoint to the same poison"):
                 _require_resumed(poisons[0], progress.steps, _short(spec), train, Checkpoint(saved))
