@@ -261,11 +261,11 @@ def test_what_runs_is_the_file_and_no_older_bytecode(tmp_path: Path, monkeypatch
         ),
         (
             DARK.format(name="dark", share=0.5).replace("images, at", "images"),
-            "'dark': on_images is called with self, images, at: too many positional arguments",
+            "'dark': on_images is called with self, images, at, but takes self, images: too many positional arguments",
         ),
         (
             SPECKLE.replace("train, context", "train, context, seed"),
-            "'speckle': craft is called with self, train, context: missing a required argument: 'seed'",
+            "'speckle': craft is called with self, train, context, but takes self, train, context, seed: missing",
         ),
         (SPECKLE.replace("int = 8", "int = 'eight'"), "the default 'eight' of parameter 'eps' is not as its type hint"),
         (SPECKLE.replace("int = 8", "int = True"), "the default True of parameter 'eps' is not as its type hint"),

@@ -42,10 +42,14 @@ def require_members(what: str, factory: type, base: type) -> None:
         if name.startswith("_") or not inspect.isfunction(method) or not inspect.isfunction(own):
             continue
         called_with = inspect.signature(method).parameters
+        signature = inspect.signature(own, follow_wrapped=False)
         try:
-            inspect.signature(own, follow_wrapped=False).bind(*called_with)
+            signature.bind(*called_with)
         except TypeError as error:
-            raise ValueError(f"{what}: {name} is called with {', '.join(called_with)}: {error}") from error
+            given = ", ".join(called_with)
+            raise ValueError(
+                f"{what}: {name} is called with {given}, but takes {', '.join(signature.parameters)}: {error}"
+            ) from error
 
 
 def require_dataclass(what: str, factory: type) -> None:
