@@ -94,6 +94,7 @@ def match(cells: Sequence[RequiredCell], records: Sequence[Record]) -> tuple[dic
     taken: set[int] = set()
     problems: list[str] = []
     missing: dict[tuple[str, str], list[int]] = defaultdict(list)
+    wrong: dict[str, list[str]] = defaultdict(list)  # records by what is not as it has to be
     for cell in cells:
         own = (by_key.get(cell.planned.key) if cell.untrusted is None else None) or by_place.get(cell.place, [])
         if not own:
@@ -104,7 +105,10 @@ def match(cells: Sequence[RequiredCell], records: Sequence[Record]) -> tuple[dic
         if len(own) > 1:
             problems.append(f"{cell}: {len(own)} records of one cell; keep one")
         found[cell] = _as_named(own[0], cell)
-        problems += [f"{own[0].file_name()} ({in_words(own[0])}): {text}" for text in _problems(cell, own[0])]
+        for text in _problems(cell, own[0]):
+            wrong[text].append(f"{own[0].file_name()} ({in_words(own[0])})")
+    for text, files in wrong.items():
+        problems.append(f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: {text}")
     for (attack, defense), seeds in missing.items():
         problems.append(f"missing: {attack} × {defense}, seed{'s' if len(seeds) > 1 else ''} {ranges(sorted(seeds))}")
     others = [record for record in records if id(record) not in taken]

@@ -311,6 +311,20 @@ def test_a_forgery_is_told(forgery: str, make: Make, capsys: pytest.CaptureFixtu
     assert [line for line in lines if said in line], lines
 
 
+def test_what_is_wrong_in_many_records_is_said_once(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after a run of another preset."""
+    folder = make("attack")
+    for seed in (1, 2, 3):
+        forge(
+            folder,
+            (LSP, "prefix-drop", seed),
+            lambda record: replace(record, recipe={**record.recipe, "epochs": 9}),
+        )
+    said = [line for line in broken(folder, capsys) if "recipe: " in line]
+    assert len(said) == 1
+    assert said[0].endswith(f"({LSP} × prefix-drop, seed 1) and 2 more: recipe: epochs is 9, by the rules 1")
+
+
 def test_long_values_are_shown_around_their_first_difference(
     make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
