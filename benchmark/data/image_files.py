@@ -105,7 +105,7 @@ def load_files(
     splits = replace(splits, left_out=(*unusable, *splits.left_out))
     if splits.left_out:
         total = sum(map(len, files.values()))
-        message = "skip_bad: %s of %s images are left out" + "\n  %s" * len(splits.left_out)
+        message = "%s of %s images left out, by skip_bad" + "\n  %s" * len(splits.left_out)
         _log.warning(message, len(splits.left_out), total, *splits.left_out)
     return splits
 

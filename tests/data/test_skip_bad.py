@@ -50,7 +50,7 @@ def test_bad_images_are_listed_at_every_start_and_decoded_once(
         if not start:
             monkeypatch.setattr(files, "read_image", None)
     assert said[0] == said[1]
-    assert said[0][0] == "warning: skip_bad: 3 of 12 images are left out"
+    assert said[0][0] == "warning: 3 of 12 images left out, by skip_bad"
     reasons = ["5.png does not exist", "7.png has no caption", "3.png cannot be read: not an image"]
     assert len(said[0]) == 4
     for line, reason in zip(said[0][1:], reasons, strict=True):

@@ -245,7 +245,7 @@ def test_a_bad_sample(
     assert str(shard) in str(error.value)
     splits = WebDataset(str(good), str(shard), str(good), skip_bad=True).load(8, tmp_path / "cache")
     assert splits.test.captions == [["good"]]
-    assert "1 of 4 images are left out" in (printed := capsys.readouterr().err)
+    assert "1 of 4 images left out, by skip_bad" in (printed := capsys.readouterr().err)
     assert str(error.value) in printed
 
 

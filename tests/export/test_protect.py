@@ -265,7 +265,7 @@ def test_bad_photos_are_left_out_and_listed_on_request(tmp_path: Path, capsys: p
     (tmp_path / "photos/003.jpg").write_bytes(b"no picture")
     assert protect(tmp_path / "photos", tmp_path / "out", "--skip-bad") == 0
     assert [name for name, _ in rows_of(tmp_path / "out")] == ["000.jpg", "002.jpg", "004.jpg"]
-    assert "2 of 5 images are left out" in capsys.readouterr().err
+    assert "2 of 5 images left out, by skip_bad" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out/manifest.json").read_text())["left_out"]) == 2
     (tmp_path / "photos/later.jpg").touch()
     assert protect(tmp_path / "photos", tmp_path / "out", "--skip-bad") == 0
