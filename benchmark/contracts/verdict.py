@@ -41,7 +41,8 @@ class Verdict:
         try:
             yield
         except (Exception, SystemExit) as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}{_where(error)}"
+            kind = "" if isinstance(error, BrokenPromise) else f"{type(error).__name__}: "
+            said = f"{kind}{' '.join(str(error).split())}{_where(error)}"
             self.note(text, False, ", ".join([said, *getattr(error, "__notes__", ())]))
         else:
             self.note(text, True)
@@ -59,10 +60,14 @@ def _where(error: BaseException) -> str:
     return next((f" (in {call.name}, {Path(call.filename).name}:{call.lineno})" for call in calls), "")
 
 
+class BrokenPromise(Exception):
+    """What a plug-in does is not what it promises; an error of its own code is none."""
+
+
 def require(holds: bool, otherwise: str) -> None:
-    """Raise a ValueError unless something holds."""
+    """Raise a BrokenPromise unless something holds."""
     if not holds:
-        raise ValueError(otherwise)
+        raise BrokenPromise(otherwise)
 
 
 def note_words(verdict: Verdict, *subjects: Attack | Defense) -> None:
