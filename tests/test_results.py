@@ -54,7 +54,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
         ("regime/five-seeds", ["attacks"]),
         ("regime/twelve-seeds", ["attacks"]),
         ("openclipart", ["matrix", "attacks"]),
-        ("openmoji", ["attacks"]),
+        ("openmoji", ["matrix", "attacks"]),
         ("benchmarks/default-command", ["2"]),
     ],
 )
@@ -190,7 +190,8 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
             white, grey = lost(data, attack), lost(f"{data}[ground=128]", attack)
             assert f"| {title}, {name} | {white} | {grey} | {shown} |" in page
         for name, attack in (("MEM-3 word-wise", "mem-wordwise"), ("random trigger", "random-trigger")):
-            assert f"| {title}, {name} | {lost(data, attack)} | – | – |" in page
+            grey = lost(f"{data}[ground=128]", attack) if data == "openmoji" else "–"
+            assert f"| {title}, {name} | {lost(data, attack)} | {grey} | – |" in page
     said_of_trigger = f"With a trigger as well, word-wise EM takes {lost('openmoji', 'mem-wordwise')} on white"
     assert said_of_trigger in page
     text = " ".join((RESULTS / "openclipart" / "README.md").read_text("utf-8").split())
@@ -202,6 +203,44 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
     with_trigger = [lost(data, "mem-wordwise") for data in ("openmoji", "openclipart")]
     assert f"it takes {' and '.join(with_trigger)} on white" in owners
+
+
+def test_what_is_said_of_defenses_on_openmoji_is_what_records_say() -> None:
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for one in load_records(RESULTS / "openmoji" / "records"):
+        if one.dataset.spec == "openmoji":
+            recalls.setdefault((one.attack.spec, one.defense.spec), {})[one.seed] = one.last.test.mean_recall_at_10
+
+    def kept(attack: str, defense: str) -> str:
+        clean = recalls["clean", "none"]
+        shares = [100 * recall / clean[seed] for seed, recall in recalls[attack, defense].items()]
+        assert len(shares) == 3
+        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+
+    page = " ".join((RESULTS / "openmoji" / "README.md").read_text("utf-8").split())
+    for said, attack, defense in (
+        ("victims of clean data keep {}", "clean", "prefix-drop"),
+        ("random words (victims keep {})", "random-trigger", "rare-prefix"),
+        ("nearly all of MEM-3 ({})", "mem3", "rare-prefix"),
+        ("Victims keep {} of word-wise EM's data", "em-wordwise", "jpeg"),
+        ("{} of MEM-3's and", "mem3", "jpeg"),
+        ("and {} of random words'", "random-trigger", "jpeg"),
+        ("victims of word-wise EM keep {}, and", "em-wordwise", "crop-flip"),
+        ("and {} without a defense", "em-wordwise", "none"),
+        ("Victims keep {} of word-wise EM's data, 85", "em-wordwise", "cleanclip"),
+        ("{} of MEM-3's, 93", "mem3", "cleanclip"),
+        ("{} of random words' and 59", "random-trigger", "cleanclip"),
+        ("and {} of `mem-wordwise`'s", "mem-wordwise", "cleanclip"),
+        ("here victims keep {}", "em-wordwise", "tile-average"),
+        ("keep at most {} under any of the first five", "mem-wordwise", "cleanclip"),
+        ("{} under `rare-prefix+jpeg`", "mem-wordwise", "rare-prefix+jpeg"),
+        ("{} under `rare-prefix+tile-average`", "mem-wordwise", "rare-prefix+tile-average"),
+    ):
+        assert said.format(kept(attack, defense)) in page
+    for defense in ("rare-prefix", "cleanclip"):
+        assert kept("clean", defense).startswith("100 ±")
+    footguns = Path("docs/footguns.md").read_text("utf-8")
+    assert f"where captions are names, clean victims keep {kept('clean', 'prefix-drop')} under it" in footguns
 
 
 @pytest.mark.parametrize("part", ["em", "mem3"])
