@@ -252,7 +252,7 @@ def test_row(name: str, tmp_path: Path, make_images: Callable[..., None], capsys
             assert not list(tmp_path.glob("cache/[!.]*px-*"))
     if leaves_out:
         head, reason = capsys.readouterr().err.splitlines()
-        assert head == "warning: skip_bad: 1 of 7 images are left out"
+        assert head == "warning: 1 of 7 images left out, by skip_bad"
         assert reason.strip() == str(error.value)
 
 

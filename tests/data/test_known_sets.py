@@ -127,7 +127,7 @@ def test_sizes_are_checked_before_leaving_out(
         Flickr8k(str(tmp_path)).load(8, tmp_path / ".cache")
     splits = Flickr8k(str(tmp_path), skip_bad=True).load(8, tmp_path / ".cache")
     assert splits.train.captions == [["of 0.png"]]
-    assert "1 of 4 images are left out" in capsys.readouterr().err
+    assert "1 of 4 images left out, by skip_bad" in capsys.readouterr().err
 
 
 def missing_root(root: Path, make_images: MakeImages, karpathy_file: KarpathyFile) -> None:
