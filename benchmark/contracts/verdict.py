@@ -61,7 +61,7 @@ def _where(error: BaseException) -> str:
 
 
 class BrokenPromise(Exception):
-    """What a plug-in does is not what it promises; an error of its own code is none."""
+    """A plug-in does something else than it promises, without an error of its own."""
 
 
 def require(holds: bool, otherwise: str) -> None:
