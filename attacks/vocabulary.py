@@ -66,7 +66,10 @@ def require_words(train: CaptionDataset, count: int | None) -> None:
         usable |= whole_words(tokenizer, {id_ for text in captions for id_ in tokenizer.encode(text)}).keys()
         if len(usable) >= _FEWEST_WORDS:
             return
-    raise UsageError(f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few")
+    raise UsageError(
+        f"{train.name}: its captions hold {len(usable)} whole words of CLIP's vocabulary, too few for triggers; give "
+        "the attack vocabulary=none, which takes words from all of CLIP's"
+    )
 
 
 def drawn_triggers(words: np.ndarray, rows: int, k: int, seed: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_every_round_flips_words_on_a_fresh_surrogate(monkeypatch: pytest.Monkey
     [
         ("mem-wordwise[batch_size=8]", "1 whole words of CLIP's vocabulary, too few"),
         ("mem3[vocabulary=8,batch_size=8]", "1 whole words of CLIP's vocabulary, too few"),
-        ("same-words[vocabulary=8]", "1 whole words of CLIP's vocabulary, too few"),
+        ("same-words[vocabulary=8]", "too few for triggers; give the attack vocabulary=none, which"),
         ("text-hint", "no word of made's captions can be a hint"),
     ],
 )
