@@ -45,9 +45,11 @@ def _gaps(records: Sequence[Record], tables: Sequence[Table]) -> list[str]:
             if met == {UNDEFENDED}:
                 undefended.append(label)
                 continue
+            if UNDEFENDED not in met:
+                lines.append(f"{label} was not run without a defense.")
             # One of the paper's counts as met with any parameters.
             named = {parse_spec(one).name for one in met if "+" not in one}
-            if untried := in_order({*(set(paper_defenses()) - named), *tried} - met):
+            if untried := in_order({*(set(paper_defenses()) - named), *tried} - met - {UNDEFENDED}):
                 lines.append(f"{label} did not meet {', '.join(untried)}.")
         if undefended:
             lines.append(f"No defense was tried against {', '.join(undefended)}.")

@@ -205,6 +205,14 @@ def test_a_defense_of_the_paper_is_met_with_any_parameters() -> None:
     assert "random-noise" in line
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_an_attack_without_an_undefended_victim_is_told_in_words() -> None:
+    text = report([*several(), record("mem7", "cutout", recalls=(20, 20))], NOWHERE)
+    assert "MEM-7 was not run without a defense." in text
+    (line,) = re.findall(r"MEM-7 did not meet [^.]*", text)
+    assert "none" not in line
+
+
 def test_what_is_missing_is_said(page: Page) -> None:
     text = page.sections["missing"]
     for said in (
