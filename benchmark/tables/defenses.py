@@ -126,14 +126,14 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
 def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The columns in which defenses are ranked, and a note where there is no recovered share."""
     # Clean data lose nothing that a defense could bring back. Near chance, a note that every table has says so.
-    if rows[-1].attack == CLEAN or near_chance(rows[0].records):
+    if rows[-1].attack == CLEAN or rows[-1].defense == UNDEFENDED or near_chance(rows[0].records):
         return [], []
     scores = [one.name for one in (*LAST, *FINER, *BEST)]
     if RECOVERED in columns:
         return [*scores, RECOVERED], []
-    if len(rows) >= 3 and not any(record.status == "done" for record in rows[1].records):
+    if not any(record.status == "done" for record in rows[1].records):
         return [], [f"recov. is left out and nothing is bold, as no undefended victim of {rows[1].name} is done."]
-    if len(rows) < 3 or not lost(rows[1].records, rows[0].records):
+    if not lost(rows[1].records, rows[0].records):
         return scores, []
     little = f"{rows[1].name} takes less than {MEANINGFUL} % of the clean recall"
     return [], [f"recov. is left out and nothing is bold, as {little}."]

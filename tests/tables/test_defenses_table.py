@@ -184,6 +184,11 @@ def test_a_victim_that_met_no_defense_has_no_table_beside_one_that_did() -> None
     assert [table.keys["victim"] for table in table2([*basic(), other])] == ["tiny"]
 
 
+def test_without_a_defense_nothing_is_said_of_the_best_one() -> None:
+    (table,) = table2([record("clean", recalls=(50, 48)), record("mem3")])
+    assert "After the last epoch." in table.notes
+
+
 def test_defenses_that_ran_only_together_have_not_run_alone() -> None:
     (table,) = table2([record("mem3"), record("mem3", "cutout+random-swap"), record("mem3", "mixup")])
     (line,) = (note for note in table.notes if note.startswith("Not run: "))
