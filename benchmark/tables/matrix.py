@@ -117,15 +117,15 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     clean = block.of(CLEAN, UNDEFENDED)
+    rows = {**found.attacks, CLEAN: CLEAN_ROW}
+    shown = [record for record in block.records if record.attack.spec in rows]
     seeds = {
-        (record.attack.spec, record.defense.spec): all_of(
-            sorted(kept(block.of(record.attack.spec, record.defense.spec), clean))
-        )
-        for record in block.records
-        if record.attack.spec in (CLEAN, *found.attacks)
+        f"{rows[attack]} × {found.defenses[defense]}": all_of(sorted(kept(block.of(attack, defense), clean)))
+        for attack, defense in dict.fromkeys((record.attack.spec, record.defense.spec) for record in shown)
     }
-    usual = max(dict.fromkeys(seeds.values()), key=list(seeds.values()).count)
-    others = [f"{attack} × {defense} {text}" for (attack, defense), text in seeds.items() if text != usual]
+    told = [text for text in seeds.values() if text != "none"]
+    usual = max(dict.fromkeys(told), key=told.count, default="none")
+    others = [f"{cell}: {text}" for cell, text in seeds.items() if text != usual]
     lines += [Caution(f"Seeds other than {usual}: {'; '.join(others)}.")] if others else []
     return [*lines, *_gates(found)]
 

@@ -170,7 +170,7 @@ def test_of_equally_many_cells_the_seeds_of_the_first_are_usual() -> None:
     records = [record("clean"), record("clean", seed=2), *(record(seed=seed) for seed in (1, 2))]
     records += [record(attack, "cutout") for attack in ("mem3", "em")]
     (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
-    assert line == "Seeds other than 1–2: mem3 × cutout 1; em × cutout 1."
+    assert line == "Seeds other than 1–2: MEM-3 × Cutout: 1; EM × Cutout: 1."
 
 
 def test_other_seeds_are_told_however_many_there_are() -> None:
@@ -178,8 +178,16 @@ def test_other_seeds_are_told_however_many_there_are() -> None:
     records = [record("clean", seed=seed) for seed in range(1, 13)]
     records += [record("mem3", seed=seed) for seed in odd] + [record("mem3", "cutout", seed=seed) for seed in even]
     (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
-    assert "mem3 × none 1, 3, 5, 7, 9, 11" in line
-    assert "mem3 × cutout 2, 4, 6, 8, 10, 12" in line
+    assert "MEM-3 × No defense: 1, 3, 5, 7, 9, 11" in line
+    assert "MEM-3 × Cutout: 2, 4, 6, 8, 10, 12" in line
+
+
+def test_a_cell_without_a_seed_is_told_beside_those_that_have_one() -> None:
+    records = [record("clean"), *(record("mem3", defense, failed="it broke") for defense in ("none", "cutout", "jpeg"))]
+    (line,) = [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
+    assert line.startswith("Seeds other than 1: MEM-3 × No defense: none; MEM-3 × Cutout: none;")
+    nothing_kept = matrix(record("clean", recalls=(0, 0)), record("mem3", "cutout"))
+    assert not [note for note in nothing_kept.notes if note.startswith("Seeds other than")]
 
 
 def test_seeds_without_a_clean_victim_are_in_no_cell() -> None:
