@@ -198,6 +198,10 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
     for attack, said in (("em-wordwise", "word-wise EM takes"), ("mem3", "MEM-3 takes")):
         assert f"{said} {lost('openclipart[ground=128]', attack)}" in text
     assert f"random words alone takes {lost('openclipart', 'random-trigger')}" in text
+    longer, faster = (lost("openmoji", f"em-wordwise[{more}]") for more in ("restarts=16", "pattern_lr=0.2"))
+    on_drawings = " ".join(page.split())
+    assert f"(`restarts=16`), and so twice the crafting, it takes {longer}" in on_drawings
+    assert f"(`pattern_lr=0.2`) it takes {faster}" in on_drawings
     owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
     assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
