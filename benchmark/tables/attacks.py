@@ -8,7 +8,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record
 from benchmark.tables.notes import notes, poison_notes
 from benchmark.tables.probed import probe_measures
-from benchmark.tables.selection import CLEAN, ROWS, UNDEFENDED, Block, blocks, flatten, params_with_inner
+from benchmark.tables.selection import CLEAN, ROWS, Block, flatten, params_with_inner, undefended_blocks
 from benchmark.tables.shares import LOST, lost, observe_shares
 from benchmark.tables.table import (
     BEST,
@@ -47,8 +47,7 @@ def attacks(records: Iterable[Record]) -> list[Table]:
     Raises:
         UsageError: no undefended attack, or records that mix settings.
     """
-    found = blocks(record for record in records if record.defense.spec == UNDEFENDED)
-    tables = [_table(block) for block in found if block.attacks]
+    tables = [_table(block) for block in undefended_blocks(records) if block.attacks]
     if not tables:
         raise UsageError("these records hold no undefended attack; the table of attacks needs one")
     return tables

@@ -8,7 +8,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.notes import notes
 from benchmark.tables.published import beside, paper_notes
-from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
+from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, undefended_blocks
 from benchmark.tables.table import (
     BEST_EPOCHS,
     DIRECTIONS,
@@ -50,10 +50,7 @@ def table1(records: Iterable[Record], *, beside_paper: bool = False) -> list[Tab
     Raises:
         UsageError: no undefended attack with a trigger length, or records that mix settings.
     """
-    records = list(records)
-    undefended = [record for record in records if record.defense.spec == UNDEFENDED]
-    # No records at all is another mistake than defended ones alone.
-    found = [(block, by_length(block)) for block in (blocks(undefended) if undefended or not records else [])]
+    found = [(block, by_length(block)) for block in undefended_blocks(records)]
     tables = [_table(block, lengths, beside_paper) for block, lengths in found if lengths]
     if not tables:
         raise UsageError("these records hold no undefended em or mem attack; Table 1 needs one")

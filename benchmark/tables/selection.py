@@ -103,6 +103,18 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     return found
 
 
+def undefended_blocks(records: Iterable[Record]) -> list[Block]:
+    """The undefended records by data set and victim; none if all are defended.
+
+    Raises:
+        UsageError: as for :func:`blocks`.
+    """
+    known = list(records)
+    undefended = [record for record in known if record.defense.spec == UNDEFENDED]
+    # No records at all is another mistake than defended ones alone.
+    return blocks(undefended) if undefended or not known else []
+
+
 def as_shown(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records as tables show them: defenses of earlier records by the names of new ones.
 

@@ -96,9 +96,10 @@ def test_settings_of_one_length_none_of_which_is_the_presets_are_refused() -> No
     [([], "no records"), ([record("clean")], "no undefended"), ([record("mem3", "cutout")], "no undefended")],
 )
 def test_nothing_to_show_is_one_line(records: list[Record], message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
-        table1(records)
-    assert "\n" not in str(caught.value)
+    for name in ("1", "attacks"):
+        with pytest.raises(UsageError, match=message) as caught:
+            make_tables(name, records)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_table_says_of_which_epoch_it_is() -> None:
