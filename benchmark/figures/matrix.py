@@ -12,9 +12,8 @@ from matplotlib.patches import Rectangle
 from benchmark.figures.style import BLUE, FAINT, INK, VERMILION, WIDTH, heading, in_lines, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
-from benchmark.tables.matrix import CLEAN_ROW
 from benchmark.tables.matrix import matrix as make_matrix
-from benchmark.tables.matrix_cells import NO_DEFENSE
+from benchmark.tables.matrix_cells import CLEAN_ROW, NO_DEFENSE
 from benchmark.tables.ranking import RANK
 from benchmark.tables.render import shown
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks

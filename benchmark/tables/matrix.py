@@ -8,14 +8,12 @@ from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.gates import LEARN, Verdict, kept_undefended, learning
-from benchmark.tables.matrix_cells import NO_DEFENSE, MatrixCells
+from benchmark.tables.matrix_cells import CLEAN_ROW, NO_DEFENSE, MatrixCells
 from benchmark.tables.notes import notes
 from benchmark.tables.ranking import rankings
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, lost, observe_shares
 from benchmark.tables.table import Caution, Observation, Table, all_of, summarise
-
-CLEAN_ROW = "Clean data"
 
 
 def matrix(records: Iterable[Record]) -> list[Table]:

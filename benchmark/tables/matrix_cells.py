@@ -13,6 +13,7 @@ from benchmark.tables.shares import paired_runs
 from benchmark.tables.table import EpochChoice, distinct_names
 
 NO_DEFENSE = "No defense"
+CLEAN_ROW = "Clean data"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class MatrixCells:
     @cached_property
     def _names(self) -> Mapping[str, str]:
         found = self.block.attacks
-        names = distinct_names([(attack.title, attack.spec) for attack in found])
+        names = distinct_names([(CLEAN_ROW, CLEAN), *((attack.title, attack.spec) for attack in found)])[1:]
         return {attack.spec: name for attack, name in zip(found, names, strict=True)}
 
     @cached_property

@@ -1,11 +1,12 @@
 """The matrix attack × defense against hand-worked numbers."""
 
+from dataclasses import replace
 from statistics import stdev
 
 import pytest
 
 from benchmark.core.errors import UsageError
-from benchmark.grid.records import Record
+from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.table import Caution, Table
@@ -47,6 +48,14 @@ def test_each_cell_is_the_share_of_the_clean_recall_that_is_kept() -> None:
 def test_every_table_of_the_matrix_says_of_which_epoch_it_is() -> None:
     for table in make_tables("matrix", several()):
         assert "after the last epoch" in table.notes[0].lower()
+
+
+def test_an_attack_may_have_the_name_of_the_row_of_clean_data() -> None:
+    ours = ResolvedSpec("clean-data", "Clean data")
+    records = [replace(one, attack=ours) if one.attack.spec == "em" else one for one in several()]
+    table = matrix(*records)
+    assert table.rows == ("MEM-3", "Clean data (clean-data)", "Clean data")
+    assert "| Clean data (clean-data) |" in render([table], "markdown")
 
 
 def test_the_worst_defense_of_each_attack_and_the_strongest_attack_of_each_defense_are_marked() -> None:
