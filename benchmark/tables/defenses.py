@@ -134,7 +134,8 @@ def _judged(rows: Sequence[_Row], columns: Mapping[str, str]) -> tuple[list[str]
     if not any(record.status == "done" for record in rows[1].records):
         return [], [f"recov. is left out and nothing is bold, as no undefended victim of {rows[1].name} is done."]
     if not lost(rows[1].records, rows[0].records):
-        return scores, []
+        which = f"an undefended victim of {rows[1].name} and a clean one"
+        return scores, [f"recov. is left out, as no seed has both {which}."]
     little = f"{rows[1].name} takes less than {MEANINGFUL} % of the clean recall"
     return [], [f"recov. is left out and nothing is bold, as {little}."]
 

@@ -111,7 +111,7 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
         lines.append(f"Nothing is bold where the attack takes less than {MEANINGFUL} % of the clean recall: {names}.")
     if missing:
         names = ", ".join(found.attacks[attack] for attack in missing)
-        lines.append(f"Nothing is bold where no undefended victim is done: {names}.")
+        lines.append(f"Nothing is bold where no seed has both an undefended victim and a clean one: {names}.")
     if found.undefended:
         lines.append(f"Ran only without a defense; see table 'attacks': {', '.join(found.undefended)}.")
     clean = block.of(CLEAN, UNDEFENDED)

@@ -250,8 +250,11 @@ def test_what_takes_next_to_nothing_and_what_brings_nothing_back_is_not_best() -
     (table,) = table2([clean, *harmless[2:], record("em", "mixup", recalls=(70, 70))])
     assert not table.cells["best"].any()
     assert "recov. is left out and nothing is bold, as no undefended victim of EM is done." in table.notes
-    (table,) = table2(harmless[1:])  # without clean victims
-    assert table.cells["best"].any()
+    for unpaired in (harmless[1:], [record("clean", seed=2), *harmless[1:]]):  # no clean victim, or of another seed
+        (table,) = table2(unpaired)
+        assert table.cells["best"].any()
+        why = "no seed has both an undefended victim of EM and a clean one"
+        assert f"recov. is left out, as {why}." in table.notes
     worse = [clean, record("mem3", recalls=(10, 10)), record("mem3", "mixup", recalls=(8, 8))]
     (table,) = table2(worse)
     assert cell(table, "Mixup", "recovered %")["mean"] < 0

@@ -169,7 +169,7 @@ def test_a_matrix_needs_a_defended_victim_and_a_clean_one() -> None:
 
 def test_no_weakness_is_told_of_an_attack_whose_undefended_victim_is_missing() -> None:
     table = matrix(*(one for one in several() if (one.attack.spec, one.defense.spec) != ("em", "none")))
-    assert "Nothing is bold where no undefended victim is done: EM." in table.notes
+    assert "Nothing is bold where no seed has both an undefended victim and a clean one: EM." in table.notes
     assert not [note for note in table.notes if "takes less than" in note]
     assert not [row for row, _ in marked(table, "best") if row == "EM"]
 
