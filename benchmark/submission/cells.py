@@ -18,7 +18,7 @@ from benchmark.submission.rules import Rules
 from benchmark.tables.entries import Kind
 from benchmark.tables.gates import is_uniform_noise
 from benchmark.tables.selection import CLEAN, UNDEFENDED, flatten
-from benchmark.tables.table import ranges
+from benchmark.tables.table import all_of
 
 _MOST_LINES = 20  # of records that belong to no cell
 _SHOWN = 60  # characters of a value
@@ -110,7 +110,7 @@ def match(cells: Sequence[RequiredCell], records: Sequence[Record]) -> tuple[dic
     for text, files in wrong.items():
         problems.append(f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: {text}")
     for (attack, defense), seeds in missing.items():
-        problems.append(f"missing: {attack} × {defense}, seed{'s' if len(seeds) > 1 else ''} {ranges(sorted(seeds))}")
+        problems.append(f"missing: {attack} × {defense}, seed{'s' if len(seeds) > 1 else ''} {all_of(sorted(seeds))}")
     others = [record for record in records if id(record) not in taken]
     problems += [
         f"{record.file_name()} ({in_words(record)}) is no cell that the rules ask for"
@@ -199,7 +199,7 @@ def seed_problems(records: Sequence[Record], rules: Rules) -> list[str]:
     if seeds == wanted:
         return []
     return [
-        f"the seeds are {ranges(seeds)}; they have to be 1 to n, so that nobody chooses them, with n at least "
+        f"the seeds are {all_of(seeds)}; they have to be 1 to n, so that nobody chooses them, with n at least "
         f"{rules.least_seeds} and at most {rules.most_seeds}"
     ]
 

@@ -201,6 +201,13 @@ def test_nobody_chooses_the_seeds(seeds: tuple[int, ...], accepted: bool) -> Non
     assert (seed_problems([record("mem3", seed=seed) for seed in seeds], RULES) == []) is accepted
 
 
+def test_many_seeds_are_named_one_by_one() -> None:
+    records = [record("mem3", seed=seed) for seed in range(1, 16)]
+    odd = [one for one in records if one.seed % 2]
+    assert seed_problems(odd, RULES)[0].startswith("the seeds are 1, 3, 5, 7, 9, 11, 13, 15; they have to be 1 to n")
+    assert match(list(required(records)), odd)[1][-1] == "missing: mem3 × none, seeds 2, 4, 6, 8, 10, 12, 14"
+
+
 def test_scores_of_an_epoch_before_the_last_are_told() -> None:
     one = record("mem3", loss=[1.0] * 14)
     cells = list(required([one]))
