@@ -149,16 +149,19 @@ def _effect(records: Iterable[Record]) -> str:
         means = [fmean(known) for own in by_attack.values() if (known := [one[what] for one in own if what in one])]
         return [words.format(_span(means, digits))] if any(means) else []
 
+    def depending(parts: Sequence[str]) -> str:
+        return ", depending on the attack" if any(" to " in part for part in parts) else ""
+
     changed = [
         *measured("words_per_caption", "{} words per caption", 2),
         *measured("pixel", "{}/255 per pixel value", 1),
         *measured("loss", "the loss by {} nats", 2),
     ]
     left_out = measured("pairs_left_out", "; {} % of the pairs left out", 0)
-    spread = ", depending on the attack" if any(" to " in part for part in (*changed, *left_out)) else ""
     known = left_out or changed or any("loss" in one for own in by_attack.values() for one in own)
     unknown = "" if known else " (by how much it changes the loss was not measured)"
-    return f"changed {' and '.join(changed) or 'no pixel and no word'} on average{''.join(left_out)}{spread}{unknown}"
+    what = f"{' and '.join(changed) or 'no pixel and no word'} on average{depending(changed)}"
+    return f"changed {what}{''.join(left_out)}{depending(left_out)}{unknown}"
 
 
 def _span(values: Sequence[float], digits: int) -> str:

@@ -100,6 +100,20 @@ def test_what_a_defense_changes_is_told_of_each_attack_alone() -> None:
     assert "Rare prefix: words; changed 0.00 to 3.10 words per caption on average, depending on the attack." in text
 
 
+@pytest.mark.parametrize(
+    ("pixel", "left_out", "words"),
+    [
+        (2.0, 17.0, "changed 1.0 to 2.0/255 per pixel value on average, depending on the attack; 17 % of the pairs"),
+        (1.0, 18.0, "changed 1.0/255 per pixel value on average; 17 to 18 % of the pairs left out, depending on the"),
+    ],
+)
+def test_what_depends_on_the_attack_is_said_where_it_stands(pixel: float, left_out: float, words: str) -> None:
+    first = {"words_per_caption": 0.0, "pixel": 1.0, "pairs_left_out": 17.0}
+    records = [record("clean"), record("mem3", "clean-start", changes=first)]
+    records.append(record("em", "clean-start", changes={**first, "pixel": pixel, "pairs_left_out": left_out}))
+    assert words in " ".join(make_tables("matrix", records)[0].notes)
+
+
 def test_a_shared_poisons_time_counts_once() -> None:
     text = notes(
         record("mem3", "cutout", seconds={"craft": 300.0, "train": 200.0, "evaluate": 3.0}),
