@@ -9,7 +9,7 @@ from benchmark.grid.records import Record
 from benchmark.tables.notes import notes, poison_notes
 from benchmark.tables.probed import probe_measures
 from benchmark.tables.selection import CLEAN, ROWS, Block, flatten, params_with_inner, undefended_blocks
-from benchmark.tables.shares import LOST, lost, observe_shares
+from benchmark.tables.shares import LOST, lost, observe_shares, unpaired
 from benchmark.tables.table import (
     BEST,
     BEST_TERMS,
@@ -75,6 +75,7 @@ def _table(block: Block) -> Table:
         "Undefended victims, after the last epoch.",
         *(text for column, text in BEST_TERMS.items() if column in columns),
         "lost: share of the R@10 of the clean victim of the same seed (mean of both directions) that the attack takes.",
+        *unpaired(block.of(), block.of(CLEAN)),
     ]
     if crafted:
         explained.append(

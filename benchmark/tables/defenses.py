@@ -10,7 +10,17 @@ from benchmark.tables.chance import near_chance
 from benchmark.tables.notes import notes, poison_notes
 from benchmark.tables.published import beside, in_order, paper_defenses, paper_notes, published
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.shares import KEPT, MEANINGFUL, RECOVERED, is_ranked, kept, lost, observe_shares, recovered
+from benchmark.tables.shares import (
+    KEPT,
+    MEANINGFUL,
+    RECOVERED,
+    is_ranked,
+    kept,
+    lost,
+    observe_shares,
+    recovered,
+    unpaired,
+)
 from benchmark.tables.table import (
     BEST,
     BEST_TERMS,
@@ -90,6 +100,9 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
         defended = [by_spec[spec] for spec in in_order(by_spec)]
     rows = _rows(block, attack, defended)
     columns = _columns(block, rows)
+    shown = [record for row in rows for record in row.records]
+    if KEPT in columns:
+        shown += [one for row in rows if row.defense != UNDEFENDED for one in block.of(CLEAN, row.defense)]
     observations: list[Observation] = []
     for row in rows:
         observations += _observations(block, row, rows, columns)
@@ -106,10 +119,8 @@ def _table(block: Block, attack: ResolvedSpec, beside_paper: bool) -> Table:
         explained += unranked
         explained += [f"Not run: {', '.join(row.name for row in not_run)}."] if not_run else []
         explained += _other_seeds(block, rows) if KEPT in columns else []
+        explained += unpaired(shown, rows[0].records) if {KEPT, RECOVERED} & columns.keys() else []
         explained += poison_notes([attack], block.of(attack.spec))
-    shown = [record for row in rows for record in row.records]
-    if KEPT in columns:
-        shown += [one for row in rows if row.defense != UNDEFENDED for one in block.of(CLEAN, row.defense)]
     return Table(
         title=f"Table 2: {attack.title} against defenses; {block.dataset.label}, victim {block.victim.spec}",
         keys={"dataset": block.dataset.spec, "victim": block.victim.spec, "attack": attack.spec},

@@ -12,7 +12,7 @@ from benchmark.tables.matrix_cells import CLEAN_ROW, NO_DEFENSE, MatrixCells
 from benchmark.tables.notes import notes
 from benchmark.tables.ranking import rankings
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
-from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, lost, observe_shares
+from benchmark.tables.shares import KEPT, MEANINGFUL, is_ranked, kept, lost, observe_shares, unpaired
 from benchmark.tables.table import Caution, Observation, Table, all_of, summarise
 
 
@@ -125,7 +125,7 @@ def _explained(found: MatrixCells, weak: list[str], missing: list[str]) -> list[
     usual = max(dict.fromkeys(told), key=told.count, default="none")
     others = [f"{cell}: {text}" for cell, text in seeds.items() if text != usual]
     lines += [Caution(f"Seeds other than {usual}: {'; '.join(others)}.")] if others else []
-    return [*lines, *_gates(found)]
+    return [*lines, *unpaired(shown, clean), *_gates(found)]
 
 
 def _gates(found: MatrixCells) -> list[str]:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from benchmark.grid.records import EpochScores, Record
 from benchmark.tables.iqm import Run
-from benchmark.tables.table import EpochChoice, Observation, chosen
+from benchmark.tables.table import Caution, EpochChoice, Observation, all_of, chosen
 
 KEPT, LOST, RECOVERED = "kept %", "lost %", "recovered %"
 MEANINGFUL = 20  # percent of the clean recall that an attack has to take before defenses against it are ranked
@@ -57,6 +57,15 @@ def is_ranked(attacked: Sequence[Record], clean: Sequence[Record]) -> bool:
     """Whether an attack takes enough recall for shares of the loss to be compared."""
     shares = lost(attacked, clean).values()
     return bool(shares) and fmean(shares) >= MEANINGFUL
+
+
+def unpaired(records: Iterable[Record], clean: Iterable[Record]) -> list[Caution]:
+    """A note where seeds count in no share, because their clean victim is missing."""
+    without = sorted(recall_by_seed(records).keys() - recall_by_seed(clean).keys())
+    if not without:
+        return []
+    seeds = f"seed{'s' if len(without) > 1 else ''} {all_of(without)}"
+    return [Caution(f"Shares of the clean recall leave out {seeds}, of which no clean, undefended victim is done.")]
 
 
 def paired_runs(records: Iterable[Record], clean: Iterable[Record], at: EpochChoice = "last") -> dict[int, Run]:

@@ -7,6 +7,8 @@ import pytest
 
 from benchmark.core.errors import UsageError
 from benchmark.grid.records import Record, ResolvedSpec
+from benchmark.tables.attacks import attacks
+from benchmark.tables.defenses import table2
 from benchmark.tables.make import make_tables
 from benchmark.tables.render import render
 from benchmark.tables.table import Caution, Table
@@ -200,6 +202,10 @@ def test_a_cell_without_a_seed_is_told_beside_those_that_have_one() -> None:
 
 
 def test_seeds_without_a_clean_victim_are_in_no_cell() -> None:
-    records = [record("clean", seed=seed) for seed in (1, 2)]
+    records = [record("clean", recalls=(50, 50), seed=seed) for seed in (1, 2)]
+    assert not [note for note in matrix(*records, record("mem3", "cutout")).notes if "leave out" in note]
     records += [record("mem3", defense, seed=seed) for defense in ("none", "cutout") for seed in (1, 2, 3)]
     assert not [note for note in matrix(*records).notes if note.startswith("Seeds other than")]
+    missing = "Shares of the clean recall leave out seed 3, of which no clean, undefended victim is done."
+    for table in (matrix(*records), *attacks(records), *table2(records)):
+        assert [note for note in table.notes if isinstance(note, Caution) and note == missing], table.title
