@@ -149,9 +149,9 @@ _COLUMNS = ("row", "column", "measure", "unit", "attack", "defense", "mean", "st
 
 def cells_frame(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Cells of a ranking as :class:`benchmark.tables.table.Table` takes them, each given by what is known of it."""
-    frame = pd.DataFrame(cells)
-    frame = frame.reindex(columns=[*_COLUMNS, "low", "high", "text"]).assign(measure=frame["column"])
-    return frame.fillna({"failed": False, "best": False, "attack": "", "defense": ""}).infer_objects()
+    usual = {"attack": "", "defense": "", "failed": False, "best": False}
+    frame = pd.DataFrame([{**usual, **cell} for cell in cells], columns=[*_COLUMNS, "low", "high", "text"])
+    return frame.assign(measure=frame["column"])
 
 
 def worst_case(runs: Runs, *, of_attack: bool) -> str:

@@ -189,7 +189,8 @@ def text_grid(table: Table, marks: Marks, escaped: Callable[[str], str] = str) -
             plain = escaped(show(cell))
             texts.append(_marked(cell, plain, marks) if kind == "ours" else plain)
         grid = table.cells.assign(text=texts).pivot(index="row", columns="column", values="text")
-        text[kind] = grid.reindex(index=rows, columns=columns).fillna(escaped(MISSING))
+        # As objects, because an empty column would be one of floats, which newer versions of pandas put no text into.
+        text[kind] = grid.reindex(index=rows, columns=columns).astype(object).fillna(escaped(MISSING))
     names = {row: escaped(row) for row in rows}
     heads = [escaped(table.columns[column]) for column in columns]
     if table.beside == "rows":

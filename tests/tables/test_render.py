@@ -4,6 +4,7 @@ import io
 import json
 import re
 import subprocess
+import warnings
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -149,6 +150,15 @@ def test_json_holds_every_cell_and_note() -> None:
     assert cells["Mixup", "Medr T→I"]["mean"] is None
     assert cells["Mixup", "Medr T→I"]["failed"] is True
     assert cells["MEM-3", "recovered %"]["n"] == 1
+
+
+def test_empty_columns_and_rankings_are_made_as_newer_versions_of_pandas_ask() -> None:
+    places = [("clean", "jpeg"), *((attack, defense) for attack in ("mem3", "em") for defense in ("none", "cutout"))]
+    records = [record("clean", recalls=(50, 48)), *(record(*place) for place in places)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("2", "matrix"):
+            assert render(make_tables(name, records), "markdown")
 
 
 def test_an_unknown_format_says_what_exists() -> None:
