@@ -100,8 +100,7 @@ class WordwiseEm(Attack):
         return (
             f"ε = {self.eps}/255, patterns of {self.tile} × {self.tile} px"
             + (f" in squares of {self.grain} px" if self.grain > 1 else "")
-            + f", learned by {self.restarts} surrogates of "
-            f"{self.steps} steps"
+            + f", learned by {self.restarts} surrogate{'s' if self.restarts > 1 else ''} of {self.steps} steps"
             + (", each noise on other images of its batch" if self.permute_images else "")
             + (f", {100 * self.through_share:g}% of the batches through {self.through}" if self.through else "")
             + (", in a random phase in each image" if self.random_phase else "")

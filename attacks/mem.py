@@ -65,7 +65,7 @@ class Mem(MemSettings, Attack):
             parts.append(f"captions permuted in {permuted} steps" if permuted else "no permutation")
         if self.permute_images:
             parts.append("each noise on other images of its batch")
-        if self.restart_every:
+        if self.restart_every and self.restart_every < self.rounds:
             rounds = "round" if self.restart_every == 1 else f"{self.restart_every} rounds"
             parts.append(f"a new surrogate every {rounds}")
         if self.stop_loss is not None:

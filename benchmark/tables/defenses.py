@@ -156,7 +156,7 @@ def _rows(block: Block, attack: ResolvedSpec, defended: Sequence[_Row]) -> list[
     clean = _Row("Clean", CLEAN, UNDEFENDED, block.of(CLEAN, UNDEFENDED))
     baseline = _Row(attack.title, attack.spec, UNDEFENDED, block.of(attack.spec, UNDEFENDED))
     rows = [clean, *([] if attack.spec == CLEAN else [baseline]), *defended]
-    names = [(row.name, "attack" if row.defense == UNDEFENDED else row.defense) for row in rows]
+    names = [(row.name, f"attack {row.attack}" if row.defense == UNDEFENDED else row.defense) for row in rows]
     return [replace(row, name=name) for row, name in zip(rows, distinct_names(names), strict=True)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED
-from benchmark.tables.table import ranges
+from benchmark.tables.table import all_of
 
 _MOST = 3  # rows that a note names; of more it says how many
 # Records hold seven digits. Some were rounded twice, to eight digits first, which can move the seventh by one.
@@ -131,7 +131,7 @@ def _by_row(members: Sequence[Record], records: Sequence[Record], row_of: Callab
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {ranges(seeds)}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {all_of(seeds)}"
 
 
 def _listed(names: Sequence[str]) -> str:

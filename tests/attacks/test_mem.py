@@ -249,6 +249,11 @@ def test_it_says_where_noise_is_found_on_other_images(permuted: bool) -> None:
     assert ("each noise on other images of its batch" in Mem(permute_images=permuted).describe()) == permuted
 
 
+@pytest.mark.parametrize(("every", "rounds", "said"), [(2, 3, True), (3, 3, False), (8, 3, False), (None, 3, False)])
+def test_new_surrogates_are_told_where_there_are_several(every: int | None, rounds: int, said: bool) -> None:
+    assert ("a new surrogate every" in Mem(rounds=rounds, restart_every=every).describe()) is said
+
+
 def test_per_row_crafting_makes_one_noise_per_pair() -> None:
     dataset = make_dataset(12, 3)
     poison = craft(dataset, per="row")

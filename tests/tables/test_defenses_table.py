@@ -165,8 +165,11 @@ def test_an_attack_of_a_defenses_name_keeps_its_own_row() -> None:
     assert cell(table, "Cutout", "R@10 I→T")["mean"] == 30
     twins = dataclasses.replace(theirs, spec="cutout")  # even the spec is the same
     (table,) = table2([dataclasses.replace(one, attack=twins) for one in (named, defended)])
-    assert table.rows == ("Clean", "Cutout (attack)", "Cutout (cutout)")
-    assert "| Cutout (attack) |" in render([table], "markdown")
+    assert table.rows == ("Clean", "Cutout (attack cutout)", "Cutout (cutout)")
+    assert "| Cutout (attack cutout) |" in render([table], "markdown")
+    no_clean = dataclasses.replace(theirs, spec="cle-an", label="Clean")
+    (table,) = table2([record("clean"), *(dataclasses.replace(one, attack=no_clean) for one in (named, defended))])
+    assert table.rows == ("Clean (attack clean)", "Clean (attack cle-an)", "Cutout")
 
 
 def test_what_the_paper_has_and_we_have_not_run_is_told() -> None:

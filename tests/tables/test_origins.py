@@ -51,6 +51,13 @@ def test_seeds_of_another_machine_are_named() -> None:
     )
 
 
+def test_many_seeds_of_another_machine_are_named_one_by_one() -> None:
+    records = [record(attack, seed=seed) for attack in ("clean", "mem3") for seed in range(1, 40)]
+    odd = [replace(one, provenance={**one.provenance, "device": TWO}) if one.seed % 2 else one for one in records]
+    (note,) = mixed_origins(odd)
+    assert "seeds 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, " in note
+
+
 def test_a_row_of_another_commit_is_named_and_averages_nothing() -> None:
     (note,) = mixed_origins(on(grid(), {"defense": "cutout"}, commit="b" * 40 + "-dirty"))
     assert note == "Mixed origins: MEM-3 × Cutout: commit bbbbbbbbb-dirty; the others: commit aaaaaaaaa."
