@@ -202,6 +202,12 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
     on_drawings = " ".join(page.split())
     assert f"(`restarts=16`), and so twice the crafting, it takes {longer}" in on_drawings
     assert f"(`pattern_lr=0.2`) it takes {faster}" in on_drawings
+    clean = recalls["openmoji", "clean"]
+    keyed, many = (recalls["openmoji", f"em-keyed{more}"] for more in ("", "[keys=1024]"))
+    first, second, of_many = (
+        f"{100 * (1 - own[seed] / clean[seed]):.0f}" for own, seed in ((keyed, 101), (keyed, 102), (many, 101))
+    )
+    assert f"it takes {first} and {second} % on seeds 101 and 102, and with 1,024 groups {of_many} %" in on_drawings
     owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
     assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
@@ -210,14 +216,14 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
 
 
 def test_what_is_said_of_defenses_on_openmoji_is_what_records_say() -> None:
-    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    recalls: dict[tuple[str, str, str], dict[int, float]] = {}
     for one in load_records(RESULTS / "openmoji" / "records"):
-        if one.dataset.spec == "openmoji":
-            recalls.setdefault((one.attack.spec, one.defense.spec), {})[one.seed] = one.last.test.mean_recall_at_10
+        place = recalls.setdefault((one.dataset.spec, one.attack.spec, one.defense.spec), {})
+        place[one.seed] = one.last.test.mean_recall_at_10
 
-    def kept(attack: str, defense: str) -> str:
-        clean = recalls["clean", "none"]
-        shares = [100 * recall / clean[seed] for seed, recall in recalls[attack, defense].items()]
+    def kept(attack: str, defense: str, data: str = "openmoji") -> str:
+        clean = recalls[data, "clean", "none"]
+        shares = [100 * recall / clean[seed] for seed, recall in recalls[data, attack, defense].items()]
         assert len(shares) == 3
         return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
 
@@ -241,6 +247,13 @@ def test_what_is_said_of_defenses_on_openmoji_is_what_records_say() -> None:
         ("{} under `rare-prefix+tile-average`", "mem-wordwise", "rare-prefix+tile-average"),
     ):
         assert said.format(kept(attack, defense)) in page
+    for said, defense in (
+        ("({} on grey)", "jpeg"),
+        ("they keep {} in place", "crop-flip"),
+        ("in place of {}, more on each of three seeds", "none"),
+        ("on grey victims keep {}, more on two seeds", "tile-average"),
+    ):
+        assert said.format(kept("em-wordwise", defense, "openmoji[ground=128]")) in page
     for defense in ("rare-prefix", "cleanclip"):
         assert kept("clean", defense).startswith("100 ±")
     footguns = Path("docs/footguns.md").read_text("utf-8")
