@@ -1,0 +1,142 @@
+"""What pages say of attacks and defenses on OpenMoji and Open Clip Art is what the records say."""
+
+from pathlib import Path
+from statistics import fmean, stdev
+
+from benchmark.grid.records import load_records
+
+RESULTS = Path("results")
+
+
+def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for folder in ("openmoji/records", "openclipart/records", "openclipart/grey"):
+        for one in load_records(RESULTS / folder):
+            if one.defense.spec == "none":
+                own = recalls.setdefault((one.dataset.spec, one.attack.spec), {})
+                own[one.seed] = one.last.test.mean_recall_at_10
+
+    def lost(data: str, attack: str) -> str:
+        clean = recalls[data, "clean"]
+        shares = [100 * (1 - recall / clean[seed]) for seed, recall in recalls[data, attack].items()]
+        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+
+    strong = lost("openmoji", "em-wordwise[eps=16]")
+    page = (RESULTS / "openmoji" / "README.md").read_text("utf-8")
+    for title, data in (("OpenMoji", "openmoji"), ("Open Clip Art", "openclipart")):
+        for name, attack in (("word-wise EM", "em-wordwise"), ("MEM-3", "mem3")):
+            shown = strong if (data, attack) == ("openmoji", "em-wordwise") else "–"
+            white, grey = lost(data, attack), lost(f"{data}[ground=128]", attack)
+            assert f"| {title}, {name} | {white} | {grey} | {shown} |" in page
+        for name, attack in (("MEM-3 word-wise", "mem-wordwise"), ("random trigger", "random-trigger")):
+            grey = lost(f"{data}[ground=128]", attack) if data == "openmoji" else "–"
+            assert f"| {title}, {name} | {lost(data, attack)} | {grey} | – |" in page
+    said_of_trigger = f"With a trigger as well, word-wise EM takes {lost('openmoji', 'mem-wordwise')} on white"
+    assert said_of_trigger in page
+    text = " ".join((RESULTS / "openclipart" / "README.md").read_text("utf-8").split())
+    for attack, said in (("em-wordwise", "word-wise EM takes"), ("mem3", "MEM-3 takes")):
+        assert f"{said} {lost('openclipart[ground=128]', attack)}" in text
+    assert f"random words alone takes {lost('openclipart', 'random-trigger')}" in text
+    longer, faster = (lost("openmoji", f"em-wordwise[{more}]") for more in ("restarts=16", "pattern_lr=0.2"))
+    on_drawings = " ".join(page.split())
+    assert f"(`restarts=16`), and so twice the crafting, it takes {longer}" in on_drawings
+    assert f"(`pattern_lr=0.2`) it takes {faster}" in on_drawings
+    clean = recalls["openmoji", "clean"]
+    keyed, many = (recalls["openmoji", f"em-keyed{more}"] for more in ("", "[keys=1024]"))
+    first, second, of_many = (
+        f"{100 * (1 - own[seed] / clean[seed]):.0f}" for own, seed in ((keyed, 101), (keyed, 102), (many, 101))
+    )
+    assert f"it takes {first} and {second} % on seeds 101 and 102, and with 1,024 groups {of_many} %" in on_drawings
+    owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
+    assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
+    assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
+    with_trigger = [lost(data, "mem-wordwise") for data in ("openmoji", "openclipart")]
+    assert f"it takes {' and '.join(with_trigger)} on white" in owners
+
+
+def test_what_is_said_of_defenses_on_openmoji_is_what_records_say() -> None:
+    recalls: dict[tuple[str, str, str], dict[int, float]] = {}
+    for one in load_records(RESULTS / "openmoji" / "records"):
+        place = recalls.setdefault((one.dataset.spec, one.attack.spec, one.defense.spec), {})
+        place[one.seed] = one.last.test.mean_recall_at_10
+
+    def kept(attack: str, defense: str, data: str = "openmoji") -> str:
+        clean = recalls[data, "clean", "none"]
+        shares = [100 * recall / clean[seed] for seed, recall in recalls[data, attack, defense].items()]
+        assert len(shares) == 3
+        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+
+    page = " ".join((RESULTS / "openmoji" / "README.md").read_text("utf-8").split())
+    for said, attack, defense in (
+        ("victims of clean data keep {}", "clean", "prefix-drop"),
+        ("random words (victims keep {})", "random-trigger", "rare-prefix"),
+        ("nearly all of MEM-3 ({})", "mem3", "rare-prefix"),
+        ("Victims keep {} of word-wise EM's data", "em-wordwise", "jpeg"),
+        ("{} of MEM-3's and", "mem3", "jpeg"),
+        ("and {} of random words'", "random-trigger", "jpeg"),
+        ("victims of word-wise EM keep {}, and", "em-wordwise", "crop-flip"),
+        ("and {} without a defense", "em-wordwise", "none"),
+        ("Victims keep {} of word-wise EM's data, 85", "em-wordwise", "cleanclip"),
+        ("{} of MEM-3's, 93", "mem3", "cleanclip"),
+        ("{} of random words' and 59", "random-trigger", "cleanclip"),
+        ("and {} of `mem-wordwise`'s", "mem-wordwise", "cleanclip"),
+        ("here victims keep {}", "em-wordwise", "tile-average"),
+        ("keep at most {} under any of the first five", "mem-wordwise", "cleanclip"),
+        ("{} under `rare-prefix+jpeg`", "mem-wordwise", "rare-prefix+jpeg"),
+        ("{} under `rare-prefix+tile-average`", "mem-wordwise", "rare-prefix+tile-average"),
+    ):
+        assert said.format(kept(attack, defense)) in page
+    for said, defense in (
+        ("({} on grey)", "jpeg"),
+        ("they keep {} in place", "crop-flip"),
+        ("in place of {}, more on each of three seeds", "none"),
+        ("on grey victims keep {}, more on two seeds", "tile-average"),
+    ):
+        assert said.format(kept("em-wordwise", defense, "openmoji[ground=128]")) in page
+    for defense in ("rare-prefix", "cleanclip"):
+        assert kept("clean", defense).startswith("100 ±")
+    footguns = Path("docs/footguns.md").read_text("utf-8")
+    assert f"where captions are names, clean victims keep {kept('clean', 'prefix-drop')} under it" in footguns
+
+
+def test_what_is_said_of_defenses_on_clip_art_is_what_records_say() -> None:
+    recalls: dict[tuple[str, str], dict[int, float]] = {}
+    for one in load_records(RESULTS / "openclipart" / "records"):
+        recalls.setdefault((one.attack.spec, one.defense.spec), {})[one.seed] = one.last.test.mean_recall_at_10
+    clean = recalls["clean", "none"]
+
+    def kept(attack: str, defense: str) -> list[float]:
+        shares = [100 * recall / clean[seed] for seed, recall in sorted(recalls[attack, defense].items())]
+        assert len(shares) == 3
+        return shares
+
+    def told(shares: list[float]) -> str:
+        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+
+    page = " ".join((RESULTS / "openclipart" / "README.md").read_text("utf-8").split())
+    for said, attack, defense in (
+        ("bring MEM-3's victims back to {}", "mem3", "prefix-drop"),
+        ("bring MEM-3's victims back to {}", "mem3", "rare-prefix"),
+        ("CleanCLIP leaves {}", "mem3", "cleanclip"),
+        ("where no defense leaves {}", "mem3", "none"),
+        ("Word-wise EM's victims keep {} without", "em-wordwise", "none"),
+        ("{} under JPEG", "em-wordwise", "jpeg"),
+        ("{} under CleanCLIP", "em-wordwise", "cleanclip"),
+        ("{} under adversarial training", "em-wordwise", "adv-training"),
+        ("{} under random crops: more", "em-wordwise", "crop-flip"),
+        ("they keep {} under it, more on each", "clean", "cleanclip"),
+    ):
+        assert said.format(told(kept(attack, defense))) in page, said
+    four = ("cleanclip", "jpeg", "crop-flip", "adv-training")
+    none, *keyed = (told(kept("em-keyed", defense)) for defense in ("none", *four))
+    said = (
+        f"Keyed EM's victims keep {none} without a defense and {keyed[0]}, {keyed[1]}, {keyed[2]} and {keyed[3]} under"
+    )
+    assert said in page
+    for attack in ("em-wordwise", "em-keyed"):
+        for defense in four:
+            assert all(more > less for more, less in zip(kept(attack, defense), kept(attack, "none"), strict=True))
+    assert min(kept("clean", "cleanclip")) > 100
+    on_names = " ".join((RESULTS / "openmoji" / "README.md").read_text("utf-8").split())
+    word_wise = (kept("em-wordwise", defense) for defense in ("none", "crop-flip"))
+    assert "crops bring {} back to {}".format(*map(told, word_wise)) in on_names
