@@ -133,6 +133,12 @@ def test_what_is_said_of_defenses_on_clip_art_is_what_records_say() -> None:
         f"Keyed EM's victims keep {none} without a defense and {keyed[0]}, {keyed[1]}, {keyed[2]} and {keyed[3]} under"
     )
     assert said in page
+    none, *per_image = (told(kept("em", defense)) for defense in ("none", *four))
+    said = f"EM's victims keep {none} without a defense and {per_image[0]}, {per_image[1]}, {per_image[2]} and"
+    assert f"{said} {per_image[3]} under these four" in page
+    assert "MEM-3 takes more than word-wise EM, that more than keyed EM, and that more than EM" in page
+    ordered = zip(*(kept(attack, "none") for attack in ("mem3", "em-wordwise", "em-keyed", "em")), strict=True)
+    assert all(list(shares) == sorted(shares) for shares in ordered)
     for attack in ("em-wordwise", "em-keyed"):
         for defense in four:
             assert all(more > less for more, less in zip(kept(attack, defense), kept(attack, "none"), strict=True))
