@@ -8,18 +8,26 @@ from benchmark.grid.records import load_records
 RESULTS = Path("results")
 
 
-def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
-    recalls: dict[tuple[str, str], dict[int, float]] = {}
-    for folder in ("openmoji/records", "openclipart/records", "openclipart/grey"):
+def recalls_of(*folders: str) -> dict[tuple[str, str, str], dict[int, float]]:
+    """Test recall by data set, attack and defense, and by seed."""
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    for folder in folders:
         for one in load_records(RESULTS / folder):
-            if one.defense.spec == "none":
-                own = recalls.setdefault((one.dataset.spec, one.attack.spec), {})
-                own[one.seed] = one.last.test.mean_recall_at_10
+            cell = found.setdefault((one.dataset.spec, one.attack.spec, one.defense.spec), {})
+            cell[one.seed] = one.last.test.mean_recall_at_10
+    return found
+
+
+def told(shares: list[float]) -> str:
+    return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+
+
+def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
+    recalls = recalls_of("openmoji/records", "openclipart/records", "openclipart/grey")
 
     def lost(data: str, attack: str) -> str:
-        clean = recalls[data, "clean"]
-        shares = [100 * (1 - recall / clean[seed]) for seed, recall in recalls[data, attack].items()]
-        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+        clean = recalls[data, "clean", "none"]
+        return told([100 * (1 - recall / clean[seed]) for seed, recall in recalls[data, attack, "none"].items()])
 
     strong = lost("openmoji", "em-wordwise[eps=16]")
     page = (RESULTS / "openmoji" / "README.md").read_text("utf-8")
@@ -41,8 +49,8 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
     on_drawings = " ".join(page.split())
     assert f"(`restarts=16`), and so twice the crafting, it takes {longer}" in on_drawings
     assert f"(`pattern_lr=0.2`) it takes {faster}" in on_drawings
-    clean = recalls["openmoji", "clean"]
-    keyed, many = (recalls["openmoji", f"em-keyed{more}"] for more in ("", "[keys=1024]"))
+    clean = recalls["openmoji", "clean", "none"]
+    keyed, many = (recalls["openmoji", f"em-keyed{more}", "none"] for more in ("", "[keys=1024]"))
     first, second, of_many = (
         f"{100 * (1 - own[seed] / clean[seed]):.0f}" for own, seed in ((keyed, 101), (keyed, 102), (many, 101))
     )
@@ -55,16 +63,13 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
 
 
 def test_what_is_said_of_defenses_on_openmoji_is_what_records_say() -> None:
-    recalls: dict[tuple[str, str, str], dict[int, float]] = {}
-    for one in load_records(RESULTS / "openmoji" / "records"):
-        place = recalls.setdefault((one.dataset.spec, one.attack.spec, one.defense.spec), {})
-        place[one.seed] = one.last.test.mean_recall_at_10
+    recalls = recalls_of("openmoji/records")
 
     def kept(attack: str, defense: str, data: str = "openmoji") -> str:
         clean = recalls[data, "clean", "none"]
         shares = [100 * recall / clean[seed] for seed, recall in recalls[data, attack, defense].items()]
         assert len(shares) == 3
-        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
+        return told(shares)
 
     page = " ".join((RESULTS / "openmoji" / "README.md").read_text("utf-8").split())
     for said, attack, defense in (
@@ -100,18 +105,15 @@ def test_what_is_said_of_defenses_on_openmoji_is_what_records_say() -> None:
 
 
 def test_what_is_said_of_defenses_on_clip_art_is_what_records_say() -> None:
-    recalls: dict[tuple[str, str], dict[int, float]] = {}
-    for one in load_records(RESULTS / "openclipart" / "records"):
-        recalls.setdefault((one.attack.spec, one.defense.spec), {})[one.seed] = one.last.test.mean_recall_at_10
-    clean = recalls["clean", "none"]
+    recalls = recalls_of("openclipart/records")
+    clean = recalls["openclipart", "clean", "none"]
 
     def kept(attack: str, defense: str) -> list[float]:
-        shares = [100 * recall / clean[seed] for seed, recall in sorted(recalls[attack, defense].items())]
+        shares = [
+            100 * recall / clean[seed] for seed, recall in sorted(recalls["openclipart", attack, defense].items())
+        ]
         assert len(shares) == 3
         return shares
-
-    def told(shares: list[float]) -> str:
-        return f"{fmean(shares):.0f} ± {stdev(shares):.0f} %"
 
     page = " ".join((RESULTS / "openclipart" / "README.md").read_text("utf-8").split())
     for said, attack, defense in (
