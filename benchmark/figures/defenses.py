@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import BLUE, INK, SKY, VERMILION, WIDTH, heading, named, styled, told_apart
+from benchmark.figures.style import BLUE, INK, SKY, VERMILION, WIDTH, heading, in_lines, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.chance import near_chance
 from benchmark.tables.defenses import table2
@@ -18,6 +18,9 @@ from benchmark.tables.shares import RECOVERED
 from benchmark.tables.table import DIRECTIONS, Table, measure
 
 _PAPER = "paper, same defense"
+_LETTERS = 36  # of a row's name in a line
+_ROWS = {1: 0.24, 2: 0.32, 3: 0.44}  # inches of a row, by the lines of the longest name
+_BAR = 0.62  # of a row
 _LEGEND = ("recovered", "R@10 under the defense", "one seed", "no defense", "clean data", _PAPER)
 
 
@@ -55,8 +58,10 @@ def _draw(block: Block, table: Table) -> Figure:
     rows = table.rows[2:]
     shares = table.cells[table.cells["column"] == RECOVERED].set_index("row").reindex(rows)
     has_shares = bool(shares["mean"].notna().any())
+    names = [in_lines(_with_seeds(row, table), _LETTERS, max(_ROWS)) for row in rows]
+    high = _ROWS[1 + max(name.count("\n") for name in names)]
     with styled():
-        figure = Figure(figsize=(WIDTH, 1.6 + 0.24 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.6 + high * len(rows)), layout="constrained")
         ratios = [1.3, 1, 1] if has_shares else [1, 1]
         panels: list[Axes] = list(figure.subplots(1, len(ratios), sharey=True, width_ratios=ratios))
         if has_shares:
@@ -66,8 +71,10 @@ def _draw(block: Block, table: Table) -> Figure:
         right = max(axes.get_xlim()[1] for axes in panels[-2:])
         for axes in panels[-2:]:
             axes.set_xlim(0, right)
-        panels[0].set_yticks(range(len(rows)), [_with_seeds(row, table) for row in rows])
-        panels[0].invert_yaxis()
+        panels[0].set_yticks(range(len(rows)), names)
+        # As if all had a bar; a row without one would lie on the edge. The first is at the top.
+        edge = _BAR / 2 + 0.05 * (len(rows) - 1 + _BAR)
+        panels[0].set_ylim(len(rows) - 1 + edge, -edge)
         entries = {
             label: handle
             for axes in (panels[0], panels[-1])
@@ -86,7 +93,7 @@ def _draw(block: Block, table: Table) -> Figure:
 def _draw_shares(axes: Axes, table: Table, shares: pd.DataFrame, attack: str) -> None:
     """The recovered share of each row, from the undefended victim at 0 to the clean one at 100."""
     places = range(len(shares))
-    axes.barh(places, shares["mean"], color=BLUE, height=0.62, label="recovered")
+    axes.barh(places, shares["mean"], color=BLUE, height=_BAR, label="recovered")
     # The deviation of a single seed is not a number, and no whisker is drawn.
     axes.errorbar(shares["mean"], places, xerr=shares["std"], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     paper = paper_recovered(attack)
@@ -105,7 +112,7 @@ def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None
     rows = table.rows[2:]
     cells = table.cells[table.cells["column"] == f"R@10 {direction}"].set_index("row").reindex(table.rows)
     places = range(len(rows))
-    axes.barh(places, cells.loc[list(rows), "mean"], color=SKY, height=0.62, label="R@10 under the defense")
+    axes.barh(places, cells.loc[list(rows), "mean"], color=SKY, height=_BAR, label="R@10 under the defense")
     recall = measure("R@10", direction)
     dots: list[tuple[float, int]] = []
     for place, row in enumerate(rows):

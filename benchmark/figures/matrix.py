@@ -27,7 +27,10 @@ _GAP = 0.25  # between the cells that are compared and what stands beside them, 
 _MOST_UPRIGHT = 9  # columns whose names have room beside each other
 _UPRIGHT_LETTERS = 14  # of a line of such a name
 _ROW_LETTERS = 44  # of a row's name in a line
-_CELL = 0.38  # inches of a column, so that its numbers have room beside those of the next
+_COLUMN_LETTERS = 36  # of a line of a column's name that leans
+_USUAL_LETTERS = 31  # for which there is room above the columns in any case
+_LETTER, _LINE = 0.044, 0.15  # inches that each further one takes there, and each further line
+_CELL, _WIDE_CELL = 0.38, 0.52  # inches of a column: its numbers keep clear of the next; so do names of three lines
 _ROW, _HIGH_ROW = 0.34, 0.44  # inches of a row, and of one with room for a name of three lines
 _BESIDE_CELLS = 3.0  # inches of the names of attacks and of what leans out at the right
 _LIGHT = 85  # percent from which white text stands out from the blue more than dark text
@@ -68,9 +71,15 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
     right, bottom = max(lefts.values()) + 1, max(tops.values()) + 1
     names_of_rows = [in_lines(row, _ROW_LETTERS, 3) for row in tops]
     high = _HIGH_ROW if any(name.count("\n") == 2 for name in names_of_rows) else _ROW
+    names = list(table.columns.values())
+    upright = [name.replace(" ", "\n", 1) for name in names]
+    stand = len(names) <= _MOST_UPRIGHT and _longest_line(upright) <= _UPRIGHT_LETTERS
+    leaning = [in_lines(name, _COLUMN_LETTERS, 3) for name in names]
+    breaks = max(name.count("\n") for name in leaning)
+    above = 0 if stand else _LETTER * max(0, _longest_line(leaning) - _USUAL_LETTERS) + _LINE * breaks
     with styled():
-        width = max(WIDTH, _BESIDE_CELLS + _CELL * right)
-        figure = Figure(figsize=(width, 1.75 + high * bottom), layout="constrained")
+        width = max(WIDTH, _BESIDE_CELLS + (_WIDE_CELL if breaks > 1 else _CELL) * right)
+        figure = Figure(figsize=(width, 1.75 + above + high * bottom), layout="constrained")
         axes = figure.subplots()
         for top in tops.values():
             for left in lefts.values():
@@ -78,13 +87,11 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
         # Marked cells last, so that no neighbour covers their frame.
         for cell in table.cells.sort_values(["best", "strongest"]).itertuples(index=False):
             _cell(axes, cell, lefts[str(cell.column)], tops[str(cell.row)])
-        middles, names = [left + 0.5 for left in lefts.values()], list(table.columns.values())
-        upright = [name.replace(" ", "\n", 1) for name in names]
-        longest = max(len(line) for name in upright for line in name.split("\n"))
-        if len(names) <= _MOST_UPRIGHT and longest <= _UPRIGHT_LETTERS:
+        middles = [left + 0.5 for left in lefts.values()]
+        if stand:
             axes.set_xticks(middles, upright, fontsize=7)
         else:
-            axes.set_xticks(middles, names, fontsize=7, rotation=40, ha="left", rotation_mode="anchor")
+            axes.set_xticks(middles, leaning, fontsize=7, rotation=40, ha="left", rotation_mode="anchor")
         axes.set_yticks([top + 0.5 for top in tops.values()], names_of_rows)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
@@ -105,6 +112,10 @@ def _draw(block: Block, table: Table, rankings: list[Table]) -> Figure:
         )
         heading(figure, _heading(block, table))
         return figure
+
+
+def _longest_line(names: Iterable[str]) -> int:
+    return max(len(line) for name in names for line in name.split("\n"))
 
 
 def _cell(axes: Axes, cell: Any, left: float, top: float) -> None:

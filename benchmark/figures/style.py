@@ -184,8 +184,13 @@ def about(block: Block) -> str:
 
 
 def in_lines(text: str, letters: int, most: int) -> str:
-    """A name in lines of so many letters, broken after commas; what is beyond the most lines is left out."""
+    """A name in lines of so many letters; what is beyond the most lines is left out.
+
+    Lines end after commas, and a longer part after an opening bracket, an equals sign or a plus sign.
+    """
     text = re.sub(r",[ \n]*", ", ", text)
+    parts = re.compile(rf".{{1,{letters}}}$|.{{1,{letters}}}(?<=[\[=+])|.{{1,{letters}}}")
+    text = re.sub(rf"\S{{{letters + 1},}}", lambda found: " ".join(parts.findall(found[0])), text)
     lines = [part for line in text.split("\n") for part in wrap(line, letters, break_on_hyphens=False)]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 

@@ -51,6 +51,17 @@ def test_names_break_between_parameters() -> None:
     assert in_lines("\n".join(lines), 44, 3).split("\n") == lines
 
 
+def test_long_names_break_between_defenses_and_before_values() -> None:
+    name = "sem[trained_through=crop-flip+adv-training[eps=4,steps=3]]"
+    lines = ["sem[trained_through=crop-flip+adv-training[", "eps=4, steps=3]]"]
+    assert in_lines(name, 44, 3).split("\n") == lines
+    assert (
+        in_lines("clean-fraction[share=0.2]+clip-score-filter", 36, 3)
+        == "clean-fraction[share=0.2]+\nclip-score-filter"
+    )
+    assert in_lines("a" * 50, 20, 3).split("\n") == ["a" * 20, "a" * 20, "a" * 10]
+
+
 @pytest.mark.parametrize(
     "text",
     [
