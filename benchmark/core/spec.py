@@ -83,6 +83,13 @@ def split_outside_brackets(text: str, separator: str) -> list[str]:
     return [part.strip() for part in (*parts, text[start:])]
 
 
+def by_number(spec: str) -> tuple[list[str | float], str]:
+    """A key that sorts specs by the numbers in them: ``jpeg[quality=75]`` comes before ``jpeg[quality=100]``."""
+    # Text and numbers by turns, so that each is compared with its like.
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?)", spec)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)], spec
+
+
 def parse_spec(text: str) -> Spec:
     """Parse ``name`` or ``name[key=value,…]``.
 

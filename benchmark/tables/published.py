@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.core.spec import parse_spec, split_outside_brackets
+from benchmark.core.spec import by_number, parse_spec, split_outside_brackets
 
 # Beside the package in a checkout as in an installation, where the wheel puts results/paper next to it.
 FOLDER = Path(__file__).parents[2] / "results" / "paper"
@@ -43,13 +43,14 @@ def paper_recovered(attack: str) -> dict[str, float]:
 def in_order(specs: Iterable[str]) -> list[str]:
     """Defenses in one fixed order: none, those of the paper as it lists them, others by name, combinations last.
 
-    The order does not depend on what is installed, so that the same records always give the same table.
+    Variants of one stand in the order of their numbers. The order does not depend on what is installed, so that the
+    same records always give the same table.
     """
     rank = {name: place for place, name in enumerate(["none", *paper_defenses()])}
 
-    def place(spec: str) -> tuple[int, list[tuple[int, str]], str]:
+    def place(spec: str) -> tuple[int, list[tuple[int, str]], tuple[list[str | float], str]]:
         names = [parse_spec(part).name for part in split_outside_brackets(spec, "+")]
-        return len(names), [(rank.get(name, len(rank)), name) for name in names], spec
+        return len(names), [(rank.get(name, len(rank)), name) for name in names], by_number(spec)
 
     return sorted(specs, key=place)
 

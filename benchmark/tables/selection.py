@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from benchmark.core.errors import UsageError
-from benchmark.core.spec import format_value, parse_spec, split_outside_brackets
+from benchmark.core.spec import by_number, format_value, parse_spec, split_outside_brackets
 from benchmark.grid.records import Record, ResolvedSpec, describe_origin
 
 CLEAN, UNDEFENDED = "clean", "none"
@@ -59,7 +59,7 @@ class Block:
     def attacks(self) -> list[ResolvedSpec]:
         """The attacks, each once, in the order of tables, then by label; clean data are none."""
         found = {r.attack.spec: r.attack for r in self.records if r.attack.spec != CLEAN}
-        return sorted(found.values(), key=lambda one: (place(one.spec), len(one.label), one.label, one.spec))
+        return sorted(found.values(), key=lambda one: (place(one.spec), len(one.label), one.label, by_number(one.spec)))
 
     def of(self, attack: str | None = None, defense: str | None = None) -> list[Record]:
         """The records of an attack, of a defense or of both, given by their specs; by seed."""

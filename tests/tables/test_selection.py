@@ -9,6 +9,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.registry import label_of
 from benchmark.core.spec import Spec
 from benchmark.grid.records import Record
+from benchmark.tables.published import in_order
 from benchmark.tables.selection import as_shown, blocks
 from defenses import DEFENSES
 from tests.tables.factory import record
@@ -32,6 +33,15 @@ def test_a_failed_cell_that_is_done_by_now_is_left_out() -> None:
     done, failed = record("mem3", "jpeg"), record("mem3", "jpeg", failed="no luck")
     assert [one.status for one in as_shown([failed, done])] == ["done"]
     assert [one.status for one in as_shown([failed, replace(done, seed=2)])] == ["failed", "done"]
+
+
+def test_variants_stand_in_the_order_of_their_numbers() -> None:
+    attacks = ["mem3", "mem3[eps=2]", "mem3[eps=16]", "mem3[place=end]"]
+    records = [record(spec, params={"spec": spec}) for spec in sorted(attacks)]
+    assert [one.spec for one in blocks(records)[0].attacks] == attacks
+    defenses = ["none", "random-noise[std=2.5]", "random-noise[std=10]", "jpeg[quality=9]", "jpeg[quality=75]"]
+    defenses += ["jpeg[quality=100]", "jpeg[quality=9]+grey", "jpeg[quality=10]+grey"]
+    assert in_order(sorted(defenses)) == defenses
 
 
 def at_eps(spec: str, eps: int, recall: float, **more: Any) -> Record:
