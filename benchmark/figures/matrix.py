@@ -152,7 +152,9 @@ def _heading(block: Block, table: Table) -> str:
     marks = ["thick frame: the defense that undoes most of the attack"] if table.cells["best"].any() else []
     marks += ["dashed: strongest attack under the defense"] if table.cells["strongest"].any() else []
     marks += ["hatched, (…): a gate fails"] if not table.cells["counts"].all() else []
-    without_score = bool(table.cells["mean"].isna().any())
-    has_gaps = without_score or len(table.cells) < len(table.rows) * len(table.columns)
-    marks += [f"light grey: not run{' or failed' if without_score else ''}"] if has_gaps else []
-    return "; ".join(parts) + ("\n" + "; ".join(marks) if marks else "")
+    without_score = table.cells[table.cells["mean"].isna()]
+    grey = ["not run"] if len(table.cells) < len(table.rows) * len(table.columns) else []
+    grey += ["failed"] if without_score["failed"].any() else []
+    grey += ["without a clean victim of its seed"] if not without_score["failed"].all() else []
+    marks += [f"light grey: {' or '.join(grey)}"] if grey else []
+    return ";\n".join("; ".join(line) for line in (parts, marks) if line)

@@ -276,7 +276,12 @@ def test_a_failed_cell_does_not_look_like_one_that_keeps_nothing() -> None:
     boxes = [one for one in axes.patches if isinstance(one, Rectangle)]
     over = [one for one in boxes if 0 < x - one.get_x() < one.get_width() and 0 < y - one.get_y() < one.get_height()]
     assert {to_hex(one.get_facecolor()) for one in over} == {"#f0f0f0"}
-    assert "light grey: not run or failed" in figure.get_suptitle()
+    heading = figure.get_suptitle()
+    assert heading.endswith("; light grey: failed")
+    assert heading.split("\n")[0].endswith(";")  # a report has it on one line
+    records += [record("mem3", "blur", seed=2), record("mem3", "grey"), record("em")]
+    heading = " ".join(matrix(records)["matrix"].get_suptitle().split())
+    assert heading.endswith("light grey: not run or failed or without a clean victim of its seed")
 
 
 def test_long_names_of_columns_do_not_run_into_each_other() -> None:
