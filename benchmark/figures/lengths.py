@@ -21,8 +21,8 @@ def lengths(records: Iterable[Record]) -> dict[str, Figure]:
     A victim with a single length has none where others have several.
 
     Points are means over seeds, bars one sample standard deviation to either side; on a log scale, as recall under
-    attack is a few percent beside tens on clean data. A line joins the lengths that had one budget: where EM's is its
-    own, its point stands alone.
+    attack is a few percent beside tens on clean data, unless a mean is 0, which such a scale has no place for. A line
+    joins the lengths that had one budget: where EM's is its own, its point stands alone.
 
     Args:
         records: of any runs; defended and failed ones are left out.
@@ -49,12 +49,17 @@ def _draw(block: Block) -> Figure:
     joined = [k for k in budgets if budgets[k] == budgets[max(budgets)]]
     paper = {int(row["attack"].removeprefix("MEM-")): row for row in published(1)["rows"]}
     clean = next(row for row in published(2)["rows"] if row["attack"] == "Clean")
+    ours = [record for record in block.records if record.attack.spec in (CLEAN, *specs)]
+    means = {
+        direction: summarise(observe(r, r.attack.spec, direction, measure("R@10", direction)) for r in ours)
+        for direction in DIRECTIONS
+    }
+    with_zero = any((cells["mean"] == 0).any() for cells in means.values())
     with styled():
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         panels: list[Axes] = list(figure.subplots(1, 2, sharey=True))
-        for axes, direction in zip(panels, DIRECTIONS, strict=True):
+        for axes, (direction, cells) in zip(panels, means.items(), strict=True):
             one = measure("R@10", direction)
-            cells = summarise(observe(r, r.attack.spec, direction, one) for r in block.records)
             attacked = cells[cells["attack"].isin(specs)].assign(k=lambda found: found["attack"].map(specs))
             attacked = attacked.sort_values("k")
             of_joined = attacked["k"].isin(joined)
@@ -74,13 +79,15 @@ def _draw(block: Block) -> Figure:
             axes.axhline(
                 clean[one.name], color=ORANGE, linewidth=1.2, linestyle=(0, (1, 1.5)), label="paper, clean data"
             )
-            axes.set(title=direction, xlabel="k, words of the trigger (0: EM)", yscale="log")
+            axes.set(title=direction, xlabel="k, words of the trigger (0: EM)")
             axes.set_xticks(sorted({*LENGTHS, *specs.values()}))
             axes.set_xlim(-0.5, max(*LENGTHS, *specs.values()) + 0.5)
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        panels[0].set_ylabel("R@10, % (log scale)")
+            if not with_zero:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.yaxis.set_minor_formatter(NullFormatter())
+        panels[0].set_ylabel("R@10, %" if with_zero else "R@10, % (log scale)")
         handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
         labels = [label for label in ("ours", "ours, clean data", "paper", "paper, clean data") if label in handles]
         figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=4, handlelength=3)

@@ -1,10 +1,17 @@
-"""A legend below the axes and the heading above them stay within their figure, whatever they say."""
+"""Legends, headings and names of rows and columns stay within their figure, whatever they say."""
+
+import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmark.figures.defenses import defenses
+from benchmark.figures.matrix import matrix
 from benchmark.figures.style import WIDTH, heading, in_lines, legend_below, styled
+from tests.tables.factory import record
 
 NAMES = ["clean data", "MEM-3", "EM word-wise", "EM of 128 keys (em-keyed)", "MEM-3 (mem3[surrogate_steps=31])"]
 
@@ -80,3 +87,35 @@ def test_a_long_heading_goes_on_in_another_line(width: float, text: str) -> None
         placed = drawn.get_window_extent()
         assert placed.x1 <= figure.bbox.x1
         assert placed.y0 > axes.get_window_extent().y1
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_long_names_of_defenses_stay_within_their_figures(count: int) -> None:
+    """Of a chain of defenses with parameters, beside a failed one, which has no bar."""
+    chain = "crop-flip+adv-training[eps={},steps=3]+random-noise[std=2.3]+jpeg[quality=75]+mixup"
+    names = ["none", "cutout", *(chain.format(number) for number in range(count)), "jpeg+blur"]
+    records = [record(attack, name, failed="boom" * ("blur" in name)) for attack in ("clean", "mem3") for name in names]
+    drawn = {**matrix(records), **defenses(records)}
+    for name, figure in drawn.items():
+        canvas = FigureCanvasAgg(figure)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a layout that was given up
+            canvas.draw()
+        first, *_ = figure.axes
+        labels = first.get_xticklabels() if name == "matrix" else first.get_yticklabels()
+        assert len(labels) >= count + 3
+        for label in labels:
+            drawn_at = label.get_window_extent()
+            assert figure.bbox.x0 <= drawn_at.x0 <= drawn_at.x1 <= figure.bbox.x1
+            assert drawn_at.y1 <= figure.bbox.y1
+        if name == "matrix":
+            high = (first.get_window_extent().height / figure.dpi) / abs(np.diff(first.get_ylim())[0])
+            assert high > 0.2  # inches of a row, which has two lines
+            continue
+        for upper, lower in pairwise(label.get_window_extent() for label in labels):
+            assert upper.y0 > lower.y1
+        for left, right in pairwise(axes.title.get_window_extent() for axes in figure.axes):
+            assert left.x1 < right.x0
+        bottom, top = first.get_ylim()
+        assert bottom - (len(labels) - 1) == pytest.approx(-top)  # the last row is as far from the edge as the first
+        assert -top > 0.3
