@@ -3,13 +3,16 @@
 import itertools
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attacks.placement import Kind, Place, placed
+from benchmark.data.scenes import Scenes
 from defenses import HookContext
 from defenses.trigger_drop import Pairs, TriggerDrop
+from defenses.word_pairs import bare
 
 AT = HookContext(1, 0.5)
 NOUNS = "dog cat tree house car boat".split()
@@ -101,3 +104,22 @@ def test_a_word_stays_and_spelling_does_not_matter() -> None:
     loud = [f"“{text.upper()}!”" for text in captions]
     found, heard = (TriggerDrop().on_captions(texts, AT) for texts in (captions, loud))
     assert [text.strip("“”!").lower() for text in heard] == found
+
+
+def test_of_clean_captions_rare_words_go_more_often(tmp_path: Path) -> None:
+    # As many captions as preset tiny has; docs/defenses.md and results/arsenal give these shares.
+    captions = Scenes(train=4000, val=8, test=8, objects=650, grounds=1, seed=1).load(8, tmp_path).train.captions
+    images_with = Counter(
+        word for texts in captions for word in {bare(word) for text in texts for word in text.split()}
+    )
+    one_a_photo = [texts[number % len(texts)] for number, texts in enumerate(captions)]
+    before, after = (
+        Counter(bare(word) for text in texts for word in text.split())
+        for texts in (one_a_photo, TriggerDrop().on_captions(one_a_photo, AT))
+    )
+    rare = {word for word, count in images_with.items() if count < len(captions) / 20}
+    share = {
+        name: sum(words[word] for word in rare) / words.total()
+        for name, words in (("all", before), ("dropped", before - after))
+    }
+    assert share == pytest.approx({"all": 0.28, "dropped": 0.44}, abs=0.005)
