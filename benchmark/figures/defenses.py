@@ -15,7 +15,7 @@ from benchmark.tables.defenses import table2
 from benchmark.tables.published import paper_recovered, published, without_parameters
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 from benchmark.tables.shares import RECOVERED
-from benchmark.tables.table import DIRECTIONS, Table, measure
+from benchmark.tables.table import DIRECTIONS, Table, done_seeds, measure
 
 _PAPER = "paper, same defense"
 _LETTERS = 36  # of a row's name in a line
@@ -58,7 +58,7 @@ def _draw(block: Block, table: Table) -> Figure:
     rows = table.rows[2:]
     shares = table.cells[table.cells["column"] == RECOVERED].set_index("row").reindex(rows)
     has_shares = bool(shares["mean"].notna().any())
-    names = [in_lines(_with_seeds(row, table), _LETTERS, max(_ROWS)) for row in rows]
+    names = [in_lines(_with_seeds(row, block, table), _LETTERS, max(_ROWS)) for row in rows]
     high = _ROWS[1 + max(name.count("\n") for name in names)]
     with styled():
         figure = Figure(figsize=(WIDTH, 1.6 + high * len(rows)), layout="constrained")
@@ -116,7 +116,7 @@ def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None
     recall = measure("R@10", direction)
     dots: list[tuple[float, int]] = []
     for place, row in enumerate(rows):
-        seeds = _done(block, table, row)
+        seeds = [record for record in _records(block, table, row) if record.status == "done"]
         dots += [(value, place) for record in seeds if (value := recall.of(record)) is not None] if seeds[1:] else []
     if dots:
         axes.plot(*zip(*dots, strict=True), "o", color=INK, ms=2, label="one seed")
@@ -131,15 +131,16 @@ def _draw_recall(axes: Axes, block: Block, table: Table, direction: str) -> None
     axes.tick_params(axis="y", length=0)
 
 
-def _done(block: Block, table: Table, row: str) -> Sequence[Record]:
+def _records(block: Block, table: Table, row: str) -> Sequence[Record]:
     """The records behind a row."""
     defense = table.cells.loc[table.cells["row"] == row, "defense"].iloc[0]
-    return [record for record in block.of(table.keys["attack"], defense) if record.status == "done"]
+    return block.of(table.keys["attack"], defense)
 
 
-def _with_seeds(row: str, table: Table) -> str:
-    """A row's name, with its seeds where rows differ in them."""
+def _with_seeds(row: str, block: Block, table: Table) -> str:
+    """A row's name, with its seeds where rows differ in them, or with the reason why it has no bar."""
+    own = _records(block, table, row)
+    if not done_seeds(own):
+        return f"{row}, {'failed' if own else 'not run'}"
     seeds = table.seeds.get(row)
-    if seeds is None or not seeds[-1].isdecimal():
-        return row if seeds is None else f"{row}, no seed"
-    return f"{row}, {'seed' if seeds.isdecimal() else 'seeds'} {seeds}"
+    return row if seeds is None else f"{row}, {'seed' if seeds.isdecimal() else 'seeds'} {seeds}"
