@@ -9,7 +9,7 @@ from benchmark.core.spec import parse_spec
 from benchmark.data import CaptionDataset
 from benchmark.grid.cells import Cell, ChosenAttack, ChosenDefense
 from benchmark.grid.choices import choose_dataset
-from benchmark.grid.poison_store import PoisonStore, source_cell
+from benchmark.grid.poison_store import PoisonStore, read_poison, source_cell
 from benchmark.grid.records import Record
 from defenses import DEFENSES
 from victims.architecture import Architecture
@@ -44,7 +44,7 @@ class ArtifactPaths:
         Raises:
             PoisonMissing: the poison is not in the store.
             AttackUnknown: its attack is one of a plug-in that was not named.
-            PoisonError: it is there, but not readable or beyond its bound.
+            PoisonError: it is there, but not readable, beyond its bound, or another than its file's name says.
             UsageError: the data cannot be read, or are not those of the record.
         """
         fingerprint = record.dataset.params["fingerprint"]
@@ -57,7 +57,7 @@ class ArtifactPaths:
                 f"the poison of {record.attack.label}, seed {record.seed}, is not in {self.poisons}: "
                 f"no file {path.name}; give --poisons the folder that the run used, or run the cell again"
             )
-        whole = Poison.load(path)
+        whole = read_poison(path, fingerprint)
         train = cell.dataset.source.load(int(record.dataset.params["resolution"]), self.cache).train
         if train.fingerprint != fingerprint:
             raise UsageError(f"data set {record.dataset.spec} is no longer what {record.file_name()} was made with")

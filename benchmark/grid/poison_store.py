@@ -220,8 +220,22 @@ def source_cell(cell: Cell) -> Cell:
     return replace(cell, attack=ChosenAttack(attack, choice))
 
 
+def read_poison(path: Path, fingerprint: str) -> Poison:
+    """The poison in a file of a store; ``fingerprint`` is that of the clean training set.
+
+    Raises:
+        PoisonError: it is damaged, of other data, or another than the one that the file's name stands for.
+    """
+    poison = Poison.load(path)
+    if poison.fingerprint != fingerprint:
+        raise PoisonError(f"{path} holds a poison of other data")
+    if (file := poison.provenance.get("file", path.name)) != path.name:
+        raise PoisonError(f"{path} holds another poison, that of {file}")
+    return poison
+
+
 def _stored(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> Poison | None:
-    """The poison in a file; ``None`` if there is none, or a damaged one, or one that does not belong there.
+    """The poison in a file; ``None`` if there is none, or one that :func:`read_poison` refuses.
 
     Raises:
         UsageError: the file cannot be read now. It may be whole, so that none must take its place.
@@ -231,17 +245,10 @@ def _stored(path: Path, train: CaptionDataset, level: int = logging.WARNING) -> 
             return None
         path.open("rb").close()
     try:
-        poison = Poison.load(path)
+        return read_poison(path, train.fingerprint)
     except PoisonError as error:
         _log.log(level, "%s; crafting it anew", error)
         return None
-    if poison.fingerprint != train.fingerprint:
-        _log.log(level, "%s holds a poison of other data; crafting it anew", path)
-        return None
-    if (file := poison.provenance.get("file", path.name)) != path.name:
-        _log.log(level, "%s holds another poison, that of %s; crafting it anew", path, file)
-        return None
-    return poison
 
 
 def describe_poison(poison: Poison, clean: CaptionDataset, protected: CaptionDataset, seed: int) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import shutil
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +146,22 @@ def test_a_poison_file_that_is_gone_hides_its_own_samples_alone(run: Path) -> No
     figures, (reason,) = samples([own, dataclasses.replace(own, attack=gone)], sources(run))
     assert len(figures) == 1
     assert str(reason).startswith("attack poison[file=gone]: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "change"), [("poison of other data", {"fingerprint": "0" * 64}), ("that of mem2-", {})]
+)
+def test_another_poison_in_the_place_of_one_hides_its_own_samples_alone(
+    said: str, change: dict[str, Any], run: Path, tmp_path: Path
+) -> None:
+    (noise,), (words,) = ((run / "poisons").glob(f"{kind}*.safetensors") for kind in ("uniformnoise", "mem2"))
+    dataclasses.replace(Poison.load(words), **change).save(tmp_path / noise.name)
+    shutil.copy(words, tmp_path)
+    records = [of(run, NOISE), of(run, WORDS)]
+    figures, (reason,) = samples(records, ArtifactPaths(tmp_path, run / "cache"))
+    assert list(figures) == list(samples(records[1:], sources(run))[0])
+    assert f"{noise.name} holds a" in str(reason)
+    assert said in str(reason)
 
 
 def test_data_that_have_changed_hide_their_own_samples_alone(run: Path) -> None:
