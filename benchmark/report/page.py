@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from benchmark.core.atomic_files import replacing
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import PoisonError, UsageError
 from benchmark.core.printing import printable
 from benchmark.core.version import __version__
 from benchmark.figures import FIGURES
@@ -158,12 +158,14 @@ def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, miss
     else:
         yield from drawings
     for problem in problems:
-        if isinstance(problem.error, AttackUnknown) or not isinstance(problem.error, PoisonMissing):
+        if isinstance(problem.error, AttackUnknown) or not isinstance(problem.error, PoisonError):
             missing.append(f"Figure {name}: {problem.error}.")
             continue
         # Its message names a folder of this machine, which is nobody's business on a page that is passed on.
         _log.warning("report: not drawn: %s", problem)
-        missing.append(f"Figure {name}: the poisons are not at hand; --poisons names their folder.")
+        is_gone = isinstance(problem.error, PoisonMissing)
+        why = "the poisons are not at hand; --poisons names their folder" if is_gone else "a poison cannot be used"
+        missing.append(f"Figure {name}: {why}.")
 
 
 def _of_one_attack(records: Sequence[Record]) -> list[Record]:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
-from benchmark.figures.sources import ArtifactPaths
+from benchmark.figures.sources import ArtifactPaths, _cell
+from benchmark.grid.poison_store import PoisonStore
 from benchmark.grid.records import Record
 from benchmark.report.inline import inline_png
 from benchmark.report.page import report
@@ -310,6 +311,19 @@ def test_samples_of_a_plugins_attack_ask_for_the_plugin(monkeypatch: pytest.Monk
     theirs = [dataclasses.replace(one, attack=dataclasses.replace(one.attack, spec="theirs")) for one in own]
     text = Page(report([clean, *theirs], NOWHERE)).sections["missing"]
     assert "Figure samples: attack theirs is not known here; --plugin names the file it comes from" in text
+
+
+def test_the_file_of_a_damaged_poison_is_not_named_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmark.report.page.FIGURES", {"samples": "what is published"})
+    one = record("mem3", facts={**SCENES, "fingerprint": "0" * 64})
+    damaged = PoisonStore(tmp_path).path(_cell(one), "0" * 64)
+    damaged.touch()
+    text = report([one], ArtifactPaths(tmp_path, Path("none")))
+    assert "Figure samples: a poison cannot be used." in Page(text).sections["missing"]
+    assert damaged.name not in text
+    assert str(damaged) in capsys.readouterr().err
 
 
 def test_the_first_and_the_last_end_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
