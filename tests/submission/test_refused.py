@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -56,19 +58,25 @@ def changed(**fields: Any) -> Callable[[Path], None]:
     return lambda folder: forge(folder, PLACE, lambda record: replace(record, **fields))
 
 
-def in_provenance(**facts: Any) -> Callable[[Path], None]:
+def within(field: str, **values: Any) -> Callable[[Path], None]:
+    """Forges values within a record's ``poison``, ``provenance`` or ``recipe``."""
+
     def change(record: Record) -> Record:
-        return replace(record, provenance={**record.provenance, **facts})
+        forged: dict[str, Any] = {field: {**getattr(record, field), **values}}
+        return replace(record, **forged)
 
     return lambda folder: forge(folder, PLACE, change)
 
 
-def in_poison_facts(**facts: Any) -> Callable[[Path], None]:
-    return lambda folder: forge(folder, PLACE, lambda record: replace(record, poison={**record.poison, **facts}))
+def chosen(part: str, params: dict[str, Any] | None = None, **fields: Any) -> Callable[[Path], None]:
+    """Forges what a record says of its ``attack``, ``defense`` or ``dataset``."""
 
+    def change(record: Record) -> Record:
+        said = getattr(record, part)
+        forged: dict[str, Any] = {part: replace(said, params={**said.params, **(params or {})}, **fields)}
+        return replace(record, **forged)
 
-def in_recipe(**values: Any) -> Callable[[Path], None]:
-    return lambda folder: forge(folder, PLACE, lambda record: replace(record, recipe={**record.recipe, **values}))
+    return lambda folder: forge(folder, PLACE, change)
 
 
 def edited_by_hand(folder: Path) -> None:
@@ -92,67 +100,22 @@ def without(pattern: str) -> Callable[[Path], None]:
     return remove
 
 
-def label(record: Record) -> Record:
-    return replace(record, attack=replace(record.attack, label="A famous attack"))
+def stored(change: Callable[[NDArray[np.int8]], dict[str, Any]]) -> Callable[[Path], None]:
+    """Forges fields of a poison, made from its noise."""
 
+    def forged(folder: Path) -> None:
+        path = poison_of(folder, 2)
+        poison = Poison.load(path)
+        assert poison.delta is not None
+        replace(poison, **change(poison.delta)).save(path)
 
-def of_params(record: Record) -> Record:
-    return replace(record, attack=replace(record.attack, params={**record.attack.params, "rms": 9.0}))
-
-
-def keys_as_text(record: Record) -> Record:
-    return replace(record, attack=replace(record.attack, params={**record.attack.params, "keys": "4"}))
-
-
-def called_nothing(record: Record) -> Record:
-    return replace(record, attack=replace(record.attack, spec="lsp["))
-
-
-def with_empty_params(record: Record) -> Record:
-    return replace(record, defense=replace(record.defense, params={**record.defense.params, "more": {}}))
-
-
-def of_data(record: Record) -> Record:
-    return replace(record, dataset=replace(record.dataset, params={**record.dataset.params, "fingerprint": "0" * 40}))
-
-
-def other_noise(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    poison = Poison.load(path)
-    assert poison.delta is not None
-    replace(poison, delta=-poison.delta // 2).save(path)
-
-
-def without_noise(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    poison = Poison.load(path)
-    assert poison.delta is not None
-    replace(poison, delta=None, trigger=["cat"] * len(poison.delta)).save(path)
+    return forged
 
 
 def of_nothing(folder: Path) -> None:
     path = poison_of(folder, 2)
     replace(Poison.load(path), delta=None, trigger=None).save(path)
-    in_poison_facts(loss_per_round=[3.2])(folder)
-
-
-def weak_noise(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    poison = Poison.load(path)
-    assert poison.delta is not None
-    replace(poison, eps=4, delta=poison.delta // 2).save(path)
-
-
-def wrong_eps(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    replace(Poison.load(path), eps=16).save(path)
-
-
-def cropped_noise(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    poison = Poison.load(path)
-    assert poison.delta is not None
-    replace(poison, delta=poison.delta[:, :, :-1]).save(path)
+    within("poison", loss_per_round=[3.2])(folder)
 
 
 def swapped(folder: Path) -> None:
@@ -160,26 +123,6 @@ def swapped(folder: Path) -> None:
     one, other = Poison.load(first), Poison.load(second)
     replace(one, provenance={**one.provenance, "seed": 2}).save(second)
     replace(other, provenance={**other.provenance, "seed": 1}).save(first)
-
-
-def long_trigger(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    poison = Poison.load(path)
-    assert poison.delta is not None
-    replace(poison, trigger=["cat"] * (len(poison.delta) - 1) + ["w" * 40]).save(path)  # one word
-
-
-def broken_trigger(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    poison = Poison.load(path)
-    assert poison.delta is not None
-    # Alone it keeps its tokens; with the space that is put behind it, ftfy reads the two as "à".
-    replace(poison, trigger=["voilÃ"] * len(poison.delta)).save(path)
-
-
-def of_rows(folder: Path) -> None:
-    path = poison_of(folder, 2)
-    replace(Poison.load(path), per_row=True).save(path)
 
 
 def flipped_byte(folder: Path) -> None:
@@ -254,45 +197,58 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a cell is there twice": (twice, f"{LSP} × prefix-drop, seed 2: 2 records of one cell"),
     "a cell failed": (lambda folder: forge(folder, PLACE, failed), "the cell failed: out of memory"),
-    "a longer training": (in_recipe(epochs=2), "recipe: epochs is 2, by the rules 1"),
-    "a budget of its own": (lambda folder: forge(folder, PLACE, of_params), "attack: rms is 9, by the rules 6"),
-    "another label": (lambda folder: forge(folder, PLACE, label), "label is A famous attack, by the rules"),
-    "a number as text": (lambda folder: forge(folder, PLACE, keys_as_text), 'attack: keys is "4", by the rules 4'),
-    "an attack of no name": (lambda folder: forge(folder, PLACE, called_nothing), ".json: 'lsp[': a '[' without a ']'"),
-    "empty parameters": (
-        lambda folder: forge(folder, PLACE, with_empty_params),
-        "defense: empty parts are written otherwise",
-    ),
-    "other data": (lambda folder: forge(folder, PLACE, of_data), "data: fingerprint is 0000"),
+    "a longer training": (within("recipe", epochs=2), "recipe: epochs is 2, by the rules 1"),
+    "a budget of its own": (chosen("attack", {"rms": 9.0}), "attack: rms is 9, by the rules 6"),
+    "another label": (chosen("attack", label="A famous attack"), "label is A famous attack, by the rules"),
+    "a number as text": (chosen("attack", {"keys": "4"}), 'attack: keys is "4", by the rules 4'),
+    "an attack of no name": (chosen("attack", spec="lsp["), ".json: 'lsp[': a '[' without a ']'"),
+    "empty parameters": (chosen("defense", {"more": {}}), "defense: empty parts are written otherwise"),
+    "other data": (chosen("dataset", {"fingerprint": "0" * 40}), "data: fingerprint is 0000"),
     "another seed": (changed(seed=3), "seed: 3, by the rules 2"),
     "other code": (
-        in_provenance(code={"dataset": "0", "attack": "0", "defense": "0"}),
+        within("provenance", code={"dataset": "0", "attack": "0", "defense": "0"}),
         "code: dataset is 0, by the rules",
     ),
-    "plain models": (in_provenance(models="plain"), "models: plain, by the rules fast"),
+    "plain models": (within("provenance", models="plain"), "models: plain, by the rules fast"),
     "another address": (changed(key="0" * 40), "its address 000000000000… is not that of its settings"),
     "no scores of the last epoch": (changed(loss=()), "it ends after epoch 1 with 0 losses"),
     "mixed machines": (
-        in_provenance(device="cpu (another, 8 threads)"),
+        within("provenance", device="cpu (another, 8 threads)"),
         "Mixed origins: lsp[keys=4] × Prefix drop (seed 2): cpu (another, 8 threads)",
     ),
-    "no word of a machine": (in_provenance(device=""), "not all records say their device"),
-    "no word of threads": (in_provenance(threads=None), "not all records say their threads"),
-    "no word of versions": (in_provenance(versions={}), "not all records say their versions"),
-    "code of no commit": (in_provenance(commit="0" * 40 + "-dirty"), "made by code that no commit names"),
-    "another PSNR": (in_poison_facts(psnr=60.0), "psnr of the poison is 60, measured in lsp-seed2-"),
-    "another ε": (in_poison_facts(eps=2), "eps of the poison is 2, measured in lsp-seed2-"),
-    "another SSIM": (in_poison_facts(ssim=0.5), "ssim of the poison is 0.5, measured in lsp-seed2-"),
-    "another largest value": (in_poison_facts(largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
-    "other noise": (other_noise, "largest of the poison is 8, measured in lsp-seed2-"),
-    "no noise": (without_noise, "it has no noise, by the attack's parameters ε is 8/255"),
+    "no word of a machine": (within("provenance", device=""), "not all records say their device"),
+    "no word of threads": (within("provenance", threads=None), "not all records say their threads"),
+    "no word of versions": (within("provenance", versions={}), "not all records say their versions"),
+    "code of no commit": (within("provenance", commit="0" * 40 + "-dirty"), "made by code that no commit names"),
+    "another PSNR": (within("poison", psnr=60.0), "psnr of the poison is 60, measured in lsp-seed2-"),
+    "another ε": (within("poison", eps=2), "eps of the poison is 2, measured in lsp-seed2-"),
+    "another SSIM": (within("poison", ssim=0.5), "ssim of the poison is 0.5, measured in lsp-seed2-"),
+    "another largest value": (within("poison", largest=1), "largest of the poison is 1, measured in lsp-seed2-"),
+    "other noise": (stored(lambda delta: {"delta": -delta // 2}), "largest of the poison is 8, measured in lsp-seed2-"),
+    "no noise": (
+        stored(lambda delta: {"delta": None, "trigger": ["cat"] * len(delta)}),
+        "it has no noise, by the attack's parameters ε is 8/255",
+    ),
     "a poison of nothing": (of_nothing, "loss_per_round of the poison is [3.2], measured in lsp-seed2-"),
-    "noise of half ε": (weak_noise, "it has noise of ε = 4/255, by the attack's parameters ε is 8/255"),
-    "more than ε": (wrong_eps, "ε is 16/255, the rules allow 8/255"),
-    "noise of another size": (cropped_noise, "the poison is (40, 3, 31, 32), the images are (40, 3, 32, 32)"),
-    "a long trigger": (long_trigger, "tokens, the rules allow 8"),
-    "a trigger that changes": (broken_trigger, "captions whose tokens change beside their trigger"),
-    "a noise for each caption": (of_rows, "by the rules a photo is published once"),
+    "noise of half ε": (
+        stored(lambda delta: {"eps": 4, "delta": delta // 2}),
+        "it has noise of ε = 4/255, by the attack's parameters ε is 8/255",
+    ),
+    "more than ε": (stored(lambda _: {"eps": 16}), "ε is 16/255, the rules allow 8/255"),
+    "noise of another size": (
+        stored(lambda delta: {"delta": delta[:, :, :-1]}),
+        "the poison is (40, 3, 31, 32), the images are (40, 3, 32, 32)",
+    ),
+    "a long trigger": (  # one word
+        stored(lambda delta: {"trigger": ["cat"] * (len(delta) - 1) + ["w" * 40]}),
+        "tokens, the rules allow 8",
+    ),
+    # Alone it keeps its tokens; with the space that is put behind it, ftfy reads the two as "à".
+    "a trigger that changes": (
+        stored(lambda delta: {"trigger": ["voilÃ"] * len(delta)}),
+        "captions whose tokens change beside their trigger",
+    ),
+    "a noise for each caption": (stored(lambda _: {"per_row": True}), "by the rules a photo is published once"),
     "swapped poisons": (swapped, "the poison belongs to other data"),
     "a damaged poison": (flipped_byte, "its content does not match its SHA-256"),
     "a poison without a hash": (without_hash, "its content does not match its SHA-256"),
