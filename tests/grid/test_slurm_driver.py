@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -32,6 +32,7 @@ from tests.watchdog import in_no_time
 
 CRAFTED = ()
 Script = Callable[[str, int], Any]
+JobOf = Callable[..., slurm_node.Job]
 
 
 def well(name: str, number: int) -> Any:
@@ -470,25 +471,27 @@ class EndedError(BaseException):
     pass
 
 
-def job_of(
-    craft: Callable[[Any], Any], settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> slurm_node.Job:
-    """A job that crafts so, in this process; where it would end the process, it raises :class:`EndedError`."""
+@pytest.fixture
+def job_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobOf]:
+    """Makes a job that crafts so, in this process; where it would end the process, it raises :class:`EndedError`."""
 
     def end(code: int) -> None:
         raise EndedError
 
+    def made(craft: Callable[[Any], Any], device: str = "auto") -> slurm_node.Job:
+        monkeypatch.setattr(slurm_node, "opened", lambda *_: (SimpleNamespace(craft=craft), None))
+        return slurm_node.Job(cast(Any, SimpleNamespace(crafts=True, settings=RunSettings(device=device))), None)
+
     environment = SimpleNamespace(paths=SimpleNamespace(folder=tmp_path), job_id="1", USR_SIG="USR2")
     monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(JobEnvironment=lambda: environment))
-    monkeypatch.setattr(slurm_node, "opened", lambda *_: (SimpleNamespace(craft=craft), None))
     monkeypatch.setattr(os, "_exit", end)
-    return slurm_node.Job(cast(Any, SimpleNamespace(crafts=True, settings=settings)), None)
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)  # submitit's handler, which a job wraps
+    yield made
+    signal.signal(signal.SIGUSR2, before)
 
 
 @pytest.mark.parametrize("error", [SystemExit(-1), subprocess.TimeoutExpired("scontrol", 60)])
-def test_a_job_that_is_queued_again_ends_at_once(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_is_queued_again_ends_at_once(error: BaseException, job_of: JobOf) -> None:
     """What submitit raises then is no error of the poison or the cell."""
 
     def craft(one: Any) -> Failure:
@@ -501,48 +504,34 @@ def test_a_job_that_is_queued_again_ends_at_once(
     def handle(*_: Any) -> None:
         raise error
 
-    before = signal.signal(signal.SIGUSR2, handle)
-    try:
-        with pytest.raises(EndedError):
-            job_of(craft, RunSettings(), tmp_path, monkeypatch)()
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+    signal.signal(signal.SIGUSR2, handle)
+    with pytest.raises(EndedError):
+        job_of(craft)()
 
 
 @pytest.mark.parametrize(("device", "works"), [("auto", False), ("cuda", True), ("cuda", False)])
 def test_a_job_fails_its_unit_unless_its_gpu_does_nothing_any_more(
-    device: str, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: str, works: bool, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the job ends without an outcome, and the driver submits the unit again."""
     monkeypatch.setattr(slurm_node, "computes", lambda _: works)
-    before = signal.getsignal(signal.SIGUSR2)
-    signal.signal(signal.SIGUSR2, lambda *_: None)
-    try:
-        job = job_of(lambda one: 1 / 0, RunSettings(device=device), tmp_path, monkeypatch)
-        if device == "cuda" and not works:
-            with pytest.raises(EndedError):
-                job()
-        else:
-            failure = job()
-            assert isinstance(failure, Failure)
-            assert failure.kind == "ZeroDivisionError"
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+    job = job_of(lambda one: 1 / 0, device)
+    if device == "cuda" and not works:
+        with pytest.raises(EndedError):
+            job()
+    else:
+        failure = job()
+        assert isinstance(failure, Failure)
+        assert failure.kind == "ZeroDivisionError"
 
 
-def test_a_job_that_meets_a_full_disk_ends_the_run_and_fails_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_meets_a_full_disk_ends_the_run_and_fails_nothing(tmp_path: Path, job_of: JobOf) -> None:
     def craft(one: Any) -> None:
         with as_usage_error("cannot write there"):
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    before = signal.signal(signal.SIGUSR2, lambda *_: None)
-    try:
-        with pytest.raises(EndedError):
-            job_of(craft, RunSettings(), tmp_path, monkeypatch)()
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+    with pytest.raises(EndedError):
+        job_of(craft)()
     jobs = Scripted(tmp_path, lambda *_: State("RUNNING", "None"), begins=lambda *_: False)
     jobs.add("cell", "1")
     with pytest.raises(UsageError, match="job 1 ended: cannot write there: Disk quota exceeded"):
