@@ -125,7 +125,10 @@ def test_what_is_said_of_defenses_on_clip_art_is_what_records_say() -> None:
         ("{} under JPEG", "em-wordwise", "jpeg"),
         ("{} under CleanCLIP", "em-wordwise", "cleanclip"),
         ("{} under adversarial training", "em-wordwise", "adv-training"),
+        ("{} under `tile-average`", "em-wordwise", "tile-average"),
         ("{} under random crops: more", "em-wordwise", "crop-flip"),
+        ("against MEM-3: victims keep {}, 8 to 13 points more", "mem3", "random-deletion"),
+        ("Clean victims keep {} under mixup", "clean", "mixup"),
         ("they keep {} under it, more on each", "clean", "cleanclip"),
     ):
         assert said.format(told(kept(attack, defense))) in page, said
@@ -141,8 +144,16 @@ def test_what_is_said_of_defenses_on_clip_art_is_what_records_say() -> None:
     assert "MEM-3 takes more than word-wise EM, that more than keyed EM, and that more than EM" in page
     ordered = zip(*(kept(attack, "none") for attack in ("mem3", "em-wordwise", "em-keyed", "em")), strict=True)
     assert all(list(shares) == sorted(shares) for shares in ordered)
+    seven = "random-noise mixup cutout random-insertion random-deletion random-swap synonym-replacement".split()
+    for attack, said in (
+        ("mem3", "MEM-3's victims keep {:.0f} to {:.0f} % under them"),
+        ("em-wordwise", "word-wise EM's keep {:.0f} to {:.0f} %, where"),
+    ):
+        means = [fmean(kept(attack, defense)) for defense in seven]
+        assert said.format(min(means), max(means)) in page
+        assert all(less < more for less, more in zip(kept(attack, "cutout"), kept(attack, "none"), strict=True))
     for attack in ("em-wordwise", "em-keyed"):
-        for defense in four:
+        for defense in (*four, *(["tile-average"] if attack == "em-wordwise" else [])):
             assert all(more > less for more, less in zip(kept(attack, defense), kept(attack, "none"), strict=True))
     assert min(kept("clean", "cleanclip")) > 100
     on_names = " ".join((RESULTS / "openmoji" / "README.md").read_text("utf-8").split())
