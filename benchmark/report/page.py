@@ -144,9 +144,8 @@ def _tables(
 
 
 def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, missing: list[str]) -> Iterator[Drawing]:
-    if name == "samples":
-        records = _of_one_attack(records)
-    figures, problems = draw_all([name], records, sources)
+    shown = _of_one_attack(records) if name == "samples" else records
+    figures, problems = draw_all([name], shown, sources)
     drawings = []
     for file_name, figure in figures.items():
         # With its heading: for those who do not see it, the figures of one kind would be alike. Samples have none.
@@ -154,7 +153,7 @@ def _drawings(name: str, records: Sequence[Record], sources: ArtifactPaths, miss
         drawings.append(Drawing(name, inline(figure, file_name, caption), caption))
     if name == "samples":
         # They are large, so there is one on the page.
-        yield from drawings[:1] or _drawn_earlier(records, sources, problems)
+        yield from drawings[:1] or _drawn_earlier(records, shown, sources, problems)
     else:
         yield from drawings
     for problem in problems:
@@ -176,14 +175,24 @@ def _of_one_attack(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.attack.spec == first]
 
 
-def _drawn_earlier(records: Sequence[Record], sources: ArtifactPaths, problems: list[Problem]) -> Iterator[Drawing]:
+def _drawn_earlier(
+    records: Sequence[Record], shown: Sequence[Record], sources: ArtifactPaths, problems: list[Problem]
+) -> Iterator[Drawing]:
     """The samples figure of an earlier run, if its poison is gone but the figure is still there.
 
-    The missing poison is then no longer reported as a problem.
+    Its name depends on all records, though it is of those shown, which are of one attack. The missing poison is then no
+    longer reported as a problem.
     """
     if sources.drawn is None or not all(isinstance(problem.error, PoisonMissing) for problem in problems):
         return
-    for name in candidates_by_name(records):
+    attacks = {record.attack.spec for record in shown}
+    try:
+        by_name = candidates_by_name(records)
+    except UsageError:  # other records mix settings, which the tables say
+        return
+    for name, (_, candidates) in by_name.items():
+        if candidates[0].attack.spec not in attacks:
+            continue
         path = sources.drawn / f"{name}.png"
         if path.is_file():
             problems.clear()

@@ -74,6 +74,10 @@ def test_samples_whose_poison_is_gone_stay_and_are_shown(
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "data:image/webp;base64," in page
     assert "the poisons are not at hand" not in page
-    drawn.unlink()
+    # Where another attack met other data as well, files are named after the data, too.
+    drawn.rename(drawn.with_stem("samples-mem3-scenes"))
+    write_all([*records, record("em"), record("em", dataset="csv[train=a]")], tmp_path, poisons)
+    assert "data:image/webp;base64," in (tmp_path / "report.html").read_text("utf-8")
+    drawn.with_stem("samples-mem3-scenes").unlink()
     write_all(records, tmp_path, poisons)
     assert "data:image/webp;base64," not in (tmp_path / "report.html").read_text("utf-8")
