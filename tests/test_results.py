@@ -304,3 +304,28 @@ def test_what_is_said_of_a_checkpoints_gain_is_what_was_measured() -> None:
     assert f"Text hints take {taken('records', 'text-hint', 0, 1)} %" in text
     assert f"word-wise EM {taken('records', 'em-wordwise', 0, 1)} %" in text
     assert f"or {taken('on-checkpoint', 'mem3', 0, 1)} % of the gain" in text
+
+
+def test_what_is_said_of_coarse_noise_is_what_its_records_say() -> None:
+    """Shares of the clean victim of the same seed, under the same defense."""
+    clean, folder = recalls_at_tiny(), RESULTS / "regime" / "crops"
+    rows: dict[tuple[int, int], dict[str, float]] = {}
+    for one in load_records(folder / "tiny-epsilon"):
+        if one.attack.spec != "clean":
+            defense, seed = one.defense.spec, one.seed
+            kept = 100 * one.last.test.mean_recall_at_10 / clean["clean", defense][seed]
+            own = rows.setdefault((int(one.attack.params["eps"]), seed), {"psnr": one.poison["psnr"]})
+            own |= {"ssim": one.poison["ssim"], defense: kept}
+    assert len(rows) == 9
+    text = " ".join((folder / "README.md").read_text("utf-8").split())
+    for (eps, seed), own in rows.items():
+        shares = " | ".join(f"{own[defense]:.0f} %" for defense in ("none", "crop-flip", "jpeg"))
+        assert f"| {eps} | {seed} | {own['psnr']:.1f} dB | {own['ssim']:.2f} | {shares} |" in text
+    at_8 = {defense: [rows[8, seed][defense] for seed in (1, 2, 3)] for defense in ("crop-flip", "jpeg")}
+    crops, jpeg = (f"{fmean(own):.0f} ± {stdev(own):.0f} %" for own in at_8.values())
+    assert f"At ε = 8 they leave {crops} under crops and {jpeg} under JPEG" in text
+    ends = {eps: [rows[eps, seed][defense] for seed in (1, 2, 3) for defense in at_8] for eps in (8, 16)}
+    assert f"leave {min(ends[8]):.0f} to {max(ends[8]):.0f} % on three seeds" in text
+    taken = (f"{100 - max(own):.0f} to {100 - min(own):.0f} % at `tiny` (three seeds)" for own in ends.values())
+    method = " ".join(Path("docs/method.md").read_text("utf-8").split())
+    assert all(said in method for said in taken)
