@@ -55,6 +55,17 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
         f"{100 * (1 - own[seed] / clean[seed]):.0f}" for own, seed in ((keyed, 101), (keyed, 102), (many, 101))
     )
     assert f"it takes {first} and {second} % on seeds 101 and 102, and with 1,024 groups {of_many} %" in on_drawings
+    trigger, with_uniform, same = (
+        lost("openmoji", attack) for attack in ("trigger-only", "trigger-uniform", "same-words")
+    )
+    assert f"Its trigger takes {trigger} by itself and {with_uniform} with uniform noise" in on_drawings
+    assert f"the same three words in front of all captions take {same}" in on_drawings
+    kept = {attack: recalls["openmoji", attack, "none"] for attack in ("mem3", "random-trigger", "trigger-only")}
+    uniform = recalls["openmoji", "trigger-uniform", "none"]
+    for seed, recall in kept["trigger-only"].items():
+        assert max(kept["mem3"][seed], kept["random-trigger"][seed]) < min(recall, uniform[seed])
+    for attack in ("uniform-noise", "delta-only"):
+        assert all(abs(1 - recall / clean[seed]) < 0.02 for seed, recall in recalls["openmoji", attack, "none"].items())
     owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
     assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
