@@ -100,7 +100,7 @@ class Series:
     """One quantity over the seeds of some records.
 
     Attributes:
-        cell: as in :class:`Comparison`.
+        cell: as in :class:`benchmark.reference_check.intervals.Comparison`.
         quantity: what.
         values: by seed, in the quantity's own unit.
         clean: by seed, the scaled recall of the clean victims that predict it; empty where none do.
