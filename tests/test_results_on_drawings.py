@@ -55,17 +55,29 @@ def test_what_is_said_of_white_and_grey_grounds_is_what_records_say() -> None:
         f"{100 * (1 - own[seed] / clean[seed]):.0f}" for own, seed in ((keyed, 101), (keyed, 102), (many, 101))
     )
     assert f"it takes {first} and {second} % on seeds 101 and 102, and with 1,024 groups {of_many} %" in on_drawings
-    trigger, with_uniform, same = (
-        lost("openmoji", attack) for attack in ("trigger-only", "trigger-uniform", "same-words")
-    )
-    assert f"Its trigger takes {trigger} by itself and {with_uniform} with uniform noise" in on_drawings
-    assert f"the same three words in front of all captions take {same}" in on_drawings
-    kept = {attack: recalls["openmoji", attack, "none"] for attack in ("mem3", "random-trigger", "trigger-only")}
-    uniform = recalls["openmoji", "trigger-uniform", "none"]
-    for seed, recall in kept["trigger-only"].items():
-        assert max(kept["mem3"][seed], kept["random-trigger"][seed]) < min(recall, uniform[seed])
-    for attack in ("uniform-noise", "delta-only"):
-        assert all(abs(1 - recall / clean[seed]) < 0.02 for seed, recall in recalls["openmoji", attack, "none"].items())
+    halves = [
+        lost(data, attack)
+        for data in ("openmoji", "openmoji[ground=128]")
+        for attack in ("trigger-only", "trigger-uniform")
+    ]
+    said = "its trigger takes {} by itself and {} with uniform noise of the same ε, on grey {} and {}."
+    assert said.format(*halves) in on_drawings
+    assert f"the same three words in front of all captions take {lost('openmoji', 'same-words')}" in on_drawings
+    for data in ("openmoji", "openmoji[ground=128]"):
+        own = {
+            attack: recalls[data, attack, "none"]
+            for attack in ("clean", "mem3", "random-trigger", "trigger-only", "trigger-uniform")
+        }
+        for seed, recall in own["trigger-only"].items():
+            assert own["mem3"][seed] < min(recall, own["trigger-uniform"][seed])
+            assert own["random-trigger"][seed] < recall
+            for attack in ("uniform-noise", "delta-only"):
+                assert abs(1 - recalls[data, attack, "none"][seed] / own["clean"][seed]) < 0.02
+    many_small = recalls["openmoji", "em-wordwise[batch_size=32,restarts=32]", "none"]
+    as_is = recalls["openmoji", "em-wordwise", "none"]
+    shares = [f"{100 * (1 - one[101] / clean[101]):.0f} %" for one in (many_small, as_is)]
+    assert "it takes {} on seed 101, and {} as it is; no other seed".format(*shares) in on_drawings
+    assert set(many_small) == {101}
     owners = " ".join(Path("docs/protecting-photos.md").read_text("utf-8").split())
     assert f"the noise takes {lost('openmoji', 'em-wordwise')} instead of 87 %" in owners
     assert f"on grey it takes {lost('openmoji[ground=128]', 'em-wordwise')} from the OpenMoji drawings" in owners
