@@ -70,7 +70,7 @@ def curves(records: Iterable[Record]) -> dict[str, Figure]:
 
 def _draw(block: Block, specs: Sequence[str]) -> Figure:
     with styled():
-        figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.75), layout="constrained")
         loss, *ranks = figure.subplots(1, 3)
         ranks[1].sharey(ranks[0])
         styles, with_bands = looks(specs), len(specs) <= _MOST_BANDS
@@ -106,7 +106,7 @@ def _draw(block: Block, specs: Sequence[str]) -> Figure:
             if len(block.records[0].epochs) == 1:
                 axes.set_xlim(0, 1.05 * block.records[0].last.epoch)  # a single point would be the whole axis
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        figure.set_figheight(2.75 + 0.17 * legend_below(figure, handles, labels))
+        legend_below(figure, handles, labels)
         number = f"{min(counts)} " if len(counts) == 1 else ""
         spread = "; one seed" if counts == {1} else f"; line: mean over {number}seeds"
         spread += ", band: lowest to highest seed" if counts != {1} and with_bands else ""

@@ -143,4 +143,6 @@ def _with_seeds(row: str, block: Block, table: Table) -> str:
     if not done_seeds(own):
         return f"{row}, {'failed' if own else 'not run'}"
     seeds = table.seeds.get(row)
-    return row if seeds is None else f"{row}, {'seed' if seeds.isdecimal() else 'seeds'} {seeds}"
+    if seeds is None or seeds.startswith("n="):
+        return row if seeds is None else f"{row}, {seeds}"
+    return f"{row}, {'seed' if seeds.isdecimal() else 'seeds'} {seeds}"

@@ -2,12 +2,22 @@
 
 import re
 from collections.abc import Iterable
-from statistics import fmean
 
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, told_apart, whiskers
+from benchmark.figures.style import (
+    WIDTH,
+    about,
+    clean_line,
+    heading,
+    legend_below,
+    looks,
+    named,
+    styled,
+    told_apart,
+    whiskers,
+)
 from benchmark.grid.records import Record, ResolvedSpec
 from benchmark.tables.gates import by_eps
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
@@ -52,7 +62,7 @@ def _draw(block: Block) -> Figure:
     families = _families(block)
     styles = looks(families)
     with styled():
-        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.73), layout="constrained")
         recall, similarity = figure.subplots(1, 2)
         for spec, family in families.items():
             title = next(one.title for one in family.values() if one.spec == spec)
@@ -64,14 +74,12 @@ def _draw(block: Block) -> Figure:
             }
             whiskers(recall, recalls, title, styles[spec])
             whiskers(similarity, likeness, title, styles[spec])
-        clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN)]
-        if clean:
-            recall.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
+        clean_line(recall, block.of(CLEAN))
         ticks = sorted({eps for family in families.values() for eps in family})
         for axes in (recall, similarity):
             axes.set(xlabel="ε, 1/255", xlim=(0, max(ticks) * 1.05), xticks=ticks)
         recall.set(ylabel="mean R@10 of both\ndirections, %", ylim=(0, 100))
         similarity.set(ylabel="SSIM with the\noriginal images")
-        figure.set_figheight(2.73 + 0.17 * legend_below(figure, *recall.get_legend_handles_labels()))
+        legend_below(figure, *recall.get_legend_handles_labels())
         heading(figure, about(block))
         return figure

@@ -1,12 +1,22 @@
 """Recall against the share of the training data that is protected."""
 
 from collections.abc import Iterable, Mapping
-from statistics import fmean
 
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import INK, WIDTH, about, heading, legend_below, looks, named, styled, told_apart, whiskers
+from benchmark.figures.style import (
+    WIDTH,
+    about,
+    clean_line,
+    heading,
+    legend_below,
+    looks,
+    named,
+    styled,
+    told_apart,
+    whiskers,
+)
 from benchmark.grid.records import Record
 from benchmark.tables.selection import CLEAN, UNDEFENDED, Block, blocks
 
@@ -57,7 +67,7 @@ def _draw(block: Block) -> Figure:
     partly = [attack for attack in block.attacks if any(protected_share(r) != 1 for r in block.of(attack.spec))]
     styles = looks(attack.spec for attack in partly)
     with styled():
-        figure = Figure(figsize=(WIDTH * 0.65, 2.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH * 0.65, 2.73), layout="constrained")
         axes = figure.subplots()
         for attack in partly:
             recalls: dict[float, list[float]] = {}
@@ -66,10 +76,8 @@ def _draw(block: Block) -> Figure:
                 assert share is not None
                 recalls.setdefault(100 * share, []).append(record.last.test.mean_recall_at_10)
             whiskers(axes, dict(sorted(recalls.items())), attack.title, styles[attack.spec])
-        clean = [record.last.test.mean_recall_at_10 for record in block.of(CLEAN, UNDEFENDED)]
-        if clean:
-            axes.axhline(fmean(clean), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
+        clean_line(axes, block.of(CLEAN, UNDEFENDED))
         axes.set(xlabel="protected images, %", ylabel="R@10, %, mean of both directions", xlim=(-3, 103), ylim=(0, 100))
-        figure.set_figheight(2.73 + 0.17 * legend_below(figure, *axes.get_legend_handles_labels()))
+        legend_below(figure, *axes.get_legend_handles_labels())
         heading(figure, about(block))
         return figure

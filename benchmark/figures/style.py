@@ -22,6 +22,7 @@ from PIL import Image
 from benchmark.core.atomic_files import replacing
 from benchmark.core.pictures import open_picture
 from benchmark.core.printing import printable
+from benchmark.grid.records import Record
 from benchmark.tables.selection import Block
 
 FORMATS = ("svg", "pdf", "png")
@@ -34,6 +35,7 @@ _HEADING_LETTERS = 104  # that a line of a heading holds in a figure of that wid
 LEGEND_LETTERS = 105  # that a line of a legend holds in a figure of that width
 LEGEND_SAMPLE = 8  # letters that the sample before a label takes
 _LEGEND_LINES = 3  # of a label
+LEGEND_LINE = 0.17  # inches
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's palette, without yellow, which is too light for lines on white.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -65,19 +67,16 @@ _SETTINGS: Any = {
 }
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> int:
-    """Draw a legend below all axes, in as many columns, two to four, as fit beside each other.
-
-    Returns:
-        How many lines of text high it is.
-    """
+def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Draw a legend below all axes, in two to four columns, as many as fit; the figure grows by its lines."""
     letters = int(LEGEND_LETTERS * figure.get_figwidth() / WIDTH)
     labels = [in_lines(label, letters // 2 - LEGEND_SAMPLE, _LEGEND_LINES) for label in labels]
     lines = [line for label in labels for line in label.split("\n")]
     columns = max(2, min(4, int(letters / (max(map(len, lines)) + LEGEND_SAMPLE))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
     # It is filled column by column.
-    return max(len("\n".join(column).split("\n")) for column in np.array_split(labels, columns))
+    high = max(len("\n".join(column).split("\n")) for column in np.array_split(labels, columns))
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * high)
 
 
 class Look(NamedTuple):
@@ -145,6 +144,13 @@ def whiskers(axes: Axes, values: Mapping[float, Sequence[float]], label: str, lo
     axes.errorbar(list(known), means, yerr=spread, capsize=3, label=label, **look._asdict())
 
 
+def clean_line(axes: Axes, clean: Iterable[Record]) -> None:
+    """The recall of clean data's victims, mean of both directions and of seeds, as a dotted line; none, no line."""
+    recalls = [record.last.test.mean_recall_at_10 for record in clean]
+    if recalls:
+        axes.axhline(fmean(recalls), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="clean data")
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """The settings within which figures are drawn and written."""
@@ -183,8 +189,8 @@ def about(block: Block) -> str:
     return ", ".join([block.dataset.label, f"victim {block.victim.spec}", *several])
 
 
-def in_lines(text: str, letters: int, most: int) -> str:
-    """A name in lines of so many letters; what is beyond the most lines is left out.
+def in_lines(text: str, letters: int, most: int | None = None) -> str:
+    """A name in lines of so many letters; what is beyond the most lines, if there is a limit, is left out.
 
     Lines end after commas, and a longer part after an opening bracket, an equals sign or a plus sign.
     """
@@ -192,7 +198,7 @@ def in_lines(text: str, letters: int, most: int) -> str:
     parts = re.compile(rf".{{1,{letters}}}$|.{{1,{letters}}}(?<=[\[=+])|.{{1,{letters}}}")
     text = re.sub(rf"\S{{{letters + 1},}}", lambda found: " ".join(parts.findall(found[0])), text)
     lines = [part for line in text.split("\n") for part in wrap(line, letters, break_on_hyphens=False)]
-    return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
+    return "\n".join(lines[:most]) + ("…" if len(lines[:most]) < len(lines) else "")
 
 
 def heading(figure: Figure, text: str) -> None:
@@ -202,8 +208,7 @@ def heading(figure: Figure, text: str) -> None:
 
 def heading_lines(text: str, width: float) -> str:
     """A heading in lines that fit a figure of so many inches."""
-    letters = int(_HEADING_LETTERS * width / WIDTH)
-    return "\n".join(part for line in text.split("\n") for part in wrap(line, letters))
+    return in_lines(text, int(_HEADING_LETTERS * width / WIDTH))
 
 
 def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> list[Path]:

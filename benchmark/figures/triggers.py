@@ -1,18 +1,18 @@
 """The words that triggers are made of, and how often each is used."""
 
 from collections.abc import Iterable
-from textwrap import wrap
 
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
-from benchmark.figures.style import BLUE, WIDTH, heading, named, styled, told_apart
+from benchmark.figures.style import BLUE, WIDTH, heading, in_lines, named, styled, told_apart
 from benchmark.grid.records import Record
 from benchmark.tables.selection import UNDEFENDED, Block, blocks, once_a_poison
 
 _WORDS = 15
 _ACROSS = 4  # panels side by side
-_LETTERS = 18  # of a title, a line
+_LETTERS = 20  # of a word, and of a title's line
+_TITLE_LINES = 6  # of the attacks' names
 
 
 def triggers(records: Iterable[Record]) -> dict[str, Figure]:
@@ -58,13 +58,13 @@ def _draw(block: Block, *, with_surrogate: bool) -> Figure:
         for axes, (record, *others) in zip(panels, shared.values(), strict=False):
             top = dict(list(shares(record).items())[:_WORDS])
             axes.barh(range(len(top)), list(top.values()), color=BLUE, height=0.7)
-            axes.set_yticks(range(len(top)), list(top))
+            axes.set_yticks(range(len(top)), [in_lines(word, _LETTERS, 1) for word in top])
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(_WORDS - 0.5, -0.5)  # bars of one height, however many there are
             axes.set_xlabel("share, %")
             distinct = record.poison.get("distinct_trigger_words")
-            names = ", ".join(one.attack.title.replace(",", ", ") for one in (record, *others))
-            title = [*wrap(names, _LETTERS), f"seed {record.seed}", *([f"{distinct} words"] if distinct else [])]
+            names = in_lines(", ".join(one.attack.title for one in (record, *others)), _LETTERS, _TITLE_LINES)
+            title = [names, f"seed {record.seed}", *([f"{distinct} words"] if distinct else [])]
             axes.set_title("\n".join(title), fontsize=8)
         for axes in panels[len(shared) :]:
             axes.set_axis_off()

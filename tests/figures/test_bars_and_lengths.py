@@ -86,6 +86,8 @@ def test_recall_under_each_defense_between_its_reference_lines() -> None:
     records = [record("clean", recalls=(56, 50)), record("mem3", recalls=(10, 8))]
     records += [record("mem3", "cutout", recalls=(value, 7), seed=seed) for seed, value in ((1, 12.0), (2, 16.0))]
     records += [record("mem3", "prefix-drop", recalls=(52, 48)), record("mem3", "mixup", failed="boom")]
+    scattered = [record("mem3", "jpeg", seed=seed) for seed in (1, 3, 5, 7, 9)]
+    assert "JPEG, n=5" in bars(defenses([*records, *scattered])["defenses-mem3"].axes[0])
     shares, text, image = defenses(records)["defenses-mem3"].axes
     names = list(bars(shares))
     assert "Mixup, failed" in names
@@ -270,8 +272,10 @@ def test_a_words_share_is_of_all_places_in_all_triggers() -> None:
     halved = triggers([*records, record("trigger-only", poison=three)])["triggers"]
     assert [axes.get_title() for axes in halved.axes] == [
         "MEM-1\nseed 1\n9 words",
-        "MEM-3, Trigger\nonly\nseed 1\n9 words",
+        "MEM-3, Trigger only\nseed 1\n9 words",
     ]
+    long = {"trigger_words": {"a" * 60: 1}, "trigger_word_count": 1}
+    assert [len(word) for word in bars(triggers([record("mem1", poison=long)])["triggers"].axes[0])] == [21]
     with pytest.raises(UsageError, match="no poison with a trigger"):
         triggers([record("em"), record("clean")])
 

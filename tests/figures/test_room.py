@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.figures.defenses import defenses
 from benchmark.figures.matrix import matrix
-from benchmark.figures.style import WIDTH, heading, in_lines, legend_below, styled
+from benchmark.figures.style import LEGEND_LINE, WIDTH, heading, in_lines, legend_below, styled
 from tests.tables.factory import record
 
 NAMES = ["clean data", "MEM-3", "EM word-wise", "EM of 128 keys (em-keyed)", "MEM-3 (mem3[surrogate_steps=31])"]
@@ -23,12 +23,12 @@ def test_no_name_is_cut_off(width: float, count: int) -> None:
         figure = Figure(figsize=(width, 3), layout="constrained")
         axes = figure.subplots()
         handles = [axes.plot([0, 1], label=name)[0] for name in NAMES[:count]]
-        lines = legend_below(figure, handles, NAMES[:count])
+        legend_below(figure, handles, NAMES[:count])
         figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
         assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
-        high = legend.height / figure.dpi
-        assert 0.13 * lines < high < 0.2 * lines + 0.1  # inches
+        lines = round((figure.get_figheight() - 3) / LEGEND_LINE)
+        assert 0.13 * lines < legend.height / figure.dpi < 0.2 * lines + 0.1  # inches
         assert axes.get_window_extent().y0 > legend.y1
 
 
@@ -37,7 +37,8 @@ def test_a_legend_is_as_high_as_its_highest_column() -> None:
     with styled():
         figure = Figure(figsize=(WIDTH, 3), layout="constrained")
         handles = figure.subplots().plot(np.zeros((2, len(names))))
-        assert legend_below(figure, handles, names) == 7
+        legend_below(figure, handles, names)
+        assert figure.get_figheight() == pytest.approx(3 + 7 * LEGEND_LINE)
 
 
 def test_a_very_long_name_goes_on_in_another_line() -> None:
@@ -45,7 +46,8 @@ def test_a_very_long_name_goes_on_in_another_line() -> None:
     with styled():
         figure = Figure(figsize=(0.65 * WIDTH, 3), layout="constrained")
         handles = [figure.subplots().plot([0, 1])[0]]
-        assert legend_below(figure, handles, [name]) > 1
+        legend_below(figure, handles, [name])
+        assert figure.get_figheight() > 3 + 1.5 * LEGEND_LINE
         figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
         assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
@@ -87,6 +89,8 @@ def test_a_long_heading_goes_on_in_another_line(width: float, text: str) -> None
         placed = drawn.get_window_extent()
         assert placed.x1 <= figure.bbox.x1
         assert placed.y0 > axes.get_window_extent().y1
+        words = text.replace(",", ", ").split()  # whole ones
+        assert figure.get_suptitle().split() == words
 
 
 @pytest.mark.parametrize("count", [1, 12])
