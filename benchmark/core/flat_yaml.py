@@ -36,10 +36,8 @@ def read_flat_yaml(path: Path) -> dict[str, Any]:
         _require_flat(text)
         _require_names(text)
         data = yaml.load(text, Loader=_AsWritten) or {}
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or in_one_line(error)}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {in_one_line(error)}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or in_one_line(error)}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: expected keys and values, got {type(data).__name__}")
     return data
