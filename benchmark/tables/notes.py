@@ -224,11 +224,12 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def failures(records: Sequence[Record]) -> list[str]:
-    """A line for each failed record."""
+    """A line for each failed record, in the order of attacks, defenses, victims and seeds."""
     several = len({record.victim.spec for record in records}) > 1
+    failed = [record for record in records if record.status == "failed"]
+    failed.sort(key=lambda record: (record.attack.title, record.defense.title, record.victim.spec, record.seed))
     return [
         f"Failed: {record.attack.title} × {record.defense.title}{f' × {record.victim.spec}' if several else ''}, "
         f"seed {record.seed}: {record.failure}."
-        for record in records
-        if record.status == "failed"
+        for record in failed
     ]

@@ -253,6 +253,8 @@ def test_of_several_surrogates_all_but_transfer_show_the_victims_own() -> None:
 def test_all_failed_or_none_at_all() -> None:
     text = report([record("mem3", failed="boom")], NOWHERE)
     assert "Failed: MEM-3 × None, seed 1" in Page(text).sections["missing"]
+    assert "figures" not in Page(text).sections  # nor is there a link to it
+    assert "#figures" not in text
     with pytest.raises(UsageError, match="no records"):
         report([], NOWHERE)
 

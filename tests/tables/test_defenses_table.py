@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from statistics import fmean, stdev
 from typing import Any
 
@@ -294,6 +295,9 @@ def test_a_failed_cell_is_failed_and_counts_for_nothing() -> None:
     assert found["failed"]
     assert found["n"] == 0
     assert "Failed: MEM-3 × Cutout, seed 1: out of memory at step 3." in table.notes
+    later = [record("mem3", "cutout", seed=seed, failed="killed") for seed in (10, 2)]
+    failed = [note for note in table2([*later, *records])[0].notes if note.startswith("Failed")]
+    assert [re.findall(r"seed (\d+)", note) for note in failed] == [["1"], ["2"], ["10"]]
     (table,) = table2([*records, record("mem3", "cutout", recalls=(12, 7), seed=2)])
     assert cell(table, "Cutout", "R@10 I→T")["mean"] == 12
     assert cell(table, "Cutout", "R@10 I→T")["n"] == 1
