@@ -552,6 +552,14 @@ def test_the_tutorials_attack_is_one_that_works(tmp_path: Path, capsys: pytest.C
     assert "attack checker: field must be at least 1, got 0" in capsys.readouterr().err
 
 
+def test_the_tutorials_attack_with_a_surrogate_is_one_that_works(tmp_path: Path) -> None:
+    plugin = ("--plugin", str(tutorials(tmp_path / "still.py", "own-attack.md")))
+    assert main(["contract", "attack", "still", *plugin]) == 0
+    assert run(tmp_path / "out", *plugin, attack="still[eps=5,steps=2,pgd_steps=8]", defense="none", epochs=1) == 0
+    (record,) = (r for r in load_records(tmp_path / "out") if r.attack.label == "Still")
+    assert record.poison["largest"] == 5
+
+
 def test_the_tutorials_defense_is_one_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = ("--plugin", str(tutorials(tmp_path / "fade.py", "own-defense.md")))
     assert main(["contract", "defense", "fade", *plugin]) == 0
