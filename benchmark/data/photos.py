@@ -78,12 +78,13 @@ def find_photos(text: str, copies: Path, skip_bad: bool = False) -> Photos:
         UsageError: there are no photos, the captions cannot be read, or the data set has no image files.
     """
     path = user_path(text)
+    is_spec = "[" in text and not os.path.exists(path)  # noqa: PTH110 - a list of many shards is too long for a path
     try:
-        if path.is_dir():
+        if not is_spec and path.is_dir():
             return Photos(text, _of_folder(path, copies), path.absolute(), skip_bad)
-        if path.is_file():
+        if not is_spec and path.is_file():
             return Photos(text, _of_table(path, []), path.absolute().parent, skip_bad)
-        if "[" not in text:
+        if not is_spec:
             raise UsageError(f"{text} is neither a folder of photos nor a table of captions, nor a data set with [...]")
         source = DATASETS.build(parse_spec(text))
         if not isinstance(source, FileSource):

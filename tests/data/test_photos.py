@@ -90,6 +90,17 @@ def test_bad_samples_of_one_shard_are_told_apart(tmp_path: Path, make_tar: Calla
     assert {name: "sample" in fault for name, fault in found.items()} == {"0.png": False, "1": True, "2": True}
 
 
+def test_a_list_of_shards_may_be_longer_than_a_file_name(
+    tmp_path: Path, make_tar: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [letter * 60 for letter in "abcde"]
+    for name in names:
+        make_tar(f"{name}.tar", {"0.png": 0, "0.txt": "a dog"})
+    text = f"webdataset[train={{{','.join(names)}}}.tar,test={names[0]}.tar]"
+    assert len(find_photos(text, tmp_path / "copies").files) == 5
+
+
 def test_a_photo_that_is_left_out_has_its_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many_photos(tmp_path, 1)
     (tmp_path / "captions.csv").write_text("image,caption\n000.jpg,a dog\naa.jpg,a cat\na.jpg,\n")
