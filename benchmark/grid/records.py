@@ -296,7 +296,7 @@ def read_pack(folder: Path) -> dict[str, Record]:
     with as_usage_error(f"{path} is not a readable pack of records", (OSError, ValueError)):
         text = read_gzip_text(path, MOST_PACKED)
     for number, line in enumerate(io.StringIO(text), 1):
-        with as_usage_error(f"{path}, line {number} is not a readable record", (ValueError,)):
+        with as_usage_error(f"{path}, line {number} is not a readable record", (ValueError, RecursionError)):
             if len(line) > _MOST_BYTES:
                 raise ValueError(f"longer than {_MOST_BYTES >> 20} MiB")
             record = _checked(parse_json(line))

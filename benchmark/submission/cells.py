@@ -217,26 +217,26 @@ def budget_problems(records: Sequence[Record], rules: Rules) -> list[str]:
         records: of the submission. Whether the attacks ran with the parameters named there is checked by the addresses.
         rules: with the preset.
     """
-    problems: list[str] = []
+    preset, problems = PRESETS[rules.preset], list[str]()
     for record in records:
-        name = parse_spec(record.attack.spec).name
-        problems += _beyond(name, record.attack.params, PRESETS[rules.preset].attack_values(name), rules)
+        name, crafted = parse_spec(record.attack.spec).name, record.attack.params.get("attack")
+        problems += _beyond(name, record.attack.params, preset.attack_values(name), rules)
+        if isinstance(crafted, str):  # through a defense, as no attack is that does so itself
+            with suppress(UsageError):
+                inner = parse_spec(crafted)
+                usual = {**preset.attack_values(inner.name), **preset.attacks.get(name, {})}
+                problems += _beyond(inner.name, {**_fixed_by(inner.name), **inner.params}, usual, rules)
     return list(dict.fromkeys(problems))
 
 
 def _beyond(name: str, params: Mapping[str, Any], budget: Mapping[str, Any], rules: Rules) -> Iterator[str]:
-    """Parameters of an attack, and of one that it crafts through a defense, that differ from the preset's."""
+    """A line for each parameter of an attack that differs from the preset's."""
     for key, value in params.items():
         if key in budget and format_value(value) != format_value(budget[key]):
             yield (
                 f"{name}: {key} is {format_value(value)[:60]}; preset {rules.preset} gives every attack "
                 f"{format_value(budget[key])}"
             )
-        if key == "attack" and isinstance(value, str):
-            with suppress(UsageError):
-                inner, preset = parse_spec(value), PRESETS[rules.preset]
-                usual = {**preset.attack_values(inner.name), **preset.attacks.get(name, {})}
-                yield from _beyond(inner.name, {**_fixed_by(inner.name), **inner.params}, usual, rules)
 
 
 def _fixed_by(name: str) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Damaged and forged records: one line, exit code 2 and no traceback from every command that reads them, in no time."""
 
+import gzip
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import benchmark.grid.runner
 from benchmark.cli.main import main
 from benchmark.core.errors import UsageError
 from benchmark.grid.opening import open_grid
-from benchmark.grid.records import Record, load_records
+from benchmark.grid.records import PACK, Record, load_records
 from benchmark.grid.settings import RunSettings
 from tests.grid import grids
 from tests.tables.factory import POISON, record, signed
@@ -222,6 +223,16 @@ def test_the_line_names_place_and_reason(damage: str, said: str, tmp_path: Path)
     DAMAGES[damage](tmp_path / "x.json")
     with in_no_time(), pytest.raises(UsageError, match=rf"x\.json is not a readable record: .*{re.escape(said)}"):
         load_records(tmp_path)
+
+
+def test_a_pack_may_be_nested_to_any_depth(tmp_path: Path) -> None:
+    """At one depth of several hundred, JSON can still be read but no longer be written for its hash."""
+    for depth in range(500, 1001):
+        nested = "[" * depth + "]" * depth
+        line = f'{{"format": 3, "provenance": {nested}, "sha256": "x"}}'
+        (tmp_path / PACK).write_bytes(gzip.compress(line.encode(), 1))
+        with pytest.raises(UsageError, match="line 1 is not a readable record"):
+            load_records(tmp_path)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

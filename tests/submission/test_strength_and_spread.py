@@ -184,6 +184,8 @@ def test_a_budget_is_the_presets_in_an_attack_and_in_one_that_it_names() -> None
     assert said("through", attack="a-strangers[rounds=9]") == [
         "a-strangers: rounds is 9; preset tiny gives every attack 5"
     ]
+    deep = "through[attack=" * 1_000 + "em[rounds=800]" + "]" * 1_000  # which nobody can run
+    assert said("through", attack=deep) == []
 
 
 def test_attacks_as_the_preset_gives_them_keep_within_its_budgets() -> None:
