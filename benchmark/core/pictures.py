@@ -21,7 +21,7 @@ MOST_PIXELS = 2**30 // 12
 """Pixels of the largest image that is decoded, as Pillow warns of: three copies, four bytes a pixel, make 1 GiB."""
 
 
-def open_picture(file: IO[bytes], formats: Sequence[str] = FORMATS) -> "Image.Image":
+def open_picture(file: IO[bytes], formats: Sequence[str]) -> "Image.Image":
     """Open an image without decoding it; all of the project's code opens images here.
 
     Args:
