@@ -73,7 +73,10 @@ def test_the_tables_in_a_readme_are_what_their_commands_print(place: str, names:
         ("regime/crops", {"records": "matrix", "whole-image": "matrix"}),
         ("regime/budgets", {"em": "attacks", "mem3": "attacks", "tiny": "attacks"}),
         ("regime/fine-tuned", {"records": "attacks", "on-checkpoint": "attacks"}),
-        ("regime/counter-checks", {"unlearned": "attacks", "tile-7": "matrix", "micro": "attacks"}),
+        (
+            "regime/counter-checks",
+            {"unlearned": "attacks", "tile-7": "matrix", "micro": "attacks", "even-keys": "attacks"},
+        ),
     ],
 )
 def test_the_tables_of_several_folders_are_what_their_commands_print(place: str, parts: dict[str, str]) -> None:
@@ -112,6 +115,29 @@ def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:
         by_seed = [f"{values[seed]:.1f}" for seed in (1, 2, 3, 4, 5)]
         spread = f"{fmean(values.values()):.1f} ± {stdev(values.values()):.1f}"
         assert f"| {' | '.join([name, *by_seed, spread])} |" in text
+
+
+def test_what_is_said_of_groups_of_more_equal_size_is_what_their_records_say() -> None:
+    def lost(folder: Path) -> dict[str, list[float]]:
+        """Percent of the recall that each attack takes, of seeds 1 to 3."""
+        done = [one for one in load_records(folder) if (one.victim.spec, one.defense.spec) == ("tiny", "none")]
+        recalls = {(one.attack.spec, one.seed): one.last.test.mean_recall_at_10 for one in done}
+        return {
+            attack: [100 * (1 - recalls[attack, seed] / recalls["clean", seed]) for seed in (1, 2, 3)]
+            for attack in ("em-keyed", "em-keyed[keys=16]", "text-hint", "lsp", "pil", "ar")
+        }
+
+    folder = RESULTS / "regime" / "counter-checks"
+    even, suite = lost(folder / "even-keys"), lost(TINY / "records")
+    evened, usual = (f"{fmean(of['em-keyed']):.0f} ± {stdev(of['em-keyed']):.0f} %" for of in (even, suite))
+    few, few_usual = ("{:.0f}, {:.0f} and {:.0f}".format(*of["em-keyed[keys=16]"]) for of in (even, suite))
+    said = " ".join((folder / "README.md").read_text("utf-8").split())
+    for text in (said, " ".join((RESULTS.parent / "docs" / "method.md").read_text("utf-8").split())):
+        assert f"takes {evened} in place of {usual}, less on each of three seeds" in text
+    assert f"With 16 keys it takes {few} % in place of {few_usual} %" in said
+    assert f"Text hints take {fmean(even['text-hint']):.1f} ± {stdev(even['text-hint']):.1f} %" in said
+    assert all(mine < theirs for mine, theirs in zip(even["em-keyed"], suite["em-keyed"], strict=True))
+    assert max(round(share) for attack in ("lsp", "pil", "ar") for share in even[attack]) == 2
 
 
 @pytest.mark.parametrize(
