@@ -1,7 +1,9 @@
 """How every figure looks, and how it is written: for print and for colour-blind readers."""
 
 import hashlib
+import logging
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from PIL import Image
 
 from benchmark.core.atomic_files import replacing
@@ -24,6 +28,8 @@ from benchmark.core.pictures import open_picture
 from benchmark.core.printing import printable
 from benchmark.grid.records import Record
 from benchmark.tables.selection import Block
+
+_log = logging.getLogger(__name__)
 
 FORMATS = ("svg", "pdf", "png")
 _DPI = 150
@@ -35,14 +41,16 @@ _HEADING_LETTERS = 104  # that a line of a heading holds in a figure of that wid
 LEGEND_LETTERS = 105  # that a line of a legend holds in a figure of that width
 LEGEND_SAMPLE = 8  # letters that the sample before a label takes
 _LEGEND_LINES = 3  # of a label
+_LETTERS_NAMED = 20  # of those that the font lacks
 LEGEND_LINE = 0.17  # inches
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's palette, without yellow, which is too light for lines on white.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 _COLOURS_OF_LINES = (INK, GREEN, SKY, VERMILION, PURPLE, BLUE, ORANGE, FAINT)
 
+_FONT = "DejaVu Sans"
 _SETTINGS: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": _FONT,
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
@@ -154,7 +162,9 @@ def clean_line(axes: Axes, clean: Iterable[Record]) -> None:
 @contextmanager
 def styled() -> Iterator[None]:
     """The settings within which figures are drawn and written."""
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # One for each letter that the font lacks, in captions; write() names them in one line.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         yield
 
 
@@ -227,6 +237,9 @@ def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORM
         UsageError: the folder cannot be written to.
     """
     paths = [folder / f"{name}.{kind}" for kind in formats]
+    if lacking := _letters_without_glyph(figure):
+        letters = f"{lacking[:_LETTERS_NAMED]}{'…' if len(lacking) > _LETTERS_NAMED else ''}"
+        _log.warning("%s: %s has no glyph for %s; PNG and PDF show boxes", name, _FONT, letters)
     with styled():
         for kind, path in zip(formats, paths, strict=True):
             with replacing(path) as temporary:
@@ -240,6 +253,13 @@ def write(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORM
                     lines = temporary.read_text("utf-8").split("\n")
                     temporary.write_text("\n".join(map(printable, lines)), "utf-8")
     return paths
+
+
+def _letters_without_glyph(figure: Figure) -> str:
+    """The letters of a figure's texts that its font lacks, each once, by code point."""
+    texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
+    glyphs = get_font(findfont(_FONT)).get_charmap()
+    return "".join(sorted(letter for letter in set("".join(texts)) if letter != "\n" and ord(letter) not in glyphs))
 
 
 def png(figure: Figure) -> bytes:

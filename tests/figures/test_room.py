@@ -1,7 +1,9 @@
 """Legends, headings and names of rows and columns stay within their figure, whatever they say."""
 
+import logging
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmark.figures.defenses import defenses
 from benchmark.figures.matrix import matrix
-from benchmark.figures.style import LEGEND_LINE, WIDTH, heading, in_lines, legend_below, styled
+from benchmark.figures.style import LEGEND_LINE, WIDTH, heading, in_lines, legend_below, styled, write
 from tests.tables.factory import record
 
 NAMES = ["clean data", "MEM-3", "EM word-wise", "EM of 128 keys (em-keyed)", "MEM-3 (mem3[surrogate_steps=31])"]
@@ -123,3 +125,17 @@ def test_long_names_of_defenses_stay_within_their_figures(count: int) -> None:
         bottom, top = first.get_ylim()
         assert bottom - (len(labels) - 1) == pytest.approx(-top)  # the last row is as far from the edge as the first
         assert -top > 0.3
+
+
+@pytest.mark.parametrize(("text", "lacking"), [("flame вода 😀", ""), ("fire 火\nwater 水, fire 火", "水火")])
+def test_letters_that_the_font_lacks_are_named_in_one_line(
+    text: str, lacking: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with styled():
+        figure = Figure(figsize=(WIDTH, 1), layout="constrained")
+        heading(figure, text)
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        write(figure, tmp_path, "samples")
+    said = f"samples: DejaVu Sans has no glyph for {lacking}; PNG and PDF show boxes"
+    assert caplog.messages == ([said] if lacking else [])
