@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import ttest_rel
 
 from benchmark.cli.main import main
@@ -55,6 +57,7 @@ def test_figures_are_kept_once_and_results_are_light() -> None:
         ("regime/twelve-seeds", ["attacks"]),
         ("openclipart", ["matrix", "attacks"]),
         ("openmoji", ["matrix", "attacks"]),
+        ("regime/repeated-victims", ["transfer"]),
         ("benchmarks/default-command", ["2"]),
     ],
 )
@@ -115,6 +118,42 @@ def test_what_is_said_of_five_seeds_is_what_their_records_say() -> None:
         by_seed = [f"{values[seed]:.1f}" for seed in (1, 2, 3, 4, 5)]
         spread = f"{fmean(values.values()):.1f} ± {stdev(values.values()):.1f}"
         assert f"| {' | '.join([name, *by_seed, spread])} |" in text
+
+
+def test_what_is_said_of_victims_of_one_poison_is_what_their_records_say() -> None:
+    folder = RESULTS / "regime" / "repeated-victims"
+    recalls: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    for one in load_records(folder / "records"):
+        of_seed = recalls.setdefault((one.dataset.spec, one.attack.spec), {}).setdefault(one.seed, {})
+        of_seed[one.victim.spec] = one.last.test.mean_recall_at_10
+    text = (folder / "README.md").read_text("utf-8")
+    lost: dict[tuple[str, str], NDArray[np.float64]] = {}  # seeds × victims, in percent
+    for (data, attack), by_seed in recalls.items():
+        clean, poisoned = (
+            np.array([[own[victim] for victim in sorted(own)] for _, own in sorted(of.items())])
+            for of in (recalls[data, "clean"], by_seed)
+        )
+        lost[data, attack] = shares = 100 * (1 - poisoned / clean)
+        assert shares.shape[1] == 4
+        if attack != "clean":
+            for seed, row in zip(sorted(by_seed), shares, strict=True):
+                told = " | ".join(f"{share:.0f}" for share in (*row, row.mean()))
+                assert f"| {data} | `{attack}` | {seed} | {told} |" in text
+            mean, within = shares.mean(), math.sqrt(shares.var(axis=1, ddof=1).mean())
+            assert f"| {data} | `{attack}` | {mean:.1f} | {within:.1f} |" in text
+    said = " ".join(text.split())
+    usual, longer = (lost["openmoji", f"em-wordwise{more}"] for more in ("", "[restarts=16]"))
+    together = np.corrcoef(*((one - one.mean(axis=1, keepdims=True)).ravel() for one in (usual, longer)))[0, 1]
+    more = (longer - usual).mean(axis=1)
+    assert f"(correlation {together:.2f} within a seed)" in said
+    assert "{:.1f} points, on the three seeds {:.1f}, {:.1f} and {:.1f}.".format(more.mean(), *more) in said
+    on_openmoji = " ".join((RESULTS / "openmoji" / "README.md").read_text("utf-8").split())
+    assert f"it takes {longer.mean():.0f} % in place of {usual.mean():.0f} %. With patterns" in on_openmoji
+    one_poison = "{:.0f}, {:.0f}, {:.0f} and {:.0f} %".format(*sorted(usual[0]))
+    assert f"word-wise EM takes {one_poison}." in Path("docs/footguns.md").read_text("utf-8")
+    seeds = (f"{one.mean(axis=1).std(ddof=1):.1f}" for one in (usual, lost["openclipart", "em-wordwise"]))
+    assert f"standard deviation of {next(seeds)} over the seeds. " in said
+    assert f"On clip art seeds matter too: it is {next(seeds)}, where" in said
 
 
 def test_what_is_said_of_groups_of_more_equal_size_is_what_their_records_say() -> None:
