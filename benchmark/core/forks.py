@@ -1,6 +1,7 @@
 """Independent iterations of a loop, done in this process and in forks of it."""
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -62,7 +63,7 @@ def _forked(
     """Start a fork that does a part of the items; it ends with the stack."""
     link, theirs = Pipe(duplex=False)
     process = get_context("fork").Process(
-        target=_do, args=(function, items, part, theirs, [link, *others]), daemon=True
+        target=_do, args=(os.getpid(), function, items, part, theirs, [link, *others]), daemon=True
     )
     with theirs:
         process.start()
@@ -73,10 +74,17 @@ def _forked(
 
 
 def _do(
-    function: Callable[[T], R], items: Sequence[T], part: list[int], link: Connection, inherited: list[Connection]
+    parent: int,
+    function: Callable[[T], R],
+    items: Sequence[T],
+    part: list[int],
+    link: Connection,
+    inherited: list[Connection],
 ) -> None:
     # A fork has its parent's locks and sockets, and would hold them until its item is done if the parent were killed.
     ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+    if os.getppid() != parent:  # killed before the line above, which then asked for the signal of another process
+        return
     for other in inherited:  # else a fork would not notice that the process that reads is gone
         other.close()
     tell_idle_cpus(0)  # it has one of them, and no second thread

@@ -119,11 +119,13 @@ def test_forks_of_a_loop_that_is_left_end() -> None:
     assert not exists(fork)
 
 
-def test_forks_of_a_killed_process_hold_no_claim_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delay", [0, 3], ids=["at work", "just started"])
+def test_forks_of_a_killed_process_hold_no_claim_of_its_own(tmp_path: Path, delay: int) -> None:
     code = (
-        "import sys, time; from pathlib import Path; import torch\n"
+        "import os, sys, time; from pathlib import Path; import torch\n"
         "from benchmark.core.forks import in_any_order; from benchmark.core.locks import claimed\n"
         "torch.set_num_threads(1)\n"
+        f"os.register_at_fork(after_in_child=lambda: time.sleep({delay}))\n"
         "with claimed(Path(sys.argv[1]), wait=True):\n"
         "    for _ in in_any_order(lambda number: number and time.sleep(60), range(2), 1):\n"
         "        print('claimed', flush=True)\n"
