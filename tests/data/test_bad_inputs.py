@@ -59,6 +59,13 @@ def turned() -> bytes:
     return saved(image, "png", exif=exif)
 
 
+def grey_tiff(bits: int, zero_is: int) -> bytes:
+    """A TIFF of 40 × 30 zeros with these bits a pixel; Pillow writes none of 12 bits, or with white (0) as zero."""
+    tags = {256: 40, 257: 30, 258: bits, 259: 1, 262: zero_is, 273: 122, 277: 1, 278: 30, 279: 150 * bits}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4 + 150 * bits)
+
+
 def animated() -> bytes:
     frames = [Image.new("RGB", (40, 30), colour) for colour in (RED, (0, 0, 0))]
     return saved(frames[0], "gif", save_all=True, append_images=frames[1:])
@@ -83,6 +90,8 @@ IMAGES: dict[str, tuple[Callable[[], bytes], tuple[int, int, int] | str]] = {
     "a thousand times as wide as high": (lambda: saved(Image.new("RGB", (30000, 3), RED), "png"), RED),
     "1 × 1 pixel": (lambda: saved(Image.new("RGB", (1, 1), RED), "png"), RED),
     "32-bit pixels": (lambda: saved(Image.new("F", (40, 30), 0.5), "tiff"), "32-bit pixels"),
+    "grey TIFF of 9 to 15 bits": (lambda: grey_tiff(12, 1), "grey with 9 to 15 bits"),
+    "16-bit grey TIFF with white as zero": (lambda: grey_tiff(16, 0), "or with white as zero"),
     "more than 89 million pixels": (lambda: png(9500, 9500, 8, 2), "more than 89,478,485 pixels"),
     "truncated": (lambda: saved(noise(), "jpeg")[:3000], "truncated"),
     "zero bytes": (lambda: b"", "not an image"),
